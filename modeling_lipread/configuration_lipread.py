@@ -1,0 +1,211 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Configurations of the face encoder and of the whole reader."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+
+@strict
+class FaceKeypointEncoderConfig(PreTrainedConfig):
+    r"""Configuration of [`FaceKeypointEncoder`].
+
+    Args:
+        num_landmarks (`int`, *optional*, defaults to 478):
+            Landmarks in a frame, as the feature extractor selects them.
+        default_kp_frames (`int`, *optional*, defaults to 75):
+            Frames of the example clip that `dummy_inputs` makes (3 s at 25 frames a second).
+        use_velocity (`bool`, *optional*, defaults to `True`):
+            Whether every landmark also carries its displacement since the frame before.
+        frame_encoder (`str`, *optional*, defaults to `"linear"`):
+            `"linear"` embeds a frame by one linear layer over its flattened landmarks; `"transformer"` by a
+            Transformer over the landmarks and a CLS token.
+        kp_embed_dim (`int`, *optional*, defaults to 64):
+            Width of the spatial Transformer.
+        kp_spatial_layers (`int`, *optional*, defaults to 2):
+            Layers of the spatial Transformer.
+        hidden_size (`int`, *optional*, defaults to 256):
+            Width of the temporal Transformer and of the conditioning tokens.
+        conv_kernel_size (`int`, *optional*, defaults to 5):
+            Frames that the convolution before the temporal Transformer sees; 0 leaves it out.
+        kp_temporal_layers (`int`, *optional*, defaults to 4):
+            Layers of the temporal Transformer.
+        kp_heads (`int`, *optional*, defaults to 4):
+            Attention heads of every layer.
+        kp_ff_mult (`int`, *optional*, defaults to 4):
+            Width of the feed-forward layers as a multiple of the layer's own.
+        kp_dropout (`float`, *optional*, defaults to 0.1):
+            Dropout on the residual branches. Attention weights are not dropped: that would lose the fused kernels.
+        resampler (`str`, *optional*, defaults to `"pool"`):
+            `"pool"` averages `pool_frames` neighbouring frames into a token; `"perceiver"` reads the frames with
+            `cond_len` learned queries.
+        pool_frames (`int`, *optional*, defaults to 2):
+            Frames in a conditioning token of the `"pool"` resampler.
+        cond_len (`int`, *optional*, defaults to 32):
+            Conditioning tokens of the `"perceiver"` resampler.
+        resampler_layers (`int`, *optional*, defaults to 2):
+            Layers of the `"perceiver"` resampler.
+        ctc_vocab_size (`int`, *optional*, defaults to 0):
+            Symbols of the CTC head, blank included; 0 builds none.
+        ctc_feedback (`bool`, *optional*, defaults to `True`):
+            Whether the CTC head's posteriors are embedded and added to the frames before resampling
+            (self-conditioned CTC, https://huggingface.co/papers/2104.02724).
+        initializer_range (`float`, *optional*, defaults to 0.02):
+            Standard deviation of the weights at initialisation.
+    """
+
+    model_type = "lipread_encoder"
+    base_config_key = "encoder_config"
+
+    num_landmarks: int = 478
+    default_kp_frames: int = 75
+    use_velocity: bool = True
+    frame_encoder: Literal["linear", "transformer"] = "linear"
+    kp_embed_dim: int = 64
+    kp_spatial_layers: int = 2
+    hidden_size: int = 256
+    conv_kernel_size: int = 5
+    kp_temporal_layers: int = 4
+    kp_heads: int = 4
+    kp_ff_mult: int = 4
+    kp_dropout: float | int = 0.1
+    resampler: Literal["pool", "perceiver"] = "pool"
+    pool_frames: int = 2
+    cond_len: int = 32
+    resampler_layers: int = 2
+    ctc_vocab_size: int = 0
+    ctc_feedback: bool = True
+    initializer_range: float = 0.02
+
+    def validate_architecture(self):
+        """Part of `@strict`: refuses sizes that no encoder can be built from."""
+        for name in ("num_landmarks", "default_kp_frames", "hidden_size", "kp_heads", "pool_frames", "cond_len"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        widths = ["hidden_size"] + ["kp_embed_dim"] * (self.frame_encoder == "transformer")
+        for name in widths:
+            if getattr(self, name) % self.kp_heads:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be a multiple of kp_heads ({self.kp_heads})")
+        if self.conv_kernel_size and self.conv_kernel_size % 2 == 0:
+            raise ValueError(f"conv_kernel_size must be odd (or 0 for none), got {self.conv_kernel_size}")
+
+
+@strict
+class LipReadConfig(PreTrainedConfig):
+    r"""Configuration of [`LipReadForConditionalGeneration`].
+
+    Args:
+        text_config (`PreTrainedConfig` or `dict`, *optional*):
+            Configuration of the causal language model that writes the words.
+        encoder_config (`FaceKeypointEncoderConfig` or `dict`, *optional*):
+            Configuration of the face encoder.
+        base_model_name_or_path (`str`, *optional*):
+            Hub id or folder of the frozen language model. With it, checkpoints hold only what was trained, and loading
+            fetches the language model from here. `None` if the checkpoint holds the language model itself.
+        base_model_revision (`str`, *optional*):
+            Commit of the language model on the Hub that the adapters were trained with.
+        freeze_language_model (`bool`, *optional*, defaults to `True`):
+            Whether the language model's weights stay as they are.
+        adapter_every (`int`, *optional*, defaults to 4):
+            An adapter before every so many layers of the language model, counted down from the last layer.
+        adapter_top_k (`int`, *optional*):
+            Adapters before the last `adapter_top_k` layers instead.
+        adapter_heads (`int`, *optional*, defaults to 8):
+            Attention heads of an adapter.
+        adapter_head_dim (`int`, *optional*, defaults to 64):
+            Width of an adapter's attention head.
+        adapter_dropout (`float`, *optional*, defaults to 0.1):
+            Dropout on an adapter's output.
+        gate_type (`str`, *optional*, defaults to `"tanh"`):
+            What the gate's parameter passes through: `"tanh"`, `"sigmoid"`, or `"none"`.
+        gate_init (`float`, *optional*, defaults to 1.0):
+            The gate's parameter at the start.
+        zero_init_projection (`bool`, *optional*, defaults to `True`):
+            Whether an adapter's output projection starts at zero. Either this or the gate must be zero for the reader to
+            start as the language model it is built on, and only one of them, or nothing learns. The classic form
+            `gate_type="sigmoid", gate_init=-10.0` starts with a gate that is nearly zero, and learns very slowly.
+        ctc_vocab (`list[str]`, *optional*, defaults to `[]`):
+            Characters that the CTC head writes; the first is the blank, `""`. Empty: no CTC head.
+        ctc_weight (`float`, *optional*, defaults to 0.5):
+            Weight of the CTC loss beside the language model's.
+        decoder_mask_prob (`float`, *optional*, defaults to 0.4):
+            Probability that an input token is hidden from the language model in training, so that it must look at the
+            face rather than at the words before.
+        decoder_start_token_id (`int`, *optional*):
+            Token that every transcript starts from.
+        prompt_ids (`list[int]`, *optional*):
+            Tokens of the prompt between the start token and every transcript, if the reader was trained with one.
+        eos_token_id (`int`, *optional*):
+            Token that ends a transcript.
+        pad_token_id (`int`, *optional*):
+            Token that fills a batch; also stands for hidden tokens in training.
+        initializer_range (`float`, *optional*, defaults to 0.02):
+            Standard deviation of the adapters' weights at initialisation.
+    """
+
+    model_type = "lipread"
+    sub_configs_defaults = {
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
+        "encoder_config": SubConfigSpec(config_class=FaceKeypointEncoderConfig),
+    }
+
+    text_config: dict | PreTrainedConfig | None = None
+    encoder_config: dict | PreTrainedConfig | None = None
+    base_model_name_or_path: str | None = None
+    base_model_revision: str | None = None
+    freeze_language_model: bool = True
+    adapter_every: int = 4
+    adapter_top_k: int | None = None
+    adapter_heads: int = 8
+    adapter_head_dim: int = 64
+    adapter_dropout: float | int = 0.1
+    gate_type: Literal["tanh", "sigmoid", "none"] = "tanh"
+    gate_init: float | int = 1.0
+    zero_init_projection: bool = True
+    ctc_vocab: list[str] | None = None
+    ctc_weight: float | int = 0.5
+    decoder_mask_prob: float | int = 0.4
+    decoder_start_token_id: int | None = None
+    prompt_ids: list[int] | None = None
+    eos_token_id: int | list[int] | None = None
+    pad_token_id: int | None = None
+    initializer_range: float = 0.02
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        self.ctc_vocab = self.ctc_vocab or []
+        self.encoder_config.ctc_vocab_size = len(self.ctc_vocab)
+
+    @property
+    def adapter_layers(self) -> list[int]:
+        """Indices of the language model's layers that have an adapter before them, ascending."""
+        num_layers = self.get_text_config().num_hidden_layers
+        if self.adapter_top_k is not None:
+            return list(range(max(0, num_layers - self.adapter_top_k), num_layers))
+        return sorted(range(num_layers - 1, -1, -self.adapter_every))
+
+    def get_text_config(self, decoder=None, encoder=None) -> PreTrainedConfig:
+        """The language model's own text configuration; the face encoder reads no text."""
+        return self.text_config.get_text_config(decoder=decoder, encoder=encoder)
+
+    def validate_architecture(self):
+        """Part of `@strict`: refuses adapters that could not be built or could not learn."""
+        if self.adapter_every < 1 or (self.adapter_top_k is not None and self.adapter_top_k < 1):
+            raise ValueError("adapter_every and adapter_top_k must be at least 1: a reader needs an adapter")
+        if self.gate_type == "tanh" and self.gate_init == 0 and self.zero_init_projection:
+            raise ValueError(
+                "a gate of tanh(0) on a zero projection has no gradient and never learns: "
+                "set gate_init to 1.0 or zero_init_projection to False"
+            )
+        if self.ctc_vocab and self.ctc_vocab[0] != "":
+            raise ValueError('the first entry of ctc_vocab is the CTC blank and must be ""')
+        if not 0 <= self.decoder_mask_prob < 1:
+            raise ValueError(f"decoder_mask_prob must lie in [0, 1), got {self.decoder_mask_prob}")
+
+
+__all__ = ["FaceKeypointEncoderConfig", "LipReadConfig"]

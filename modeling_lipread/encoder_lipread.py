@@ -1,0 +1,358 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The face encoder: 3D landmarks over time to a few conditioning tokens, with an optional CTC head on the way."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import ModelOutput
+
+from .configuration_lipread import FaceKeypointEncoderConfig
+
+
+@dataclass
+class FaceKeypointEncoderOutput(ModelOutput):
+    """What the face encoder gives.
+
+    Args:
+        last_hidden_state (`torch.FloatTensor`):
+            Conditioning tokens, `(batch, tokens, hidden_size)`.
+        attention_mask (`torch.BoolTensor`):
+            True where a conditioning token saw a face, `(batch, tokens)`.
+        frame_hidden_states (`torch.FloatTensor`):
+            Output of the temporal Transformer, `(batch, frames, hidden_size)`.
+        ctc_logits (`torch.FloatTensor`, *optional*):
+            Scores of the CTC head, `(batch, frames, ctc_vocab_size)`.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    attention_mask: torch.BoolTensor | None = None
+    frame_hidden_states: torch.FloatTensor | None = None
+    ctc_logits: torch.FloatTensor | None = None
+
+
+def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+    """Attention written out; `(batch, heads, tokens, head_dim)` in, `(batch, tokens, heads, head_dim)` out."""
+    scores = query @ key.transpose(-1, -2) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    return (weights @ value).transpose(1, 2).contiguous(), weights
+
+
+def additive_mask(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """A mask to add to attention scores. Finite, so that a clip without any face gives no NaN.
+
+    Args:
+        mask: True where a key may be attended to, `(batch, keys)`.
+        dtype: Type of the attention scores.
+
+    Returns:
+        `(batch, 1, 1, keys)`, 0 or the type's lowest number; `None` for no mask.
+    """
+    if mask is None:
+        return None
+    lowest = torch.finfo(dtype).min
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, lowest)[:, None, None, :]
+
+
+def sinusoidal_positions(length: int, width: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Sines and cosines of each position, `(length, width)` (Vaswani et al., 2017). Any length; nothing is stored."""
+    position = torch.arange(length, device=device, dtype=torch.float32)[:, None]
+    frequency = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000.0) / width))
+    angle = position * frequency
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width].to(dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head attention from queries to keys and values, by whichever kernel the configuration names."""
+
+    is_causal = False
+
+    def __init__(self, config: FaceKeypointEncoderConfig, width: int):
+        super().__init__()
+        self.config = config
+        self.num_heads = config.kp_heads
+        self.scaling = (width // self.num_heads) ** -0.5
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.o_proj = nn.Linear(width, width)
+
+    def _heads(self, states: torch.Tensor) -> torch.Tensor:
+        return states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def forward(self, queries, keys_values, mask=None):
+        query, key, value = (
+            self._heads(projection(states))
+            for projection, states in ((self.q_proj, queries), (self.k_proj, keys_values), (self.v_proj, keys_values))
+        )
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        mask = additive_mask(mask, query.dtype)
+        output, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=0.0, is_causal=False)
+        return self.o_proj(output.flatten(-2))
+
+
+class EncoderLayer(nn.Module):
+    """A pre-norm Transformer layer. With `context`, its queries read the context instead of themselves."""
+
+    def __init__(self, config: FaceKeypointEncoderConfig, width: int):
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(config, width)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, width * config.kp_ff_mult),
+            nn.GELU(),
+            nn.Dropout(config.kp_dropout),
+            nn.Linear(width * config.kp_ff_mult, width),
+        )
+        self.dropout = nn.Dropout(config.kp_dropout)
+
+    def forward(self, hidden_states, mask=None, context=None):
+        """Runs the layer.
+
+        Args:
+            hidden_states: `(batch, queries, width)`.
+            mask: True where a key may be attended to, `(batch, keys)`.
+            context: What the queries read, normalised with them, `(batch, keys, width)`; themselves if `None`.
+        """
+        queries = self.attention_norm(hidden_states)
+        keys_values = queries if context is None else self.attention_norm(context)
+        hidden_states = hidden_states + self.dropout(self.attention(queries, keys_values, mask))
+        return hidden_states + self.dropout(self.feed_forward(self.feed_forward_norm(hidden_states)))
+
+
+class LinearFrameEncoder(nn.Module):
+    """Embeds a frame by one linear layer over all its landmarks' channels."""
+
+    def __init__(self, config: FaceKeypointEncoderConfig, channels: int):
+        super().__init__()
+        self.projection = nn.Linear(config.num_landmarks * channels, config.hidden_size)
+
+    def forward(self, landmarks: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return self.projection(landmarks.flatten(-2)) * mask[..., None]
+
+
+class TransformerFrameEncoder(nn.Module):
+    """Embeds a frame by a Transformer over its landmarks and a CLS token."""
+
+    def __init__(self, config: FaceKeypointEncoderConfig, channels: int):
+        super().__init__()
+        width = config.kp_embed_dim
+        self.point_mlp = nn.Sequential(nn.Linear(channels, width), nn.GELU(), nn.Linear(width, width))
+        self.landmark_embedding = nn.Embedding(config.num_landmarks, width)
+        self.cls_token = nn.Parameter(torch.zeros(width))
+        self.layers = nn.ModuleList([EncoderLayer(config, width) for _ in range(config.kp_spatial_layers)])
+        self.norm = nn.LayerNorm(width)
+        self.projection = nn.Linear(width, config.hidden_size)
+
+    def forward(self, landmarks: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if not mask.any():
+            return landmarks.new_zeros(*mask.shape, self.projection.out_features)
+        # Frames without a face, padding above all, cost nothing: only the others go through the layers.
+        frames = self.point_mlp(landmarks[mask]) + self.landmark_embedding.weight
+        tokens = torch.cat([self.cls_token.to(frames.dtype).expand(len(frames), 1, -1), frames], dim=1)
+        for layer in self.layers[:-1]:
+            tokens = layer(tokens)
+        # Only CLS leaves the last layer, so only CLS asks in it.
+        cls = self.layers[-1](tokens[:, :1], context=tokens)[:, 0] if len(self.layers) else tokens[:, 0]
+        embedded = self.projection(self.norm(cls))
+        return embedded.new_zeros(*mask.shape, embedded.shape[-1]).masked_scatter(mask[..., None], embedded)
+
+
+class PoolResampler(nn.Module):
+    """A conditioning token for every few neighbouring frames, in their order."""
+
+    def __init__(self, config: FaceKeypointEncoderConfig):
+        super().__init__()
+        self.pool_frames = config.pool_frames
+        self.norm = nn.LayerNorm(config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        missing = -hidden_states.shape[1] % self.pool_frames
+        weights = nn.functional.pad(mask, (0, missing)).unflatten(1, (-1, self.pool_frames))
+        frames = nn.functional.pad(hidden_states, (0, 0, 0, missing)).unflatten(1, (-1, self.pool_frames))
+        tokens = (frames * weights[..., None]).sum(2) / weights.sum(2).clamp(min=1)[..., None]
+        tokens = self.norm(tokens)
+        return tokens + sinusoidal_positions(*tokens.shape[1:], tokens.device, tokens.dtype), weights.any(2)
+
+
+class PerceiverResampler(nn.Module):
+    """A fixed number of conditioning tokens that read all frames (Jaegle et al., 2021; Alayrac et al., 2022).
+
+    Each token starts from the average of its own stretch of the clip. Learned queries alone carry so little of the face
+    at first that the language model learns to ignore them.
+    """
+
+    def __init__(self, config: FaceKeypointEncoderConfig):
+        super().__init__()
+        self.latents = nn.Parameter(torch.zeros(config.cond_len, config.hidden_size))
+        self.input_norm = nn.LayerNorm(config.hidden_size)
+        self.layers = nn.ModuleList([EncoderLayer(config, config.hidden_size) for _ in range(config.resampler_layers)])
+        self.norm = nn.LayerNorm(config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        num_tokens, width = self.latents.shape
+        frames = self.input_norm(hidden_states)
+        positions = sinusoidal_positions(frames.shape[1], width, frames.device, frames.dtype)
+        # Frame t of a clip of n frames belongs to token floor(t * tokens / n); a short clip's empty tokens take the
+        # frame before, so every token starts from some content.
+        lengths = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(1).clamp(min=1)
+        centre = (torch.arange(num_tokens, device=mask.device) + 0.5) * lengths[:, None] / num_tokens
+        distance = (torch.arange(mask.shape[1], device=mask.device) + 0.5 - centre[..., None]).abs()
+        reach = (lengths[:, None, None] / (2 * num_tokens)).clamp(min=0.5)
+        weights = ((distance <= reach) & mask[:, None]).to(frames.dtype)
+        average = weights @ frames / weights.sum(-1, keepdim=True).clamp(min=1)
+        order = sinusoidal_positions(num_tokens, width, frames.device, frames.dtype)
+        tokens = self.latents.to(frames.dtype) + average + order
+        for layer in self.layers:
+            tokens = layer(tokens, mask=mask, context=frames + positions)
+        return self.norm(tokens) + order, mask.any(1, keepdim=True).expand(-1, num_tokens)
+
+
+class FaceKeypointEncoder(PreTrainedModel):
+    """Landmarks of a face over time to conditioning tokens for a language model."""
+
+    config: FaceKeypointEncoderConfig
+    base_model_prefix = "encoder"
+    main_input_name = "keypoints"
+    _supports_sdpa = True
+
+    def __init__(self, config: FaceKeypointEncoderConfig):
+        super().__init__(config)
+        channels = 6 if config.use_velocity else 3
+        # Mean and spread of the training clips' landmarks and velocities; `fit_statistics` measures them.
+        self.register_buffer("input_mean", torch.zeros(config.num_landmarks, channels))
+        self.register_buffer("input_std", torch.ones(config.num_landmarks, channels))
+        frame_encoder = TransformerFrameEncoder if config.frame_encoder == "transformer" else LinearFrameEncoder
+        self.frame_encoder = frame_encoder(config, channels)
+        self.convolution = None
+        if config.conv_kernel_size:
+            self.convolution = nn.Conv1d(
+                config.hidden_size, config.hidden_size, config.conv_kernel_size, padding=config.conv_kernel_size // 2
+            )
+        self.dropout = nn.Dropout(config.kp_dropout)
+        self.layers = nn.ModuleList(
+            [EncoderLayer(config, config.hidden_size) for _ in range(config.kp_temporal_layers)]
+        )
+        self.norm = nn.LayerNorm(config.hidden_size)
+        self.ctc_head = nn.Linear(config.hidden_size, config.ctc_vocab_size) if config.ctc_vocab_size else None
+        self.ctc_embedding = None
+        if config.ctc_vocab_size and config.ctc_feedback:
+            self.ctc_embedding = nn.Linear(config.ctc_vocab_size, config.hidden_size, bias=False)
+        resampler = PerceiverResampler if config.resampler == "perceiver" else PoolResampler
+        self.resampler = resampler(config)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, nn.Linear):
+            # Fan-in scaling: at widths of a few hundred a fixed 0.02 starts the encoder several times too quiet.
+            init.normal_(module.weight, mean=0.0, std=module.in_features**-0.5)
+        elif isinstance(module, nn.Conv1d):
+            init.normal_(module.weight, mean=0.0, std=(module.in_channels * module.kernel_size[0]) ** -0.5)
+        elif isinstance(module, TransformerFrameEncoder):
+            init.normal_(module.cls_token, mean=0.0, std=self.config.initializer_range)
+        elif isinstance(module, PerceiverResampler):
+            init.normal_(module.latents, mean=0.0, std=self.config.initializer_range)
+        elif isinstance(module, FaceKeypointEncoder):
+            init.zeros_(module.input_mean)
+            init.ones_(module.input_std)
+
+    @property
+    def dummy_inputs(self) -> dict[str, torch.Tensor]:
+        """A clip of one motionless face, `(1, default_kp_frames, num_landmarks, 3)`, and its mask."""
+        shape = (1, self.config.default_kp_frames, self.config.num_landmarks, 3)
+        return {
+            "keypoints": torch.zeros(shape, device=self.device),
+            "keypoints_mask": torch.ones(shape[:2], dtype=torch.long, device=self.device),
+        }
+
+    def _channels(self, keypoints: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Landmarks and, if configured, their displacement since the frame before; both zero where there is no face."""
+        keypoints = keypoints * mask[..., None, None]
+        if not self.config.use_velocity:
+            return keypoints
+        velocity = torch.zeros_like(keypoints)
+        both = (mask[:, 1:] & mask[:, :-1])[..., None, None]
+        velocity[:, 1:] = (keypoints[:, 1:] - keypoints[:, :-1]) * both
+        return torch.cat([keypoints, velocity], dim=-1)
+
+    @torch.no_grad()
+    def fit_statistics(self, batches) -> None:
+        """Measures the mean and spread of landmarks and velocities, by which every input is then standardised.
+
+        Args:
+            batches: Iterable of mappings with `keypoints` `(batch, frames, landmarks, 3)` and `keypoints_mask`
+                `(batch, frames)`, as the collator makes them.
+        """
+        count = torch.zeros((), dtype=torch.float64, device=self.device)
+        total = torch.zeros(self.input_mean.shape, dtype=torch.float64, device=self.device)
+        total_square = torch.zeros_like(total)
+        for batch in batches:
+            mask = batch["keypoints_mask"].to(self.device).bool()
+            values = self._channels(batch["keypoints"].to(self.device), mask)[mask].double()
+            count += len(values)
+            total += values.sum(0)
+            total_square += values.square().sum(0)
+        if count == 0:
+            raise ValueError("no frame with a face to measure the landmarks' statistics on")
+        mean = total / count
+        spread = (total_square / count - mean.square()).clamp(min=0).sqrt()
+        # Anchored landmarks hardly move; a floor keeps their noise from being blown up to everyone else's size.
+        floor = spread.mean(0) * 0.1 + 1e-6
+        self.input_mean.copy_(mean)
+        self.input_std.copy_(spread.maximum(floor))
+
+    def forward(
+        self, keypoints: torch.Tensor, keypoints_mask: torch.Tensor | None = None, **kwargs
+    ) -> FaceKeypointEncoderOutput:
+        """Encodes clips.
+
+        Args:
+            keypoints (`torch.FloatTensor`): Landmarks, `(batch, frames, landmarks, 3)`.
+            keypoints_mask (`torch.Tensor`, *optional*): Non-zero where there is a face, `(batch, frames)`.
+
+        Raises:
+            ValueError: If the number of landmarks is not the configured one.
+        """
+        if keypoints.ndim != 4 or keypoints.shape[2:] != (self.config.num_landmarks, 3):
+            raise ValueError(
+                f"keypoints must have the shape (batch, frames, {self.config.num_landmarks}, 3), got "
+                f"{tuple(keypoints.shape)}: does the processor select the landmarks that this model was trained on?"
+            )
+        if keypoints_mask is None:
+            keypoints_mask = keypoints.new_ones(keypoints.shape[:2])
+        mask = keypoints_mask.bool()
+        # Standardised in full precision: half precision would lose the small motions.
+        channels = (self._channels(keypoints.float(), mask) - self.input_mean.float()) / self.input_std.float()
+        hidden_states = self.frame_encoder(channels.to(self.dtype), mask)
+        if self.convolution is not None:
+            local = self.convolution(hidden_states.transpose(1, 2)).transpose(1, 2)
+            hidden_states = hidden_states + nn.functional.gelu(local)
+        positions = sinusoidal_positions(*hidden_states.shape[1:], hidden_states.device, hidden_states.dtype)
+        hidden_states = self.dropout(hidden_states + positions)
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, mask)
+        hidden_states = self.norm(hidden_states)
+        ctc_logits = self.ctc_head(hidden_states) if self.ctc_head is not None else None
+        content = hidden_states
+        if self.ctc_embedding is not None:
+            posteriors = ctc_logits.float().softmax(-1).to(hidden_states.dtype)
+            content = hidden_states + self.ctc_embedding(posteriors)
+        tokens, token_mask = self.resampler(content, mask)
+        return FaceKeypointEncoderOutput(
+            last_hidden_state=tokens,
+            attention_mask=token_mask,
+            frame_hidden_states=hidden_states,
+            ctc_logits=ctc_logits,
+        )
+
+
+__all__ = ["FaceKeypointEncoder", "FaceKeypointEncoderOutput"]

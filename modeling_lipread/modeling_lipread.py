@@ -1,0 +1,422 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The reader: face encoder, gated cross-attention adapters and a frozen causal language model that writes the words."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .adapters_lipread import Conditioning, GatedCrossAttention, attach_adapters
+from .configuration_lipread import LipReadConfig
+from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput
+
+LANGUAGE_MODEL_PREFIX = "language_model."
+
+
+@dataclass
+class LipReadOutput(ModelOutput):
+    """What the reader gives.
+
+    Args:
+        loss (`torch.FloatTensor`, *optional*):
+            `lm_loss + ctc_weight * ctc_loss`, of those whose labels were given.
+        logits (`torch.FloatTensor`):
+            Scores of the next token, `(batch, sequence, vocab_size)`.
+        past_key_values (`Cache`, *optional*):
+            The language model's cache.
+        lm_loss (`torch.FloatTensor`, *optional*):
+            Cross-entropy of the transcript's tokens.
+        ctc_loss (`torch.FloatTensor`, *optional*):
+            Connectionist temporal classification loss of the transcript's characters.
+        ctc_logits (`torch.FloatTensor`, *optional*):
+            Scores of the CTC head, `(batch, frames, len(config.ctc_vocab))`.
+        hidden_states, attentions:
+            The language model's, if asked for.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    past_key_values: object | None = None
+    lm_loss: torch.FloatTensor | None = None
+    ctc_loss: torch.FloatTensor | None = None
+    ctc_logits: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+class LipReadPreTrainedModel(PreTrainedModel):
+    config: LipReadConfig
+    base_model_prefix = "reader"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["FaceKeypointEncoder", "GatedCrossAttention"]
+    _skip_keys_device_placement = ["past_key_values"]
+    # A gate moves by thousandths and landmarks differ by hundredths: half precision would round both away.
+    _keep_in_fp32_modules_strict = ["gate", "input_mean", "input_std"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, GatedCrossAttention):
+            for projection in (module.q_proj, module.k_proj, module.v_proj):
+                init.normal_(projection.weight, mean=0.0, std=projection.in_features**-0.5)
+            if self.config.zero_init_projection:
+                init.zeros_(module.o_proj.weight)
+            init.constant_(module.gate, float(self.config.gate_init))
+
+
+class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
+    """Reads lips: a causal language model conditioned on 3D face landmarks.
+
+    Example:
+
+    ```python
+    >>> from transformers import AutoModel, AutoProcessor
+
+    >>> processor = AutoProcessor.from_pretrained("you/lipread-grid", trust_remote_code=True)
+    >>> model = AutoModel.from_pretrained("you/lipread-grid", trust_remote_code=True)
+    >>> inputs = processor(videos="clip.mp4", return_tensors="pt")
+    >>> processor.batch_decode(model.generate(**inputs, num_beams=4), skip_special_tokens=True)
+    ['bin blue at f two now']
+    ```
+    """
+
+    # Each micro-batch's loss is a mean over its own tokens, so the Trainer divides by the accumulation steps.
+    accepts_loss_kwargs = False
+
+    def __init__(
+        self,
+        config: LipReadConfig,
+        language_model: PreTrainedModel | None = None,
+        build_language_model: bool = True,
+    ):
+        """Builds a reader.
+
+        Args:
+            config: The reader's configuration.
+            language_model: A language model to condition, of the shape that `config.text_config` names.
+            build_language_model: Whether to build one at random if none is given. `from_pretrained` attaches the real one
+                itself.
+        """
+        super().__init__(config)
+        self.encoder = FaceKeypointEncoder._from_config(config.encoder_config)
+        self.adapters = nn.ModuleList([GatedCrossAttention(config, i) for i in range(len(config.adapter_layers))])
+        self.language_model = None
+        if language_model is None and build_language_model:
+            language_model = AutoModelForCausalLM.from_config(config.text_config)
+        if language_model is not None:
+            self._attach_language_model(language_model)
+        self.post_init()
+
+    def _attach_language_model(self, language_model: PreTrainedModel) -> None:
+        self.language_model = language_model
+        attach_adapters(language_model, self.adapters, self.config.adapter_layers)
+        if self.config.freeze_language_model:
+            language_model.requires_grad_(False)
+
+    @classmethod
+    def from_language_model(
+        cls,
+        model_id: str | os.PathLike,
+        config: LipReadConfig | None = None,
+        *,
+        revision: str | None = None,
+        dtype: torch.dtype | str = "auto",
+        **kwargs,
+    ) -> "LipReadForConditionalGeneration":
+        """Builds an untrained reader on a pretrained language model.
+
+        Args:
+            model_id: Hub id or folder of a causal language model.
+            config: The reader's other settings; `text_config`, `base_model_name_or_path` and `base_model_revision` are
+                filled in.
+            revision: Branch, tag or commit on the Hub. The commit it stands for is what the checkpoint will name.
+            dtype: Type of the language model's weights. Encoder and adapters are float32.
+            kwargs: Further arguments of `AutoModelForCausalLM.from_pretrained`.
+        """
+        language_model = AutoModelForCausalLM.from_pretrained(model_id, revision=revision, dtype=dtype, **kwargs)
+        config = LipReadConfig() if config is None else config
+        config.text_config = language_model.config
+        config.base_model_name_or_path = str(model_id)
+        config.base_model_revision = _resolved_revision(model_id, revision)
+        return cls(config, language_model=language_model)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, config=None, **kwargs):
+        """Loads a reader; one saved without its language model fetches that from where the configuration names it.
+
+        Raises:
+            OSError: If the language model cannot be found.
+            ValueError: If weights of the reader are missing from the checkpoint or of another size. Nothing is ever
+                filled in at random.
+        """
+        output_loading_info = kwargs.pop("output_loading_info", False)
+        if not isinstance(config, LipReadConfig):
+            hub_kwargs = {
+                key: kwargs[key]
+                for key in ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+                if key in kwargs
+            }
+            config = LipReadConfig.from_pretrained(config or pretrained_model_name_or_path, **hub_kwargs)
+        separate = config.base_model_name_or_path is not None
+        model, loading_info = super().from_pretrained(
+            pretrained_model_name_or_path,
+            *model_args,
+            config=config,
+            build_language_model=not separate,
+            output_loading_info=True,
+            **kwargs,
+        )
+        lost = sorted(loading_info["missing_keys"]) + sorted(str(key) for key in loading_info["mismatched_keys"])
+        if lost:
+            raise ValueError(
+                f"{pretrained_model_name_or_path}: the checkpoint lacks, or has in another size, {len(lost)} of the "
+                f"reader's weights ({', '.join(map(str, lost[:5]))}{', ...' if len(lost) > 5 else ''}). It is damaged or was "
+                "saved with another configuration; fetch or save it again."
+            )
+        if separate:
+            forwarded = ("dtype", "torch_dtype", "device_map", "cache_dir", "local_files_only", "token", "max_memory")
+            model._attach_language_model(
+                _load_base_model(
+                    config,
+                    Path(str(pretrained_model_name_or_path)),
+                    model.config,
+                    {key: kwargs[key] for key in forwarded if kwargs.get(key) is not None},
+                )
+            )
+            model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
+            model.eval()
+        return (model, loading_info) if output_loading_info else model
+
+    def save_pretrained(self, save_directory, *args, include_base: bool = False, state_dict=None, **kwargs):
+        """Saves what was trained, and the language model's name; or, self-contained, everything.
+
+        Args:
+            save_directory: Folder to write.
+            include_base: Whether to save the frozen language model's weights too. A language model that was trained, or
+                that came from nowhere, is always saved.
+            state_dict: Weights to save, if not the model's own.
+            args, kwargs: As for `PreTrainedModel.save_pretrained`.
+        """
+        separate = not include_base and self.config.freeze_language_model and self.config.base_model_name_or_path
+        state_dict = self.state_dict() if state_dict is None else state_dict
+        if separate:
+            state_dict = {key: value for key, value in state_dict.items() if not key.startswith(LANGUAGE_MODEL_PREFIX)}
+        base = self.config.base_model_name_or_path, self.config.base_model_revision
+        try:
+            if not separate:
+                self.config.base_model_name_or_path = self.config.base_model_revision = None
+            # The class has one automatic class of its own; the folder can be loaded through both.
+            self.config.auto_map = {"AutoModelForCausalLM": f"modeling_lipread.{type(self).__name__}"}
+            super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
+        finally:
+            self.config.base_model_name_or_path, self.config.base_model_revision = base
+
+    def get_input_embeddings(self):
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self):
+        return self.language_model.get_output_embeddings()
+
+    def get_encoder(self, modality=None):
+        return self.encoder
+
+    def gate_values(self) -> dict[int, float]:
+        """How far each adapter's gate is open, by the index of its decoder layer."""
+        return {
+            layer: adapter.gate_value().item()
+            for layer, adapter in zip(self.config.adapter_layers, self.adapters, strict=True)
+        }
+
+    def encode(
+        self, keypoints: torch.Tensor, keypoints_mask: torch.Tensor | None = None
+    ) -> tuple[Conditioning, FaceKeypointEncoderOutput]:
+        """Encodes clips to what the adapters attend to; once a clip, however much is written afterwards.
+
+        Args:
+            keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
+            keypoints_mask: Non-zero where there is a face, `(batch, frames)`.
+        """
+        encoded = self.encoder(keypoints, keypoints_mask)
+        pairs = [adapter.keys_values(encoded.last_hidden_state, encoded.attention_mask) for adapter in self.adapters]
+        keys, values = zip(*pairs, strict=True)
+        return Conditioning(keys, values, encoded.attention_mask), encoded
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        keypoints: torch.FloatTensor | None = None,
+        keypoints_mask: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        ctc_labels: torch.LongTensor | None = None,
+        conditioning: Conditioning | None = None,
+        past_key_values=None,
+        position_ids: torch.LongTensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs,
+    ) -> LipReadOutput:
+        """Scores the next tokens of transcripts.
+
+        Args:
+            input_ids: Tokens of the transcripts so far, `(batch, sequence)`.
+            attention_mask: Zero on padding, `(batch, sequence)`.
+            keypoints: Landmarks, `(batch, frames, landmarks, 3)`. Without them or `conditioning` the language model
+                writes on its own.
+            keypoints_mask: Non-zero where there is a face, `(batch, frames)`.
+            labels: Tokens to learn, -100 where there is none, `(batch, sequence)`.
+            ctc_labels: Characters to learn as indices of `config.ctc_vocab`, -100 on padding, `(batch, characters)`.
+            conditioning: The clips as `encode` gave them, instead of `keypoints`.
+            past_key_values, position_ids, inputs_embeds, use_cache, logits_to_keep: As for any causal language model.
+        """
+        encoded = None
+        if conditioning is None and keypoints is not None:
+            conditioning, encoded = self.encode(keypoints, keypoints_mask)
+        if self.training and labels is not None and input_ids is not None:
+            input_ids = self._hide_tokens(input_ids, labels)
+        if conditioning is not None:
+            kwargs["conditioning"] = conditioning
+        outputs = self.language_model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            position_ids=position_ids,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            logits_to_keep=logits_to_keep,
+            **kwargs,
+        )
+        lm_loss = ctc_loss = None
+        if labels is not None:
+            lm_loss = self.loss_function(outputs.logits, labels, vocab_size=outputs.logits.shape[-1])
+        if ctc_labels is not None and encoded is not None and encoded.ctc_logits is not None:
+            ctc_loss = self._ctc_loss(encoded.ctc_logits, keypoints_mask, ctc_labels)
+        losses = [lm_loss] if lm_loss is not None else []
+        losses += [self.config.ctc_weight * ctc_loss] if ctc_loss is not None else []
+        return LipReadOutput(
+            loss=sum(losses) if losses else None,
+            logits=outputs.logits,
+            past_key_values=outputs.past_key_values,
+            lm_loss=lm_loss,
+            ctc_loss=ctc_loss,
+            ctc_logits=encoded.ctc_logits if encoded is not None else None,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+    def _hide_tokens(self, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Hides transcript tokens at random, so that the words before cannot stand in for the face."""
+        if not self.config.decoder_mask_prob or self.config.pad_token_id is None:
+            return input_ids
+        hidden = torch.rand(input_ids.shape, device=input_ids.device) < self.config.decoder_mask_prob
+        return input_ids.masked_fill(hidden & (labels != -100), self.config.pad_token_id)
+
+    @staticmethod
+    def _ctc_loss(logits: torch.Tensor, mask: torch.Tensor | None, labels: torch.Tensor) -> torch.Tensor:
+        batch, frames, _ = logits.shape
+        if mask is None:
+            mask = labels.new_ones(batch, frames)
+        # A clip ends with its last frame that has a face; frames without one inside it may still emit blanks.
+        steps = torch.arange(1, frames + 1, device=logits.device)
+        lengths = (mask.bool() * steps).amax(1)
+        return nn.functional.ctc_loss(
+            logits.float().log_softmax(-1).transpose(0, 1),
+            labels.clamp(min=0),
+            lengths,
+            (labels >= 0).sum(1),
+            zero_infinity=True,
+        )
+
+    @torch.no_grad()
+    def generate(self, inputs=None, *, keypoints=None, keypoints_mask=None, conditioning=None, **kwargs):
+        """Writes what the lips say, by greedy search, beams or sampling, as `GenerationMixin.generate` does.
+
+        Args:
+            inputs: Tokens to begin from, `(batch, sequence)`; the start token and the prompt that the reader was
+                trained with, if neither these nor `input_ids` are given.
+            keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
+            keypoints_mask: Non-zero where there is a face, `(batch, frames)`.
+            conditioning: The clips as `encode` gave them, instead of `keypoints`.
+            kwargs: As for `GenerationMixin.generate`.
+
+        Returns:
+            Token ids, `(batch * num_return_sequences, sequence)`, or a `ModelOutput` if asked for.
+        """
+        if conditioning is None and keypoints is not None:
+            keypoints = keypoints.to(self.device)
+            conditioning, _ = self.encode(
+                keypoints, None if keypoints_mask is None else keypoints_mask.to(self.device)
+            )
+        input_ids = kwargs.pop("input_ids", inputs)
+        if input_ids is None and conditioning is not None:
+            if self.config.decoder_start_token_id is None:
+                raise ValueError("config.decoder_start_token_id is not set: pass input_ids to begin from")
+            beginning = [self.config.decoder_start_token_id, *(self.config.prompt_ids or [])]
+            input_ids = torch.tensor([beginning] * len(conditioning.mask), device=self.device)
+        if conditioning is not None:
+            kwargs["conditioning"] = conditioning
+        return super().generate(input_ids, **kwargs)
+
+    def _expand_inputs_for_generation(self, expand_size=1, is_encoder_decoder=False, input_ids=None, **model_kwargs):
+        conditioning = model_kwargs.pop("conditioning", None)
+        input_ids, model_kwargs = super()._expand_inputs_for_generation(
+            expand_size, is_encoder_decoder, input_ids, **model_kwargs
+        )
+        if conditioning is not None:
+            model_kwargs["conditioning"] = conditioning.repeat_interleave(expand_size)
+        return input_ids, model_kwargs
+
+
+def _resolved_revision(model_id: str | os.PathLike, revision: str | None) -> str | None:
+    """The commit that a Hub id stands for; `None` for a folder."""
+    if Path(model_id).is_dir():
+        return None
+    from transformers.utils.hub import resolve_revision
+
+    return resolve_revision(str(model_id), revision)
+
+
+def _load_base_model(config: LipReadConfig, checkpoint: Path, loaded: LipReadConfig, kwargs: dict) -> PreTrainedModel:
+    """Loads the language model that a checkpoint names.
+
+    Raises:
+        OSError: If it is neither on the Hub nor in the folder named.
+        ValueError: If it has another shape than the one the adapters were trained with.
+    """
+    name = config.base_model_name_or_path
+    kwargs.setdefault("dtype", "auto")
+    try:
+        language_model = AutoModelForCausalLM.from_pretrained(
+            name,
+            revision=config.base_model_revision,
+            attn_implementation=loaded._attn_implementation,
+            **kwargs,
+        )
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"{checkpoint}: this reader was saved without its language model {name!r}"
+            f"{f' (revision {config.base_model_revision})' if config.base_model_revision else ''}, which could not be "
+            f"loaded: {error}\nMake it available, set base_model_name_or_path in config.json to where it is, or save the "
+            "reader with include_base=True."
+        ) from error
+    expected, found = config.get_text_config(), language_model.config.get_text_config()
+    for key in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size"):
+        if getattr(expected, key) != getattr(found, key):
+            raise ValueError(
+                f"{checkpoint}: the reader was trained on a language model with {key} = {getattr(expected, key)}, but "
+                f"{name!r} has {getattr(found, key)}. Point base_model_name_or_path in config.json at the right one."
+            )
+    return language_model
+
+
+__all__ = ["LipReadForConditionalGeneration", "LipReadOutput", "LipReadPreTrainedModel"]

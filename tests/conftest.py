@@ -1,0 +1,27 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Fixtures shared by the tests. No test needs a network; the real GRID clips are used where they lie beside the repository."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of real clips and assets beside the repository."""
+    path = REPOSITORY.parent / "shared"
+    if not path.is_dir():
+        pytest.skip("the folder ../shared with the real clips is not beside this checkout")
+    return path
+
+
+@pytest.fixture(scope="session")
+def grid_dir(shared_dir: Path) -> Path:
+    """The GRID clips, their transcripts and official word alignments."""
+    return shared_dir / "data" / "grid"

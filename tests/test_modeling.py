@@ -1,0 +1,297 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The contracts of the model: identity at the start, cached decoding, copies, and checkpoints that hold what was trained."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModel, AutoModelForCausalLM, LlamaConfig
+
+from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
+from modeling_lipread.adapters_lipread import GatedCrossAttention
+
+VOCABULARY, FRAMES, LANDMARKS = 40, 12, 9
+
+
+def text_config() -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+
+
+def reader_config(encoder: dict | None = None, **kwargs) -> LipReadConfig:
+    encoder_config = {
+        "num_landmarks": LANDMARKS,
+        "hidden_size": 16,
+        "kp_embed_dim": 8,
+        "kp_heads": 2,
+        **(encoder or {}),
+    }
+    kwargs = {
+        "adapter_every": 2,
+        "adapter_heads": 2,
+        "adapter_head_dim": 8,
+        "ctc_vocab": ["", " ", "a", "b"],
+        "decoder_start_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+        **kwargs,
+    }
+    return LipReadConfig(
+        text_config=text_config(), encoder_config=FaceKeypointEncoderConfig(**encoder_config), **kwargs
+    )
+
+
+def make_reader(encoder: dict | None = None, open_gates: bool = False, **kwargs) -> LipReadForConditionalGeneration:
+    torch.manual_seed(0)
+    model = LipReadForConditionalGeneration(reader_config(encoder, **kwargs)).eval()
+    if open_gates:
+        for adapter in model.adapters:
+            torch.nn.init.normal_(adapter.o_proj.weight, std=0.5)
+    return model
+
+
+def make_inputs(batch: int = 2) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    mask = torch.ones(batch, FRAMES, dtype=torch.long)
+    mask[-1, FRAMES - 3 :] = 0
+    return {
+        "input_ids": torch.randint(3, VOCABULARY, (batch, 6), generator=generator),
+        "attention_mask": torch.ones(batch, 6, dtype=torch.long),
+        "keypoints": torch.randn(batch, FRAMES, LANDMARKS, 3, generator=generator),
+        "keypoints_mask": mask,
+    }
+
+
+ENCODERS = [
+    {"frame_encoder": "linear", "resampler": "pool"},
+    {"frame_encoder": "transformer", "resampler": "perceiver", "cond_len": 5},
+]
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_starts_as_the_frozen_language_model(encoder):
+    model, inputs = make_reader(encoder), make_inputs()
+    alone = model.language_model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+    assert torch.equal(model(**inputs).logits, alone)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_open_gate_lets_the_face_through(encoder):
+    model, inputs = make_reader(encoder, open_gates=True), make_inputs()
+    logits = model(**inputs).logits
+    alone = model.language_model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+    other_face = model(**{**inputs, "keypoints": inputs["keypoints"].flip(1)}).logits
+    assert (logits - alone).abs().max() > 1e-2
+    assert (logits - other_face).abs().max() > 1e-3
+
+
+def test_classic_gate_starts_close_to_the_language_model():
+    model, inputs = make_reader(gate_type="sigmoid", gate_init=-10.0, zero_init_projection=False), make_inputs()
+    alone = model.language_model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+    assert torch.allclose(model(**inputs).logits, alone, atol=1e-3)
+    assert list(model.gate_values().values()) == pytest.approx([4.54e-5] * 2, rel=1e-2)
+
+
+def test_gates_that_cannot_learn_are_refused():
+    with pytest.raises(Exception, match="never learns"):
+        reader_config(gate_init=0.0)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_padding_changes_nothing(encoder):
+    model, inputs = make_reader(encoder, open_gates=True), make_inputs(batch=1)
+    inputs["keypoints_mask"][:] = 1
+    inputs["keypoints_mask"][:, FRAMES - 4 :] = 0
+    expected = model(**inputs).logits
+    shorter = {**inputs, "keypoints": inputs["keypoints"][:, :-4], "keypoints_mask": inputs["keypoints_mask"][:, :-4]}
+    garbage = inputs["keypoints"].clone()
+    garbage[:, FRAMES - 4 :] = 1e3
+    assert torch.allclose(model(**{**inputs, "keypoints": garbage}).logits, expected, atol=1e-5)
+    assert torch.allclose(model(**shorter).logits, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_clip_without_a_face_leaves_the_language_model_alone(encoder):
+    model, inputs = make_reader(encoder, open_gates=True), make_inputs()
+    inputs["keypoints_mask"][:] = 0
+    alone = model.language_model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+    assert torch.allclose(model(**inputs).logits, alone, atol=1e-6)
+
+
+def test_cached_decoding_equals_full_recomputation():
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    full = model(**inputs).logits
+    conditioning, _ = model.encode(inputs["keypoints"], inputs["keypoints_mask"])
+    past, steps = None, []
+    for position in range(inputs["input_ids"].shape[1]):
+        output = model(
+            input_ids=inputs["input_ids"][:, position : position + 1],
+            conditioning=conditioning,
+            past_key_values=past,
+            use_cache=True,
+        )
+        past = output.past_key_values
+        steps.append(output.logits)
+    assert torch.allclose(torch.cat(steps, dim=1), full, atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"do_sample": True, "num_return_sequences": 2}])
+def test_generate_with_and_without_cache(settings):
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    clips = {key: inputs[key] for key in ("keypoints", "keypoints_mask")}
+    written = []
+    for use_cache in (True, False):
+        torch.manual_seed(0)
+        written.append(model.generate(**clips, max_new_tokens=8, use_cache=use_cache, **settings))
+    assert torch.equal(*written)
+    assert written[0].shape[0] == 2 * settings.get("num_return_sequences", 1)
+    assert (written[0][:, 0] == model.config.decoder_start_token_id).all()
+
+
+def test_beams_read_their_own_clip():
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    clips = {key: inputs[key] for key in ("keypoints", "keypoints_mask")}
+    options = {"num_beams": 3, "max_new_tokens": 8, "min_new_tokens": 8}
+    together = model.generate(**clips, **options)
+    apart = [model.generate(**{key: value[i : i + 1] for key, value in clips.items()}, **options) for i in range(2)]
+    assert torch.equal(together, torch.cat(apart))
+
+
+def test_encoder_runs_once_a_clip():
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    calls = []
+    model.encoder.register_forward_hook(lambda *_: calls.append("encoder"))
+    for adapter in model.adapters:
+        adapter.k_proj.register_forward_hook(lambda *_: calls.append("keys"))
+    model.generate(
+        keypoints=inputs["keypoints"], keypoints_mask=inputs["keypoints_mask"], num_beams=3, max_new_tokens=6
+    )
+    assert sorted(calls) == ["encoder"] + ["keys"] * len(model.adapters)
+
+
+@pytest.mark.parametrize("copier", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_keep_the_conditioning(copier):
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    twin = copier(model)
+    assert torch.equal(twin(**inputs).logits, model(**inputs).logits)
+    with torch.no_grad():
+        for adapter in twin.adapters:
+            adapter.gate.zero_()
+    # The copy's hooks are bound to the copy's adapters, not to the original's.
+    alone = model.language_model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+    assert torch.equal(twin(**inputs).logits, alone)
+
+
+def test_gradients_reach_everything_but_the_language_model():
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    model.train()
+    ctc_labels = torch.tensor([[2, 3, -100], [3, 1, 2]])
+    output = model(**inputs, labels=inputs["input_ids"], ctc_labels=ctc_labels)
+    assert torch.allclose(output.loss, output.lm_loss + model.config.ctc_weight * output.ctc_loss)
+    output.loss.backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is None) == name.startswith("language_model."), name
+
+
+def test_learns_from_the_first_step():
+    model, inputs = make_reader(), make_inputs()
+    model(**inputs, labels=inputs["input_ids"]).loss.backward()
+    assert all(adapter.o_proj.weight.grad.abs().max() > 0 for adapter in model.adapters)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_attention_implementations_agree(encoder):
+    model, inputs = make_reader(encoder, open_gates=True), make_inputs()
+    model.set_attn_implementation("eager")
+    eager = model(**inputs).logits
+    model.set_attn_implementation("sdpa")
+    assert model.adapters[0].config._attn_implementation == "sdpa"
+    assert torch.allclose(model(**inputs).logits, eager, atol=1e-4)
+
+
+@pytest.fixture
+def language_model_dir(tmp_path):
+    torch.manual_seed(3)
+    AutoModelForCausalLM.from_config(text_config()).save_pretrained(tmp_path / "language_model")
+    return tmp_path / "language_model"
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("include_base", [False, True])
+def test_checkpoint_round_trip(tmp_path, language_model_dir, encoder, include_base):
+    model = LipReadForConditionalGeneration.from_language_model(language_model_dir, reader_config(encoder)).eval()
+    with torch.no_grad():
+        for parameter in [*model.encoder.parameters(), *model.adapters.parameters(), *model.encoder.buffers()]:
+            parameter.add_(torch.rand_like(parameter) * 0.1)
+    model.save_pretrained(tmp_path / "reader", include_base=include_base)
+    with safe_open(tmp_path / "reader" / "model.safetensors", "pt") as file:
+        held = {key.split(".")[0] for key in file.keys()}
+    assert held == {"encoder", "adapters"} | ({"language_model"} if include_base else set())
+    inputs = make_inputs()
+    for auto_class in (AutoModel, AutoModelForCausalLM):
+        again = auto_class.from_pretrained(tmp_path / "reader")
+        assert not again.training
+        assert torch.equal(again(**inputs).logits, model(**inputs).logits)
+        for (name, expected), found in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
+            assert torch.equal(found, expected), name
+    # A second save of what was loaded is the same checkpoint.
+    again.save_pretrained(tmp_path / "again", include_base=include_base)
+    assert torch.equal(AutoModel.from_pretrained(tmp_path / "again")(**inputs).logits, model(**inputs).logits)
+
+
+def test_half_precision_keeps_gates_and_statistics_exact(tmp_path, language_model_dir):
+    model = LipReadForConditionalGeneration.from_language_model(language_model_dir, reader_config())
+    model.save_pretrained(tmp_path / "reader")
+    half = AutoModel.from_pretrained(tmp_path / "reader", dtype=torch.bfloat16)
+    assert half.adapters[0].gate.dtype == half.encoder.input_mean.dtype == torch.float32
+    assert half.adapters[0].q_proj.weight.dtype == half.language_model.lm_head.weight.dtype == torch.bfloat16
+    assert torch.isfinite(half(**make_inputs()).logits.float()).all()
+
+
+def test_damaged_or_homeless_checkpoints_are_refused(tmp_path, language_model_dir):
+    from safetensors.torch import load_file, save_file
+
+    model = LipReadForConditionalGeneration.from_language_model(language_model_dir, reader_config())
+    model.save_pretrained(tmp_path / "reader")
+    weights = load_file(tmp_path / "reader" / "model.safetensors")
+    damaged = {key: value for key, value in weights.items() if key != "adapters.0.gate"}
+    save_file(damaged, tmp_path / "reader" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="adapters.0.gate"):
+        AutoModel.from_pretrained(tmp_path / "reader")
+    save_file(weights, tmp_path / "reader" / "model.safetensors", metadata={"format": "pt"})
+    language_model_dir.rename(tmp_path / "moved")
+    with pytest.raises(OSError, match="saved without its language model"):
+        AutoModel.from_pretrained(tmp_path / "reader")
+
+
+def test_wrong_number_of_landmarks_is_named():
+    model, inputs = make_reader(), make_inputs()
+    with pytest.raises(ValueError, match=f"{LANDMARKS}, 3"):
+        model(**{**inputs, "keypoints": inputs["keypoints"][:, :, :-1]})
+
+
+def test_statistics_standardise_the_input():
+    encoder = make_reader().encoder
+    keypoints = torch.randn(4, FRAMES, LANDMARKS, 3) * 0.01 + 5
+    batch = {"keypoints": keypoints, "keypoints_mask": torch.ones(4, FRAMES, dtype=torch.long)}
+    encoder.fit_statistics([batch])
+    assert torch.allclose(encoder.input_mean[:, :3], keypoints.mean((0, 1)), atol=1e-4)
+    assert torch.allclose(encoder.input_std[:, :3], keypoints.std((0, 1), correction=0), rtol=1e-2)
+
+
+def test_adapter_layers_are_counted_from_the_top():
+    assert reader_config(adapter_every=3).adapter_layers == [0, 3]
+    assert reader_config(adapter_top_k=2).adapter_layers == [2, 3]
+    assert isinstance(make_reader(adapter_top_k=3).adapters[2], GatedCrossAttention)
