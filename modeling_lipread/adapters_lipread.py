@@ -123,8 +123,8 @@ def decoder_layers(language_model: PreTrainedModel) -> nn.ModuleList:
         if isinstance(module, nn.ModuleList) and len(module) == num_layers:
             return module
     raise ValueError(
-        f"{type(language_model).__name__} cannot be conditioned: it has no list of {num_layers} decoder layers to hook "
-        "adapters into. Choose a decoder-only Transformer, for example HuggingFaceTB/SmolLM2-135M."
+        f"{type(language_model).__name__} cannot be conditioned: it has no list of {num_layers} decoder layers to "
+        "hook adapters into. Choose a decoder-only Transformer, for example HuggingFaceTB/SmolLM2-135M."
     )
 
 

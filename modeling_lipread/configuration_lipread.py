@@ -125,8 +125,8 @@ class LipReadConfig(PreTrainedConfig):
         gate_init (`float`, *optional*, defaults to 1.0):
             The gate's parameter at the start.
         zero_init_projection (`bool`, *optional*, defaults to `True`):
-            Whether an adapter's output projection starts at zero. Either this or the gate must be zero for the reader to
-            start as the language model it is built on, and only one of them, or nothing learns. The classic form
+            Whether an adapter's output projection starts at zero. Either this or the gate must be zero for the reader
+            to start as the language model it is built on, and only one of them, or nothing learns. The classic form
             `gate_type="sigmoid", gate_init=-10.0` starts with a gate that is nearly zero, and learns very slowly.
         ctc_vocab (`list[str]`, *optional*, defaults to `[]`):
             Characters that the CTC head writes; the first is the blank, `""`. Empty: no CTC head.

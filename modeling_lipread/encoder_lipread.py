@@ -185,8 +185,8 @@ class PoolResampler(nn.Module):
 class PerceiverResampler(nn.Module):
     """A fixed number of conditioning tokens that read all frames (Jaegle et al., 2021; Alayrac et al., 2022).
 
-    Each token starts from the average of its own stretch of the clip. Learned queries alone carry so little of the face
-    at first that the language model learns to ignore them.
+    Each token starts from the average of its own stretch of the clip. Learned queries alone carry so little of the
+    face at first that the language model learns to ignore them.
     """
 
     def __init__(self, config: FaceKeypointEncoderConfig):
@@ -275,7 +275,7 @@ class FaceKeypointEncoder(PreTrainedModel):
         }
 
     def _channels(self, keypoints: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Landmarks and, if configured, their displacement since the frame before; both zero where there is no face."""
+        """Landmarks and, if configured, their displacement since the frame before; zero where there is no face."""
         keypoints = keypoints * mask[..., None, None]
         if not self.config.use_velocity:
             return keypoints

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The reader: face encoder, gated cross-attention adapters and a frozen causal language model that writes the words."""
+"""The reader: face encoder, gated cross-attention adapters, and a frozen causal language model that writes."""
 
 import os
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .adapters_lipread import Conditioning, GatedCrossAttention, attach_adapters
+from .base_model_lipread import load_base_model, resolved_revision
 from .configuration_lipread import LipReadConfig
 from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput
 
@@ -100,8 +101,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         Args:
             config: The reader's configuration.
             language_model: A language model to condition, of the shape that `config.text_config` names.
-            build_language_model: Whether to build one at random if none is given. `from_pretrained` attaches the real one
-                itself.
+            build_language_model: Whether to build one at random if none is given. `from_pretrained` attaches the
+                real one itself.
         """
         super().__init__(config)
         self.encoder = FaceKeypointEncoder._from_config(config.encoder_config)
@@ -115,6 +116,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
 
     def _attach_language_model(self, language_model: PreTrainedModel) -> None:
         self.language_model = language_model
+        self.config.text_config = language_model.config
         attach_adapters(language_model, self.adapters, self.config.adapter_layers)
         if self.config.freeze_language_model:
             language_model.requires_grad_(False)
@@ -142,8 +144,9 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         language_model = AutoModelForCausalLM.from_pretrained(model_id, revision=revision, dtype=dtype, **kwargs)
         config = LipReadConfig() if config is None else config
         config.text_config = language_model.config
-        config.base_model_name_or_path = str(model_id)
-        config.base_model_revision = _resolved_revision(model_id, revision)
+        # A folder is named in full: the checkpoint may be loaded from anywhere.
+        config.base_model_name_or_path = str(Path(model_id).resolve() if Path(model_id).is_dir() else model_id)
+        config.base_model_revision = resolved_revision(model_id, revision)
         return cls(config, language_model=language_model)
 
     @classmethod
@@ -172,20 +175,19 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             output_loading_info=True,
             **kwargs,
         )
-        lost = sorted(loading_info["missing_keys"]) + sorted(str(key) for key in loading_info["mismatched_keys"])
+        lost = [str(key) for key in (*sorted(loading_info["missing_keys"]), *loading_info["mismatched_keys"])]
         if lost:
             raise ValueError(
-                f"{pretrained_model_name_or_path}: the checkpoint lacks, or has in another size, {len(lost)} of the "
-                f"reader's weights ({', '.join(map(str, lost[:5]))}{', ...' if len(lost) > 5 else ''}). It is damaged or was "
-                "saved with another configuration; fetch or save it again."
+                f"{pretrained_model_name_or_path}: {len(lost)} of the reader's weights are missing or of another size "
+                f"({', '.join(lost[:5])}{', ...' if len(lost) > 5 else ''}). The checkpoint is damaged or was saved "
+                "with another configuration; fetch or save it again."
             )
         if separate:
             forwarded = ("dtype", "torch_dtype", "device_map", "cache_dir", "local_files_only", "token", "max_memory")
             model._attach_language_model(
-                _load_base_model(
+                load_base_model(
                     config,
                     Path(str(pretrained_model_name_or_path)),
-                    model.config,
                     {key: kwargs[key] for key in forwarded if kwargs.get(key) is not None},
                 )
             )
@@ -198,8 +200,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
 
         Args:
             save_directory: Folder to write.
-            include_base: Whether to save the frozen language model's weights too. A language model that was trained, or
-                that came from nowhere, is always saved.
+            include_base: Whether to save the frozen language model's weights too. A language model that was trained,
+                or that came from nowhere, is always saved.
             state_dict: Weights to save, if not the model's own.
             args, kwargs: As for `PreTrainedModel.save_pretrained`.
         """
@@ -375,48 +377,6 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         if conditioning is not None:
             model_kwargs["conditioning"] = conditioning.repeat_interleave(expand_size)
         return input_ids, model_kwargs
-
-
-def _resolved_revision(model_id: str | os.PathLike, revision: str | None) -> str | None:
-    """The commit that a Hub id stands for; `None` for a folder."""
-    if Path(model_id).is_dir():
-        return None
-    from transformers.utils.hub import resolve_revision
-
-    return resolve_revision(str(model_id), revision)
-
-
-def _load_base_model(config: LipReadConfig, checkpoint: Path, loaded: LipReadConfig, kwargs: dict) -> PreTrainedModel:
-    """Loads the language model that a checkpoint names.
-
-    Raises:
-        OSError: If it is neither on the Hub nor in the folder named.
-        ValueError: If it has another shape than the one the adapters were trained with.
-    """
-    name = config.base_model_name_or_path
-    kwargs.setdefault("dtype", "auto")
-    try:
-        language_model = AutoModelForCausalLM.from_pretrained(
-            name,
-            revision=config.base_model_revision,
-            attn_implementation=loaded._attn_implementation,
-            **kwargs,
-        )
-    except (OSError, ValueError) as error:
-        raise OSError(
-            f"{checkpoint}: this reader was saved without its language model {name!r}"
-            f"{f' (revision {config.base_model_revision})' if config.base_model_revision else ''}, which could not be "
-            f"loaded: {error}\nMake it available, set base_model_name_or_path in config.json to where it is, or save the "
-            "reader with include_base=True."
-        ) from error
-    expected, found = config.get_text_config(), language_model.config.get_text_config()
-    for key in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size"):
-        if getattr(expected, key) != getattr(found, key):
-            raise ValueError(
-                f"{checkpoint}: the reader was trained on a language model with {key} = {getattr(expected, key)}, but "
-                f"{name!r} has {getattr(found, key)}. Point base_model_name_or_path in config.json at the right one."
-            )
-    return language_model
 
 
 __all__ = ["LipReadForConditionalGeneration", "LipReadOutput", "LipReadPreTrainedModel"]

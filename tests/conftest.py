@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Fixtures shared by the tests. No test needs a network; the real GRID clips are used where they lie beside the repository."""
+"""Fixtures shared by the tests. No test needs a network; GRID clips are used where they lie beside the checkout."""
 
 import os
 from pathlib import Path

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The contracts of the model: identity at the start, cached decoding, copies, and checkpoints that hold what was trained."""
+"""The contracts of the model: identity at the start, cached decoding, copies, checkpoints of what was trained."""
 
 import copy
 import pickle

@@ -1,0 +1,96 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Augmentation of landmark batches, on whatever device they are trained on.
+
+It runs in the training step, after the features are made and collated: vectorised over the batch, and drawing from the
+process's own random state, which checkpoints store, so that a resumed run draws what an undisturbed one would have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass
+class KeypointAugmentation:
+    """Varies head pose, size, speed and quality of the landmarks, and hides stretches of time.
+
+    Args:
+        rotation: Largest turn about each axis, in degrees.
+        scale: Largest relative change of size, drawn for each axis on its own (faces differ in proportion).
+        shift: Standard deviation of a shift of the whole clip, in the landmarks' own unit.
+        noise: Standard deviation of independent noise on every landmark, in the landmarks' own unit.
+        speed: Largest relative change of the speaking rate.
+        time_masks: Stretches of frames hidden, at most.
+        time_mask_frames: Longest hidden stretch, in frames.
+    """
+
+    rotation: float = 8.0
+    scale: float = 0.1
+    shift: float = 0.02
+    noise: float = 0.002
+    speed: float = 0.15
+    time_masks: int = 2
+    time_mask_frames: int = 8
+
+    def __call__(self, keypoints: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Augments a batch.
+
+        Args:
+            keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
+            mask: Non-zero where there is a face, `(batch, frames)`.
+
+        Returns:
+            The same, with as many frames as the slowest clip now has.
+        """
+        if self.speed:
+            keypoints, mask = self._change_speed(keypoints, mask)
+        batch, device, dtype = len(keypoints), keypoints.device, keypoints.dtype
+        scale = 1 + self.scale * (2 * torch.rand(batch, 1, 3, device=device, dtype=dtype) - 1)
+        transform = self._rotations(batch, device, dtype) * scale
+        keypoints = keypoints @ transform[:, None]
+        keypoints = keypoints + self.shift * torch.randn(batch, 1, 1, 3, device=device, dtype=dtype)
+        keypoints = keypoints + self.noise * torch.randn_like(keypoints)
+        return keypoints * (mask != 0)[..., None, None], self._mask_time(mask)
+
+    def _rotations(self, batch: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+        """Small random rotations, `(batch, 3, 3)`."""
+        angles = torch.deg2rad(self.rotation * (2 * torch.rand(batch, 3, device=device, dtype=torch.float32) - 1))
+        generator = angles.new_zeros(batch, 3, 3)
+        for axis, (row, column) in enumerate(((1, 2), (2, 0), (0, 1))):
+            generator[:, row, column] = -angles[:, axis]
+            generator[:, column, row] = angles[:, axis]
+        return torch.linalg.matrix_exp(generator).to(dtype)
+
+    def _change_speed(self, keypoints: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Resamples every clip to its own speed, linearly between frames that both have a face."""
+        batch, frames = mask.shape
+        steps = torch.arange(1, frames + 1, device=mask.device)
+        lengths = ((mask != 0) * steps).amax(1)
+        factor = 1 + self.speed * (2 * torch.rand(batch, device=mask.device) - 1)
+        new_lengths = (lengths / factor).round().long().clamp(min=1)
+        new_lengths = torch.where(lengths > 0, new_lengths, 0)
+        new_frames = max(1, int(new_lengths.max()))
+        last = (lengths - 1).clamp(min=0)
+        time = torch.arange(new_frames, device=mask.device)
+        position = time * (last / (new_lengths - 1).clamp(min=1))[:, None]
+        position = torch.minimum(position, last[:, None])
+        before = position.floor().long()
+        after = torch.minimum(before + 1, last[:, None])
+        weight = (position - before).to(keypoints.dtype)[..., None, None]
+        rows = torch.arange(batch, device=mask.device)[:, None]
+        resampled = keypoints[rows, before] * (1 - weight) + keypoints[rows, after] * weight
+        present = (mask[rows, before] != 0) & (mask[rows, after] != 0) & (time < new_lengths[:, None])
+        return resampled * present[..., None, None], present.to(mask.dtype)
+
+    def _mask_time(self, mask: torch.Tensor) -> torch.Tensor:
+        """Hides stretches of time as if no face had been found there; never a whole clip."""
+        batch, frames = mask.shape
+        time = torch.arange(frames, device=mask.device)
+        hidden = mask
+        for _ in range(self.time_masks):
+            length = torch.randint(0, self.time_mask_frames + 1, (batch, 1), device=mask.device)
+            start = (torch.rand(batch, 1, device=mask.device) * frames).long()
+            hidden = hidden * ~((time >= start) & (time < start + length))
+        return torch.where(hidden.any(1, keepdim=True), hidden, mask)

@@ -1,0 +1,141 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Stored rows to a batch for the model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from .schema import decode_row
+from .text_normalizer import TextNormalizer
+
+logger = logging.getLogger(__name__)
+
+IGNORED = -100  # the label that losses leave out
+
+
+class LipReadCollator:
+    """Turns rows of a prepared corpus (`data.schema.load_split`) into one padded batch.
+
+    Landmarks go through the processor's feature extractor, the same way as at inference. Training batches teach the
+    model to continue ``start [prompt]`` with ``text EOS``. Evaluation batches hold ``start [prompt]`` alone in
+    `input_ids`, since `generate` continues them: the transcript is in `labels` only.
+
+    Args:
+        processor (`LipReadProcessor`): Anything with a `feature_extractor` and a `tokenizer`.
+        seq_len (`int`): Most tokens in a row of training `input_ids`; longer texts are cut, with a warning.
+        prompt (`str`, *optional*): Text before the transcript, the same for every clip; never a label.
+        train (`bool`): False for evaluation batches.
+        add_special_tokens (`bool`): Passed to the tokenizer for the transcript.
+        decoder_start_token_id (`int`, *optional*): First token. Default: the tokenizer's BOS, else EOS, else pad.
+        ctc_vocab (`list[str]`, *optional*): Characters, index 0 the blank. Adds `ctc_labels` to training batches.
+        text_normalizer (`TextNormalizer`, *optional*): Spells the CTC labels. Default: `TextNormalizer()`.
+
+    Raises:
+        ValueError: If the tokenizer has no token to start or pad with, `seq_len` leaves no room after the prompt, or
+            `ctc_vocab` does not begin with the blank.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        *,
+        seq_len: int,
+        prompt: str | None = None,
+        train: bool = True,
+        add_special_tokens: bool = False,
+        decoder_start_token_id: int | None = None,
+        ctc_vocab: Sequence[str] | None = None,
+        text_normalizer: TextNormalizer | None = None,
+    ):
+        self.feature_extractor = processor.feature_extractor
+        self.tokenizer = tokenizer = processor.tokenizer
+        self.seq_len = seq_len
+        self.train = train
+        self.add_special_tokens = add_special_tokens
+        self.text_normalizer = text_normalizer or TextNormalizer()
+        start = _first_given(
+            decoder_start_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+        )
+        if start is None:
+            raise ValueError("the tokenizer has no BOS, EOS or pad token to start with; give decoder_start_token_id")
+        self.pad_token_id = _first_given(tokenizer.pad_token_id, tokenizer.eos_token_id, start)
+        self.prefix = [start, *(tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else [])]
+        if len(self.prefix) >= seq_len:
+            raise ValueError(
+                f"seq_len {seq_len} leaves no room after the start token and the prompt ({len(self.prefix)} tokens)"
+            )
+        if ctc_vocab and ctc_vocab[0] != "":
+            raise ValueError(f'ctc_vocab begins with {ctc_vocab[0]!r}; index 0 is the CTC blank, ""')
+        self.ctc_ids = {character: index for index, character in enumerate(ctc_vocab or []) if index > 0}
+        self._warned: set[str] = set()
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        """Collate rows.
+
+        Args:
+            rows (`Sequence[Mapping]`): Stored rows, in numpy or python format.
+
+        Returns:
+            `dict[str, torch.Tensor]`: `keypoints` float32 (batch, frames, landmarks, 3), `keypoints_mask`
+            (batch, frames), `input_ids` and `attention_mask` (batch, tokens), `labels` (batch, tokens; in evaluation
+            the reference's own length, never cut) with -100 where nothing is to be predicted, and with a `ctc_vocab`
+            in training `ctc_labels` (batch, characters) padded with -100.
+        """
+        features = self.feature_extractor([decode_row(row) for row in rows], return_tensors="pt")
+        texts = [str(row["text"]) for row in rows]
+        batch = {"keypoints": features["keypoints"], "keypoints_mask": features["keypoints_mask"]}
+        batch |= self._training_tokens(texts) if self.train else self._evaluation_tokens(texts)
+        if self.train and self.ctc_ids:
+            batch["ctc_labels"] = _pad([self._spell(text) for text in texts], IGNORED)
+        return batch
+
+    def _training_tokens(self, texts: list[str]) -> dict[str, torch.Tensor]:
+        targets = [self._target(text) for text in texts]
+        return {
+            "input_ids": _pad([self.prefix + target for target in targets], self.pad_token_id),
+            "attention_mask": _pad([[1] * (len(self.prefix) + len(target)) for target in targets], 0),
+            "labels": _pad([[IGNORED] * len(self.prefix) + target for target in targets], IGNORED),
+        }
+
+    def _evaluation_tokens(self, texts: list[str]) -> dict[str, torch.Tensor]:
+        input_ids = torch.tensor([self.prefix] * len(texts))
+        labels = _pad([self._tokenize(text) for text in texts], IGNORED)
+        return {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids), "labels": labels}
+
+    def _tokenize(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, add_special_tokens=self.add_special_tokens)["input_ids"])
+
+    def _target(self, text: str) -> list[int]:
+        """Text tokens and EOS, as far as `seq_len` has room."""
+        tokens, eos, room = self._tokenize(text), self.tokenizer.eos_token_id, self.seq_len - len(self.prefix)
+        if len(tokens) > room:
+            self._warn_once(f"texts longer than seq_len={self.seq_len} are cut; the first is {text!r}", "cut")
+        if eos is not None and tokens[-1:] != [eos]:
+            tokens.append(eos)
+        return tokens[:room]
+
+    def _spell(self, text: str) -> list[int]:
+        characters = self.text_normalizer(text)
+        unknown = sorted(set(characters) - self.ctc_ids.keys())
+        if unknown:
+            self._warn_once(f"CTC labels leave out {unknown}, not in ctc_vocab; the first text is {text!r}", "unknown")
+        return [self.ctc_ids[character] for character in characters if character in self.ctc_ids]
+
+    def _warn_once(self, message: str, kind: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            logger.warning(message)
+
+
+def _first_given(*values: int | None) -> int | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _pad(sequences: list[list[int]], value: int) -> torch.Tensor:
+    """Right-padded int64 `(batch, longest)`."""
+    tensors = [torch.tensor(sequence, dtype=torch.int64) for sequence in sequences]
+    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)

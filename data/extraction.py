@@ -1,0 +1,266 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""A few clips to one part file: the unit of work that `data.prepare` hands to its workers and resumes by.
+
+A part is an Arrow stream of rows (`data.schema.features`) whose schema metadata lists the clips that were skipped and
+why. It is named by a hash of all that decides its content, and appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+
+from modeling_lipread.landmarks_lipread import (
+    LANDMARKER_SHA256,
+    Face3DKeypointExtractor,
+    LandmarkSequence,
+    VideoError,
+)
+
+from .corpora.grid import AlignmentError, read_alignment
+from .manifest import Record, Skip
+from .schema import NUM_LANDMARKS, encode_row, rows_to_table
+from .text_normalizer import TextNormalizer
+
+# Raise it when the content of a part changes for the same manifest line, so that old parts are not continued.
+PART_VERSION = 1
+_METADATA_KEY = b"lipread"
+
+
+class ClipError(ValueError):
+    """Why a clip cannot be used; the message says what to do about it."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Clips that are extracted together, and the part file they go to."""
+
+    records: tuple[Record, ...]
+    part: Path
+    min_coverage: float
+
+
+@dataclass
+class PartReport:
+    """What became of a chunk's clips."""
+
+    clips: int
+    frames: int
+    frames_with_face: int
+    seconds: float
+    skipped: list[Skip]
+    warnings: list[str]
+
+
+def chunk_key(records: Sequence[Record], min_coverage: float) -> str:
+    """Hash of what decides a part's content: manifest lines, the media files' size and time, settings, versions."""
+    videos = any(not record.is_landmarks for record in records)
+    content = {
+        "version": PART_VERSION,
+        "extractor": [metadata.version("mediapipe"), LANDMARKER_SHA256] if videos else None,
+        "min_coverage": min_coverage,
+        # Files count by size and time, not by where they lie: the folder may move between two runs.
+        "records": [
+            asdict(record) | {"media": _file_state(record.media), "alignment": _file_state(record.alignment)}
+            for record in records
+        ],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _file_state(path: Path | None) -> tuple[int, int] | None:
+    try:
+        state = os.stat(path)
+    except (OSError, TypeError):
+        return None
+    return state.st_size, state.st_mtime_ns
+
+
+class ClipReader:
+    """Reads clips one after the other with one landmark extractor.
+
+    Raises:
+        FileNotFoundError, ValueError: If MediaPipe's face model is missing or another one.
+    """
+
+    def __init__(self):
+        self._extractor = Face3DKeypointExtractor()
+
+    def read(self, record: Record) -> LandmarkSequence:
+        """Landmarks of a clip.
+
+        Raises:
+            ClipError, VideoError: If the media cannot be read.
+        """
+        if record.is_landmarks:
+            return read_landmarks(record.media, record.frame_rate, record.start, record.end)
+        return self._extractor.extract_video(record.media, start=record.start, end=record.end)
+
+    def close(self) -> None:
+        """Free MediaPipe's memory; the next video opens it anew."""
+        self._extractor.close()
+
+
+def read_landmarks(
+    path: Path, frame_rate: float, start: float | None = None, end: float | None = None
+) -> LandmarkSequence:
+    """Landmarks of another pipeline: a ``.npy`` of floats `(frames, 478, 3)` at a steady frame rate.
+
+    A frame of nothing but zeros or of nothing but NaN counts as one without a face.
+
+    Raises:
+        ClipError: If the file is no such array, or the segment lies outside it.
+    """
+    try:
+        keypoints = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ClipError(f"{path.name} is no readable .npy array ({error}); save it with numpy.save") from error
+    shape = getattr(keypoints, "shape", None)
+    if not isinstance(keypoints, np.ndarray) or keypoints.dtype.kind != "f" or shape[1:] != (NUM_LANDMARKS, 3):
+        raise ClipError(f"{path.name} holds shape {shape}; expected floats (frames, {NUM_LANDMARKS}, 3)")
+    timestamps = np.arange(len(keypoints)) / frame_rate
+    inside = (timestamps >= (start or 0.0)) & (timestamps < (np.inf if end is None else end))
+    if not inside.any():
+        raise ClipError(f"{path.name} has no frame in the segment; it lasts {len(keypoints) / frame_rate:.2f} s")
+    keypoints, timestamps = keypoints[inside].astype(np.float32), timestamps[inside] - (start or 0.0)
+    finite = np.isfinite(keypoints)
+    present = finite.any(axis=(1, 2)) & (keypoints != 0.0).any(axis=(1, 2))
+    if not finite[present].all():
+        raise ClipError(f"{path.name} holds NaN or infinite values beside finite ones; extract the clip again")
+    keypoints[~present] = 0.0
+    return LandmarkSequence(
+        keypoints=keypoints, present=present, timestamps=timestamps, width=0, height=0, frame_rate=frame_rate
+    )
+
+
+def extract_chunk(chunk: Chunk, reader: ClipReader) -> None:
+    """Extract a chunk's clips and write its part."""
+    rows, skipped, warnings = [], [], []
+    frames_with_face, seconds = 0, 0.0
+    for record in chunk.records:
+        try:
+            sequence = reader.read(record)
+            _require_face(sequence, chunk.min_coverage)
+            words = _aligned_words(record, warnings)
+            rows.append(
+                encode_row(
+                    sequence,
+                    text=record.text,
+                    id=record.id,
+                    speaker=record.speaker,
+                    source=record.source,
+                    words=words,
+                )
+            )
+        except ImportError:
+            raise  # a missing package is no fault of the clip
+        except (ClipError, VideoError) as error:
+            skipped.append(Skip(record.where, record.id, str(error)))
+        except Exception as error:
+            skipped.append(Skip(record.where, record.id, f"{type(error).__name__}: {error}"))
+            reader.close()  # whatever failed may have left the extractor unusable for the clips that follow
+        else:
+            frames_with_face += int(sequence.present.sum())
+            seconds += len(sequence) / sequence.frame_rate if sequence.frame_rate else 0.0  # 0 for a single frame
+    report = PartReport(
+        clips=len(rows),
+        frames=sum(row["num_frames"] for row in rows),
+        frames_with_face=frames_with_face,
+        seconds=seconds,
+        skipped=skipped,
+        warnings=warnings,
+    )
+    _write_part(rows_to_table(rows), report, chunk.part)
+
+
+def _require_face(sequence: LandmarkSequence, min_coverage: float) -> None:
+    if sequence.coverage == 0.0 or sequence.coverage < min_coverage:
+        raise ClipError(
+            f"a face in {sequence.present.sum()} of {len(sequence)} frames ({sequence.coverage:.0%}, wanted "
+            f"{min_coverage:.0%}); crop or enlarge the picture around the face, or lower --min_coverage"
+        )
+
+
+def _aligned_words(record: Record, warnings: list[str]) -> list[dict[str, Any]]:
+    """Words of the clip's segment with their times in it; none, and a warning, if the alignment cannot be used."""
+    if record.alignment is None:
+        return []
+    try:
+        words = read_alignment(record.alignment)
+    except AlignmentError as error:
+        warnings.append(f"{record.where} ({record.id}): no word times: {error}")
+        return []
+    start, end = record.start or 0.0, float("inf") if record.end is None else record.end
+    words = [
+        {"word": word["word"], "start": max(word["start"], start) - start, "end": min(word["end"], end) - start}
+        for word in words
+        if word["end"] > start and word["start"] < end
+    ]
+    normalize = TextNormalizer()
+    spoken = " ".join(word["word"] for word in words)
+    if normalize(spoken) != normalize(record.text):
+        warnings.append(f"{record.where} ({record.id}): no word times: the alignment says {spoken!r}")
+        return []
+    return words
+
+
+def _write_part(table: pa.Table, report: PartReport, path: Path) -> None:
+    report_bytes = json.dumps(asdict(report)).encode()
+    table = table.replace_schema_metadata({**table.schema.metadata, _METADATA_KEY: report_bytes})
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with open(beside, "wb") as file:
+        with pa.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def read_part(path: Path) -> tuple[pa.Table, PartReport]:
+    """Rows of a part, memory-mapped, and what became of its clips."""
+    table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+    fields = json.loads(table.schema.metadata[_METADATA_KEY])
+    fields["skipped"] = [Skip(**skip) for skip in fields["skipped"]]
+    # Without the report all parts have one schema and concatenate.
+    schema_metadata = {key: value for key, value in table.schema.metadata.items() if key != _METADATA_KEY}
+    return table.replace_schema_metadata(schema_metadata), PartReport(**fields)
+
+
+_worker_reader: ClipReader | None = None
+
+
+def start_worker() -> None:
+    """Set a worker process up: one thread, one extractor, and an end when the parent ends."""
+    global _worker_reader
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: the chunk in hand gets finished
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    _worker_reader = ClipReader()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+def work(chunk: Chunk) -> Chunk:
+    """`extract_chunk` in a worker process."""
+    extract_chunk(chunk, _worker_reader)
+    return chunk

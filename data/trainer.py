@@ -1,0 +1,215 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The Trainer of readers: gates on their own learning rate, and evaluation that reads."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from transformers import Trainer, TrainingArguments
+
+from modeling_lipread.modeling_lipread import LANGUAGE_MODEL_PREFIX
+
+from .augmentation import KeypointAugmentation
+from .evaluation import closing_line, figures, read_clips
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class LipReadTrainingArguments(TrainingArguments):
+    """TrainingArguments with the defaults of a reading run, and what reading adds."""
+
+    output_dir: str | None = field(
+        default="runs/lipread", metadata={"help": "Folder of checkpoints, logs and reader."}
+    )
+    learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate of encoder and adapters."})
+    gate_learning_rate: float = field(default=5e-3, metadata={"help": "Peak learning rate of the adapters' gates."})
+    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay; never on gates, norms and biases."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning rate schedule."})
+    warmup_steps: float = field(default=0.05, metadata={"help": "Warm-up steps, or their share of all steps."})
+    max_grad_norm: float = field(default=1.0, metadata={"help": "Gradients are clipped to this norm."})
+    num_train_epochs: float = field(default=20.0, metadata={"help": "Epochs."})
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Clips a device takes at a step."})
+    per_device_eval_batch_size: int = field(default=25, metadata={"help": "Clips a device reads at once."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to write a checkpoint."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept; the best is among them."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Whether the best by WER is the result."})
+    metric_for_best_model: str | None = field(default="wer", metadata={"help": "What the best is best by."})
+    greater_is_better: bool | None = field(default=False, metadata={"help": "Whether more of it is better."})
+    logging_steps: float = field(default=10, metadata={"help": "Steps between two log entries."})
+    report_to: str = field(default="tensorboard", metadata={"help": "Where logs go."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "The collator needs the columns."})
+    # Pinning memory makes worker processes fail on Windows.
+    dataloader_pin_memory: bool = field(default=os.name != "nt", metadata={"help": "Pin memory for faster transfer."})
+    eval_num_beams: int = field(default=1, metadata={"help": "Beams in evaluation; 1 is greedy."})
+    eval_max_new_tokens: int | None = field(default=None, metadata={"help": "Most tokens read; seq_len by default."})
+    restart: bool = field(default=False, metadata={"help": "Start anew although output_dir holds checkpoints."})
+
+
+class LipReadTrainer(Trainer):
+    """Trains a reader.
+
+    Args:
+        eval_collator: Collator in evaluation mode, whose batches hold no transcript.
+        augmentation: Applied to training batches on their device.
+        args, kwargs: As for [`Trainer`]; `processing_class` is the reader's processor.
+    """
+
+    args: LipReadTrainingArguments
+
+    def __init__(self, *args, eval_collator, augmentation: KeypointAugmentation | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.eval_collator = eval_collator
+        self.augmentation = augmentation
+        self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """Three groups of parameters: with weight decay, without, and the gates with their own learning rate."""
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            decayed = set(self.get_decay_parameter_names(model))
+            groups: dict[str, list] = {"decay": [], "no_decay": [], "gates": []}
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad:
+                    kind = "gates" if name.endswith(".gate") else "decay" if name in decayed else "no_decay"
+                    groups[kind].append(parameter)
+            optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
+            self.optimizer = optimizer_class(
+                [
+                    {"params": groups["decay"], "weight_decay": self.args.weight_decay},
+                    {"params": groups["no_decay"], "weight_decay": 0.0},
+                    {"params": groups["gates"], "weight_decay": 0.0, "lr": self.args.gate_learning_rate},
+                ],
+                **kwargs,
+            )
+        return self.optimizer
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if model.training and self.augmentation is not None:
+            keypoints, mask = self.augmentation(inputs["keypoints"], inputs["keypoints_mask"])
+            inputs = {**inputs, "keypoints": keypoints, "keypoints_mask": mask}
+        outputs = model(**inputs)
+        for part in ("lm_loss", "ctc_loss"):
+            if outputs[part] is not None:
+                self._parts[part].append(outputs[part].detach().float())
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def _drain_parts(self) -> dict[str, float]:
+        """Mean of each part of the loss since the last call, over all processes, and the perplexity."""
+        means = {}
+        for part, values in self._parts.items():
+            mean = torch.stack(values).mean().reshape(1)
+            means[part] = self.accelerator.gather(mean).mean().item()
+        self._parts.clear()
+        if "lm_loss" in means:
+            means["perplexity"] = math.exp(min(means["lm_loss"], 50.0))
+        return means
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            logs = {**logs, **self._drain_parts(), **self._gates(), **resources()}
+        super().log(logs, start_time)
+
+    def _gates(self) -> dict[str, float]:
+        values = self.accelerator.unwrap_model(self.model).gate_values()
+        return {f"gate/layer_{layer:02d}": value for layer, value in values.items()}
+
+    def evaluation_loop(self, dataloader, *args, metric_key_prefix: str = "eval", **kwargs):
+        """Measures the loss on whole transcripts, then reads every clip from its video alone."""
+        waiting, self._parts = self._parts, defaultdict(list)
+        output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+        result = self._drain_parts()
+        self._parts = waiting
+        model = self.accelerator.unwrap_model(self.model)
+        with self.accelerator.autocast():
+            readings = read_clips(
+                model,
+                self.processing_class,
+                dataloader.dataset,
+                self.eval_collator,
+                batch_size=self.args.per_device_eval_batch_size,
+                process_index=self.args.process_index,
+                num_processes=self.args.world_size,
+                progress=not self.args.disable_tqdm,
+                num_beams=self.args.eval_num_beams,
+                max_new_tokens=self.args.eval_max_new_tokens,
+            )
+        reading = figures(readings)
+        output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in (result | reading).items()})
+        if self.is_world_process_zero():
+            for example in readings[:3]:
+                logger.info("said %r, read %r", example.reference, example.hypothesis)
+            logger.info(closing_line(reading))
+        return output
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # Checkpoints leave the frozen language model out on purpose.
+        if self.model.config.freeze_language_model:
+            load_result.missing_keys[:] = [
+                key for key in load_result.missing_keys if not key.startswith(LANGUAGE_MODEL_PREFIX)
+            ]
+        super()._issue_warnings_after_load(load_result)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        replace_pickled_arguments(output_dir or self.args.output_dir, self.args)
+
+
+class TextTrainer(Trainer):
+    """Trains a language model on packed text, with perplexity beside the loss."""
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        for key in ("loss", "eval_loss"):
+            if key in logs:
+                logs = {**logs, key.replace("loss", "perplexity"): math.exp(min(logs[key], 50.0)), **resources()}
+        super().log(logs, start_time)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        replace_pickled_arguments(output_dir or self.args.output_dir, self.args)
+
+
+def replace_pickled_arguments(folder: str | os.PathLike, args: TrainingArguments) -> None:
+    """Puts the arguments beside the weights as JSON that anyone can read, in place of the Trainer's pickle."""
+    pickled = Path(folder, "training_args.bin")
+    if pickled.exists():
+        Path(folder, "training_args.json").write_text(args.to_json_string() + "\n", encoding="utf-8")
+        pickled.unlink()
+
+
+def resources() -> dict[str, float]:
+    """Use of processor and memory by this process, in percent and GiB."""
+    process = psutil.Process()
+    used = {"system/cpu_percent": psutil.cpu_percent(), "system/ram_gib": process.memory_info().rss / 2**30}
+    if torch.cuda.is_available():
+        used["system/gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    return used
+
+
+def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
+    """The newest checkpoint in a folder that was written to its end.
+
+    The Trainer writes `trainer_state.json` last: a checkpoint without it was cut off, and the one before it counts.
+    """
+    found = []
+    for folder in Path(output_dir).glob("checkpoint-*"):
+        step = re.fullmatch(r"checkpoint-(\d+)", folder.name)
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            logger.warning("%s was not written to its end and is left out", folder)
+            continue
+        if step:
+            found.append((int(step[1]), str(folder)))
+    return max(found)[1] if found else None

@@ -1,0 +1,128 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Reads every clip of a corpus or a video manifest with a trained reader and says how well.
+
+    python evaluate_hf.py runs/a corpus/test
+    python evaluate_hf.py you/lipread-grid videos.jsonl --num_beams 4 --output results.json
+
+It writes figures, with 95% bootstrap intervals, and every hypothesis to a JSON file, and closes with one line:
+
+    WER 0.123 CER 0.051 | blank video WER 0.871 | shuffled video WER 0.812 | 50 clips
+
+A clip that cannot be read (no face, damaged file) counts as one from which nothing was read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import AutoModel, AutoProcessor
+
+import modeling_lipread  # noqa: F401  (registers the reader with the Auto classes)
+from data.collator import LipReadCollator
+from data.evaluation import Reading, closing_line, read_clips, report
+from data.manifest import ManifestError, read_manifest
+from data.prepare import PrepareError, prepare
+from data.schema import CorpusError, load_split
+
+
+def prepared_clips(source: Path, folder: Path, num_proc: int):
+    """The clips of a prepared corpus or of a manifest, which is prepared in `folder` first.
+
+    Returns:
+        Rows of `data.schema`, and a silent reading for every line of the manifest that could not be read.
+    """
+    if source.is_dir():
+        return load_split(source), []
+    records, _ = read_manifest(source)
+    prepare([source], folder, num_proc=num_proc, val_ratio=0.0, min_coverage=0.0)
+    clips = load_split(folder)
+    readable = set(clips["id"][:])
+    lost = [record for record in records if record.id not in readable]
+    return clips, [Reading(record.id, record.speaker, record.text, "", "") for record in lost]
+
+
+def evaluate(
+    checkpoint: str,
+    source: str,
+    *,
+    num_beams: int = 1,
+    batch_size: int = 16,
+    num_proc: int = 1,
+    device: str | None = None,
+) -> dict:
+    """Reads a corpus or manifest with a checkpoint.
+
+    Args:
+        checkpoint: Folder or Hub id of a trained reader.
+        source: Folder of a prepared corpus's split, or a JSONL manifest.
+        num_beams: Beams of the search; 1 is greedy.
+        batch_size: Clips read at once.
+        num_proc: Processes that extract landmarks, for a manifest.
+        device: Torch device; a GPU if there is one by default.
+
+    Returns:
+        What `data.evaluation.report` makes: `figures`, `readings`, and what was asked for.
+
+    Raises:
+        CorpusError, ManifestError, PrepareError, OSError, ValueError: If checkpoint or source cannot be read.
+    """
+    processor = AutoProcessor.from_pretrained(checkpoint)
+    model = AutoModel.from_pretrained(checkpoint)
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        clips, lost = prepared_clips(Path(source), Path(folder), num_proc)
+        prompt = processor.tokenizer.decode(model.config.prompt_ids) if model.config.prompt_ids else None
+        collator = LipReadCollator(
+            processor,
+            seq_len=model.generation_config.max_new_tokens,
+            prompt=prompt,
+            train=False,
+            decoder_start_token_id=model.config.decoder_start_token_id,
+        )
+        readings = read_clips(model, processor, clips, collator, batch_size=batch_size, num_beams=num_beams)
+    return report(readings + lost, checkpoint=checkpoint, source=source, num_beams=num_beams, unreadable=len(lost))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", help="folder or Hub id of a trained reader")
+    parser.add_argument("source", help="folder of a prepared corpus's split, or a JSONL manifest of videos")
+    parser.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
+    parser.add_argument("--batch_size", type=int, default=16, help="clips read at once (default: 16)")
+    parser.add_argument("--num_proc", type=int, default=os.cpu_count(), help="processes that extract landmarks")
+    parser.add_argument("--device", help="torch device (default: a GPU if there is one)")
+    parser.add_argument("--show", type=int, default=0, help="print so many clips: what was said, what was read")
+    parser.add_argument("--output", help="JSON file to write (default: evaluation-SOURCE.json in the checkpoint)")
+    options = vars(parser.parse_args(arguments))
+    output, show = options.pop("output"), options.pop("show")
+    try:
+        result = evaluate(**options)
+    except (CorpusError, ManifestError, PrepareError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    folder = Path(options["checkpoint"])
+    path = (
+        Path(output)
+        if output
+        else (folder if folder.is_dir() else Path()) / f"evaluation-{Path(options['source']).stem}.json"
+    )
+    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    beside.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(beside, path)
+    for reading in result["readings"][:show]:
+        print(f"said: {reading['reference']}\nread: {reading['hypothesis']}\n")
+    low, high = result["figures"]["wer_interval"]
+    if result["unreadable"]:
+        print(f"{result['unreadable']} clips could not be read and count as empty")
+    print(f"95% interval of the word error rate {low:.3f} to {high:.3f}; every hypothesis is in {path}")
+    print(closing_line(result["figures"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The `lipread` command.
+
+lipread transcribe clip.mp4 --model runs/a
+lipread transcribe *.mp4 --model you/lipread-grid --num_beams 4
+lipread overlay clip.mp4 --model runs/a --output overlay.mp4
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from transformers import AutoModel, AutoProcessor
+from transformers.utils import logging as transformers_logging
+
+from .overlay_lipread import write_overlay
+from .pipeline_lipread import LipReadingPipeline
+
+
+def _load_reader(arguments: argparse.Namespace) -> LipReadingPipeline:
+    try:
+        processor = AutoProcessor.from_pretrained(arguments.model)
+        model = AutoModel.from_pretrained(arguments.model)
+    except (OSError, ValueError) as error:
+        sys.exit(f"lipread: --model {arguments.model}: {error}")
+    return LipReadingPipeline(model=model, processor=processor, device=arguments.device)
+
+
+def _transcribe(arguments: argparse.Namespace) -> int:
+    """Prints what is said in each video; a video that cannot be read is named on the error stream.
+
+    Returns:
+        The exit status: 0, or 1 if any video could not be read.
+    """
+    reader = _load_reader(arguments)
+    failed = 0
+    for video in arguments.videos:
+        try:
+            text = reader(video, start=arguments.start, end=arguments.end, num_beams=arguments.num_beams)["text"]
+        except (OSError, ValueError) as error:
+            print(f"lipread: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        print(f"{video}\t{text}" if len(arguments.videos) > 1 else text, flush=True)
+    return int(failed > 0)
+
+
+def _overlay(arguments: argparse.Namespace) -> int:
+    """Writes a video with its landmarks and the words drawn on it.
+
+    Returns:
+        The exit status: 0, or 1 if the video could not be read.
+    """
+    reader = _load_reader(arguments)
+    try:
+        span = {"start": arguments.start, "end": arguments.end}
+        sequence = reader.processor.extract_landmarks(arguments.video, **span)[0]
+        text = reader(sequence, num_beams=arguments.num_beams)["text"]
+        write_overlay(arguments.video, sequence, arguments.output, text=text, **span)
+    except (OSError, ValueError) as error:
+        print(f"lipread: {error}", file=sys.stderr)
+        return 1
+    print(f"{text}\n{arguments.output}")
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--model", required=True, help="folder or Hub id of a trained reader")
+    common.add_argument("--start", type=float, help="read from this second on")
+    common.add_argument("--end", type=float, help="read up to this second")
+    common.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
+    common.add_argument("--device", help="torch device, for example cuda:0 (default: a GPU if there is one)")
+    parser = argparse.ArgumentParser(prog="lipread", description="Reads lips.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    transcribe = commands.add_parser("transcribe", parents=[common], help="print what is said in videos")
+    transcribe.add_argument("videos", nargs="+", metavar="VIDEO", help="video file")
+    transcribe.set_defaults(run=_transcribe)
+    overlay = commands.add_parser("overlay", parents=[common], help="draw landmarks and words on a video")
+    overlay.add_argument("video", metavar="VIDEO", help="video file")
+    overlay.add_argument("--output", required=True, help="mp4 file to write")
+    overlay.set_defaults(run=_overlay)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    options = build_parser().parse_args(arguments)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    return options.run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,243 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Geometry of MediaPipe's face landmarks, in numpy alone: landmark sets, head pose, frontalisation, normalisations.
+
+Axes are the project's: X right, Y up, Z towards the camera (right-handed), in pixels of the source frame. Head pose is
+the rotation that turns a frontal face into the seen one, `seen = rotation @ frontal`:
+
+- yaw turns the nose towards the right of the image,
+- pitch raises the nose,
+- roll turns the face counter-clockwise in the image.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+NUM_LANDMARKS = 478  # 468 of the face mesh and 5 of each iris
+
+# Outer and inner lip contours: mediapipe's FACE_LANDMARKS_LIPS.
+LIPS = (0, 13, 14, 17, 37, 39, 40, 61, 78, 80, 81, 82, 84, 87, 88, 91, 95, 146, 178, 181)
+LIPS += (185, 191, 267, 269, 270, 291, 308, 310, 311, 312, 314, 317, 318, 321, 324, 375, 402, 405, 409, 415)
+# The lower half of mediapipe's FACE_LANDMARKS_FACE_OVAL, from ear to ear, and nine pairs spread over the cheeks.
+JAW = (234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454)
+CHEEKS = (50, 187, 192, 205, 206, 207, 212, 214, 216, 280, 411, 416, 425, 426, 427, 432, 434, 436)
+LOWER_FACE = LIPS + JAW + CHEEKS
+LANDMARK_SETS = {"face": tuple(range(NUM_LANDMARKS)), "lips": LIPS, "lower_face": LOWER_FACE}
+
+# Landmarks that speech moves least: eye corners, nose bridge and forehead, no brow, lid or iris. The table holds their
+# places on MediaPipe's canonical face in centimetres (geometry_pipeline_metadata_landmarks in face_landmarker.task,
+# Apache-2.0 by Google): midline `index: (y, z)`, mirrored pairs `(right of the subject, left): (x of the left, y, z)`.
+_RIGID_MIDLINE = {
+    168: (3.2710, 5.2360),
+    6: (2.4733, 5.7886),
+    8: (4.0190, 5.2848),
+    9: (4.8860, 5.3853),
+    151: (6.5454, 5.0273),
+    10: (8.2618, 4.4815),
+}
+_RIGID_PAIRS = {
+    (33, 263): (4.4459, 2.6640, 3.1734),
+    (133, 362): (1.8564, 2.5852, 3.7579),
+    (130, 359): (4.6710, 2.6645, 3.0841),
+    (243, 463): (1.6396, 2.5563, 3.8637),
+    (193, 417): (0.7664, 3.1821, 4.8615),
+    (122, 351): (0.5632, 2.3077, 5.5668),
+    (108, 337): (1.6195, 6.5992, 4.9211),
+    (69, 299): (3.0639, 6.5661, 4.5300),
+    (104, 333): (4.5386, 6.3199, 3.6834),
+    (67, 297): (3.5240, 8.0060, 3.7292),
+    (109, 338): (1.8914, 8.2364, 4.2750),
+}
+RIGID = tuple(_RIGID_MIDLINE) + tuple(index for pair in _RIGID_PAIRS for index in pair)
+RIGID_REFERENCE = np.array(
+    [(0.0, y, z) for y, z in _RIGID_MIDLINE.values()]
+    + [(side * x, y, z) for x, y, z in _RIGID_PAIRS.values() for side in (-1, 1)]
+)
+
+NOSE_TIP = 1
+OUTER_EYE_CORNERS = (33, 263)
+EYES_AND_NOSE = (33, 133, 362, 263, 130, 359, 243, 463, 168, 6, 193, 417, 122, 351)
+
+
+def _mirror() -> np.ndarray:
+    # The mesh numbers the midline and the subject's right half first; 248 + k mirrors the k-th of that half.
+    midline = {*range(3), *range(4, 7), *range(8, 20), 94, 151, 152, 164, 168, 175, 195, 197, 199, 200}
+    mirror = np.arange(NUM_LANDMARKS)
+    right = [index for index in range(248) if index not in midline] + [468, 469, 470, 471, 472]
+    left = [*range(248, 468), 473, 476, 475, 474, 477]
+    mirror[right], mirror[left] = left, right
+    return mirror
+
+
+# `keypoints[:, MIRROR] * (-1, 1, 1)` is the same face seen in a mirror, its landmarks numbered as MediaPipe would.
+MIRROR = _mirror()
+
+
+def rotation_from_angles(yaw: float | np.ndarray, pitch: float | np.ndarray, roll: float | np.ndarray) -> np.ndarray:
+    """Builds the rotation of a head that rolls, then pitches, then yaws.
+
+    Args:
+        yaw: Degrees; positive turns the nose to the right of the image.
+        pitch: Degrees; positive raises the nose.
+        roll: Degrees; positive turns the face counter-clockwise in the image.
+
+    Returns:
+        Rotation matrices `(..., 3, 3)` with `seen = rotation @ frontal`.
+    """
+    y, p, r = np.broadcast_arrays(*(np.radians(np.asarray(angle, dtype=np.float64)) for angle in (yaw, pitch, roll)))
+    cy, sy, cp, sp, cr, sr = np.cos(y), np.sin(y), np.cos(p), np.sin(p), np.cos(r), np.sin(r)
+    rows = [
+        [cy * cr - sy * sp * sr, -cy * sr - sy * sp * cr, sy * cp],
+        [cp * sr, cp * cr, sp],
+        [-sy * cr - cy * sp * sr, sy * sr - cy * sp * cr, cy * cp],
+    ]
+    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+
+
+def angles_from_rotation(rotation: np.ndarray) -> np.ndarray:
+    """Yaw, pitch and roll of a rotation; the inverse of `rotation_from_angles` for pitch within 90 degrees.
+
+    Args:
+        rotation: Rotation matrices `(..., 3, 3)`.
+
+    Returns:
+        Degrees `(..., 3)`: yaw, pitch, roll.
+    """
+    rotation = np.asarray(rotation, dtype=np.float64)
+    yaw = np.arctan2(rotation[..., 0, 2], rotation[..., 2, 2])
+    pitch = np.arcsin(np.clip(rotation[..., 1, 2], -1.0, 1.0))
+    roll = np.arctan2(rotation[..., 1, 0], rotation[..., 1, 1])
+    return np.degrees(np.stack([yaw, pitch, roll], axis=-1))
+
+
+def procrustes_rotation(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Fits the rotation that turns a reference shape into each of many shapes, in the least-squares sense.
+
+    The orthogonal Procrustes problem without reflections (Schönemann 1966, Kabsch 1976); position and size drop out.
+
+    Args:
+        points: Shapes `(..., points, 3)`.
+        reference: The reference shape `(points, 3)`.
+
+    Returns:
+        Rotation matrices `(..., 3, 3)`, float64, with `points ~ scale * reference @ rotation.T + offset`.
+    """
+    points = np.asarray(points, dtype=np.float64)
+    reference = reference - reference.mean(axis=0)  # centring one side of the covariance is enough
+    left, _, right = np.linalg.svd(np.swapaxes(points, -1, -2) @ reference)
+    left[..., -1] *= np.sign(np.linalg.det(left @ right))[..., None]  # a reflection would fit flat shapes as well
+    return left @ right
+
+
+def rigid_rotation(keypoints: np.ndarray) -> np.ndarray:
+    """Head pose from the landmarks that speech does not move.
+
+    The usual six solvePnP points include chin and mouth corners, so their pose carries speech into the rotation; eye
+    corners, nose bridge and forehead do not.
+
+    Args:
+        keypoints: Landmarks `(frames, 478, 3)` in project axes.
+
+    Returns:
+        Rotation matrices `(frames, 3, 3)`, float64, with `seen = rotation @ frontal`.
+    """
+    return procrustes_rotation(keypoints[..., RIGID, :], RIGID_REFERENCE)
+
+
+def frontalize(keypoints: np.ndarray, rotation: np.ndarray, center: np.ndarray | None = None) -> np.ndarray:
+    """Turns every face to the camera by undoing its rotation about a fixed point.
+
+    Args:
+        keypoints: Landmarks `(frames, landmarks, 3)` in project axes.
+        rotation: Head pose `(frames, 3, 3)`, `seen = rotation @ frontal`.
+        center: What stays in place `(frames, 3)`; the tip of the nose by default.
+
+    Returns:
+        Frontal landmarks `(frames, landmarks, 3)` of the dtype of `keypoints`.
+    """
+    center = keypoints[:, NOSE_TIP] if center is None else center
+    center = center[:, None]
+    return (keypoints - center) @ rotation.astype(keypoints.dtype) + center
+
+
+def normalize_unit_sphere(keypoints: np.ndarray) -> np.ndarray:
+    """Puts the centroid of each frame at the origin and the farthest landmark at distance 1.
+
+    The farthest landmark is often the chin, so an opening mouth shrinks the whole face: see `normalize_rigid`.
+
+    Args:
+        keypoints: Landmarks `(frames, landmarks, 3)`.
+
+    Returns:
+        Landmarks `(frames, landmarks, 3)` within the unit sphere.
+    """
+    centered = keypoints - keypoints.mean(axis=1, keepdims=True)
+    return _divide(centered, np.linalg.norm(centered, axis=-1).max(axis=1)[:, None, None])
+
+
+def normalize_bbox_unit(keypoints: np.ndarray) -> np.ndarray:
+    """Puts the centre of each frame's bounding box at the origin and gives its longest side the length 1.
+
+    Args:
+        keypoints: Landmarks `(frames, landmarks, 3)`.
+
+    Returns:
+        Landmarks `(frames, landmarks, 3)` within -0.5..0.5, aspect ratio kept.
+    """
+    low, high = keypoints.min(axis=1, keepdims=True), keypoints.max(axis=1, keepdims=True)
+    return _divide(keypoints - (low + high) / 2, (high - low).max(axis=-1, keepdims=True))
+
+
+def normalize_zscore(keypoints: np.ndarray) -> np.ndarray:
+    """Gives each axis of each frame the mean 0 and the standard deviation 1.
+
+    Args:
+        keypoints: Landmarks `(frames, landmarks, 3)`.
+
+    Returns:
+        Landmarks `(frames, landmarks, 3)`.
+    """
+    centered = keypoints - keypoints.mean(axis=1, keepdims=True)
+    return _divide(centered, centered.std(axis=1, keepdims=True))
+
+
+def normalize_rigid(keypoints: np.ndarray) -> np.ndarray:
+    """Anchors each frame on eyes and nose bridge and divides the whole clip by one length.
+
+    Neither the anchor nor the length moves with speech, so all of a mouth opening stays and nothing else changes.
+
+    Args:
+        keypoints: Landmarks `(frames, 478, 3)`.
+
+    Returns:
+        Landmarks `(frames, 478, 3)`; 1 is the distance between the outer eye corners.
+    """
+    anchor, length = rigid_anchor(keypoints)
+    return _divide(keypoints - anchor, length)
+
+
+def rigid_anchor(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The point and the length that `normalize_rigid` makes 0 and 1.
+
+    Args:
+        keypoints: Landmarks `(frames, 478, 3)`.
+
+    Returns:
+        The middle of eyes and nose bridge `(frames, 1, 3)`, and the median over the clip of the distance between the
+        outer eye corners, a scalar.
+    """
+    first, second = (keypoints[:, corner] for corner in OUTER_EYE_CORNERS)
+    length = np.median(np.linalg.norm(first - second, axis=-1))
+    return keypoints[:, EYES_AND_NOSE].mean(axis=1, keepdims=True), np.maximum(length, np.finfo(keypoints.dtype).tiny)
+
+
+def _divide(keypoints: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    return keypoints / np.maximum(scale, np.finfo(keypoints.dtype).tiny)
+
+
+NORMALIZATIONS = {
+    "rigid": normalize_rigid,
+    "unit_sphere": normalize_unit_sphere,
+    "bbox_unit": normalize_bbox_unit,
+    "zscore": normalize_zscore,
+}

@@ -1,0 +1,107 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Clips the tests make for themselves: a real face from scikit-image's example pictures, encoded with PyAV."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from skimage.data import astronaut
+
+from modeling_lipread.geometry_lipread import RIGID, RIGID_REFERENCE
+
+# 360 pixels wide, as GRID's: the width whose decoded frames are not contiguous.
+PORTRAIT = np.ascontiguousarray(astronaut()[:288, 40:400])
+
+
+def moving_portrait(frames: int = 8) -> list[np.ndarray]:
+    """The portrait, shifted by two pixels a frame."""
+    return [np.roll(PORTRAIT, 2 * index, axis=1) for index in range(frames)]
+
+
+def portrait_on(height: int, width: int, placed: Sequence[tuple[float, int, int]]) -> np.ndarray:
+    """Portraits on a grey picture, each `(scale, left, top)`."""
+    picture = np.full((height, width, 3), 90, np.uint8)
+    for scale, left, top in placed:
+        small = cv2.resize(PORTRAIT, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        picture[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return picture
+
+
+def write_video(
+    path: Path,
+    frames: Sequence[np.ndarray],
+    frame_rate: Fraction | int = 25,
+    milliseconds: Sequence[int] | None = None,
+    reorder: bool = True,
+    pixel_width: int = 1,
+    **options: str,
+) -> Path:
+    """Encodes frames, evenly or at given times, stored in order or not; options are the container's."""
+    with av.open(str(path), "w", options=options) as container:
+        codec = {"crf": "10", "bf": "3" if reorder else "0"}
+        stream = container.add_stream("libx264", rate=frame_rate, options=codec)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(pixel_width)
+        if milliseconds is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for index, array in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
+            if milliseconds is not None:
+                frame.pts, frame.time_base = milliseconds[index], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def write_song(path: Path) -> Path:
+    """A second of silence with a picture for its cover."""
+    with av.open(str(path), "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=16000, layout="mono")
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.height, cover.width = PORTRAIT.shape[:2]
+        cover.pix_fmt, cover.disposition = "yuvj420p", av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(PORTRAIT, format="rgb24")
+        container.mux(cover.encode(picture))
+        container.mux(cover.encode())
+        for start in range(0, 16000, 1024):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 16000, start
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+    return path
+
+
+def without_durations(path: Path, *frames: int) -> Path:
+    """Rewrites an mp4 so that these runs of frames, or all, last no time, as some muxers leave them."""
+    data = bytearray(path.read_bytes())
+    table = data.index(b"stts") + 8
+    (runs,) = struct.unpack_from(">I", data, table)
+    for run in frames or range(runs):
+        struct.pack_into(">I", data, table + 8 + 8 * run, 0)
+    path.write_bytes(data)
+    return path
+
+
+def turned_clockwise(path: Path) -> Path:
+    """Marks an mp4 as to be shown turned by 90 degrees clockwise, as telephones do."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+def made_up_face(seed: int = 0) -> np.ndarray:
+    """Landmarks `(478, 3)` on a head-sized ellipsoid, frontal, in centimetres, rigid points where they belong."""
+    random = np.random.default_rng(seed)
+    face = random.normal(size=(478, 3))
+    face = face / np.linalg.norm(face, axis=-1, keepdims=True) * (7.0, 9.0, 6.0)
+    face[..., 2] = np.abs(face[..., 2])
+    face[list(RIGID)] = RIGID_REFERENCE
+    return face

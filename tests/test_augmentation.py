@@ -1,0 +1,81 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Augmentation changes what it says and nothing else."""
+
+import pytest
+import torch
+
+from data.augmentation import KeypointAugmentation
+
+STILL = {"rotation": 0.0, "scale": 0.0, "shift": 0.0, "noise": 0.0, "speed": 0.0, "time_masks": 0}
+
+
+def clips(batch: int = 3, frames: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    keypoints = torch.randn(batch, 1, 7, 3, generator=generator) + torch.linspace(0, 1, frames)[None, :, None, None]
+    mask = torch.ones(batch, frames, dtype=torch.long)
+    mask[0, frames - 10 :] = 0
+    return keypoints * mask[..., None, None], mask
+
+
+def test_switched_off_it_changes_nothing():
+    keypoints, mask = clips()
+    same, same_mask = KeypointAugmentation(**STILL)(keypoints, mask)
+    assert torch.allclose(same, keypoints, atol=1e-6)
+    assert torch.equal(same_mask, mask)
+
+
+def test_rotation_keeps_distances():
+    keypoints, mask = clips()
+    turned, _ = KeypointAugmentation(**{**STILL, "rotation": 30.0})(keypoints, mask)
+    assert (turned - keypoints).abs().max() > 0.1
+    assert torch.allclose(torch.cdist(turned[1], turned[1]), torch.cdist(keypoints[1], keypoints[1]), atol=1e-4)
+
+
+def test_scale_is_one_for_the_whole_clip():
+    keypoints, mask = clips()
+    scaled, _ = KeypointAugmentation(**{**STILL, "scale": 0.2})(keypoints, mask)
+    ratio = scaled[1] / keypoints[1]
+    assert torch.allclose(ratio, ratio[:1, :1].expand_as(ratio), atol=1e-4)
+    assert ((ratio > 0.8 - 1e-4) & (ratio < 1.2 + 1e-4)).all()
+
+
+def test_speed_changes_the_length_and_keeps_the_ends():
+    torch.manual_seed(1)
+    keypoints, mask = clips()
+    resampled, new_mask = KeypointAugmentation(**{**STILL, "speed": 0.3})(keypoints, mask)
+    assert resampled.shape[:2] == new_mask.shape
+    for clip, before in enumerate(mask.sum(1)):
+        after = int(new_mask[clip].sum())
+        assert before / 1.31 <= after <= before / 0.69
+        assert torch.equal(new_mask[clip, :after], torch.ones(after, dtype=mask.dtype))
+        assert torch.allclose(resampled[clip, 0], keypoints[clip, 0], atol=1e-5)
+        assert torch.allclose(resampled[clip, after - 1], keypoints[clip, before - 1], atol=1e-4)
+    assert not torch.equal(new_mask.sum(1), mask.sum(1))
+
+
+def test_speed_does_not_invent_faces_in_gaps():
+    keypoints, mask = clips()
+    mask[:, 10:20] = 0
+    resampled, new_mask = KeypointAugmentation(**{**STILL, "speed": 0.2})(keypoints * mask[..., None, None], mask)
+    assert (new_mask.sum(1) < mask.sum(1) * 1.3).all()
+    assert (resampled[new_mask == 0] == 0).all()
+
+
+def test_time_masks_hide_but_never_everything():
+    keypoints, mask = clips(batch=64, frames=6)
+    augment = KeypointAugmentation(**{**STILL, "time_masks": 3, "time_mask_frames": 6})
+    _, hidden = augment(keypoints, mask)
+    assert hidden.sum() < mask.sum()
+    assert (hidden.sum(1) > 0)[mask.sum(1) > 0].all()
+    assert (hidden <= mask).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_same_random_state_same_augmentation(seed):
+    keypoints, mask = clips()
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(seed)
+        drawn.append(KeypointAugmentation()(keypoints, mask))
+    assert torch.equal(drawn[0][0], drawn[1][0])
+    assert torch.equal(drawn[0][1], drawn[1][1])

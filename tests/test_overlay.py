@@ -1,0 +1,128 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The overlay: a video with its landmarks and words drawn on it."""
+
+import av
+import numpy as np
+import pytest
+
+from data.talker import TalkingHead
+from modeling_lipread import overlay_lipread
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
+from modeling_lipread.overlay_lipread import LIP_COLOR, write_overlay
+from modeling_lipread.video_lipread import read_frames
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A short clip, its word timings and its landmarks."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    words = TalkingHead().render("call mama", path)
+    with Face3DKeypointExtractor() as extractor:
+        return path, words, extractor.extract_video(path)
+
+
+def read(path) -> list[np.ndarray]:
+    return [frame for _, frame in read_frames(path)]
+
+
+def band(frame: np.ndarray) -> np.ndarray:
+    return frame[512:]
+
+
+def ink(frame: np.ndarray) -> int:
+    return int((band(frame).min(axis=2) > 150).sum())
+
+
+def test_every_frame_is_there_with_its_lips_marked(clip, tmp_path):
+    path, _, sequence = clip
+    write_overlay(path, sequence, tmp_path / "overlay.mp4")
+    frames = read(tmp_path / "overlay.mp4")
+    assert len(frames) == len(sequence)
+    assert frames[0].shape == (512, 512, 3)  # no words, no band; small videos are enlarged
+    assert [p.name for p in tmp_path.iterdir()] == ["overlay.mp4"]
+    for index in (0, len(frames) // 2):
+        near_lip_color = np.abs(frames[index].astype(int) - LIP_COLOR).sum(axis=2) < 150
+        rows, columns = np.nonzero(near_lip_color)
+        lips = sequence.keypoints[index, overlay_lipread.OUTER_LIPS, :2] * (2, -2)
+        assert len(rows) > 50
+        assert np.abs(np.median(columns) - np.median(lips[:, 0])) < 8
+        assert np.abs(np.median(rows) - np.median(lips[:, 1])) < 12
+        assert (lips.min(axis=0) - 6 < (columns.min(), rows.min())).all()
+        assert (lips.max(axis=0) + 6 > (columns.max(), rows.max())).all()
+
+
+def test_words_appear_when_they_are_spoken(clip, tmp_path):
+    path, words, sequence = clip
+    write_overlay(path, sequence, tmp_path / "overlay.mp4", words=words)
+    frames = read(tmp_path / "overlay.mp4")
+    inks = [ink(frame) for frame in frames]
+    first, second = (next(i for i, time in enumerate(sequence.timestamps) if time >= word["start"]) for word in words)
+    assert set(inks[:first]) == {0}
+    assert 0 < inks[first] == pytest.approx(inks[second - 1], rel=0.2)
+    assert inks[second] > 1.4 * inks[first]
+    assert len({frame.shape for frame in frames}) == 1
+
+
+def test_text_is_shown_throughout_and_wraps(clip, tmp_path):
+    path, _, sequence = clip
+    heights = []
+    for name, text in (("short", "call mama"), ("long", "call mama " * 12), ("unspaced", "callmama" * 12)):
+        write_overlay(path, sequence, tmp_path / f"{name}.mp4", text=text)
+        frames = read(tmp_path / f"{name}.mp4")
+        assert ink(frames[0]) > 0
+        assert ink(frames[0]) == pytest.approx(ink(frames[-1]), rel=0.2)
+        assert (band(frames[0])[:, -4:].max() < 100) and (band(frames[0])[-4:].max() < 100)  # nothing cut off
+        heights.append(frames[0].shape[0])
+    assert heights[1] >= heights[0] + 60 and heights[2] >= heights[0] + 60
+
+
+def test_many_timed_words_scroll(clip, tmp_path):
+    path, _, sequence = clip
+    end = sequence.timestamps[-1]
+    words = [{"word": "mamas", "start": end * i / 60, "end": end * (i + 1) / 60} for i in range(60)]
+    write_overlay(path, sequence, tmp_path / "overlay.mp4", words=words)
+    last = read(tmp_path / "overlay.mp4")[-1]
+    assert last.shape[0] < 512 + 150
+    assert ink(last) > 0
+
+
+def test_letters_the_font_lacks_are_named(clip, tmp_path, monkeypatch):
+    path, _, sequence = clip
+    warnings = []
+    monkeypatch.setattr(overlay_lipread.logger, "warning", warnings.append)
+    write_overlay(path, sequence, tmp_path / "overlay.mp4", text="mama \U0001f9ff")
+    assert len(warnings) == 1 and "\U0001f9ff" in warnings[0] and "font_path" in warnings[0]
+    with pytest.raises(OSError):
+        write_overlay(path, sequence, tmp_path / "overlay.mp4", text="mama", font_path=tmp_path / "none.ttf")
+
+
+def test_frames_without_a_face_stay_plain(clip, tmp_path):
+    path, _, sequence = clip
+    absent = sequence.__class__(**{**vars(sequence), "present": np.zeros(len(sequence), bool)})
+    write_overlay(path, absent, tmp_path / "overlay.mp4")
+    frame = read(tmp_path / "overlay.mp4")[0]
+    assert (np.abs(frame.astype(int) - LIP_COLOR).sum(axis=2) < 150).sum() == 0
+
+
+def test_times_are_kept_and_spans_match(clip, tmp_path):
+    path, _, _ = clip
+    with Face3DKeypointExtractor() as extractor:
+        sequence = extractor.extract_video(path, start=0.2, end=0.6)
+    sequence.timestamps = np.cumsum(np.linspace(0.02, 0.06, len(sequence)))  # a variable frame rate
+    sequence.timestamps -= sequence.timestamps[0]
+    write_overlay(path, sequence, tmp_path / "overlay.mp4", start=0.2, end=0.6)
+    with av.open(str(tmp_path / "overlay.mp4")) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert times == pytest.approx(sequence.timestamps, abs=2e-3)
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_landmarks_of_another_clip_are_refused(clip, tmp_path, change):
+    path, _, sequence = clip
+    rows = np.arange(len(sequence) + change) % len(sequence)
+    other = sequence.__class__(
+        sequence.keypoints[rows], sequence.present[rows], np.arange(len(rows)) / 25, 256, 256, 25.0
+    )
+    with pytest.raises(ValueError, match=r"clip\.mp4.*frames"):
+        write_overlay(path, other, tmp_path / "overlay.mp4")
+    assert not list(tmp_path.iterdir())
