@@ -25,12 +25,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from modeling_lipread.landmarks_lipread import (
-    LANDMARKER_SHA256,
-    Face3DKeypointExtractor,
-    LandmarkSequence,
-    VideoError,
-)
+from modeling_lipread.landmarker_lipread import LANDMARKER_SHA256
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, VideoError
 
 from .corpora.grid import AlignmentError, read_alignment
 from .manifest import Record, Skip
@@ -38,7 +34,7 @@ from .schema import NUM_LANDMARKS, encode_row, rows_to_table
 from .text_normalizer import TextNormalizer
 
 # Raise it when the content of a part changes for the same manifest line, so that old parts are not continued.
-PART_VERSION = 1
+PART_VERSION = 2
 _METADATA_KEY = b"lipread"
 
 

@@ -127,6 +127,11 @@ class LipReadTrainer(Trainer):
 
     def evaluation_loop(self, dataloader, *args, metric_key_prefix: str = "eval", **kwargs):
         """Measures the loss on whole transcripts, then reads every clip from its video alone."""
+        # However often a run is evaluated, it trains the same: loaders draw from the random state too.
+        with torch.random.fork_rng():
+            return self._evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+
+    def _evaluation_loop(self, dataloader, *args, metric_key_prefix: str, **kwargs):
         waiting, self._parts = self._parts, defaultdict(list)
         output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
         result = self._drain_parts()

@@ -1,7 +1,7 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """lipread: a language model that reads lips from 3D face landmarks."""
 
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoProcessor
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForCausalLM, AutoProcessor
 
 from .adapters_lipread import Conditioning, GatedCrossAttention
 from .configuration_lipread import FaceKeypointEncoderConfig, LipReadConfig
@@ -17,6 +17,7 @@ AutoConfig.register("lipread", LipReadConfig)
 AutoModel.register(FaceKeypointEncoderConfig, FaceKeypointEncoder)
 AutoModel.register(LipReadConfig, LipReadForConditionalGeneration)
 AutoModelForCausalLM.register(LipReadConfig, LipReadForConditionalGeneration)
+AutoFeatureExtractor.register(LipReadConfig, LipReadFeatureExtractor)
 AutoProcessor.register(LipReadConfig, LipReadProcessor)
 LipReadConfig.register_for_auto_class()
 LipReadForConditionalGeneration.register_for_auto_class("AutoModel")

@@ -19,6 +19,7 @@ from .geometry_lipread import (
     rigid_anchor,
     rigid_rotation,
 )
+from .head_pose_lipread import solve_head_pose
 
 TIME_TOLERANCE = 5e-4  # seconds; containers round timestamps to a millisecond
 POSES = ("rigid", "solvepnp", None)
@@ -151,8 +152,6 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         if self.pose == "solvepnp":
             if clip.size is None:
                 raise ValueError('pose="solvepnp" needs the size of the frame: give a LandmarkSequence, not an array')
-            from .landmarks_lipread import solve_head_pose
-
             return np.stack([solve_head_pose(face, *clip.size).rotation for face in keypoints])
         return None
 

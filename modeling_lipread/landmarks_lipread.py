@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Video to face landmarks with MediaPipe's FaceLandmarker, and the classic head pose with OpenCV.
+"""Video to face landmarks with MediaPipe's FaceLandmarker.
 
 ```python
 with Face3DKeypointExtractor() as extractor:
@@ -12,24 +12,21 @@ mediapipe, av and cv2 are imported on first use: training from stored landmarks 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
-import threading
-import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import attrgetter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .geometry_lipread import NUM_LANDMARKS, angles_from_rotation
-from .video_lipread import VideoError, read_frames, require
+from .geometry_lipread import NUM_LANDMARKS
+from .head_pose_lipread import HeadPose, solve_head_pose
+from .landmarker_lipread import LANDMARKER_FILE, Landmarker, Region, landmarker_path
+from .video_lipread import VideoError, read_frames
 
 __all__ = [
+    "LANDMARKER_FILE",
     "Face3DKeypointExtractor",
     "HeadPose",
     "LandmarkSequence",
@@ -39,13 +36,10 @@ __all__ = [
     "solve_head_pose",
 ]
 
-LANDMARKER_FILE = "face_landmarker.task"
-LANDMARKER_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
-
 REACQUIRE_SECONDS = 0.25  # how long a lost face is waited for before another one may be followed
+MOST_MOVED = 0.8  # sizes of the face, between two frames: two faces side by side are farther apart
+MOST_GROWN = 4 / 3  # times, between two frames
 SMALLEST_TILED_SIDE = 256  # tiles of smaller frames would be smaller than the detector's own 128-pixel input
-
-_coordinates = attrgetter("x", "y", "z")
 
 
 class NoFaceError(ValueError):
@@ -82,48 +76,22 @@ class LandmarkSequence:
         return float(np.mean(self.present)) if len(self) else 0.0
 
 
-def landmarker_path(path: str | os.PathLike | None = None) -> Path:
-    """Finds MediaPipe's face_landmarker.task and verifies it.
-
-    Args:
-        path: Where it lies; beside this file by default.
-
-    Returns:
-        Its path.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is not the one this project was built with.
-    """
-    path = Path(__file__).with_name(LANDMARKER_FILE) if path is None else Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: MediaPipe's face model is missing; load the processor with AutoProcessor.from_pretrained, whose "
-            f"folder holds {LANDMARKER_FILE}, or pass the path of that file"
-        )
-    if hashlib.sha256(path.read_bytes()).hexdigest() != LANDMARKER_SHA256:
-        raise ValueError(
-            f"{path}: not the expected face model (sha256 {LANDMARKER_SHA256}); copy or download it again"
-        )
-    return path
-
-
 class Face3DKeypointExtractor:
     """Finds the 478 three-dimensional landmarks of one face in frames and videos.
 
-    Of several faces the largest is taken, then the one nearest to where it was in the frame before. Faces too small
-    for MediaPipe's detector in the whole frame (below about a tenth of a wide one) are searched in overlapping tiles.
+    Of several faces the largest is taken, then followed. Faces too small for MediaPipe's detector in the whole frame
+    (below about a tenth of a wide one) are searched in overlapping tiles.
 
-    One instance serves many clips. MediaPipe runs in its image mode, which keeps no state, so a clip's landmarks never
-    depend on the clip before it. Its video mode, measured on GRID clips (75 frames, 2-core CPU, 80 to 90 frames a
-    second in every variant): reused for the next clip, it shifts the first frames by up to 2.5 pixels; made anew for
-    each clip, it costs 28 ms a clip; after a blank frame, still 0.04 pixels remain. It smooths landmarks over time,
-    which takes 7% off the mouth's movement, only with `num_faces=1`, where MediaPipe may follow the wrong face; with
-    more faces its landmarks equal those of the image mode to the bit, at the same speed.
+    One instance serves many clips, and no clip's landmarks depend on the clip before. A face is looked for in
+    MediaPipe's image mode, which keeps no state, and followed in its video mode by a landmarker made anew for each
+    clip (28 ms): one that is reused shifts the first frames of the next clip by up to 2.5 pixels, and a blank frame in
+    between still by 0.04. Following is worth that: image mode places each frame anew and its landmarks shake three
+    times as much. From them a small CTC reader of GRID speaker s1 (568 clips, 40 epochs, one seed) misread 41% of the
+    words, from the followed ones 29%. With more than one face MediaPipe's video mode neither follows nor smooths.
 
     Args:
         model_path: MediaPipe's face_landmarker.task; the packaged one by default.
-        num_faces: The most faces looked for in a frame.
+        num_faces: The most faces looked for in a frame, of which one is followed.
         min_face_detection_confidence: MediaPipe's threshold on its detector, 0..1.
         min_face_presence_confidence: MediaPipe's threshold on its landmark model, 0..1.
 
@@ -143,9 +111,7 @@ class Face3DKeypointExtractor:
         self.num_faces = num_faces
         self.min_face_detection_confidence = min_face_detection_confidence
         self.min_face_presence_confidence = min_face_presence_confidence
-        self._landmarker = None
-        self._process = None
-        self._release = None
+        self._image_landmarker: Landmarker | None = None
 
     def __enter__(self) -> Face3DKeypointExtractor:
         return self
@@ -155,13 +121,13 @@ class Face3DKeypointExtractor:
 
     def __getstate__(self) -> dict[str, Any]:
         # MediaPipe's handle belongs to one process; copies and other processes make their own on first use.
-        return {**self.__dict__, "_landmarker": None, "_process": None, "_release": None}
+        return {**self.__dict__, "_image_landmarker": None}
 
     def close(self) -> None:
         """Frees MediaPipe's memory; the extractor can be used again afterwards."""
-        if self._release is not None:
-            self._release()
-        self._landmarker = self._process = self._release = None
+        if self._image_landmarker is not None:
+            self._image_landmarker.close()
+        self._image_landmarker = None
 
     def extract(self, frame: np.ndarray) -> np.ndarray | None:
         """Finds the largest face of one image.
@@ -175,7 +141,7 @@ class Face3DKeypointExtractor:
         Raises:
             ValueError: `frame` is not such an image.
         """
-        return self._find(_check_frame(frame), previous=None)
+        return self._find(_check_frame(frame), previous=None)[0]
 
     def extract_video(
         self, path: str | os.PathLike, start: float | None = None, end: float | None = None
@@ -193,7 +159,7 @@ class Face3DKeypointExtractor:
         Raises:
             VideoError: The file is missing, empty, truncated, no video, or holds no frame between `start` and `end`.
         """
-        return self._follow(read_frames(path, start, end))
+        return self._extract(read_frames(path, start, end))
 
     def extract_frames(self, frames: Iterable[np.ndarray], frame_rate: float) -> LandmarkSequence:
         """Finds the face in every frame of a clip already decoded.
@@ -208,101 +174,97 @@ class Face3DKeypointExtractor:
         Raises:
             ValueError: There are no frames, or they are not such images.
         """
-        return self._follow((index / frame_rate, _check_frame(frame)) for index, frame in enumerate(frames))
+        return self._extract((index / frame_rate, _check_frame(frame)) for index, frame in enumerate(frames))
 
-    def _follow(self, frames: Iterable[tuple[float, np.ndarray]]) -> LandmarkSequence:
-        keypoints, present, timestamps, shape = [], [], [], None
-        previous, last_seen = None, 0.0
-        for time, frame in frames:
-            shape = shape or frame.shape
-            if time - last_seen > REACQUIRE_SECONDS:
-                previous = None
-            face = self._find(frame, previous)
-            if face is not None:
-                previous, last_seen = face, time
-            keypoints.append(np.zeros((NUM_LANDMARKS, 3), np.float32) if face is None else face)
-            present.append(face is not None)
-            timestamps.append(time)
+    def _extract(self, frames: Iterable[tuple[float, np.ndarray]]) -> LandmarkSequence:
+        keypoints, timestamps, shape = [], [], None
+        follower = _Follower(self)
+        try:
+            for time, frame in frames:
+                shape = shape or frame.shape
+                keypoints.append(follower.step(frame, time))
+                timestamps.append(time)
+        finally:
+            follower.close()
         if shape is None:
             raise ValueError("A clip of no frames; give at least one frame.")
         duration = timestamps[-1] - timestamps[0]
+        absent = np.zeros((NUM_LANDMARKS, 3), np.float32)
         return LandmarkSequence(
-            keypoints=np.stack(keypoints),
-            present=np.array(present),
+            keypoints=np.stack([absent if face is None else face for face in keypoints]),
+            present=np.array([face is not None for face in keypoints]),
             timestamps=np.array(timestamps),
             width=shape[1],
             height=shape[0],
             frame_rate=(len(timestamps) - 1) / duration if duration else 0.0,
         )
 
-    def _find(self, frame: np.ndarray, previous: np.ndarray | None) -> np.ndarray | None:
-        """The face that continues `previous`, or the largest if there is none to continue."""
-        if previous is not None:
-            center, reach = previous[:, :2].mean(axis=0), _size(previous)
-            for region in (_whole(frame), _around(frame, center, 3 * reach)):
-                faces = self._detect(frame, region)
-                distances = [np.linalg.norm(face[:, :2].mean(axis=0) - center) for face in faces]
-                if faces and min(distances) < reach:
-                    return faces[int(np.argmin(distances))]
-            return None
-        for regions in _search_levels(frame):
-            faces = [face for region in regions for face in self._detect(frame, region)]
-            if faces:
-                return max(faces, key=_size)
-        return None
+    def _find(self, frame: np.ndarray, previous: np.ndarray | None) -> tuple[np.ndarray | None, Region]:
+        """The face that continues `previous`, or the largest if there is none to continue, and where to follow it.
 
-    def _detect(self, frame: np.ndarray, region: tuple[int, int, int, int]) -> list[np.ndarray]:
-        """All faces in a region `(left, top, width, height)`, each `(478, 3)` in the pixels of the whole frame."""
-        left, top, width, height = region
-        mediapipe = require("mediapipe", "mediapipe", "Finding face landmarks")
-        crop = np.ascontiguousarray(frame[top : top + height, left : left + width])
-        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=crop)
-        # MediaPipe divides x and z by the image's width and y by its height.
-        scale = np.array([width, -height, -width], np.float32)
-        offset = np.array([left, -top, 0], np.float32)
-        faces = self._open_landmarker().detect(image).face_landmarks
-        return [np.array([_coordinates(point) for point in face], np.float32) * scale + offset for face in faces]
+        A face that is alone is followed in the whole frame; one among others or a small one in a region around it.
+        """
+        if self._image_landmarker is None or not self._image_landmarker.usable:
+            self._image_landmarker = self._make_landmarker(video=False)
+        levels = _search_levels(frame) if previous is None else iter([[_whole(frame)], [_around(frame, previous, 3)]])
+        for level, regions in enumerate(levels):
+            faces = [face for region in regions for face in self._image_landmarker.detect(frame, region)]
+            face = max(faces, key=_size, default=None) if previous is None else _nearest(faces, previous)
+            if face is not None:
+                if len(faces) > 1:
+                    return face, _around(frame, face, 2)
+                return face, _around(frame, face, 3) if level else _whole(frame)
+        return None, _whole(frame)
 
-    def _open_landmarker(self) -> Any:
-        if self._process != os.getpid():
+    def _make_landmarker(self, video: bool) -> Landmarker:
+        return Landmarker(
+            self.model_path,
+            video,
+            num_faces=1 if video else self.num_faces,
+            min_face_detection_confidence=self.min_face_detection_confidence,
+            min_face_presence_confidence=self.min_face_presence_confidence,
+        )
+
+
+class _Follower:
+    """Follows one face through the frames of one clip."""
+
+    def __init__(self, extractor: Face3DKeypointExtractor):
+        self.extractor = extractor
+        self.landmarker: Landmarker | None = None
+        self.region: Region = (0, 0, 0, 0)
+        self.previous: np.ndarray | None = None
+        self.last_seen = 0.0
+
+    def step(self, frame: np.ndarray, time: float) -> np.ndarray | None:
+        """The face in the next frame."""
+        if time - self.last_seen > REACQUIRE_SECONDS:
+            self.previous = None
+        face = self._follow(frame, time)
+        if face is None:
             self.close()
-            mediapipe = require("mediapipe", "mediapipe", "Finding face landmarks")
-            tasks = mediapipe.tasks
-            options = tasks.vision.FaceLandmarkerOptions(
-                base_options=tasks.BaseOptions(model_asset_buffer=self.model_path.read_bytes()),
-                running_mode=tasks.vision.RunningMode.IMAGE,
-                num_faces=self.num_faces,
-                min_face_detection_confidence=self.min_face_detection_confidence,
-                min_face_presence_confidence=self.min_face_presence_confidence,
-            )
-            blank = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.zeros((128, 128, 3), np.uint8))
-            with _quiet():
-                self._landmarker = tasks.vision.FaceLandmarker.create_from_options(options)
-                self._landmarker.detect(blank)  # its threads log on their first frame
-            self._process = os.getpid()
-            self._release = weakref.finalize(self, _release, self._landmarker, self._process)
-        return self._landmarker
+            face, self.region = self.extractor._find(frame, self.previous)
+            if face is not None:
+                self.previous, self.landmarker = face, self.extractor._make_landmarker(video=True)
+                face = self._follow(frame, time)
+                if face is None:  # MediaPipe took another face of the region; look for ours again in the next frame
+                    face = self.previous
+                    self.close()
+        if face is not None:
+            self.previous, self.last_seen = face, time
+            if self.landmarker is not None and _touches_edge(face, self.region, frame):
+                self.close()  # the face wanders out of its region; the next frame chooses a new one
+        return face
 
+    def _follow(self, frame: np.ndarray, time: float) -> np.ndarray | None:
+        if self.landmarker is None or self.previous is None:
+            return None
+        return _nearest(self.landmarker.detect(frame, self.region, time), self.previous)
 
-def _release(landmarker: Any, process: int) -> None:
-    # MediaPipe closes a landmarker on its own thread, which a fork has not inherited (closing would wait for ever) and
-    # which takes no more work once Python exits (closing would raise); without its handle the object just goes away.
-    if process == os.getpid() and threading.main_thread().is_alive():
-        landmarker.close()
-    landmarker._handle = None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Sends what native code writes to standard error nowhere: MediaPipe has no setting for its start-up lines."""
-    standard_error = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(standard_error, 2)
-        os.close(standard_error)
+    def close(self) -> None:
+        if self.landmarker is not None:
+            self.landmarker.close()
+        self.landmarker = None
 
 
 def _check_frame(frame: np.ndarray) -> np.ndarray:
@@ -316,18 +278,42 @@ def _size(face: np.ndarray) -> float:
     return float(np.ptp(face[:, :2], axis=0).max())
 
 
-def _whole(frame: np.ndarray) -> tuple[int, int, int, int]:
+def _nearest(faces: list[np.ndarray], previous: np.ndarray) -> np.ndarray | None:
+    """The face nearest to where the previous one was, if it is near enough and large enough to be the same."""
+    size = _size(previous)
+    alike = [face for face in faces if 1 / MOST_GROWN < _size(face) / size < MOST_GROWN]
+    distances = [np.linalg.norm((face - previous)[:, :2].mean(axis=0)) for face in alike]
+    return alike[int(np.argmin(distances))] if alike and min(distances) < MOST_MOVED * size else None
+
+
+def _whole(frame: np.ndarray) -> Region:
     return 0, 0, frame.shape[1], frame.shape[0]
 
 
-def _around(frame: np.ndarray, center: np.ndarray, side: float) -> tuple[int, int, int, int]:
+def _around(frame: np.ndarray, face: np.ndarray, sizes: float) -> Region:
+    """A square around a face, so many times its size, as far as the frame reaches."""
     height, width = frame.shape[:2]
-    left, right = np.clip([center[0] - side / 2, center[0] + side / 2], 0, width).round().astype(int)
-    top, bottom = np.clip([-center[1] - side / 2, -center[1] + side / 2], 0, height).round().astype(int)
-    return int(left), int(top), max(int(right - left), 1), max(int(bottom - top), 1)
+    x, y = face[:, :2].mean(axis=0) * (1, -1)
+    half = sizes * _size(face) / 2
+    left, right = (int(np.clip(edge, 0, width)) for edge in (x - half, x + half))
+    top, bottom = (int(np.clip(edge, 0, height)) for edge in (y - half, y + half))
+    return left, top, max(right - left, 1), max(bottom - top, 1)
 
 
-def _search_levels(frame: np.ndarray) -> Iterator[list[tuple[int, int, int, int]]]:
+def _touches_edge(face: np.ndarray, region: Region, frame: np.ndarray) -> bool:
+    """Whether a face comes near an edge of its region beyond which the frame goes on."""
+    left, top, width, height = region
+    margin = 0.1 * _size(face)
+    (low_x, low_y), (high_x, high_y) = face[:, :2].min(axis=0), face[:, :2].max(axis=0)
+    return (
+        (left > 0 and low_x < left + margin)
+        or (left + width < frame.shape[1] and high_x > left + width - margin)
+        or (top > 0 and -high_y < top + margin)
+        or (top + height < frame.shape[0] and -low_y > top + height - margin)
+    )
+
+
+def _search_levels(frame: np.ndarray) -> Iterator[list[Region]]:
     """Regions to search for a face: the whole frame, then ever smaller overlapping squares."""
     height, width = frame.shape[:2]
     yield [_whole(frame)]
@@ -339,65 +325,3 @@ def _search_levels(frame: np.ndarray) -> Iterator[list[tuple[int, int, int, int]
 def _starts(length: int, side: int) -> list[int]:
     """Where squares that overlap by half begin along a length."""
     return np.linspace(0, length - side, math.ceil((length - side) / (side / 2)) + 1).round().astype(int).tolist()
-
-
-@dataclass
-class HeadPose:
-    """Where a head is turned, in project axes.
-
-    Attributes:
-        yaw: Degrees; positive turns the nose to the right of the image.
-        pitch: Degrees; positive raises the nose.
-        roll: Degrees; positive turns the face counter-clockwise in the image.
-        rotation: Float64 `(3, 3)`, `seen = rotation @ frontal`.
-    """
-
-    yaw: float
-    pitch: float
-    roll: float
-    rotation: np.ndarray
-
-
-# The six points most head-pose tutorials use, here with their places on MediaPipe's canonical face in centimetres
-# (geometry_pipeline_metadata_landmarks in face_landmarker.task, Apache-2.0 by Google): tip of the nose, chin, outer
-# corners of the eyes, corners of the mouth.
-HEAD_POSE_POINTS = (1, 152, 33, 263, 61, 291)
-_HEAD_POSE_MODEL = np.array(
-    [
-        (0.0, -1.1269, 7.4756),
-        (0.0, -9.4034, 4.2645),
-        (-4.4459, 2.6640, 3.1734),
-        (4.4459, 2.6640, 3.1734),
-        (-2.4562, -4.3426, 4.2839),
-        (2.4562, -4.3426, 4.2839),
-    ]
-)
-_TO_OPENCV = np.array([1.0, -1.0, -1.0])  # OpenCV's Y points down and its Z away from the camera
-
-
-def solve_head_pose(keypoints: np.ndarray, width: float, height: float) -> HeadPose:
-    """The classic head pose: OpenCV's solvePnP on six points of the picture, ignoring their depth.
-
-    Chin and mouth corners move with speech, and so does this pose: `geometry_lipread.rigid_rotation` does not. The
-    camera is taken to have its focal length equal to the frame's width and its centre in the frame's middle.
-
-    Args:
-        keypoints: Landmarks of one face `(478, 3)` in project axes.
-        width: Pixels of the frame.
-        height: Pixels of the frame.
-
-    Returns:
-        The pose.
-
-    Raises:
-        ValueError: OpenCV found no pose.
-    """
-    cv2 = require("cv2", "opencv-contrib-python", 'pose="solvepnp"')
-    picture = np.asarray(keypoints, dtype=np.float64)[list(HEAD_POSE_POINTS), :2] * (1, -1)
-    camera = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], dtype=np.float64)
-    solved, vector, _ = cv2.solvePnP(_HEAD_POSE_MODEL * _TO_OPENCV, picture, camera, None, flags=cv2.SOLVEPNP_SQPNP)
-    if not solved:
-        raise ValueError("solvePnP found no head pose; the landmarks are not those of a face")
-    rotation = _TO_OPENCV[:, None] * cv2.Rodrigues(vector)[0] * _TO_OPENCV
-    yaw, pitch, roll = angles_from_rotation(rotation).tolist()
-    return HeadPose(yaw, pitch, roll, rotation)

@@ -17,6 +17,7 @@ from modeling_lipread.geometry_lipread import RIGID, RIGID_REFERENCE
 
 # 360 pixels wide, as GRID's: the width whose decoded frames are not contiguous.
 PORTRAIT = np.ascontiguousarray(astronaut()[:288, 40:400])
+FACE = PORTRAIT[:, 84:284]
 
 
 def moving_portrait(frames: int = 8) -> list[np.ndarray]:
@@ -25,10 +26,10 @@ def moving_portrait(frames: int = 8) -> list[np.ndarray]:
 
 
 def portrait_on(height: int, width: int, placed: Sequence[tuple[float, int, int]]) -> np.ndarray:
-    """Portraits on a grey picture, each `(scale, left, top)`."""
+    """The face on a grey picture, once or more, each `(scale, left, top)`."""
     picture = np.full((height, width, 3), 90, np.uint8)
     for scale, left, top in placed:
-        small = cv2.resize(PORTRAIT, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(FACE, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         picture[top : top + small.shape[0], left : left + small.shape[1]] = small
     return picture
 

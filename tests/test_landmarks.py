@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from clips import (
+    FACE,
     PORTRAIT,
     made_up_face,
     moving_portrait,
@@ -110,20 +112,20 @@ def test_frames_give_what_their_video_gives(extractor, clip):
     frames = np.stack([frame for _, frame in read_frames(clip)])
     sequence = extractor.extract_frames(frames, frame_rate=25)
     np.testing.assert_array_equal(sequence.keypoints, extractor.extract_video(clip).keypoints)
-    np.testing.assert_array_equal(sequence.keypoints[3], extractor.extract(frames[3]))
+    np.testing.assert_allclose(sequence.keypoints[3, :, :2], extractor.extract(frames[3])[:, :2], atol=4)
     with pytest.raises(ValueError, match="no frames"):
         extractor.extract_frames([], frame_rate=25)
 
 
 def test_a_clip_does_not_depend_on_the_one_before(extractor, clip):
     before = extractor.extract_video(clip).keypoints
-    extractor.extract_frames([portrait_on(288, 360, [(0.7, 100, 20)])] * 3, frame_rate=25)
+    extractor.extract_frames([portrait_on(288, 360, [(0.7, 150, 20)])] * 3, frame_rate=25)
     np.testing.assert_array_equal(extractor.extract_video(clip).keypoints, before)
 
 
 def test_a_span(extractor, clip):
     whole, span = extractor.extract_video(clip), extractor.extract_video(clip, start=0.08, end=0.2)
-    np.testing.assert_array_equal(span.keypoints, whole.keypoints[2:5])
+    np.testing.assert_allclose(span.keypoints[..., :2], whole.keypoints[2:5, :, :2], atol=4)
     np.testing.assert_allclose(span.timestamps, (0, 0.04, 0.08), atol=1e-6)
 
 
@@ -181,29 +183,71 @@ def test_a_small_face_in_a_wide_frame_is_found(extractor):
     scale, left, top = 0.8, 900, 350
     found = extractor.extract(portrait_on(720, 1280, [(scale, left, top)]))
     assert width(found) < 0.08 * 1280
-    expected = extractor.extract(PORTRAIT)[:, :2] * scale + (left, -top)
-    np.testing.assert_allclose(found[:, :2], expected, atol=4)
+    expected = extractor.extract(FACE)[:, :2] * scale + (left, -top)
+    np.testing.assert_allclose(found[:, :2], expected, atol=6)
+
+
+def shape(faces: np.ndarray) -> np.ndarray:
+    return faces[..., :2] - faces[..., :2].mean(axis=-2, keepdims=True)
+
+
+@pytest.mark.parametrize("step", [8, 36])
+def test_a_small_face_is_followed_through_a_wide_frame(extractor, step):
+    lefts = 20 + step * np.arange(20)
+    clip = extractor.extract_frames([portrait_on(480, 1280, [(0.6, left, 200)]) for left in lefts], frame_rate=25)
+    assert clip.coverage == 1.0
+    np.testing.assert_allclose(np.diff(clip.keypoints[..., 0].mean(axis=1)), step, atol=step / 10)
+    assert np.abs(shape(clip.keypoints) - shape(clip.keypoints[0])).max() < 2.5  # never cut by the region searched
+
+
+def noisy(picture: np.ndarray, frames: int = 12) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(scale=6, size=(frames, *picture.shape))
+    return (picture + noise).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("placed", [[(1.0, 0, 0)], [(1.0, 0, 0), (0.8, 200, 10)], [(0.8, 0, 10), (1.0, 200, 0)]])
+def test_following_is_steadier_than_finding(extractor, placed):
+    picture = portrait_on(288, 400, placed)
+    if len(placed) > 1:  # the largest face is out of focus, so that MediaPipe would rather follow the other
+        left = next(left for scale, left, _ in placed if scale == 1.0)
+        picture[:, left : left + 200] = cv2.GaussianBlur(picture[:, left : left + 200], (0, 0), 3)
+    frames = noisy(picture)
+    followed = extractor.extract_frames(frames, frame_rate=25).keypoints[2:]
+    found = np.stack([extractor.extract(frame) for frame in frames[2:]])
+    np.testing.assert_allclose(followed.mean(axis=(0, 1)), found.mean(axis=(0, 1)), atol=4)
+    assert followed.std(axis=0).mean() < 0.6 * found.std(axis=0).mean()
 
 
 def test_the_largest_face_is_taken_then_followed(extractor):
-    left, right = (60, 40), (420, 40)
     frames = [
-        portrait_on(400, 800, [(1.0, *left), (0.7, *right)]),
-        portrait_on(400, 800, [(0.8, *left), (0.9, *right)]),
-        portrait_on(400, 800, [(0.7, *left), (1.0, *right)]),
+        portrait_on(288, 400, [(1.0, 0, 0), (0.75, 200, 20)]),
+        portrait_on(288, 400, [(0.9, 0, 0), (0.9, 200, 20)]),
+        portrait_on(288, 400, [(0.75, 0, 20), (1.0, 200, 0)]),
     ]
-    assert center(extractor.extract(frames[0]))[0] < 400 < center(extractor.extract(frames[2]))[0]
+    assert center(extractor.extract(frames[0]))[0] < 200 < center(extractor.extract(frames[2]))[0]
     followed = extractor.extract_frames(frames, frame_rate=25)
-    assert (followed.keypoints[..., 0].mean(axis=1) < 400).all()
+    assert followed.coverage == 1.0 and (followed.keypoints[..., 0].mean(axis=1) < 200).all()
+
+
+def test_a_smaller_face_beside_is_not_mistaken_for_the_one_followed(extractor):
+    picture = portrait_on(288, 400, [(1.0, 0, 0)])
+    picture[:, :200] = cv2.GaussianBlur(picture[:, :200], (0, 0), 2)
+    sharp = cv2.resize(FACE[:, 30:170], None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+    picture[10 : 10 + sharp.shape[0], 130 : 130 + sharp.shape[1]] = sharp  # in the region the first is followed in
+    sequence = extractor.extract_frames([picture] * 3, frame_rate=25)
+    assert sequence.coverage == 1.0
+    np.testing.assert_allclose(sequence.keypoints[..., 0].mean(axis=1), center(extractor.extract(picture))[0], atol=4)
+    assert center(sequence.keypoints[0])[0] < 120
 
 
 def test_a_lost_face_is_waited_for_before_another_is_taken(extractor):
-    both = portrait_on(400, 800, [(1.0, 60, 40), (0.7, 420, 40)])
-    other = portrait_on(400, 800, [(0.7, 420, 40)])
+    both = portrait_on(288, 400, [(1.0, 0, 0), (0.9, 200, 20)])
+    other = portrait_on(288, 400, [(0.9, 200, 20)])
+    assert extractor.extract(other) is not None
     sequence = extractor.extract_frames([both, other, both, *[other] * 4], frame_rate=10)
     assert sequence.present.tolist() == [True, False, True, False, False, True, True]
     assert not sequence.keypoints[1].any()
-    assert center(sequence.keypoints[2])[0] < 400 < center(sequence.keypoints[6])[0]
+    assert center(sequence.keypoints[2])[0] < 200 < center(sequence.keypoints[6])[0]
 
 
 def test_a_video_without_a_face_is_no_error(extractor, tmp_path):
@@ -261,13 +305,20 @@ def test_a_model_file_that_is_not_the_expected_one_is_refused(tmp_path):
         Face3DKeypointExtractor(tmp_path / "face_landmarker.task")
 
 
-def test_copies_forks_and_closed_extractors_work(extractor):
+def test_copies_and_closed_extractors_work(extractor):
     expected = extractor.extract(PORTRAIT)
     np.testing.assert_array_equal(copy.deepcopy(extractor).extract(PORTRAIT), expected)
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        np.testing.assert_array_equal(pool.apply_async(extractor.extract, (PORTRAIT,)).get(timeout=30), expected)
     extractor.close()
     np.testing.assert_array_equal(extractor.extract(PORTRAIT), expected)
+
+
+def test_a_fork_does_not_wait_for_a_landmarker_it_has_not(extractor):
+    expected = extractor.extract(PORTRAIT)
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    child = context.Process(target=lambda: results.put(extractor.extract(PORTRAIT)), daemon=True)
+    child.start()
+    np.testing.assert_array_equal(results.get(timeout=60), expected)
 
 
 def run_python(code: str) -> subprocess.CompletedProcess:

@@ -1,0 +1,177 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`train_hf.py` as its users type it: distributed, killed and resumed, on text alone, and loaded elsewhere."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor, LlamaConfig
+
+import modeling_lipread  # noqa: F401  (registers the reader)
+from data.tokenizer import train_tokenizer
+from data.trainer import last_complete_checkpoint
+from training import (
+    ACCELERATE,
+    TEXTS,
+    TORCHRUN,
+    command,
+    environment,
+    losses,
+    make_clip,
+    make_corpus,
+    make_lm_config,
+    run,
+)
+from train_hf import parse_arguments
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
+
+
+@pytest.fixture(scope="module")
+def lm_config(tmp_path_factory):
+    return make_lm_config(tmp_path_factory.mktemp("lm"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(corpus, lm_config, tmp_path_factory):
+    """A run of two epochs that nobody interrupts."""
+    output = tmp_path_factory.mktemp("undisturbed")
+    run(dataset=corpus, lm_config=lm_config, output_dir=output, num_train_epochs=2)
+    return output
+
+
+@pytest.mark.parametrize(("launcher", "steps"), [(ACCELERATE, 6), (TORCHRUN, 3)])
+def test_launchers_train_evaluate_and_write_one_reader(corpus, lm_config, tmp_path, launcher, steps):
+    result = run(dataset=corpus, lm_config=lm_config, output_dir=tmp_path, num_train_epochs=1, launcher=launcher)
+    assert "WER" in result.stderr and "blank video WER" in result.stderr and "shuffled video WER" in result.stderr
+    metrics = json.loads((tmp_path / "eval_results.json").read_text())
+    assert {"eval_wer", "eval_cer", "eval_blank_wer", "eval_shuffled_wer", "eval_perplexity"} <= metrics.keys()
+    assert metrics["eval_clips"] == 4  # each clip is read once, by one of the processes
+    # 24 clips in batches of 4: two processes take half as many steps as one.
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == [f"checkpoint-{steps}"]
+    assert AutoModel.from_pretrained(tmp_path).config.model_type == "lipread"
+
+
+def test_killed_and_resumed_gives_the_same_losses(corpus, lm_config, undisturbed, tmp_path):
+    settings = {"dataset": corpus, "lm_config": lm_config, "output_dir": tmp_path, "num_train_epochs": 2}
+    settings |= {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "no", "load_best_model_at_end": False}
+    process = subprocess.Popen(
+        command(**settings), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    while last_complete_checkpoint(tmp_path) is None:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    # What a kill in the middle of writing leaves behind is passed over.
+    (tmp_path / "checkpoint-9").mkdir()
+    resumed = run(**settings)
+    assert "Going on from" in resumed.stderr
+    # Every loss but those before the kill comes from the second process; the undisturbed run also evaluated.
+    assert losses(tmp_path) == losses(undisturbed)
+    assert len(losses(tmp_path)) == 12
+
+
+def test_logs_hold_what_a_researcher_watches(undisturbed):
+    state = json.loads((undisturbed / "trainer_state.json").read_text())
+    logged = set().union(*state["log_history"])
+    wanted = {"lm_loss", "ctc_loss", "perplexity", "gate/layer_00", "gate/layer_01", "grad_norm", "learning_rate"}
+    assert wanted | {"system/cpu_percent", "system/ram_gib", "eval_wer", "eval_blank_wer"} <= logged
+    assert list((undisturbed / "runs").rglob("events.out.tfevents.*"))
+    assert not list(undisturbed.rglob("training_args.bin"))
+
+
+READ_ELSEWHERE = """
+import json, sys
+sys.modules["modeling_lipread"] = sys.modules["data"] = None   # the repository is not importable
+from transformers import AutoModel, AutoProcessor
+folder, clip = sys.argv[1:]
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+model = AutoModel.from_pretrained(folder, trust_remote_code=True)
+ids = model.generate(**processor(videos=clip, return_tensors="pt"), max_new_tokens=8)
+print(json.dumps({"ids": ids.tolist(), "text": processor.batch_decode(ids, skip_special_tokens=True)}))
+"""
+
+
+def test_a_fresh_process_without_the_repository_reads_the_same(undisturbed, tmp_path):
+    clip = make_clip(TEXTS[0], seed=7)
+    np.save(tmp_path / "clip.npy", clip.keypoints)
+    processor, model = AutoProcessor.from_pretrained(undisturbed), AutoModel.from_pretrained(undisturbed)
+    inputs = processor(videos=str(tmp_path / "clip.npy"), return_tensors="pt")
+    expected = model.generate(**inputs, max_new_tokens=8).tolist()
+    result = subprocess.run(
+        [sys.executable, "-c", READ_ELSEWHERE, str(undisturbed), str(tmp_path / "clip.npy")],
+        cwd=tmp_path,
+        env={**environment(), "HF_MODULES_CACHE": str(tmp_path / "modules")},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert json.loads(result.stdout.splitlines()[-1])["ids"] == expected
+
+
+def test_text_only_run_warms_up_a_language_model(tmp_path):
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(TEXTS, 280)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    (tmp_path / "texts.txt").write_text("\n".join(TEXTS * 10), encoding="utf-8")
+    run(
+        train_text=tmp_path / "texts.txt",
+        model_id=tmp_path / "base",
+        output_dir=tmp_path / "warm",
+        num_train_epochs=4,
+        learning_rate=1e-2,
+    )
+    warm = AutoModelForCausalLM.from_pretrained(tmp_path / "warm")  # an ordinary model, LoRA merged in
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    ids = torch.tensor([[tokenizer.bos_token_id, *tokenizer(TEXTS[0])["input_ids"], tokenizer.eos_token_id]])
+    with torch.no_grad():
+        assert warm(ids, labels=ids).loss < base(ids, labels=ids).loss - 0.5
+
+
+def test_command_line_wins_over_the_config_file(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("model_id: some/model\nlearning_rate: 1.0e-3\nhidden_size: 64\nbf16: false\nctc: false\n")
+    model_args, _, encoder_args, _, _, args = parse_arguments(
+        ["--config", str(path), "--hidden_size", "128", "--output_dir", str(tmp_path)]
+    )
+    assert (model_args.model_id, args.learning_rate, encoder_args.hidden_size) == ("some/model", 1e-3, 128)
+    assert model_args.ctc is False
+
+
+@pytest.mark.parametrize("content", ["learning_rat: 1", "- 1", "a: [", None])
+def test_bad_config_files_are_named(tmp_path, content, capsys):
+    path = tmp_path / "recipe.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SystemExit):
+        parse_arguments(["--config", str(path)])
+    assert str(path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [([], "--model_id"), (["--model_id", "x"], "--dataset"), (["--model_id", "x", "--lm_config", "y"], "--lm_config")],
+)
+def test_missing_arguments_say_what_to_give(arguments, remedy, tmp_path):
+    result = subprocess.run(
+        [sys.executable, "train_hf.py", *arguments, "--output_dir", str(tmp_path)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode != 0
+    assert remedy in result.stderr and "Traceback" not in result.stderr

@@ -1,0 +1,108 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""What the tests of training share: a small corpus of moving landmarks, and a run of `train_hf.py` as a user types it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+
+from data.schema import encode_row, features, rows_to_table
+from modeling_lipread.landmarks_lipread import LandmarkSequence
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TEXTS = ("bin blue", "set red", "lay green", "place white", "bin red", "set blue")
+TINY = {
+    "hidden_size": 32,
+    "kp_temporal_layers": 1,
+    "kp_heads": 2,
+    "adapter_every": 1,
+    "adapter_heads": 2,
+    "adapter_head_dim": 16,
+    "lm_vocab_size": 280,
+    "seq_len": 16,
+    "eval_max_new_tokens": 4,
+    "per_device_train_batch_size": 4,
+    "logging_steps": 1,
+}
+
+
+def make_clip(text: str, seed: int, frames: int = 20) -> LandmarkSequence:
+    """A face of scattered landmarks that moves in a way its text decides."""
+    face = np.random.default_rng(0).normal(size=(478, 3)).astype(np.float32) * 50
+    motion = np.random.default_rng(len(text)).normal(size=(frames, 478, 3)).cumsum(0)
+    noise = np.random.default_rng(seed).normal(size=(frames, 478, 3)) * 0.1
+    return LandmarkSequence(
+        keypoints=(face + motion + noise + 200).astype(np.float32),
+        present=np.ones(frames, dtype=bool),
+        timestamps=np.arange(frames) / 25,
+        width=400,
+        height=400,
+        frame_rate=25.0,
+    )
+
+
+def make_corpus(folder: Path, train: int = 24, validation: int = 4) -> Path:
+    """Writes a prepared corpus."""
+    splits = {}
+    for split, count, seed in (("train", train, 0), ("validation", validation, 1000)):
+        rows = [
+            encode_row(make_clip(text, seed + i), text=text, id=f"{split}{i}", speaker="s1")
+            for i, text in enumerate(TEXTS[i % len(TEXTS)] for i in range(count))
+        ]
+        table = rows_to_table(rows)
+        splits[split] = Dataset(table).cast(features())
+    DatasetDict(splits).save_to_disk(folder)
+    return folder
+
+
+def make_lm_config(folder: Path) -> Path:
+    """Writes the configuration of a language model of a few thousand parameters."""
+    path = folder / "lm.json"
+    settings = {
+        "model_type": "llama",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+    }
+    path.write_text(json.dumps(settings))
+    return path
+
+
+ACCELERATE = ("-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu")
+# On processors `accelerate launch` starts one process unless MPI is there; torchrun starts as many as it is told.
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
+def command(*arguments: object, launcher: tuple[str, ...] = (), **settings: object) -> list[str]:
+    """The command line of a run on the CPU; settings override `TINY`."""
+    python = [sys.executable, *launcher]
+    options = {**TINY, **settings}
+    written = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    return [*python, str(REPOSITORY / "train_hf.py"), *map(str, arguments), "--use_cpu", *written]
+
+
+def environment() -> dict[str, str]:
+    """One thread a process: small matrices gain nothing from more, and two processes share two cores."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def run(*arguments: object, **settings: object) -> subprocess.CompletedProcess:
+    """Runs to the end; a failed run shows what it printed."""
+    result = subprocess.run(
+        command(*arguments, **settings), env=environment(), capture_output=True, text=True, cwd=REPOSITORY, timeout=600
+    )
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
+    return result
+
+
+def losses(output_dir: Path) -> dict[int, float]:
+    """The training loss at each logged step."""
+    state = json.loads((output_dir / "trainer_state.json").read_text())
+    return {entry["step"]: entry["loss"] for entry in state["log_history"] if "loss" in entry}
