@@ -16,7 +16,12 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/.installed
-	$(RUN) -m data.demo --output demo
+	$(RUN) -m data.talker --output demo/clips --num_clips 320 --num_test 24 --num_proc 2
+	$(RUN) -m data.prepare demo/clips/train.jsonl demo/clips/test.jsonl --output demo/corpus --num_proc 2
+	$(VENV)/bin/accelerate launch --cpu --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no \
+		train_hf.py --config configs/talker_tiny.yaml --dataset demo/corpus --output_dir demo/reader
+	$(VENV)/bin/lipread overlay "$$(ls demo/clips/video/test*.mp4 | head -n 1)" --model demo/reader --output demo/overlay.mp4
+	$(RUN) evaluate_hf.py demo/reader demo/corpus/test --show 24
 
 test: $(VENV)/.installed
 	$(RUN) -m pytest -q
