@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
@@ -159,7 +159,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
                 filled in at random.
         """
         output_loading_info = kwargs.pop("output_loading_info", False)
-        if not isinstance(config, LipReadConfig):
+        # Code loaded from a checkpoint exists in several copies, so the class itself cannot be asked for.
+        if not isinstance(config, PreTrainedConfig):
             hub_kwargs = {
                 key: kwargs[key]
                 for key in ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
