@@ -1,0 +1,155 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""From a checkpoint to words: `evaluate_hf.py` on corpora and manifests, the pipeline and the `lipread` command."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from clips import moving_portrait, write_video
+from training import TEXTS, make_clip, make_corpus
+
+import evaluate_hf
+from data.collator import LipReadCollator
+from data.evaluation import blank_video, read_clips
+from data.schema import load_split
+from data.tokenizer import train_tokenizer
+from modeling_lipread import (
+    FaceKeypointEncoderConfig,
+    LipReadConfig,
+    LipReadFeatureExtractor,
+    LipReadForConditionalGeneration,
+    LipReadingPipeline,
+    LipReadProcessor,
+)
+from modeling_lipread.cli import main as lipread
+
+LINE = r"WER \d+\.\d{3} CER \d+\.\d{3} \| blank video WER \d+\.\d{3} \| shuffled video WER \d+\.\d{3} \| (\d+) clips"
+
+
+@pytest.fixture(scope="module")
+def reader_dir(tmp_path_factory):
+    """A reader that knows nothing yet, but is whole."""
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(TEXTS, 280)
+    processor = LipReadProcessor(LipReadFeatureExtractor(), tokenizer)
+    config = LipReadConfig(
+        text_config={
+            "model_type": "llama",
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+        },
+        encoder_config=FaceKeypointEncoderConfig(num_landmarks=79, hidden_size=16, kp_temporal_layers=1, kp_heads=2),
+        adapter_every=1,
+        decoder_start_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        zero_init_projection=False,
+    )
+    model = LipReadForConditionalGeneration(config)
+    model.generation_config.max_new_tokens = 6
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    folder = tmp_path_factory.mktemp("reader")
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    path = tmp_path_factory.mktemp("video") / "face.mp4"
+    write_video(path, moving_portrait(12))
+    return path
+
+
+def test_evaluates_a_prepared_split(reader_dir, corpus, capsys):
+    evaluate_hf.main([str(reader_dir), str(corpus / "validation"), "--show", "1", "--device", "cpu"])
+    *_, last = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(LINE, last)[1] == "4"
+    result = json.loads((reader_dir / "evaluation-validation.json").read_text())
+    assert [reading["reference"] for reading in result["readings"]] == list(TEXTS[:4])
+    assert len(result["figures"]["wer_interval"]) == 2
+
+
+def test_evaluates_a_manifest_and_counts_what_cannot_be_read(reader_dir, tmp_path, capsys):
+    lines = []
+    for i, text in enumerate(TEXTS[:3]):
+        np.save(tmp_path / f"{i}.npy", make_clip(text, i).keypoints)
+        lines.append({"kp_path": f"{i}.npy", "text": text, "id": str(i)})
+    (tmp_path / "broken.npy").write_bytes(b"not an array")
+    lines.append({"kp_path": "broken.npy", "text": "bin white", "id": "broken"})
+    (tmp_path / "clips.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    output = tmp_path / "result.json"
+    evaluate_hf.main([str(reader_dir), str(tmp_path / "clips.jsonl"), "--output", str(output), "--num_proc", "1"])
+    printed = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(LINE, printed[-1])[1] == "4"
+    assert any("1 clips could not be read" in line for line in printed)
+    result = json.loads(output.read_text())
+    assert {r["id"]: r["hypothesis"] for r in result["readings"]}["broken"] == ""
+    assert result["unreadable"] == 1
+
+
+@pytest.mark.parametrize("source", ["nowhere", "nowhere.jsonl"])
+def test_a_source_that_is_none_is_named(reader_dir, tmp_path, source):
+    with pytest.raises(SystemExit, match=source):
+        evaluate_hf.main([str(reader_dir), str(tmp_path / source)])
+
+
+def test_reading_depends_on_neither_batch_nor_order(reader_dir, corpus):
+    """What makes the shuffled control free: another clip's video gives another clip's words."""
+    model = LipReadForConditionalGeneration.from_pretrained(reader_dir)
+    processor = LipReadProcessor.from_pretrained(reader_dir)
+    collator = LipReadCollator(processor, seq_len=8, train=False)
+    clips = load_split(corpus, "validation")
+    together = read_clips(model, processor, clips, collator, batch_size=4, progress=False)
+    reversed_clips = clips.select(range(len(clips) - 1, -1, -1))
+    apart = read_clips(model, processor, reversed_clips, collator, batch_size=1, progress=False)
+    assert together == apart[::-1]
+    assert [reading.reference for reading in together] == list(TEXTS[:4])
+
+
+def test_blank_video_is_the_average_face_and_does_not_move(reader_dir):
+    model = LipReadForConditionalGeneration.from_pretrained(reader_dir)
+    model.encoder.input_mean.normal_()
+    blank = blank_video(model, torch.randn(2, 5, 79, 3))
+    assert blank.shape == (2, 5, 79, 3)
+    assert torch.equal(blank, model.encoder.input_mean[:, :3].expand(2, 5, -1, -1))
+
+
+def test_pipeline_reads_paths_and_landmarks(reader_dir, video):
+    model = LipReadForConditionalGeneration.from_pretrained(reader_dir)
+    processor = LipReadProcessor.from_pretrained(reader_dir)
+    reader = LipReadingPipeline(model=model, processor=processor, device="cpu")
+    from_video = reader(str(video), num_beams=2)
+    assert from_video.keys() == {"text"}
+    sequence = processor.extract_landmarks(str(video))[0]
+    assert reader(sequence, num_beams=2) == from_video
+
+
+def test_command_transcribes_and_draws(reader_dir, video, tmp_path, capsys):
+    assert lipread(["transcribe", str(video), "--model", str(reader_dir), "--device", "cpu"]) == 0
+    text = capsys.readouterr().out.strip()
+    output = tmp_path / "overlay.mp4"
+    assert lipread(["overlay", str(video), "--model", str(reader_dir), "--output", str(output)]) == 0
+    assert output.stat().st_size > 0
+    assert capsys.readouterr().out.splitlines() == [text, str(output)]
+
+
+def test_command_names_what_it_cannot_read_and_goes_on(reader_dir, video, tmp_path, capsys):
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+    assert lipread(["transcribe", str(empty), str(video), "--model", str(reader_dir)]) == 1
+    captured = capsys.readouterr()
+    assert "empty.mp4" in captured.err
+    assert captured.out.startswith(f"{video}\t")
+    with pytest.raises(SystemExit, match="--model"):
+        lipread(["transcribe", str(video), "--model", str(tmp_path / "none")])
