@@ -10,11 +10,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor, LlamaConfig
-
-import modeling_lipread  # noqa: F401  (registers the reader)
-from data.tokenizer import train_tokenizer
-from data.trainer import last_complete_checkpoint
 from training import (
     ACCELERATE,
     TEXTS,
@@ -27,6 +22,11 @@ from training import (
     make_lm_config,
     run,
 )
+from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor, LlamaConfig
+
+import modeling_lipread  # noqa: F401  (registers the reader)
+from data.tokenizer import train_tokenizer
+from data.trainer import last_complete_checkpoint
 from train_hf import main, parse_arguments
 
 

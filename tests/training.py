@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""What the tests of training share: a small corpus of moving landmarks, and a run of `train_hf.py` as a user types it."""
+"""What the tests of training share: a corpus of moving landmarks, and `train_hf.py` run as a user runs it."""
 
 import json
 import os
