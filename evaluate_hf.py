@@ -8,7 +8,8 @@ It writes figures, with 95% bootstrap intervals, and every hypothesis to a JSON 
 
     WER 0.123 CER 0.051 | blank video WER 0.871 | shuffled video WER 0.812 | 50 clips
 
-A clip that cannot be read (no face, damaged file) counts as one from which nothing was read.
+A clip that cannot be read (no face, damaged file) counts as one from which nothing was read; it is listed with its
+reason, as is a line of the manifest that is no clip at all.
 """
 
 from __future__ import annotations
@@ -35,16 +36,17 @@ def prepared_clips(source: Path, folder: Path, num_proc: int):
     """The clips of a prepared corpus or of a manifest, which is prepared in `folder` first.
 
     Returns:
-        Rows of `data.schema`, and a silent reading for every line of the manifest that could not be read.
+        Rows of `data.schema`; an empty reading for every clip of the manifest that could not be read; and the lines
+        that were left out, with their reasons.
     """
     if source.is_dir():
-        return load_split(source), []
+        return load_split(source), [], []
     records, _ = read_manifest(source)
-    prepare([source], folder, num_proc=num_proc, val_ratio=0.0, min_coverage=0.0)
+    skipped = prepare([source], folder, num_proc=num_proc, val_ratio=0.0, min_coverage=0.0)["skipped"]
     clips = load_split(folder)
     readable = set(clips["id"][:])
     lost = [record for record in records if record.id not in readable]
-    return clips, [Reading(record.id, record.speaker, record.text, "", "") for record in lost]
+    return clips, [Reading(record.id, record.speaker, record.text, "", "") for record in lost], skipped
 
 
 def evaluate(
@@ -76,17 +78,17 @@ def evaluate(
     model = AutoModel.from_pretrained(checkpoint)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     with tempfile.TemporaryDirectory() as folder:
-        clips, lost = prepared_clips(Path(source), Path(folder), num_proc)
+        clips, lost, skipped = prepared_clips(Path(source), Path(folder), num_proc)
         prompt = processor.tokenizer.decode(model.config.prompt_ids) if model.config.prompt_ids else None
         collator = LipReadCollator(
             processor,
-            seq_len=model.generation_config.max_new_tokens,
+            seq_len=model.generation_config.max_new_tokens or 64,
             prompt=prompt,
             train=False,
             decoder_start_token_id=model.config.decoder_start_token_id,
         )
         readings = read_clips(model, processor, clips, collator, batch_size=batch_size, num_beams=num_beams)
-    return report(readings + lost, checkpoint=checkpoint, source=source, num_beams=num_beams, unreadable=len(lost))
+    return report(readings + lost, checkpoint=checkpoint, source=source, num_beams=num_beams, skipped=skipped)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -118,8 +120,8 @@ def main(arguments: list[str] | None = None) -> None:
     for reading in result["readings"][:show]:
         print(f"said: {reading['reference']}\nread: {reading['hypothesis']}\n")
     low, high = result["figures"]["wer_interval"]
-    if result["unreadable"]:
-        print(f"{result['unreadable']} clips could not be read and count as empty")
+    for skip in result["skipped"]:
+        print(f"not read: {skip['where']}: {skip['reason']}")
     print(f"95% interval of the word error rate {low:.3f} to {high:.3f}; every hypothesis is in {path}")
     print(closing_line(result["figures"]))
 

@@ -17,9 +17,12 @@ Started again after an interruption, a run goes on from its last complete checkp
 import json
 import logging
 import sys
+from argparse import ArgumentParser
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 import yaml
 from datasets import Dataset
@@ -41,7 +44,13 @@ from data.packing import pack_texts, read_texts
 from data.schema import load_split
 from data.text_normalizer import build_ctc_vocab
 from data.tokenizer import train_tokenizer
-from data.trainer import LipReadTrainer, LipReadTrainingArguments, TextTrainer, last_complete_checkpoint
+from data.trainer import (
+    LipReadTrainer,
+    LipReadTrainingArguments,
+    TextTrainer,
+    check_fits,
+    resume_point,
+)
 from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
 from modeling_lipread.processing_lipread import LipReadProcessor
@@ -62,7 +71,9 @@ class ModelArguments:
         metadata={"help": "JSON file with a configuration to build a language model from, trained with the reader."},
     )
     lm_vocab_size: int = field(default=512, metadata={"help": "Tokens learned for a language model of --lm_config."})
-    lm_dtype: str = field(default="float32", metadata={"help": "Type of the frozen language model's weights."})
+    lm_dtype: Literal["float32", "bfloat16", "float16"] = field(
+        default="float32", metadata={"help": "Type of the frozen language model's weights."}
+    )
     ctc: bool = field(default=True, metadata={"help": "Whether the encoder also learns to spell, by CTC."})
     lora_r: int = field(default=16, metadata={"help": "Rank of LoRA in a text-only run."})
     lora_alpha: int = field(default=32, metadata={"help": "Scale of LoRA in a text-only run."})
@@ -78,9 +89,16 @@ class DataArguments:
     train_text: str | None = field(
         default=None, metadata={"help": "UTF-8 file with a transcript a line, for a text-only run without --dataset."}
     )
-    landmarks: str = field(default="lower_face", metadata={"help": "Landmarks to read from: face, lips, lower_face."})
-    pose: str = field(default="rigid", metadata={"help": "How the head is frontalised: rigid, solvepnp or none."})
-    normalize: str = field(default="rigid", metadata={"help": "rigid, unit_sphere, bbox_unit, zscore or none."})
+    landmarks: str = field(
+        default="lower_face",
+        metadata={"help": "Landmarks to read from: face, lips, lower_face, or indices: 61,291,13."},
+    )
+    pose: Literal["rigid", "solvepnp", "none"] = field(
+        default="rigid", metadata={"help": "How the head is frontalised."}
+    )
+    normalize: Literal["rigid", "unit_sphere", "bbox_unit", "zscore", "none"] = field(
+        default="rigid", metadata={"help": "How landmarks are brought to one size and place."}
+    )
     frame_rate: float = field(default=25.0, metadata={"help": "Frames a second that every clip is brought to."})
     seq_len: int = field(default=64, metadata={"help": "Most tokens of a transcript."})
     prompt: str | None = field(default=None, metadata={"help": "Text before every transcript."})
@@ -129,11 +147,11 @@ def parse_arguments(arguments: list[str]) -> tuple:
     """Parses the command line; `--config FILE.yaml` gives defaults that the rest of the line overrides."""
     parser = HfArgumentParser(ARGUMENTS, allow_abbrev=False, description=__doc__.splitlines()[0])
     parser.add_argument("--config", help="YAML file of arguments, one `name: value` each; the command line wins")
-    if "--config" in arguments:
-        place = arguments.index("--config")
-        if place + 1 == len(arguments):
-            parser.error("--config needs the path of a YAML file")
-        arguments = _yaml_arguments(parser, arguments[place + 1]) + arguments[:place] + arguments[place + 2 :]
+    config_parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    config_parser.add_argument("--config")
+    given, arguments = config_parser.parse_known_args(arguments)
+    if given.config is not None:
+        arguments = _yaml_arguments(parser, given.config) + arguments
     return parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)[: len(ARGUMENTS)]
 
 
@@ -186,54 +204,63 @@ def build_model(model_args: ModelArguments, config: LipReadConfig, tokenizer) ->
     return LipReadForConditionalGeneration(config)
 
 
+def build_processor(data_args: DataArguments, tokenizer: PreTrainedTokenizerBase) -> LipReadProcessor:
+    """The processor that is saved with the reader; training features come from its feature extractor."""
+    indices = data_args.landmarks.split(",")
+    feature_extractor = LipReadFeatureExtractor(
+        landmarks=[int(index) for index in indices] if indices[0].isdecimal() else data_args.landmarks,
+        frame_rate=data_args.frame_rate,
+        pose=None if data_args.pose == "none" else data_args.pose,
+        normalize=None if data_args.normalize == "none" else data_args.normalize,
+    )
+    return LipReadProcessor(feature_extractor, tokenizer)
+
+
+def has_eval_split(data_args: DataArguments) -> bool:
+    """Whether the corpus holds clips to choose the best checkpoint by."""
+    return (Path(data_args.dataset) / data_args.eval_split).is_dir()
+
+
 def load_clips(data_args: DataArguments) -> tuple[Dataset, Dataset | None]:
     """The training clips, and those to evaluate on if the corpus has that split."""
-    splits = []
-    for split, limit in (
-        (data_args.train_split, data_args.max_train_clips),
-        (data_args.eval_split, data_args.max_eval_clips),
-    ):
-        clips = None
-        if split == data_args.train_split or (Path(data_args.dataset) / split).is_dir():
-            clips = load_split(data_args.dataset, split)
-            clips = clips.select(range(min(limit, len(clips)))) if limit else clips
-        splits.append(clips)
-    return splits[0], splits[1]
+    train_clips, eval_clips = load_split(data_args.dataset, data_args.train_split), None
+    if has_eval_split(data_args):
+        eval_clips = load_split(data_args.dataset, data_args.eval_split)
+    else:
+        logger.warning(
+            "%s has no split %r: nothing is evaluated and the last checkpoint is the result (see --eval_split)",
+            data_args.dataset,
+            data_args.eval_split,
+        )
+    if data_args.max_train_clips:
+        train_clips = train_clips.select(range(min(data_args.max_train_clips, len(train_clips))))
+    if data_args.max_eval_clips and eval_clips is not None:
+        eval_clips = eval_clips.select(range(min(data_args.max_eval_clips, len(eval_clips))))
+    return train_clips, eval_clips
 
 
-def resume_point(args: LipReadTrainingArguments) -> str | None:
-    """The checkpoint to go on from: the one named, else the last complete one, else none."""
-    if args.resume_from_checkpoint not in (None, "True", "true"):
-        return args.resume_from_checkpoint
-    checkpoint = last_complete_checkpoint(args.output_dir)
-    if checkpoint and args.restart:
-        logger.info("Starting anew; the checkpoints in %s will be replaced", args.output_dir)
-        return None
-    if checkpoint:
-        logger.info("Going on from %s (give --restart to start anew)", checkpoint)
-    return checkpoint
+def fit_statistics(model: LipReadForConditionalGeneration, clips: Dataset, collator: LipReadCollator) -> None:
+    """Measures the landmarks' mean and spread on at most 1,024 training clips from all over the corpus."""
+    chosen = np.linspace(0, len(clips) - 1, min(len(clips), 1024)).astype(int).tolist()
+    model.encoder.fit_statistics(
+        collator(list(clips.select(chosen[start : start + 32]))) for start in range(0, len(chosen), 32)
+    )
 
 
-def train_reader(model_args, data_args, encoder_args, adapter_args, augmentation, args) -> None:
-    """Trains a reader and writes it, with its processor and its results, to `args.output_dir`."""
+def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation, args) -> LipReadTrainer:
+    """Everything that a reading run needs: clips, processor, collators, model and Trainer."""
     train_clips, eval_clips = load_clips(data_args)
     texts = train_clips["text"][:]
     tokenizer = build_tokenizer(model_args, texts)
-    optional = {
-        key: None if value == "none" else value
-        for key, value in (("pose", data_args.pose), ("normalize", data_args.normalize))
-    }
-    feature_extractor = LipReadFeatureExtractor(
-        landmarks=data_args.landmarks, frame_rate=data_args.frame_rate, **optional
-    )
-    processor = LipReadProcessor(feature_extractor, tokenizer)
+    processor = build_processor(data_args, tokenizer)
     ctc_vocab = build_ctc_vocab(texts) if model_args.ctc else []
     settings = {"seq_len": data_args.seq_len, "prompt": data_args.prompt}
     train_collator = LipReadCollator(processor, **settings, ctc_vocab=ctc_vocab)
     eval_collator = LipReadCollator(processor, **settings, train=False)
 
+    num_landmarks = processor.feature_extractor.num_landmarks
     config = LipReadConfig(
-        encoder_config=FaceKeypointEncoderConfig(num_landmarks=feature_extractor.num_landmarks, **vars(encoder_args)),
+        encoder_config=FaceKeypointEncoderConfig(num_landmarks=num_landmarks, **vars(encoder_args)),
         ctc_vocab=ctc_vocab,
         decoder_start_token_id=train_collator.prefix[0],
         prompt_ids=train_collator.prefix[1:],
@@ -248,12 +275,16 @@ def train_reader(model_args, data_args, encoder_args, adapter_args, augmentation
         pad_token_id=config.pad_token_id,
         max_new_tokens=data_args.seq_len,
     )
-    batches = range(0, min(len(train_clips), 1024), 32)
-    model.encoder.fit_statistics(
-        train_collator(list(train_clips.select(range(start, min(start + 32, len(train_clips)))))) for start in batches
-    )
+    fit_statistics(model, train_clips, train_collator)
     args.eval_max_new_tokens = args.eval_max_new_tokens or data_args.seq_len
-    trainer = LipReadTrainer(
+    logger.info(
+        "%d clips to train on, %d to evaluate on; %.1fM of %.1fM parameters are trained",
+        len(train_clips),
+        len(eval_clips or ()),
+        model.num_parameters(only_trainable=True) / 1e6,
+        model.num_parameters() / 1e6,
+    )
+    return LipReadTrainer(
         model=model,
         args=args,
         train_dataset=train_clips,
@@ -263,29 +294,24 @@ def train_reader(model_args, data_args, encoder_args, adapter_args, augmentation
         augmentation=augmentation if data_args.augment else None,
         processing_class=processor,
     )
-    logger.info(
-        "%d clips to train on, %s to evaluate on; %.1fM of %.1fM parameters are trained",
-        len(train_clips),
-        len(eval_clips) if eval_clips is not None else "none",
-        model.num_parameters(only_trainable=True) / 1e6,
-        model.num_parameters() / 1e6,
-    )
-    trainer.train(resume_from_checkpoint=resume_point(args))
+
+
+def train_reader(trainer: LipReadTrainer, checkpoint: str | None) -> None:
+    """Trains a reader and writes it, with its processor and its results, to the output folder."""
+    trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     trainer.save_state()
-    if eval_clips is not None:
+    if trainer.eval_dataset is not None:
         trainer.save_metrics("eval", trainer.evaluate())
     if trainer.is_world_process_zero():
-        logger.info(
-            "The reader is in %s. Try it: python evaluate_hf.py %s %s",
-            args.output_dir,
-            args.output_dir,
-            Path(data_args.dataset, data_args.eval_split),
-        )
+        output = trainer.args.output_dir
+        logger.info("The reader is in %s. Try it: lipread transcribe VIDEO --model %s", output, output)
 
 
-def train_on_text(model_args: ModelArguments, data_args: DataArguments, args: LipReadTrainingArguments) -> None:
-    """Trains LoRA on packed transcripts and writes the language model with it merged in to `args.output_dir`."""
+def build_text_run(
+    model_args: ModelArguments, data_args: DataArguments, args: LipReadTrainingArguments
+) -> TextTrainer:
+    """Everything that a text-only run needs: packed transcripts and the language model with LoRA."""
     texts = read_texts(data_args.train_text)
     tokenizer = build_tokenizer(model_args, texts)
     start = next(i for i in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) if i is not None)
@@ -296,47 +322,64 @@ def train_on_text(model_args: ModelArguments, data_args: DataArguments, args: Li
         task_type="CAUSAL_LM", r=model_args.lora_r, lora_alpha=model_args.lora_alpha, target_modules="all-linear"
     )
     blocks = pack_texts(texts, tokenizer, data_args.seq_len, start)
-    trainer = TextTrainer(
+    logger.info("%d texts in %d sequences of %d tokens", len(texts), len(blocks), data_args.seq_len)
+    return TextTrainer(
         model=get_peft_model(model, lora),
         args=args,
         train_dataset=blocks,
         data_collator=DataCollatorForSeq2Seq(tokenizer),
         processing_class=tokenizer,
     )
-    logger.info("%d texts in %d sequences of %d tokens", len(texts), len(blocks), data_args.seq_len)
-    trainer.train(resume_from_checkpoint=resume_point(args))
-    if trainer.is_world_process_zero():
-        trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().save_pretrained(args.output_dir)
-        tokenizer.save_pretrained(args.output_dir)
-        logger.info("The language model is in %s. Read with it: --model_id %s", args.output_dir, args.output_dir)
+
+
+def train_on_text(trainer: TextTrainer, checkpoint: str | None) -> None:
+    """Trains LoRA and writes the language model with it merged in to the output folder."""
+    trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_state()
+    if trainer.is_world_process_zero():
+        output = trainer.args.output_dir
+        trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().save_pretrained(output)
+        trainer.processing_class.save_pretrained(output)
+        logger.info("The language model is in %s. Read with it: --model_id %s", output, output)
+
+
+def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: LipReadTrainingArguments) -> None:
+    """Refuses arguments that do not go together.
+
+    Raises:
+        ValueError: With what to give instead.
+    """
+    if (model_args.model_id is None) == (model_args.lm_config is None):
+        raise ValueError("give --model_id (a pretrained language model, kept frozen) or --lm_config (one to train)")
+    if data_args.dataset is None and data_args.train_text is None:
+        raise ValueError("give --dataset (a folder that data.prepare wrote), or --train_text for a text-only run")
+    if data_args.dataset is None and model_args.lm_config is not None:
+        raise ValueError("a text-only run warms up a pretrained language model: give --model_id, not --lm_config")
+    if args.n_gpu > 1:
+        raise ValueError(f"{args.n_gpu} GPUs in one process: start with `accelerate launch train_hf.py`, one a GPU")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    model_args, data_args, encoder_args, adapter_args, augmentation, args = parse_arguments(
-        sys.argv[1:] if arguments is None else arguments
-    )
+    *settings, args = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    model_args, data_args, *_ = settings
     logging.basicConfig(
         format="%(asctime)s %(name)s: %(message)s",
         datefmt="%H:%M:%S",
         level=logging.INFO if args.process_index == 0 else logging.WARNING,
     )
-    if (model_args.model_id is None) == (model_args.lm_config is None):
-        sys.exit(
-            "give --model_id (a pretrained language model, kept frozen) or --lm_config (one to train from nothing)"
-        )
-    if data_args.dataset is None and data_args.train_text is None:
-        sys.exit("give --dataset (a folder that data.prepare wrote), or --train_text for a text-only run")
-    if data_args.dataset is None and model_args.lm_config is not None:
-        sys.exit("a text-only run warms up a pretrained language model: give --model_id instead of --lm_config")
-    reading = data_args.dataset is not None
-    if not reading or not (Path(data_args.dataset) / data_args.eval_split).is_dir():
-        args.eval_strategy, args.load_best_model_at_end = "no", False
-    set_seed(args.seed)
-    if reading:
-        train_reader(model_args, data_args, encoder_args, adapter_args, augmentation, args)
-    else:
-        train_on_text(model_args, data_args, args)
+    try:
+        check_arguments(model_args, data_args, args)
+        reading = data_args.dataset is not None
+        if not reading or not has_eval_split(data_args):
+            args.eval_strategy, args.load_best_model_at_end = "no", False
+        set_seed(args.seed)
+        trainer = build_reader(*settings, args) if reading else build_text_run(model_args, data_args, args)
+        checkpoint = resume_point(args)
+        if checkpoint:
+            check_fits(checkpoint, trainer.model)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    (train_reader if reading else train_on_text)(trainer, checkpoint)
 
 
 if __name__ == "__main__":

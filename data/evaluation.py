@@ -8,7 +8,7 @@ with blank video (the average training face, motionless) and with shuffled video
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,6 +33,11 @@ class Reading:
     reference: str
     hypothesis: str
     blank_hypothesis: str
+
+
+def _reading(row: Mapping[str, Any], hypothesis: str, blank_hypothesis: str) -> Reading:
+    speaker = None if row["speaker"] is None else str(row["speaker"])
+    return Reading(str(row["id"]), speaker, str(row["text"]), hypothesis, blank_hypothesis)
 
 
 def shuffled_partners(references: Sequence[str], seed: int = 0) -> list[int | None]:
@@ -102,7 +107,7 @@ def read_clips(
                 texts.append([text.strip() for text in processor.batch_decode(written, skip_special_tokens=True)])
             for row, text, blank in zip(rows, *texts, strict=True):
                 position = process_index + len(read) * num_processes
-                read.append((position, Reading(str(row["id"]), str(row["speaker"]), str(row["text"]), text, blank)))
+                read.append((position, _reading(row, text, blank)))
     finally:
         model.train(training)
     if num_processes > 1:

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import re
+import shutil
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 import psutil
 import torch
+from accelerate import PartialState
+from safetensors import safe_open
 from transformers import Trainer, TrainingArguments
 
 from modeling_lipread.modeling_lipread import LANGUAGE_MODEL_PREFIX
@@ -23,6 +26,8 @@ from .augmentation import KeypointAugmentation
 from .evaluation import closing_line, figures, read_clips
 
 logger = logging.getLogger(__name__)
+
+PROCESS = psutil.Process()  # one object: its use of the processor is counted since it was asked last
 
 
 @dataclass
@@ -128,7 +133,8 @@ class LipReadTrainer(Trainer):
     def evaluation_loop(self, dataloader, *args, metric_key_prefix: str = "eval", **kwargs):
         """Measures the loss on whole transcripts, then reads every clip from its video alone."""
         # However often a run is evaluated, it trains the same: loaders draw from the random state too.
-        with torch.random.fork_rng():
+        devices = [self.args.device] if self.args.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
             return self._evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
 
     def _evaluation_loop(self, dataloader, *args, metric_key_prefix: str, **kwargs):
@@ -195,11 +201,29 @@ def replace_pickled_arguments(folder: str | os.PathLike, args: TrainingArguments
 
 def resources() -> dict[str, float]:
     """Use of processor and memory by this process, in percent and GiB."""
-    process = psutil.Process()
-    used = {"system/cpu_percent": psutil.cpu_percent(), "system/ram_gib": process.memory_info().rss / 2**30}
+    used = {"system/cpu_percent": PROCESS.cpu_percent(), "system/ram_gib": PROCESS.memory_info().rss / 2**30}
     if torch.cuda.is_available():
         used["system/gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
     return used
+
+
+def check_fits(checkpoint: str | os.PathLike, model: torch.nn.Module) -> None:
+    """Makes sure that a checkpoint's weights are those of the model that is to go on from it.
+
+    Raises:
+        ValueError: If they are not, because the run was begun with other settings.
+    """
+    path = Path(checkpoint, "model.safetensors")
+    if not path.is_file():
+        return  # sharded, or adapters of peft: whatever reads them checks them
+    expected = {key: list(value.shape) for key, value in model.state_dict().items()}
+    with safe_open(path, "pt") as file:
+        wrong = [key for key in file.keys() if expected.get(key) != file.get_slice(key).get_shape()]
+    if wrong:
+        raise ValueError(
+            f"{checkpoint} was written by a run with other settings ({wrong[0]} differs); give --restart to start "
+            "anew, or another --output_dir"
+        )
 
 
 def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
@@ -210,11 +234,27 @@ def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
     found = []
     for folder in Path(output_dir).glob("checkpoint-*"):
         step = re.fullmatch(r"checkpoint-(\d+)", folder.name)
+        if step is None:
+            continue
         try:
             json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             logger.warning("%s was not written to its end and is left out", folder)
             continue
-        if step:
-            found.append((int(step[1]), str(folder)))
+        found.append((int(step[1]), str(folder)))
     return max(found)[1] if found else None
+
+
+def resume_point(args: LipReadTrainingArguments) -> str | None:
+    """The checkpoint to go on from: the one named, else the last complete one, else none."""
+    if args.resume_from_checkpoint not in (None, "True", "true"):
+        return args.resume_from_checkpoint
+    if args.restart:
+        if args.process_index == 0:
+            for checkpoint in Path(args.output_dir).glob("checkpoint-*"):
+                shutil.rmtree(checkpoint)
+        PartialState().wait_for_everyone()
+    checkpoint = last_complete_checkpoint(args.output_dir)
+    if checkpoint:
+        logger.info("Going on from %s (give --restart to start anew)", checkpoint)
+    return checkpoint

@@ -128,6 +128,38 @@ def decoder_layers(language_model: PreTrainedModel) -> nn.ModuleList:
     )
 
 
+def require_conditioning(language_model: PreTrainedModel) -> None:
+    """Makes sure, with one token, that what `forward` is given as a keyword reaches every decoder layer.
+
+    Raises:
+        ValueError: If it does not: adapters would be hooked in and never see a face.
+    """
+    arrived: list[bool] = []
+    hooks = [
+        layer.register_forward_pre_hook(
+            lambda _, args, kwargs: arrived.append("conditioning" in kwargs), with_kwargs=True
+        )
+        for layer in decoder_layers(language_model)
+    ]
+    hooks += [
+        layer.register_forward_pre_hook(drop_conditioning, with_kwargs=True)
+        for layer in decoder_layers(language_model)
+    ]
+    try:
+        with torch.no_grad():
+            language_model(torch.zeros(1, 1, dtype=torch.long, device=language_model.device), conditioning=None)
+    except (TypeError, ValueError):
+        arrived.append(False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not all(arrived):
+        raise ValueError(
+            f"{type(language_model).__name__} cannot be conditioned: it does not pass keyword arguments on to its "
+            "decoder layers. Choose another language model, for example HuggingFaceTB/SmolLM2-135M."
+        )
+
+
 def attach_adapters(language_model: PreTrainedModel, adapters: nn.ModuleList, adapter_layers: list[int]) -> None:
     """Hooks each adapter before its decoder layer.
 

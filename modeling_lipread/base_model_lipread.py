@@ -25,7 +25,9 @@ def load_base_model(config: LipReadConfig, checkpoint: Path, kwargs: dict) -> Pr
         ValueError: If it has another shape than the one the adapters were trained with.
     """
     name = config.base_model_name_or_path
-    kwargs.setdefault("dtype", "auto")
+    if kwargs.get("dtype", "auto") == "auto":
+        # The type it was trained with, whatever type its own repository stores.
+        kwargs["dtype"] = config.get_text_config().dtype or "auto"
     try:
         language_model = AutoModelForCausalLM.from_pretrained(name, revision=config.base_model_revision, **kwargs)
     except (OSError, ValueError) as error:

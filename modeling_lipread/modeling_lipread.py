@@ -11,12 +11,17 @@ from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedConfig
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .adapters_lipread import Conditioning, GatedCrossAttention, attach_adapters
+from .adapters_lipread import Conditioning, GatedCrossAttention, attach_adapters, require_conditioning
 from .base_model_lipread import load_base_model, resolved_revision
 from .configuration_lipread import LipReadConfig
 from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput
 
 LANGUAGE_MODEL_PREFIX = "language_model."
+# Arguments of `from_pretrained` that are about the language model as much as about the reader.
+BASE_MODEL_ARGUMENTS = (
+    "dtype torch_dtype device_map max_memory offload_folder attn_implementation quantization_config cache_dir "
+    "force_download local_files_only token"
+).split()
 
 
 @dataclass
@@ -142,6 +147,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             kwargs: Further arguments of `AutoModelForCausalLM.from_pretrained`.
         """
         language_model = AutoModelForCausalLM.from_pretrained(model_id, revision=revision, dtype=dtype, **kwargs)
+        require_conditioning(language_model)
         config = LipReadConfig() if config is None else config
         config.text_config = language_model.config
         # A folder is named in full: the checkpoint may be loaded from anywhere.
@@ -184,14 +190,10 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
                 "with another configuration; fetch or save it again."
             )
         if separate:
-            forwarded = ("dtype", "torch_dtype", "device_map", "cache_dir", "local_files_only", "token", "max_memory")
-            model._attach_language_model(
-                load_base_model(
-                    config,
-                    Path(str(pretrained_model_name_or_path)),
-                    {key: kwargs[key] for key in forwarded if kwargs.get(key) is not None},
-                )
-            )
+            passed_on = {key: kwargs[key] for key in BASE_MODEL_ARGUMENTS if kwargs.get(key) is not None}
+            if isinstance(config._attn_implementation, str):
+                passed_on.setdefault("attn_implementation", config._attn_implementation)
+            model._attach_language_model(load_base_model(config, Path(str(pretrained_model_name_or_path)), passed_on))
             model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
             model.eval()
         return (model, loading_info) if output_loading_info else model
@@ -214,8 +216,9 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         try:
             if not separate:
                 self.config.base_model_name_or_path = self.config.base_model_revision = None
-            # The class has one automatic class of its own; the folder can be loaded through both.
-            self.config.auto_map = {"AutoModelForCausalLM": f"modeling_lipread.{type(self).__name__}"}
+            # A class knows one automatic class, or the one it was loaded by; the folder can be loaded through both.
+            name = f"modeling_lipread.{type(self).__name__}"
+            self.config.auto_map = {"AutoModel": name, "AutoModelForCausalLM": name}
             super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
         finally:
             self.config.base_model_name_or_path, self.config.base_model_revision = base
@@ -309,7 +312,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         return LipReadOutput(
             loss=sum(losses) if losses else None,
             logits=outputs.logits,
-            past_key_values=outputs.past_key_values,
+            past_key_values=outputs.get("past_key_values"),
             lm_loss=lm_loss,
             ctc_loss=ctc_loss,
             ctc_logits=encoded.ctc_logits if encoded is not None else None,

@@ -29,16 +29,17 @@ class LipReadingPipeline(Pipeline):
     _load_image_processor = False
     _load_feature_extractor = False
     _load_tokenizer = False
-    _pipeline_calls_generate = True
 
-    def _sanitize_parameters(self, start: float | None = None, end: float | None = None, **generate_kwargs):
-        return {"start": start, "end": end}, {"generate_kwargs": generate_kwargs}, {}
+    def _sanitize_parameters(self, **parameters: Any):
+        # Only what is given: the rest stays as it was when the pipeline was made.
+        spans = {key: parameters.pop(key) for key in ("start", "end") if key in parameters}
+        return spans, parameters, {}
 
     def preprocess(self, video: Any, start: float | None = None, end: float | None = None) -> dict[str, Any]:
         """Video path, frames `(frames, height, width, 3)` or landmarks `(frames, 478, 3)` to the model's input."""
         return self.processor(videos=video, start=start, end=end, return_tensors="pt")
 
-    def _forward(self, inputs: dict[str, Any], generate_kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _forward(self, inputs: dict[str, Any], **generate_kwargs: Any) -> dict[str, Any]:
         return {"sequences": self.model.generate(**inputs, **generate_kwargs)}
 
     def postprocess(self, outputs: dict[str, Any]) -> dict[str, Any]:

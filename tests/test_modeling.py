@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import AutoModel, AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModel, AutoModelForCausalLM, BloomConfig, LlamaConfig
 
 from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
 from modeling_lipread.adapters_lipread import GatedCrossAttention
@@ -27,6 +27,7 @@ def text_config() -> LlamaConfig:
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=0,
+        tie_word_embeddings=True,
     )
 
 
@@ -274,6 +275,42 @@ def test_damaged_or_homeless_checkpoints_are_refused(tmp_path, language_model_di
     language_model_dir.rename(tmp_path / "moved")
     with pytest.raises(OSError, match="saved without its language model"):
         AutoModel.from_pretrained(tmp_path / "reader")
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    model, inputs = make_reader(open_gates=True, adapter_dropout=0.0, decoder_mask_prob=0.0), make_inputs()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    gradients = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        model.train().zero_grad()
+        model(**inputs, labels=inputs["input_ids"]).loss.backward()
+        gradients.append([adapter.k_proj.weight.grad.clone() for adapter in model.adapters])
+    assert model.is_gradient_checkpointing
+    assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(*gradients, strict=True))
+
+
+def test_language_models_that_drop_the_conditioning_are_refused(tmp_path):
+    config = BloomConfig(vocab_size=VOCABULARY, hidden_size=16, n_layer=2, n_head=2)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="BloomForCausalLM cannot be conditioned"):
+        LipReadForConditionalGeneration.from_language_model(tmp_path)
+
+
+def test_language_model_comes_back_in_the_type_it_was_trained_with(tmp_path, language_model_dir):
+    AutoModelForCausalLM.from_pretrained(language_model_dir, dtype=torch.bfloat16).save_pretrained(language_model_dir)
+    model = LipReadForConditionalGeneration.from_language_model(
+        language_model_dir, reader_config(), dtype=torch.float32
+    ).eval()
+    model.save_pretrained(tmp_path / "reader")
+    again = AutoModel.from_pretrained(tmp_path / "reader", attn_implementation="eager")
+    assert again.language_model.dtype == torch.float32
+    assert again.language_model.config._attn_implementation == "eager"
+    inputs = make_inputs()
+    assert torch.allclose(again(**inputs).logits, model(**inputs).logits, atol=1e-5)
 
 
 def test_wrong_number_of_landmarks_is_named():

@@ -28,6 +28,7 @@ CODE_FILES = {
 # Run where neither our packages nor this checkout are on the path; prints the features of a clip.
 READ_IN_A_FRESH_PROCESS = """
 import sys, numpy
+sys.modules["modeling_lipread"] = sys.modules["data"] = None  # however they are installed
 from transformers import AutoProcessor
 try:
     import modeling_lipread

@@ -92,10 +92,10 @@ def test_evaluates_a_manifest_and_counts_what_cannot_be_read(reader_dir, tmp_pat
     evaluate_hf.main([str(reader_dir), str(tmp_path / "clips.jsonl"), "--output", str(output), "--num_proc", "1"])
     printed = capsys.readouterr().out.splitlines()
     assert re.fullmatch(LINE, printed[-1])[1] == "4"
-    assert any("1 clips could not be read" in line for line in printed)
+    assert any(line.startswith("not read: clips.jsonl line 4") for line in printed)
     result = json.loads(output.read_text())
     assert {r["id"]: r["hypothesis"] for r in result["readings"]}["broken"] == ""
-    assert result["unreadable"] == 1
+    assert [skip["id"] for skip in result["skipped"]] == ["broken"]
 
 
 @pytest.mark.parametrize("source", ["nowhere", "nowhere.jsonl"])
@@ -133,6 +133,9 @@ def test_pipeline_reads_paths_and_landmarks(reader_dir, video):
     assert from_video.keys() == {"text"}
     sequence = processor.extract_landmarks(str(video))[0]
     assert reader(sequence, num_beams=2) == from_video
+    # What is given when the pipeline is made holds for every call.
+    short = LipReadingPipeline(model=model, processor=processor, device="cpu", max_new_tokens=1)
+    assert len(short(sequence)["text"]) < len(reader(sequence)["text"])
 
 
 def test_command_transcribes_and_draws(reader_dir, video, tmp_path, capsys):

@@ -26,7 +26,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor, LlamaCo
 
 import modeling_lipread  # noqa: F401  (registers the reader)
 from data.tokenizer import train_tokenizer
-from data.trainer import last_complete_checkpoint
+from data.trainer import last_complete_checkpoint, resume_point
 from train_hf import main, parse_arguments
 
 
@@ -98,7 +98,8 @@ folder, clip = sys.argv[1:]
 processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
 model = AutoModel.from_pretrained(folder, trust_remote_code=True)
 ids = model.generate(**processor(videos=clip, return_tensors="pt"), max_new_tokens=8)
-print(json.dumps({"ids": ids.tolist(), "text": processor.batch_decode(ids, skip_special_tokens=True)}))
+scores = model(**processor(videos=clip, return_tensors="pt"), input_ids=ids).logits[0, -1, :5]
+print(json.dumps({"ids": ids.tolist(), "scores": scores.tolist()}))
 """
 
 
@@ -107,7 +108,8 @@ def test_a_fresh_process_without_the_repository_reads_the_same(undisturbed, tmp_
     np.save(tmp_path / "clip.npy", clip.keypoints)
     processor, model = AutoProcessor.from_pretrained(undisturbed), AutoModel.from_pretrained(undisturbed)
     inputs = processor(videos=str(tmp_path / "clip.npy"), return_tensors="pt")
-    expected = model.generate(**inputs, max_new_tokens=8).tolist()
+    expected = model.generate(**inputs, max_new_tokens=8)
+    scores = model(**inputs, input_ids=expected).logits[0, -1, :5].tolist()
     result = subprocess.run(
         [sys.executable, "-c", READ_ELSEWHERE, str(undisturbed), str(tmp_path / "clip.npy")],
         cwd=tmp_path,
@@ -116,7 +118,23 @@ def test_a_fresh_process_without_the_repository_reads_the_same(undisturbed, tmp_
         text=True,
     )
     assert result.returncode == 0, result.stderr[-4000:]
-    assert json.loads(result.stdout.splitlines()[-1])["ids"] == expected
+    read = json.loads(result.stdout.splitlines()[-1])
+    assert read["ids"] == expected.tolist()
+    assert read["scores"] == pytest.approx(scores, abs=1e-5)
+
+
+def test_resuming_into_other_settings_is_refused(corpus, lm_config, undisturbed, tmp_path):
+    options = command(dataset=corpus, lm_config=lm_config, output_dir=undisturbed, hidden_size=64)[2:]
+    with pytest.raises(SystemExit, match="--restart"):
+        main(options)
+
+
+def test_restart_leaves_no_older_checkpoint_behind(tmp_path):
+    (tmp_path / "checkpoint-90").mkdir()
+    (tmp_path / "checkpoint-90" / "trainer_state.json").write_text("{}")
+    *_, args = parse_arguments(["--output_dir", str(tmp_path), "--use_cpu", "--restart"])
+    assert resume_point(args) is None
+    assert not list(tmp_path.glob("checkpoint-*"))
 
 
 def test_text_only_run_warms_up_a_language_model(tmp_path):
@@ -146,7 +164,7 @@ def test_command_line_wins_over_the_config_file(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text("model_id: some/model\nlearning_rate: 1.0e-3\nhidden_size: 64\nbf16: false\nctc: false\n")
     model_args, _, encoder_args, _, _, args = parse_arguments(
-        ["--config", str(path), "--hidden_size", "128", "--output_dir", str(tmp_path)]
+        [f"--config={path}", "--hidden_size", "128", "--output_dir", str(tmp_path)]
     )
     assert (model_args.model_id, args.learning_rate, encoder_args.hidden_size) == ("some/model", 1e-3, 128)
     assert model_args.ctc is False
@@ -164,7 +182,13 @@ def test_bad_config_files_are_named(tmp_path, content, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
-    [([], "--model_id"), (["--model_id", "x"], "--dataset"), (["--model_id", "x", "--lm_config", "y"], "--lm_config")],
+    [
+        ([], "--model_id"),
+        (["--model_id", "x"], "--dataset"),
+        (["--model_id", "x", "--lm_config", "y", "--dataset", "z"], "--lm_config"),
+        (["--model_id", "x", "--dataset", "nowhere"], "nowhere"),
+        (["--model_id", "x", "--train_text", "nowhere.txt"], "nowhere.txt"),
+    ],
 )
 def test_missing_arguments_say_what_to_give(arguments, remedy, tmp_path):
     with pytest.raises(SystemExit, match=remedy):
