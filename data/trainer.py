@@ -61,6 +61,11 @@ class LipReadTrainingArguments(TrainingArguments):
     eval_max_new_tokens: int | None = field(default=None, metadata={"help": "Most tokens read; seq_len by default."})
     restart: bool = field(default=False, metadata={"help": "Start anew although output_dir holds checkpoints."})
 
+    def __post_init__(self):
+        # The same command works without a GPU: --bf16 would otherwise be refused there unless --use_cpu is given too.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        super().__post_init__()
+
 
 class LipReadTrainer(Trainer):
     """Trains a reader.

@@ -170,6 +170,11 @@ def test_command_line_wins_over_the_config_file(tmp_path):
     assert model_args.ctc is False
 
 
+def test_half_precision_needs_no_further_argument_without_a_gpu(tmp_path):
+    *_, args = parse_arguments(["--bf16", "--output_dir", str(tmp_path)])
+    assert args.bf16 and args.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 @pytest.mark.parametrize("content", ["learning_rat: 1", "- 1", "a: [", None])
 def test_bad_config_files_are_named(tmp_path, content, capsys):
     path = tmp_path / "recipe.yaml"
