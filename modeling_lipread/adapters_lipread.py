@@ -153,7 +153,7 @@ def require_conditioning(language_model: PreTrainedModel) -> None:
     finally:
         for hook in hooks:
             hook.remove()
-    if not all(arrived):
+    if not arrived or not all(arrived):
         raise ValueError(
             f"{type(language_model).__name__} cannot be conditioned: it does not pass keyword arguments on to its "
             "decoder layers. Choose another language model, for example HuggingFaceTB/SmolLM2-135M."
