@@ -15,7 +15,6 @@ reason, as is a line of the manifest that is no clip at all.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -28,7 +27,7 @@ import modeling_lipread  # noqa: F401  (registers the reader with the Auto class
 from data.collator import LipReadCollator
 from data.evaluation import Reading, closing_line, read_clips, report
 from data.manifest import ManifestError, read_manifest
-from data.prepare import PrepareError, prepare
+from data.prepare import PrepareError, prepare, write_json
 from data.schema import CorpusError, load_split
 
 
@@ -114,9 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
         if output
         else (folder if folder.is_dir() else Path()) / f"evaluation-{Path(options['source']).stem}.json"
     )
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    beside.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    write_json(path, result)
     for reading in result["readings"][:show]:
         print(f"said: {reading['reference']}\nread: {reading['hypothesis']}\n")
     low, high = result["figures"]["wer_interval"]

@@ -39,7 +39,7 @@ from transformers import (
 )
 
 from data.augmentation import KeypointAugmentation
-from data.collator import LipReadCollator
+from data.collator import LipReadCollator, start_token_id
 from data.packing import pack_texts, read_texts
 from data.schema import load_split
 from data.text_normalizer import build_ctc_vocab
@@ -314,14 +314,13 @@ def build_text_run(
     """Everything that a text-only run needs: packed transcripts and the language model with LoRA."""
     texts = read_texts(data_args.train_text)
     tokenizer = build_tokenizer(model_args, texts)
-    start = next(i for i in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) if i is not None)
     model = AutoModelForCausalLM.from_pretrained(
         model_args.model_id, revision=model_args.model_revision, dtype=getattr(torch, model_args.lm_dtype)
     )
     lora = LoraConfig(
         task_type="CAUSAL_LM", r=model_args.lora_r, lora_alpha=model_args.lora_alpha, target_modules="all-linear"
     )
-    blocks = pack_texts(texts, tokenizer, data_args.seq_len, start)
+    blocks = pack_texts(texts, tokenizer, data_args.seq_len, start_token_id(tokenizer))
     logger.info("%d texts in %d sequences of %d tokens", len(texts), len(blocks), data_args.seq_len)
     return TextTrainer(
         model=get_peft_model(model, lora),

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from .schema import decode_row
 from .text_normalizer import TextNormalizer
@@ -57,11 +58,7 @@ class LipReadCollator:
         self.train = train
         self.add_special_tokens = add_special_tokens
         self.text_normalizer = text_normalizer or TextNormalizer()
-        start = _first_given(
-            decoder_start_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
-        )
-        if start is None:
-            raise ValueError("the tokenizer has no BOS, EOS or pad token to start with; give decoder_start_token_id")
+        start = start_token_id(tokenizer) if decoder_start_token_id is None else decoder_start_token_id
         self.pad_token_id = _first_given(tokenizer.pad_token_id, tokenizer.eos_token_id, start)
         self.prefix = [start, *(tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else [])]
         if len(self.prefix) >= seq_len:
@@ -129,6 +126,18 @@ class LipReadCollator:
         if kind not in self._warned:
             self._warned.add(kind)
             logger.warning(message)
+
+
+def start_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that transcripts start from: the tokenizer's BOS, else EOS, else pad.
+
+    Raises:
+        ValueError: If it has none of them.
+    """
+    start = _first_given(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+    if start is None:
+        raise ValueError("the tokenizer has no BOS, EOS or pad token to start with; give decoder_start_token_id")
+    return start
 
 
 def _first_given(*values: int | None) -> int | None:

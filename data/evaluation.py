@@ -48,7 +48,7 @@ def shuffled_partners(references: Sequence[str], seed: int = 0) -> list[int | No
     order = np.random.default_rng(seed).permutation(len(references)).tolist()
     partners: list[int | None] = [None] * len(references)
     for place, clip in enumerate(order):
-        following = order[place + 1 :] + order[:place]
+        following = (order[(place + step) % len(order)] for step in range(1, len(order)))
         partners[clip] = next((other for other in following if references[other] != references[clip]), None)
     return partners
 
@@ -124,8 +124,8 @@ def figures(readings: Sequence[Reading], intervals: bool = False) -> dict[str, A
     blank = [reading.blank_hypothesis for reading in readings]
     result["blank_wer"] = metric.compute(predictions=blank, references=references)["wer"]
     # What is read depends on nothing but the video, so another clip's video gives another clip's hypothesis.
-    pairs = [(reading, partner) for reading, partner in zip(readings, shuffled_partners(references), strict=True)]
-    shuffled = [(hypotheses[partner], reading.reference) for reading, partner in pairs if partner is not None]
+    pairs = zip(shuffled_partners(references), references, strict=True)
+    shuffled = [(hypotheses[partner], reference) for partner, reference in pairs if partner is not None]
     result["shuffled_wer"] = math.nan
     if shuffled:
         predictions, others = map(list, zip(*shuffled, strict=True))

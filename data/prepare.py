@@ -179,7 +179,7 @@ def _check_output(output: Path, plan: Plan, overwrite: bool) -> None:
 
 def _claim_parts(parts: Path, plan: Plan) -> None:
     """Write down whose parts these are; of an earlier run's keep those that still fit."""
-    _write_json(parts / RUN, {"fingerprint": plan.fingerprint, "manifests": plan.manifests})
+    write_json(parts / RUN, {"fingerprint": plan.fingerprint, "manifests": plan.manifests})
     wanted = {chunk.part.name for chunks in plan.chunks.values() for chunk in chunks}
     for path in parts.glob("*.arrow*"):
         if path.name not in wanted:
@@ -257,7 +257,7 @@ def _assemble(plan: Plan, output: Path) -> dict[str, Any]:
         "warnings": warnings,
     }
     if not dataset:
-        _write_json(output / REPORT, report)
+        write_json(output / REPORT, report)
         raise PrepareError(
             f"every clip was skipped, so there is no corpus; {output / REPORT} says why. The first: {skipped[0]}"
         )
@@ -277,7 +277,7 @@ def _move_into_place(building: Path, output: Path, splits: list[str], report: di
         shutil.rmtree(output / split, ignore_errors=True)
     for split in splits:
         os.replace(building / split, output / split)
-    _write_json(output / REPORT, report)
+    write_json(output / REPORT, report)
     os.replace(building / CORPUS_MARK, mark)
 
 
@@ -290,7 +290,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file that appears whole or not at all."""
     beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(beside, path)

@@ -200,8 +200,8 @@ class PerceiverResampler(nn.Module):
         num_tokens, width = self.latents.shape
         frames = self.input_norm(hidden_states)
         positions = sinusoidal_positions(frames.shape[1], width, frames.device, frames.dtype)
-        # Frame t of a clip of n frames belongs to token floor(t * tokens / n); a short clip's empty tokens take the
-        # frame before, so every token starts from some content.
+        # Each token averages the frames of its stretch of the clip, in a short clip those within half a frame. One
+        # whose stretch shows no face starts from its query alone.
         lengths = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(1).clamp(min=1)
         centre = (torch.arange(num_tokens, device=mask.device) + 0.5) * lengths[:, None] / num_tokens
         distance = (torch.arange(mask.shape[1], device=mask.device) + 0.5 - centre[..., None]).abs()

@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import av
@@ -13,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 import skimage.data
+from corpora import all_rows, wait_for, write_manifest
 from datasets import load_from_disk
 
 from data import prepare as prepare_module
@@ -44,24 +44,6 @@ def media(tmp_path_factory):
     (folder / "empty.mp4").touch()
     (folder / "cut.mp4").write_bytes((folder / "face.mp4").read_bytes()[:3000])
     return folder
-
-
-def write_manifest(folder, name, lines):
-    path = folder / name
-    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
-    return path
-
-
-def all_rows(corpus):
-    """Every row of every split as Arrow tables."""
-    return {split: dataset.with_format("arrow")[:] for split, dataset in load_from_disk(corpus).items()}
-
-
-def wait_for(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
 
 
 def test_videos_end_to_end(media, tmp_path, capsys):

@@ -7,11 +7,11 @@ import os
 import pickle
 import signal
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from corpora import all_rows, wait_for, write_manifest
 from datasets import load_from_disk
 from filelock import FileLock
 
@@ -19,24 +19,6 @@ from data import prepare as prepare_module
 from data.manifest import ManifestError
 from data.prepare import PrepareError, main, prepare
 from data.schema import decode_row, load_split
-
-
-def write_manifest(folder, name, lines):
-    path = folder / name
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return path
-
-
-def all_rows(corpus):
-    """Every row of every split as Arrow tables."""
-    return {split: dataset.with_format("arrow")[:] for split, dataset in load_from_disk(corpus).items()}
-
-
-def wait_for(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
 
 
 class Killed(BaseException):
