@@ -14,37 +14,31 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .attention_lipread import eager_attention_forward
 from .configuration_lipread import LipReadConfig
-from .encoder_lipread import additive_mask, eager_attention_forward
 
 
 class Conditioning(NamedTuple):
     """What a language model's adapters attend to: computed once a clip, however many tokens are written.
 
     Args:
-        keys: For each adapter, `(batch, heads, tokens, head_dim)`.
-        values: For each adapter, `(batch, heads, tokens, head_dim)`; zero where there was no face.
-        mask: True where a token saw a face, `(batch, tokens)`.
+        keys: For each adapter, `(clips, heads, tokens, head_dim)`.
+        values: For each adapter, `(clips, heads, tokens, head_dim)`: scaled by its gate, zero where there was no face.
+        mask: Added to the attention scores, `(clips, 1, 1, tokens)`: 0, or the type's lowest number where a token saw
+            no face.
     """
 
     keys: tuple[torch.Tensor, ...]
     values: tuple[torch.Tensor, ...]
     mask: torch.Tensor
 
-    def repeat_interleave(self, repeats: int) -> Conditioning:
-        """The same conditioning for `repeats` beams or samples a clip."""
-        return Conditioning(
-            tuple(key.repeat_interleave(repeats, dim=0) for key in self.keys),
-            tuple(value.repeat_interleave(repeats, dim=0) for value in self.values),
-            self.mask.repeat_interleave(repeats, dim=0),
-        )
-
 
 class GatedCrossAttention(nn.Module):
     """Cross-attention from the text to the face, added to a decoder layer's input through a learned gate.
 
     With the output projection at zero the language model is unchanged at the start, to the bit (after Flamingo,
-    Alayrac et al., 2022, where the gate is what starts at zero).
+    Alayrac et al., 2022, where the gate is what starts at zero). The projection is linear, so the gate scales the
+    values once a clip instead of the output at every token.
     """
 
     is_causal = False
@@ -73,27 +67,44 @@ class GatedCrossAttention(nn.Module):
         return states.unflatten(-1, (self.config.adapter_heads, -1)).transpose(1, 2)
 
     def keys_values(self, tokens: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values of the conditioning tokens.
+        """Keys and gated values of the conditioning tokens.
 
         Args:
-            tokens: `(batch, tokens, encoder hidden_size)`.
-            mask: True where a token saw a face, `(batch, tokens)`. The others' values are zero, so that a clip without
+            tokens: `(clips, tokens, encoder hidden_size)`.
+            mask: True where a token saw a face, `(clips, tokens)`. The others' values are zero, so that a clip without
                 any face leaves the language model alone.
 
         Returns:
-            Two tensors `(batch, heads, tokens, head_dim)`.
+            Two tensors `(clips, heads, tokens, head_dim)`.
         """
-        return self._heads(self.k_proj(tokens)), self._heads(self.v_proj(tokens)) * mask[:, None, :, None]
+        tokens, mask = tokens.to(self.k_proj.weight.device), mask.to(self.k_proj.weight.device)
+        keys, values = self.k_proj(tokens), self.v_proj(tokens)
+        values = (values * (self.gate_value() * mask[..., None])).to(values.dtype)
+        return self._heads(keys), self._heads(values)
 
     def forward(self, hidden_states: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
-        """Adds what the face says to the text's hidden states, `(batch, sequence, text hidden_size)`."""
+        """Adds what the face says to the text's hidden states.
+
+        Args:
+            hidden_states: `(rows, sequence, text hidden_size)`; the rows of a clip, its beams or samples, stand
+                together.
+            conditioning: What the rows' clips say.
+
+        Raises:
+            ValueError: If the rows cannot be divided among the clips.
+        """
         key, value = conditioning.keys[self.adapter_index], conditioning.values[self.adapter_index]
-        query = self._heads(self.q_proj(self.norm(hidden_states.to(self.norm.weight.dtype)))).to(key.dtype)
+        (rows, length, _), (clips, *_) = hidden_states.shape, key.shape
+        if rows % clips:
+            raise ValueError(f"{rows} texts cannot be divided among {clips} clips: give as many texts as clips")
+        states = hidden_states.to(device=self.norm.weight.device, dtype=self.norm.weight.dtype)
+        # The rows of a clip are further queries to the same keys: beams need no copies of them.
+        query = self._heads(self.q_proj(self.norm(states)).view(clips, rows // clips * length, -1)).to(key.dtype)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        mask = additive_mask(conditioning.mask, query.dtype)
+        mask = conditioning.mask.to(device=key.device, dtype=key.dtype)
         output, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=0.0, is_causal=False)
-        update = self.dropout(self.o_proj(output.flatten(-2)))
-        return hidden_states + (self.gate_value() * update).to(hidden_states.dtype)
+        update = self.dropout(self.o_proj(output.reshape(rows, length, -1)))
+        return hidden_states + update.to(device=hidden_states.device, dtype=hidden_states.dtype)
 
     def pre_hook(self, layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """Forward pre-hook of a decoder layer. A bound method, so that it survives deepcopy and pickle."""

@@ -1,17 +1,18 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """The face encoder: 3D landmarks over time to a few conditioning tokens, with an optional CTC head on the way."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 
+from .attention_lipread import EncoderLayer, sinusoidal_positions
 from .configuration_lipread import FaceKeypointEncoderConfig
+
+TOKENS_AT_ONCE = 2**13  # of the spatial Transformer, when nothing is learned
 
 
 @dataclass
@@ -33,98 +34,6 @@ class FaceKeypointEncoderOutput(ModelOutput):
     attention_mask: torch.BoolTensor | None = None
     frame_hidden_states: torch.FloatTensor | None = None
     ctc_logits: torch.FloatTensor | None = None
-
-
-def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
-    """Attention written out; `(batch, heads, tokens, head_dim)` in, `(batch, tokens, heads, head_dim)` out."""
-    scores = query @ key.transpose(-1, -2) * scaling
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-    return (weights @ value).transpose(1, 2).contiguous(), weights
-
-
-def additive_mask(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
-    """A mask to add to attention scores. Finite, so that a clip without any face gives no NaN.
-
-    Args:
-        mask: True where a key may be attended to, `(batch, keys)`.
-        dtype: Type of the attention scores.
-
-    Returns:
-        `(batch, 1, 1, keys)`, 0 or the type's lowest number; `None` for no mask.
-    """
-    if mask is None:
-        return None
-    lowest = torch.finfo(dtype).min
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, lowest)[:, None, None, :]
-
-
-def sinusoidal_positions(length: int, width: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Sines and cosines of each position, `(length, width)` (Vaswani et al., 2017). Any length; nothing is stored."""
-    position = torch.arange(length, device=device, dtype=torch.float32)[:, None]
-    frequency = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000.0) / width))
-    angle = position * frequency
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width].to(dtype)
-
-
-class Attention(nn.Module):
-    """Multi-head attention from queries to keys and values, by whichever kernel the configuration names."""
-
-    is_causal = False
-
-    def __init__(self, config: FaceKeypointEncoderConfig, width: int):
-        super().__init__()
-        self.config = config
-        self.num_heads = config.kp_heads
-        self.scaling = (width // self.num_heads) ** -0.5
-        self.q_proj = nn.Linear(width, width)
-        self.k_proj = nn.Linear(width, width)
-        self.v_proj = nn.Linear(width, width)
-        self.o_proj = nn.Linear(width, width)
-
-    def _heads(self, states: torch.Tensor) -> torch.Tensor:
-        return states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-
-    def forward(self, queries, keys_values, mask=None):
-        query, key, value = (
-            self._heads(projection(states))
-            for projection, states in ((self.q_proj, queries), (self.k_proj, keys_values), (self.v_proj, keys_values))
-        )
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        mask = additive_mask(mask, query.dtype)
-        output, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=0.0, is_causal=False)
-        return self.o_proj(output.flatten(-2))
-
-
-class EncoderLayer(nn.Module):
-    """A pre-norm Transformer layer. With `context`, its queries read the context instead of themselves."""
-
-    def __init__(self, config: FaceKeypointEncoderConfig, width: int):
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(config, width)
-        self.feed_forward_norm = nn.LayerNorm(width)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(width, width * config.kp_ff_mult),
-            nn.GELU(),
-            nn.Dropout(config.kp_dropout),
-            nn.Linear(width * config.kp_ff_mult, width),
-        )
-        self.dropout = nn.Dropout(config.kp_dropout)
-
-    def forward(self, hidden_states, mask=None, context=None):
-        """Runs the layer.
-
-        Args:
-            hidden_states: `(batch, queries, width)`.
-            mask: True where a key may be attended to, `(batch, keys)`.
-            context: What the queries read, normalised with them, `(batch, keys, width)`; themselves if `None`.
-        """
-        queries = self.attention_norm(hidden_states)
-        keys_values = queries if context is None else self.attention_norm(context)
-        hidden_states = hidden_states + self.dropout(self.attention(queries, keys_values, mask))
-        return hidden_states + self.dropout(self.feed_forward(self.feed_forward_norm(hidden_states)))
 
 
 class LinearFrameEncoder(nn.Module):
@@ -151,18 +60,30 @@ class TransformerFrameEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.projection = nn.Linear(width, config.hidden_size)
 
-    def forward(self, landmarks: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        if not mask.any():
-            return landmarks.new_zeros(*mask.shape, self.projection.out_features)
-        # Frames without a face, padding above all, cost nothing: only the others go through the layers.
-        frames = self.point_mlp(landmarks[mask]) + self.landmark_embedding.weight
-        tokens = torch.cat([self.cls_token.to(frames.dtype).expand(len(frames), 1, -1), frames], dim=1)
+    def _embed(self, landmarks: torch.Tensor) -> torch.Tensor:
+        """Frames `(frames, landmarks, channels)` to `(frames, hidden_size)`."""
+        points = self.point_mlp(landmarks) + self.landmark_embedding.weight
+        tokens = torch.cat([self.cls_token.to(points.dtype).expand(len(points), 1, -1), points], dim=1)
         for layer in self.layers[:-1]:
             tokens = layer(tokens)
         # Only CLS leaves the last layer, so only CLS asks in it.
-        cls = self.layers[-1](tokens[:, :1], context=tokens)[:, 0] if len(self.layers) else tokens[:, 0]
-        embedded = self.projection(self.norm(cls))
-        return embedded.new_zeros(*mask.shape, embedded.shape[-1]).masked_scatter(mask[..., None], embedded)
+        cls = self.layers[-1].first_token(tokens) if len(self.layers) else tokens[:, 0]
+        return self.projection(self.norm(cls))
+
+    def forward(self, landmarks: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        landmarks = landmarks.flatten(0, 1)
+        if torch.compiler.is_compiling():  # whose shapes cannot depend on the data
+            embedded = self._embed(landmarks)
+        else:
+            # Frames without a face, padding above all, cost nothing: only the others go through the layers. One does
+            # in any case, so that every weight has a gradient on every process.
+            seen = mask.flatten().nonzero()[:, 0]
+            seen = seen if len(seen) else seen.new_zeros(1)
+            # Without gradients a few frames at a time stay in the processor's caches and bound the memory.
+            at_once = len(seen) if torch.is_grad_enabled() else max(1, TOKENS_AT_ONCE // (landmarks.shape[1] + 1))
+            embedded = torch.cat([self._embed(frames) for frames in landmarks[seen].split(at_once)])
+            embedded = embedded.new_zeros(len(landmarks), embedded.shape[-1]).index_copy(0, seen, embedded)
+        return embedded.unflatten(0, mask.shape) * mask[..., None]
 
 
 class PoolResampler(nn.Module):
@@ -276,7 +197,7 @@ class FaceKeypointEncoder(PreTrainedModel):
 
     def _channels(self, keypoints: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Landmarks and, if configured, their displacement since the frame before; zero where there is no face."""
-        keypoints = keypoints * mask[..., None, None]
+        keypoints = keypoints.masked_fill(~mask[..., None, None], 0.0)
         if not self.config.use_velocity:
             return keypoints
         velocity = torch.zeros_like(keypoints)

@@ -12,6 +12,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .adapters_lipread import Conditioning, GatedCrossAttention, attach_adapters, require_conditioning
+from .attention_lipread import additive_mask
 from .base_model_lipread import load_base_model, resolved_revision
 from .configuration_lipread import LipReadConfig
 from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput
@@ -63,7 +64,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
     _no_split_modules = ["FaceKeypointEncoder", "GatedCrossAttention"]
     _skip_keys_device_placement = ["past_key_values"]
     # A gate moves by thousandths and landmarks differ by hundredths: half precision would round both away.
-    _keep_in_fp32_modules_strict = ["gate", "input_mean", "input_std"]
+    _keep_in_fp32_modules_strict = ["adapters.*.gate", "input_mean", "input_std"]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -254,7 +255,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         encoded = self.encoder(keypoints, keypoints_mask)
         pairs = [adapter.keys_values(encoded.last_hidden_state, encoded.attention_mask) for adapter in self.adapters]
         keys, values = zip(*pairs, strict=True)
-        return Conditioning(keys, values, encoded.attention_mask), encoded
+        return Conditioning(keys, values, additive_mask(encoded.attention_mask, keys[0].dtype)), encoded
 
     def forward(
         self,
@@ -372,15 +373,6 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         if conditioning is not None:
             kwargs["conditioning"] = conditioning
         return super().generate(input_ids, **kwargs)
-
-    def _expand_inputs_for_generation(self, expand_size=1, is_encoder_decoder=False, input_ids=None, **model_kwargs):
-        conditioning = model_kwargs.pop("conditioning", None)
-        input_ids, model_kwargs = super()._expand_inputs_for_generation(
-            expand_size, is_encoder_decoder, input_ids, **model_kwargs
-        )
-        if conditioning is not None:
-            model_kwargs["conditioning"] = conditioning.repeat_interleave(expand_size)
-        return input_ids, model_kwargs
 
 
 __all__ = ["LipReadForConditionalGeneration", "LipReadOutput", "LipReadPreTrainedModel"]
