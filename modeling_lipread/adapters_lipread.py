@@ -7,7 +7,7 @@ keyword arguments and is taken out at every layer, so that no module holds a cli
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -110,6 +110,8 @@ class GatedCrossAttention(nn.Module):
         """Forward pre-hook of a decoder layer. A bound method, so that it survives deepcopy and pickle."""
         conditioning = kwargs.pop("conditioning", None)
         if conditioning is None:
+            conditioning = getattr(kwargs.get("position_ids"), "conditioning", None)
+        if conditioning is None:
             return args, kwargs
         if args:
             return (self(args[0], conditioning), *args[1:]), kwargs
@@ -139,36 +141,59 @@ def decoder_layers(language_model: PreTrainedModel) -> nn.ModuleList:
     )
 
 
-def require_conditioning(language_model: PreTrainedModel) -> None:
-    """Makes sure, with one token, that what `forward` is given as a keyword reaches every decoder layer.
+def carry_by_positions(
+    conditioning: Conditioning, position_ids: torch.Tensor | None, past_key_values: Any, length: int
+) -> torch.Tensor:
+    """Position ids that carry the conditioning, for language models that hand their layers nothing else untouched.
+
+    Args:
+        conditioning: What the adapters attend to.
+        position_ids: `(rows, length)`; those after the cache if `None`.
+        past_key_values: The language model's cache, if there is one.
+        length: Tokens.
+    """
+    if position_ids is None:
+        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        position_ids = torch.arange(past, past + length, device=conditioning.mask.device)[None]
+    position_ids = position_ids.view_as(position_ids)  # the caller's own tensor stays as it is
+    position_ids.conditioning = conditioning
+    return position_ids
+
+
+def conditioning_argument(language_model: PreTrainedModel) -> str:
+    """Finds out, with one token, by which argument a conditioning reaches every decoder layer.
+
+    Returns:
+        `"conditioning"`, a keyword that most families pass on; or `"position_ids"`, for those that pass on none, as
+        Falcon, but hand each layer the position ids they were given.
 
     Raises:
-        ValueError: If it does not: adapters would be hooked in and never see a face.
+        ValueError: If there is none: adapters would be hooked in and never see a face.
     """
-    arrived: list[bool] = []
-    hooks = [
-        layer.register_forward_pre_hook(
-            lambda _, args, kwargs: arrived.append("conditioning" in kwargs), with_kwargs=True
-        )
-        for layer in decoder_layers(language_model)
-    ]
-    hooks += [
-        layer.register_forward_pre_hook(drop_conditioning, with_kwargs=True)
-        for layer in decoder_layers(language_model)
-    ]
-    try:
-        with torch.no_grad():
-            language_model(torch.zeros(1, 1, dtype=torch.long, device=language_model.device), conditioning=None)
-    except (TypeError, ValueError):
-        arrived.append(False)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not arrived or not all(arrived):
-        raise ValueError(
-            f"{type(language_model).__name__} cannot be conditioned: it does not pass keyword arguments on to its "
-            "decoder layers. Choose another language model, for example HuggingFaceTB/SmolLM2-135M."
-        )
+    layers = decoder_layers(language_model)
+    for name in ("conditioning", "position_ids"):
+        given = torch.zeros(1, 1, dtype=torch.long, device=language_model.device)
+        arrived: list[bool] = []
+
+        def notice(layer, args, kwargs, name=name, given=given, arrived=arrived):
+            arrived.append(kwargs.get(name) is given)
+            return drop_conditioning(layer, args, kwargs)
+
+        hooks = [layer.register_forward_pre_hook(notice, with_kwargs=True) for layer in layers]
+        try:
+            with torch.no_grad():
+                language_model(torch.zeros_like(given), use_cache=False, **{name: given})
+        except (TypeError, ValueError):
+            continue
+        finally:
+            for hook in hooks:
+                hook.remove()
+        if len(arrived) == len(layers) and all(arrived):
+            return name
+    raise ValueError(
+        f"{type(language_model).__name__} cannot be conditioned: it passes no argument on to all of its decoder "
+        "layers. Choose another language model, for example HuggingFaceTB/SmolLM2-135M."
+    )
 
 
 def attach_adapters(language_model: PreTrainedModel, adapters: nn.ModuleList, adapter_layers: list[int]) -> None:

@@ -11,7 +11,13 @@ from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedConfig
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from .adapters_lipread import Conditioning, GatedCrossAttention, attach_adapters, require_conditioning
+from .adapters_lipread import (
+    Conditioning,
+    GatedCrossAttention,
+    attach_adapters,
+    carry_by_positions,
+    conditioning_argument,
+)
 from .attention_lipread import additive_mask
 from .base_model_lipread import load_base_model, resolved_revision
 from .configuration_lipread import LipReadConfig
@@ -123,6 +129,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
     def _attach_language_model(self, language_model: PreTrainedModel) -> None:
         self.language_model = language_model
         self.config.text_config = language_model.config
+        if language_model.device.type != "meta":  # from whose checkpoint the configuration already knows
+            self.config.conditioning_argument = conditioning_argument(language_model)
         attach_adapters(language_model, self.adapters, self.config.adapter_layers)
         if self.config.freeze_language_model:
             language_model.requires_grad_(False)
@@ -148,7 +156,6 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             kwargs: Further arguments of `AutoModelForCausalLM.from_pretrained`.
         """
         language_model = AutoModelForCausalLM.from_pretrained(model_id, revision=revision, dtype=dtype, **kwargs)
-        require_conditioning(language_model)
         config = LipReadConfig() if config is None else config
         config.text_config = language_model.config
         # A folder is named in full: the checkpoint may be loaded from anywhere.
@@ -291,8 +298,11 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             conditioning, encoded = self.encode(keypoints, keypoints_mask)
         if self.training and labels is not None and input_ids is not None:
             input_ids = self._hide_tokens(input_ids, labels)
-        if conditioning is not None:
+        if conditioning is not None and self.config.conditioning_argument == "conditioning":
             kwargs["conditioning"] = conditioning
+        elif conditioning is not None:
+            length = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
+            position_ids = carry_by_positions(conditioning, position_ids, past_key_values, length)
         outputs = self.language_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
