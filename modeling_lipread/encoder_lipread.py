@@ -12,7 +12,10 @@ from transformers.utils import ModelOutput
 from .attention_lipread import EncoderLayer, sinusoidal_positions
 from .configuration_lipread import FaceKeypointEncoderConfig
 
-TOKENS_AT_ONCE = 2**13  # of the spatial Transformer, when nothing is learned
+# Tokens that the spatial Transformer takes at once: on a processor as many as its caches hold, which is twice as fast
+# as all of them; on other devices as many as bound the memory that a long video takes.
+TOKENS_AT_ONCE = {"cpu": 2**12}
+TOKENS_AT_ONCE_ELSEWHERE = 2**17
 
 
 @dataclass
@@ -79,9 +82,9 @@ class TransformerFrameEncoder(nn.Module):
             # in any case, so that every weight has a gradient on every process.
             seen = mask.flatten().nonzero()[:, 0]
             seen = seen if len(seen) else seen.new_zeros(1)
-            # Without gradients a few frames at a time stay in the processor's caches and bound the memory.
-            at_once = len(seen) if torch.is_grad_enabled() else max(1, TOKENS_AT_ONCE // (landmarks.shape[1] + 1))
-            embedded = torch.cat([self._embed(frames) for frames in landmarks[seen].split(at_once)])
+            tokens = TOKENS_AT_ONCE.get(landmarks.device.type, TOKENS_AT_ONCE_ELSEWHERE)
+            frames_at_once = max(1, tokens // (landmarks.shape[1] + 1))
+            embedded = torch.cat([self._embed(frames) for frames in landmarks[seen].split(frames_at_once)])
             embedded = embedded.new_zeros(len(landmarks), embedded.shape[-1]).index_copy(0, seen, embedded)
         return embedded.unflatten(0, mask.shape) * mask[..., None]
 

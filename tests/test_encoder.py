@@ -39,9 +39,8 @@ def test_first_token_alone_is_the_layer_s_first_token():
 def test_frames_in_parts_give_the_same(monkeypatch, tokens_at_once):
     encoder, clips = make_encoder(frame_encoder="transformer"), make_clips()
     expected = encoder(*clips).ctc_logits
-    monkeypatch.setattr(encoder_lipread, "TOKENS_AT_ONCE", tokens_at_once)
-    with torch.no_grad():
-        assert torch.allclose(encoder(*clips).ctc_logits, expected, atol=1e-6)
+    monkeypatch.setitem(encoder_lipread.TOKENS_AT_ONCE, "cpu", tokens_at_once)
+    assert torch.allclose(encoder(*clips).ctc_logits, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("frame_encoder", ["linear", "transformer"])
