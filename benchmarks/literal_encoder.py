@@ -1,0 +1,139 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The face encoder as one would write it down, from torch's own Transformer modules: the baseline of the benchmarks.
+
+Every frame of the padded batch, face or not, goes through a spatial `nn.TransformerEncoder` over CLS and all
+landmarks; then a temporal `nn.TransformerEncoder`; then a Perceiver with `nn.MultiheadAttention`. Dropout stands where
+those modules put it, on attention weights too. In evaluation they take torch's fused fast path. It computes what
+`FaceKeypointEncoder` computes and is given its very weights.
+"""
+
+import torch
+from torch import nn
+
+from modeling_lipread import FaceKeypointEncoder, FaceKeypointEncoderConfig
+from modeling_lipread.attention_lipread import EncoderLayer, sinusoidal_positions
+
+
+def literal_config(num_landmarks: int = 478, **settings) -> FaceKeypointEncoderConfig:
+    """The classic encoder: 2 spatial layers of width 256, 4 temporal layers of width 576, 8 latents."""
+    return FaceKeypointEncoderConfig(
+        **{
+            "num_landmarks": num_landmarks,
+            "use_velocity": False,
+            "frame_encoder": "transformer",
+            "kp_embed_dim": 256,
+            "kp_spatial_layers": 2,
+            "kp_heads": 8,
+            "hidden_size": 576,
+            "conv_kernel_size": 0,
+            "kp_temporal_layers": 4,
+            "resampler": "perceiver",
+            "cond_len": 8,
+            **settings,
+        }
+    )
+
+
+class LiteralPerceiverLayer(nn.Module):
+    """A pre-norm layer in which latents read the frames."""
+
+    def __init__(self, width: int, heads: int, feed_forward: int, dropout: float):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        self.linear1, self.linear2 = nn.Linear(width, feed_forward), nn.Linear(feed_forward, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, latents, frames, padding):
+        context = self.norm1(frames)
+        read, _ = self.attention(self.norm1(latents), context, context, key_padding_mask=padding, need_weights=False)
+        latents = latents + self.dropout(read)
+        hidden = self.dropout(nn.functional.gelu(self.linear1(self.norm2(latents))))
+        return latents + self.dropout(self.linear2(hidden))
+
+
+class LiteralEncoder(nn.Module):
+    """The baseline, with the weights of an encoder of `literal_config`.
+
+    Args:
+        encoder: What to compute the same as.
+    """
+
+    def __init__(self, encoder: FaceKeypointEncoder):
+        super().__init__()
+        config = encoder.config
+        frames, resampler = encoder.frame_encoder, encoder.resampler
+        self.point_mlp, self.projection, self.spatial_norm = frames.point_mlp, frames.projection, frames.norm
+        self.landmark_embedding, self.cls_token = frames.landmark_embedding, frames.cls_token
+        self.temporal_norm, self.latents = encoder.norm, resampler.latents
+        self.input_norm, self.output_norm = resampler.input_norm, resampler.norm
+        self.dropout = nn.Dropout(config.kp_dropout)
+        self.spatial = _transformer(frames.layers, config, config.kp_embed_dim)
+        self.temporal = _transformer(encoder.layers, config, config.hidden_size)
+        self.perceiver = nn.ModuleList()
+        for layer in resampler.layers:
+            width = config.hidden_size
+            literal = LiteralPerceiverLayer(width, config.kp_heads, width * config.kp_ff_mult, config.kp_dropout)
+            _copy(layer, literal, literal.attention)
+            self.perceiver.append(literal)
+
+    def forward(self, keypoints: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Landmarks `(batch, frames, landmarks, 3)` and mask `(batch, frames)` to `(batch, latents, width)`."""
+        batch, length = mask.shape
+        mask = mask.bool()
+        points = self.point_mlp(keypoints.flatten(0, 1)) + self.landmark_embedding.weight
+        tokens = torch.cat([self.cls_token.expand(batch * length, 1, -1), points], dim=1)
+        cls = self.spatial_norm(self.spatial(tokens)[:, 0])
+        frames = self.projection(cls).unflatten(0, (batch, length)) * mask[..., None]
+        width = frames.shape[-1]
+        positions = sinusoidal_positions(length, width, frames.device, frames.dtype)
+        frames = self.temporal_norm(self.temporal(self.dropout(frames + positions), src_key_padding_mask=~mask))
+        frames = self.input_norm(frames)
+        order = sinusoidal_positions(len(self.latents), width, frames.device, frames.dtype)
+        latents = self.latents + self._averages(frames, mask) + order
+        for layer in self.perceiver:
+            latents = layer(latents, frames + positions, ~mask)
+        return self.output_norm(latents) + order
+
+    def _averages(self, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Each latent starts from the average of its stretch of the clip."""
+        averages = torch.zeros(len(frames), len(self.latents), frames.shape[-1], device=frames.device)
+        for clip, valid in enumerate(mask):
+            last = int(valid.nonzero().max()) + 1
+            step = last / len(self.latents)
+            for latent in range(len(self.latents)):
+                middle, reach = (latent + 0.5) * step, max(step / 2, 0.5)
+                near = [i for i in range(last) if valid[i] and abs(i + 0.5 - middle) <= reach]
+                if near:
+                    averages[clip, latent] = frames[clip, near].mean(0)
+        return averages
+
+
+def _transformer(layers: nn.ModuleList, config: FaceKeypointEncoderConfig, width: int) -> nn.TransformerEncoder:
+    layer = nn.TransformerEncoderLayer(
+        width,
+        config.kp_heads,
+        width * config.kp_ff_mult,
+        config.kp_dropout,
+        nn.functional.gelu,
+        batch_first=True,
+        norm_first=True,
+    )
+    encoder = nn.TransformerEncoder(layer, len(layers), enable_nested_tensor=False)
+    for ours, literal in zip(layers, encoder.layers, strict=True):
+        _copy(ours, literal, literal.self_attn)
+    return encoder
+
+
+@torch.no_grad()
+def _copy(ours: EncoderLayer, literal: nn.Module, attention: nn.MultiheadAttention) -> None:
+    """Gives a layer of torch's the weights of one of ours."""
+    projections = (ours.attention.q_proj, ours.attention.k_proj, ours.attention.v_proj)
+    attention.in_proj_weight.copy_(torch.cat([projection.weight for projection in projections]))
+    biases = [torch.zeros(p.out_features) if p.bias is None else p.bias for p in projections]
+    attention.in_proj_bias.copy_(torch.cat(biases))
+    attention.out_proj.load_state_dict(ours.attention.o_proj.state_dict())
+    literal.norm1.load_state_dict(ours.attention_norm.state_dict())
+    literal.norm2.load_state_dict(ours.feed_forward_norm.state_dict())
+    literal.linear1.load_state_dict(ours.feed_forward[0].state_dict())
+    literal.linear2.load_state_dict(ours.feed_forward[3].state_dict())

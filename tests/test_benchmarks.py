@@ -1,0 +1,61 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""What the benchmarks compare is the same computation; how fast it is, they say themselves."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from benchmarks import run
+from benchmarks.encoding import check_equal, half_padding, make_clips, make_pair
+from benchmarks.measure import Row
+
+TINY = {"num_landmarks": 6, "kp_embed_dim": 16, "hidden_size": 32, "kp_heads": 2}
+
+
+def test_literal_encoder_computes_the_same():
+    literal, ours = make_pair(torch.device("cpu"), **TINY)
+    keypoints, mask = make_clips(3, 20, 6, torch.device("cpu"))
+    mask[0, 4:6] = 0
+    mask[1, 7:] = 0
+    mask[2, 3:] = 0
+    assert check_equal(literal, ours, keypoints * mask[..., None, None], mask) < 1e-5
+    with pytest.raises(AssertionError, match="differ"), torch.no_grad():
+        ours.layers[0].attention.o_proj.weight.mul_(1.5)
+        check_equal(literal, ours, keypoints * mask[..., None, None], mask)
+
+
+def test_half_of_the_frames_are_padding():
+    for batch in (2, 4, 7):
+        mask = half_padding(torch.ones(batch, 60))
+        assert mask.mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_goal_is_a_least_speed_or_a_most_cost():
+    assert Row("", 2.0, 1.0, "ms", goal=1.9).met and not Row("", 2.0, 1.1, "ms", goal=1.9).met
+    assert Row("", 10.0, 130.0, "frames/s", goal=12).ratio == 13.0
+    assert Row("", 1.0, 1.05, "ms", goal=1.08, at_most=True).met
+    assert not Row("", 1.0, 1.1, "ms", goal=1.08, at_most=True).met
+    assert Row("", 1.0, 1.1, "ms").met is None
+
+
+def test_prints_a_table_and_writes_it(tmp_path, capsys, monkeypatch):
+    config = LlamaConfig(
+        vocab_size=1000, hidden_size=32, intermediate_size=32, num_hidden_layers=4, num_attention_heads=2
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "lm")
+    encoder = run.ENCODER_PARTS["forward"]
+    monkeypatch.setitem(run.ENCODER_PARTS, "forward", lambda *arguments: encoder(*arguments, **TINY))
+    output = tmp_path / "benchmark.json"
+    arguments = ["--only", "forward,decoding,training", "--repeats", "1", "--frames", "8"]
+    run.main([*arguments, "--model_id", str(tmp_path / "lm"), "--output", str(output)])
+    rows = json.loads(output.read_text())["rows"]
+    printed = capsys.readouterr().out.splitlines()
+    assert len([line for line in printed if line.startswith("|")]) == len(rows) + 2
+    assert {"forward, 1 x 8", "a token, batch 16, 4 beams"} <= {
+        name for row in rows for name in (row["name"], row["name"].split(" frames")[0])
+    }
+    assert all(row["ratio"] > 0 for row in rows)
+    with pytest.raises(SystemExit):
+        run.main(["--only", "nothing"])
