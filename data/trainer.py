@@ -20,7 +20,7 @@ from accelerate import PartialState
 from safetensors import safe_open
 from transformers import Trainer, TrainingArguments
 
-from modeling_lipread.modeling_lipread import LANGUAGE_MODEL_PREFIX
+from modeling_lipread.pretrained_lipread import LANGUAGE_MODEL_PREFIX
 
 from .augmentation import KeypointAugmentation
 from .evaluation import closing_line, figures, read_clips

@@ -8,8 +8,9 @@ from .configuration_lipread import FaceKeypointEncoderConfig, LipReadConfig
 from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput
 from .feature_extraction_lipread import LipReadFeatureExtractor
 from .landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, NoFaceError, VideoError, solve_head_pose
-from .modeling_lipread import LipReadForConditionalGeneration, LipReadOutput, LipReadPreTrainedModel
+from .modeling_lipread import LipReadForConditionalGeneration, LipReadOutput
 from .pipeline_lipread import LipReadingPipeline
+from .pretrained_lipread import LipReadPreTrainedModel
 from .processing_lipread import LipReadProcessor
 
 AutoConfig.register("lipread_encoder", FaceKeypointEncoderConfig)

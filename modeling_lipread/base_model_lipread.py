@@ -1,12 +1,19 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Finding the frozen language model that a checkpoint was trained on: that one, or none."""
+"""The frozen language model that a checkpoint was trained on: that one, or none; and where its layers lie."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
-from transformers import AutoModelForCausalLM, PreTrainedModel
+import torch
+from safetensors import safe_open
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 from transformers.utils.hub import resolve_revision
 
+from .adapters_lipread import decoder_layers
 from .configuration_lipread import LipReadConfig
 
 
@@ -17,31 +24,112 @@ def resolved_revision(model_id: str | os.PathLike, revision: str | None) -> str 
     return resolve_revision(str(model_id), revision)
 
 
-def load_base_model(config: LipReadConfig, checkpoint: Path, kwargs: dict) -> PreTrainedModel:
-    """Loads the language model that a checkpoint names.
+def load_language_model(model_id: str | os.PathLike, **kwargs: Any) -> PreTrainedModel:
+    """Loads a language model, every weight of it.
+
+    Args:
+        model_id: Hub id or folder.
+        kwargs: Arguments of `AutoModelForCausalLM.from_pretrained`.
 
     Raises:
-        OSError: If it is neither on the Hub nor in the folder named.
-        ValueError: If it has another shape than the one the adapters were trained with.
+        OSError: If it cannot be found, is not in safetensors, or lacks weights, which would be filled in at random.
     """
-    name = config.base_model_name_or_path
-    if kwargs.get("dtype", "auto") == "auto":
+    model, loading_info = AutoModelForCausalLM.from_pretrained(
+        model_id, use_safetensors=True, output_loading_info=True, **kwargs
+    )
+    if missing := sorted(loading_info["missing_keys"]):
+        raise OSError(
+            f"{model_id}: {len(missing)} weights of the language model are missing ({', '.join(missing[:3])})"
+        )
+    return model
+
+
+def load_base_model(config: LipReadConfig, checkpoint: str, kwargs: dict[str, Any]) -> PreTrainedModel:
+    """Loads the language model that a checkpoint names.
+
+    Args:
+        config: The reader's configuration.
+        checkpoint: The reader's folder or Hub id, for errors.
+        kwargs: Arguments of `AutoModelForCausalLM.from_pretrained`. What is not given is as it was in training: the
+            type of the weights, and their quantisation.
+
+    Raises:
+        OSError: If it is neither on the Hub nor in the folder named, or not in safetensors.
+        ValueError: If it has another shape than the one the adapters were trained with, or cannot be loaded so.
+    """
+    name, revision = config.base_model_name_or_path, config.base_model_revision
+    trained = config.get_text_config()
+    if kwargs.get("dtype", kwargs.pop("torch_dtype", "auto")) == "auto":
         # The type it was trained with, whatever type its own repository stores.
-        kwargs["dtype"] = config.get_text_config().dtype or "auto"
+        kwargs["dtype"] = trained.dtype or "auto"
+    files = {key: kwargs[key] for key in ("cache_dir", "force_download", "local_files_only", "token") if key in kwargs}
     try:
-        language_model = AutoModelForCausalLM.from_pretrained(name, revision=config.base_model_revision, **kwargs)
-    except (OSError, ValueError) as error:
+        found = AutoConfig.from_pretrained(name, revision=revision, **files)
+        _check_same_size(trained, found.get_text_config(), name, checkpoint)
+        quantization = getattr(trained, "quantization_config", None)
+        if quantization is not None and getattr(found, "quantization_config", None) is None:
+            kwargs.setdefault("quantization_config", quantization)
+        return load_language_model(name, revision=revision, **kwargs)
+    except OSError as error:
         raise OSError(
             f"{checkpoint}: this reader was saved without its language model {name!r}"
-            f"{f' (revision {config.base_model_revision})' if config.base_model_revision else ''}, which could not be "
-            f"loaded: {error}\nMake it available, set base_model_name_or_path in config.json to where it is, or save "
-            "the reader with include_base=True."
+            f"{f' (revision {revision})' if revision else ''}, which could not be loaded: {error}\nMake it available, "
+            "set base_model_name_or_path in config.json to where it is, or save the reader with include_base=True."
         ) from error
-    expected, found = config.get_text_config(), language_model.config.get_text_config()
+
+
+def _check_same_size(trained: Any, found: Any, name: str, checkpoint: str) -> None:
     for key in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size"):
-        if getattr(expected, key) != getattr(found, key):
+        if getattr(trained, key) != getattr(found, key):
             raise ValueError(
-                f"{checkpoint}: the reader was trained on a language model with {key} = {getattr(expected, key)}, but "
+                f"{checkpoint}: the reader was trained on a language model with {key} = {getattr(trained, key)}, but "
                 f"{name!r} has {getattr(found, key)}. Point base_model_name_or_path in config.json at the right one."
             )
-    return language_model
+
+
+def saved_weights(checkpoint: str, prefix: str, file_arguments: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """A checkpoint's weights whose names begin with a prefix, by the rest of their names.
+
+    Args:
+        checkpoint: Folder or Hub id.
+        prefix: What the names begin with.
+        file_arguments: Arguments of `cached_file`, such as `revision`.
+    """
+    index = cached_file(
+        checkpoint, SAFE_WEIGHTS_INDEX_NAME, _raise_exceptions_for_missing_entries=False, **file_arguments
+    )
+    files = [SAFE_WEIGHTS_NAME]
+    if index is not None:
+        files = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
+    weights = {}
+    for name in files:
+        with safe_open(cached_file(checkpoint, name, **file_arguments), "pt") as file:
+            weights.update(
+                {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}
+            )
+    return weights
+
+
+def place_beside(reader: PreTrainedModel, language_model: PreTrainedModel) -> None:
+    """Moves the encoder and each adapter to where the language model's layers compute.
+
+    Args:
+        reader: The reader.
+        language_model: Its language model, spread over devices by a `device_map`.
+    """
+    first = _execution_device(language_model.get_input_embeddings())
+    reader.encoder.to(first)
+    placed = {"encoder": first}
+    layers = decoder_layers(language_model)
+    for index, (layer, adapter) in enumerate(zip(reader.config.adapter_layers, reader.adapters, strict=True)):
+        placed[f"adapters.{index}"] = _execution_device(layers[layer])
+        adapter.to(placed[f"adapters.{index}"])
+    parts = {f"language_model.{name}".rstrip("."): device for name, device in language_model.hf_device_map.items()}
+    reader.hf_device_map = {**placed, **parts}
+
+
+def _execution_device(module: nn.Module) -> torch.device:
+    """Where a module computes, wherever its weights wait until then."""
+    hook = getattr(module, "_hf_hook", None)
+    device = getattr(hook, "execution_device", None)
+    return next(module.parameters()).device if device is None else torch.device(device)

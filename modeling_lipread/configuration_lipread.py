@@ -110,6 +110,8 @@ class LipReadConfig(PreTrainedConfig):
             Commit of the language model on the Hub that the adapters were trained with.
         freeze_language_model (`bool`, *optional*, defaults to `True`):
             Whether the language model's weights stay as they are.
+        lora (`dict`, *optional*):
+            LoRA on the language model, trained and saved with the reader: `r`, `alpha`, `dropout`, `target_modules`.
         conditioning_argument (`str`, *optional*, defaults to `"conditioning"`):
             Argument of the language model that brings the face to its decoder layers: `"conditioning"`, a keyword it
             passes on, or `"position_ids"`. Found out whenever a language model is attached.
@@ -161,6 +163,7 @@ class LipReadConfig(PreTrainedConfig):
     base_model_name_or_path: str | None = None
     base_model_revision: str | None = None
     freeze_language_model: bool = True
+    lora: dict | None = None
     conditioning_argument: Literal["conditioning", "position_ids"] = "conditioning"
     adapter_every: int = 4
     adapter_top_k: int | None = None

@@ -1,34 +1,18 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """The reader: face encoder, gated cross-attention adapters, and a frozen causal language model that writes."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedConfig, PreTrainedModel
-from transformers import initialization as init
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .adapters_lipread import (
-    Conditioning,
-    GatedCrossAttention,
-    attach_adapters,
-    carry_by_positions,
-    conditioning_argument,
-)
+from .adapters_lipread import Conditioning, GatedCrossAttention, carry_by_positions
 from .attention_lipread import additive_mask
-from .base_model_lipread import load_base_model, resolved_revision
 from .configuration_lipread import LipReadConfig
 from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput
-
-LANGUAGE_MODEL_PREFIX = "language_model."
-# Arguments of `from_pretrained` that are about the language model as much as about the reader.
-BASE_MODEL_ARGUMENTS = (
-    "dtype torch_dtype device_map max_memory offload_folder attn_implementation quantization_config cache_dir "
-    "force_download local_files_only token"
-).split()
+from .pretrained_lipread import LipReadPreTrainedModel
 
 
 @dataclass
@@ -60,27 +44,6 @@ class LipReadOutput(ModelOutput):
     ctc_logits: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
-
-
-class LipReadPreTrainedModel(PreTrainedModel):
-    config: LipReadConfig
-    base_model_prefix = "reader"
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _no_split_modules = ["FaceKeypointEncoder", "GatedCrossAttention"]
-    _skip_keys_device_placement = ["past_key_values"]
-    # A gate moves by thousandths and landmarks differ by hundredths: half precision would round both away.
-    _keep_in_fp32_modules_strict = ["adapters.*.gate", "input_mean", "input_std"]
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module):
-        super()._init_weights(module)
-        if isinstance(module, GatedCrossAttention):
-            for projection in (module.q_proj, module.k_proj, module.v_proj):
-                init.normal_(projection.weight, mean=0.0, std=projection.in_features**-0.5)
-            if self.config.zero_init_projection:
-                init.zeros_(module.o_proj.weight)
-            init.constant_(module.gate, float(self.config.gate_init))
 
 
 class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
@@ -125,111 +88,6 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         if language_model is not None:
             self._attach_language_model(language_model)
         self.post_init()
-
-    def _attach_language_model(self, language_model: PreTrainedModel) -> None:
-        self.language_model = language_model
-        self.config.text_config = language_model.config
-        if language_model.device.type != "meta":  # from whose checkpoint the configuration already knows
-            self.config.conditioning_argument = conditioning_argument(language_model)
-        attach_adapters(language_model, self.adapters, self.config.adapter_layers)
-        if self.config.freeze_language_model:
-            language_model.requires_grad_(False)
-
-    @classmethod
-    def from_language_model(
-        cls,
-        model_id: str | os.PathLike,
-        config: LipReadConfig | None = None,
-        *,
-        revision: str | None = None,
-        dtype: torch.dtype | str = "auto",
-        **kwargs,
-    ) -> "LipReadForConditionalGeneration":
-        """Builds an untrained reader on a pretrained language model.
-
-        Args:
-            model_id: Hub id or folder of a causal language model.
-            config: The reader's other settings; `text_config`, `base_model_name_or_path` and `base_model_revision` are
-                filled in.
-            revision: Branch, tag or commit on the Hub. The commit it stands for is what the checkpoint will name.
-            dtype: Type of the language model's weights. Encoder and adapters are float32.
-            kwargs: Further arguments of `AutoModelForCausalLM.from_pretrained`.
-        """
-        language_model = AutoModelForCausalLM.from_pretrained(model_id, revision=revision, dtype=dtype, **kwargs)
-        config = LipReadConfig() if config is None else config
-        config.text_config = language_model.config
-        # A folder is named in full: the checkpoint may be loaded from anywhere.
-        config.base_model_name_or_path = str(Path(model_id).resolve() if Path(model_id).is_dir() else model_id)
-        config.base_model_revision = resolved_revision(model_id, revision)
-        return cls(config, language_model=language_model)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, config=None, **kwargs):
-        """Loads a reader; one saved without its language model fetches that from where the configuration names it.
-
-        Raises:
-            OSError: If the language model cannot be found.
-            ValueError: If weights of the reader are missing from the checkpoint or of another size. Nothing is ever
-                filled in at random.
-        """
-        output_loading_info = kwargs.pop("output_loading_info", False)
-        # Code loaded from a checkpoint exists in several copies, so the class itself cannot be asked for.
-        if not isinstance(config, PreTrainedConfig):
-            hub_kwargs = {
-                key: kwargs[key]
-                for key in ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
-                if key in kwargs
-            }
-            config = LipReadConfig.from_pretrained(config or pretrained_model_name_or_path, **hub_kwargs)
-        separate = config.base_model_name_or_path is not None
-        model, loading_info = super().from_pretrained(
-            pretrained_model_name_or_path,
-            *model_args,
-            config=config,
-            build_language_model=not separate,
-            output_loading_info=True,
-            **kwargs,
-        )
-        lost = [str(key) for key in (*sorted(loading_info["missing_keys"]), *loading_info["mismatched_keys"])]
-        if lost:
-            raise ValueError(
-                f"{pretrained_model_name_or_path}: {len(lost)} of the reader's weights are missing or of another size "
-                f"({', '.join(lost[:5])}{', ...' if len(lost) > 5 else ''}). The checkpoint is damaged or was saved "
-                "with another configuration; fetch or save it again."
-            )
-        if separate:
-            passed_on = {key: kwargs[key] for key in BASE_MODEL_ARGUMENTS if kwargs.get(key) is not None}
-            if isinstance(config._attn_implementation, str):
-                passed_on.setdefault("attn_implementation", config._attn_implementation)
-            model._attach_language_model(load_base_model(config, Path(str(pretrained_model_name_or_path)), passed_on))
-            model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
-            model.eval()
-        return (model, loading_info) if output_loading_info else model
-
-    def save_pretrained(self, save_directory, *args, include_base: bool = False, state_dict=None, **kwargs):
-        """Saves what was trained, and the language model's name; or, self-contained, everything.
-
-        Args:
-            save_directory: Folder to write.
-            include_base: Whether to save the frozen language model's weights too. A language model that was trained,
-                or that came from nowhere, is always saved.
-            state_dict: Weights to save, if not the model's own.
-            args, kwargs: As for `PreTrainedModel.save_pretrained`.
-        """
-        separate = not include_base and self.config.freeze_language_model and self.config.base_model_name_or_path
-        state_dict = self.state_dict() if state_dict is None else state_dict
-        if separate:
-            state_dict = {key: value for key, value in state_dict.items() if not key.startswith(LANGUAGE_MODEL_PREFIX)}
-        base = self.config.base_model_name_or_path, self.config.base_model_revision
-        try:
-            if not separate:
-                self.config.base_model_name_or_path = self.config.base_model_revision = None
-            # A class knows one automatic class, or the one it was loaded by; the folder can be loaded through both.
-            name = f"modeling_lipread.{type(self).__name__}"
-            self.config.auto_map = {"AutoModel": name, "AutoModelForCausalLM": name}
-            super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
-        finally:
-            self.config.base_model_name_or_path, self.config.base_model_revision = base
 
     def get_input_embeddings(self):
         return self.language_model.get_input_embeddings()
@@ -385,4 +243,4 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         return super().generate(input_ids, **kwargs)
 
 
-__all__ = ["LipReadForConditionalGeneration", "LipReadOutput", "LipReadPreTrainedModel"]
+__all__ = ["LipReadForConditionalGeneration", "LipReadOutput"]

@@ -6,79 +6,12 @@ import pickle
 
 import pytest
 import torch
+from readers import ENCODERS, FRAMES, LANDMARKS, make_inputs, make_reader, reader_config, text_config
 from safetensors import safe_open
-from transformers import AutoModel, AutoModelForCausalLM, BloomConfig, LlamaConfig
+from transformers import AutoModel, AutoModelForCausalLM
 
-from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
+from modeling_lipread import LipReadForConditionalGeneration
 from modeling_lipread.adapters_lipread import GatedCrossAttention
-
-VOCABULARY, FRAMES, LANDMARKS = 40, 12, 9
-
-
-def text_config() -> LlamaConfig:
-    return LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-        tie_word_embeddings=True,
-    )
-
-
-def reader_config(encoder: dict | None = None, **kwargs) -> LipReadConfig:
-    encoder_config = {
-        "num_landmarks": LANDMARKS,
-        "hidden_size": 16,
-        "kp_embed_dim": 8,
-        "kp_heads": 2,
-        **(encoder or {}),
-    }
-    kwargs = {
-        "adapter_every": 2,
-        "adapter_heads": 2,
-        "adapter_head_dim": 8,
-        "ctc_vocab": ["", " ", "a", "b"],
-        "decoder_start_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 0,
-        **kwargs,
-    }
-    return LipReadConfig(
-        text_config=text_config(), encoder_config=FaceKeypointEncoderConfig(**encoder_config), **kwargs
-    )
-
-
-def make_reader(encoder: dict | None = None, open_gates: bool = False, **kwargs) -> LipReadForConditionalGeneration:
-    torch.manual_seed(0)
-    model = LipReadForConditionalGeneration(reader_config(encoder, **kwargs)).eval()
-    if open_gates:
-        for adapter in model.adapters:
-            torch.nn.init.normal_(adapter.o_proj.weight, std=0.5)
-    return model
-
-
-def make_inputs(batch: int = 2) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    mask = torch.ones(batch, FRAMES, dtype=torch.long)
-    mask[-1, FRAMES - 3 :] = 0
-    return {
-        "input_ids": torch.randint(3, VOCABULARY, (batch, 6), generator=generator),
-        "attention_mask": torch.ones(batch, 6, dtype=torch.long),
-        "keypoints": torch.randn(batch, FRAMES, LANDMARKS, 3, generator=generator),
-        "keypoints_mask": mask,
-    }
-
-
-ENCODERS = [
-    {"frame_encoder": "linear", "resampler": "pool"},
-    {"frame_encoder": "transformer", "resampler": "perceiver", "cond_len": 5},
-]
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -291,13 +224,6 @@ def test_gradient_checkpointing_changes_no_gradient():
         gradients.append([adapter.k_proj.weight.grad.clone() for adapter in model.adapters])
     assert model.is_gradient_checkpointing
     assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(*gradients, strict=True))
-
-
-def test_language_models_that_drop_the_conditioning_are_refused(tmp_path):
-    config = BloomConfig(vocab_size=VOCABULARY, hidden_size=16, n_layer=2, n_head=2)
-    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="BloomForCausalLM cannot be conditioned"):
-        LipReadForConditionalGeneration.from_language_model(tmp_path)
 
 
 def test_language_model_comes_back_in_the_type_it_was_trained_with(tmp_path, language_model_dir):

@@ -1,0 +1,203 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""How a reader comes by its weights: what was trained from its checkpoint, the language model from its own place."""
+
+import os
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+
+from .adapters_lipread import GatedCrossAttention, attach_adapters, conditioning_argument
+from .base_model_lipread import load_base_model, load_language_model, place_beside, resolved_revision, saved_weights
+from .configuration_lipread import LipReadConfig
+from .lora_lipread import add_lora, is_lora, load_lora, merge_lora
+
+LANGUAGE_MODEL_PREFIX = "language_model."
+# Arguments of `from_pretrained` that say where files are; others are about the language model as much as about the
+# reader; and others about nothing but the language model, the large and frozen part.
+FILE_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token")
+SHARED_ARGUMENTS = ("dtype", "torch_dtype", "attn_implementation")
+LANGUAGE_MODEL_ARGUMENTS = ("device_map", "max_memory", "offload_folder", "quantization_config")
+
+
+class LipReadPreTrainedModel(PreTrainedModel):
+    config: LipReadConfig
+    base_model_prefix = "reader"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _can_compile_fullgraph = True
+    _no_split_modules = ["FaceKeypointEncoder", "GatedCrossAttention"]
+    _skip_keys_device_placement = ["past_key_values"]
+    # A gate moves by thousandths and landmarks differ by hundredths: half precision would round both away.
+    _keep_in_fp32_modules_strict = ["adapters.*.gate", "input_mean", "input_std"]
+    # LoRA on a language model that is attached afterwards.
+    _keys_to_ignore_on_load_unexpected = [r"^language_model\..*\.lora_"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, GatedCrossAttention):
+            for projection in (module.q_proj, module.k_proj, module.v_proj):
+                init.normal_(projection.weight, mean=0.0, std=projection.in_features**-0.5)
+            if self.config.zero_init_projection:
+                init.zeros_(module.o_proj.weight)
+            init.constant_(module.gate, float(self.config.gate_init))
+
+    def _attach_language_model(self, language_model: PreTrainedModel) -> None:
+        self.language_model = language_model
+        self.config.text_config = language_model.config
+        if language_model.device.type != "meta":  # from whose checkpoint the configuration already knows
+            self.config.conditioning_argument = conditioning_argument(language_model)
+        attach_adapters(language_model, self.adapters, self.config.adapter_layers)
+        if self.config.freeze_language_model:
+            language_model.requires_grad_(False)
+        if self.config.lora:
+            self.config.lora = add_lora(language_model, self.config.lora)
+        if getattr(language_model, "hf_device_map", None):
+            place_beside(self, language_model)
+
+    @classmethod
+    def from_language_model(
+        cls,
+        model_id: str | os.PathLike,
+        config: LipReadConfig | None = None,
+        *,
+        revision: str | None = None,
+        dtype: torch.dtype | str = "auto",
+        **kwargs,
+    ) -> "LipReadPreTrainedModel":
+        """Builds an untrained reader on a pretrained language model.
+
+        Args:
+            model_id: Hub id or folder of a causal language model.
+            config: The reader's other settings; `text_config`, `base_model_name_or_path` and `base_model_revision` are
+                filled in.
+            revision: Branch, tag or commit on the Hub. The commit it stands for is what the checkpoint will name.
+            dtype: Type of the language model's weights. Encoder and adapters are float32.
+            kwargs: Further arguments of `AutoModelForCausalLM.from_pretrained`, such as `quantization_config`.
+
+        Raises:
+            OSError: If the language model cannot be found.
+            ValueError: If it cannot be conditioned.
+        """
+        language_model = load_language_model(model_id, revision=revision, dtype=dtype, **kwargs)
+        config = LipReadConfig() if config is None else config
+        config.text_config = language_model.config
+        # A folder is named in full: the checkpoint may be loaded from anywhere.
+        config.base_model_name_or_path = str(Path(model_id).resolve() if Path(model_id).is_dir() else model_id)
+        config.base_model_revision = resolved_revision(model_id, revision)
+        return cls(config, language_model=language_model)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, config=None, **kwargs):
+        """Loads a reader; one saved without its language model fetches that from where the configuration names it.
+
+        Args:
+            pretrained_model_name_or_path: Folder or Hub id.
+            model_args: As for `PreTrainedModel.from_pretrained`.
+            config: A configuration to load with instead of the checkpoint's own.
+            kwargs: As for `PreTrainedModel.from_pretrained`. Of a reader saved without its language model,
+                `quantization_config`, `device_map`, `max_memory` and `offload_folder` concern the language model
+                alone, a `device_map` by the names of its own modules; encoder and adapters follow its layers.
+
+        Raises:
+            OSError: If the checkpoint or its language model cannot be found, or is not in safetensors.
+            ValueError: If weights of the reader are missing from the checkpoint or of another size. Nothing is ever
+                filled in at random.
+        """
+        output_loading_info = kwargs.pop("output_loading_info", False)
+        file_arguments = {key: kwargs[key] for key in FILE_ARGUMENTS if key in kwargs}
+        own_files = {**file_arguments, **{key: kwargs[key] for key in ("revision", "subfolder") if key in kwargs}}
+        # Code loaded from a checkpoint exists in several copies, so the class itself cannot be asked for.
+        if not isinstance(config, PreTrainedConfig):
+            config = LipReadConfig.from_pretrained(config or pretrained_model_name_or_path, **own_files)
+        separate = config.base_model_name_or_path is not None
+        passed_on = {key: kwargs[key] for key in SHARED_ARGUMENTS if kwargs.get(key) is not None}
+        for key in LANGUAGE_MODEL_ARGUMENTS:
+            if separate and kwargs.get(key) is not None:
+                passed_on[key] = kwargs.pop(key)
+        if kwargs.get("quantization_config") is not None:
+            raise ValueError(
+                f"{pretrained_model_name_or_path} holds its language model (it was saved with include_base=True), "
+                "which cannot be quantised apart from the rest. Load a checkpoint that names its language model."
+            )
+        # Never a pickle.
+        model, loading_info = super().from_pretrained(
+            pretrained_model_name_or_path,
+            *model_args,
+            config=config,
+            build_language_model=not separate,
+            output_loading_info=True,
+            **{**kwargs, "use_safetensors": True},
+        )
+        lost = [str(key) for key in (*sorted(loading_info["missing_keys"]), *loading_info["mismatched_keys"])]
+        if lost:
+            raise ValueError(
+                f"{pretrained_model_name_or_path}: {len(lost)} of the reader's weights are missing or of another size "
+                f"({', '.join(lost[:5])}{', ...' if len(lost) > 5 else ''}). The checkpoint is damaged or was saved "
+                "with another configuration; fetch or save it again."
+            )
+        if separate:
+            if isinstance(config._attn_implementation, str):
+                passed_on.setdefault("attn_implementation", config._attn_implementation)
+            checkpoint = str(pretrained_model_name_or_path)
+            model._attach_language_model(load_base_model(config, checkpoint, {**file_arguments, **passed_on}))
+            if config.lora:
+                load_lora(
+                    model.language_model, saved_weights(checkpoint, LANGUAGE_MODEL_PREFIX, own_files), checkpoint
+                )
+            model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
+            model.eval()
+        return (model, loading_info) if output_loading_info else model
+
+    def save_pretrained(self, save_directory, *args, include_base: bool = False, state_dict=None, **kwargs):
+        """Saves what was trained, and the language model's name; or, self-contained, everything.
+
+        Args:
+            save_directory: Folder to write.
+            include_base: Whether to save the frozen language model's weights too. A language model that was trained,
+                or that came from nowhere, is always saved.
+            state_dict: Weights to save, if not the model's own.
+            args, kwargs: As for `PreTrainedModel.save_pretrained`.
+
+        Raises:
+            ValueError: If the language model is to be saved and is quantised.
+        """
+        separate = not include_base and self.config.freeze_language_model and self.config.base_model_name_or_path
+        if not separate and getattr(self.language_model, "is_quantized", False):
+            raise ValueError(
+                "a quantised language model cannot be saved inside a reader: save without include_base, which names it"
+            )
+        state_dict = self.state_dict() if state_dict is None else state_dict
+        if separate:
+            state_dict = {
+                key: value
+                for key, value in state_dict.items()
+                if not key.startswith(LANGUAGE_MODEL_PREFIX) or is_lora(key)
+            }
+        base = self.config.base_model_name_or_path, self.config.base_model_revision
+        try:
+            if not separate:
+                self.config.base_model_name_or_path = self.config.base_model_revision = None
+            # A class knows one automatic class, or the one it was loaded by; the folder can be loaded through both.
+            name = f"modeling_lipread.{type(self).__name__}"
+            self.config.auto_map = {"AutoModel": name, "AutoModelForCausalLM": name}
+            super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
+        finally:
+            self.config.base_model_name_or_path, self.config.base_model_revision = base
+
+    def merge_lora(self) -> None:
+        """Merges LoRA into the language model, which from then on is the reader's own and saved with it.
+
+        Raises:
+            ValueError: If there is no LoRA.
+        """
+        if not self.config.lora:
+            raise ValueError("this reader has no LoRA to merge")
+        merge_lora(self.language_model)
+        self.config.lora = self.config.base_model_name_or_path = self.config.base_model_revision = None
+
+
+__all__ = ["LipReadPreTrainedModel"]

@@ -1,0 +1,75 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Tiny random readers and their inputs, as the tests of the model share them."""
+
+import torch
+from transformers import LlamaConfig
+
+from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
+
+VOCABULARY, FRAMES, LANDMARKS = 40, 12, 9
+
+
+def text_config() -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        tie_word_embeddings=True,
+    )
+
+
+def reader_config(encoder: dict | None = None, **kwargs) -> LipReadConfig:
+    encoder_config = {
+        "num_landmarks": LANDMARKS,
+        "hidden_size": 16,
+        "kp_embed_dim": 8,
+        "kp_heads": 2,
+        **(encoder or {}),
+    }
+    kwargs = {
+        "adapter_every": 2,
+        "adapter_heads": 2,
+        "adapter_head_dim": 8,
+        "ctc_vocab": ["", " ", "a", "b"],
+        "decoder_start_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+        **kwargs,
+    }
+    return LipReadConfig(
+        text_config=text_config(), encoder_config=FaceKeypointEncoderConfig(**encoder_config), **kwargs
+    )
+
+
+def make_reader(encoder: dict | None = None, open_gates: bool = False, **kwargs) -> LipReadForConditionalGeneration:
+    torch.manual_seed(0)
+    model = LipReadForConditionalGeneration(reader_config(encoder, **kwargs)).eval()
+    if open_gates:
+        for adapter in model.adapters:
+            torch.nn.init.normal_(adapter.o_proj.weight, std=0.5)
+    return model
+
+
+def make_inputs(batch: int = 2) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    mask = torch.ones(batch, FRAMES, dtype=torch.long)
+    mask[-1, FRAMES - 3 :] = 0
+    return {
+        "input_ids": torch.randint(3, VOCABULARY, (batch, 6), generator=generator),
+        "attention_mask": torch.ones(batch, 6, dtype=torch.long),
+        "keypoints": torch.randn(batch, FRAMES, LANDMARKS, 3, generator=generator),
+        "keypoints_mask": mask,
+    }
+
+
+ENCODERS = [
+    {"frame_encoder": "linear", "resampler": "pool"},
+    {"frame_encoder": "transformer", "resampler": "perceiver", "cond_len": 5},
+]
