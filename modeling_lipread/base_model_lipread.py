@@ -1,6 +1,7 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """The frozen language model that a checkpoint was trained on: that one, or none; and where its layers lie."""
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.quantizers import AutoQuantizationConfig
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 from transformers.utils.hub import resolve_revision
 
@@ -66,9 +68,9 @@ def load_base_model(config: LipReadConfig, checkpoint: str, kwargs: dict[str, An
     try:
         found = AutoConfig.from_pretrained(name, revision=revision, **files)
         _check_same_size(trained, found.get_text_config(), name, checkpoint)
-        quantization = getattr(trained, "quantization_config", None)
+        quantization = config.base_model_quantization
         if quantization is not None and getattr(found, "quantization_config", None) is None:
-            kwargs.setdefault("quantization_config", quantization)
+            kwargs.setdefault("quantization_config", AutoQuantizationConfig.from_dict(quantization))
         return load_language_model(name, revision=revision, **kwargs)
     except OSError as error:
         raise OSError(
@@ -85,6 +87,19 @@ def _check_same_size(trained: Any, found: Any, name: str, checkpoint: str) -> No
                 f"{checkpoint}: the reader was trained on a language model with {key} = {getattr(trained, key)}, but "
                 f"{name!r} has {getattr(found, key)}. Point base_model_name_or_path in config.json at the right one."
             )
+
+
+def without_quantization(config: PreTrainedConfig) -> tuple[PreTrainedConfig, dict[str, Any] | None]:
+    """A language model's configuration, and apart from it how it is quantised.
+
+    Left where it was, the whole reader would be taken for quantised.
+    """
+    quantization = getattr(config, "quantization_config", None)
+    if quantization is None:
+        return config, None
+    config = copy.deepcopy(config)
+    del config.quantization_config
+    return config, quantization if isinstance(quantization, dict) else quantization.to_dict()
 
 
 def saved_weights(checkpoint: str, prefix: str, file_arguments: dict[str, Any]) -> dict[str, torch.Tensor]:

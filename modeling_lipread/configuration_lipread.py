@@ -108,6 +108,8 @@ class LipReadConfig(PreTrainedConfig):
             fetches the language model from here. `None` if the checkpoint holds the language model itself.
         base_model_revision (`str`, *optional*):
             Commit of the language model on the Hub that the adapters were trained with.
+        base_model_quantization (`dict`, *optional*):
+            How the language model was quantised when the reader was trained, and is again at load.
         freeze_language_model (`bool`, *optional*, defaults to `True`):
             Whether the language model's weights stay as they are.
         lora (`dict`, *optional*):
@@ -162,6 +164,7 @@ class LipReadConfig(PreTrainedConfig):
     encoder_config: dict | PreTrainedConfig | None = None
     base_model_name_or_path: str | None = None
     base_model_revision: str | None = None
+    base_model_quantization: dict | None = None
     freeze_language_model: bool = True
     lora: dict | None = None
     conditioning_argument: Literal["conditioning", "position_ids"] = "conditioning"

@@ -10,7 +10,14 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
 from .adapters_lipread import GatedCrossAttention, attach_adapters, conditioning_argument
-from .base_model_lipread import load_base_model, load_language_model, place_beside, resolved_revision, saved_weights
+from .base_model_lipread import (
+    load_base_model,
+    load_language_model,
+    place_beside,
+    resolved_revision,
+    saved_weights,
+    without_quantization,
+)
 from .configuration_lipread import LipReadConfig
 from .lora_lipread import add_lora, is_lora, load_lora, merge_lora
 
@@ -47,7 +54,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
 
     def _attach_language_model(self, language_model: PreTrainedModel) -> None:
         self.language_model = language_model
-        self.config.text_config = language_model.config
+        self.config.text_config, self.config.base_model_quantization = without_quantization(language_model.config)
         if language_model.device.type != "meta":  # from whose checkpoint the configuration already knows
             self.config.conditioning_argument = conditioning_argument(language_model)
         attach_adapters(language_model, self.adapters, self.config.adapter_layers)
@@ -84,7 +91,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
         """
         language_model = load_language_model(model_id, revision=revision, dtype=dtype, **kwargs)
         config = LipReadConfig() if config is None else config
-        config.text_config = language_model.config
+        config.text_config, _ = without_quantization(language_model.config)
         # A folder is named in full: the checkpoint may be loaded from anywhere.
         config.base_model_name_or_path = str(Path(model_id).resolve() if Path(model_id).is_dir() else model_id)
         config.base_model_revision = resolved_revision(model_id, revision)

@@ -1,0 +1,140 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Readers in half precision, on quantised language models, spread over devices."""
+
+import importlib.util
+
+import pytest
+import torch
+from readers import make_inputs, reader_config, text_config
+from transformers import AutoModel, AutoModelForCausalLM, BitsAndBytesConfig
+
+from modeling_lipread import LipReadForConditionalGeneration
+
+needs_bitsandbytes = pytest.mark.skipif(
+    importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
+)
+
+
+@pytest.fixture
+def language_model_dir(tmp_path):
+    torch.manual_seed(3)
+    AutoModelForCausalLM.from_config(text_config()).save_pretrained(tmp_path / "language_model")
+    return tmp_path / "language_model"
+
+
+def build(language_model_dir, open_gates: bool = True, **kwargs) -> LipReadForConditionalGeneration:
+    torch.manual_seed(0)
+    model = LipReadForConditionalGeneration.from_language_model(language_model_dir, reader_config(), **kwargs).eval()
+    if open_gates:
+        for adapter in model.adapters:
+            torch.nn.init.normal_(adapter.o_proj.weight, std=0.5)
+    return model
+
+
+def clips() -> dict:
+    return {key: value for key, value in make_inputs().items() if key.startswith("keypoints")}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_language_model_under_a_full_precision_face(tmp_path, language_model_dir, dtype):
+    """As `--lm_dtype` trains it, and as a plain `from_pretrained` brings it back."""
+    exact, model = build(language_model_dir), build(language_model_dir, dtype=dtype)
+    assert {p.dtype for p in model.language_model.parameters()} == {dtype}
+    assert {p.dtype for p in [*model.encoder.parameters(), *model.adapters.parameters()]} == {torch.float32}
+    inputs = make_inputs()
+    logits = model(**inputs).logits
+    assert logits.dtype == dtype
+    assert torch.allclose(logits.float(), exact(**inputs).logits, atol=0.1)
+    model.train()(**inputs, labels=inputs["input_ids"]).loss.backward()
+    assert all(torch.isfinite(adapter.q_proj.weight.grad).all() for adapter in model.adapters)
+    model.eval().save_pretrained(tmp_path / "reader")
+    again = AutoModel.from_pretrained(tmp_path / "reader")
+    assert again.language_model.dtype == dtype and again.adapters[0].q_proj.weight.dtype == torch.float32
+    assert torch.equal(again(**inputs).logits, logits)
+    assert torch.equal(again.generate(**clips(), max_new_tokens=5), model.generate(**clips(), max_new_tokens=5))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("include_base", [False, True])
+def test_the_whole_reader_in_half_precision(tmp_path, language_model_dir, dtype, include_base):
+    model = build(language_model_dir)
+    model.save_pretrained(tmp_path / "reader", include_base=include_base)
+    half = AutoModel.from_pretrained(tmp_path / "reader", dtype=dtype)
+    assert half.adapters[0].gate.dtype == half.encoder.input_mean.dtype == torch.float32
+    assert half.adapters[0].q_proj.weight.dtype == half.language_model.lm_head.weight.dtype == dtype
+    inputs = make_inputs()
+    assert torch.allclose(half(**inputs).logits.float(), model(**inputs).logits, atol=0.2)
+    assert half.generate(**clips(), max_new_tokens=5).shape[0] == 2
+    # Nothing of a clip is lost to overflow where no frame shows a face.
+    inputs["keypoints_mask"][:] = 0
+    assert torch.isfinite(half(**inputs).logits).all()
+
+
+QUANTISATIONS = {
+    "8bit": {"load_in_8bit": True},
+    "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.float32},
+}
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("quantisation", QUANTISATIONS)
+def test_quantised_language_model(tmp_path, language_model_dir, quantisation):
+    settings = BitsAndBytesConfig(**QUANTISATIONS[quantisation])
+    inputs = make_inputs()
+    fresh = build(language_model_dir, open_gates=False, quantization_config=settings)
+    alone = fresh.language_model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
+    assert torch.equal(fresh(**inputs).logits, alone)
+
+    model = build(language_model_dir, quantization_config=settings)
+    linear = {type(m).__name__ for m in model.language_model.model.modules() if isinstance(m, torch.nn.Linear)}
+    assert linear == {f"Linear{quantisation}".replace("Linear8bit", "Linear8bitLt")}
+    own = [*model.encoder.modules(), *model.adapters.modules()]
+    assert {type(m).__name__ for m in own if isinstance(m, torch.nn.Linear)} == {"Linear"}
+    assert (model(**inputs).logits - build(language_model_dir)(**inputs).logits).abs().max() > 0
+    model(**inputs, labels=inputs["input_ids"]).loss.backward()
+    assert model.encoder.frame_encoder.projection.weight.grad.abs().max() > 0
+    assert all(adapter.k_proj.weight.grad.abs().max() > 0 for adapter in model.adapters)
+
+    model.save_pretrained(tmp_path / "reader")
+    # It comes back as it was trained, unless something else is asked for.
+    for kwargs in ({}, {"quantization_config": settings}):
+        again = AutoModel.from_pretrained(tmp_path / "reader", **kwargs)
+        assert torch.allclose(again(**inputs).logits, model(**inputs).logits, atol=1e-5)
+    with pytest.raises(ValueError, match="include_base"):
+        model.save_pretrained(tmp_path / "whole", include_base=True)
+
+
+@pytest.mark.parametrize("spread", ["auto", "disk"])
+def test_language_model_spread_by_a_device_map(tmp_path, language_model_dir, spread):
+    model = build(language_model_dir)
+    model.save_pretrained(tmp_path / "reader")
+    kwargs = {"device_map": "auto"}
+    if spread == "disk":
+        # Weights that lie on disk until their layer runs: accelerate's hooks at work beside the adapters'.
+        layers = {f"model.layers.{i}": "disk" if i % 2 else "cpu" for i in range(4)}
+        parts = ("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head")
+        kwargs = {
+            "device_map": {**dict.fromkeys(parts, "cpu"), **layers},
+            "offload_folder": str(tmp_path / "offloaded"),
+        }
+    placed = AutoModel.from_pretrained(tmp_path / "reader", **kwargs)
+    if spread == "disk":
+        assert placed.language_model.model.layers[1].self_attn.q_proj.weight.device.type == "meta"
+        assert placed.hf_device_map["language_model.model.layers.1"] == "disk"
+    if torch.cuda.is_available() and spread == "auto":
+        assert placed.adapters[0].q_proj.weight.device.type == "cuda"
+    inputs = make_inputs()
+    assert torch.allclose(placed(**inputs).logits.cpu(), model(**inputs).logits, atol=1e-5)
+    written = placed.generate(**clips(), num_beams=2, max_new_tokens=5)
+    assert torch.equal(written.cpu(), model.generate(**clips(), num_beams=2, max_new_tokens=5))
+
+
+def test_attention_implementation_reaches_every_part(tmp_path, language_model_dir):
+    build(language_model_dir).save_pretrained(tmp_path / "reader")
+    logits = []
+    for name in ("eager", "sdpa"):
+        model = AutoModel.from_pretrained(tmp_path / "reader", attn_implementation=name)
+        parts = (model.config, model.encoder.config, model.adapters[0].config, model.language_model.config)
+        assert {part._attn_implementation for part in parts} == {name}
+        logits.append(model(**make_inputs()).logits)
+    assert torch.allclose(*logits, atol=1e-4)
