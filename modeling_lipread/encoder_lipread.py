@@ -66,7 +66,7 @@ class TransformerFrameEncoder(nn.Module):
     def _embed(self, landmarks: torch.Tensor) -> torch.Tensor:
         """Frames `(frames, landmarks, channels)` to `(frames, hidden_size)`."""
         points = self.point_mlp(landmarks) + self.landmark_embedding.weight
-        tokens = torch.cat([self.cls_token.to(points.dtype).expand(len(points), 1, -1), points], dim=1)
+        tokens = torch.cat([self.cls_token.to(points.dtype).expand(points.shape[0], 1, -1), points], dim=1)
         for layer in self.layers[:-1]:
             tokens = layer(tokens)
         # Only CLS leaves the last layer, so only CLS asks in it.
@@ -75,7 +75,7 @@ class TransformerFrameEncoder(nn.Module):
 
     def forward(self, landmarks: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         landmarks = landmarks.flatten(0, 1)
-        if torch.compiler.is_compiling():  # whose shapes cannot depend on the data
+        if torch.compiler.is_compiling() or torch.compiler.is_exporting():  # shapes that cannot depend on the data
             embedded = self._embed(landmarks)
         else:
             # Frames without a face, padding above all, cost nothing: only the others go through the layers. One does
@@ -98,9 +98,10 @@ class PoolResampler(nn.Module):
         self.norm = nn.LayerNorm(config.hidden_size)
 
     def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        missing = -hidden_states.shape[1] % self.pool_frames
-        weights = nn.functional.pad(mask, (0, missing)).unflatten(1, (-1, self.pool_frames))
-        frames = nn.functional.pad(hidden_states, (0, 0, 0, missing)).unflatten(1, (-1, self.pool_frames))
+        num_tokens = (hidden_states.shape[1] + self.pool_frames - 1) // self.pool_frames
+        missing = num_tokens * self.pool_frames - hidden_states.shape[1]
+        weights = nn.functional.pad(mask, (0, missing)).unflatten(1, (num_tokens, self.pool_frames))
+        frames = nn.functional.pad(hidden_states, (0, 0, 0, missing)).unflatten(1, (num_tokens, self.pool_frames))
         tokens = (frames * weights[..., None]).sum(2) / weights.sum(2).clamp(min=1)[..., None]
         tokens = self.norm(tokens)
         return tokens + sinusoidal_positions(*tokens.shape[1:], tokens.device, tokens.dtype), weights.any(2)

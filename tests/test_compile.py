@@ -1,0 +1,88 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The reader under `torch.compile` and with a static cache. The backend needs no compiler of its own."""
+
+import pytest
+import torch
+from readers import ENCODERS, make_inputs, make_reader
+from transformers import StaticCache
+
+BACKEND = "aot_eager"
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def clips() -> dict:
+    return {key: value for key, value in make_inputs().items() if key.startswith("keypoints")}
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_encoder_compiles_as_one_graph(encoder):
+    model = make_reader(encoder, open_gates=True)
+    compiled = torch.compile(model.encoder, backend=BACKEND, fullgraph=True)
+    expected, found = model.encoder(**clips()), compiled(**clips())
+    assert torch.allclose(found.last_hidden_state, expected.last_hidden_state, atol=1e-5)
+    assert torch.allclose(found.ctc_logits, expected.ctc_logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("ctc", [False, True])
+def test_training_step_compiles(ctc):
+    model = make_reader(open_gates=True, adapter_dropout=0.0, decoder_mask_prob=0.0)
+    inputs = make_inputs()
+    inputs["labels"] = inputs["input_ids"]
+    if ctc:
+        inputs["ctc_labels"] = torch.tensor([[2, 3, -100], [3, 1, 2]])
+    # Inside CTC a size depends on the data, which breaks the graph in two.
+    compiled = torch.compile(model, backend=BACKEND, fullgraph=not ctc)
+    losses = [model(**inputs).loss, compiled(**inputs).loss]
+    assert torch.allclose(*losses, atol=1e-5)
+    gradients = [torch.autograd.grad(loss, model.adapters[0].k_proj.weight)[0] for loss in losses]
+    assert torch.allclose(*gradients, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_token_after_a_static_cache_compiles_once():
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    conditioning, _ = model.encode(inputs["keypoints"], inputs["keypoints_mask"])
+    full = model(**inputs).logits
+    graphs = []
+
+    def count(graph, example_inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    step = torch.compile(model.forward, backend=count, fullgraph=True)
+    cache = StaticCache(config=model.config.get_text_config(), max_cache_len=16)
+    logits = []
+    for position in range(inputs["input_ids"].shape[1]):
+        tokens = inputs["input_ids"][:, position : position + 1]
+        position_ids = torch.full_like(tokens, position)
+        output = step(
+            input_ids=tokens,
+            conditioning=conditioning,
+            past_key_values=cache,
+            position_ids=position_ids,
+            use_cache=True,
+        )
+        logits.append(output.logits)
+    assert torch.allclose(torch.cat(logits, dim=1), full, atol=1e-4)
+    # The first step creates the cache; from then on one graph serves.
+    assert len(graphs) <= 2
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_generate_with_a_static_cache(num_beams):
+    model = make_reader(open_gates=True)
+    options = {"max_new_tokens": 8, "min_new_tokens": 8, "num_beams": num_beams}
+    expected = model.generate(**clips(), **options)
+    assert torch.equal(model.generate(**clips(), **options, cache_implementation="static"), expected)
+
+
+def test_generate_may_compile_itself():
+    """What `generate` asks before it compiles the decoding step of its own accord."""
+    model = make_reader()
+    assert model._can_compile_fullgraph and model.language_model._can_compile_fullgraph
