@@ -40,9 +40,9 @@ from transformers import (
 
 from data.augmentation import KeypointAugmentation
 from data.collator import LipReadCollator, start_token_id
+from data.ctc_vocab import build_ctc_vocab
 from data.packing import pack_texts, read_texts
 from data.schema import load_split
-from data.text_normalizer import build_ctc_vocab
 from data.tokenizer import train_tokenizer
 from data.trainer import (
     LipReadTrainer,

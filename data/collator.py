@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from modeling_lipread.text_normalizer_lipread import TextNormalizer
+
 from .schema import decode_row
-from .text_normalizer import TextNormalizer
 
 logger = logging.getLogger(__name__)
 

@@ -27,11 +27,11 @@ import torch
 
 from modeling_lipread.landmarker_lipread import LANDMARKER_SHA256
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, VideoError
+from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
 from .corpora.grid import AlignmentError, read_alignment
 from .manifest import Record, Skip
 from .schema import NUM_LANDMARKS, encode_row, rows_to_table
-from .text_normalizer import TextNormalizer
 
 # Raise it when the content of a part changes for the same manifest line, so that old parts are not continued.
 PART_VERSION = 2

@@ -15,7 +15,7 @@ import evaluate
 import jiwer
 import numpy as np
 
-from .text_normalizer import TextNormalizer
+from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
 _DESCRIPTION = "Word error rate (wer) and character error rate (cer) of transcripts, over the whole corpus."
 _INPUTS = """

@@ -2,6 +2,7 @@
 """lipread: a language model that reads lips from 3D face landmarks."""
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForCausalLM, AutoProcessor
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .adapters_lipread import Conditioning, GatedCrossAttention
 from .configuration_lipread import FaceKeypointEncoderConfig, LipReadConfig
@@ -9,7 +10,7 @@ from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput
 from .feature_extraction_lipread import LipReadFeatureExtractor
 from .landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, NoFaceError, VideoError, solve_head_pose
 from .modeling_lipread import LipReadForConditionalGeneration, LipReadOutput
-from .pipeline_lipread import LipReadingPipeline
+from .pipeline_lipread import PIPELINE_TASK, LipReadingPipeline
 from .pretrained_lipread import LipReadPreTrainedModel
 from .processing_lipread import LipReadProcessor
 
@@ -20,6 +21,9 @@ AutoModel.register(LipReadConfig, LipReadForConditionalGeneration)
 AutoModelForCausalLM.register(LipReadConfig, LipReadForConditionalGeneration)
 AutoFeatureExtractor.register(LipReadConfig, LipReadFeatureExtractor)
 AutoProcessor.register(LipReadConfig, LipReadProcessor)
+PIPELINE_REGISTRY.register_pipeline(
+    PIPELINE_TASK, pipeline_class=LipReadingPipeline, pt_model=AutoModel, type="multimodal"
+)
 LipReadConfig.register_for_auto_class()
 LipReadForConditionalGeneration.register_for_auto_class("AutoModel")
 

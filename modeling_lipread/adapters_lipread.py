@@ -63,8 +63,8 @@ class GatedCrossAttention(nn.Module):
         gate = self.gate.float()
         return {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "none": lambda value: value}[self.config.gate_type](gate)
 
-    def _heads(self, states: torch.Tensor) -> torch.Tensor:
-        return states.unflatten(-1, (self.config.adapter_heads, -1)).transpose(1, 2)
+    def _heads(self, states: torch.Tensor, clips: int) -> torch.Tensor:
+        return states.view(clips, -1, self.config.adapter_heads, self.config.adapter_head_dim).transpose(1, 2)
 
     def keys_values(self, tokens: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and gated values of the conditioning tokens.
@@ -80,7 +80,8 @@ class GatedCrossAttention(nn.Module):
         tokens, mask = tokens.to(self.k_proj.weight.device), mask.to(self.k_proj.weight.device)
         keys, values = self.k_proj(tokens), self.v_proj(tokens)
         values = (values * (self.gate_value() * mask[..., None])).to(values.dtype)
-        return self._heads(keys), self._heads(values)
+        # Contiguous, since every token written reads them from memory again.
+        return tuple(self._heads(states, tokens.shape[0]).contiguous() for states in (keys, values))
 
     def forward(self, hidden_states: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
         """Adds what the face says to the text's hidden states.
@@ -97,14 +98,14 @@ class GatedCrossAttention(nn.Module):
         (rows, length, _), (clips, *_) = hidden_states.shape, key.shape
         if rows % clips:
             raise ValueError(f"{rows} texts cannot be divided among {clips} clips: give as many texts as clips")
-        states = hidden_states.to(device=self.norm.weight.device, dtype=self.norm.weight.dtype)
+        states = hidden_states.to(self.norm.weight)
         # The rows of a clip are further queries to the same keys: beams need no copies of them.
-        query = self._heads(self.q_proj(self.norm(states)).view(clips, rows // clips * length, -1)).to(key.dtype)
+        query = self._heads(self.q_proj(self.norm(states)), clips).to(key.dtype)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
-        mask = conditioning.mask.to(device=key.device, dtype=key.dtype)
+        mask = conditioning.mask.to(key)
         output, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=0.0, is_causal=False)
         update = self.dropout(self.o_proj(output.reshape(rows, length, -1)))
-        return hidden_states + update.to(device=hidden_states.device, dtype=hidden_states.dtype)
+        return hidden_states + update.to(hidden_states)
 
     def pre_hook(self, layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """Forward pre-hook of a decoder layer. A bound method, so that it survives deepcopy and pickle."""

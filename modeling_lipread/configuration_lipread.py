@@ -199,6 +199,17 @@ class LipReadConfig(PreTrainedConfig):
             return list(range(max(0, num_layers - self.adapter_top_k), num_layers))
         return sorted(range(num_layers - 1, -1, -self.adapter_every))
 
+    @property
+    def start_ids(self) -> list[int]:
+        """The tokens that every transcript continues: the start token and the prompt.
+
+        Raises:
+            ValueError: If there is no start token.
+        """
+        if self.decoder_start_token_id is None:
+            raise ValueError("config.decoder_start_token_id is not set: pass input_ids to begin from")
+        return [self.decoder_start_token_id, *(self.prompt_ids or [])]
+
     def get_text_config(self, decoder=None, encoder=None) -> PreTrainedConfig:
         """The language model's own text configuration; the face encoder reads no text."""
         return self.text_config.get_text_config(decoder=decoder, encoder=encoder)

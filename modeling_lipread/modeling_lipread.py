@@ -234,10 +234,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             )
         input_ids = kwargs.pop("input_ids", inputs)
         if input_ids is None and conditioning is not None:
-            if self.config.decoder_start_token_id is None:
-                raise ValueError("config.decoder_start_token_id is not set: pass input_ids to begin from")
-            beginning = [self.config.decoder_start_token_id, *(self.config.prompt_ids or [])]
-            input_ids = torch.tensor([beginning] * len(conditioning.mask), device=self.device)
+            input_ids = torch.tensor([self.config.start_ids] * len(conditioning.mask), device=self.device)
         if conditioning is not None:
             kwargs["conditioning"] = conditioning
         return super().generate(input_ids, **kwargs)

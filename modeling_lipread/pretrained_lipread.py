@@ -20,6 +20,7 @@ from .base_model_lipread import (
 )
 from .configuration_lipread import LipReadConfig
 from .lora_lipread import add_lora, is_lora, load_lora, merge_lora
+from .pipeline_lipread import PIPELINE_TASK, LipReadingPipeline
 
 LANGUAGE_MODEL_PREFIX = "language_model."
 # Arguments of `from_pretrained` that say where files are; others are about the language model as much as about the
@@ -191,6 +192,9 @@ class LipReadPreTrainedModel(PreTrainedModel):
             # A class knows one automatic class, or the one it was loaded by; the folder can be loaded through both.
             name = f"modeling_lipread.{type(self).__name__}"
             self.config.auto_map = {"AutoModel": name, "AutoModelForCausalLM": name}
+            # Its file travels with this one's imports.
+            pipeline = f"pipeline_lipread.{LipReadingPipeline.__name__}"
+            self.config.custom_pipelines = {PIPELINE_TASK: {"impl": pipeline, "pt": ["AutoModel"]}}
             super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
         finally:
             self.config.base_model_name_or_path, self.config.base_model_revision = base

@@ -1,10 +1,21 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Tiny random readers and their inputs, as the tests of the model share them."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
 from transformers import LlamaConfig
 
-from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
+from data.ctc_vocab import build_ctc_vocab
+from data.tokenizer import train_tokenizer
+from modeling_lipread import (
+    FaceKeypointEncoderConfig,
+    LipReadConfig,
+    LipReadFeatureExtractor,
+    LipReadForConditionalGeneration,
+    LipReadProcessor,
+)
 
 VOCABULARY, FRAMES, LANDMARKS = 40, 12, 9
 
@@ -67,6 +78,38 @@ def make_inputs(batch: int = 2) -> dict[str, torch.Tensor]:
         "keypoints": torch.randn(batch, FRAMES, LANDMARKS, 3, generator=generator),
         "keypoints_mask": mask,
     }
+
+
+def save_reader(folder: Path, texts: Sequence[str], ctc: bool = True, **config) -> Path:
+    """Saves a reader of MediaPipe's landmarks that knows nothing yet, but is whole, processor and all."""
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(texts, 280)
+    config = {
+        "text_config": {
+            "model_type": "llama",
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+        },
+        "encoder_config": FaceKeypointEncoderConfig(
+            num_landmarks=79, hidden_size=16, kp_temporal_layers=1, kp_heads=2
+        ),
+        "ctc_vocab": build_ctc_vocab(texts) if ctc else [],
+        "adapter_every": 1,
+        "decoder_start_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "zero_init_projection": False,
+        **config,
+    }
+    model = LipReadForConditionalGeneration(LipReadConfig(**config))
+    model.generation_config.max_new_tokens = 6
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    LipReadProcessor(LipReadFeatureExtractor(), tokenizer).save_pretrained(folder)
+    return folder
 
 
 ENCODERS = [

@@ -13,12 +13,13 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 from data.collator import LipReadCollator
+from data.ctc_vocab import build_ctc_vocab
 from data.schema import NUM_LANDMARKS, encode_row, load_split, rows_to_table
-from data.text_normalizer import TextNormalizer, build_ctc_vocab
 from data.tokenizer import train_tokenizer
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.processing_lipread import LipReadProcessor
+from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
 TEXTS = ["Bin blue at f two now", "set white", "lay red by t nine soon, please"]
 FRAMES = [30, 12, 21]

@@ -7,8 +7,9 @@ import pickle
 import numpy as np
 import pytest
 
+from data.ctc_vocab import build_ctc_vocab
 from data.metrics import ReadingErrorRate, bootstrap_interval, edit_counts
-from data.text_normalizer import TextNormalizer, build_ctc_vocab
+from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
 
 def test_rates_are_over_the_corpus():

@@ -8,21 +8,14 @@ import numpy as np
 import pytest
 import torch
 from clips import moving_portrait, write_video
+from readers import save_reader
 from training import TEXTS, make_clip, make_corpus
 
 import evaluate_hf
 from data.collator import LipReadCollator
 from data.evaluation import blank_video, read_clips
 from data.schema import load_split
-from data.tokenizer import train_tokenizer
-from modeling_lipread import (
-    FaceKeypointEncoderConfig,
-    LipReadConfig,
-    LipReadFeatureExtractor,
-    LipReadForConditionalGeneration,
-    LipReadingPipeline,
-    LipReadProcessor,
-)
+from modeling_lipread import LipReadForConditionalGeneration, LipReadProcessor
 from modeling_lipread.cli import main as lipread
 
 LINE = r"WER \d+\.\d{3} CER \d+\.\d{3} \| blank video WER \d+\.\d{3} \| shuffled video WER \d+\.\d{3} \| (\d+) clips"
@@ -31,32 +24,7 @@ LINE = r"WER \d+\.\d{3} CER \d+\.\d{3} \| blank video WER \d+\.\d{3} \| shuffled
 @pytest.fixture(scope="module")
 def reader_dir(tmp_path_factory):
     """A reader that knows nothing yet, but is whole."""
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer(TEXTS, 280)
-    processor = LipReadProcessor(LipReadFeatureExtractor(), tokenizer)
-    config = LipReadConfig(
-        text_config={
-            "model_type": "llama",
-            "vocab_size": len(tokenizer),
-            "hidden_size": 32,
-            "intermediate_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-        },
-        encoder_config=FaceKeypointEncoderConfig(num_landmarks=79, hidden_size=16, kp_temporal_layers=1, kp_heads=2),
-        adapter_every=1,
-        decoder_start_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        zero_init_projection=False,
-    )
-    model = LipReadForConditionalGeneration(config)
-    model.generation_config.max_new_tokens = 6
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    folder = tmp_path_factory.mktemp("reader")
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+    return save_reader(tmp_path_factory.mktemp("reader"), TEXTS)
 
 
 @pytest.fixture(scope="module")
@@ -123,19 +91,6 @@ def test_blank_video_is_the_average_face_and_does_not_move(reader_dir):
     blank = blank_video(model, torch.randn(2, 5, 79, 3))
     assert blank.shape == (2, 5, 79, 3)
     assert torch.equal(blank, model.encoder.input_mean[:, :3].expand(2, 5, -1, -1))
-
-
-def test_pipeline_reads_paths_and_landmarks(reader_dir, video):
-    model = LipReadForConditionalGeneration.from_pretrained(reader_dir)
-    processor = LipReadProcessor.from_pretrained(reader_dir)
-    reader = LipReadingPipeline(model=model, processor=processor, device="cpu")
-    from_video = reader(str(video), num_beams=2)
-    assert from_video.keys() == {"text"}
-    sequence = processor.extract_landmarks(str(video))[0]
-    assert reader(sequence, num_beams=2) == from_video
-    # What is given when the pipeline is made holds for every call.
-    short = LipReadingPipeline(model=model, processor=processor, device="cpu", max_new_tokens=1)
-    assert len(short(sequence)["text"]) < len(reader(sequence)["text"])
 
 
 def test_command_transcribes_and_draws(reader_dir, video, tmp_path, capsys):

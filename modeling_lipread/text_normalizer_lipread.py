@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 # Typographic variants of one apostrophe; NFKC leaves them apart.
@@ -61,20 +60,3 @@ def _keep(text: str, index: int) -> str:
             return character
     # Invisible characters (soft hyphen, byte order mark, direction marks) join what they stand in; the rest separates.
     return "" if category in ("Cf", "Cc", "Cn", "Co") else " "
-
-
-def build_ctc_vocab(texts: Iterable[str], text_normalizer: TextNormalizer | None = None) -> list[str]:
-    """The characters of normalised `texts` in code point order, after the CTC blank ``""`` at index 0.
-
-    Args:
-        texts (`Iterable[str]`): Transcripts of the training split.
-        text_normalizer (`TextNormalizer`, *optional*): The normaliser the labels will be made with.
-
-    Raises:
-        ValueError: If no text holds a character.
-    """
-    normalize = text_normalizer or TextNormalizer()
-    characters = sorted(set().union(*(normalize(text) for text in texts)))
-    if not characters:
-        raise ValueError("the texts hold no letter or digit to build a CTC vocabulary from")
-    return ["", *characters]
