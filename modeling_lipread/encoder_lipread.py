@@ -146,6 +146,7 @@ class FaceKeypointEncoder(PreTrainedModel):
     config: FaceKeypointEncoderConfig
     base_model_prefix = "encoder"
     main_input_name = "keypoints"
+    input_modalities = "video"
     _supports_sdpa = True
 
     def __init__(self, config: FaceKeypointEncoderConfig):

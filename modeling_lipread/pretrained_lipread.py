@@ -33,6 +33,7 @@ LANGUAGE_MODEL_ARGUMENTS = ("device_map", "max_memory", "offload_folder", "quant
 class LipReadPreTrainedModel(PreTrainedModel):
     config: LipReadConfig
     base_model_prefix = "reader"
+    input_modalities = ("video", "text")
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _can_compile_fullgraph = True
