@@ -102,6 +102,18 @@ def without_quantization(config: PreTrainedConfig) -> tuple[PreTrainedConfig, di
     return config, quantization if isinstance(quantization, dict) else quantization.to_dict()
 
 
+def keep_unpacked(language_model: PreTrainedModel) -> None:
+    """Keeps 4-bit weights in the form that is exact, saved as it is, and passes gradients on.
+
+    On processors with AVX512-BF16, bitsandbytes packs them in place as they are first read without gradients. Packed
+    weights silently stop gradients, round their scales to bfloat16, and lose the scales' order when a state dict is
+    taken (bitsandbytes 0.50), as every checkpoint of a training run does.
+    """
+    for module in language_model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
 def saved_weights(checkpoint: str, prefix: str, file_arguments: dict[str, Any]) -> dict[str, torch.Tensor]:
     """A checkpoint's weights whose names begin with a prefix, by the rest of their names.
 

@@ -8,7 +8,7 @@
 clip, and, with a CTC head, `ctc_logits`. `decoder.onnx` takes these, `input_ids (clips, tokens)`, `position_ids` of
 the same shape, and for each layer of the language model `past_key_N` and `past_value_N (clips, heads, past,
 head_dim)`, of length 0 at first; it gives `logits` and `key_N` and `value_N`, the next step's past. Needs the packages
-onnx and onnxscript.
+onnx and onnxscript: `pip install '.[onnx]'`.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from transformers import initialization as init
 
 from .adapters_lipread import GatedCrossAttention, attach_adapters, conditioning_argument
 from .base_model_lipread import (
+    keep_unpacked,
     load_base_model,
     load_language_model,
     place_beside,
@@ -56,6 +57,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
 
     def _attach_language_model(self, language_model: PreTrainedModel) -> None:
         self.language_model = language_model
+        keep_unpacked(language_model)
         self.config.text_config, self.config.base_model_quantization = without_quantization(language_model.config)
         if language_model.device.type != "meta":  # from whose checkpoint the configuration already knows
             self.config.conditioning_argument = conditioning_argument(language_model)

@@ -2,15 +2,13 @@
 """The reader as ONNX graphs gives the same in onnxruntime, for any batch and length, and writes the same words."""
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from readers import ENCODERS, FRAMES, LANDMARKS, make_inputs, make_reader
 from transformers import DynamicCache
 
 from modeling_lipread.export_lipread import export_encoder, export_onnx
-
-onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
 TOLERANCE = 1e-3
 
