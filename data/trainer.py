@@ -17,10 +17,10 @@ from typing import Any
 import psutil
 import torch
 from accelerate import PartialState
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import Trainer, TrainingArguments
 
-from modeling_lipread.pretrained_lipread import LANGUAGE_MODEL_PREFIX
+from modeling_lipread.pretrained_lipread import belongs_to_base
 
 from .augmentation import KeypointAugmentation
 from .evaluation import closing_line, figures, read_clips
@@ -37,7 +37,7 @@ class LipReadTrainingArguments(TrainingArguments):
     output_dir: str | None = field(
         default="runs/lipread", metadata={"help": "Folder of checkpoints, logs and reader."}
     )
-    learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate of encoder and adapters."})
+    learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate of encoder, adapters and LoRA."})
     gate_learning_rate: float = field(default=5e-3, metadata={"help": "Peak learning rate of the adapters' gates."})
     weight_decay: float = field(default=0.01, metadata={"help": "Weight decay; never on gates, norms and biases."})
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning rate schedule."})
@@ -172,9 +172,7 @@ class LipReadTrainer(Trainer):
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         # Checkpoints leave the frozen language model out on purpose.
         if self.model.config.freeze_language_model:
-            load_result.missing_keys[:] = [
-                key for key in load_result.missing_keys if not key.startswith(LANGUAGE_MODEL_PREFIX)
-            ]
+            load_result.missing_keys[:] = [key for key in load_result.missing_keys if not belongs_to_base(key)]
         super()._issue_warnings_after_load(load_result)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
@@ -217,13 +215,24 @@ def check_fits(checkpoint: str | os.PathLike, model: torch.nn.Module) -> None:
 
     Raises:
         ValueError: If they are not, because the run was begun with other settings.
+        OSError: If they are in a pickle, or damaged.
     """
     path = Path(checkpoint, "model.safetensors")
     if not path.is_file():
+        if Path(checkpoint, "pytorch_model.bin").exists():
+            raise OSError(f"{checkpoint}: holds a pickle, and only safetensors are read; give --restart to start anew")
         return  # sharded, or adapters of peft: whatever reads them checks them
     expected = {key: list(value.shape) for key, value in model.state_dict().items()}
-    with safe_open(path, "pt") as file:
-        wrong = [key for key in file.keys() if expected.get(key) != file.get_slice(key).get_shape()]
+    try:
+        with safe_open(path, "pt") as file:
+            held = {key: file.get_slice(key).get_shape() for key in file.keys()}
+    except SafetensorError as error:
+        raise OSError(f"{path}: damaged ({error}); remove this checkpoint to go on from the one before") from error
+    wrong = [key for key, shape in held.items() if expected.get(key) != shape]
+    # Tied weights are saved once; a frozen language model's own are not saved at all.
+    apart = model.config.freeze_language_model and model.config.base_model_name_or_path
+    absent = expected.keys() - held.keys() - model.all_tied_weights_keys.keys()
+    wrong += sorted(key for key in absent if not (apart and belongs_to_base(key)))
     if wrong:
         raise ValueError(
             f"{checkpoint} was written by a run with other settings ({wrong[0]} differs); give --restart to start "

@@ -180,7 +180,8 @@ def conditioning_argument(language_model: PreTrainedModel) -> str:
             arrived.append(kwargs.get(name) is given)
             return drop_conditioning(layer, args, kwargs)
 
-        hooks = [layer.register_forward_pre_hook(notice, with_kwargs=True) for layer in layers]
+        # Before the adapters' own hooks, if they are there already: no adapter must take the token for a clip.
+        hooks = [layer.register_forward_pre_hook(notice, with_kwargs=True, prepend=True) for layer in layers]
         try:
             with torch.no_grad():
                 language_model(torch.zeros_like(given), use_cache=False, **{name: given})

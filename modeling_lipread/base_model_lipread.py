@@ -2,28 +2,35 @@
 """The frozen language model that a checkpoint was trained on: that one, or none; and where its layers lie."""
 
 import copy
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.quantizers import AutoQuantizationConfig
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 from transformers.utils.hub import resolve_revision
 
 from .adapters_lipread import decoder_layers
 from .configuration_lipread import LipReadConfig
+from .weights_lipread import refuse_wrong_weights
 
 
-def resolved_revision(model_id: str | os.PathLike, revision: str | None) -> str | None:
-    """The commit that a Hub id stands for; `None` for a folder."""
+def resolved_revision(model_id: str | os.PathLike, revision: str | None, **kwargs: Any) -> str | None:
+    """The commit that a branch or tag of a Hub id stands for; `None` for a folder.
+
+    Args:
+        model_id: Hub id or folder.
+        revision: Branch, tag or commit; the default branch if `None`.
+        kwargs: `cache_dir`, `local_files_only` and `token`, as for `from_pretrained`.
+    """
     if Path(model_id).is_dir():
         return None
-    return resolve_revision(str(model_id), revision)
+    found = resolve_revision(str(model_id), revision, **kwargs)
+    # As a string it is the branch that was asked for, which moves on.
+    return getattr(found, "resolved", found)
 
 
 def load_language_model(model_id: str | os.PathLike, **kwargs: Any) -> PreTrainedModel:
@@ -34,15 +41,18 @@ def load_language_model(model_id: str | os.PathLike, **kwargs: Any) -> PreTraine
         kwargs: Arguments of `AutoModelForCausalLM.from_pretrained`.
 
     Raises:
-        OSError: If it cannot be found, is not in safetensors, or lacks weights, which would be filled in at random.
+        OSError: If it cannot be found, or is not in whole safetensors files.
+        ValueError: If weights are missing or of another size, which would be filled in at random.
     """
-    model, loading_info = AutoModelForCausalLM.from_pretrained(
-        model_id, use_safetensors=True, output_loading_info=True, **kwargs
+    # Sizes are compared here rather than there, where asking to ignore them leaves random weights behind.
+    kwargs = {**kwargs, "use_safetensors": True, "ignore_mismatched_sizes": True}
+    try:
+        model, loading_info = AutoModelForCausalLM.from_pretrained(model_id, output_loading_info=True, **kwargs)
+    except SafetensorError as error:
+        raise OSError(f"{model_id}: a safetensors file of the language model is damaged ({error})") from error
+    refuse_wrong_weights(
+        model_id, "the language model's", loading_info["missing_keys"], loading_info["mismatched_keys"]
     )
-    if missing := sorted(loading_info["missing_keys"]):
-        raise OSError(
-            f"{model_id}: {len(missing)} weights of the language model are missing ({', '.join(missing[:3])})"
-        )
     return model
 
 
@@ -56,8 +66,8 @@ def load_base_model(config: LipReadConfig, checkpoint: str, kwargs: dict[str, An
             type of the weights, and their quantisation.
 
     Raises:
-        OSError: If it is neither on the Hub nor in the folder named, or not in safetensors.
-        ValueError: If it has another shape than the one the adapters were trained with, or cannot be loaded so.
+        OSError: If it is neither on the Hub nor in the folder named, or not in whole safetensors files.
+        ValueError: If it has another shape than the one the adapters were trained with, or lacks weights.
     """
     name, revision = config.base_model_name_or_path, config.base_model_revision
     trained = config.get_text_config()
@@ -67,17 +77,25 @@ def load_base_model(config: LipReadConfig, checkpoint: str, kwargs: dict[str, An
     files = {key: kwargs[key] for key in ("cache_dir", "force_download", "local_files_only", "token") if key in kwargs}
     try:
         found = AutoConfig.from_pretrained(name, revision=revision, **files)
-        _check_same_size(trained, found.get_text_config(), name, checkpoint)
-        quantization = config.base_model_quantization
-        if quantization is not None and getattr(found, "quantization_config", None) is None:
-            kwargs.setdefault("quantization_config", AutoQuantizationConfig.from_dict(quantization))
+    except (OSError, ValueError) as error:
+        raise _unavailable(config, checkpoint, error) from error
+    _check_same_size(trained, found.get_text_config(), name, checkpoint)
+    quantization = config.base_model_quantization
+    if quantization is not None and getattr(found, "quantization_config", None) is None:
+        kwargs.setdefault("quantization_config", AutoQuantizationConfig.from_dict(quantization))
+    try:
         return load_language_model(name, revision=revision, **kwargs)
     except OSError as error:
-        raise OSError(
-            f"{checkpoint}: this reader was saved without its language model {name!r}"
-            f"{f' (revision {revision})' if revision else ''}, which could not be loaded: {error}\nMake it available, "
-            "set base_model_name_or_path in config.json to where it is, or save the reader with include_base=True."
-        ) from error
+        raise _unavailable(config, checkpoint, error) from error
+
+
+def _unavailable(config: LipReadConfig, checkpoint: str, error: Exception) -> OSError:
+    revision = f" (revision {config.base_model_revision})" if config.base_model_revision else ""
+    return OSError(
+        f"{checkpoint}: this reader was saved without its language model {config.base_model_name_or_path!r}"
+        f"{revision}, which could not be loaded: {error}\nMake it available, set base_model_name_or_path in "
+        "config.json to where it is, or save the reader with include_base=True. Only safetensors files are read."
+    )
 
 
 def _check_same_size(trained: Any, found: Any, name: str, checkpoint: str) -> None:
@@ -112,29 +130,6 @@ def keep_unpacked(language_model: PreTrainedModel) -> None:
     for module in language_model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-
-
-def saved_weights(checkpoint: str, prefix: str, file_arguments: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """A checkpoint's weights whose names begin with a prefix, by the rest of their names.
-
-    Args:
-        checkpoint: Folder or Hub id.
-        prefix: What the names begin with.
-        file_arguments: Arguments of `cached_file`, such as `revision`.
-    """
-    index = cached_file(
-        checkpoint, SAFE_WEIGHTS_INDEX_NAME, _raise_exceptions_for_missing_entries=False, **file_arguments
-    )
-    files = [SAFE_WEIGHTS_NAME]
-    if index is not None:
-        files = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
-    weights = {}
-    for name in files:
-        with safe_open(cached_file(checkpoint, name, **file_arguments), "pt") as file:
-            weights.update(
-                {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}
-            )
-    return weights
 
 
 def place_beside(reader: PreTrainedModel, language_model: PreTrainedModel) -> None:

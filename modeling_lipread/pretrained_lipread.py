@@ -16,12 +16,12 @@ from .base_model_lipread import (
     load_language_model,
     place_beside,
     resolved_revision,
-    saved_weights,
     without_quantization,
 )
 from .configuration_lipread import LipReadConfig
 from .lora_lipread import add_lora, is_lora, load_lora, merge_lora
 from .pipeline_lipread import PIPELINE_TASK, LipReadingPipeline
+from .weights_lipread import checkpoint_files, refuse_wrong_weights, saved_weights
 
 LANGUAGE_MODEL_PREFIX = "language_model."
 # Arguments of `from_pretrained` that say where files are; others are about the language model as much as about the
@@ -29,6 +29,11 @@ LANGUAGE_MODEL_PREFIX = "language_model."
 FILE_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token")
 SHARED_ARGUMENTS = ("dtype", "torch_dtype", "attn_implementation")
 LANGUAGE_MODEL_ARGUMENTS = ("device_map", "max_memory", "offload_folder", "quantization_config")
+
+
+def belongs_to_base(name: str) -> bool:
+    """Whether a reader's weight is its language model's own, rather than LoRA's or one outside of it."""
+    return name.startswith(LANGUAGE_MODEL_PREFIX) and not is_lora(name)
 
 
 class LipReadPreTrainedModel(PreTrainedModel):
@@ -41,8 +46,9 @@ class LipReadPreTrainedModel(PreTrainedModel):
     _no_split_modules = ["FaceKeypointEncoder", "GatedCrossAttention"]
     _skip_keys_device_placement = ["past_key_values"]
     # A gate moves by thousandths and landmarks differ by hundredths: half precision would round both away.
-    _keep_in_fp32_modules_strict = ["adapters.*.gate", "input_mean", "input_std"]
-    # LoRA on a language model that is attached afterwards.
+    # Patterns are looked for anywhere in a name: these must not find a mixture of experts' router, also called gate.
+    _keep_in_fp32_modules_strict = [r"^adapters\.\d+\.gate$", r"^encoder\.input_mean$", r"^encoder\.input_std$"]
+    # LoRA on a language model that is attached afterwards; `load_lora` looks after it.
     _keys_to_ignore_on_load_unexpected = [r"^language_model\..*\.lora_"]
 
     @torch.no_grad()
@@ -59,8 +65,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
         self.language_model = language_model
         keep_unpacked(language_model)
         self.config.text_config, self.config.base_model_quantization = without_quantization(language_model.config)
-        if language_model.device.type != "meta":  # from whose checkpoint the configuration already knows
-            self.config.conditioning_argument = conditioning_argument(language_model)
+        self._find_conditioning_argument()
         attach_adapters(language_model, self.adapters, self.config.adapter_layers)
         if self.config.freeze_language_model:
             language_model.requires_grad_(False)
@@ -68,6 +73,15 @@ class LipReadPreTrainedModel(PreTrainedModel):
             self.config.lora = add_lora(language_model, self.config.lora)
         if getattr(language_model, "hf_device_map", None):
             place_beside(self, language_model)
+
+    def _find_conditioning_argument(self) -> None:
+        """Makes sure that adapters will see a face, whatever a configuration says.
+
+        Raises:
+            ValueError: If they would not.
+        """
+        if self.language_model.device.type != "meta":  # without weights yet: `from_pretrained` asks again
+            self.config.conditioning_argument = conditioning_argument(self.language_model)
 
     @classmethod
     def from_language_model(
@@ -91,14 +105,16 @@ class LipReadPreTrainedModel(PreTrainedModel):
 
         Raises:
             OSError: If the language model cannot be found.
-            ValueError: If it cannot be conditioned.
+            ValueError: If it lacks weights, or cannot be conditioned.
         """
+        files = {key: kwargs[key] for key in ("cache_dir", "local_files_only", "token") if key in kwargs}
+        revision = resolved_revision(model_id, revision, **files)
         language_model = load_language_model(model_id, revision=revision, dtype=dtype, **kwargs)
         config = LipReadConfig() if config is None else config
         config.text_config, _ = without_quantization(language_model.config)
         # A folder is named in full: the checkpoint may be loaded from anywhere.
         config.base_model_name_or_path = str(Path(model_id).resolve() if Path(model_id).is_dir() else model_id)
-        config.base_model_revision = resolved_revision(model_id, revision)
+        config.base_model_revision = revision
         return cls(config, language_model=language_model)
 
     @classmethod
@@ -112,18 +128,18 @@ class LipReadPreTrainedModel(PreTrainedModel):
             kwargs: As for `PreTrainedModel.from_pretrained`. Of a reader saved without its language model,
                 `quantization_config`, `device_map`, `max_memory` and `offload_folder` concern the language model
                 alone, a `device_map` by the names of its own modules; encoder and adapters follow its layers.
+                `ignore_mismatched_sizes` changes nothing: sizes must agree.
 
         Raises:
-            OSError: If the checkpoint or its language model cannot be found, or is not in safetensors.
-            ValueError: If weights of the reader are missing from the checkpoint or of another size. Nothing is ever
-                filled in at random.
+            OSError: If the checkpoint or its language model cannot be found, or is not in whole safetensors files.
+            ValueError: If the checkpoint is of another kind of model; if its weights are not exactly those that its
+                configuration describes; or if its language model is another one. Nothing is ever filled in at random.
         """
+        checkpoint = str(pretrained_model_name_or_path)
         output_loading_info = kwargs.pop("output_loading_info", False)
         file_arguments = {key: kwargs[key] for key in FILE_ARGUMENTS if key in kwargs}
         own_files = {**file_arguments, **{key: kwargs[key] for key in ("revision", "subfolder") if key in kwargs}}
-        # Code loaded from a checkpoint exists in several copies, so the class itself cannot be asked for.
-        if not isinstance(config, PreTrainedConfig):
-            config = LipReadConfig.from_pretrained(config or pretrained_model_name_or_path, **own_files)
+        config = cls._own_config(config, checkpoint, own_files)
         separate = config.base_model_name_or_path is not None
         passed_on = {key: kwargs[key] for key in SHARED_ARGUMENTS if kwargs.get(key) is not None}
         for key in LANGUAGE_MODEL_ARGUMENTS:
@@ -131,37 +147,50 @@ class LipReadPreTrainedModel(PreTrainedModel):
                 passed_on[key] = kwargs.pop(key)
         if kwargs.get("quantization_config") is not None:
             raise ValueError(
-                f"{pretrained_model_name_or_path} holds its language model (it was saved with include_base=True), "
+                f"{checkpoint} holds its language model (it was saved with include_base=True), "
                 "which cannot be quantised apart from the rest. Load a checkpoint that names its language model."
             )
-        # Never a pickle.
+        files = checkpoint_files(checkpoint, own_files)
         model, loading_info = super().from_pretrained(
             pretrained_model_name_or_path,
             *model_args,
             config=config,
             build_language_model=not separate,
             output_loading_info=True,
-            **{**kwargs, "use_safetensors": True},
+            # Never a pickle; and sizes are compared here, whatever is asked for.
+            **{**kwargs, "use_safetensors": True, "ignore_mismatched_sizes": True},
         )
-        lost = [str(key) for key in (*sorted(loading_info["missing_keys"]), *loading_info["mismatched_keys"])]
-        if lost:
-            raise ValueError(
-                f"{pretrained_model_name_or_path}: {len(lost)} of the reader's weights are missing or of another size "
-                f"({', '.join(lost[:5])}{', ...' if len(lost) > 5 else ''}). The checkpoint is damaged or was saved "
-                "with another configuration; fetch or save it again."
-            )
+        found = (loading_info[f"{kind}_keys"] for kind in ("missing", "mismatched", "unexpected"))
+        refuse_wrong_weights(checkpoint, "the reader's", *found)
         if separate:
             if isinstance(config._attn_implementation, str):
                 passed_on.setdefault("attn_implementation", config._attn_implementation)
-            checkpoint = str(pretrained_model_name_or_path)
             model._attach_language_model(load_base_model(config, checkpoint, {**file_arguments, **passed_on}))
-            if config.lora:
-                load_lora(
-                    model.language_model, saved_weights(checkpoint, LANGUAGE_MODEL_PREFIX, own_files), checkpoint
-                )
+            load_lora(model.language_model, saved_weights(files, LANGUAGE_MODEL_PREFIX), checkpoint)
             model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
             model.eval()
+        else:
+            model._find_conditioning_argument()
         return (model, loading_info) if output_loading_info else model
+
+    @staticmethod
+    def _own_config(config, checkpoint: str, own_files: dict) -> LipReadConfig:
+        """The configuration to load with, if it is a reader's."""
+        # Code loaded from a checkpoint exists in several copies, so the class itself cannot be asked for.
+        if isinstance(config, PreTrainedConfig):
+            model_type = config.model_type
+        else:
+            settings, _ = PreTrainedConfig.get_config_dict(config or checkpoint, **own_files)
+            model_type = settings.get("model_type")
+        if model_type != LipReadConfig.model_type:
+            raise ValueError(
+                f"{config or checkpoint}: its config.json is missing or is not a reader's (model_type {model_type!r} "
+                f"instead of {LipReadConfig.model_type!r}). Give a folder or Hub id that a reader was saved to; a "
+                "language model is what from_language_model builds a reader on."
+            )
+        if isinstance(config, PreTrainedConfig):
+            return config
+        return LipReadConfig.from_pretrained(config or checkpoint, **own_files)
 
     def save_pretrained(self, save_directory, *args, include_base: bool = False, state_dict=None, **kwargs):
         """Saves what was trained, and the language model's name; or, self-contained, everything.
@@ -183,11 +212,10 @@ class LipReadPreTrainedModel(PreTrainedModel):
             )
         state_dict = self.state_dict() if state_dict is None else state_dict
         if separate:
-            state_dict = {
-                key: value
-                for key, value in state_dict.items()
-                if not key.startswith(LANGUAGE_MODEL_PREFIX) or is_lora(key)
-            }
+            state_dict = {key: value for key, value in state_dict.items() if not belongs_to_base(key)}
+        # By the names they have here, not by those in the language model's own files: LoRA has none there, and a
+        # training run that goes on from a checkpoint looks for these.
+        kwargs.setdefault("save_original_format", False)
         base = self.config.base_model_name_or_path, self.config.base_model_revision
         try:
             if not separate:
@@ -205,8 +233,10 @@ class LipReadPreTrainedModel(PreTrainedModel):
     def merge_lora(self) -> None:
         """Merges LoRA into the language model, which from then on is the reader's own and saved with it.
 
+        A merged reader needs no peft and is as fast as one without LoRA.
+
         Raises:
-            ValueError: If there is no LoRA.
+            ValueError: If there is no LoRA, or the language model is quantised.
         """
         if not self.config.lora:
             raise ValueError("this reader has no LoRA to merge")
