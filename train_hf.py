@@ -1,11 +1,15 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Trains a lip reader on a prepared corpus, or, with text alone, warms up its language model.
+r"""Trains a lip reader on a prepared corpus, or, with text alone, warms up its language model.
 
     python -m data.prepare videos.jsonl --output corpus/
     accelerate launch train_hf.py --dataset corpus/ --model_id HuggingFaceTB/SmolLM2-135M --output_dir runs/a --bf16
 
     # a recipe from a file; the command line wins
     accelerate launch train_hf.py --config configs/grid_smollm2.yaml --dataset corpus/ --output_dir runs/grid
+
+    # LoRA on the language model, trained with the reader
+    accelerate launch train_hf.py --dataset corpus/ --model_id HuggingFaceTB/SmolLM2-135M --output_dir runs/b \
+        --lora_r 8
 
     # text only: LoRA on packed transcripts, merged into a language model that a reading run starts from
     accelerate launch train_hf.py --train_text texts.txt --model_id HuggingFaceTB/SmolLM2-135M --output_dir runs/warm
@@ -75,8 +79,25 @@ class ModelArguments:
         default="float32", metadata={"help": "Type of the frozen language model's weights."}
     )
     ctc: bool = field(default=True, metadata={"help": "Whether the encoder also learns to spell, by CTC."})
-    lora_r: int = field(default=16, metadata={"help": "Rank of LoRA in a text-only run."})
-    lora_alpha: int = field(default=32, metadata={"help": "Scale of LoRA in a text-only run."})
+    lora_r: int | None = field(
+        default=None,
+        metadata={"help": "Rank of LoRA on the frozen language model: none in a reading run, 16 in a text-only run."},
+    )
+    lora_alpha: float | None = field(default=None, metadata={"help": "Scale of LoRA; twice its rank by default."})
+    lora_dropout: float | None = field(default=None, metadata={"help": "Dropout before LoRA; 0 by default."})
+    lora_target_modules: list[str] | None = field(
+        default=None,
+        metadata={"help": "Names of the layers that LoRA adapts, such as q_proj v_proj; all linear ones by default."},
+    )
+
+    def lora(self, default_rank: int | None = None) -> dict | None:
+        """The settings of LoRA, as in `LipReadConfig.lora`; `None` without a rank."""
+        rank = default_rank if self.lora_r is None else self.lora_r
+        if not rank:
+            return None
+        settings = {"r": rank, "alpha": 2 * rank if self.lora_alpha is None else self.lora_alpha}
+        settings |= {"dropout": self.lora_dropout or 0.0}
+        return settings | {"target_modules": self.lora_target_modules or "all-linear"}
 
 
 @dataclass
@@ -266,6 +287,7 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
         prompt_ids=train_collator.prefix[1:],
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=train_collator.pad_token_id,
+        lora=model_args.lora(),
         **vars(adapter_args),
     )
     model = build_model(model_args, config, tokenizer)
@@ -317,8 +339,13 @@ def build_text_run(
     model = AutoModelForCausalLM.from_pretrained(
         model_args.model_id, revision=model_args.model_revision, dtype=getattr(torch, model_args.lm_dtype)
     )
+    settings = model_args.lora(default_rank=16)
     lora = LoraConfig(
-        task_type="CAUSAL_LM", r=model_args.lora_r, lora_alpha=model_args.lora_alpha, target_modules="all-linear"
+        task_type="CAUSAL_LM",
+        r=settings["r"],
+        lora_alpha=settings["alpha"],
+        lora_dropout=settings["dropout"],
+        target_modules=settings["target_modules"],
     )
     blocks = pack_texts(texts, tokenizer, data_args.seq_len, start_token_id(tokenizer))
     logger.info("%d texts in %d sequences of %d tokens", len(texts), len(blocks), data_args.seq_len)
@@ -354,6 +381,19 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
         raise ValueError("give --dataset (a folder that data.prepare wrote), or --train_text for a text-only run")
     if data_args.dataset is None and model_args.lm_config is not None:
         raise ValueError("a text-only run warms up a pretrained language model: give --model_id, not --lm_config")
+    if model_args.lora_r is not None and model_args.lora_r < 0:
+        raise ValueError(f"--lora_r {model_args.lora_r}: the rank of LoRA is at least 1, or 0 for none")
+    if data_args.dataset is None and model_args.lora_r == 0:
+        raise ValueError("--lora_r 0: a text-only run trains nothing but LoRA; give a rank of at least 1")
+    if model_args.lora_r and model_args.lm_config is not None:
+        raise ValueError("--lora_r adapts a frozen language model (--model_id); that of --lm_config is trained whole")
+    without_rank = [
+        name
+        for name in ("lora_alpha", "lora_dropout", "lora_target_modules")
+        if getattr(model_args, name) is not None and not model_args.lora_r
+    ]
+    if data_args.dataset is not None and without_rank:
+        raise ValueError(f"--{without_rank[0]} is about LoRA, which this run has not: give --lora_r, its rank, too")
     if args.n_gpu > 1:
         raise ValueError(f"{args.n_gpu} GPUs in one process: start with `accelerate launch train_hf.py`, one a GPU")
 

@@ -113,7 +113,8 @@ class LipReadConfig(PreTrainedConfig):
         freeze_language_model (`bool`, *optional*, defaults to `True`):
             Whether the language model's weights stay as they are.
         lora (`dict`, *optional*):
-            LoRA on the language model, trained and saved with the reader: `r`, `alpha`, `dropout`, `target_modules`.
+            LoRA on the frozen language model, trained and saved with the reader: its rank `r`, and optionally `alpha`,
+            its scale (twice the rank by default), `dropout`, and `target_modules`, a list of names or `"all-linear"`.
         conditioning_argument (`str`, *optional*, defaults to `"conditioning"`):
             Argument of the language model that brings the face to its decoder layers: `"conditioning"`, a keyword it
             passes on, or `"position_ids"`. Found out whenever a language model is attached.
@@ -225,8 +226,22 @@ class LipReadConfig(PreTrainedConfig):
             )
         if self.ctc_vocab and self.ctc_vocab[0] != "":
             raise ValueError('the first entry of ctc_vocab is the CTC blank and must be ""')
+        if self.lora is not None:
+            self._validate_lora()
         if not 0 <= self.decoder_mask_prob < 1:
             raise ValueError(f"decoder_mask_prob must lie in [0, 1), got {self.decoder_mask_prob}")
+
+    def _validate_lora(self):
+        if unknown := sorted(set(self.lora) - {"r", "alpha", "dropout", "target_modules"}):
+            raise ValueError(f"unknown in lora: {', '.join(unknown)}; there are r, alpha, dropout and target_modules")
+        rank = self.lora.get("r")
+        if not isinstance(rank, int) or rank < 1:
+            raise ValueError(f"lora needs a rank r of at least 1, got {rank}; for no LoRA leave lora out")
+        if not self.freeze_language_model:
+            raise ValueError(
+                "LoRA stands in for training the language model itself: set freeze_language_model to True, or leave "
+                "lora out"
+            )
 
 
 __all__ = ["FaceKeypointEncoderConfig", "LipReadConfig"]
