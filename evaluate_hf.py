@@ -15,6 +15,7 @@ reason, as is a line of the manifest that is no clip at all.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -29,6 +30,8 @@ from data.evaluation import Reading, closing_line, read_clips, report
 from data.manifest import ManifestError, read_manifest
 from data.prepare import PrepareError, prepare, write_json
 from data.schema import CorpusError, load_split
+from modeling_lipread.model_card_lipread import weights_sha256
+from modeling_lipread.weights_lipread import checkpoint_files
 
 
 def prepared_clips(source: Path, folder: Path, num_proc: int):
@@ -46,6 +49,15 @@ def prepared_clips(source: Path, folder: Path, num_proc: int):
     readable = set(clips["id"][:])
     lost = [record for record in records if record.id not in readable]
     return clips, [Reading(record.id, record.speaker, record.text, "", "") for record in lost], skipped
+
+
+def source_names(source: Path) -> dict[str, str | None]:
+    """The corpus and its split by their names, as a model card gives them; a manifest is of no corpus."""
+    if (source / "dataset_dict.json").is_file():
+        splits = json.loads((source / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+        return {"corpus": source.resolve().name, "split": splits[0]}
+    corpus = source.resolve().parent
+    return {"corpus": corpus.name if (corpus / "dataset_dict.json").is_file() else None, "split": source.stem}
 
 
 def evaluate(
@@ -68,12 +80,14 @@ def evaluate(
         device: Torch device; a GPU if there is one by default.
 
     Returns:
-        What `data.evaluation.report` makes: `figures`, `readings`, and what was asked for.
+        What `data.evaluation.report` makes: `figures`, `readings`, and what was asked for; `weights` is the sha256 of
+        the weights that were measured.
 
     Raises:
         CorpusError, ManifestError, PrepareError, OSError, ValueError: If checkpoint or source cannot be read.
     """
     processor = AutoProcessor.from_pretrained(checkpoint)
+    weights = weights_sha256(checkpoint_files(checkpoint, {}))
     model = AutoModel.from_pretrained(checkpoint)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +101,15 @@ def evaluate(
             decoder_start_token_id=model.config.decoder_start_token_id,
         )
         readings = read_clips(model, processor, clips, collator, batch_size=batch_size, num_beams=num_beams)
-    return report(readings + lost, checkpoint=checkpoint, source=source, num_beams=num_beams, skipped=skipped)
+    return report(
+        readings + lost,
+        checkpoint=checkpoint,
+        weights=weights,
+        source=source,
+        **source_names(Path(source)),
+        num_beams=num_beams,
+        skipped=skipped,
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -56,6 +56,7 @@ from data.trainer import (
     resume_point,
 )
 from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
+from modeling_lipread.base_model_lipread import is_folder
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
 from modeling_lipread.processing_lipread import LipReadProcessor
 
@@ -321,8 +322,8 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
 def train_reader(trainer: LipReadTrainer, checkpoint: str | None) -> None:
     """Trains a reader and writes it, with its processor and its results, to the output folder."""
     trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_state()  # first, because --push_to_hub reads from it what the model card says
     trainer.save_model()
-    trainer.save_state()
     if trainer.eval_dataset is not None:
         trainer.save_metrics("eval", trainer.evaluate())
     if trainer.is_world_process_zero():
@@ -394,6 +395,16 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
     ]
     if data_args.dataset is not None and without_rank:
         raise ValueError(f"--{without_rank[0]} is about LoRA, which this run has not: give --lora_r, its rank, too")
+    if args.push_to_hub:
+        if data_args.dataset is None:
+            raise ValueError("--push_to_hub is for readers; upload a language model with `hf upload you/name FOLDER`")
+        if model_args.model_id is not None and is_folder(model_args.model_id):
+            raise ValueError(
+                f"--push_to_hub: nobody else finds the language model {model_args.model_id}: upload it and give its "
+                "id, or leave --push_to_hub out and use `lipread publish --include_base` in the end"
+            )
+        if args.hub_strategy != "end":
+            raise ValueError("--hub_strategy: checkpoints hold pickles, so only the reader is pushed, at the `end`")
     if args.n_gpu > 1:
         raise ValueError(f"{args.n_gpu} GPUs in one process: start with `accelerate launch train_hf.py`, one a GPU")
 

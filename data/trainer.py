@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shutil
+import tempfile
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,14 @@ from typing import Any
 import psutil
 import torch
 from accelerate import PartialState
+from datasets import Dataset
+from huggingface_hub import CommitInfo
 from safetensors import SafetensorError, safe_open
 from transformers import Trainer, TrainingArguments
 
+from modeling_lipread.model_card_lipread import CardDetails
 from modeling_lipread.pretrained_lipread import belongs_to_base
+from modeling_lipread.publish_lipread import push, stage
 
 from .augmentation import KeypointAugmentation
 from .evaluation import closing_line, figures, read_clips
@@ -59,6 +64,7 @@ class LipReadTrainingArguments(TrainingArguments):
     dataloader_pin_memory: bool = field(default=os.name != "nt", metadata={"help": "Pin memory for faster transfer."})
     eval_num_beams: int = field(default=1, metadata={"help": "Beams in evaluation; 1 is greedy."})
     eval_max_new_tokens: int | None = field(default=None, metadata={"help": "Most tokens read; seq_len by default."})
+    hub_strategy: str = field(default="end", metadata={"help": "What --push_to_hub pushes: the reader, at the end."})
     restart: bool = field(default=False, metadata={"help": "Start anew although output_dir holds checkpoints."})
 
     def __post_init__(self):
@@ -177,7 +183,43 @@ class LipReadTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
-        replace_pickled_arguments(output_dir or self.args.output_dir, self.args)
+        folder = output_dir or self.args.output_dir
+        replace_pickled_arguments(folder, self.args)
+        if isinstance(self.train_dataset, Dataset):
+            text = json.dumps(training_data(self.train_dataset), indent=2)
+            Path(folder, "training_data.json").write_text(text + "\n", encoding="utf-8")
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **details: Any,
+    ) -> CommitInfo | None:
+        """Publishes the reader as `lipread publish` does: in one commit, without logs, states and pickles.
+
+        Args:
+            commit_message: The commit's first line.
+            blocking: Not looked at: it returns when the reader is there.
+            token, revision, private: As for [`Trainer.push_to_hub`]; those of the arguments by default.
+            details: What the model card is to say, as for `CardDetails`.
+        """
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        token = token or self.args.hub_token
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=private)
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        revision = revision or self.args.hub_revision
+        with tempfile.TemporaryDirectory() as folder:
+            reader, staging = Path(self.args.output_dir), Path(folder, "reader")
+            settings = {"revision": revision, "token": token}
+            for note in stage(reader, staging, self.hub_model_id, details=CardDetails(**details), **settings):
+                logger.warning(note)
+            return push(staging, self.hub_model_id, commit_message=commit_message, **settings)
 
 
 class TextTrainer(Trainer):
@@ -200,6 +242,13 @@ def replace_pickled_arguments(folder: str | os.PathLike, args: TrainingArguments
     if pickled.exists():
         Path(folder, "training_args.json").write_text(args.to_json_string() + "\n", encoding="utf-8")
         pickled.unlink()
+
+
+def training_data(clips: Dataset) -> dict[str, Any]:
+    """How much a reader was trained on, for its model card: clips of a split, and seconds in all."""
+    columns = clips.with_format("numpy", columns=["num_frames", "frame_rate"])[:]
+    seconds = float((columns["num_frames"] / columns["frame_rate"]).sum())
+    return {"split": None if clips.split is None else str(clips.split), "clips": len(clips), "seconds": seconds}
 
 
 def resources() -> dict[str, float]:

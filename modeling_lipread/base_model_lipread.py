@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
@@ -18,19 +20,28 @@ from .configuration_lipread import LipReadConfig
 from .weights_lipread import refuse_wrong_weights
 
 
-def resolved_revision(model_id: str | os.PathLike, revision: str | None, **kwargs: Any) -> str | None:
-    """The commit that a branch or tag of a Hub id stands for; `None` for a folder.
+def resolved_revision(model_id: str | os.PathLike, revision: str | None, **file_arguments: Any) -> str | None:
+    """The commit that a branch or tag of a Hub id stands for now; `None` for a folder.
 
     Args:
         model_id: Hub id or folder.
-        revision: Branch, tag or commit; the default branch if `None`.
-        kwargs: `cache_dir`, `local_files_only` and `token`, as for `from_pretrained`.
+        revision: Branch, tag or commit; the default branch if there is none.
+        file_arguments: `token`, `cache_dir`, `local_files_only`, as for `from_pretrained`.
     """
     if Path(model_id).is_dir():
         return None
-    found = resolve_revision(str(model_id), revision, **kwargs)
+    found = resolve_revision(str(model_id), revision, **file_arguments)
     # As a string it is the branch that was asked for, which moves on.
     return getattr(found, "resolved", found)
+
+
+def is_folder(model_id: str) -> bool:
+    """Whether a language model is named by a folder of this or another machine, where nobody else finds it."""
+    try:
+        validate_repo_id(model_id)
+    except HFValidationError:
+        return True
+    return Path(model_id).is_dir()
 
 
 def load_language_model(model_id: str | os.PathLike, **kwargs: Any) -> PreTrainedModel:
@@ -79,7 +90,7 @@ def load_base_model(config: LipReadConfig, checkpoint: str, kwargs: dict[str, An
         found = AutoConfig.from_pretrained(name, revision=revision, **files)
     except (OSError, ValueError) as error:
         raise _unavailable(config, checkpoint, error) from error
-    _check_same_size(trained, found.get_text_config(), name, checkpoint)
+    check_same_size(trained, found.get_text_config(), name, checkpoint)
     quantization = config.base_model_quantization
     if quantization is not None and getattr(found, "quantization_config", None) is None:
         kwargs.setdefault("quantization_config", AutoQuantizationConfig.from_dict(quantization))
@@ -98,7 +109,17 @@ def _unavailable(config: LipReadConfig, checkpoint: str, error: Exception) -> OS
     )
 
 
-def _check_same_size(trained: Any, found: Any, name: str, checkpoint: str) -> None:
+def check_same_size(trained: PreTrainedConfig, found: PreTrainedConfig, name: str, checkpoint: str) -> None:
+    """Makes sure that a language model has the shape of the one that a reader was trained on.
+
+    Args:
+        trained, found: Text configurations of the two.
+        name: Where the second was found, for the error.
+        checkpoint: Where the reader is, for the error.
+
+    Raises:
+        ValueError: If it has not.
+    """
     for key in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size"):
         if getattr(trained, key) != getattr(found, key):
             raise ValueError(

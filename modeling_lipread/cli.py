@@ -4,6 +4,7 @@
 lipread transcribe clip.mp4 --model runs/a
 lipread transcribe *.mp4 --model you/lipread-grid --num_beams 4
 lipread overlay clip.mp4 --model runs/a --output overlay.mp4
+lipread publish runs/a --repo_id you/lipread-grid
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from .overlay_lipread import write_overlay
 from .pipeline_lipread import LipReadingPipeline
+from .publish_lipread import add_publish_arguments, publish
 
 
 def _load_reader(arguments: argparse.Namespace) -> LipReadingPipeline:
@@ -82,6 +84,9 @@ def build_parser() -> argparse.ArgumentParser:
     overlay.add_argument("video", metavar="VIDEO", help="video file")
     overlay.add_argument("--output", required=True, help="mp4 file to write")
     overlay.set_defaults(run=_overlay)
+    publishing = commands.add_parser("publish", help="put a trained reader on the Hugging Face Hub")
+    add_publish_arguments(publishing)
+    publishing.set_defaults(run=publish)
     return parser
 
 

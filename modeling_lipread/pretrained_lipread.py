@@ -11,6 +11,7 @@ from transformers import initialization as init
 
 from .adapters_lipread import GatedCrossAttention, attach_adapters, conditioning_argument
 from .base_model_lipread import (
+    is_folder,
     keep_unpacked,
     load_base_model,
     load_language_model,
@@ -107,7 +108,8 @@ class LipReadPreTrainedModel(PreTrainedModel):
             OSError: If the language model cannot be found.
             ValueError: If it lacks weights, or cannot be conditioned.
         """
-        files = {key: kwargs[key] for key in ("cache_dir", "local_files_only", "token") if key in kwargs}
+        files = {key: kwargs[key] for key in FILE_ARGUMENTS if key in kwargs and key != "force_download"}
+        # Resolved before it is loaded: what the checkpoint will name is what was trained with.
         revision = resolved_revision(model_id, revision, **files)
         language_model = load_language_model(model_id, revision=revision, dtype=dtype, **kwargs)
         config = LipReadConfig() if config is None else config
@@ -203,9 +205,12 @@ class LipReadPreTrainedModel(PreTrainedModel):
             args, kwargs: As for `PreTrainedModel.save_pretrained`.
 
         Raises:
-            ValueError: If the language model is to be saved and is quantised.
+            ValueError: If the language model is to be saved and is quantised; or if it is to be pushed to the Hub by
+                name, and the name is a folder's.
         """
         separate = not include_base and self.config.freeze_language_model and self.config.base_model_name_or_path
+        if separate and kwargs.get("push_to_hub"):
+            self._check_others_find_base_model()
         if not separate and getattr(self.language_model, "is_quantized", False):
             raise ValueError(
                 "a quantised language model cannot be saved inside a reader: save without include_base, which names it"
@@ -229,6 +234,25 @@ class LipReadPreTrainedModel(PreTrainedModel):
             super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
         finally:
             self.config.base_model_name_or_path, self.config.base_model_revision = base
+
+    def push_to_hub(self, *args, **kwargs):
+        """Saves the reader to a repository on the Hub, as `PreTrainedModel.push_to_hub` does.
+
+        Raises:
+            ValueError: If the reader names its language model by a folder, where nobody else finds it.
+        """
+        if self.config.freeze_language_model and self.config.base_model_name_or_path:
+            self._check_others_find_base_model()
+        return super().push_to_hub(*args, **kwargs)
+
+    def _check_others_find_base_model(self) -> None:
+        name = self.config.base_model_name_or_path
+        if is_folder(name):
+            raise ValueError(
+                f"this reader names its language model by a folder, {name}, where nobody else finds it. Push with "
+                "save_pretrained(FOLDER, push_to_hub=True, repo_id=..., include_base=True), or save it and use "
+                "`lipread publish FOLDER --base_model_id ID_ON_THE_HUB`."
+            )
 
     def merge_lora(self) -> None:
         """Merges LoRA into the language model, which from then on is the reader's own and saved with it.

@@ -1,11 +1,12 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Tiny random readers and their inputs, as the tests of the model share them."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
-from transformers import LlamaConfig
+from training import TEXTS
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from data.ctc_vocab import build_ctc_vocab
 from data.tokenizer import train_tokenizer
@@ -81,36 +82,44 @@ def make_inputs(batch: int = 2) -> dict[str, torch.Tensor]:
     }
 
 
-def save_reader(folder: Path, texts: Sequence[str], ctc: bool = True, **config) -> Path:
-    """Saves a reader of MediaPipe's landmarks that knows nothing yet, but is whole, processor and all."""
+def write_language_model(folder: Path, seed: int = 3) -> Path:
+    """A tiny language model with its tokenizer, of random weights."""
+    torch.manual_seed(seed)
+    tokenizer = train_tokenizer(TEXTS, 280)
+    settings = {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id}
+    settings |= {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    AutoModelForCausalLM.from_config(LlamaConfig(**settings, **size)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_reader(folder: Path, language_model: Path | str, include_base: bool = False, **settings) -> Path:
+    """A reader with its processor that knows nothing yet, but is whole, and writes what depends on the face."""
+    tokenizer = train_tokenizer(TEXTS, 280)
+    settings = {"ctc_vocab": build_ctc_vocab(TEXTS), **settings}
+    config = LipReadConfig(
+        encoder_config=FaceKeypointEncoderConfig(num_landmarks=79, hidden_size=16, kp_temporal_layers=1, kp_heads=2),
+        adapter_every=1,
+        decoder_start_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        zero_init_projection=False,
+        **settings,
+    )
     torch.manual_seed(0)
-    tokenizer = train_tokenizer(texts, 280)
-    config = {
-        "text_config": {
-            "model_type": "llama",
-            "vocab_size": len(tokenizer),
-            "hidden_size": 32,
-            "intermediate_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-        },
-        "encoder_config": FaceKeypointEncoderConfig(
-            num_landmarks=79, hidden_size=16, kp_temporal_layers=1, kp_heads=2
-        ),
-        "ctc_vocab": build_ctc_vocab(texts) if ctc else [],
-        "adapter_every": 1,
-        "decoder_start_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        "zero_init_projection": False,
-        **config,
-    }
-    model = LipReadForConditionalGeneration(LipReadConfig(**config))
+    model = LipReadForConditionalGeneration.from_language_model(language_model, config)
     model.generation_config.max_new_tokens = 6
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, include_base=include_base)
     LipReadProcessor(LipReadFeatureExtractor(), tokenizer).save_pretrained(folder)
     return folder
+
+
+def save_reader(folder: Path, **settings) -> Path:
+    """Such a reader with its language model in the same folder."""
+    with TemporaryDirectory() as language_model:
+        return write_reader(folder, write_language_model(Path(language_model)), include_base=True, **settings)
 
 
 ENCODERS = [

@@ -29,7 +29,7 @@ def clips():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, clips):
     """A reader that has learned these clips by heart."""
-    folder = save_reader(tmp_path_factory.mktemp("reader"), TEXTS, decoder_mask_prob=0.0)
+    folder = save_reader(tmp_path_factory.mktemp("reader"), decoder_mask_prob=0.0)
     model, processor = AutoModel.from_pretrained(folder).train(), AutoProcessor.from_pretrained(folder)
     ctc_vocab = model.config.ctc_vocab
     collate = LipReadCollator(processor, seq_len=16, ctc_vocab=ctc_vocab)
@@ -125,11 +125,11 @@ def test_scores_are_those_of_the_model(reader, clips):
 
 
 def test_times_count_from_the_start_of_the_video(reader, tmp_path):
-    path = write_video(tmp_path / "long.mp4", moving_portrait(20))
+    path = write_video(tmp_path / "long.mp4", moving_portrait(35))
     late = reader(str(path), return_timestamps="word", start=0.2)
     assert reader({"video": str(path), "start": 0.2}, return_timestamps="word") == late
     assert late["chunks"][0]["timestamp"][0] >= 0.2
-    assert late["chunks"][-1]["timestamp"][1] <= 0.8 + 1e-6
+    assert late["chunks"][-1]["timestamp"][1] <= 1.4 + 1e-6
 
 
 def test_a_clip_too_short_for_the_words_has_no_times(reader, clips):
@@ -139,7 +139,7 @@ def test_a_clip_too_short_for_the_words_has_no_times(reader, clips):
 
 
 def test_what_cannot_be_done_is_said(folder, reader, clips, tmp_path):
-    without_ctc = AutoModel.from_pretrained(save_reader(tmp_path, TEXTS, ctc=False))
+    without_ctc = AutoModel.from_pretrained(save_reader(tmp_path, ctc_vocab=[]))
     for model, options, message in (
         (without_ctc, {"return_timestamps": "word"}, "no CTC head"),
         (reader.model, {"return_timestamps": "char"}, "return_timestamps must be"),

@@ -24,7 +24,7 @@ LINE = r"WER \d+\.\d{3} CER \d+\.\d{3} \| blank video WER \d+\.\d{3} \| shuffled
 @pytest.fixture(scope="module")
 def reader_dir(tmp_path_factory):
     """A reader that knows nothing yet, but is whole."""
-    return save_reader(tmp_path_factory.mktemp("reader"), TEXTS)
+    return save_reader(tmp_path_factory.mktemp("reader"))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,268 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The model card of a published reader: what was measured, how it was trained, what it is for. Nothing is made up.
+
+Results come from the `evaluation-*.json` that `evaluate_hf.py` writes beside the weights, and count only if they were
+measured on these very weights. The words are in `model_card_template.md` and `intended_use.md`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.utils.sha import sha_fileobj
+
+from .configuration_lipread import LipReadConfig
+from .processing_lipread import LipReadProcessor
+from .published_base_lipread import NamedBase
+
+TASK = "video-text-to-text"  # of the tasks that the Hub knows, the nearest
+TAGS = ["lip-reading", "visual-speech-recognition", "face-landmarks"]
+EVALUATIONS = "evaluation-*.json"
+RATES = {
+    "wer": ("wer", "WER"),
+    "cer": ("cer", "CER"),
+    "blank_wer": ("blank_video_wer", "WER with blank video"),
+    "shuffled_wer": ("shuffled_video_wer", "WER with shuffled video"),
+}
+TRAINING_SETTINGS = (
+    "per_device_train_batch_size gradient_accumulation_steps learning_rate gate_learning_rate lr_scheduler_type "
+    "warmup_steps weight_decay max_grad_norm optim bf16 fp16 seed"
+).split()
+ENCODER_SETTINGS = "frame_encoder hidden_size kp_temporal_layers resampler".split()
+READER_SETTINGS = "adapter_every adapter_top_k gate_type ctc_weight decoder_mask_prob".split()
+
+
+@dataclass
+class CardDetails:
+    """What a card says that cannot be read from a reader's folder.
+
+    Args:
+        language: Codes of the languages it reads, such as `en`.
+        license: The licence of its weights, by the Hub's name for it, such as `apache-2.0`.
+        dataset_id: The corpus on the Hub.
+        dataset_name: The corpus by its name.
+        dataset_license: The corpus's licence.
+        dataset_attribution: Whom to name for the corpus, and how.
+    """
+
+    language: list[str] | None = None
+    license: str | None = None
+    dataset_id: str | None = None
+    dataset_name: str | None = None
+    dataset_license: str | None = None
+    dataset_attribution: str | None = None
+
+
+def weights_sha256(paths: Iterable[str | Path]) -> str:
+    """One sha256 for all files of a checkpoint's weights, by which an evaluation knows what it measured."""
+    digest = hashlib.sha256()
+    for path in sorted(map(Path, paths)):
+        with path.open("rb") as file:
+            digest.update(sha_fileobj(file))
+    return digest.hexdigest()
+
+
+def read_evaluations(reader: Path, weights: Iterable[str | Path]) -> tuple[list[dict[str, Any]], list[str]]:
+    """What was measured of a reader.
+
+    Args:
+        reader: Its folder.
+        weights: The files of its weights.
+
+    Returns:
+        What `evaluate_hf.py` wrote of these weights; and which files do not count, and why.
+    """
+    fingerprint, found, left_out = weights_sha256(weights), [], []
+    for path in sorted(reader.glob(EVALUATIONS)):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            figures = content["figures"]
+            numbers = [figures[key] for key in (*RATES, "empty", "clips")]
+            numbers += [*figures["wer_interval"], *figures["cer_interval"], content["num_beams"]]
+            if not all(isinstance(number, (int, float)) for number in numbers) or not isinstance(
+                content["split"], str
+            ):
+                raise ValueError("its figures are no numbers")
+        except (ValueError, KeyError, TypeError) as error:
+            left_out.append(f"{path.name} is left out of the card: it is not what evaluate_hf.py writes ({error!r})")
+            continue
+        if content.get("weights") == fingerprint:
+            found.append(content)
+        else:
+            left_out.append(f"{path.name} is left out of the card: it was measured on other weights; evaluate again")
+    return found, left_out
+
+
+def build_card(
+    reader: Path,
+    repo_id: str,
+    config: LipReadConfig,
+    processor: LipReadProcessor,
+    evaluations: list[dict[str, Any]],
+    base: NamedBase,
+    details: CardDetails,
+    revision: str | None = None,
+) -> ModelCard:
+    """The card of a reader.
+
+    Args:
+        reader: Its folder, for how it was trained.
+        repo_id: The repository it will be in.
+        config: Its configuration.
+        processor: Its processor.
+        evaluations: What was measured, from `read_evaluations`.
+        base: Its language model.
+        details: What its publisher says.
+        revision: The branch it will be on, if not the default one.
+    """
+    name = repo_id.split("/")[-1]
+    data = ModelCardData(
+        language=details.language[0] if details.language and len(details.language) == 1 else details.language,
+        license=details.license,
+        library_name="transformers",
+        pipeline_tag=TASK,
+        base_model=base.id,
+        datasets=[details.dataset_id] if details.dataset_id else None,
+        metrics=["wer", "cer"] if evaluations else None,
+        tags=TAGS,
+        model_name=name,
+        eval_results=[result for item in evaluations for result in _eval_results(item, details)] or None,
+    )
+    here = Path(__file__).parent
+    state, arguments = (_read(reader / file) for file in ("trainer_state.json", "training_args.json"))
+    return ModelCard.from_template(
+        data,
+        template_str=(here / "model_card_template.md").read_text(encoding="utf-8"),
+        intended_use=(here / "intended_use.md").read_text(encoding="utf-8").strip(),
+        repo_id=repo_id,
+        revision_argument=f', revision="{revision}"' if revision else "",
+        base_model=base.id,
+        base_revision=base.revision,
+        self_contained=base.included,
+        frozen=config.freeze_language_model,
+        lora=config.lora,
+        quantized=config.base_model_quantization is not None,
+        results=[_row(item, details) for item in evaluations],
+        training_data=_training_data(_read(reader / "training_data.json"), details),
+        training=_training(config, processor, state, arguments),
+        validation=_validation(reader, state, arguments),
+        license_text=_license_text(details),
+        attribution=details.dataset_attribution,
+    )
+
+
+def _corpus(evaluation: dict[str, Any], details: CardDetails) -> str | None:
+    return details.dataset_name or details.dataset_id or evaluation.get("corpus")
+
+
+def _eval_results(evaluation: dict[str, Any], details: CardDetails) -> list[EvalResult]:
+    """The entries of the model index, of all rates that are a number."""
+    figures, split = evaluation["figures"], evaluation["split"]
+    name = _corpus(evaluation, details) or split
+    results = []
+    for rate, (metric, title) in RATES.items():
+        if f"{rate}_interval" in figures:
+            title += f" (95% interval {_interval(figures[f'{rate}_interval'])})"
+        if math.isfinite(figures[rate]):
+            results.append(
+                EvalResult(
+                    task_type=TASK,
+                    task_name="Lip reading",
+                    dataset_type=details.dataset_id or name,
+                    dataset_name=name,
+                    dataset_split=split,
+                    metric_type=metric,
+                    metric_name=title,
+                    metric_value=round(figures[rate], 4),
+                )
+            )
+    return results
+
+
+def _row(evaluation: dict[str, Any], details: CardDetails) -> dict[str, Any]:
+    figures = evaluation["figures"]
+    return {
+        "corpus": _cell(_corpus(evaluation, details)),
+        "split": _cell(evaluation["split"]),
+        "clips": figures["clips"],
+        "empty": figures["empty"],
+        "num_beams": evaluation["num_beams"],
+        "blind": figures["blank_wer"] <= figures["wer_interval"][1],
+        **{rate: _number(figures[rate]) for rate in RATES},
+        **{f"{rate}_interval": _interval(figures[f"{rate}_interval"]) for rate in ("wer", "cer")},
+    }
+
+
+def _training_data(counts: dict[str, Any], details: CardDetails) -> str:
+    name = details.dataset_name or details.dataset_id
+    if details.dataset_id:
+        name = f"[{name}](https://huggingface.co/datasets/{details.dataset_id})"
+    text = f"Trained on {name}." if name else "Its publisher has not named the corpus that it was trained on."
+    if details.dataset_license:
+        text += f" The corpus's licence: {details.dataset_license}."
+    if counts:
+        minutes = counts["seconds"] / 60
+        text += f" The training split had {counts['clips']:,} clips of {minutes:,.1f} minutes in all."
+    return text
+
+
+def _training(config: LipReadConfig, processor: LipReadProcessor, state: dict, arguments: dict) -> list[tuple]:
+    """Settings of the run, as far as its folder tells them."""
+    extractor = processor.feature_extractor
+    rows = [
+        ("landmarks", f"{extractor.num_landmarks} of 478 at {extractor.frame_rate or 'as many'} frames a second"),
+        ("pose, normalisation", f"{extractor.pose}, {extractor.normalize}"),
+    ]
+    rows += [(name, getattr(config.encoder_config, name)) for name in ENCODER_SETTINGS]
+    rows += [(name, getattr(config, name)) for name in READER_SETTINGS if getattr(config, name) is not None]
+    rows += [(name, arguments[name]) for name in TRAINING_SETTINGS if arguments.get(name) not in (None, False)]
+    if state:
+        rows += [("steps", state["global_step"]), ("epochs", round(state["epoch"], 2))]
+    return [(name, _cell(value)) for name, value in rows]
+
+
+def _validation(reader: Path, state: dict, arguments: dict) -> dict[str, Any] | None:
+    """What the Trainer measured of these weights: the best checkpoint's where that is the result, else the last's."""
+    is_checkpoint = reader.name == f"checkpoint-{state.get('global_step')}"
+    chosen = bool(arguments.get("load_best_model_at_end")) and not is_checkpoint
+    step = state.get("best_global_step" if chosen else "global_step")
+    for entry in reversed(state.get("log_history", [])):
+        if entry.get("step") == step and "eval_wer" in entry:
+            rates = {rate: _number(entry[f"eval_{rate}"]) for rate in RATES}
+            return {**rates, "clips": entry["eval_clips"], "chosen": chosen}
+    return None
+
+
+def _license_text(details: CardDetails) -> str:
+    if details.license is None:
+        return "Its publisher has stated no licence for the weights."
+    return f"The weights: {details.license}."
+
+
+def _interval(bounds: list[float]) -> str:
+    return f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+
+
+def _number(rate: float) -> str:
+    return f"{rate:.3f}" if math.isfinite(rate) else "not defined"
+
+
+def _cell(value: Any) -> str:
+    """A value that does not break a table; none is an empty cell."""
+    return "" if value is None else " ".join(str(value).split()).replace("|", "\\|")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A file of the run, if there is one."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
