@@ -225,7 +225,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             kwargs: As for `GenerationMixin.generate`.
 
         Returns:
-            Token ids, `(batch * num_return_sequences, sequence)`, or a `ModelOutput` if asked for.
+            Token ids, `(batch * num_return_sequences, sequence)`, or a `ModelOutput` if asked for. They begin with
+            what was given to begin from, or else with the start token: the reader's own prompt is left out.
         """
         if conditioning is None and keypoints is not None:
             keypoints = keypoints.to(self.device)
@@ -233,11 +234,23 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
                 keypoints, None if keypoints_mask is None else keypoints_mask.to(self.device)
             )
         input_ids = kwargs.pop("input_ids", inputs)
+        prompt_length = 0
         if input_ids is None and conditioning is not None:
             input_ids = torch.tensor([self.config.start_ids] * len(conditioning.mask), device=self.device)
+            # Some tokenizers start with the token that also pads, which would be taken for padding.
+            kwargs.setdefault("attention_mask", torch.ones_like(input_ids))
+            prompt_length = input_ids.shape[1] - 1
         if conditioning is not None:
             kwargs["conditioning"] = conditioning
-        return super().generate(input_ids, **kwargs)
+        output = super().generate(input_ids, **kwargs)
+        if not prompt_length:
+            return output
+        sequences = output if isinstance(output, torch.Tensor) else output.sequences
+        sequences = torch.cat([sequences[:, :1], sequences[:, 1 + prompt_length :]], dim=1)
+        if isinstance(output, torch.Tensor):
+            return sequences
+        output.sequences = sequences
+        return output
 
 
 __all__ = ["LipReadForConditionalGeneration", "LipReadOutput"]

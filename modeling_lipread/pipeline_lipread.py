@@ -101,9 +101,10 @@ class LipReadingPipeline(Pipeline):
     ) -> dict[str, torch.Tensor]:
         model = self.model
         conditioning, encoded = model.encode(inputs["keypoints"], inputs["keypoints_mask"])
-        written = model.generate(conditioning=conditioning, **generation)
-        written = getattr(written, "sequences", written)
         clips, prefix = len(inputs["keypoints"]), len(model.config.start_ids)
+        start = torch.tensor([model.config.start_ids] * clips, device=model.device)
+        written = model.generate(start, attention_mask=torch.ones_like(start), conditioning=conditioning, **generation)
+        written = getattr(written, "sequences", written)
         outputs = {"sequences": written[:, prefix:].unflatten(0, (clips, -1))}
         if return_timestamps:
             logits = model(input_ids=written, conditioning=conditioning).logits[:, prefix - 1 : -1]
