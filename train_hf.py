@@ -43,10 +43,11 @@ from transformers import (
 )
 
 from data.augmentation import KeypointAugmentation
-from data.collator import LipReadCollator, start_token_id
+from data.collator import LipReadCollator
 from data.ctc_vocab import build_ctc_vocab
 from data.packing import pack_texts, read_texts
 from data.schema import load_split
+from data.special_tokens import check_vocabulary, special_tokens
 from data.tokenizer import train_tokenizer
 from data.trainer import (
     LipReadTrainer,
@@ -196,12 +197,11 @@ def _yaml_arguments(parser: HfArgumentParser, path: str) -> list[str]:
 
 
 def build_tokenizer(model_args: ModelArguments, texts: list[str]) -> PreTrainedTokenizerBase:
-    """The language model's tokenizer, or one learned from the transcripts; padding with EOS if it knows no padding."""
+    """The language model's tokenizer, or one learned from the transcripts, with a padding token in any case."""
     if model_args.lm_config is not None:
         return train_tokenizer(texts, model_args.lm_vocab_size)
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_id, revision=model_args.model_revision)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(special_tokens(tokenizer).pad)
     return tokenizer
 
 
@@ -286,12 +286,13 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
         ctc_vocab=ctc_vocab,
         decoder_start_token_id=train_collator.prefix[0],
         prompt_ids=train_collator.prefix[1:],
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=train_collator.pad_token_id,
+        eos_token_id=train_collator.special_tokens.end,
+        pad_token_id=train_collator.special_tokens.pad,
         lora=model_args.lora(),
         **vars(adapter_args),
     )
     model = build_model(model_args, config, tokenizer)
+    check_vocabulary(tokenizer, model.config.get_text_config().vocab_size)
     model.generation_config = GenerationConfig(
         bos_token_id=config.decoder_start_token_id,
         eos_token_id=config.eos_token_id,
@@ -340,6 +341,7 @@ def build_text_run(
     model = AutoModelForCausalLM.from_pretrained(
         model_args.model_id, revision=model_args.model_revision, dtype=getattr(torch, model_args.lm_dtype)
     )
+    check_vocabulary(tokenizer, model.config.get_text_config().vocab_size)
     settings = model_args.lora(default_rank=16)
     lora = LoraConfig(
         task_type="CAUSAL_LM",
@@ -348,7 +350,7 @@ def build_text_run(
         lora_dropout=settings["dropout"],
         target_modules=settings["target_modules"],
     )
-    blocks = pack_texts(texts, tokenizer, data_args.seq_len, start_token_id(tokenizer))
+    blocks = pack_texts(texts, tokenizer, data_args.seq_len)
     logger.info("%d texts in %d sequences of %d tokens", len(texts), len(blocks), data_args.seq_len)
     return TextTrainer(
         model=get_peft_model(model, lora),

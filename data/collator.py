@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
 from .schema import decode_row
+from .special_tokens import special_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +23,9 @@ class LipReadCollator:
     """Turns rows of a prepared corpus (`data.schema.load_split`) into one padded batch.
 
     Landmarks go through the processor's feature extractor, the same way as at inference. Training batches teach the
-    model to continue ``start [prompt]`` with ``text EOS``. Evaluation batches hold ``start [prompt]`` alone in
-    `input_ids`, since `generate` continues them: the transcript is in `labels` only.
+    model to continue ``start [prompt]`` with ``text end``, with the tokens of `data.special_tokens`. Evaluation
+    batches hold ``start [prompt]`` alone in `input_ids`, since `generate` continues them: the transcript is in
+    `labels` only.
 
     Args:
         processor (`LipReadProcessor`): Anything with a `feature_extractor` and a `tokenizer`.
@@ -32,12 +33,11 @@ class LipReadCollator:
         prompt (`str`, *optional*): Text before the transcript, the same for every clip; never a label.
         train (`bool`): False for evaluation batches.
         add_special_tokens (`bool`): Passed to the tokenizer for the transcript.
-        decoder_start_token_id (`int`, *optional*): First token. Default: the tokenizer's BOS, else EOS, else pad.
         ctc_vocab (`list[str]`, *optional*): Characters, index 0 the blank. Adds `ctc_labels` to training batches.
         text_normalizer (`TextNormalizer`, *optional*): Spells the CTC labels. Default: `TextNormalizer()`.
 
     Raises:
-        ValueError: If the tokenizer has no token to start or pad with, `seq_len` leaves no room after the prompt, or
+        ValueError: If the tokenizer has none of BOS, EOS and PAD, `seq_len` leaves no room after the prompt, or
             `ctc_vocab` does not begin with the blank.
     """
 
@@ -49,7 +49,6 @@ class LipReadCollator:
         prompt: str | None = None,
         train: bool = True,
         add_special_tokens: bool = False,
-        decoder_start_token_id: int | None = None,
         ctc_vocab: Sequence[str] | None = None,
         text_normalizer: TextNormalizer | None = None,
     ):
@@ -59,9 +58,11 @@ class LipReadCollator:
         self.train = train
         self.add_special_tokens = add_special_tokens
         self.text_normalizer = text_normalizer or TextNormalizer()
-        start = start_token_id(tokenizer) if decoder_start_token_id is None else decoder_start_token_id
-        self.pad_token_id = _first_given(tokenizer.pad_token_id, tokenizer.eos_token_id, start)
-        self.prefix = [start, *(tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else [])]
+        self.special_tokens = special_tokens(tokenizer)
+        self.prefix = [
+            self.special_tokens.start,
+            *(tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []),
+        ]
         if len(self.prefix) >= seq_len:
             raise ValueError(
                 f"seq_len {seq_len} leaves no room after the start token and the prompt ({len(self.prefix)} tokens)"
@@ -94,7 +95,7 @@ class LipReadCollator:
     def _training_tokens(self, texts: list[str]) -> dict[str, torch.Tensor]:
         targets = [self._target(text) for text in texts]
         return {
-            "input_ids": _pad([self.prefix + target for target in targets], self.pad_token_id),
+            "input_ids": _pad([self.prefix + target for target in targets], self.special_tokens.pad),
             "attention_mask": _pad([[1] * (len(self.prefix) + len(target)) for target in targets], 0),
             "labels": _pad([[IGNORED] * len(self.prefix) + target for target in targets], IGNORED),
         }
@@ -108,12 +109,12 @@ class LipReadCollator:
         return list(self.tokenizer(text, add_special_tokens=self.add_special_tokens)["input_ids"])
 
     def _target(self, text: str) -> list[int]:
-        """Text tokens and EOS, as far as `seq_len` has room."""
-        tokens, eos, room = self._tokenize(text), self.tokenizer.eos_token_id, self.seq_len - len(self.prefix)
+        """Text tokens and the end token, as far as `seq_len` has room."""
+        tokens, end, room = self._tokenize(text), self.special_tokens.end, self.seq_len - len(self.prefix)
         if len(tokens) > room:
             self._warn_once(f"texts longer than seq_len={self.seq_len} are cut; the first is {text!r}", "cut")
-        if eos is not None and tokens[-1:] != [eos]:
-            tokens.append(eos)
+        if tokens[-1:] != [end]:
+            tokens.append(end)
         return tokens[:room]
 
     def _spell(self, text: str) -> list[int]:
@@ -127,22 +128,6 @@ class LipReadCollator:
         if kind not in self._warned:
             self._warned.add(kind)
             logger.warning(message)
-
-
-def start_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that transcripts start from: the tokenizer's BOS, else EOS, else pad.
-
-    Raises:
-        ValueError: If it has none of them.
-    """
-    start = _first_given(tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
-    if start is None:
-        raise ValueError("the tokenizer has no BOS, EOS or pad token to start with; give decoder_start_token_id")
-    return start
-
-
-def _first_given(*values: int | None) -> int | None:
-    return next((value for value in values if value is not None), None)
 
 
 def _pad(sequences: list[list[int]], value: int) -> torch.Tensor:

@@ -9,6 +9,8 @@ from pathlib import Path
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from .special_tokens import special_tokens
+
 
 def read_texts(path: str | Path) -> list[str]:
     """Reads a text file, a transcript a line; empty lines are left out.
@@ -29,21 +31,20 @@ def read_texts(path: str | Path) -> list[str]:
     return texts
 
 
-def pack_texts(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, seq_len: int, start_token_id: int) -> Dataset:
+def pack_texts(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, seq_len: int) -> Dataset:
     """Joins texts, each between the start and the end token as in reading, and cuts them into full sequences.
 
     Args:
         texts: Transcripts.
         tokenizer: The language model's tokenizer.
         seq_len: Tokens in a sequence. What is left over at the end makes one shorter sequence.
-        start_token_id: The token that transcripts start from.
 
     Returns:
         Rows of `input_ids` and of `labels`, which are the same, at most `seq_len` long each.
     """
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    start, end, _ = special_tokens(tokenizer)
     stream: list[int] = []
     for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]:
-        stream += [start_token_id, *ids, *end]
+        stream += [start, *ids, end]
     blocks = [stream[i : i + seq_len] for i in range(0, len(stream), seq_len)]
     return Dataset.from_dict({"input_ids": blocks, "labels": blocks})

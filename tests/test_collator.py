@@ -145,18 +145,6 @@ def test_padding_with_eos_still_teaches_the_end(processor, rows):
     assert batch["attention_mask"].sum(1).tolist() == lengths
 
 
-def test_start_token(processor, rows):
-    vocabulary = processor.tokenizer.get_vocab()
-    for special, token in (({"pad_token": "<pad>"}, "<pad>"), ({"bos_token": "<s>", "eos_token": "</s>"}, "<s>")):
-        assert LipReadCollator(with_tokenizer(processor, **special), seq_len=9).prefix == [vocabulary[token]]
-    assert LipReadCollator(processor, seq_len=9, decoder_start_token_id=0).prefix == [0]
-    with pytest.raises(ValueError, match="no BOS, EOS or pad token"):
-        LipReadCollator(with_tokenizer(processor), seq_len=9)
-    plain = LipReadCollator(with_tokenizer(processor), seq_len=64, decoder_start_token_id=7)
-    labels = unpadded(plain([rows[1]])["labels"])
-    assert processor.tokenizer.batch_decode(labels)[0].strip() == TEXTS[1], "without an EOS, none is added"
-
-
 def test_special_tokens_of_the_tokenizer_are_not_doubled(processor, rows):
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(models.WordLevel({"set": 0, "white": 1, "</s>": 2, "<unk>": 3}, unk_token="<unk>")),

@@ -34,7 +34,7 @@ def test_too_small_a_vocabulary_is_refused():
 
 def test_packing_loses_nothing():
     tokenizer = train_tokenizer(TEXTS)
-    blocks = pack_texts(TEXTS, tokenizer, seq_len=16, start_token_id=tokenizer.bos_token_id)
+    blocks = pack_texts(TEXTS, tokenizer, seq_len=16)
     stream = [token for block in blocks["input_ids"] for token in block]
     assert {len(block) for block in blocks["input_ids"][:-1]} == {16}
     assert stream.count(tokenizer.bos_token_id) == stream.count(tokenizer.eos_token_id) == len(TEXTS)
