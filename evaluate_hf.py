@@ -27,14 +27,15 @@ from transformers import AutoModel, AutoProcessor
 import modeling_lipread  # noqa: F401  (registers the reader with the Auto classes)
 from data.collator import LipReadCollator
 from data.evaluation import Reading, closing_line, read_clips, report
-from data.manifest import ManifestError, read_manifest
+from data.manifest import read_manifest
 from data.prepare import PrepareError, prepare, write_json
+from data.records import SourceError
 from data.schema import CorpusError, load_split
 from modeling_lipread.model_card_lipread import weights_sha256
 from modeling_lipread.weights_lipread import checkpoint_files
 
 
-def prepared_clips(source: Path, folder: Path, num_proc: int):
+def prepared_clips(source: Path, folder: Path, num_proc: int, allow_outside: bool = False):
     """The clips of a prepared corpus or of a manifest, which is prepared in `folder` first.
 
     Returns:
@@ -43,8 +44,9 @@ def prepared_clips(source: Path, folder: Path, num_proc: int):
     """
     if source.is_dir():
         return load_split(source), [], []
-    records, _ = read_manifest(source)
-    skipped = prepare([source], folder, num_proc=num_proc, val_ratio=0.0, min_coverage=0.0)["skipped"]
+    records, _ = read_manifest(source, allow_outside)
+    settings = {"format": "manifest", "allow_outside": allow_outside, "val_ratio": 0.0, "min_coverage": 0.0}
+    skipped = prepare([source], folder, num_proc=num_proc, **settings)["skipped"]
     clips = load_split(folder)
     readable = set(clips["id"][:])
     lost = [record for record in records if record.id not in readable]
@@ -67,6 +69,7 @@ def evaluate(
     num_beams: int = 1,
     batch_size: int = 16,
     num_proc: int = 1,
+    allow_outside: bool = False,
     device: str | None = None,
 ) -> dict:
     """Reads a corpus or manifest with a checkpoint.
@@ -77,6 +80,7 @@ def evaluate(
         num_beams: Beams of the search; 1 is greedy.
         batch_size: Clips read at once.
         num_proc: Processes that extract landmarks, for a manifest.
+        allow_outside: Whether a manifest may name files outside its folder.
         device: Torch device; a GPU if there is one by default.
 
     Returns:
@@ -84,14 +88,14 @@ def evaluate(
         the weights that were measured.
 
     Raises:
-        CorpusError, ManifestError, PrepareError, OSError, ValueError: If checkpoint or source cannot be read.
+        CorpusError, SourceError, PrepareError, OSError, ValueError: If checkpoint or source cannot be read.
     """
     processor = AutoProcessor.from_pretrained(checkpoint)
     weights = weights_sha256(checkpoint_files(checkpoint, {}))
     model = AutoModel.from_pretrained(checkpoint)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     with tempfile.TemporaryDirectory() as folder:
-        clips, lost, skipped = prepared_clips(Path(source), Path(folder), num_proc)
+        clips, lost, skipped = prepared_clips(Path(source), Path(folder), num_proc, allow_outside)
         prompt = processor.tokenizer.decode(model.config.prompt_ids) if model.config.prompt_ids else None
         collator = LipReadCollator(
             processor,
@@ -120,6 +124,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
     parser.add_argument("--batch_size", type=int, default=16, help="clips read at once (default: 16)")
     parser.add_argument("--num_proc", type=int, default=os.cpu_count(), help="processes that extract landmarks")
+    parser.add_argument("--allow_outside", action="store_true", help="take files outside the manifest's folder too")
     parser.add_argument("--device", help="torch device (default: a GPU if there is one)")
     parser.add_argument("--show", type=int, default=0, help="print so many clips: what was said, what was read")
     parser.add_argument("--output", help="JSON file to write (default: evaluation-SOURCE.json in the checkpoint)")
@@ -127,7 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
     output, show = options.pop("output"), options.pop("show")
     try:
         result = evaluate(**options)
-    except (CorpusError, ManifestError, PrepareError, OSError, ValueError) as error:
+    except (CorpusError, SourceError, PrepareError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     folder = Path(options["checkpoint"])
     path = (

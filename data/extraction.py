@@ -29,8 +29,8 @@ from modeling_lipread.landmarker_lipread import LANDMARKER_SHA256
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, VideoError
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
-from .corpora.grid import AlignmentError, read_alignment
-from .manifest import Record, Skip
+from .corpora import read_alignment
+from .records import Record, Skip, TranscriptError
 from .schema import NUM_LANDMARKS, encode_row, rows_to_table
 
 # Raise it when the content of a part changes for the same manifest line, so that old parts are not continued.
@@ -46,7 +46,7 @@ class ClipError(ValueError):
 class Chunk:
     """Clips that are extracted together, and the part file they go to."""
 
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     part: Path
     min_coverage: float
 
@@ -153,6 +153,7 @@ def extract_chunk(chunk: Chunk, reader: ClipReader) -> None:
             sequence = reader.read(record)
             _require_face(sequence, chunk.min_coverage)
             words = _aligned_words(record, warnings)
+            warnings += [f"{record.where} ({record.id}): {note}" for note in record.notes]
             rows.append(
                 encode_row(
                     sequence,
@@ -194,18 +195,19 @@ def _require_face(sequence: LandmarkSequence, min_coverage: float) -> None:
 
 def _aligned_words(record: Record, warnings: list[str]) -> list[dict[str, Any]]:
     """Words of the clip's segment with their times in it; none, and a warning, if the alignment cannot be used."""
-    if record.alignment is None:
-        return []
-    try:
-        words = read_alignment(record.alignment)
-    except AlignmentError as error:
-        warnings.append(f"{record.where} ({record.id}): no word times: {error}")
+    aligned = record.words
+    if record.alignment is not None:
+        try:
+            aligned = read_alignment(record.alignment)
+        except TranscriptError as error:
+            warnings.append(f"{record.where} ({record.id}): no word times: {error}")
+    if not aligned:
         return []
     start, end = record.start or 0.0, float("inf") if record.end is None else record.end
     words = [
-        {"word": word["word"], "start": max(word["start"], start) - start, "end": min(word["end"], end) - start}
-        for word in words
-        if word["end"] > start and word["start"] < end
+        {"word": word.word, "start": max(word.start, start) - start, "end": min(word.end, end) - start}
+        for word in aligned
+        if word.end > start and word.start < end
     ]
     normalize = TextNormalizer()
     spoken = " ".join(word["word"] for word in words)

@@ -3,10 +3,12 @@
 
     python -m data.prepare train.jsonl validation.jsonl test.jsonl --output corpus/ --num_proc 8
     python -m data.prepare videos.jsonl --output corpus/ --val_ratio 0.1
+    python -m data.prepare lectures/ --format subtitles --output corpus/ --split_by video
 
-Every manifest (see `data.manifest`) becomes the split named after its file; a single one that is not called train,
-validation or test is divided into train and validation. `corpus/` is then a `datasets.DatasetDict` on disk, with a
-`report.json` of what was kept, what was skipped and why.
+A source is a JSONL manifest (see `data.manifest`) or a folder in one of the formats of `data.corpora` (see
+docs/corpora.md). Every source becomes the split named after its file or folder; a corpus with splits of its own has
+those; a single source that is not called train, validation or test is divided into train and validation. `corpus/` is
+then a `datasets.DatasetDict` on disk, with a `report.json` of what was kept, what was skipped and why.
 
 Killed at any moment and run again it continues: clips are extracted in chunks (16 lines of the manifest), each written
 whole to `corpus/.parts`, and the splits appear together once all are done.
@@ -20,13 +22,12 @@ import itertools
 import json
 import multiprocessing
 import os
-import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,13 @@ from tqdm import tqdm
 
 from modeling_lipread.landmarks_lipread import landmarker_path
 
-from .extraction import Chunk, ClipReader, chunk_key, extract_chunk, read_part, start_worker, work
-from .manifest import ManifestError, Record, Skip, read_manifest, split_records
+from .extraction import Chunk, ClipReader, extract_chunk, read_part, start_worker, work
+from .plan import Plan, make_plan
+from .records import Skip, SourceError
 from .schema import features
+from .sources import MANIFEST, describe_formats, read_source
+from .splits import GROUPS
 
-CHUNK_LINES = 16
-MOST_PARTS = 10_000  # of a split; all are memory-mapped at once in the end, and Linux allows 65,530 maps
-STANDARD_SPLITS = ("train", "validation", "test")
 REPORT, CORPUS_MARK = "report.json", "dataset_dict.json"
 PARTS, RUN, BUILDING = ".parts", "run.json", "building"
 
@@ -52,27 +53,16 @@ class PrepareError(ValueError):
     """A corpus that cannot be prepared; the message names the remedy."""
 
 
-@dataclass
-class Plan:
-    """What is to be done: the clips of each split in chunks, and what the manifests already rule out."""
-
-    manifests: list[str]
-    chunks: dict[str, list[Chunk]]
-    skipped: list[Skip]
-    warnings: list[str]
-    fingerprint: str = field(init=False)
-
-    def __post_init__(self):
-        parts = {split: [chunk.part.name for chunk in chunks] for split, chunks in self.chunks.items()}
-        self.fingerprint = hashlib.sha256(json.dumps([self.manifests, parts]).encode()).hexdigest()
-
-
 def prepare(
-    manifests: Sequence[str | Path],
+    sources: Sequence[str | Path],
     output: str | Path,
     *,
+    format: str | None = None,
+    options: Mapping[str, str] | None = None,
+    allow_outside: bool = False,
     num_proc: int = 1,
     val_ratio: float = 0.1,
+    split_by: str = "clip",
     seed: int = 42,
     min_coverage: float = 0.5,
     overwrite: bool = False,
@@ -80,10 +70,14 @@ def prepare(
     """Extract landmarks and write a corpus.
 
     Args:
-        manifests (`Sequence[str | Path]`): JSONL manifests of videos or of landmarks.
+        sources (`Sequence[str | Path]`): JSONL manifests of videos or of landmarks, or corpora.
         output (`str` or `Path`): Folder of the corpus; made if need be.
+        format (`str`, *optional*): The sources' format; recognised by default.
+        options (`Mapping[str, str]`, *optional*): Settings of the format.
+        allow_outside (`bool`): Take files that lie outside a source's folder too.
         num_proc (`int`): Worker processes; 1 works in this process.
-        val_ratio (`float`): Share for validation where a single manifest is divided.
+        val_ratio (`float`): Share for validation where a single source is divided.
+        split_by (`str`): What that division keeps on one side: see `data.splits.split_records`.
         seed (`int`): Seed of that division.
         min_coverage (`float`): A clip with a face in fewer of its frames is skipped.
         overwrite (`bool`): Make the corpus anew even if the folder holds one, of whatever manifests and settings. The
@@ -94,12 +88,16 @@ def prepare(
 
     Raises:
         FileNotFoundError, ValueError: If MediaPipe's face model is missing or another one.
-        ManifestError: If a manifest cannot be used.
+        SourceError: If a source cannot be used.
         PrepareError: If the output folder holds something else or every clip was skipped.
     """
     output = Path(output)
     landmarker_path()
-    plan = make_plan([Path(path) for path in manifests], output / PARTS, val_ratio, seed, min_coverage)
+    read = [read_source(path, format, options, allow_outside) for path in sources]
+    for source in read:
+        if source.recognised and source.format != MANIFEST:
+            print(f"{source.name}: recognised as {source.format}, {len(source.records):,} clips", file=sys.stderr)
+    plan = make_plan(read, output / PARTS, val_ratio, seed, min_coverage, split_by)
     _check_output(output, plan, overwrite)
     (output / PARTS).mkdir(parents=True, exist_ok=True)
     try:
@@ -114,50 +112,6 @@ def prepare(
     except Timeout:
         raise PrepareError(f"{output}: another data.prepare is at work in this folder; wait until it ends") from None
     return report
-
-
-def make_plan(manifests: Sequence[Path], parts: Path, val_ratio: float, seed: int, min_coverage: float) -> Plan:
-    """Read the manifests and lay out splits and chunks.
-
-    Raises:
-        ManifestError: If a manifest has no usable line, or two would become the same split.
-    """
-    splits: dict[str, list[Record]] = {}
-    skipped: list[Skip] = []
-    for path in manifests:
-        records, skips = read_manifest(path)
-        skipped += skips
-        name = re.sub(r"\W+", "_", path.stem)
-        if name in splits:
-            raise ManifestError(f"{path}: a split {name!r} is given twice; rename one of the manifests")
-        splits[name] = records
-    warnings = _shared_clips(splits)
-    if len(manifests) == 1 and name not in STANDARD_SPLITS:
-        train, validation = split_records(records, val_ratio, seed)
-        splits = {"train": train} | ({"validation": validation} if validation else {})
-    chunks = {name: _to_chunks(records, parts, min_coverage) for name, records in splits.items()}
-    return Plan([path.name for path in manifests], chunks, skipped, warnings)
-
-
-def _to_chunks(records: list[Record], parts: Path, min_coverage: float) -> list[Chunk]:
-    """Chunks by line number, so that mending a line leaves the parts of all others as they are."""
-    chunks = []
-    lines = max(CHUNK_LINES, records[-1].line // MOST_PARTS)
-    for _, group in itertools.groupby(records, key=lambda record: (record.line - 1) // lines):
-        group = tuple(group)
-        chunks.append(Chunk(group, parts / f"{chunk_key(group, min_coverage)}.arrow", min_coverage))
-    return chunks
-
-
-def _shared_clips(splits: dict[str, list[Record]]) -> list[str]:
-    """Warnings about clips that stand in two manifests: what is trained on must not be tested on."""
-    first: dict[Any, Record] = {}
-    warnings = []
-    for record in itertools.chain.from_iterable(splits.values()):
-        seen = first.setdefault(record.segment, record)
-        if seen.manifest != record.manifest:
-            warnings.append(f"{record.where} ({record.id}): the same clip as {seen.where}")
-    return warnings
 
 
 def _check_output(output: Path, plan: Plan, overwrite: bool) -> None:
@@ -318,20 +272,33 @@ def format_summary(report: dict[str, Any], most: int = 20) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m data.prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m data.prepare",
+        description=__doc__,
+        epilog=f"formats:\n{describe_formats()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("manifests", nargs="+", metavar="MANIFEST", help="JSONL manifest of clips")
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="JSONL manifest, or folder of a corpus")
     parser.add_argument("--output", required=True, help="folder of the corpus")
+    parser.add_argument("--format", metavar="NAME", help="the sources' format (default: recognised, see below)")
+    parser.add_argument(
+        "--option", action="append", default=[], type=_setting, metavar="NAME=VALUE", help="a setting of the format"
+    )
+    parser.add_argument(
+        "--allow_outside", action="store_true", help="take files that lie outside a source's folder too"
+    )
     parser.add_argument("--num_proc", type=_positive, default=1, help="worker processes (default: 1)")
-    parser.add_argument("--val_ratio", type=_share, default=0.1, help="validation's share of a single manifest (0.1)")
+    parser.add_argument("--val_ratio", type=_share, default=0.1, help="validation's share of a single source (0.1)")
+    parser.add_argument(
+        "--split_by", choices=GROUPS, default="clip", help="what that division keeps on one side (clip)"
+    )
     parser.add_argument("--seed", type=int, default=42, help="seed of that division (42)")
     parser.add_argument("--min_coverage", type=_share, default=0.5, help="least share of frames with a face (0.5)")
     parser.add_argument("--overwrite", action="store_true", help="replace a corpus made from something else")
     options = vars(parser.parse_args(arguments))
     output = options["output"]
     try:
-        report = prepare(options.pop("manifests"), **options)
-    except (ManifestError, PrepareError, ImportError, OSError) as error:
+        report = prepare(options.pop("sources"), options=dict(options.pop("option")), **options)
+    except (SourceError, PrepareError, ImportError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("interrupted; finished clips are kept, run the same command again to continue", file=sys.stderr)
@@ -345,6 +312,13 @@ def _positive(value: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{value} is less than 1")
     return number
+
+
+def _setting(value: str) -> tuple[str, str]:
+    name, equals, content = value.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{value!r} is not NAME=VALUE")
+    return name, content
 
 
 def _share(value: str) -> float:

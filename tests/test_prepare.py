@@ -66,7 +66,7 @@ def test_videos_end_to_end(media, tmp_path, capsys):
             {"video": face, "text": "x", "id": "whole"},
         ],
     )
-    main([str(manifest), "--output", str(tmp_path / "corpus")])
+    main([str(manifest), "--output", str(tmp_path / "corpus"), "--allow_outside"])
 
     rows = load_from_disk(tmp_path / "corpus" / "test")
     assert rows["id"][:] == ["whole", "part", "misaligned"]
@@ -120,7 +120,7 @@ def test_videos_end_to_end(media, tmp_path, capsys):
 
 def test_min_coverage_is_a_setting(media, tmp_path):
     manifest = write_manifest(tmp_path, "train.jsonl", [{"video": str(media / "seldom.mp4"), "text": "x"}])
-    report = prepare([manifest], tmp_path / "corpus", min_coverage=0.2)
+    report = prepare([manifest], tmp_path / "corpus", min_coverage=0.2, allow_outside=True)
     assert report["splits"]["train"]["face_coverage"] == 0.25
     decoded = decode_row(load_split(tmp_path / "corpus")[0])
     assert decoded.present.tolist() == [True] * 3 + [False] * 9
@@ -131,7 +131,7 @@ def test_grid_clips(grid_dir, tmp_path):
     lines = [json.loads(line) for line in (grid_dir / "test.jsonl").read_text().splitlines()[:3]]
     for line in lines:
         line |= {key: str(grid_dir / line[key]) for key in ("video", "align")}
-    report = prepare([write_manifest(tmp_path, "test.jsonl", lines)], tmp_path / "corpus")
+    report = prepare([write_manifest(tmp_path, "test.jsonl", lines)], tmp_path / "corpus", allow_outside=True)
     assert report["skipped"] == report["warnings"] == []
     assert report["splits"]["test"]["clips"] == 3
     assert report["splits"]["test"]["face_coverage"] == 1.0
@@ -153,6 +153,7 @@ def test_kill_and_continue(media, tmp_path):
     lines[37] = {"video": wall, "text": "x", "id": "37"}
     manifest = write_manifest(tmp_path, "talk.jsonl", lines)
     command = [sys.executable, "-m", "data.prepare", manifest, "--output", tmp_path / "killed", "--num_proc", "2"]
+    command.append("--allow_outside")
     process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
     parts = tmp_path / "killed" / ".parts"
     wait_for(lambda: list(parts.glob("*.arrow")) or process.poll() is not None, seconds=120)
@@ -168,9 +169,9 @@ def test_kill_and_continue(media, tmp_path):
     original = prepare_module.extract_chunk
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare_module, "extract_chunk", lambda *args: (extracted.append(args[0]), original(*args)))
-        resumed = prepare([manifest], tmp_path / "killed")
+        resumed = prepare([manifest], tmp_path / "killed", allow_outside=True)
     assert finished and extracted and not {chunk.part.name for chunk in extracted} & finished.keys()
-    undisturbed = prepare([manifest], tmp_path / "undisturbed")
+    undisturbed = prepare([manifest], tmp_path / "undisturbed", allow_outside=True)
     assert resumed == undisturbed
     assert {skip["id"] for skip in resumed["skipped"]} == {"5", "37"}
     assert sum(totals["clips"] for totals in resumed["splits"].values()) == 38

@@ -16,8 +16,8 @@ from datasets import load_from_disk
 from filelock import FileLock
 
 from data import prepare as prepare_module
-from data.manifest import ManifestError
 from data.prepare import PrepareError, main, prepare
+from data.records import SourceError
 from data.schema import decode_row, load_split
 
 
@@ -116,7 +116,7 @@ def test_manifests_become_the_splits_named_after_them(landmark_manifest, tmp_pat
     assert report["warnings"] == ["unseen-speakers.jsonl line 1 (npy/29): the same clip as train.jsonl line 30"]
     assert load_split(tmp_path / "corpus", "unseen_speakers")["text"][:2].tolist() == ["text 29", "text 30"]
     assert load_split(tmp_path / "corpus" / "train")["id"][:].tolist() == [f"npy/{index}" for index in range(30)]
-    with pytest.raises(ManifestError, match="a split 'train' is given twice"):
+    with pytest.raises(SourceError, match="a split 'train' is given twice"):
         prepare([train, train], tmp_path / "other")
 
 

@@ -66,6 +66,19 @@ def test_evaluates_a_manifest_and_counts_what_cannot_be_read(reader_dir, tmp_pat
     assert [skip["id"] for skip in result["skipped"]] == ["broken"]
 
 
+def test_a_manifest_may_name_files_elsewhere_only_if_allowed(reader_dir, tmp_path):
+    np.save(tmp_path / "0.npy", make_clip(TEXTS[0], 0).keypoints)
+    (tmp_path / "lists").mkdir()
+    manifest = tmp_path / "lists" / "clips.jsonl"
+    manifest.write_text(json.dumps({"kp_path": "../0.npy", "text": TEXTS[0]}) + "\n")
+    arguments = [str(reader_dir), str(manifest), "--output", str(tmp_path / "result.json"), "--num_proc", "1"]
+    with pytest.raises(SystemExit, match="lies outside the folder .* give --allow_outside"):
+        evaluate_hf.main(arguments)
+    evaluate_hf.main([*arguments, "--allow_outside"])
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert [reading["reference"] for reading in result["readings"]] == [TEXTS[0]]
+
+
 @pytest.mark.parametrize("source", ["nowhere", "nowhere.jsonl"])
 def test_a_source_that_is_none_is_named(reader_dir, tmp_path, source):
     with pytest.raises(SystemExit, match=source):

@@ -1,0 +1,25 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Plain folders: clip.txt beside clip.mp4 holds what is said in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..folder import Folder
+from ..records import Record, Skip, TranscriptError
+
+IS_FALLBACK = True
+
+
+def recognise(folder: Folder) -> bool:
+    """A ``.txt`` beside a video of its name, in no other format."""
+    return bool(folder.examples(".txt"))
+
+
+def read(folder: Folder) -> Iterator[Record | Skip]:
+    """One clip a video; line breaks in the text are spaces."""
+    for pair in folder.pairs(".txt"):
+        try:
+            yield folder.clip(pair.video, folder.read_text(pair.transcripts[".txt"]))
+        except TranscriptError as error:
+            yield folder.skip(pair.video, error)

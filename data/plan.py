@@ -1,0 +1,106 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The plan of a corpus: which clips make which split, and in which chunks they are extracted."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .extraction import Chunk, chunk_key
+from .record_list import RecordList, equal_runs
+from .records import Skip, SourceError
+from .sources import Source
+from .splits import split_records
+
+CHUNK_LINES = 16
+MOST_PARTS = 10_000  # of a split; all are memory-mapped at once in the end, and Linux allows 65,530 maps
+STANDARD_SPLITS = ("train", "validation", "test")
+
+
+@dataclass
+class Plan:
+    """What is to be done: the clips of each split in chunks, and what the sources already rule out."""
+
+    manifests: list[str]
+    chunks: dict[str, list[Chunk]]
+    skipped: list[Skip]
+    warnings: list[str]
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self):
+        parts = {split: [chunk.part.name for chunk in chunks] for split, chunks in self.chunks.items()}
+        self.fingerprint = hashlib.sha256(json.dumps([self.manifests, parts]).encode()).hexdigest()
+
+
+def make_plan(
+    sources: Sequence[Source], parts: Path, val_ratio: float, seed: int, min_coverage: float, split_by: str = "clip"
+) -> Plan:
+    """Lay out splits and chunks.
+
+    Raises:
+        SourceError: If two sources would become the same split, or there is nothing that `split_by` could divide.
+    """
+    splits: dict[str, RecordList] = {}
+    for source in sources:
+        for name, records in _own_splits(source).items():
+            if name in splits:
+                raise SourceError(f"{source.name}: a split {name!r} is given twice; rename one of the sources")
+            splits[name] = records
+    name = next(iter(splits))
+    if len(splits) == 1 and name not in STANDARD_SPLITS:
+        train, validation = split_records(splits[name], val_ratio, seed, split_by)
+        splits = {"train": train} | ({"validation": validation} if len(validation) else {})
+    elif split_by != "clip":
+        raise SourceError(f"the sources are the splits {', '.join(splits)}; --split_by divides a single other one")
+    chunks = {name: _to_chunks(records, parts, min_coverage) for name, records in splits.items()}
+    skipped = [skip for source in sources for skip in source.skips]
+    return Plan([source.name for source in sources], chunks, skipped, _shared_clips(sources))
+
+
+def _own_splits(source: Source) -> dict[str, RecordList]:
+    """The splits of the corpus' own, or the one named after the source."""
+    named_after = re.sub(r"\W+", "_", source.split)
+    positions: dict[str, array] = {}
+    for position, record in enumerate(source.records):
+        positions.setdefault(record.split or named_after, array("q")).append(position)
+    return {name: source.records.select(np.frombuffer(some, dtype=np.int64)) for name, some in positions.items()}
+
+
+def _to_chunks(records: RecordList, parts: Path, min_coverage: float) -> list[Chunk]:
+    """Chunks by line number, so that mending a line leaves the parts of all others as they are."""
+    chunks, start = [], 0
+    lines = max(CHUNK_LINES, records[-1].line // MOST_PARTS)
+    for _, group in itertools.groupby(records, key=lambda record: (record.line - 1) // lines):
+        part = parts / f"{chunk_key(group := tuple(group), min_coverage)}.arrow"
+        chunks.append(Chunk(records[start : start + len(group)], part, min_coverage))
+        start += len(group)
+    return chunks
+
+
+def _shared_clips(sources: Sequence[Source]) -> list[str]:
+    """Warnings about clips that stand in two sources: what is trained on must not be tested on."""
+    if len(sources) < 2:
+        return []
+    digests, bounds = array("Q"), [0]
+    for source in sources:
+        for record in source.records:
+            digest = hashlib.blake2b(repr(record.segment).encode(errors="surrogatepass"), digest_size=8).digest()
+            digests.append(int.from_bytes(digest, "big"))
+        bounds.append(len(digests))
+    warnings = []
+    for run in equal_runs(np.frombuffer(digests, dtype=np.uint64)):
+        owners = np.searchsorted(bounds, run, side="right") - 1
+        first = sources[owners[0]].records[int(run[0]) - bounds[owners[0]]]
+        for position, owner in zip(run.tolist(), owners.tolist(), strict=True):
+            record = sources[owner].records[position - bounds[owner]]
+            if owner != owners[0] and record.segment == first.segment:
+                warnings.append((position, f"{record.where} ({record.id}): the same clip as {first.where}"))
+    return [warning for _, warning in sorted(warnings)]
