@@ -1,0 +1,129 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""LRS2 and LRS3: .txt with "Text:" and, where there is one, the table WORD START END ASDSCORE.
+
+Lists called ``train.txt``, ``val.txt``, ``test.txt`` and ``pretrain.txt`` at the top (LRS2) are the splits; without
+them the folders ``pretrain``, ``trainval``, ``train``, ``val`` and ``test`` at the top (LRS3) are.
+
+Source: Afouras, Chung, Senior, Vinyals and Zisserman, "Deep audio-visual speech recognition", 2018; Afouras, Chung and
+Zisserman, "LRS3-TED: a large-scale dataset for visual speech recognition", 2018.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..folder import Folder, read_text, text_lines
+from ..records import Record, Skip, TranscriptError, Word
+
+ALIGNMENT_SUFFIX = ".txt"
+_SPLITS = {"pretrain": "pretrain", "train": "train", "trainval": "trainval", "val": "validation", "test": "test"}
+_LISTS = {f"{name}.txt": split for name, split in _SPLITS.items()}
+_MARK = re.compile(r"\{(?:LG|NS)\}")  # laughter and noise; braces around words are only dropped
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A clip's ``.txt``: its text, its words, and whether it has the face boxes or the video's name of LRS3."""
+
+    text: str
+    words: list[Word]
+    is_lrs3: bool
+
+
+def recognise(folder: Folder) -> bool:
+    """``.txt`` beside videos that mostly begin with ``Text:``."""
+    return folder.mostly(".txt", re.compile(r"\s*Text:"))
+
+
+def read(folder: Folder) -> Iterator[Record | Skip]:
+    """One clip a video. Of LRS3 the speaker is the talk's folder; LRS2's folders are broadcasts of many speakers."""
+    lists = {name: split for name, split in _LISTS.items() if os.path.isfile(folder.root / name)}
+    listed = {}
+    for name, split in lists.items():
+        try:
+            listed |= dict.fromkeys(_listed(folder.read_text(name), split), split)
+        except TranscriptError as error:
+            yield folder.skip(name, error)
+    unseen = dict(listed)
+    for pair in folder.pairs(".txt", ignore=lists):
+        parts = pair.video.split("/")
+        split = _SPLITS.get(parts[0].lower()) if len(parts) > 1 else None
+        if lists:
+            key = "pretrain" if "pretrain" in parts[:-1] else "", "/".join(parts[-2:])[: -len(Path(pair.video).suffix)]
+            split = listed.get(key)
+            unseen.pop(key, None)
+            if split is None:
+                yield folder.skip(pair.video, f"in none of the lists {', '.join(lists)}")
+                continue
+        try:
+            found = parse(folder.read_text(pair.transcripts[".txt"]), pair.transcripts[".txt"])
+        except TranscriptError as error:
+            yield folder.skip(pair.video, error)
+            continue
+        speaker = parts[-2] if found.is_lrs3 and len(parts) > 1 else None
+        yield folder.clip(pair.video, found.text, words=found.words, speaker=speaker, split=split)
+    for name, split in lists.items():
+        lost = [path for (_, path), other in unseen.items() if other == split]
+        if lost:
+            yield folder.skip(name, f"{len(lost):,} of its clips are not in the folder, the first is {lost[0]}")
+
+
+def _listed(text: str, split: str) -> Iterator[tuple[str, str]]:
+    """Clips of a list, told apart from those of the other part of the corpus that are called alike."""
+    for line in text_lines(text):
+        # test.txt has a second column, of no use here.
+        if entry := line.split():
+            yield "pretrain" if split == "pretrain" else "", "/".join(entry[0].split("/")[-2:])
+
+
+def read_words(path: Path) -> list[Word]:
+    """Words of a ``.txt``; see `parse`."""
+    return parse(read_text(path, path.name), path.name).words
+
+
+def parse(text: str, name: str) -> Annotation:
+    """A clip's ``.txt``.
+
+    Args:
+        text (`str`): The file's text.
+        name (`str`): What errors call it.
+
+    Raises:
+        TranscriptError: If there is no line ``Text:``, or a line of the table of words is not
+            ``word start end``, with times in seconds.
+    """
+    fields: dict[str, str] = {}
+    words: list[Word] = []
+    table, has_boxes = "", False
+    for number, line in enumerate(text_lines(text), start=1):
+        columns = line.split()
+        if columns[:3] in (["WORD", "START", "END"], ["FRAME", "X", "Y"]):
+            table = columns[0]
+            has_boxes |= table == "FRAME"
+        elif table == "WORD" and columns:
+            words += _word(columns, f"{name} line {number}")
+        elif not table and ":" in line:
+            key, value = line.split(":", 1)
+            fields.setdefault(key.strip(), value)
+    if "Text" not in fields:
+        raise TranscriptError(f"{name}: no line 'Text: ...'; is it LRS2 or LRS3?")
+    return Annotation(_unmarked(fields["Text"]), words, is_lrs3="Ref" in fields or has_boxes)
+
+
+def _word(columns: list[str], where: str) -> list[Word]:
+    numbers = columns[1:3]
+    if len(columns) not in (3, 4) or not all(re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", number) for number in numbers):
+        raise TranscriptError(f"{where}: expected 'WORD START END ASDSCORE', found {' '.join(columns)[:80]!r}")
+    start, end = map(float, numbers)
+    if end < start:
+        raise TranscriptError(f"{where}: {columns[0][:80]!r} ends before it starts")
+    word = _unmarked(columns[0])
+    return [Word(word, start, end)] if word else []
+
+
+def _unmarked(text: str) -> str:
+    return _MARK.sub(" ", text).translate(str.maketrans("", "", "{}")).strip()

@@ -1,0 +1,177 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Subtitles (SRT, WebVTT) beside videos: one clip a cue; --option language=en for talk.en.vtt beside talk.mp4.
+
+A cue that no single speaker says is left out: descriptions of sounds ("[music]", "(laughs)"), songs, two voices at
+once, cues that overlap. What is described within a cue is taken out of its text. WebVTT's ``<v Anna>`` gives the
+speaker, and its times within a cue (as captions of speech recognition have them) the times of the words.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from webvtt import WebVTT
+from webvtt.errors import MalformedCaptionError, MalformedFileError
+from webvtt.models import Timestamp
+
+from ..folder import Folder, text_lines
+from ..records import Record, Skip, TranscriptError, Word, clean_text, says_something
+
+SUFFIXES = (".srt", ".vtt")
+SHORTEST_CUE = 0.05  # seconds, a frame or two: what rolling captions write between their lines
+_TIME_TAG = re.compile(r"<((?:[0-9]+:)?[0-9]{2}:[0-9]{2}\.[0-9]{3})>")
+_VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]+)>")
+_TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")  # the second kind is SubStation's, which SRT files keep
+_DESCRIPTION = re.compile(r"\[[^][]*\]|\([^()]*\)|（[^（）]*）|［[^［］]*］|【[^【】]*】")
+_NOTES = "♪♫♩♬🎵🎶"
+
+
+@dataclass
+class Cue:
+    """A cue as written.
+
+    Attributes:
+        number (`int`): Its place among the file's cues, from 1.
+        start, end (`float`): Seconds.
+        lines (`list[str]`): Its lines, with tags.
+    """
+
+    number: int
+    start: float
+    end: float
+    lines: list[str] = field(default_factory=list)
+
+
+def recognise(folder: Folder) -> bool:
+    """``.srt`` or ``.vtt`` files."""
+    return folder.has(*SUFFIXES)
+
+
+def read(folder: Folder, *, language: str = "") -> Iterator[Record | Skip]:
+    """One clip a cue."""
+    for pair in folder.pairs(*SUFFIXES, language=language):
+        (suffix, path), *others = pair.transcripts.items()
+        if others:
+            yield folder.skip(path, f"stands beside {others[0][1]}; keep one of them")
+            continue
+        try:
+            cues, malformed = parse(folder.read_text(path), path, suffix)
+        except TranscriptError as error:
+            yield folder.skip(path, error)
+            continue
+        if malformed:
+            yield folder.skip(path, f"{malformed} of its cues have no times that can be read, or no text")
+        yield from _clips(folder, pair.video, path, cues)
+
+
+def _clips(folder: Folder, video: str, path: str, cues: list[Cue]) -> Iterator[Record | Skip]:
+    cues.sort(key=lambda cue: (cue.start, cue.end))
+    rolls = any(_TIME_TAG.search(line) for cue in cues for line in cue.lines)
+    said_before: list[str] = []
+    latest: Cue | None = None  # of the cues before, the one that ends last
+    for place, cue in enumerate(cues):
+        where = f"{path} cue {cue.number}"
+        lines = [line for line in cue.lines if not (rolls and clean_text(_plain(line)) in said_before)]
+        said_before = [clean_text(_plain(line)) for line in cue.lines]
+        following = cues[place + 1] if place + 1 < len(cues) else None
+        reason = _why_not(cue, lines)
+        # A rounding error of some hundredths is no overlap.
+        for other in () if reason else (latest, following):
+            if other and min(cue.end, other.end) - max(cue.start, other.start) > SHORTEST_CUE:
+                reason = f"overlaps cue {other.number}: two speak at once, or captions roll"
+        if latest is None or cue.end > latest.end:
+            latest = cue
+        if reason:
+            yield folder.skip(where, reason)
+            continue
+        voice = _VOICE.search(" ".join(lines))
+        yield folder.clip(
+            video,
+            _spoken("\n".join(lines)),
+            start=cue.start,
+            end=cue.end,
+            speaker=clean_text(html.unescape(voice[1])) if voice else None,
+            words=_timed_words(cue, "\n".join(lines)),
+            place=where,
+        )
+
+
+def _why_not(cue: Cue, lines: list[str]) -> str | None:
+    """Why a cue is no utterance of one speaker, if it is none."""
+    if cue.end <= cue.start:
+        return f"its start {cue.start:g} is not before its end {cue.end:g}"
+    if cue.end - cue.start < SHORTEST_CUE:
+        return f"lasts {cue.end - cue.start:.3f} s, less than a word"
+    text = "\n".join(lines)
+    if any(note in text for note in _NOTES):
+        return "a song"
+    if not says_something(_spoken(text)):
+        shown = clean_text(_plain(text))[:80]
+        return f"no speech ({shown})" if shown else "repeats the cue before it"
+    if len({voice.casefold() for voice in _VOICE.findall(text)}) > 1:
+        return "two voices in one cue"
+    if sum(bool(re.match(r"\s*[-\u2010-\u2015]\s*\w", _plain(line))) for line in lines) > 1:
+        return "two speakers in one cue (lines that begin with a dash)"
+    return None
+
+
+def _plain(text: str) -> str:
+    """Without tags, entities resolved."""
+    return html.unescape(_TAG.sub("", text))
+
+
+def _spoken(text: str) -> str:
+    """What is said: without tags, descriptions of sounds, and the dash or arrows of a new speaker."""
+    text = _DESCRIPTION.sub(" ", _plain(text))
+    return clean_text(re.sub(r"(?m)^[ \t]*(?:[-\u2010-\u2015]+|>>+)[ \t]*(?=\S)", "", text))
+
+
+def _timed_words(cue: Cue, text: str) -> list[Word]:
+    """Words between the times that stand inside a cue; none if there are none, or several words share one."""
+    parts = _TIME_TAG.split(text)  # what is said and times, by turns
+    if len(parts) == 1:
+        return []
+    times = [cue.start, *(Timestamp.from_string(time).in_milliseconds() / 1000 for time in parts[1::2]), cue.end]
+    words = []
+    for said, start, end in zip(parts[::2], times, times[1:], strict=False):
+        if spoken := _spoken(said):
+            if " " in spoken or not start <= end <= cue.end:
+                return []
+            words.append(Word(spoken, start, end))
+    return words
+
+
+def parse(text: str, name: str, suffix: str) -> tuple[list[Cue], int]:
+    """The cues of a subtitle file, and how many more there are that cannot be read.
+
+    Args:
+        text (`str`): The file's text.
+        name (`str`): What errors call it.
+        suffix (`str`): ``".srt"`` or ``".vtt"``.
+
+    Raises:
+        TranscriptError: If it is no such file, or holds no cue.
+    """
+    # webvtt-py reads both formats by their blocks; pysubs2 takes a WebVTT cue's name and comments for text.
+    lines = "\n".join(text_lines(text)).lstrip("\n")
+    try:
+        captions = WebVTT.from_buffer(io.StringIO(lines), format=suffix[1:]).captions
+    except (MalformedFileError, MalformedCaptionError) as error:
+        raise TranscriptError(f"{name}: no {suffix[1:].upper()} file ({error}); save it again as one") from None
+    if not captions:
+        raise TranscriptError(f"{name}: holds no cue")
+    cues = [
+        Cue(
+            number,
+            caption.start_time.in_milliseconds() / 1000,
+            caption.end_time.in_milliseconds() / 1000,
+            list(caption.lines),
+        )
+        for number, caption in enumerate(captions, start=1)
+    ]
+    written = sum("-->" in line for line in lines.split("\n"))
+    return cues, max(0, written - len(cues))

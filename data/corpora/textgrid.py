@@ -1,0 +1,194 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Praat TextGrid, long or short: a tier of words, of utterances, or both; --option words=NAME, utterances=NAME.
+
+With a tier of utterances each of its intervals is a clip; with a tier of words alone (as forced aligners write) the
+whole video is one. Tiers are found by their names, or given as options. Tiers of phones and of points are passed over.
+
+The parser is our own: praatio 6.2 reads a short file that is cut off as if it ended there, and takes labels for tiers.
+The format, from Praat's manual: of all that a file holds only free-standing numbers, texts in double quotes and flags
+such as ``<exists>`` count, which makes the long and the short form one.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..folder import Folder, read_text
+from ..records import Record, Skip, TranscriptError, Word, clean_text, says_something
+
+ALIGNMENT_SUFFIX = ".textgrid"
+# What aligners write for silence and for noise.
+_NO_WORDS = frozenset({"", "sil", "sp", "spn", "<eps>", "<p>", "<p:>", "<sil>", "<unk>", "#"})
+_WORD_TIERS = frozenset({"word", "words", "wrd", "ort", "ort-mau"})
+_PHONE_TIERS = frozenset({"phone", "phones", "phoneme", "phonemes", "phn", "mau", "kan-mau", "segments", "syllables"})
+_TOKEN = re.compile(
+    r"""
+    "(?P<text>[^"]*(?:""[^"]*)*)"                       # a quote inside is written twice
+    | (?<!\S)(?P<number>-?[0-9]{1,12}(?:\.[0-9]{0,18})?(?:[eE][-+]?[0-9]{1,3})?)(?!\S)
+    | (?P<flag><[a-z]+>)
+    | (?P<comment>![^\r\n]*)
+    """,
+    re.VERBOSE,
+)
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A tier of intervals, those without a label too."""
+
+    name: str
+    intervals: list[tuple[float, float, str]]
+
+
+def recognise(folder: Folder) -> bool:
+    """``.TextGrid`` files."""
+    return folder.has(ALIGNMENT_SUFFIX)
+
+
+def read(folder: Folder, *, words: str = "", utterances: str = "") -> Iterator[Record | Skip]:
+    """A clip for every utterance, or one a video where there are words alone."""
+    for pair in folder.pairs(ALIGNMENT_SUFFIX):
+        path = pair.transcripts[ALIGNMENT_SUFFIX]
+        try:
+            tiers = parse(folder.read_text(path), path)
+            word_tier, utterance_tier = choose_tiers(tiers, path, words, utterances)
+            spoken = _words(word_tier) if word_tier else []
+        except TranscriptError as error:
+            yield folder.skip(pair.video, error)
+            continue
+        if utterance_tier is None:
+            yield folder.clip(pair.video, " ".join(word.word for word in spoken), words=spoken)
+            continue
+        # By their middles, so that a border that is off by a rounding error takes no neighbour in.
+        spoken.sort(key=_middle)
+        for number, (start, end, label) in enumerate(utterance_tier.intervals, start=1):
+            if clean_text(label).casefold() in _NO_WORDS:
+                continue
+            inside = spoken[bisect_left(spoken, start, key=_middle) : bisect_left(spoken, end, key=_middle)]
+            place = f"{path} {utterance_tier.name} interval {number}"
+            yield folder.clip(pair.video, label, words=inside, start=start, end=end, place=place)
+
+
+def _middle(word: Word) -> float:
+    return (word.start + word.end) / 2
+
+
+def choose_tiers(tiers: list[Tier], name: str, words: str, utterances: str) -> tuple[Tier | None, Tier | None]:
+    """The tier of words and the tier of utterances, of which one may be missing.
+
+    Raises:
+        TranscriptError: If tiers that were asked for are not there, or it is not plain which are meant.
+    """
+    names = ", ".join(tier.name for tier in tiers) or "none"
+    wanted = {}
+    for option, given in (("words", words), ("utterances", utterances)):
+        matching = [tier for tier in tiers if tier.name.casefold() == given.casefold()] if given else []
+        if given and len(matching) != 1:
+            raise TranscriptError(f"{name}: not one tier of intervals is called {given!r}; there are {names}")
+        wanted[option] = matching[0] if given else None
+    others = [tier for tier in tiers if tier not in wanted.values() and _last_name(tier) not in _PHONE_TIERS]
+    if not words:
+        found = [tier for tier in others if _last_name(tier) in _WORD_TIERS]
+        if len(found) > 1:
+            raise TranscriptError(f"{name}: several tiers of words ({names}); choose one: --option words=NAME")
+        wanted["words"] = found[0] if found else None
+        others = [tier for tier in others if tier not in found]
+    if not utterances and not words:
+        if len(others) > 1:
+            raise TranscriptError(f"{name}: several tiers ({names}); choose: --option utterances=NAME")
+        wanted["utterances"] = others[0] if others else None
+    if not any(wanted.values()):
+        raise TranscriptError(f"{name}: no tier of words or utterances; its tiers of intervals are {names}")
+    return wanted["words"], wanted["utterances"]
+
+
+def _last_name(tier: Tier) -> str:
+    """``words`` of the tier ``anna - words``, as the Montreal forced aligner calls them."""
+    return tier.name.rsplit(" - ", 1)[-1].strip().casefold()
+
+
+def _words(tier: Tier) -> list[Word]:
+    labels = ((clean_text(label), start, end) for start, end, label in tier.intervals)
+    return [Word(label, start, end) for label, start, end in labels if label.casefold() not in _NO_WORDS]
+
+
+def read_words(path: Path) -> list[Word]:
+    """The words of a TextGrid's tier of words.
+
+    Raises:
+        TranscriptError: If the file cannot be used, or has no such tier.
+    """
+    tier, _ = choose_tiers(parse(read_text(path, path.name), path.name), path.name, "", "")
+    words = _words(tier) if tier else []
+    if not any(says_something(word.word) for word in words):
+        raise TranscriptError(f"{path.name}: no tier of words that holds any")
+    return words
+
+
+class _Tokens:
+    """Texts, numbers and flags of a file, one after the other."""
+
+    def __init__(self, text: str, name: str):
+        self.name = name
+        self.text = text
+        self.tokens = (match for match in _TOKEN.finditer(text) if match.lastgroup != "comment")
+
+    def next(self, kind: str) -> str:
+        match = next(self.tokens, None)
+        if match is None:
+            raise TranscriptError(f"{self.name}: ends in the midst, a {kind} is missing; save it again with Praat")
+        if match.lastgroup != kind:
+            line = self.text.count("\n", 0, match.start()) + 1
+            raise TranscriptError(f"{self.name} line {line}: expected a {kind}, found {match[0][:80]!r}")
+        return match[kind]
+
+    def time(self) -> float:
+        return float(self.next("number"))
+
+    def count(self) -> int:
+        count = self.time()
+        if not 0 <= count <= len(self.text) or count != int(count):
+            raise TranscriptError(f"{self.name}: {count:g} is no number of tiers or intervals")
+        return int(count)
+
+
+def parse(text: str, name: str) -> list[Tier]:
+    """The tiers of intervals of a TextGrid in Praat's long or short text form.
+
+    Args:
+        text (`str`): The file's text.
+        name (`str`): What errors call it.
+
+    Raises:
+        TranscriptError: If it is no TextGrid, ends in the midst, or an interval ends before it starts.
+    """
+    tokens = _Tokens(text, name)
+    header = [tokens.next("text") for _ in range(2)]
+    if not header[0].startswith("ooTextFile") or header[1] != "TextGrid":
+        raise TranscriptError(f"{name}: not a TextGrid in text form; save it with Praat's 'Save as text file...'")
+    tokens.time(), tokens.time()
+    if tokens.next("flag") != "<exists>":
+        return []
+    tiers = []
+    for _ in range(tokens.count()):
+        kind, tier = tokens.next("text"), Tier(_unquoted(tokens.next("text")), [])
+        tokens.time(), tokens.time()
+        if kind not in ("IntervalTier", "TextTier"):
+            raise TranscriptError(f"{name}: {kind[:80]!r} is no kind of tier")
+        for _ in range(tokens.count()):
+            start = tokens.time()
+            end = tokens.time() if kind == "IntervalTier" else start
+            if end < start:
+                raise TranscriptError(f"{name}: an interval of {tier.name!r} from {start:g} to {end:g} runs backwards")
+            tier.intervals.append((start, end, _unquoted(tokens.next("text"))))
+        if kind == "IntervalTier":
+            tiers.append(tier)
+    return tiers
+
+
+def _unquoted(text: str) -> str:
+    return text.replace('""', '"')
