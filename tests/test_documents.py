@@ -1,0 +1,150 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The documents' commands for preparing corpora, run as they stand on small corpora of the same layout."""
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from clips import moving_portrait, write_video
+from corpora import fill, srt, textgrid, vtt
+from datasets import load_from_disk
+
+import data.corpora
+from data.prepare import main
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+ALIGN = "0 1000 sil\n1000 4000 bin\n4000 7500 blue\n"
+LRS = "Text:  THE TIDE COMES\nConf:  4\nRef: abc\n\nFRAME X Y W H\n000001 0.3 0.2 0.1 0.2\n\nWORD START END ASDSCORE\n"
+LRS += "THE 0.00 0.08 7.1\nTIDE 0.08 0.2 8.0\nCOMES 0.2 0.3 7.7\n"
+TIDE = [(0.0, 0.1, "the"), (0.1, 0.3, "tide")]
+
+# Every folder that the documents name; a clip of each is enough to see its texts arrive.
+CORPORA = {
+    "corpora/grid": {"s1/bbaf2n.mpg": None, "s1/align/bbaf2n.align": ALIGN, "s2/lwiz9p.mpg": None},
+    "corpora/tcd-timit": {
+        "volunteers/01M/Clips/straightcam/sx1.mp4": None,
+        "volunteers/01M/Clips/straightcam/sx1.txt": "0 5120 The tide comes in.",
+        "volunteers/02F/Clips/straightcam/sx1.mp4": None,
+        "volunteers/02F/Clips/straightcam/sx1.txt": "0 5120 The tide comes in.",
+        "volunteers/02F/Clips/straightcam/sx1.wrd": "0 1000 the\n1000 3000 tide\n3000 4000 comes\n4000 5000 in\n",
+    },
+    "corpora/timit-8khz": {"a.mp4": None, "a.txt": "0 2560 The tide", "a.wrd": "0 1200 the\n1200 2400 tide\n"},
+    "corpora/lrs2": {
+        "train.txt": "55/00001\n",
+        "val.txt": "56/00001\n",
+        **{f"main/{id}/00001.mp4": None for id in (55, 56)},
+        **{f"main/{id}/00001.txt": "Text:  WE MET AT NOON\nConf:  3\n" for id in (55, 56)},
+    },
+    "corpora/lrs3": {
+        f"{name}/00001.{suffix}": None if suffix == "mp4" else LRS
+        for name in ("trainval/abc", "trainval/def", "test/ghi")
+        for suffix in ("mp4", "txt")
+    },
+    "lectures": {
+        "monday.mp4": None,
+        "monday.srt": srt((0.0, 0.15, "Good morning."), (0.16, 0.3, "[music]")),
+        "tuesday.mp4": None,
+        "tuesday.en.vtt": vtt((0.0, 0.3, "<v Anna>Good day.")),
+        "tuesday.de.vtt": vtt((0.0, 0.3, "Guten Tag.")),
+    },
+    "interviews": {
+        "a.mp4": None,
+        "a.TextGrid": textgrid([("Anna", [(0.0, 0.3, "The tide.")]), ("words", TIDE)]),
+        "b.mp4": None,
+        "b.TextGrid": textgrid([("Anna", [(0.1, 0.3, "Tide.")]), ("words", TIDE)], "short"),
+    },
+    "clips": {
+        "train/1.mp4": None,
+        "train/1.txt": "Good morning.",
+        "test/2.mov": None,
+        "test/2.txt": "Good day.",
+    },
+    "mylab": {
+        "anna/001.mp4": None,
+        "anna/sentences.csv": "video,sentence\n001.mp4,The tide comes in at seven.\n002.mp4,Gone.\n",
+        "ben/001.mp4": None,
+        "ben/sentences.csv": 'video,sentence\n001.mp4,"Good morning, everyone."\n,nothing\n',
+    },
+}
+
+# By output: the texts of each split, the words with times in all, and how many were skipped.
+EXPECTED = {
+    "prepared/grid": ({"train": ["lay white in z nine please"], "validation": ["bin blue"]}, 2, 0),
+    "prepared/tcd-timit": ({"train": ["The tide comes in."], "validation": ["The tide comes in."]}, 4, 0),
+    "prepared/timit-8khz": ({"train": ["The tide"]}, 2, 0),
+    "prepared/lrs2": ({"train": ["WE MET AT NOON"], "validation": ["WE MET AT NOON"]}, 0, 0),
+    "prepared/lrs3": ({"trainval": ["THE TIDE COMES"] * 2, "test": ["THE TIDE COMES"]}, 9, 0),
+    "prepared/trainval": ({"train": ["THE TIDE COMES"], "validation": ["THE TIDE COMES"]}, 6, 0),
+    "prepared/lectures": ({"train": ["Good day."], "validation": ["Good morning."]}, 0, 2),
+    "prepared/monday": ({"train": ["Good morning."]}, 0, 1),
+    "prepared/interviews": ({"train": ["The tide."], "validation": ["Tide."]}, 3, 0),
+    "prepared/anna": ({"train": ["The tide."], "validation": ["Tide."]}, 3, 0),
+    "prepared/clips": ({"train": ["Good morning."], "test": ["Good day."]}, 0, 0),
+    "prepared/mylab": ({"train": ["The tide comes in at seven."], "validation": ["Good morning, everyone."]}, 0, 2),
+    "prepared/all": ({"train": ["The tide comes in at seven.", "Good morning, everyone."]}, 0, 2),
+}
+
+
+def commands(document):
+    """The commands that prepare a corpus, as lists of arguments by output."""
+    blocks = re.findall(r"```bash\n(.*?)```", (REPOSITORY / document).read_text(encoding="utf-8"), re.DOTALL)
+    lines = [shlex.split(line)[3:] for block in blocks for line in block.splitlines() if "-m data.prepare" in line]
+    return {arguments[arguments.index("--output") + 1]: arguments for arguments in lines}
+
+
+COMMANDS = {"docs/corpora.md": commands("docs/corpora.md"), "CONTRIBUTING.md": commands("CONTRIBUTING.md")}
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("video") / "face.mp4", moving_portrait(8)).read_bytes()
+
+
+@pytest.fixture
+def example(tmp_path):
+    """The example of CONTRIBUTING.md, put where it says it goes: into the package of formats."""
+    document = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(# data/corpora/mylab.py\n.*?)```", document, re.DOTALL)
+    fill(tmp_path, {"more/mylab.py": code})
+    data.corpora.__path__.append(str(tmp_path / "more"))
+    yield
+    data.corpora.__path__.remove(str(tmp_path / "more"))
+    del sys.modules["data.corpora.mylab"], data.corpora.mylab
+
+
+def test_every_command_is_known():
+    assert [output for found in COMMANDS.values() for output in found] == list(EXPECTED)
+
+
+def prepare_as_written(arguments, output, folder, video, monkeypatch):
+    sources = {name: files for name, files in CORPORA.items() if any(name in argument for argument in arguments)}
+    for name, files in sources.items():
+        fill(folder / name, {path: video if content is None else content for path, content in files.items()})
+    monkeypatch.chdir(folder)
+    main(arguments)
+    texts, words, skipped = EXPECTED[output]
+    report = json.loads(Path(output, "report.json").read_text(encoding="utf-8"))
+    assert (len(report["skipped"]), report["warnings"]) == (skipped, [])
+    rows = load_from_disk(output)
+    assert {split: rows[split]["text"][:] for split in rows} == texts
+    assert sum(len(found) for split in rows for found in rows[split]["words"][:]) == words
+
+
+@pytest.mark.parametrize("output", COMMANDS["docs/corpora.md"])
+def test_corpora_are_prepared_as_the_page_says(output, tmp_path, video, monkeypatch, capsys):
+    arguments = COMMANDS["docs/corpora.md"][output]
+    prepare_as_written(arguments, output, tmp_path, video, monkeypatch)
+    assert ("recognised as" in capsys.readouterr().err) == ("--format" not in arguments)
+
+
+@pytest.mark.parametrize("output", COMMANDS["CONTRIBUTING.md"])
+def test_a_corpus_is_added_as_the_example_says(output, tmp_path, video, monkeypatch, example, capsys):
+    prepare_as_written(COMMANDS["CONTRIBUTING.md"][output], output, tmp_path, video, monkeypatch)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "  mylab      MyLab: a sentences.csv in every speaker's folder" in capsys.readouterr().out
+    reasons = [skip["reason"] for skip in json.loads(Path(output, "report.json").read_text())["skipped"]]
+    assert reasons[0].startswith("anna/002.mp4 is no file") and reasons[1].startswith("needs values in the columns")
