@@ -96,13 +96,11 @@ def evaluate(
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     with tempfile.TemporaryDirectory() as folder:
         clips, lost, skipped = prepared_clips(Path(source), Path(folder), num_proc, allow_outside)
-        prompt = processor.tokenizer.decode(model.config.prompt_ids) if model.config.prompt_ids else None
         collator = LipReadCollator(
             processor,
             seq_len=model.generation_config.max_new_tokens or 64,
-            prompt=prompt,
+            start_ids=model.config.start_ids,
             train=False,
-            decoder_start_token_id=model.config.decoder_start_token_id,
         )
         readings = read_clips(model, processor, clips, collator, batch_size=batch_size, num_beams=num_beams)
     return report(

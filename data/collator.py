@@ -33,6 +33,8 @@ class LipReadCollator:
         prompt (`str`, *optional*): Text before the transcript, the same for every clip; never a label.
         train (`bool`): False for evaluation batches.
         add_special_tokens (`bool`): Passed to the tokenizer for the transcript.
+        start_ids (`list[int]`, *optional*): What every transcript continues, as a trained reader's configuration has
+            it, in place of the start token and the prompt.
         ctc_vocab (`list[str]`, *optional*): Characters, index 0 the blank. Adds `ctc_labels` to training batches.
         text_normalizer (`TextNormalizer`, *optional*): Spells the CTC labels. Default: `TextNormalizer()`.
 
@@ -49,6 +51,7 @@ class LipReadCollator:
         prompt: str | None = None,
         train: bool = True,
         add_special_tokens: bool = False,
+        start_ids: Sequence[int] | None = None,
         ctc_vocab: Sequence[str] | None = None,
         text_normalizer: TextNormalizer | None = None,
     ):
