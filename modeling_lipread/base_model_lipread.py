@@ -17,7 +17,7 @@ from transformers.utils.hub import resolve_revision
 
 from .adapters_lipread import decoder_layers
 from .configuration_lipread import LipReadConfig
-from .weights_lipread import refuse_wrong_weights
+from .weights_lipread import refuse_peft_adapter, refuse_wrong_weights
 
 
 def resolved_revision(model_id: str | os.PathLike, revision: str | None, **file_arguments: Any) -> str | None:
@@ -60,7 +60,15 @@ def load_language_model(model_id: str | os.PathLike, **kwargs: Any) -> PreTraine
     try:
         model, loading_info = AutoModelForCausalLM.from_pretrained(model_id, output_loading_info=True, **kwargs)
     except SafetensorError as error:
-        raise OSError(f"{model_id}: a safetensors file of the language model is damaged ({error})") from error
+        raise OSError(
+            f"{model_id}: a safetensors file of the language model is damaged ({error}); fetch it again"
+        ) from error
+    except OSError as error:
+        raise OSError(
+            f"{model_id}: the language model cannot be loaded ({error}) Give a folder or a Hub id that can be "
+            "reached, with its weights in safetensors; pickles are never opened."
+        ) from error
+    refuse_peft_adapter(model, model_id)
     refuse_wrong_weights(
         model_id, "the language model's", loading_info["missing_keys"], loading_info["mismatched_keys"]
     )

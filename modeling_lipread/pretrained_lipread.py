@@ -22,7 +22,7 @@ from .base_model_lipread import (
 from .configuration_lipread import LipReadConfig
 from .lora_lipread import add_lora, is_lora, load_lora, merge_lora
 from .pipeline_lipread import PIPELINE_TASK, LipReadingPipeline
-from .weights_lipread import checkpoint_files, refuse_wrong_weights, saved_weights
+from .weights_lipread import checkpoint_files, refuse_peft_adapter, refuse_wrong_weights, saved_weights
 
 LANGUAGE_MODEL_PREFIX = "language_model."
 # Arguments of `from_pretrained` that say where files are; others are about the language model as much as about the
@@ -162,6 +162,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
             # Never a pickle; and sizes are compared here, whatever is asked for.
             **{**kwargs, "use_safetensors": True, "ignore_mismatched_sizes": True},
         )
+        refuse_peft_adapter(model, checkpoint)
         found = (loading_info[f"{kind}_keys"] for kind in ("missing", "mismatched", "unexpected"))
         refuse_wrong_weights(checkpoint, "the reader's", *found)
         if separate:

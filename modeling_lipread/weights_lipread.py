@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 
@@ -97,4 +98,19 @@ def refuse_wrong_weights(
         )
 
 
-__all__ = ["checkpoint_files", "refuse_wrong_weights", "saved_weights"]
+def refuse_peft_adapter(model: PreTrainedModel, checkpoint: str | os.PathLike) -> None:
+    """Makes sure that transformers laid no adapter of peft over a model, as it does for an adapter_config.json.
+
+    What it then reports about the weights is about the adapter's alone.
+
+    Raises:
+        ValueError: If it did.
+    """
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise ValueError(
+            f"{checkpoint}: its adapter_config.json lays an adapter of peft over the model. Merge it first, once, by "
+            "peft's merge_and_unload().save_pretrained(FOLDER), and give that folder; or remove adapter_config.json."
+        )
+
+
+__all__ = ["checkpoint_files", "refuse_peft_adapter", "refuse_wrong_weights", "saved_weights"]
