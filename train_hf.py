@@ -47,7 +47,7 @@ from data.collator import LipReadCollator
 from data.ctc_vocab import build_ctc_vocab
 from data.packing import pack_texts, read_texts
 from data.schema import load_split
-from data.special_tokens import check_vocabulary, special_tokens
+from data.special_tokens import check_texts, check_vocabulary, special_tokens
 from data.tokenizer import train_tokenizer
 from data.trainer import (
     LipReadTrainer,
@@ -197,11 +197,16 @@ def _yaml_arguments(parser: HfArgumentParser, path: str) -> list[str]:
 
 
 def build_tokenizer(model_args: ModelArguments, texts: list[str]) -> PreTrainedTokenizerBase:
-    """The language model's tokenizer, or one learned from the transcripts, with a padding token in any case."""
+    """The language model's tokenizer, or one learned from the transcripts, with a padding token in any case.
+
+    Raises:
+        ValueError: If it has no token to begin and end with, or cannot write the transcripts.
+    """
     if model_args.lm_config is not None:
         return train_tokenizer(texts, model_args.lm_vocab_size)
     tokenizer = AutoTokenizer.from_pretrained(model_args.model_id, revision=model_args.model_revision)
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(special_tokens(tokenizer).pad)
+    check_texts(tokenizer, texts)
     return tokenizer
 
 

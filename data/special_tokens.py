@@ -8,9 +8,15 @@ ever added: the language model is frozen and could not learn to write it.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
+
+from modeling_lipread.text_normalizer_lipread import TextNormalizer
+
+logger = logging.getLogger(__name__)
 
 
 class SpecialTokens(NamedTuple):
@@ -43,12 +49,45 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> Non
     Raises:
         ValueError: If it has not.
     """
-    if len(tokenizer) > vocab_size:
+    # Ids may have gaps: the highest counts, not how many there are.
+    tokens = max(tokenizer.get_vocab().values()) + 1
+    if tokens > vocab_size:
         raise ValueError(
-            f"the tokenizer of {tokenizer.name_or_path or 'the language model'} has {len(tokenizer)} tokens, its "
-            f"language model {vocab_size}: they do not belong together, or tokens were added. Give a --model_id whose "
+            f"the tokenizer of {tokenizer.name_or_path or 'the language model'} has {tokens} tokens, its language "
+            f"model {vocab_size}: they do not belong together, or tokens were added. Give a --model_id whose "
             "tokenizer is its own."
         )
+
+
+def check_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> int:
+    """Counts the texts that a tokenizer cannot write, because it has neither their characters nor bytes.
+
+    Case, spaces and how accents are composed do not count.
+
+    Returns:
+        How many there are, after a warning that shows the first.
+
+    Raises:
+        ValueError: If there is none that it can write.
+    """
+    normalize = TextNormalizer(remove_punctuation=False)
+    written = tokenizer.batch_decode(tokenizer(list(texts), add_special_tokens=False)["input_ids"])
+    pairs = zip(texts, written, strict=True)
+    lost = [(text, back) for text, back in pairs if _letters(normalize(text)) != _letters(normalize(back))]
+    if not lost:
+        return 0
+    said = (
+        f"{len(lost)} of {len(texts)} texts hold characters that the tokenizer of "
+        f"{tokenizer.name_or_path or 'the language model'} cannot write: {lost[0][0]!r} becomes {lost[0][1]!r}"
+    )
+    if len(lost) == len(texts):
+        raise ValueError(f"{said}. Give a --model_id whose tokenizer knows their script")
+    logger.warning("%s; they are learned as that", said)
+    return len(lost)
+
+
+def _letters(text: str) -> str:
+    return "".join(text.split())
 
 
 def _first(*values: int | None) -> int:

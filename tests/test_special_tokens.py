@@ -1,6 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Tokenizers with and without BOS, EOS and PAD, and texts in any script, from the transcript to what is read."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from data.collator import LipReadCollator
 from data.ctc_vocab import build_ctc_vocab
 from data.packing import pack_texts
 from data.schema import encode_row
-from data.special_tokens import SpecialTokens, check_vocabulary, special_tokens
+from data.special_tokens import SpecialTokens, check_texts, check_vocabulary, special_tokens
 from modeling_lipread import (
     FaceKeypointEncoderConfig,
     LipReadConfig,
@@ -47,13 +49,20 @@ def metaspace(texts, *names) -> PreTrainedTokenizerFast:
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Sequence([decoders.Metaspace(), decoders.ByteFallback(), decoders.Fuse()])
-    return _trained(tokenizer, texts, names)
+    trained = json.loads(_trained(tokenizer, texts, names).backend_tokenizer.to_str())
+    vocabulary = trained["model"]["vocab"]
+    vocabulary |= {f"<0x{byte:02X}>": len(vocabulary) + byte for byte in range(256)}
+    return _named(Tokenizer.from_str(json.dumps(trained)), names)
 
 
 def _trained(tokenizer, texts, names, **options) -> PreTrainedTokenizerFast:
     special = list(NAMES.values())
     trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=special, show_progress=False, **options)
     tokenizer.train_from_iterator(texts, trainer)
+    return _named(tokenizer, names)
+
+
+def _named(tokenizer, names) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **{name: NAMES[name] for name in names})
 
 
@@ -93,6 +102,53 @@ def test_what_cannot_begin_or_is_too_large_is_refused():
     check_vocabulary(tokenizer, len(tokenizer))
     with pytest.raises(ValueError, match=f"has {len(tokenizer)} tokens, its language model {len(tokenizer) - 1}"):
         check_vocabulary(tokenizer, len(tokenizer) - 1)
+
+
+def test_the_highest_id_counts():
+    tokenizer = word_level()
+    assert len(tokenizer) == 4
+    check_vocabulary(tokenizer, 31)
+    with pytest.raises(ValueError, match="has 31 tokens, its language model 30"):
+        check_vocabulary(tokenizer, 30)
+
+
+def test_ids_that_only_the_language_model_has_write_nothing():
+    """Embeddings are often padded to a round number, beyond the tokenizer's own."""
+    tokenizer = byte_level(SCRIPTS["latin"], "eos_token")
+    ids = tokenizer("bin blue")["input_ids"]
+    assert tokenizer.batch_decode([[*ids, len(tokenizer) + 5, 1]], skip_special_tokens=True) == ["bin blue"]
+
+
+def word_level() -> PreTrainedTokenizerFast:
+    """Words and no bytes; its ids have a gap."""
+    words = {"</s>": 0, "<unk>": 1, "set": 2, "white": 30}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")
+
+
+def signs_alone(texts) -> PreTrainedTokenizerFast:
+    """What is not among its characters vanishes without an unknown token."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    return _trained(tokenizer, texts, ["eos_token"])
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("kind", [byte_level, metaspace])
+def test_bytes_write_every_script(script, kind, caplog):
+    assert check_texts(kind(SCRIPTS["latin"], "eos_token"), SCRIPTS[script]) == 0
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("tokenizer", [word_level(), signs_alone(SCRIPTS["latin"])])
+def test_texts_that_cannot_be_written_are_counted_and_refused_if_all_are(tokenizer, caplog):
+    assert check_texts(tokenizer, ["set white", "set  white"]) == 0
+    assert check_texts(tokenizer, ["set white", "set é", "set white"]) == 1
+    assert "1 of 3 texts hold characters" in caplog.text and "'set é' becomes" in caplog.text
+    with pytest.raises(ValueError, match="2 of 2 texts .* --model_id whose tokenizer knows their script"):
+        check_texts(tokenizer, SCRIPTS["hindi"])
 
 
 def rows(texts):
