@@ -183,6 +183,8 @@ class LipReadTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
+        if not self.args.should_save:
+            return  # every process comes here, one of them writes
         folder = output_dir or self.args.output_dir
         replace_pickled_arguments(folder, self.args)
         if isinstance(self.train_dataset, Dataset):
@@ -233,7 +235,8 @@ class TextTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
-        replace_pickled_arguments(output_dir or self.args.output_dir, self.args)
+        if self.args.should_save:
+            replace_pickled_arguments(output_dir or self.args.output_dir, self.args)
 
 
 def replace_pickled_arguments(folder: str | os.PathLike, args: TrainingArguments) -> None:
