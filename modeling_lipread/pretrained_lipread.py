@@ -68,12 +68,18 @@ class LipReadPreTrainedModel(PreTrainedModel):
         self.config.text_config, self.config.base_model_quantization = without_quantization(language_model.config)
         self._find_conditioning_argument()
         attach_adapters(language_model, self.adapters, self.config.adapter_layers)
-        if self.config.freeze_language_model:
-            language_model.requires_grad_(False)
+        self._freeze_language_model()
         if self.config.lora:
             self.config.lora = add_lora(language_model, self.config.lora)
         if getattr(language_model, "hf_device_map", None):
             place_beside(self, language_model)
+
+    def _freeze_language_model(self) -> None:
+        """Freezes what the configuration says is frozen: all of the language model but LoRA."""
+        if self.config.freeze_language_model:
+            for name, parameter in self.named_parameters():
+                if belongs_to_base(name):
+                    parameter.requires_grad_(False)
 
     def _find_conditioning_argument(self) -> None:
         """Makes sure that adapters will see a face, whatever a configuration says.
@@ -174,6 +180,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
             model.eval()
         else:
             model._find_conditioning_argument()
+            model._freeze_language_model()  # again: what was frozen was on the meta device, and has been replaced
         return (model, loading_info) if output_loading_info else model
 
     @staticmethod

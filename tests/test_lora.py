@@ -60,6 +60,10 @@ def logits(model) -> torch.Tensor:
     return model(**make_inputs()).logits
 
 
+def learning(model) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 def names(folder) -> list[str]:
     with safe_open(folder / "model.safetensors", "pt") as file:
         return list(file.keys())
@@ -101,7 +105,7 @@ def test_families_take_lora(family, tmp_path):
     assert torch.allclose(logits(AutoModel.from_pretrained(tmp_path / "merged")), expected, atol=1e-5)
 
 
-def test_saved_are_encoder_adapters_and_lora_alone(trained, saved):
+def test_saved_are_encoder_adapters_and_lora_alone(trained, saved, tmp_path):
     held = names(saved)
     assert {key.split(".")[0] for key in held} == {"encoder", "adapters", "language_model"}
     lora = {key for key in held if key.startswith("language_model.")}
@@ -110,9 +114,9 @@ def test_saved_are_encoder_adapters_and_lora_alone(trained, saved):
     again = AutoModel.from_pretrained(saved)
     assert again.config.lora == LORA
     assert torch.equal(logits(again), logits(trained))
-    assert {name for name, p in again.named_parameters() if p.requires_grad} == {
-        name for name, p in trained.named_parameters() if p.requires_grad
-    }
+    assert learning(again) == learning(trained)
+    trained.save_pretrained(tmp_path, include_base=True)
+    assert learning(AutoModel.from_pretrained(tmp_path)) == learning(trained)
 
 
 def test_gradient_checkpointing_changes_no_gradient(trained, saved):

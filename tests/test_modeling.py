@@ -180,6 +180,8 @@ def test_checkpoint_round_trip(tmp_path, language_model_dir, encoder, include_ba
         assert torch.equal(again(**inputs).logits, model(**inputs).logits)
         for (name, expected), found in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
             assert torch.equal(found, expected), name
+        for (name, expected), found in zip(model.named_parameters(), again.parameters(), strict=True):
+            assert found.requires_grad == expected.requires_grad == (not name.startswith("language_model.")), name
     # A second save of what was loaded is the same checkpoint.
     again.save_pretrained(tmp_path / "again", include_base=include_base)
     assert torch.equal(AutoModel.from_pretrained(tmp_path / "again")(**inputs).logits, model(**inputs).logits)

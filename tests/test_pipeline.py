@@ -29,7 +29,7 @@ def clips():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, clips):
     """A reader that has learned these clips by heart."""
-    folder = save_reader(tmp_path_factory.mktemp("reader"), decoder_mask_prob=0.0)
+    folder = save_reader(tmp_path_factory.mktemp("reader"), decoder_mask_prob=0.0, freeze_language_model=False)
     model, processor = AutoModel.from_pretrained(folder).train(), AutoProcessor.from_pretrained(folder)
     ctc_vocab = model.config.ctc_vocab
     collate = LipReadCollator(processor, seq_len=16, ctc_vocab=ctc_vocab)
