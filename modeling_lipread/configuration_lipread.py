@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
@@ -111,7 +112,7 @@ class LipReadConfig(PreTrainedConfig):
         base_model_quantization (`dict`, *optional*):
             How the language model was quantised when the reader was trained, and is again at load.
         freeze_language_model (`bool`, *optional*, defaults to `True`):
-            Whether the language model's weights stay as they are.
+            Whether the language model's weights stay as they are. Frozen, it also has no dropout.
         lora (`dict`, *optional*):
             LoRA on the frozen language model, trained and saved with the reader: its rank `r`, and optionally `alpha`,
             its scale (twice the rank by default), `dropout`, and `target_modules`, a list of names or `"all-linear"`.
@@ -188,6 +189,9 @@ class LipReadConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
+        # A copy: transformers takes back how attention is computed in the configurations it is given, and a language
+        # model that shares this one would silently compute something else.
+        self.text_config = copy.deepcopy(self.text_config)
         super().__post_init__(**kwargs)
         self.ctc_vocab = self.ctc_vocab or []
         self.encoder_config.ctc_vocab_size = len(self.ctc_vocab)

@@ -54,11 +54,10 @@ def reader_config(encoder: dict | None = None, **kwargs) -> LipReadConfig:
         "decoder_start_token_id": 1,
         "eos_token_id": 2,
         "pad_token_id": 0,
+        "text_config": text_config(),
         **kwargs,
     }
-    return LipReadConfig(
-        text_config=text_config(), encoder_config=FaceKeypointEncoderConfig(**encoder_config), **kwargs
-    )
+    return LipReadConfig(encoder_config=FaceKeypointEncoderConfig(**encoder_config), **kwargs)
 
 
 def make_reader(encoder: dict | None = None, open_gates: bool = False, **kwargs) -> LipReadForConditionalGeneration:

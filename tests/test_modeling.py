@@ -21,6 +21,19 @@ def test_starts_as_the_frozen_language_model(encoder):
     assert torch.equal(model(**inputs).logits, alone)
 
 
+def test_a_language_model_of_ones_own_stays_as_it_is():
+    """Also where the reader's configuration is made from its own."""
+    torch.manual_seed(3)
+    language_model, inputs = AutoModelForCausalLM.from_config(text_config()).eval(), make_inputs()
+    alone = language_model(inputs["input_ids"]).logits
+    config = reader_config(text_config=language_model.config)
+    assert config.text_config is not language_model.config
+    model = LipReadForConditionalGeneration(config, language_model=language_model).eval()
+    assert model.language_model is language_model and language_model.config._attn_implementation == "sdpa"
+    assert torch.equal(language_model(inputs["input_ids"]).logits, alone)
+    assert torch.equal(model(**inputs).logits, alone)
+
+
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_open_gate_lets_the_face_through(encoder):
     model, inputs = make_reader(encoder, open_gates=True), make_inputs()
