@@ -172,6 +172,7 @@ def conditioning_argument(language_model: PreTrainedModel) -> str:
         ValueError: If there is none: adapters would be hooked in and never see a face.
     """
     layers = decoder_layers(language_model)
+    training = language_model.training
     for name in ("conditioning", "position_ids"):
         given = torch.zeros(1, 1, dtype=torch.long, device=language_model.device)
         arrived: list[bool] = []
@@ -182,12 +183,14 @@ def conditioning_argument(language_model: PreTrainedModel) -> str:
 
         # Before the adapters' own hooks, if they are there already: no adapter must take the token for a clip.
         hooks = [layer.register_forward_pre_hook(notice, with_kwargs=True, prepend=True) for layer in layers]
+        language_model.eval()  # LayerDrop would leave layers out
         try:
             with torch.no_grad():
                 language_model(torch.zeros_like(given), use_cache=False, **{name: given})
         except (TypeError, ValueError):
             continue
         finally:
+            language_model.train(training)
             for hook in hooks:
                 hook.remove()
         if len(arrived) == len(layers) and all(arrived):

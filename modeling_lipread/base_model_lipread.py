@@ -161,6 +161,20 @@ def keep_unpacked(language_model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+def without_dropout(language_model: PreTrainedModel) -> None:
+    """Takes dropout out of a frozen language model, LayerDrop too.
+
+    It cannot overfit: noise in it would only show adapters other states in training than in reading, skip some of
+    them, and cost the fused attention kernels. Evaluation mode would do the same, but there transformers leaves out
+    gradient checkpointing.
+    """
+    for holder in (language_model.config.get_text_config(), *language_model.modules()):
+        for name, value in list(vars(holder).items()):
+            is_rate = "drop" in name or (name == "p" and isinstance(holder, nn.Dropout))
+            if is_rate and isinstance(value, float):
+                setattr(holder, name, 0.0)
+
+
 def place_beside(reader: PreTrainedModel, language_model: PreTrainedModel) -> None:
     """Moves the encoder and each adapter to where the language model's layers compute.
 

@@ -17,6 +17,7 @@ from .base_model_lipread import (
     load_language_model,
     place_beside,
     resolved_revision,
+    without_dropout,
     without_quantization,
 )
 from .configuration_lipread import LipReadConfig
@@ -69,6 +70,8 @@ class LipReadPreTrainedModel(PreTrainedModel):
         self._find_conditioning_argument()
         attach_adapters(language_model, self.adapters, self.config.adapter_layers)
         self._freeze_language_model()
+        if self.config.freeze_language_model:
+            without_dropout(language_model)
         if self.config.lora:
             self.config.lora = add_lora(language_model, self.config.lora)
         if getattr(language_model, "hf_device_map", None):

@@ -39,7 +39,7 @@ FAMILIES = {
     "cohere2": {},
     "gpt2": {},
     "gpt_neox": {},
-    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32, "dropout": 0.0},
+    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
     "falcon": {},
     "lfm2": {"layer_types": ["conv", "full_attention", "conv", "full_attention"]},
     "gpt_oss": {"head_dim": 8, **EXPERTS},
@@ -186,6 +186,25 @@ def test_copies_have_adapters_of_their_own(opened):
             adapter.gate.zero_()
     alone = opened.language_model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
     assert torch.equal(twin(**inputs).logits, alone)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_frozen_language_model_has_no_dropout(family):
+    """Whatever its family calls the rates, and wherever it keeps them; LayerDrop among them."""
+    rates = {name for name in AutoConfig.for_model(family).to_dict() if "drop" in name}
+    language_model = tiny_language_model(family, {**FAMILIES[family], **dict.fromkeys(rates, 0.5)})
+    input_ids = make_inputs()["input_ids"]
+    expected = language_model.eval()(input_ids).logits
+    if rates:
+        assert not torch.allclose(language_model.train()(input_ids).logits, expected)
+    config = LipReadConfig(text_config=language_model.config, adapter_every=2)
+    reader = LipReadForConditionalGeneration(config, language_model=language_model).train()
+    assert torch.equal(reader.language_model(input_ids).logits, expected)
+    # One that learns keeps what it came with.
+    trained = tiny_language_model(family, {**FAMILIES[family], **dict.fromkeys(rates, 0.5)})
+    config = LipReadConfig(text_config=trained.config, adapter_every=2, freeze_language_model=False)
+    reader = LipReadForConditionalGeneration(config, language_model=trained).train()
+    assert not rates or not torch.allclose(reader.language_model(input_ids).logits, expected)
 
 
 @pytest.mark.parametrize("family", REFUSED)
