@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
 
 from .attention_lipread import EncoderLayer, sinusoidal_positions
 from .configuration_lipread import FaceKeypointEncoderConfig
@@ -236,6 +237,7 @@ class FaceKeypointEncoder(PreTrainedModel):
         self.input_mean.copy_(mean)
         self.input_std.copy_(spread.maximum(floor))
 
+    @can_return_tuple
     def forward(
         self, keypoints: torch.Tensor, keypoints_mask: torch.Tensor | None = None, **kwargs
     ) -> FaceKeypointEncoderOutput:
@@ -244,9 +246,14 @@ class FaceKeypointEncoder(PreTrainedModel):
         Args:
             keypoints (`torch.FloatTensor`): Landmarks, `(batch, frames, landmarks, 3)`.
             keypoints_mask (`torch.Tensor`, *optional*): Non-zero where there is a face, `(batch, frames)`.
+            kwargs: Not looked at, but for `return_dict`; `False` gives a tuple.
+
+        Returns:
+            A `FaceKeypointEncoderOutput`.
 
         Raises:
-            ValueError: If the number of landmarks is not the configured one.
+            ValueError: If the number of landmarks is not the configured one, there is no frame, or the mask is not one
+                of these frames.
         """
         if keypoints.ndim != 4 or keypoints.shape[2:] != (self.config.num_landmarks, 3):
             raise ValueError(
@@ -255,6 +262,11 @@ class FaceKeypointEncoder(PreTrainedModel):
             )
         if keypoints_mask is None:
             keypoints_mask = keypoints.new_ones(keypoints.shape[:2])
+        if keypoints_mask.shape != keypoints.shape[:2] or keypoints.shape[1] == 0:
+            raise ValueError(
+                "keypoints must have at least one frame and keypoints_mask the shape (batch, frames), got keypoints "
+                f"{tuple(keypoints.shape)} and keypoints_mask {tuple(keypoints_mask.shape)}"
+            )
         mask = keypoints_mask.bool()
         # Standardised in full precision: half precision would lose the small motions.
         channels = (self._channels(keypoints.float(), mask) - self.input_mean.float()) / self.input_std.float()

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
 from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
 
 from .adapters_lipread import Conditioning, GatedCrossAttention, carry_by_positions
 from .attention_lipread import additive_mask
@@ -98,6 +99,22 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
     def get_output_embeddings(self):
         return self.language_model.get_output_embeddings()
 
+    def set_output_embeddings(self, new_embeddings):
+        self.language_model.set_output_embeddings(new_embeddings)
+
+    def resize_token_embeddings(self, new_num_tokens=None, pad_to_multiple_of=None, mean_resizing=True):
+        """Resizes the language model's embeddings, as `PreTrainedModel.resize_token_embeddings` does.
+
+        Raises:
+            ValueError: If the language model is frozen: it could not learn new tokens, nor be found again in its size.
+        """
+        if self.config.freeze_language_model and (new_num_tokens is not None or pad_to_multiple_of is not None):
+            raise ValueError(
+                "the language model is frozen and could not learn new tokens. Resize it before a reader is built on "
+                "it: save it, with its tokenizer, and give that folder to from_language_model."
+            )
+        return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+
     def get_encoder(self, modality=None):
         return self.encoder
 
@@ -116,12 +133,16 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         Args:
             keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
             keypoints_mask: Non-zero where there is a face, `(batch, frames)`.
+
+        Returns:
+            Keys and values for the adapters, and the encoder's output.
         """
         encoded = self.encoder(keypoints, keypoints_mask)
         pairs = [adapter.keys_values(encoded.last_hidden_state, encoded.attention_mask) for adapter in self.adapters]
         keys, values = zip(*pairs, strict=True)
         return Conditioning(keys, values, additive_mask(encoded.attention_mask, keys[0].dtype)), encoded
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: torch.LongTensor | None = None,
@@ -150,6 +171,13 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             ctc_labels: Characters to learn as indices of `config.ctc_vocab`, -100 on padding, `(batch, characters)`.
             conditioning: The clips as `encode` gave them, instead of `keypoints`.
             past_key_values, position_ids, inputs_embeds, use_cache, logits_to_keep: As for any causal language model.
+            kwargs: Passed on to the language model, such as `output_hidden_states`; `return_dict=False` gives a tuple.
+
+        Returns:
+            A `LipReadOutput`.
+
+        Raises:
+            ValueError: If the texts cannot be divided among the clips, or the clips are not of the shape configured.
         """
         encoded = None
         if conditioning is None and keypoints is not None:

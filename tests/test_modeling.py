@@ -6,7 +6,16 @@ import pickle
 
 import pytest
 import torch
-from readers import ENCODERS, FRAMES, LANDMARKS, make_inputs, make_reader, reader_config, text_config
+from readers import (
+    ENCODERS,
+    FRAMES,
+    LANDMARKS,
+    VOCABULARY,
+    make_inputs,
+    make_reader,
+    reader_config,
+    text_config,
+)
 from safetensors import safe_open
 from transformers import AutoModel, AutoModelForCausalLM
 
@@ -242,6 +251,41 @@ def test_wrong_number_of_landmarks_is_named():
     model, inputs = make_reader(), make_inputs()
     with pytest.raises(ValueError, match=f"{LANDMARKS}, 3"):
         model(**{**inputs, "keypoints": inputs["keypoints"][:, :, :-1]})
+
+
+def test_clips_without_frames_and_masks_of_other_clips_are_named():
+    model, inputs = make_reader(), make_inputs()
+    with pytest.raises(ValueError, match="at least one frame"):
+        model.encode(inputs["keypoints"][:, :0])
+    with pytest.raises(ValueError, match=rf"keypoints_mask \(2, {FRAMES - 1}\)"):
+        model(**{**inputs, "keypoints_mask": inputs["keypoints_mask"][:, 1:]})
+
+
+def test_a_tuple_is_given_to_those_who_ask_for_one():
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    inputs["labels"] = inputs["input_ids"]
+    expected = model(**inputs)
+    loss, logits, *_ = model(**inputs, return_dict=False)
+    assert torch.equal(loss, expected.loss) and torch.equal(logits, expected.logits)
+    clips = {key: inputs[key] for key in ("keypoints", "keypoints_mask")}
+    tokens, *_ = model.encoder(**clips, return_dict=False)
+    assert torch.equal(tokens, model.encoder(**clips).last_hidden_state)
+
+
+def test_new_tokens_are_for_language_models_that_learn(tmp_path):
+    frozen = make_reader()
+    assert frozen.resize_token_embeddings() is frozen.get_input_embeddings()
+    for kwargs in ({"new_num_tokens": VOCABULARY + 5}, {"pad_to_multiple_of": 64}):
+        with pytest.raises(ValueError, match="before a reader is built on"):
+            frozen.resize_token_embeddings(**kwargs)
+    assert frozen.get_input_embeddings().num_embeddings == frozen.get_output_embeddings().out_features == VOCABULARY
+    model, inputs = make_reader(open_gates=True, freeze_language_model=False), make_inputs()
+    expected = model(**inputs).logits
+    model.resize_token_embeddings(VOCABULARY + 5)
+    logits = model(**inputs).logits
+    assert logits.shape[-1] == VOCABULARY + 5 and torch.allclose(logits[..., :VOCABULARY], expected, atol=1e-6)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(AutoModel.from_pretrained(tmp_path)(**inputs).logits, logits)
 
 
 def test_statistics_standardise_the_input():
