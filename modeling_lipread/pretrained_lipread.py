@@ -2,6 +2,7 @@
 """How a reader comes by its weights: what was trained from its checkpoint, the language model from its own place."""
 
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -29,7 +30,7 @@ LANGUAGE_MODEL_PREFIX = "language_model."
 # Arguments of `from_pretrained` that say where files are; others are about the language model as much as about the
 # reader; and others about nothing but the language model, the large and frozen part.
 FILE_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token")
-SHARED_ARGUMENTS = ("dtype", "torch_dtype", "attn_implementation")
+SHARED_ARGUMENTS = ("dtype", "torch_dtype")
 LANGUAGE_MODEL_ARGUMENTS = ("device_map", "max_memory", "offload_folder", "quantization_config")
 
 
@@ -65,6 +66,8 @@ class LipReadPreTrainedModel(PreTrainedModel):
 
     def _attach_language_model(self, language_model: PreTrainedModel) -> None:
         self.language_model = language_model
+        # What cannot be taken back token by token, assisted decoding must not guess.
+        self._is_stateful = language_model._is_stateful
         keep_unpacked(language_model)
         self.config.text_config, self.config.base_model_quantization = without_quantization(language_model.config)
         self._find_conditioning_argument()
@@ -135,8 +138,9 @@ class LipReadPreTrainedModel(PreTrainedModel):
         Args:
             pretrained_model_name_or_path: Folder or Hub id.
             model_args: As for `PreTrainedModel.from_pretrained`.
-            config: A configuration to load with instead of the checkpoint's own.
-            kwargs: As for `PreTrainedModel.from_pretrained`. Of a reader saved without its language model,
+            config: A configuration to load with instead of the checkpoint's own, or where to find one.
+            kwargs: As for `PreTrainedModel.from_pretrained`, settings of the configuration among them, unless that is
+                given as an object. Of a reader saved without its language model,
                 `quantization_config`, `device_map`, `max_memory` and `offload_folder` concern the language model
                 alone, a `device_map` by the names of its own modules; encoder and adapters follow its layers.
                 `ignore_mismatched_sizes` changes nothing: sizes must agree.
@@ -150,9 +154,20 @@ class LipReadPreTrainedModel(PreTrainedModel):
         output_loading_info = kwargs.pop("output_loading_info", False)
         file_arguments = {key: kwargs[key] for key in FILE_ARGUMENTS if key in kwargs}
         own_files = {**file_arguments, **{key: kwargs[key] for key in ("revision", "subfolder") if key in kwargs}}
-        config = cls._own_config(config, checkpoint, own_files)
+        settings = {}
+        if not isinstance(config, PreTrainedConfig):
+            known = {field.name for field in fields(LipReadConfig)}.difference(SHARED_ARGUMENTS)
+            settings = {key: kwargs.pop(key) for key in known.intersection(kwargs)}
+        config = cls._own_config(config, checkpoint, own_files, settings)
         separate = config.base_model_name_or_path is not None
         passed_on = {key: kwargs[key] for key in SHARED_ARGUMENTS if kwargs.get(key) is not None}
+        # One name for all, or one for each part by its configuration's name; `AutoModel` has put it into these.
+        attention = kwargs.get("attn_implementation")
+        if isinstance(attention, dict):
+            attention = attention.get("text_config", attention.get(""))
+        attention = attention or config.text_config._attn_implementation or config._attn_implementation
+        if isinstance(attention, str):
+            passed_on["attn_implementation"] = attention
         for key in LANGUAGE_MODEL_ARGUMENTS:
             if separate and kwargs.get(key) is not None:
                 passed_on[key] = kwargs.pop(key)
@@ -175,8 +190,6 @@ class LipReadPreTrainedModel(PreTrainedModel):
         found = (loading_info[f"{kind}_keys"] for kind in ("missing", "mismatched", "unexpected"))
         refuse_wrong_weights(checkpoint, "the reader's", *found)
         if separate:
-            if isinstance(config._attn_implementation, str):
-                passed_on.setdefault("attn_implementation", config._attn_implementation)
             model._attach_language_model(load_base_model(config, checkpoint, {**file_arguments, **passed_on}))
             load_lora(model.language_model, saved_weights(files, LANGUAGE_MODEL_PREFIX), checkpoint)
             model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
@@ -187,14 +200,14 @@ class LipReadPreTrainedModel(PreTrainedModel):
         return (model, loading_info) if output_loading_info else model
 
     @staticmethod
-    def _own_config(config, checkpoint: str, own_files: dict) -> LipReadConfig:
-        """The configuration to load with, if it is a reader's."""
+    def _own_config(config, checkpoint: str, own_files: dict, settings: dict) -> LipReadConfig:
+        """The configuration to load with, if it is a reader's, with the settings that are to be other ones."""
         # Code loaded from a checkpoint exists in several copies, so the class itself cannot be asked for.
         if isinstance(config, PreTrainedConfig):
             model_type = config.model_type
         else:
-            settings, _ = PreTrainedConfig.get_config_dict(config or checkpoint, **own_files)
-            model_type = settings.get("model_type")
+            found, _ = PreTrainedConfig.get_config_dict(config or checkpoint, **own_files)
+            model_type = found.get("model_type")
         if model_type != LipReadConfig.model_type:
             raise ValueError(
                 f"{config or checkpoint}: its config.json is missing or is not a reader's (model_type {model_type!r} "
@@ -203,7 +216,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
             )
         if isinstance(config, PreTrainedConfig):
             return config
-        return LipReadConfig.from_pretrained(config or checkpoint, **own_files)
+        return LipReadConfig.from_pretrained(config or checkpoint, **own_files, **settings)
 
     def save_pretrained(self, save_directory, *args, include_base: bool = False, state_dict=None, **kwargs):
         """Saves what was trained, and the language model's name; or, self-contained, everything.

@@ -48,6 +48,14 @@ FAMILIES = {
     "glm4": {"head_dim": 8},
     "starcoder2": {},
     "stablelm": {},
+    "qwen3_next": {
+        "head_dim": 8,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 2,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        **EXPERTS,
+    },
 }
 REFUSED = {"bloom": {}, "mamba": {"state_size": 4}}
 
@@ -205,6 +213,19 @@ def test_a_frozen_language_model_has_no_dropout(family):
     config = LipReadConfig(text_config=trained.config, adapter_every=2, freeze_language_model=False)
     reader = LipReadForConditionalGeneration(config, language_model=trained).train()
     assert not rates or not torch.allclose(reader.language_model(input_ids).logits, expected)
+
+
+def test_assisted_decoding_where_tokens_can_be_taken_back(opened):
+    """A state that holds all past tokens, as of linear attention, cannot give back the wrong guesses."""
+    inputs = make_inputs(batch=1)
+    options = {**clips(inputs), "max_new_tokens": 8, "min_new_tokens": 8}
+    guessing = {**options, "prompt_lookup_num_tokens": 3}
+    if opened.language_model._is_stateful:
+        with pytest.raises(ValueError, match="not supported with stateful models"):
+            opened.generate(**guessing)
+    else:
+        prompt = torch.tensor([[5, 6, 7, 5, 6, 7, 5, 6]])
+        assert torch.equal(opened.generate(prompt, **guessing), opened.generate(prompt, **options))
 
 
 @pytest.mark.parametrize("family", REFUSED)

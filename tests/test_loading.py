@@ -167,3 +167,25 @@ def test_attention_implementation_reaches_every_part(tmp_path, language_model_di
         assert {part._attn_implementation for part in parts} == {name}
         logits.append(model(**make_inputs()).logits)
     assert torch.allclose(*logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("include_base", [False, True])
+@pytest.mark.parametrize("load", [AutoModel.from_pretrained, LipReadForConditionalGeneration.from_pretrained])
+def test_each_part_may_attend_in_its_own_way(tmp_path, language_model_dir, include_base, load):
+    model = build(language_model_dir)
+    model.save_pretrained(tmp_path / "reader", include_base=include_base)
+    ways = {"": "sdpa", "text_config": "eager"}
+    again = load(tmp_path / "reader", attn_implementation=ways)
+    assert again.language_model.config._attn_implementation == "eager"
+    assert {part.config._attn_implementation for part in (again, again.encoder, again.adapters[0])} == {"sdpa"}
+    assert torch.allclose(again(**make_inputs()).logits, model(**make_inputs()).logits, atol=1e-4)
+
+
+@pytest.mark.parametrize("include_base", [False, True])
+@pytest.mark.parametrize("load", [AutoModel.from_pretrained, LipReadForConditionalGeneration.from_pretrained])
+def test_settings_may_be_given_at_load(tmp_path, language_model_dir, include_base, load):
+    build(language_model_dir).save_pretrained(tmp_path / "hub" / "reader", include_base=include_base)
+    again = load(tmp_path / "hub", subfolder="reader", ctc_weight=0.25, decoder_mask_prob=0.0)
+    assert (again.config.ctc_weight, again.config.decoder_mask_prob) == (0.25, 0.0)
+    with pytest.raises(TypeError, match="no_such_setting"):
+        load(tmp_path / "hub", subfolder="reader", no_such_setting=1)
