@@ -4,7 +4,7 @@
 import pytest
 import torch
 from readers import ENCODERS, make_inputs, make_reader
-from transformers import StaticCache
+from transformers import CompileConfig, StaticCache
 
 BACKEND = "aot_eager"
 
@@ -82,7 +82,13 @@ def test_generate_with_a_static_cache(num_beams):
     assert torch.equal(model.generate(**clips(), **options, cache_implementation="static"), expected)
 
 
-def test_generate_may_compile_itself():
-    """What `generate` asks before it compiles the decoding step of its own accord."""
-    model = make_reader()
-    assert model._can_compile_fullgraph and model.language_model._can_compile_fullgraph
+def test_generate_compiles_its_own_step():
+    """As it does of its own accord on a GPU, whenever the cache is static."""
+    model = make_reader(open_gates=True)
+    options = {"max_new_tokens": 8, "min_new_tokens": 8}
+    expected = model.generate(**clips(), **options)
+    compilation = CompileConfig(backend=BACKEND, mode=None, fullgraph=True)
+    compilation._compile_all_devices = True
+    compiled = model.generate(**clips(), **options, cache_implementation="static", compile_config=compilation)
+    assert torch.equal(compiled, expected)
+    assert model._last_compile_config is compilation
