@@ -95,7 +95,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    return options.run(options)
+    try:
+        return options.run(options)
+    except ImportError as error:  # of a package that this reader, or reading video, needs; it says which
+        print(f"lipread: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

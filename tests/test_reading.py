@@ -3,6 +3,7 @@
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -124,3 +125,11 @@ def test_command_names_what_it_cannot_read_and_goes_on(reader_dir, video, tmp_pa
     assert captured.out.startswith(f"{video}\t")
     with pytest.raises(SystemExit, match="--model"):
         lipread(["transcribe", str(video), "--model", str(tmp_path / "none")])
+
+
+@pytest.mark.parametrize("missing", ["av", "mediapipe"])
+def test_command_says_what_to_install(reader_dir, video, missing, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert lipread(["transcribe", str(video), "--model", str(reader_dir), "--device", "cpu"]) == 1
+    captured = capsys.readouterr()
+    assert f"pip install {missing}" in captured.err and not captured.out
