@@ -223,9 +223,9 @@ class LipReadConfig(PreTrainedConfig):
         """Part of `@strict`: refuses adapters that could not be built or could not learn."""
         if self.adapter_every < 1 or (self.adapter_top_k is not None and self.adapter_top_k < 1):
             raise ValueError("adapter_every and adapter_top_k must be at least 1: a reader needs an adapter")
-        if self.gate_type == "tanh" and self.gate_init == 0 and self.zero_init_projection:
+        if self.gate_type != "sigmoid" and self.gate_init == 0 and self.zero_init_projection:
             raise ValueError(
-                "a gate of tanh(0) on a zero projection has no gradient and never learns: "
+                "a gate of zero on a zero projection has no gradient and never learns: "
                 "set gate_init to 1.0 or zero_init_projection to False"
             )
         if self.ctc_vocab and self.ctc_vocab[0] != "":

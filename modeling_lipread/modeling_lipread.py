@@ -246,7 +246,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
 
         Args:
             inputs: Tokens to begin from, `(batch, sequence)`; the start token and the prompt that the reader was
-                trained with, if neither these nor `input_ids` are given.
+                trained with, if neither these nor `input_ids` nor `inputs_embeds` are given.
             keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
             keypoints_mask: Non-zero where there is a face, `(batch, frames)`.
             conditioning: The clips as `encode` gave them, instead of `keypoints`.
@@ -263,7 +263,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             )
         input_ids = kwargs.pop("input_ids", inputs)
         prompt_length = 0
-        if input_ids is None and conditioning is not None:
+        if input_ids is None and kwargs.get("inputs_embeds") is None and conditioning is not None:
             input_ids = torch.tensor([self.config.start_ids] * len(conditioning.mask), device=self.device)
             # Some tokenizers start with the token that also pads, which would be taken for padding.
             kwargs.setdefault("attention_mask", torch.ones_like(input_ids))

@@ -60,9 +60,10 @@ def test_classic_gate_starts_close_to_the_language_model():
     assert list(model.gate_values().values()) == pytest.approx([4.54e-5] * 2, rel=1e-2)
 
 
-def test_gates_that_cannot_learn_are_refused():
+@pytest.mark.parametrize("gate_type", ["tanh", "none"])
+def test_gates_that_cannot_learn_are_refused(gate_type):
     with pytest.raises(Exception, match="never learns"):
-        reader_config(gate_init=0.0)
+        reader_config(gate_type=gate_type, gate_init=0.0)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -114,6 +115,17 @@ def test_generate_with_and_without_cache(settings):
     assert torch.equal(*written)
     assert written[0].shape[0] == 2 * settings.get("num_return_sequences", 1)
     assert (written[0][:, 0] == model.config.decoder_start_token_id).all()
+
+
+def test_generate_begins_from_embeddings():
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    clips = {key: inputs[key] for key in ("keypoints", "keypoints_mask")}
+    options = {"max_new_tokens": 3, "min_new_tokens": 3, "return_dict_in_generate": True, "output_logits": True}
+    expected = model.generate(inputs["input_ids"], **clips, **options)
+    embeds = model.get_input_embeddings()(inputs["input_ids"])
+    found = model.generate(inputs_embeds=embeds, **clips, **options)
+    assert torch.equal(found.sequences, expected.sequences[:, inputs["input_ids"].shape[1] :])
+    assert torch.allclose(torch.stack(found.logits), torch.stack(expected.logits), atol=1e-5)
 
 
 def test_beams_read_their_own_clip():
