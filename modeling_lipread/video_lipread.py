@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
+import struct
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,11 @@ from transformers.utils import logging
 logger = logging.get_logger(__name__)
 
 _PACKETS_PEEKED = 64  # enough to see whether a stream carries timestamps
+_MOST_STRETCHED = 4  # times; pixels said to be farther from square than this are a damaged header's
 
 
 class VideoError(ValueError):
-    """A video that cannot be read: missing, empty, truncated, without pictures, or shorter than asked for."""
+    """A video that cannot be read: missing, empty, truncated, corrupt, without pictures, too short or too long."""
 
 
 def require(module: str, package: str, purpose: str) -> Any:
@@ -44,24 +48,31 @@ def require(module: str, package: str, purpose: str) -> Any:
 
 
 def read_frames(
-    path: str | os.PathLike, start: float | None = None, end: float | None = None
+    path: str | os.PathLike,
+    start: float | None = None,
+    end: float | None = None,
+    max_seconds: float | None = None,
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Decodes a video, or a span of it, frame by frame.
+    """Decodes a video, or a span of it, frame by frame; one frame is in memory at a time.
 
     Times are the stream's own timestamps, so variable frame rates are read as they were shown. Files whose timestamps
     are missing or do not rise (a few muxers write such) are timed by their nominal frame rate instead, with a warning.
-    Rotation metadata is honoured and pixels that are not square are made so.
+    Frames flagged as interlaced are deinterlaced (bwdif, one frame for two fields), rotation and mirroring metadata is
+    honoured, pixels that are not square are made so, transparency is dropped, and where a stream changes its size
+    midway all frames get that of the first.
 
     Args:
         path: The video file.
         start: Seconds from the start of the file; earlier frames are left out.
         end: Seconds from the start of the file; frames from there on are left out.
+        max_seconds: The longest span taken; a longer one is an error, as early as can be told.
 
     Yields:
         Seconds since `start`, strictly rising, and the frame: RGB, uint8, `(height, width, 3)`, contiguous.
 
     Raises:
-        VideoError: The file is missing, empty, truncated, no video, has no pictures, or holds no frame in the span.
+        VideoError: The file is missing, empty, truncated, no video, has no pictures, is corrupt in the span, or holds
+            no frame in it; or the span is longer than `max_seconds`.
     """
     path = Path(path)
     if not path.is_file():
@@ -71,6 +82,8 @@ def read_frames(
     first = start or 0.0
     if first < 0 or (end is not None and end <= first):
         raise VideoError(f"{path}: start={start} and end={end} hold no span; start must be >= 0 and end after it")
+    if max_seconds is not None and end is not None and end - first > max_seconds:
+        raise VideoError(_too_long(path, end - first, max_seconds))
     av = require("av", "av", "Reading a video")
     try:
         nominal_rate = _nominal_rate(path)
@@ -78,12 +91,32 @@ def read_frames(
         with _open(path) as (container, stream):
             if seek:
                 _seek(container, stream, first)
-            yield from _decode(path, container, stream, nominal_rate, first, end)
+            if max_seconds is not None and end is None and _declared_seconds(container, stream) - first > max_seconds:
+                raise VideoError(_too_long(path, _declared_seconds(container, stream) - first, max_seconds))
+            upright = _Upright(stream.sample_aspect_ratio)
+            for time, frame in _deinterlaced(_decode(path, container, stream, nominal_rate, first, end)):
+                if max_seconds is not None and time >= max_seconds - 1e-6:
+                    raise VideoError(_too_long(path, time, max_seconds))
+                yield time, upright(frame)
     except av.FFmpegError as error:
         raise VideoError(
             f"{path}: not a readable video, or truncated or corrupt ({error.strerror}); "
             "copy or download it again, or re-encode it with ffmpeg"
         ) from error
+
+
+def _too_long(path: Path, seconds: float, max_seconds: float) -> str:
+    return (
+        f"{path}: the clip lasts {seconds:.0f} seconds or more, the limit is max_seconds={max_seconds:g}; cut it into "
+        "utterances with start and end, or raise max_seconds"
+    )
+
+
+def _declared_seconds(container: Any, stream: Any) -> float:
+    """How long the file says it is; 0 if it does not say."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / 1e6
 
 
 @contextmanager
@@ -99,6 +132,8 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
         entries = streams[0].index_entries
         if len(entries) and entries[-1].pos + entries[-1].size > path.stat().st_size:
             raise VideoError(f"{path}: the file is truncated, its last frames are missing; copy or download it again")
+        # Threads that share a frame, PyAV's default, keep FFmpeg from noticing damage in H.264.
+        streams[0].thread_type, streams[0].thread_count = "FRAME", min(4, os.cpu_count() or 1)
         yield container, streams[0]
 
 
@@ -142,26 +177,78 @@ def _seek_lands_before(path: Path, seconds: float) -> bool:
 
 def _decode(
     path: Path, container: Any, stream: Any, nominal_rate: float | None, start: float, end: float | None
-) -> Iterator[tuple[float, np.ndarray]]:
+) -> Iterator[tuple[float, Any]]:
+    """Frames of a span as FFmpeg decodes them, with seconds since `start`."""
     origin = _origin(container)
-    reformatter = require("av.video.reformatter", "av", "Reading a video").VideoReformatter()
-    time, found = None, False
-    for index, frame in enumerate(container.decode(stream)):
-        previous, time = time, frame.time - origin if nominal_rate is None else index / nominal_rate
+    time, step, index, begun, found = None, 1e-3, 0, False, False
+    broken: float | None = None  # since when pictures are damaged; the next key frame mends what follows it
+    for frame in _decoded(container, stream):
+        if frame is None:
+            broken = broken if broken is not None else time or 0.0
+            continue
+        previous = time
+        if nominal_rate is not None:
+            time = index / nominal_rate
+        elif frame.time is not None:
+            time = frame.time - origin
+        else:
+            time = (previous or 0.0) + step
+        index += 1
         if previous is not None:
             time = max(time, previous + 1e-3)  # frames come in order of presentation, whatever a stray timestamp says
+            step = time - previous
         if end is not None and time >= end - 1e-6:
             break
+        if not (begun or frame.key_frame) and frame.is_corrupt:
+            continue  # a stream cut from a longer one; the first pictures lack what came before
+        begun = True
+        if frame.key_frame and broken is not None and broken < start:
+            broken = None  # what was damaged before the span is no loss
+        if frame.is_corrupt and broken is None:
+            broken = time
         if time >= start - 1e-6:
+            if broken is not None:
+                raise VideoError(_corrupt(path, broken))
             found = True
-            yield max(time - start, 0.0), _to_rgb(frame, reformatter, stream.sample_aspect_ratio)
+            yield max(time - start, 0.0), frame
     else:
         _check_reached_end(path, stream, time)
+        if time is not None and broken is not None:
+            raise VideoError(_corrupt(path, broken))
     if time is None:
         raise VideoError(f"{path}: no frame could be decoded; re-encode it with ffmpeg")
     if not found:
         span = f"start={start:g}" + ("" if end is None else f", end={end:g}")
         raise VideoError(f"{path}: no frame between {span}; the video ends at about {time:.2f} seconds")
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """Frames in order of presentation, with a None where a packet is marked as damaged or cannot be decoded.
+
+    Before the first key frame, in a stream cut from a longer one, that is nothing unusual and not told.
+    """
+    av = require("av", "av", "Reading a video")
+    packets, begun = container.demux(stream), False
+    while True:
+        frames: list[Any] = []
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return
+            begun = begun or packet.is_keyframe
+            if packet.is_corrupt and begun:
+                frames.append(None)
+            frames += packet.decode()
+        except av.FFmpegError:
+            frames += [None] if begun else []
+        yield from frames
+
+
+def _corrupt(path: Path, seconds: float) -> str:
+    return (
+        f"{path}: the video is corrupt at about {seconds:.2f} seconds; copy or download it again, or leave that part "
+        "out with start and end"
+    )
 
 
 def _check_reached_end(path: Path, stream: Any, last: float | None) -> None:
@@ -177,9 +264,77 @@ def _check_reached_end(path: Path, stream: Any, last: float | None) -> None:
         )
 
 
-def _to_rgb(frame: Any, reformatter: Any, pixel_aspect: Any) -> np.ndarray:
-    width = frame.width if pixel_aspect in (None, 0, 1) else round(frame.width * pixel_aspect)
-    array = reformatter.reformat(frame, width=width, format="rgb24").to_ndarray()
-    quarter_turns = round(frame.rotation / 90) % 4  # rotation is counter-clockwise, as in rot90
-    # Rows are padded to a multiple of 16 pixels or so; MediaPipe finds no face in an array that is not contiguous.
-    return np.ascontiguousarray(np.rot90(array, quarter_turns))
+def _deinterlaced(frames: Iterable[tuple[float, Any]]) -> Iterator[tuple[float, Any]]:
+    """Frames with the two fields of interlaced ones made one picture; other frames stay as they are."""
+    graph, shape = None, None
+    times: deque[float] = deque()  # of the frames in the graph: one comes out for each, once the one after it is known
+    for time, frame in frames:
+        if graph is None and not frame.interlaced_frame:
+            yield time, frame
+            continue
+        if shape != (frame.width, frame.height, frame.format.name):
+            if graph is not None:
+                yield from ((times.popleft(), picture) for picture in _filtered(graph, None))
+            shape, graph = (frame.width, frame.height, frame.format.name), _deinterlacer(frame)
+        times.append(time)
+        yield from ((times.popleft(), picture) for picture in _filtered(graph, frame))
+    if graph is not None:
+        yield from ((times.popleft(), picture) for picture in _filtered(graph, None))
+
+
+def _deinterlacer(frame: Any) -> Any:
+    graph = require("av.filter", "av", "Reading a video").Graph()
+    time_base = frame.time_base or Fraction(1, 1000)
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base)
+    graph.link_nodes(source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink"))
+    graph.configure()
+    return graph
+
+
+def _filtered(graph: Any, frame: Any) -> Iterator[Any]:
+    av = require("av", "av", "Reading a video")
+    graph.push(frame)
+    while True:
+        try:
+            yield graph.pull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+
+
+class _Upright:
+    """Turns decoded frames into arrays as they are meant to be shown, all of the size of the first."""
+
+    def __init__(self, pixel_aspect: Any):
+        self.pixel_aspect = 1
+        if pixel_aspect and 1 / _MOST_STRETCHED <= pixel_aspect <= _MOST_STRETCHED:
+            self.pixel_aspect = pixel_aspect
+        self.reformatter = require("av.video.reformatter", "av", "Reading a video").VideoReformatter()
+        self.size: tuple[int, int] | None = None  # width and height before turning
+
+    def __call__(self, frame: Any) -> np.ndarray:
+        if self.size is None:
+            self.size = (max(1, round(frame.width * self.pixel_aspect)), frame.height)
+            self.matrix = _display_matrix(frame)
+        width, height = self.size
+        array = self.reformatter.reformat(frame, width=width, height=height, format="rgb24").to_ndarray()
+        # Rows are padded to a multiple of 16 pixels or so; MediaPipe finds no face in an array that is not contiguous.
+        return np.ascontiguousarray(_turn(array, self.matrix))
+
+
+def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
+    """The a, b, c, d that say where a pixel is shown: x' = a x + c y, y' = b x + d y, Y pointing down."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(data))
+    return a, b, c, d
+
+
+def _turn(array: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """Quarter turns and mirroring; other angles are rounded to the nearest of these."""
+    a, b, c, d = matrix
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        array, a, d = array.swapaxes(0, 1), c, b
+    if a < 0:
+        array = array[:, ::-1]
+    return array[::-1] if d < 0 else array

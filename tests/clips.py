@@ -41,19 +41,31 @@ def write_video(
     milliseconds: Sequence[int] | None = None,
     reorder: bool = True,
     pixel_width: int = 1,
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    codec_options: dict[str, str] | None = None,
+    display: tuple | None = None,
     **options: str,
 ) -> Path:
-    """Encodes frames, evenly or at given times, stored in order or not; options are the container's."""
+    """Encodes frames (RGB, RGBA or grey), evenly or at given times; options are the container's.
+
+    `reorder` stores them in another order than they are shown in; `display` (degrees against the clock, mirrored
+    sideways, upside down) says how they are to be shown.
+    """
+    layout = {2: "gray", 3: "rgb24", 4: "rgba"}[frames[0].shape[-1] if frames[0].ndim == 3 else 2]
     with av.open(str(path), "w", options=options) as container:
-        codec = {"crf": "10", "bf": "3" if reorder else "0"}
-        stream = container.add_stream("libx264", rate=frame_rate, options=codec)
+        chosen = {"crf": "10", "bf": "3" if reorder else "0"} if codec == "libx264" else {}
+        stream = container.add_stream(codec, rate=frame_rate, options=chosen | (codec_options or {}))
         stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.sample_aspect_ratio = Fraction(pixel_width)
+        stream.pix_fmt = pixel_format
+        if pixel_width != 1:
+            stream.codec_context.sample_aspect_ratio = Fraction(pixel_width)
+        if display is not None:
+            stream.set_display_rotation(*display)
         if milliseconds is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for index, array in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format=layout)
             if milliseconds is not None:
                 frame.pts, frame.time_base = milliseconds[index], Fraction(1, 1000)
             container.mux(stream.encode(frame))
@@ -86,6 +98,15 @@ def without_durations(path: Path, *frames: int) -> Path:
     (runs,) = struct.unpack_from(">I", data, table)
     for run in frames or range(runs):
         struct.pack_into(">I", data, table + 8 + 8 * run, 0)
+    path.write_bytes(data)
+    return path
+
+
+def without_frame_rate(path: Path) -> Path:
+    """Rewrites an AVI whose headers give a frame rate so that they all say 0."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<I", data, data.index(b"avih") + 8, 0)  # microseconds a frame
+    struct.pack_into("<II", data, data.index(b"strh") + 28, 0, 0)  # scale and rate
     path.write_bytes(data)
     return path
 
