@@ -15,6 +15,7 @@ import sys
 from transformers import AutoModel, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
+from .landmarks_lipread import FACES
 from .overlay_lipread import write_overlay
 from .pipeline_lipread import LipReadingPipeline
 from .publish_lipread import add_publish_arguments, publish
@@ -39,7 +40,8 @@ def _transcribe(arguments: argparse.Namespace) -> int:
     failed = 0
     for video in arguments.videos:
         try:
-            text = reader(video, start=arguments.start, end=arguments.end, num_beams=arguments.num_beams)["text"]
+            span = {"start": arguments.start, "end": arguments.end}
+            text = reader(video, **span, face=arguments.face, num_beams=arguments.num_beams)["text"]
         except (OSError, ValueError) as error:
             print(f"lipread: {error}", file=sys.stderr)
             failed += 1
@@ -57,7 +59,7 @@ def _overlay(arguments: argparse.Namespace) -> int:
     reader = _load_reader(arguments)
     try:
         span = {"start": arguments.start, "end": arguments.end}
-        sequence = reader.processor.extract_landmarks(arguments.video, **span)[0]
+        sequence = reader.processor.extract_landmarks(arguments.video, **span, face=arguments.face)[0]
         text = reader(sequence, num_beams=arguments.num_beams)["text"]
         write_overlay(arguments.video, sequence, arguments.output, text=text, **span)
     except (OSError, ValueError) as error:
@@ -73,6 +75,9 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--model", required=True, help="folder or Hub id of a trained reader")
     common.add_argument("--start", type=float, help="read from this second on")
     common.add_argument("--end", type=float, help="read up to this second")
+    common.add_argument(
+        "--face", choices=FACES, default="largest", help="which of several faces to read (default: largest)"
+    )
     common.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
     common.add_argument("--device", help="torch device, for example cuda:0 (default: a GPU if there is one)")
     parser = argparse.ArgumentParser(prog="lipread", description="Reads lips.")

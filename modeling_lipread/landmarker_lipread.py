@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -19,6 +21,8 @@ from .video_lipread import require
 
 LANDMARKER_FILE = "face_landmarker.task"
 LANDMARKER_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+
+PAUSE = 1000  # milliseconds between two clips
 
 Region = tuple[int, int, int, int]  # left, top, width, height in the pixels of a frame
 
@@ -71,7 +75,9 @@ class Landmarker:
                 )
             )
         self._process = os.getpid()
-        self._milliseconds = -1
+        self._milliseconds = 0
+        self._shift: int | None = None  # from a clip's milliseconds to those that rise over all clips
+        self._reads_arrays = video and _has_arrays(self._landmarker, self._image(np.zeros((8, 8, 3), np.uint8)))
         self.close = weakref.finalize(self, _release, self._landmarker, self._process)
 
     @property
@@ -92,17 +98,77 @@ class Landmarker:
         """
         left, top, width, height = region
         crop = np.ascontiguousarray(frame[top : top + height, left : left + width])
-        image = self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=crop)
+        image = self._image(crop)
         if time is None:
-            result = self._landmarker.detect(image)
+            faces = _as_arrays(self._landmarker.detect(image))
         else:
-            self._milliseconds = max(self._milliseconds + 1, round(1000 * time))  # must rise
-            result = self._landmarker.detect_for_video(image, self._milliseconds)
+            milliseconds = round(1000 * time)
+            if self._shift is None:
+                # Well after 0, at which MediaPipe's filter would take the second frame's interval for another one.
+                self._shift = self._milliseconds + PAUSE - milliseconds
+            self._milliseconds = max(self._milliseconds + 1, milliseconds + self._shift)  # must rise
+            read = _read_arrays if self._reads_arrays else _read_objects
+            faces = read(self._landmarker, image, self._milliseconds)
         # MediaPipe divides x and z by the image's width and y by its height.
         scale = np.array([width, -height, -width], np.float32)
         offset = np.array([left, -top, 0], np.float32)
-        faces = result.face_landmarks
-        return [np.array([_coordinates(point) for point in face], np.float32) * scale + offset for face in faces]
+        return [face * scale + offset for face in faces]
+
+    def reset(self) -> None:
+        """Makes ready for another clip, whose landmarks are then those of a new landmarker, bit for bit.
+
+        A frame without anything loses the face, and with it what the filters know.
+        """
+        if self._shift is not None:
+            self._milliseconds += PAUSE
+            self._landmarker.detect_for_video(self._image(np.zeros((64, 64, 3), np.uint8)), self._milliseconds)
+            self._shift = None
+
+    def _image(self, pixels: np.ndarray) -> Any:
+        return self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=pixels)
+
+
+def _as_arrays(result: Any) -> list[np.ndarray]:
+    """Float32 `(478, 3)` of each face, as MediaPipe has them: shares of the image's width and height."""
+    return [np.array([_coordinates(point) for point in face], np.float32) for face in result.face_landmarks]
+
+
+def _read_objects(landmarker: Any, image: Any, milliseconds: int) -> list[np.ndarray]:
+    return _as_arrays(landmarker.detect_for_video(image, milliseconds))
+
+
+def _read_arrays(landmarker: Any, image: Any, milliseconds: int) -> list[np.ndarray]:
+    """The same, read where MediaPipe's library wrote them: its Python makes 478 objects a frame of them, as slowly."""
+    result = sys.modules[type(landmarker).__module__].MpFaceLandmarkerResultC()
+    library = landmarker._lib
+    library.MpFaceLandmarkerDetectForVideo(
+        landmarker._handle, image._image_ptr, None, milliseconds, ctypes.byref(result)
+    )
+    try:
+        faces = []
+        for index in range(result.face_landmarks_count):
+            found = result.face_landmarks[index]
+            stride = ctypes.sizeof(found.landmarks.contents) // ctypes.sizeof(ctypes.c_float)
+            floats = ctypes.cast(found.landmarks, ctypes.POINTER(ctypes.c_float))
+            faces.append(np.ctypeslib.as_array(floats, (found.landmarks_count, stride))[:, :3].copy())
+        return faces
+    finally:
+        library.MpFaceLandmarkerCloseResult(ctypes.byref(result))
+
+
+def _has_arrays(landmarker: Any, image: Any) -> bool:
+    """Whether this version of MediaPipe keeps its results where `_read_arrays` looks for them."""
+    if not (hasattr(landmarker, "_handle") and hasattr(image, "_image_ptr")):
+        return False
+    result = getattr(sys.modules[type(landmarker).__module__], "MpFaceLandmarkerResultC", None)
+    try:
+        faces = dict(result._fields_)["face_landmarks"]._type_
+        point = dict(faces._fields_)["landmarks"]._type_
+        functions = landmarker._lib.MpFaceLandmarkerDetectForVideo, landmarker._lib.MpFaceLandmarkerCloseResult
+        floats = [(axis, ctypes.c_float) for axis in ("x", "y", "z")]
+        return all(map(callable, functions)) and list(point._fields_[:3]) == floats
+    except (AttributeError, KeyError, TypeError):
+        return False
 
 
 def _release(landmarker: Any, process: int) -> None:

@@ -14,7 +14,7 @@ from transformers import Pipeline
 from .alignment_lipread import align_words
 
 PIPELINE_TASK = "lip-reading"
-SPANS = ("start", "end", "frame_rate")
+CLIP_ARGUMENTS = ("start", "end", "frame_rate", "face")
 
 
 class LipReadingPipeline(Pipeline):
@@ -22,7 +22,7 @@ class LipReadingPipeline(Pipeline):
 
     Give it one clip, a list, a generator or a data set of clips. A clip is the path of a video, frames uint8
     `(frames, height, width, 3)`, landmarks `(frames, 478, 3)`, a `LandmarkSequence`, or a mapping of `video` (any of
-    these) and optionally `start`, `end` and `frame_rate`, as a line of a manifest has them.
+    these) and optionally `start`, `end`, `frame_rate` and `face`.
 
     Args:
         model: A [`LipReadForConditionalGeneration`].
@@ -32,6 +32,7 @@ class LipReadingPipeline(Pipeline):
         start: Seconds from the start of a video where reading begins.
         end: Seconds from the start of a video where reading ends.
         frame_rate: Frames a second of frames and landmarks given as arrays; 25 by default.
+        face: Which of several faces is read: `largest`, `central` or `speaking`.
         generate_kwargs: Arguments of `generate`; they may also be given one by one, as `num_beams=4`.
         kwargs: As for any [`Pipeline`]: `device`, `batch_size`, `num_workers`.
 
@@ -65,7 +66,7 @@ class LipReadingPipeline(Pipeline):
 
     def _sanitize_parameters(self, return_timestamps=None, generate_kwargs=None, **parameters: Any):
         # Only what is given: the rest stays as it was when the pipeline was made.
-        spans = {key: parameters.pop(key) for key in SPANS if key in parameters}
+        reading = {key: parameters.pop(key) for key in CLIP_ARGUMENTS if key in parameters}
         generation = {**parameters, **(generate_kwargs or {})}
         timestamps = {}
         if return_timestamps is not None:
@@ -74,17 +75,19 @@ class LipReadingPipeline(Pipeline):
             if return_timestamps and not self.model.config.ctc_vocab:
                 raise ValueError("this reader has no CTC head, which says when a word is said: no return_timestamps")
             timestamps["return_timestamps"] = return_timestamps
-        return spans, {**generation, **timestamps}, timestamps
+        return reading, {**generation, **timestamps}, timestamps
 
-    def preprocess(self, clip: Any, **spans: float | None) -> dict[str, torch.Tensor]:
+    def preprocess(self, clip: Any, **reading: Any) -> dict[str, torch.Tensor]:
         """One clip to the model's input, and when its frames begin and the last ends, seconds `(1, frames + 1)`."""
         if isinstance(clip, Mapping):
-            unknown = sorted(set(clip) - {"video", *SPANS})
+            unknown = sorted(set(clip) - {"video", *CLIP_ARGUMENTS})
             if unknown or "video" not in clip:
-                raise ValueError(f"a clip given as a mapping has video, {', '.join(SPANS)}, not {', '.join(clip)}")
+                raise ValueError(
+                    f"a clip given as a mapping has video, {', '.join(CLIP_ARGUMENTS)}, not {', '.join(clip)}"
+                )
             clip = dict(clip)
-            clip, spans = clip.pop("video"), {**spans, **clip}
-        sequence = self.processor.extract_landmarks([clip], **spans)[0]
+            clip, reading = clip.pop("video"), {**reading, **clip}
+        sequence = self.processor.extract_landmarks([clip], **reading)[0]
         features = self.processor.feature_extractor([sequence], return_tensors="pt")
         rate = self.processor.feature_extractor.frame_rate
         if rate is None:
@@ -93,7 +96,7 @@ class LipReadingPipeline(Pipeline):
             times = np.append(times, times[-1] + interval)
         else:
             times = sequence.timestamps[0] + np.arange(features["keypoints"].shape[1] + 1) / rate
-        times = torch.tensor(times + (spans.get("start") or 0.0), dtype=torch.float32)
+        times = torch.tensor(times + (reading.get("start") or 0.0), dtype=torch.float32)
         return {**features, "frame_times": times[None]}
 
     def _forward(

@@ -59,6 +59,7 @@ class LipReadProcessor(ProcessorMixin):
         start: float | Sequence[float | None] | None = None,
         end: float | Sequence[float | None] | None = None,
         frame_rate: float | None = None,
+        face: str = "largest",
         padding: bool = True,
         return_tensors: str | None = None,
         **tokenizer_arguments: Any,
@@ -73,6 +74,8 @@ class LipReadProcessor(ProcessorMixin):
             start: Seconds from the start of a video file where its clip begins; one for all or one for each.
             end: Seconds from the start of a video file where its clip ends; one for all or one for each.
             frame_rate: Frames a second of frames and landmarks given as arrays; the feature extractor's by default.
+            face: Which of several faces in a video is read: the `largest`, the most `central`, or the `speaking` one
+                (see `Face3DKeypointExtractor`). It is asked for with each video, not saved with the reader.
             padding: Pads clips and texts to the longest of the batch.
             return_tensors: `pt` or `np`.
             **tokenizer_arguments: Passed on to the tokenizer, e.g. `truncation` or `add_special_tokens`.
@@ -85,7 +88,7 @@ class LipReadProcessor(ProcessorMixin):
         Raises:
             VideoError: A video cannot be read, or holds no frame between `start` and `end`.
             NoFaceError: No frame of a clip shows a face.
-            ValueError: There is neither video nor text, or one of them is none of these forms.
+            ValueError: There is neither video nor text, one of them is none of these forms, or `face` is unknown.
         """
         if videos is None and text is None:
             raise ValueError("Give videos, text, or both.")
@@ -93,7 +96,7 @@ class LipReadProcessor(ProcessorMixin):
         if text is not None:
             data.update(self.tokenizer(text, padding=padding, return_tensors=return_tensors, **tokenizer_arguments))
         if videos is not None:
-            sequences = self.extract_landmarks(videos, start, end, frame_rate)
+            sequences = self.extract_landmarks(videos, start, end, frame_rate, face)
             data.update(self.feature_extractor(sequences, return_tensors, padding, frame_rate))
         return BatchFeature(data)
 
@@ -103,6 +106,7 @@ class LipReadProcessor(ProcessorMixin):
         start: float | Sequence[float | None] | None = None,
         end: float | Sequence[float | None] | None = None,
         frame_rate: float | None = None,
+        face: str = "largest",
     ) -> list[LandmarkSequence]:
         """Finds the faces in videos: the first, slow half of calling the processor.
 
@@ -111,6 +115,7 @@ class LipReadProcessor(ProcessorMixin):
             start: As for `__call__`.
             end: As for `__call__`.
             frame_rate: As for `__call__`.
+            face: As for `__call__`.
 
         Returns:
             A `LandmarkSequence` for each clip (of landmarks given as an array, width and height are 0: not known). The
@@ -119,23 +124,25 @@ class LipReadProcessor(ProcessorMixin):
         Raises:
             VideoError: A video cannot be read, or holds no frame between `start` and `end`.
             NoFaceError: No frame of a clip shows a face.
-            ValueError: A clip is none of the forms, or `start` and `end` come with one that is no video file.
+            ValueError: A clip is none of the forms, `start` and `end` come with one that is no video file, or `face`
+                is unknown.
         """
         clips = _as_list(videos)
         spans = zip(_for_each(start, len(clips), "start"), _for_each(end, len(clips), "end"), strict=True)
         rate = frame_rate or self.feature_extractor.frame_rate or 25.0
         return [
-            self._read(clip, index, *span, rate) for index, (clip, span) in enumerate(zip(clips, spans, strict=True))
+            self._read(clip, index, *span, rate, face)
+            for index, (clip, span) in enumerate(zip(clips, spans, strict=True))
         ]
 
     def _read(
-        self, clip: Any, index: int, start: float | None, end: float | None, frame_rate: float
+        self, clip: Any, index: int, start: float | None, end: float | None, frame_rate: float, face: str
     ) -> LandmarkSequence:
         name = f"clip {index}"
         if isinstance(clip, (str, os.PathLike)):
             name = os.fspath(clip)
             if not name.endswith(".npy"):
-                return _check_coverage(self.keypoint_extractor.extract_video(clip, start, end), name)
+                return _check_coverage(self.keypoint_extractor.extract_video(clip, start, end, face), name)
             clip = _load_landmarks(name)
         if start is not None or end is not None:
             raise ValueError(f"{name}: start and end are for video files; cut frames or landmarks before giving them")
@@ -143,7 +150,7 @@ class LipReadProcessor(ProcessorMixin):
             return _check_coverage(clip, name)
         array = np.asarray(clip)
         if array.dtype == np.uint8 and array.ndim == 4:
-            return _check_coverage(self.keypoint_extractor.extract_frames(array, frame_rate), name)
+            return _check_coverage(self.keypoint_extractor.extract_frames(array, frame_rate, face), name)
         if np.issubdtype(array.dtype, np.floating) and array.ndim == 3 and array.shape[-1] == 3:
             return _check_coverage(_from_landmarks(array, frame_rate), name)
         raise ValueError(

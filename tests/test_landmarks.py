@@ -11,14 +11,11 @@ import cv2
 import numpy as np
 import pytest
 from clips import (
-    FACE,
     PORTRAIT,
     made_up_face,
     moving_portrait,
     portrait_on,
     turned_clockwise,
-    without_durations,
-    write_song,
     write_video,
 )
 
@@ -32,7 +29,6 @@ from modeling_lipread.geometry_lipread import (
 )
 from modeling_lipread.landmarks_lipread import (
     Face3DKeypointExtractor,
-    VideoError,
     landmarker_path,
     solve_head_pose,
 )
@@ -129,47 +125,6 @@ def test_a_span(extractor, clip):
     np.testing.assert_allclose(span.timestamps, (0, 0.04, 0.08), atol=1e-6)
 
 
-def test_a_long_video_is_sought_in(tmp_path):
-    shades = [np.full((64, 64, 3), 20 + 2 * second, np.uint8) for second in range(100)]
-    for name in ("long.mp4", "long.mkv", "long.ts"):
-        path = write_video(tmp_path / name, shades, frame_rate=1)
-        times, frames = zip(*read_frames(path, start=90, end=93), strict=True)
-        np.testing.assert_allclose(times, (0, 1, 2), atol=1e-6)
-        np.testing.assert_allclose([frame.mean() for frame in frames], (200, 202, 204), atol=1.5)
-
-
-def test_times_are_the_streams_own(tmp_path):
-    milliseconds = [0, 40, 120, 153, 220, 240, 300]
-    path = write_video(tmp_path / "variable.mp4", moving_portrait(7), milliseconds=milliseconds)
-    np.testing.assert_allclose([time * 1000 for time, _ in read_frames(path)], milliseconds, atol=0.5)
-
-
-@pytest.mark.parametrize("name", ["broken.mp4", "clip.avi"])
-def test_without_usable_timestamps_the_nominal_rate_counts(tmp_path, name):
-    path = write_video(tmp_path / name, moving_portrait(10), reorder=name == "clip.avi")
-    if name == "broken.mp4":
-        without_durations(path)
-    np.testing.assert_allclose([time for time, _ in read_frames(path)], np.arange(10) / 25, atol=1e-6)
-    times, _ = zip(*read_frames(path, start=0.2), strict=True)
-    np.testing.assert_allclose(times, np.arange(5) / 25, atol=1e-6)
-
-
-def test_a_stray_timestamp_does_not_turn_time_back(tmp_path):
-    path = write_video(
-        tmp_path / "stray.mp4", moving_portrait(6), milliseconds=[0, 40, 90, 150, 220, 300], reorder=False
-    )
-    times, _ = zip(*read_frames(without_durations(path, 2)), strict=True)
-    np.testing.assert_allclose(times, (0, 0.04, 0.09, 0.091, 0.16, 0.24), atol=1e-3)
-    assert (np.diff(times) > 0).all()
-
-
-def test_pixels_are_made_square(tmp_path):
-    path = write_video(tmp_path / "anamorphic.mp4", [PORTRAIT[:, ::2]], pixel_width=2)
-    ((_, frame),) = read_frames(path)
-    assert frame.shape == PORTRAIT.shape
-    assert np.abs(frame.astype(int) - PORTRAIT).mean() < 8
-
-
 def test_rotation_metadata_is_honoured(extractor, tmp_path):
     lying = [np.rot90(frame, 1) for frame in moving_portrait(2)]  # a quarter turn against the clock, as stored
     path = turned_clockwise(write_video(tmp_path / "telephone.mp4", lying))
@@ -177,27 +132,6 @@ def test_rotation_metadata_is_honoured(extractor, tmp_path):
     assert (sequence.width, sequence.height) == (360, 288)
     np.testing.assert_allclose(sequence.keypoints[0], extractor.extract(PORTRAIT), atol=6)
     assert angles_from_rotation(rigid_rotation(sequence.keypoints))[0, 2] == pytest.approx(0, abs=15)
-
-
-def test_a_small_face_in_a_wide_frame_is_found(extractor):
-    scale, left, top = 0.8, 900, 350
-    found = extractor.extract(portrait_on(720, 1280, [(scale, left, top)]))
-    assert width(found) < 0.08 * 1280
-    expected = extractor.extract(FACE)[:, :2] * scale + (left, -top)
-    np.testing.assert_allclose(found[:, :2], expected, atol=6)
-
-
-def shape(faces: np.ndarray) -> np.ndarray:
-    return faces[..., :2] - faces[..., :2].mean(axis=-2, keepdims=True)
-
-
-@pytest.mark.parametrize("step", [8, 36])
-def test_a_small_face_is_followed_through_a_wide_frame(extractor, step):
-    lefts = 20 + step * np.arange(20)
-    clip = extractor.extract_frames([portrait_on(480, 1280, [(0.6, left, 200)]) for left in lefts], frame_rate=25)
-    assert clip.coverage == 1.0
-    np.testing.assert_allclose(np.diff(clip.keypoints[..., 0].mean(axis=1)), step, atol=step / 10)
-    assert np.abs(shape(clip.keypoints) - shape(clip.keypoints[0])).max() < 2.5  # never cut by the region searched
 
 
 def noisy(picture: np.ndarray, frames: int = 12) -> np.ndarray:
@@ -218,81 +152,11 @@ def test_following_is_steadier_than_finding(extractor, placed):
     assert followed.std(axis=0).mean() < 0.6 * found.std(axis=0).mean()
 
 
-def test_the_largest_face_is_taken_then_followed(extractor):
-    frames = [
-        portrait_on(288, 400, [(1.0, 0, 0), (0.75, 200, 20)]),
-        portrait_on(288, 400, [(0.9, 0, 0), (0.9, 200, 20)]),
-        portrait_on(288, 400, [(0.75, 0, 20), (1.0, 200, 0)]),
-    ]
-    assert center(extractor.extract(frames[0]))[0] < 200 < center(extractor.extract(frames[2]))[0]
-    followed = extractor.extract_frames(frames, frame_rate=25)
-    assert followed.coverage == 1.0 and (followed.keypoints[..., 0].mean(axis=1) < 200).all()
-
-
-def test_a_smaller_face_beside_is_not_mistaken_for_the_one_followed(extractor):
-    picture = portrait_on(288, 400, [(1.0, 0, 0)])
-    picture[:, :200] = cv2.GaussianBlur(picture[:, :200], (0, 0), 2)
-    sharp = cv2.resize(FACE[:, 30:170], None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
-    picture[10 : 10 + sharp.shape[0], 130 : 130 + sharp.shape[1]] = sharp  # in the region the first is followed in
-    sequence = extractor.extract_frames([picture] * 3, frame_rate=25)
-    assert sequence.coverage == 1.0
-    np.testing.assert_allclose(sequence.keypoints[..., 0].mean(axis=1), center(extractor.extract(picture))[0], atol=4)
-    assert center(sequence.keypoints[0])[0] < 120
-
-
-def test_a_lost_face_is_waited_for_before_another_is_taken(extractor):
-    both = portrait_on(288, 400, [(1.0, 0, 0), (0.9, 200, 20)])
-    other = portrait_on(288, 400, [(0.9, 200, 20)])
-    assert extractor.extract(other) is not None
-    sequence = extractor.extract_frames([both, other, both, *[other] * 4], frame_rate=10)
-    assert sequence.present.tolist() == [True, False, True, False, False, True, True]
-    assert not sequence.keypoints[1].any()
-    assert center(sequence.keypoints[2])[0] < 200 < center(sequence.keypoints[6])[0]
-
-
 def test_a_video_without_a_face_is_no_error(extractor, tmp_path):
     path = write_video(tmp_path / "grey.mp4", [np.full((288, 360, 3), 90, np.uint8)] * 4)
     sequence = extractor.extract_video(path)
     assert sequence.coverage == 0.0 and sequence.present.shape == (4,)
     assert not sequence.keypoints.any()
-
-
-def test_files_that_cannot_be_read_say_why(extractor, clip, tmp_path):
-    data = clip.read_bytes()
-    (tmp_path / "empty.mp4").touch()
-    (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])  # its table of contents, at the end, is gone
-    (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
-    indexed = write_video(tmp_path / "indexed.mp4", moving_portrait(30), movflags="+faststart").read_bytes()
-    (tmp_path / "half.mp4").write_bytes(indexed[: len(indexed) * 2 // 3])
-    long = write_video(tmp_path / "whole.mkv", moving_portrait(90)).read_bytes()
-    (tmp_path / "half.mkv").write_bytes(long[: len(long) // 2])
-    write_song(tmp_path / "song.m4a")
-    for name, reason in {
-        "absent.mp4": "no such file",
-        "empty.mp4": "empty",
-        "cut.mp4": "truncated",
-        "noise.mp4": "not a readable video",
-        "half.mp4": "truncated, its last frames are missing",
-        "half.mkv": "truncated, its frames end at",
-        "song.m4a": "no video stream",
-    }.items():
-        with pytest.raises(VideoError, match=f"{name}.*{reason}"):
-            extractor.extract_video(tmp_path / name)
-
-
-@pytest.mark.parametrize(
-    ("span", "reason"),
-    [
-        ({"start": 9}, "ends at about 0.28 seconds"),
-        ({"start": 0.3, "end": 1}, "ends at about 0.28 seconds"),
-        ({"start": 0.2, "end": 0.1}, "start must be"),
-        ({"start": 0.1, "end": 0.1}, "start must be"),
-        ({"start": -1}, "start must be"),
-    ],
-)
-def test_spans_that_hold_nothing_say_why(extractor, clip, span, reason):
-    with pytest.raises(VideoError, match=reason):
-        extractor.extract_video(clip, **span)
 
 
 def test_a_model_file_that_is_not_the_expected_one_is_refused(tmp_path):
