@@ -15,12 +15,12 @@ from transformers.processing_utils import ProcessorMixin
 from transformers.utils import cached_file, logging
 
 from .feature_extraction_lipread import LipReadFeatureExtractor
+from .landmark_files_lipread import read_landmark_file
 from .landmarks_lipread import (
     LANDMARKER_FILE,
     Face3DKeypointExtractor,
     LandmarkSequence,
     NoFaceError,
-    VideoError,
     landmarker_path,
 )
 
@@ -71,9 +71,10 @@ class LipReadProcessor(ProcessorMixin):
                 frames, RGB uint8 `(frames, height, width, 3)`; landmarks, floats `(frames, 478, 3)`; or a
                 `LandmarkSequence`.
             text: One text or a list of texts, to be tokenised.
-            start: Seconds from the start of a video file where its clip begins; one for all or one for each.
-            end: Seconds from the start of a video file where its clip ends; one for all or one for each.
-            frame_rate: Frames a second of frames and landmarks given as arrays; the feature extractor's by default.
+            start: Seconds from the start of a file where its clip begins; one for all or one for each.
+            end: Seconds from the start of a file where its clip ends; one for all or one for each.
+            frame_rate: Frames a second of `.npy` files and of frames and landmarks given as arrays; the feature
+                extractor's by default.
             face: Which of several faces in a video is read: the `largest`, the most `central`, or the `speaking` one
                 (see `Face3DKeypointExtractor`). It is asked for with each video, not saved with the reader.
             padding: Pads clips and texts to the longest of the batch.
@@ -87,6 +88,7 @@ class LipReadProcessor(ProcessorMixin):
 
         Raises:
             VideoError: A video cannot be read, or holds no frame between `start` and `end`.
+            LandmarkFileError: A `.npy` file cannot be read, or holds no frame between `start` and `end`.
             NoFaceError: No frame of a clip shows a face.
             ValueError: There is neither video nor text, one of them is none of these forms, or `face` is unknown.
         """
@@ -123,9 +125,10 @@ class LipReadProcessor(ProcessorMixin):
 
         Raises:
             VideoError: A video cannot be read, or holds no frame between `start` and `end`.
+            LandmarkFileError: A `.npy` file cannot be read, or holds no frame between `start` and `end`.
             NoFaceError: No frame of a clip shows a face.
-            ValueError: A clip is none of the forms, `start` and `end` come with one that is no video file, or `face`
-                is unknown.
+            ValueError: A clip is none of the forms, `start` and `end` come with one that is no file, or `face` is
+                unknown.
         """
         clips = _as_list(videos)
         spans = zip(_for_each(start, len(clips), "start"), _for_each(end, len(clips), "end"), strict=True)
@@ -141,11 +144,11 @@ class LipReadProcessor(ProcessorMixin):
         name = f"clip {index}"
         if isinstance(clip, (str, os.PathLike)):
             name = os.fspath(clip)
-            if not name.endswith(".npy"):
-                return _check_coverage(self.keypoint_extractor.extract_video(clip, start, end, face), name)
-            clip = _load_landmarks(name)
+            if name.endswith(".npy"):
+                return _check_coverage(read_landmark_file(name, frame_rate, start, end), name)
+            return _check_coverage(self.keypoint_extractor.extract_video(clip, start, end, face), name)
         if start is not None or end is not None:
-            raise ValueError(f"{name}: start and end are for video files; cut frames or landmarks before giving them")
+            raise ValueError(f"{name}: start and end are for files; cut frames or landmarks before giving them")
         if hasattr(clip, "keypoints"):
             return _check_coverage(clip, name)
         array = np.asarray(clip)
@@ -225,15 +228,6 @@ def _for_each(seconds: float | Sequence[float | None] | None, count: int, name: 
     if len(seconds) != count:
         raise ValueError(f"{name} has {len(seconds)} entries for {count} clips; give one for all or one for each")
     return list(seconds)
-
-
-def _load_landmarks(path: str) -> np.ndarray:
-    if not os.path.isfile(path):
-        raise VideoError(f"{path}: no such file; check the path")
-    try:
-        return np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"{path}: not a .npy file of plain numbers ({error})") from error
 
 
 def _from_landmarks(keypoints: np.ndarray, frame_rate: float) -> LandmarkSequence:

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
+from modeling_lipread.landmark_files_lipread import LandmarkFileError
 from modeling_lipread.landmarks_lipread import LANDMARKER_FILE, LandmarkSequence, NoFaceError, VideoError
 from modeling_lipread.processing_lipread import LipReadProcessor
 from modeling_lipread.video_lipread import read_frames
@@ -108,7 +109,7 @@ def test_spans_and_rates(processor, clip, sequence):
     assert processor(videos=sequence.keypoints, frame_rate=50)["keypoints"].shape[1] == 3
     with pytest.raises(ValueError, match="start has 1 entries for 2 clips"):
         processor(videos=[clip, clip], start=[0.1])
-    with pytest.raises(ValueError, match="clip 0: start and end are for video files"):
+    with pytest.raises(ValueError, match="clip 0: start and end are for files"):
         processor(videos=sequence, start=0.1)
 
 
@@ -142,10 +143,10 @@ def test_a_face_lost_in_many_frames_is_said(processor, sequence, caplog):
 
 def test_bad_clips_say_why(processor, sequence, tmp_path):
     np.save(tmp_path / "objects.npy", np.array([{"a": 1}]), allow_pickle=True)
-    with pytest.raises(ValueError, match="objects.npy: not a .npy file of plain numbers"):
+    with pytest.raises(ValueError, match="objects.npy: holds Python objects, which are never unpickled"):
         processor(videos=tmp_path / "objects.npy")
-    for name in ("absent.npy", "absent.mp4"):
-        with pytest.raises(VideoError, match=f"{name}: no such file"):
+    for name, error in (("absent.npy", LandmarkFileError), ("absent.mp4", VideoError)):
+        with pytest.raises(error, match=f"{name}: no such file"):
             processor(videos=[sequence, tmp_path / name])
     for wrong in (np.zeros((288, 360, 3), np.uint8), np.zeros((5, 478, 3), np.int64), np.zeros((5, 478)), None):
         with pytest.raises(ValueError, match="clip 1: neither frames"):
