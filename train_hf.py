@@ -123,6 +123,10 @@ class DataArguments:
         default="rigid", metadata={"help": "How landmarks are brought to one size and place."}
     )
     frame_rate: float = field(default=25.0, metadata={"help": "Frames a second that every clip is brought to."})
+    smoothing: float | None = field(
+        default=None,
+        metadata={"help": "Seconds of a filter over time that takes jitter out of the landmarks, for instance 0.2."},
+    )
     seq_len: int = field(default=64, metadata={"help": "Most tokens of a transcript."})
     prompt: str | None = field(default=None, metadata={"help": "Text before every transcript."})
     augment: bool = field(default=True, metadata={"help": "Whether to vary pose, size, speed and quality."})
@@ -239,6 +243,7 @@ def build_processor(data_args: DataArguments, tokenizer: PreTrainedTokenizerBase
         frame_rate=data_args.frame_rate,
         pose=None if data_args.pose == "none" else data_args.pose,
         normalize=None if data_args.normalize == "none" else data_args.normalize,
+        smoothing=data_args.smoothing,
     )
     return LipReadProcessor(feature_extractor, tokenizer)
 
