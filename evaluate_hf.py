@@ -45,7 +45,8 @@ def prepared_clips(source: Path, folder: Path, num_proc: int, allow_outside: boo
     if source.is_dir():
         return load_split(source), [], []
     records, _ = read_manifest(source, allow_outside)
-    settings = {"format": "manifest", "allow_outside": allow_outside, "val_ratio": 0.0, "min_coverage": 0.0}
+    settings = {"format": "manifest", "allow_outside": allow_outside, "val_ratio": 0.0}
+    settings |= {"min_coverage": 0.0, "max_seconds": None}
     skipped = prepare([source], folder, num_proc=num_proc, **settings)["skipped"]
     clips = load_split(folder)
     readable = set(clips["id"][:])

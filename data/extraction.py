@@ -21,20 +21,22 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import pyarrow as pa
 import torch
 
+from modeling_lipread.landmark_files_lipread import LandmarkFileError, read_landmark_file
 from modeling_lipread.landmarker_lipread import LANDMARKER_SHA256
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, VideoError
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
 from .corpora import read_alignment
+from .quality import ClipQuality, measure
 from .records import Record, Skip, TranscriptError
 from .schema import NUM_LANDMARKS, encode_row, rows_to_table
+from .settings import ExtractionSettings
 
 # Raise it when the content of a part changes for the same manifest line, so that old parts are not continued.
-PART_VERSION = 2
+PART_VERSION = 3
 _METADATA_KEY = b"lipread"
 
 
@@ -48,7 +50,7 @@ class Chunk:
 
     records: Sequence[Record]
     part: Path
-    min_coverage: float
+    settings: ExtractionSettings
 
 
 @dataclass
@@ -63,13 +65,13 @@ class PartReport:
     warnings: list[str]
 
 
-def chunk_key(records: Sequence[Record], min_coverage: float) -> str:
+def chunk_key(records: Sequence[Record], settings: ExtractionSettings) -> str:
     """Hash of what decides a part's content: manifest lines, the media files' size and time, settings, versions."""
     videos = any(not record.is_landmarks for record in records)
     content = {
         "version": PART_VERSION,
         "extractor": [metadata.version("mediapipe"), LANDMARKER_SHA256] if videos else None,
-        "min_coverage": min_coverage,
+        "settings": asdict(settings),
         # Files count by size and time, not by where they lie: the folder may move between two runs.
         "records": [
             asdict(record) | {"media": _file_state(record.media), "alignment": _file_state(record.alignment)}
@@ -97,51 +99,28 @@ class ClipReader:
     def __init__(self):
         self._extractor = Face3DKeypointExtractor()
 
-    def read(self, record: Record) -> LandmarkSequence:
+    def read(self, record: Record, settings: ExtractionSettings) -> LandmarkSequence:
         """Landmarks of a clip.
 
         Raises:
-            ClipError, VideoError: If the media cannot be read.
+            ClipError, LandmarkFileError, VideoError: If the media cannot be read, or lasts too long.
         """
-        if record.is_landmarks:
-            return read_landmarks(record.media, record.frame_rate, record.start, record.end)
-        return self._extractor.extract_video(record.media, start=record.start, end=record.end)
+        span = {"start": record.start, "end": record.end}
+        if not record.is_landmarks:
+            limit = settings.max_seconds
+            return self._extractor.extract_video(record.media, **span, face=settings.face, max_seconds=limit)
+        sequence = read_landmark_file(record.media, record.frame_rate, **span, num_landmarks=NUM_LANDMARKS)
+        seconds = len(sequence) / record.frame_rate
+        if settings.max_seconds is not None and seconds > settings.max_seconds:
+            raise ClipError(
+                f"the clip lasts {seconds:.0f} seconds, more than --max_seconds {settings.max_seconds:g}; cut it into "
+                "utterances with start and end"
+            )
+        return sequence
 
     def close(self) -> None:
         """Free MediaPipe's memory; the next video opens it anew."""
         self._extractor.close()
-
-
-def read_landmarks(
-    path: Path, frame_rate: float, start: float | None = None, end: float | None = None
-) -> LandmarkSequence:
-    """Landmarks of another pipeline: a ``.npy`` of floats `(frames, 478, 3)` at a steady frame rate.
-
-    A frame of nothing but zeros or of nothing but NaN counts as one without a face.
-
-    Raises:
-        ClipError: If the file is no such array, or the segment lies outside it.
-    """
-    try:
-        keypoints = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ClipError(f"{path.name} is no readable .npy array ({error}); save it with numpy.save") from error
-    shape = getattr(keypoints, "shape", None)
-    if not isinstance(keypoints, np.ndarray) or keypoints.dtype.kind != "f" or shape[1:] != (NUM_LANDMARKS, 3):
-        raise ClipError(f"{path.name} holds shape {shape}; expected floats (frames, {NUM_LANDMARKS}, 3)")
-    timestamps = np.arange(len(keypoints)) / frame_rate
-    inside = (timestamps >= (start or 0.0)) & (timestamps < (np.inf if end is None else end))
-    if not inside.any():
-        raise ClipError(f"{path.name} has no frame in the segment; it lasts {len(keypoints) / frame_rate:.2f} s")
-    keypoints, timestamps = keypoints[inside].astype(np.float32), timestamps[inside] - (start or 0.0)
-    finite = np.isfinite(keypoints)
-    present = finite.any(axis=(1, 2)) & (keypoints != 0.0).any(axis=(1, 2))
-    if not finite[present].all():
-        raise ClipError(f"{path.name} holds NaN or infinite values beside finite ones; extract the clip again")
-    keypoints[~present] = 0.0
-    return LandmarkSequence(
-        keypoints=keypoints, present=present, timestamps=timestamps, width=0, height=0, frame_rate=frame_rate
-    )
 
 
 def extract_chunk(chunk: Chunk, reader: ClipReader) -> None:
@@ -150,8 +129,8 @@ def extract_chunk(chunk: Chunk, reader: ClipReader) -> None:
     frames_with_face, seconds = 0, 0.0
     for record in chunk.records:
         try:
-            sequence = reader.read(record)
-            _require_face(sequence, chunk.min_coverage)
+            sequence = reader.read(record, chunk.settings)
+            quality = _check_quality(sequence, chunk.settings)
             words = _aligned_words(record, warnings)
             warnings += [f"{record.where} ({record.id}): {note}" for note in record.notes]
             rows.append(
@@ -161,12 +140,14 @@ def extract_chunk(chunk: Chunk, reader: ClipReader) -> None:
                     id=record.id,
                     speaker=record.speaker,
                     source=record.source,
+                    start=record.start,
                     words=words,
+                    quality=quality,
                 )
             )
         except ImportError:
             raise  # a missing package is no fault of the clip
-        except (ClipError, VideoError) as error:
+        except (ClipError, LandmarkFileError, VideoError) as error:
             skipped.append(Skip(record.where, record.id, str(error)))
         except Exception as error:
             skipped.append(Skip(record.where, record.id, f"{type(error).__name__}: {error}"))
@@ -185,12 +166,16 @@ def extract_chunk(chunk: Chunk, reader: ClipReader) -> None:
     _write_part(rows_to_table(rows), report, chunk.part)
 
 
-def _require_face(sequence: LandmarkSequence, min_coverage: float) -> None:
-    if sequence.coverage == 0.0 or sequence.coverage < min_coverage:
+def _check_quality(sequence: LandmarkSequence, settings: ExtractionSettings) -> ClipQuality:
+    if sequence.coverage == 0.0 or sequence.coverage < settings.min_coverage:
         raise ClipError(
             f"a face in {sequence.present.sum()} of {len(sequence)} frames ({sequence.coverage:.0%}, wanted "
-            f"{min_coverage:.0%}); crop or enlarge the picture around the face, or lower --min_coverage"
+            f"{settings.min_coverage:.0%}); crop or enlarge the picture around the face, or lower --min_coverage"
         )
+    quality = measure(sequence)
+    if failure := settings.failure(quality):
+        raise ClipError(failure)
+    return quality
 
 
 def _aligned_words(record: Record, warnings: list[str]) -> list[dict[str, Any]]:

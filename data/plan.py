@@ -17,6 +17,7 @@ import numpy as np
 from .extraction import Chunk, chunk_key
 from .record_list import RecordList, equal_runs
 from .records import Skip, SourceError
+from .settings import ExtractionSettings
 from .sources import Source
 from .splits import split_records
 
@@ -41,7 +42,12 @@ class Plan:
 
 
 def make_plan(
-    sources: Sequence[Source], parts: Path, val_ratio: float, seed: int, min_coverage: float, split_by: str = "clip"
+    sources: Sequence[Source],
+    parts: Path,
+    val_ratio: float,
+    seed: int,
+    settings: ExtractionSettings,
+    split_by: str = "clip",
 ) -> Plan:
     """Lay out splits and chunks.
 
@@ -60,7 +66,7 @@ def make_plan(
         splits = {"train": train} | ({"validation": validation} if len(validation) else {})
     elif split_by != "clip":
         raise SourceError(f"the sources are the splits {', '.join(splits)}; --split_by divides a single other one")
-    chunks = {name: _to_chunks(records, parts, min_coverage) for name, records in splits.items()}
+    chunks = {name: _to_chunks(records, parts, settings) for name, records in splits.items()}
     skipped = [skip for source in sources for skip in source.skips]
     return Plan([source.name for source in sources], chunks, skipped, _shared_clips(sources))
 
@@ -74,13 +80,13 @@ def _own_splits(source: Source) -> dict[str, RecordList]:
     return {name: source.records.select(np.frombuffer(some, dtype=np.int64)) for name, some in positions.items()}
 
 
-def _to_chunks(records: RecordList, parts: Path, min_coverage: float) -> list[Chunk]:
+def _to_chunks(records: RecordList, parts: Path, settings: ExtractionSettings) -> list[Chunk]:
     """Chunks by line number, so that mending a line leaves the parts of all others as they are."""
     chunks, start = [], 0
     lines = max(CHUNK_LINES, records[-1].line // MOST_PARTS)
     for _, group in itertools.groupby(records, key=lambda record: (record.line - 1) // lines):
-        part = parts / f"{chunk_key(group := tuple(group), min_coverage)}.arrow"
-        chunks.append(Chunk(records[start : start + len(group)], part, min_coverage))
+        part = parts / f"{chunk_key(group := tuple(group), settings)}.arrow"
+        chunks.append(Chunk(records[start : start + len(group)], part, settings))
         start += len(group)
     return chunks
 

@@ -40,8 +40,10 @@ from modeling_lipread.landmarks_lipread import landmarker_path
 
 from .extraction import Chunk, ClipReader, extract_chunk, read_part, start_worker, work
 from .plan import Plan, make_plan
+from .quality import summarize
 from .records import Skip, SourceError
 from .schema import features
+from .settings import ExtractionSettings, add_arguments, share
 from .sources import MANIFEST, describe_formats, read_source
 from .splits import GROUPS
 
@@ -64,8 +66,8 @@ def prepare(
     val_ratio: float = 0.1,
     split_by: str = "clip",
     seed: int = 42,
-    min_coverage: float = 0.5,
     overwrite: bool = False,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Extract landmarks and write a corpus.
 
@@ -79,9 +81,9 @@ def prepare(
         val_ratio (`float`): Share for validation where a single source is divided.
         split_by (`str`): What that division keeps on one side: see `data.splits.split_records`.
         seed (`int`): Seed of that division.
-        min_coverage (`float`): A clip with a face in fewer of its frames is skipped.
         overwrite (`bool`): Make the corpus anew even if the folder holds one, of whatever manifests and settings. The
             older one stays readable until the new one takes its place.
+        **settings: Those of `data.settings.ExtractionSettings`: which face is followed, and which clips are skipped.
 
     Returns:
         `dict`: The report, as written to ``report.json``.
@@ -97,7 +99,7 @@ def prepare(
     for source in read:
         if source.recognised and source.format != MANIFEST:
             print(f"{source.name}: recognised as {source.format}, {len(source.records):,} clips", file=sys.stderr)
-    plan = make_plan(read, output / PARTS, val_ratio, seed, min_coverage, split_by)
+    plan = make_plan(read, output / PARTS, val_ratio, seed, ExtractionSettings(**settings), split_by)
     _check_output(output, plan, overwrite)
     (output / PARTS).mkdir(parents=True, exist_ok=True)
     try:
@@ -197,6 +199,7 @@ def _assemble(plan: Plan, output: Path) -> dict[str, Any]:
             warnings.append(f"split {split}: every clip was skipped, so the corpus has no such split")
             continue
         summary[split] = totals | {"face_coverage": totals["frames_with_face"] / totals["frames"]}
+        summary[split]["quality"] = summarize(row for table in tables for row in table["quality"].to_pylist())
         dataset[split] = Dataset(
             pa.concat_tables(tables),
             info=DatasetInfo(features=features()),
@@ -287,13 +290,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--allow_outside", action="store_true", help="take files that lie outside a source's folder too"
     )
     parser.add_argument("--num_proc", type=_positive, default=1, help="worker processes (default: 1)")
-    parser.add_argument("--val_ratio", type=_share, default=0.1, help="validation's share of a single source (0.1)")
+    parser.add_argument("--val_ratio", type=share, default=0.1, help="validation's share of a single source (0.1)")
     parser.add_argument(
         "--split_by", choices=GROUPS, default="clip", help="what that division keeps on one side (clip)"
     )
     parser.add_argument("--seed", type=int, default=42, help="seed of that division (42)")
-    parser.add_argument("--min_coverage", type=_share, default=0.5, help="least share of frames with a face (0.5)")
     parser.add_argument("--overwrite", action="store_true", help="replace a corpus made from something else")
+    add_arguments(parser)
     options = vars(parser.parse_args(arguments))
     output = options["output"]
     try:
@@ -319,13 +322,6 @@ def _setting(value: str) -> tuple[str, str]:
     if not equals:
         raise argparse.ArgumentTypeError(f"{value!r} is not NAME=VALUE")
     return name, content
-
-
-def _share(value: str) -> float:
-    number = float(value)
-    if not 0.0 <= number < 1.0:
-        raise argparse.ArgumentTypeError(f"{value} is not in [0, 1)")
-    return number
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from datasets import Dataset, Features, List, Value, load_from_disk
 
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 
+from . import quality as clip_quality
+
 NUM_LANDMARKS = 478
 # Outer corners of the two eyes in MediaPipe's mesh.
 EYE_CORNERS = (33, 263)
-# What a collator needs: all but `words` and `source`, whose nested Python objects would only slow reading.
+# What a collator needs: without `words` and `quality`, whose nested Python objects would only slow reading, and what
+# tells where a clip comes from.
 TRAINING_COLUMNS = tuple(
     "id text speaker num_frames keypoints present timestamps offset scale frame_rate width height".split()
 )
@@ -40,7 +44,8 @@ def features() -> Features:
     `keypoints` is flat, frames * 478 * 3, and zero in frames without a face (`present` false). `timestamps` are
     seconds from the clip's start, `frame_rate` is their average rate. `width` and `height` are the video's in pixels,
     0 for landmarks that came without one. `words` are the aligned words in seconds, empty when there is no alignment.
-    `source` is the media path as the manifest wrote it.
+    `source` is the media path as the manifest wrote it, and `start` where in it the clip begins, in seconds. `quality`
+    holds the figures of `data.quality.ClipQuality`.
     """
     return Features(
         {
@@ -48,6 +53,7 @@ def features() -> Features:
             "text": Value("string"),
             "speaker": Value("string"),
             "source": Value("string"),
+            "start": Value("float64"),
             "num_frames": Value("int32"),
             "keypoints": List(Value("float16")),
             "present": List(Value("bool")),
@@ -58,6 +64,7 @@ def features() -> Features:
             "width": Value("int32"),
             "height": Value("int32"),
             "words": List({"word": Value("string"), "start": Value("float32"), "end": Value("float32")}),
+            "quality": clip_quality.features(),
         }
     )
 
@@ -69,7 +76,9 @@ def encode_row(
     id: str,
     speaker: str | None = None,
     source: str | None = None,
+    start: float | None = None,
     words: Sequence[Mapping[str, Any]] = (),
+    quality: clip_quality.ClipQuality | None = None,
 ) -> dict[str, Any]:
     """The stored row of a clip.
 
@@ -79,7 +88,9 @@ def encode_row(
         id (`str`): Name of the clip, unique in its split.
         speaker (`str`, *optional*): Who speaks.
         source (`str`, *optional*): Media path as the manifest wrote it.
+        start (`float`, *optional*): Where the clip begins in the media, in seconds. Default: at its start.
         words (`Sequence[Mapping]`): Aligned words, ``{"word", "start", "end"}`` in seconds.
+        quality (`ClipQuality`, *optional*): The landmarks' figures. Default: they are measured.
 
     Returns:
         `dict`: A value for each of `features()`, `keypoints` float16.
@@ -108,6 +119,7 @@ def encode_row(
         "text": text,
         "speaker": speaker,
         "source": source,
+        "start": float(start or 0.0),
         "num_frames": len(keypoints),
         "keypoints": stored.reshape(-1),
         "present": present,
@@ -118,6 +130,7 @@ def encode_row(
         "width": int(sequence.width),
         "height": int(sequence.height),
         "words": [dict(word) for word in words],
+        "quality": asdict(clip_quality.measure(sequence) if quality is None else quality),
     }
 
 

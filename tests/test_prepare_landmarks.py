@@ -75,10 +75,10 @@ def test_bad_landmark_files_are_skipped_by_name(tmp_path, monkeypatch, capsys):
         "flat": (good.reshape(10, -1), "holds shape (10, 1434)"),
         "scalar": (np.float32(1), "holds shape ()"),
         "whole": (good.astype(np.int64), "expected floats"),
-        "none": (good[:0], "no frame in the segment"),
+        "none": (good[:0], "no frame in the span"),
         "absent": (good * 0, "a face in 0 of 10 frames"),
-        "holes": (np.where(np.arange(3) == 1, np.nan, good), "holds NaN or infinite values beside finite ones"),
-        "objects": (np.array([Evil()]), "no readable .npy array"),
+        "holes": (np.where(np.arange(3) == 1, np.nan, good), "holds NaN beside numbers, or infinite values"),
+        "objects": (np.array([Evil()]), "holds Python objects, which are never unpickled"),
     }
     for name, (array, _) in arrays.items():
         np.save(tmp_path / f"{name}.npy", array, allow_pickle=True)
@@ -88,14 +88,15 @@ def test_bad_landmark_files_are_skipped_by_name(tmp_path, monkeypatch, capsys):
     (tmp_path / "empty.npy").touch()
     np.savez(tmp_path / "archive", good)
     os.rename(tmp_path / "archive.npz", tmp_path / "archive.npy")
-    reasons |= dict.fromkeys(("pickle", "cut", "empty"), "no readable .npy array") | {"archive": "holds shape None"}
+    reasons |= {"pickle": "not a readable .npy file", "cut": "the file is truncated", "empty": "the file is empty"}
+    reasons |= {"archive": "an .npz archive"}
     lines = [{"kp_path": f"{name}.npy", "text": "x"} for name in reasons]
     manifest = write_manifest(tmp_path, "train.jsonl", lines)
 
     with pytest.raises(SystemExit) as exit:
         main([str(manifest), "--output", "corpus"])
     assert "error: every clip was skipped, so there is no corpus" in exit.value.code
-    assert "train.jsonl line 1 (mesh): mesh.npy holds shape" in exit.value.code
+    assert "mesh.npy: holds shape" in exit.value.code
     report = json.loads((tmp_path / "corpus" / "report.json").read_text())
     found = {skip["id"]: skip["reason"] for skip in report["skipped"]}
     assert found.keys() == reasons.keys()

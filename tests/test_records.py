@@ -119,12 +119,13 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from data.plan import make_plan
+from data.settings import ExtractionSettings
 from data.sources import read_source
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before = peak()
 source = read_source(sys.argv[1])
 read = peak()
-plan = make_plan([source], Path("parts"), 0.1, 42, 0.5)
+plan = make_plan([source], Path("parts"), 0.1, 42, ExtractionSettings())
 print(sum(len(chunk.records) for chunks in plan.chunks.values() for chunk in chunks), read - before, peak() - before)
 """
 

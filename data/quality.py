@@ -1,0 +1,149 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""How good a clip's landmarks are, in figures that a corpus is filtered and looked through by.
+
+They are measured once, from the raw landmarks, stored with each row (column `quality`) and summed up in `report.json`.
+Lengths on the face are in eye distances: distances between the outer corners of the eyes, some 9 cm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from datasets import Value
+
+from modeling_lipread.face_measures_lipread import identity_switches, lip_motion
+from modeling_lipread.geometry_lipread import OUTER_EYE_CORNERS, RIGID, angles_from_rotation, rigid_rotation
+from modeling_lipread.landmarks_lipread import LandmarkSequence
+from modeling_lipread.smoothing_lipread import runs
+
+PERCENTILES = (0, 5, 50, 95, 100)
+
+
+@dataclass(frozen=True)
+class ClipQuality:
+    """Figures of one clip; None where they cannot be told.
+
+    Attributes:
+        coverage (`float`): Share of the frames with a face.
+        longest_gap (`float`): Longest stretch without a face, in seconds; at the clip's ends too.
+        face_width (`float`, *optional*): Median width of the face in pixels; unknown for landmarks without a video.
+        face_share (`float`, *optional*): The same as a share of the frame's width.
+        jitter (`float`, *optional*): What shakes from frame to frame: standard deviation of a coordinate of the points
+            that do not move with speech about a straight movement through three frames, in eye distances.
+        yaw_low, yaw_high, pitch_low, pitch_high, roll_low, roll_high (`float`): 5th and 95th percentile of the head's
+            angles in degrees (`geometry_lipread.angles_from_rotation`), 0 being frontal.
+        lip_motion (`float`): Speed of the lips in eye distances a second (`face_measures_lipread.lip_motion`).
+        identity_switches (`int`): How often the landmarks jump to another face.
+        most_faces (`int`, *optional*): Most faces seen in one frame, of those that were searched.
+        thumbnail_frame (`int`): Index of a frame to show the clip by: the one with a face nearest to the middle.
+    """
+
+    coverage: float
+    longest_gap: float
+    face_width: float | None
+    face_share: float | None
+    jitter: float | None
+    yaw_low: float
+    yaw_high: float
+    pitch_low: float
+    pitch_high: float
+    roll_low: float
+    roll_high: float
+    lip_motion: float
+    identity_switches: int
+    most_faces: int | None
+    thumbnail_frame: int
+
+    @property
+    def rotation(self) -> float:
+        """The farthest that the head turns from frontal about any axis, in degrees."""
+        angles = (getattr(self, f"{name}_{end}") for name in ("yaw", "pitch", "roll") for end in ("low", "high"))
+        return max(abs(angle) for angle in angles)
+
+
+def features() -> dict[str, Value]:
+    """The Arrow type of the column: a struct of `ClipQuality`'s fields."""
+    whole_numbers = ("identity_switches", "most_faces", "thumbnail_frame")
+    return {item.name: Value("int32" if item.name in whole_numbers else "float32") for item in fields(ClipQuality)}
+
+
+def measure(sequence: LandmarkSequence) -> ClipQuality:
+    """Measures a clip's landmarks as they were extracted.
+
+    Args:
+        sequence (`LandmarkSequence`): Landmarks `(frames, 478, 3)`, neither smoothed nor frontalised.
+
+    Returns:
+        `ClipQuality`: Its figures.
+
+    Raises:
+        ValueError: If no frame holds a face.
+    """
+    present = np.asarray(sequence.present, bool)
+    if not present.any():
+        raise ValueError("no frame holds a face")
+    keypoints = np.asarray(sequence.keypoints)[present].astype(np.float64)
+    times = np.asarray(sequence.timestamps, np.float64)
+    corners = keypoints[:, OUTER_EYE_CORNERS]
+    eye_distance = max(float(np.median(np.linalg.norm(corners[:, 0] - corners[:, 1], axis=-1))), 1e-12)
+    width = float(np.median(np.ptp(keypoints[..., 0], axis=1))) if sequence.width else None
+    angles = np.percentile(angles_from_rotation(rigid_rotation(keypoints)), (5, 95), axis=0)
+    found = np.flatnonzero(present)
+    return ClipQuality(
+        coverage=float(present.mean()),
+        longest_gap=_longest_gap(present, times),
+        face_width=width,
+        face_share=None if width is None else width / sequence.width,
+        jitter=_jitter(np.asarray(sequence.keypoints)[:, RIGID].astype(np.float64) / eye_distance, present),
+        yaw_low=float(angles[0, 0]),
+        yaw_high=float(angles[1, 0]),
+        pitch_low=float(angles[0, 1]),
+        pitch_high=float(angles[1, 1]),
+        roll_low=float(angles[0, 2]),
+        roll_high=float(angles[1, 2]),
+        lip_motion=lip_motion(keypoints, times[present]),
+        identity_switches=len(identity_switches(keypoints, times[present])),
+        most_faces=sequence.most_faces or None,
+        thumbnail_frame=int(found[np.abs(found - (len(present) - 1) / 2).argmin()]),
+    )
+
+
+def _longest_gap(present: np.ndarray, times: np.ndarray) -> float:
+    """Seconds of the longest stretch of frames without a face; a frame lasts until the next one."""
+    steps = np.diff(times)
+    ends = np.append(times, times[-1] + (np.median(steps) if len(steps) else 0.0))
+    return max((float(ends[last] - ends[first]) for first, last in runs(~present)), default=0.0)
+
+
+def _jitter(points: np.ndarray, present: np.ndarray) -> float | None:
+    """Standard deviation of what deviates from the middle of the frames before and after, `(frames, points, 3)`."""
+    between = present[:-2] & present[1:-1] & present[2:]
+    if not between.any():
+        return None
+    deviation = (points[1:-1] - (points[:-2] + points[2:]) / 2)[between]
+    # The median keeps single jerks out; its factor and the root of 3/2 make it the standard deviation of white noise.
+    return float(1.4826 * np.median(np.abs(deviation)) / np.sqrt(1.5))
+
+
+def summarize(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Distributions of the figures over a split, for its report.
+
+    Args:
+        rows (`Iterable[Mapping]`): The column `quality`, a mapping a clip.
+
+    Returns:
+        `dict`: For each figure `min`, `p5`, `median`, `p95`, `max`, and `unknown`, the number of clips without it.
+    """
+    rows = list(rows)
+    names = ("min", "p5", "median", "p95", "max")
+    summary = {}
+    for figure in features():
+        if figure == "thumbnail_frame":
+            continue
+        known = [row[figure] for row in rows if row[figure] is not None]
+        values = np.percentile(known, PERCENTILES).round(5).tolist() if known else []
+        summary[figure] = dict(zip(names, values, strict=False)) | {"unknown": len(rows) - len(known)}
+    return summary
