@@ -5,9 +5,10 @@ import json
 
 import pytest
 import torch
+from clips import moving_portrait, write_video
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from benchmarks import run
+from benchmarks import extraction, run
 from benchmarks.encoding import check_equal, half_padding, make_clips, make_pair
 from benchmarks.measure import Row
 
@@ -59,3 +60,14 @@ def test_prints_a_table_and_writes_it(tmp_path, capsys, monkeypatch):
     assert all(row["ratio"] > 0 for row in rows)
     with pytest.raises(SystemExit):
         run.main(["--only", "nothing"])
+
+
+def test_extraction_beside_the_landmarker_and_the_classic_loop(tmp_path, capsys):
+    for name in ("a", "b", "c"):
+        write_video(tmp_path / f"{name}.mp4", moving_portrait(3))
+    arguments = [str(tmp_path), "--num_clips", "3", "--repeats", "1", "--output", str(tmp_path / "found.json")]
+    met = extraction.main(arguments) == 0  # how fast three frames are says nothing
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["machine"]["clips"] == 3 and met == all(row["met"] is not False for row in found["rows"])
+    assert [row["goal"] for row in found["rows"]] == [0.95, 1.5, None]
+    assert all(row["ratio"] > 0 for row in found["rows"]) and "classic loop" in capsys.readouterr().out
