@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ from .face_tracking_lipread import FACES, FaceFollower, SpeakerFollower
 from .geometry_lipread import NUM_LANDMARKS
 from .head_pose_lipread import HeadPose, solve_head_pose
 from .landmarker_lipread import LANDMARKER_FILE, landmarker_path
-from .video_lipread import VideoError, read_frames
+from .video_lipread import VideoError, read_ahead, read_frames
 
 __all__ = [
     "FACES",
@@ -163,7 +164,8 @@ class Face3DKeypointExtractor:
                 `end`, or is longer than `max_seconds` there.
             ValueError: `face` is none of the choices.
         """
-        return self._extract(read_frames(path, start, end, max_seconds), face)
+        with closing(read_ahead(read_frames(path, start, end, max_seconds))) as frames:
+            return self._extract(frames, face)
 
     def extract_frames(
         self, frames: Iterable[np.ndarray], frame_rate: float, face: str | None = None

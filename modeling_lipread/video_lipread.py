@@ -7,18 +7,20 @@ import importlib
 import os
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
+_Item = TypeVar("_Item")
 _PACKETS_PEEKED = 64  # enough to see whether a stream carries timestamps
 _MOST_STRETCHED = 4  # times; pixels said to be farther from square than this are a damaged header's
 
@@ -103,6 +105,29 @@ def read_frames(
             f"{path}: not a readable video, or truncated or corrupt ({error.strerror}); "
             "copy or download it again, or re-encode it with ffmpeg"
         ) from error
+
+
+def read_ahead(items: Generator[_Item, None, None], count: int = 2) -> Generator[_Item, None, None]:
+    """Lets a thread make the next few items while the last one is being used: frames decode beside their landmarks.
+
+    Args:
+        items: Makes them, one after the other; closed at the end.
+        count: How many may wait.
+
+    Yields:
+        The items, in order; what making one raises is raised in its place.
+    """
+    end = object()
+    with ThreadPoolExecutor(1, "read-ahead") as thread:
+        waiting = deque(thread.submit(next, items, end) for _ in range(count))
+        try:
+            while (item := waiting.popleft().result()) is not end:
+                waiting.append(thread.submit(next, items, end))
+                yield item
+        finally:
+            for future in waiting:
+                future.cancel()
+            thread.submit(items.close).result()
 
 
 def _too_long(path: Path, seconds: float, max_seconds: float) -> str:

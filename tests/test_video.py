@@ -3,6 +3,7 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ import pytest
 from clips import PORTRAIT, moving_portrait, portrait_on, write_video
 
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, VideoError
-from modeling_lipread.video_lipread import read_frames
+from modeling_lipread.video_lipread import read_ahead, read_frames
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RGBA = [np.dstack([frame, np.full(frame.shape[:2], 255, np.uint8)]) for frame in moving_portrait(4)]
@@ -197,7 +198,7 @@ def test_4k(extractor, tmp_path):
 
 MEMORY_OF_READING = """
 import resource, sys
-from modeling_lipread.video_lipread import read_frames
+from modeling_lipread.video_lipread import read_ahead, read_frames
 frames = read_frames(sys.argv[1])
 [next(frames) for _ in range(100)]
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -234,3 +235,38 @@ def test_what_is_longer_than_the_limit_is_refused_at_once(tmp_path):
         for item in read_frames(path, max_seconds=1):
             read.append(item)
     assert len(read) == 25
+
+
+def test_items_are_made_ahead_of_their_use_but_not_far():
+    made, closed, fourth = [], [], threading.Event()
+
+    def source():
+        try:
+            for item in range(10):
+                made.append(item)
+                if item == 3:
+                    fourth.set()
+                yield item
+        finally:
+            closed.append(threading.current_thread().name)
+
+    ahead = read_ahead(source(), 2)
+    assert not made  # nothing happens before the first is asked for
+    assert [next(ahead), next(ahead)] == [0, 1]
+    assert fourth.wait(60)  # while 1 is in use, 2 and 3 are made
+    assert made == [0, 1, 2, 3]
+    ahead.close()
+    assert closed and made == [0, 1, 2, 3]
+    assert list(read_ahead(source(), 3)) == list(range(10))
+
+
+def test_an_error_while_reading_ahead_comes_where_it_belongs():
+    def source():
+        yield from (1, 2)
+        raise VideoError("broken at 3")
+
+    taken = []
+    with pytest.raises(VideoError, match="broken at 3"):
+        for item in read_ahead(source(), 4):
+            taken.append(item)
+    assert taken == [1, 2]
