@@ -25,10 +25,12 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 import modeling_lipread  # noqa: F401  (registers the reader with the Auto classes)
+from data.assembly import write_json
 from data.collator import LipReadCollator
+from data.errors import PrepareError
 from data.evaluation import Reading, closing_line, read_clips, report
 from data.manifest import read_manifest
-from data.prepare import PrepareError, prepare, write_json
+from data.prepare import prepare
 from data.records import SourceError
 from data.schema import CorpusError, load_split
 from modeling_lipread.model_card_lipread import weights_sha256

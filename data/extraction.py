@@ -9,20 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import multiprocessing.connection
 import os
-import signal
-import threading
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pyarrow as pa
-import torch
 
 from modeling_lipread.landmark_files_lipread import LandmarkFileError, read_landmark_file
 from modeling_lipread.landmarker_lipread import LANDMARKER_SHA256
@@ -123,11 +119,28 @@ class ClipReader:
         self._extractor.close()
 
 
-def extract_chunk(chunk: Chunk, reader: ClipReader) -> None:
-    """Extract a chunk's clips and write its part."""
+def extract_chunk(
+    chunk: Chunk,
+    reader: ClipReader,
+    lost: Mapping[int, str] | None = None,
+    starting: Callable[[int, int], None] | None = None,
+) -> PartReport:
+    """Extract a chunk's clips and write its part.
+
+    Args:
+        chunk (`Chunk`): The clips, and where their part goes.
+        reader (`ClipReader`): What reads them.
+        lost (`Mapping[int, str]`, *optional*): Clips, by their place in the chunk, that are not to be touched, and why
+            they are skipped.
+        starting (`Callable`, *optional*): Told before each clip is read, and once after the last, how many clips are
+            done and how many of them were skipped.
+
+    Returns:
+        `PartReport`: What became of the clips.
+    """
     rows, skipped, warnings = [], [], []
     frames_with_face, seconds = 0, 0.0
-    for record in chunk.records:
+    for record in _announced(chunk, skipped, lost or {}, starting):
         try:
             sequence = reader.read(record, chunk.settings)
             quality = _check_quality(sequence, chunk.settings)
@@ -164,6 +177,22 @@ def extract_chunk(chunk: Chunk, reader: ClipReader) -> None:
         warnings=warnings,
     )
     _write_part(rows_to_table(rows), report, chunk.part)
+    return report
+
+
+def _announced(
+    chunk: Chunk, skipped: list[Skip], lost: Mapping[int, str], starting: Callable[[int, int], None] | None
+) -> Iterator[Record]:
+    """The clips to read, each announced; those that are lost go to the skipped ones."""
+    for index, record in enumerate(chunk.records):
+        if index in lost:
+            skipped.append(Skip(record.where, record.id, lost[index]))
+            continue
+        if starting is not None:
+            starting(index, len(skipped))
+        yield record
+    if starting is not None:
+        starting(len(chunk.records), len(skipped))
 
 
 def _check_quality(sequence: LandmarkSequence, settings: ExtractionSettings) -> ClipQuality:
@@ -205,45 +234,41 @@ def _aligned_words(record: Record, warnings: list[str]) -> list[dict[str, Any]]:
 def _write_part(table: pa.Table, report: PartReport, path: Path) -> None:
     report_bytes = json.dumps(asdict(report)).encode()
     table = table.replace_schema_metadata({**table.schema.metadata, _METADATA_KEY: report_bytes})
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with open(beside, "wb") as file:
+    with replacing(path) as beside, open(beside, "wb") as file:
         with pa.ipc.new_stream(file, table.schema) as writer:
             writer.write_table(table)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place in the end, or goes if it cannot be written."""
+    # Machines that share a file system may have processes of the same number.
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        yield beside
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def read_part(path: Path) -> tuple[pa.Table, PartReport]:
     """Rows of a part, memory-mapped, and what became of its clips."""
     table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-    fields = json.loads(table.schema.metadata[_METADATA_KEY])
-    fields["skipped"] = [Skip(**skip) for skip in fields["skipped"]]
     # Without the report all parts have one schema and concatenate.
     schema_metadata = {key: value for key, value in table.schema.metadata.items() if key != _METADATA_KEY}
-    return table.replace_schema_metadata(schema_metadata), PartReport(**fields)
+    return table.replace_schema_metadata(schema_metadata), _report_of(table.schema)
 
 
-_worker_reader: ClipReader | None = None
+def read_part_report(path: Path) -> PartReport:
+    """What became of a part's clips."""
+    with pa.memory_map(str(path)) as file:
+        return _report_of(pa.ipc.open_stream(file).schema)
 
 
-def start_worker() -> None:
-    """Set a worker process up: one thread, one extractor, and an end when the parent ends."""
-    global _worker_reader
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: the chunk in hand gets finished
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    _worker_reader = ClipReader()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
-
-
-def work(chunk: Chunk) -> Chunk:
-    """`extract_chunk` in a worker process."""
-    extract_chunk(chunk, _worker_reader)
-    return chunk
+def _report_of(schema: pa.Schema) -> PartReport:
+    fields = json.loads(schema.metadata[_METADATA_KEY])
+    fields["skipped"] = [Skip(**skip) for skip in fields["skipped"]]
+    return PartReport(**fields)

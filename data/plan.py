@@ -9,11 +9,12 @@ import json
 import re
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from .assembly import Layout
 from .extraction import Chunk, chunk_key
 from .record_list import RecordList, equal_runs
 from .records import Skip, SourceError
@@ -34,11 +35,13 @@ class Plan:
     chunks: dict[str, list[Chunk]]
     skipped: list[Skip]
     warnings: list[str]
-    fingerprint: str = field(init=False)
 
-    def __post_init__(self):
+    @property
+    def layout(self) -> Layout:
+        """What the corpus will consist of."""
         parts = {split: [chunk.part.name for chunk in chunks] for split, chunks in self.chunks.items()}
-        self.fingerprint = hashlib.sha256(json.dumps([self.manifests, parts]).encode()).hexdigest()
+        fingerprint = hashlib.sha256(json.dumps([self.manifests, parts]).encode()).hexdigest()
+        return Layout(fingerprint, self.manifests, parts, self.skipped, self.warnings)
 
 
 def make_plan(

@@ -4,10 +4,19 @@
 The formats' files are written here as the corpora write them, with sentences of our own.
 """
 
+import hashlib
 import json
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
+import numpy as np
+import psutil
 from datasets import load_from_disk
+
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def write_manifest(folder, name, lines):
@@ -16,16 +25,51 @@ def write_manifest(folder, name, lines):
     return path
 
 
+def landmark_lines(folder, count):
+    """Manifest lines of so many clips of random landmarks, which need no MediaPipe; 16 are a part of 190 kB."""
+    rng = np.random.default_rng(0)
+    (folder / "npy").mkdir()
+    for index in range(count):
+        np.save(folder / "npy" / f"{index}.npy", rng.normal(size=(4, 478, 3)).astype(np.float32))
+    return [{"kp_path": f"npy/{index}.npy", "text": f"text {index}"} for index in range(count)]
+
+
 def all_rows(corpus):
     """Every row of every split as Arrow tables."""
     return {split: dataset.with_format("arrow")[:] for split, dataset in load_from_disk(corpus).items()}
 
 
+def all_files(folder):
+    """A hash of every file below a folder."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
 def wait_for(condition, seconds):
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.02)
+    return found
+
+
+def start_prepare(*arguments, **options):
+    """The real command, in a process of its own."""
+    command = [sys.executable, "-m", "data.prepare", *map(str, arguments)]
+    options = {"cwd": REPOSITORY, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen(command, **options)
+
+
+def readers_of(path, pid):
+    """Processes below `pid` that have a file open."""
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        try:
+            if any(os.path.samefile(file.path, path) for file in process.open_files()):
+                found.append(process)
+        except (psutil.Error, OSError):
+            continue  # it ended meanwhile
+    return found
 
 
 def fill(folder, files):

@@ -124,7 +124,7 @@ def prepare_as_written(arguments, output, folder, video, monkeypatch):
     for name, files in sources.items():
         fill(folder / name, {path: video if content is None else content for path, content in files.items()})
     monkeypatch.chdir(folder)
-    main(arguments)
+    main([*arguments, "--num_proc", "0"])  # in this process, which saves the start of one
     texts, words, skipped = EXPECTED[output]
     report = json.loads(Path(output, "report.json").read_text(encoding="utf-8"))
     assert (len(report["skipped"]), report["warnings"]) == (skipped, [])

@@ -1,25 +1,17 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Preparing corpora: what is kept, what is skipped and why, and going on after a kill."""
+"""Preparing corpora: what is kept, what is skipped and why."""
 
 import json
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import av
 import numpy as np
-import psutil
 import pytest
 import skimage.data
-from corpora import all_rows, wait_for, write_manifest
+from corpora import write_manifest
 from datasets import load_from_disk
 
-from data import prepare as prepare_module
 from data.prepare import main, prepare
-from data.schema import CorpusError, decode_row, load_split
-
-REPOSITORY = Path(__file__).resolve().parent.parent
+from data.schema import decode_row, load_split
 
 
 def encode_video(path, frames, frame_rate=25):
@@ -141,41 +133,3 @@ def test_grid_clips(grid_dir, tmp_path):
         assert [word["word"] for word in row["words"]] == line["text"].split()
         assert (row["id"], row["speaker"], row["num_frames"], row["width"]) == (line["id"], "s1", 75, 360)
         assert 0.0 < row["words"][0]["start"] < row["words"][-1]["end"] < 3.0
-
-
-def test_kill_and_continue(media, tmp_path):
-    """SIGKILL of the real command in the midst of extraction: same rows as undisturbed, no work done twice, and two
-    workers' parts equal to one process's."""
-    face, wall = str(media / "face.mp4"), str(media / "wall.mp4")
-    lines = [
-        {"video": face, "text": f"text {index}", "start": index / 50, "end": index / 50 + 0.16, "id": str(index)}
-        for index in range(40)
-    ]
-    lines[5] = {"video": wall, "text": "x", "id": "5"}
-    lines[37] = {"video": wall, "text": "x", "id": "37"}
-    manifest = write_manifest(tmp_path, "talk.jsonl", lines)
-    command = [sys.executable, "-m", "data.prepare", manifest, "--output", tmp_path / "killed", "--num_proc", "2"]
-    command.append("--allow_outside")
-    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL)
-    parts = tmp_path / "killed" / ".parts"
-    wait_for(lambda: list(parts.glob("*.arrow")) or process.poll() is not None, seconds=120)
-    workers = psutil.Process(process.pid).children()
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL and workers
-    assert not psutil.wait_procs(workers, timeout=30)[1], "workers end with their parent"
-    with pytest.raises(CorpusError, match="not finished"):
-        load_split(tmp_path / "killed", "train")
-    finished = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.arrow")}
-
-    extracted = []
-    original = prepare_module.extract_chunk
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare_module, "extract_chunk", lambda *args: (extracted.append(args[0]), original(*args)))
-        resumed = prepare([manifest], tmp_path / "killed", allow_outside=True)
-    assert finished and extracted and not {chunk.part.name for chunk in extracted} & finished.keys()
-    undisturbed = prepare([manifest], tmp_path / "undisturbed", allow_outside=True)
-    assert resumed == undisturbed
-    assert {skip["id"] for skip in resumed["skipped"]} == {"5", "37"}
-    assert sum(totals["clips"] for totals in resumed["splits"].values()) == 38
-    assert all_rows(tmp_path / "killed") == all_rows(tmp_path / "undisturbed")
-    assert not parts.exists()

@@ -116,8 +116,9 @@ def test_grid_by_its_folder_and_by_its_manifest(grid_dir, tmp_path):
         for path in (line["video"], line["align"]):
             (tmp_path / "test" / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(grid_dir / path, tmp_path / "test" / path)
-    main([str(tmp_path / "test"), "--format", "grid", "--output", str(tmp_path / "by_folder")])
-    main([str(write_manifest(tmp_path / "test", "test.jsonl", lines)), "--output", str(tmp_path / "by_manifest")])
+    main([str(tmp_path / "test"), "--format", "grid", "--output", str(tmp_path / "by_folder"), "--num_proc", "0"])
+    manifest = write_manifest(tmp_path / "test", "test.jsonl", lines)
+    main([str(manifest), "--output", str(tmp_path / "by_manifest"), "--num_proc", "0"])
     folder, manifest = (all_rows(tmp_path / name)["test"].drop_columns("id") for name in ("by_folder", "by_manifest"))
     assert len(lines) == 3 and folder.equals(manifest)
     assert folder["speaker"].to_pylist() == [line["speaker"] for line in lines]

@@ -58,7 +58,7 @@ def test_evaluates_a_manifest_and_counts_what_cannot_be_read(reader_dir, tmp_pat
     lines.append({"kp_path": "broken.npy", "text": "bin white", "id": "broken"})
     (tmp_path / "clips.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     output = tmp_path / "result.json"
-    evaluate_hf.main([str(reader_dir), str(tmp_path / "clips.jsonl"), "--output", str(output), "--num_proc", "1"])
+    evaluate_hf.main([str(reader_dir), str(tmp_path / "clips.jsonl"), "--output", str(output), "--num_proc", "0"])
     printed = capsys.readouterr().out.splitlines()
     assert re.fullmatch(LINE, printed[-1])[1] == "4"
     assert any(line.startswith("not read: clips.jsonl line 4") for line in printed)
