@@ -30,37 +30,40 @@ from data.collator import LipReadCollator
 from data.errors import PrepareError
 from data.evaluation import Reading, closing_line, read_clips, report
 from data.manifest import read_manifest
+from data.opening import is_parquet, open_split
 from data.prepare import prepare
 from data.records import SourceError
-from data.schema import CorpusError, load_split
+from data.schema import CorpusError
 from modeling_lipread.model_card_lipread import weights_sha256
 from modeling_lipread.weights_lipread import checkpoint_files
 
 
-def prepared_clips(source: Path, folder: Path, num_proc: int, allow_outside: bool = False):
+def prepared_clips(source: Path, folder: Path, num_proc: int, allow_outside: bool = False, split: str | None = None):
     """The clips of a prepared corpus or of a manifest, which is prepared in `folder` first.
 
     Returns:
         Rows of `data.schema`; an empty reading for every clip of the manifest that could not be read; and the lines
         that were left out, with their reasons.
     """
-    if source.is_dir():
-        return load_split(source), [], []
+    if source.is_dir() or is_parquet(source):
+        return open_split(source, split), [], []
     records, _ = read_manifest(source, allow_outside)
     settings = {"format": "manifest", "allow_outside": allow_outside, "val_ratio": 0.0}
     settings |= {"min_coverage": 0.0, "max_seconds": None}
     skipped = prepare([source], folder, num_proc=num_proc, **settings)["skipped"]
-    clips = load_split(folder)
-    readable = set(clips["id"][:])
+    clips = open_split(folder)
+    readable = set(clips.column("id"))
     lost = [record for record in records if record.id not in readable]
     return clips, [Reading(record.id, record.speaker, record.text, "", "") for record in lost], skipped
 
 
-def source_names(source: Path) -> dict[str, str | None]:
+def source_names(source: Path, split: str | None = None) -> dict[str, str | None]:
     """The corpus and its split by their names, as a model card gives them; a manifest is of no corpus."""
+    if is_parquet(source):
+        return {"corpus": source.resolve().name if source.exists() else str(source), "split": split}
     if (source / "dataset_dict.json").is_file():
         splits = json.loads((source / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
-        return {"corpus": source.resolve().name, "split": splits[0]}
+        return {"corpus": source.resolve().name, "split": split or splits[0]}
     corpus = source.resolve().parent
     return {"corpus": corpus.name if (corpus / "dataset_dict.json").is_file() else None, "split": source.stem}
 
@@ -69,6 +72,7 @@ def evaluate(
     checkpoint: str,
     source: str,
     *,
+    split: str | None = None,
     num_beams: int = 1,
     batch_size: int = 16,
     num_proc: int = 1,
@@ -79,7 +83,8 @@ def evaluate(
 
     Args:
         checkpoint: Folder or Hub id of a trained reader.
-        source: Folder of a prepared corpus's split, or a JSONL manifest.
+        source: Folder of a prepared corpus's split, a JSONL manifest, or a data set in Parquet, here or on the Hub.
+        split: The split, where the source has several.
         num_beams: Beams of the search; 1 is greedy.
         batch_size: Clips read at once.
         num_proc: Processes that extract landmarks, for a manifest.
@@ -98,7 +103,7 @@ def evaluate(
     model = AutoModel.from_pretrained(checkpoint)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     with tempfile.TemporaryDirectory() as folder:
-        clips, lost, skipped = prepared_clips(Path(source), Path(folder), num_proc, allow_outside)
+        clips, lost, skipped = prepared_clips(Path(source), Path(folder), num_proc, allow_outside, split)
         collator = LipReadCollator(
             processor,
             seq_len=model.generation_config.max_new_tokens or 64,
@@ -111,7 +116,7 @@ def evaluate(
         checkpoint=checkpoint,
         weights=weights,
         source=source,
-        **source_names(Path(source)),
+        **source_names(Path(source), split),
         num_beams=num_beams,
         skipped=skipped,
     )
@@ -121,7 +126,8 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", help="folder or Hub id of a trained reader")
-    parser.add_argument("source", help="folder of a prepared corpus's split, or a JSONL manifest of videos")
+    parser.add_argument("source", help="folder of a prepared split, a manifest of videos, or a data set's id")
+    parser.add_argument("--split", help="split of a source that has several")
     parser.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
     parser.add_argument("--batch_size", type=int, default=16, help="clips read at once (default: 16)")
     parser.add_argument("--num_proc", type=int, default=os.cpu_count(), help="processes that extract landmarks")

@@ -26,10 +26,8 @@ from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 import yaml
-from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoConfig,
@@ -45,8 +43,8 @@ from transformers import (
 from data.augmentation import KeypointAugmentation
 from data.collator import LipReadCollator
 from data.ctc_vocab import build_ctc_vocab
+from data.opening import Clips, has_split, open_split
 from data.packing import pack_texts, read_texts
-from data.schema import load_split
 from data.special_tokens import check_texts, check_vocabulary, special_tokens
 from data.tokenizer import train_tokenizer
 from data.trainer import (
@@ -106,7 +104,12 @@ class ModelArguments:
 class DataArguments:
     """What it reads, and how landmarks become features."""
 
-    dataset: str | None = field(default=None, metadata={"help": "Folder that data.prepare wrote."})
+    dataset: str | None = field(
+        default=None, metadata={"help": "Folder that data.prepare or data.export --parquet wrote, or a Hub id."}
+    )
+    streaming: bool = field(
+        default=False, metadata={"help": "Read Parquet from where it lies, the Hub too, without a copy on disk."}
+    )
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
     eval_split: str = field(default="validation", metadata={"help": "Split to choose the best checkpoint by."})
     train_text: str | None = field(
@@ -250,14 +253,14 @@ def build_processor(data_args: DataArguments, tokenizer: PreTrainedTokenizerBase
 
 def has_eval_split(data_args: DataArguments) -> bool:
     """Whether the corpus holds clips to choose the best checkpoint by."""
-    return (Path(data_args.dataset) / data_args.eval_split).is_dir()
+    return has_split(data_args.dataset, data_args.eval_split)
 
 
-def load_clips(data_args: DataArguments) -> tuple[Dataset, Dataset | None]:
+def load_clips(data_args: DataArguments) -> tuple[Clips, Clips | None]:
     """The training clips, and those to evaluate on if the corpus has that split."""
-    train_clips, eval_clips = load_split(data_args.dataset, data_args.train_split), None
+    train_clips, eval_clips = open_split(data_args.dataset, data_args.train_split, data_args.streaming), None
     if has_eval_split(data_args):
-        eval_clips = load_split(data_args.dataset, data_args.eval_split)
+        eval_clips = open_split(data_args.dataset, data_args.eval_split, data_args.streaming)
     else:
         logger.warning(
             "%s has no split %r: nothing is evaluated and the last checkpoint is the result (see --eval_split)",
@@ -271,18 +274,18 @@ def load_clips(data_args: DataArguments) -> tuple[Dataset, Dataset | None]:
     return train_clips, eval_clips
 
 
-def fit_statistics(model: LipReadForConditionalGeneration, clips: Dataset, collator: LipReadCollator) -> None:
+def fit_statistics(model: LipReadForConditionalGeneration, clips: Clips, collator: LipReadCollator) -> None:
     """Measures the landmarks' mean and spread on at most 1,024 training clips from all over the corpus."""
-    chosen = np.linspace(0, len(clips) - 1, min(len(clips), 1024)).astype(int).tolist()
+    chosen = clips.spread(1024)
     model.encoder.fit_statistics(
-        collator(list(clips.select(chosen[start : start + 32]))) for start in range(0, len(chosen), 32)
+        collator(clips.__getitems__(chosen[start : start + 32])) for start in range(0, len(chosen), 32)
     )
 
 
 def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation, args) -> LipReadTrainer:
     """Everything that a reading run needs: clips, processor, collators, model and Trainer."""
     train_clips, eval_clips = load_clips(data_args)
-    texts = train_clips["text"][:]
+    texts = train_clips.column("text")
     tokenizer = build_tokenizer(model_args, texts)
     processor = build_processor(data_args, tokenizer)
     ctc_vocab = build_ctc_vocab(texts) if model_args.ctc else []
@@ -407,6 +410,10 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
     ]
     if data_args.dataset is not None and without_rank:
         raise ValueError(f"--{without_rank[0]} is about LoRA, which this run has not: give --lora_r, its rank, too")
+    if data_args.streaming and (args.max_frames_per_batch or args.train_sampling_strategy == "group_by_length"):
+        raise ValueError("--streaming takes clips as they lie; give no --max_frames_per_batch and no group_by_length")
+    if args.max_frames_per_batch is not None and args.max_frames_per_batch < 1:
+        raise ValueError(f"--max_frames_per_batch {args.max_frames_per_batch}: a clip has at least 1 frame")
     if args.push_to_hub:
         if data_args.dataset is None:
             raise ValueError("--push_to_hub is for readers; upload a language model with `hf upload you/name FOLDER`")

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import gather_object
-from datasets import Dataset
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
 
 from .metrics import ReadingErrorRate, bootstrap_interval
+from .opening import Clips
 
 
 @dataclass
@@ -62,7 +62,7 @@ def blank_video(model: LipReadForConditionalGeneration, keypoints: torch.Tensor)
 def read_clips(
     model: LipReadForConditionalGeneration,
     processor: Any,
-    dataset: Dataset,
+    dataset: Clips,
     collator: Callable[[list[dict]], dict[str, torch.Tensor]],
     *,
     batch_size: int = 16,

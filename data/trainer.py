@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 from accelerate import PartialState
-from datasets import Dataset
 from huggingface_hub import CommitInfo
 from safetensors import SafetensorError, safe_open
+from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 
 from modeling_lipread.model_card_lipread import CardDetails
@@ -29,6 +30,8 @@ from modeling_lipread.publish_lipread import push, stage
 
 from .augmentation import KeypointAugmentation
 from .evaluation import closing_line, figures, read_clips
+from .loading import DataClock, batch_sampler, padding_share, train_loader
+from .opening import Clips
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +68,14 @@ class LipReadTrainingArguments(TrainingArguments):
     eval_num_beams: int = field(default=1, metadata={"help": "Beams in evaluation; 1 is greedy."})
     eval_max_new_tokens: int | None = field(default=None, metadata={"help": "Most tokens read; seq_len by default."})
     hub_strategy: str = field(default="end", metadata={"help": "What --push_to_hub pushes: the reader, at the end."})
+    length_column_name: str = field(default="num_frames", metadata={"help": "Column that group_by_length goes by."})
+    max_frames_per_batch: int | None = field(
+        default=None,
+        metadata={"help": "Batches of clips alike in length, so many frames with padding, for any number of clips."},
+    )
+    stream_window: int = field(
+        default=4, metadata={"help": "Row groups (64 clips each) whose clips --streaming mixes and holds in memory."}
+    )
     restart: bool = field(default=False, metadata={"help": "Start anew although output_dir holds checkpoints."})
 
     def __post_init__(self):
@@ -89,6 +100,30 @@ class LipReadTrainer(Trainer):
         self.eval_collator = eval_collator
         self.augmentation = augmentation
         self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
+        self._training_data: dict[str, Any] | None = None
+        self.clock = DataClock()
+        self.add_callback(self.clock)
+
+    def get_train_dataloader(self) -> DataLoader:
+        sampler = batch_sampler(self.train_dataset, self.args)
+        if sampler is None:
+            return super().get_train_dataloader()
+        return train_loader(self.train_dataset, sampler, self.data_collator, self.args)
+
+    def get_eval_dataloader(self, eval_dataset: Clips | None = None) -> DataLoader:
+        # In the order of the clips, whatever train_sampling_strategy says.
+        return self.accelerator.prepare(
+            DataLoader(
+                self.eval_dataset if eval_dataset is None else eval_dataset,
+                batch_size=self.args.eval_batch_size,
+                collate_fn=self.data_collator,
+                num_workers=self.args.dataloader_num_workers,
+                pin_memory=self.args.dataloader_pin_memory,
+            )
+        )
+
+    def get_batch_samples(self, *args, **kwargs):
+        return self.clock.fetch(lambda: super(LipReadTrainer, self).get_batch_samples(*args, **kwargs))
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """Three groups of parameters: with weight decay, without, and the gates with their own learning rate."""
@@ -112,6 +147,8 @@ class LipReadTrainer(Trainer):
         return self.optimizer
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if model.training:
+            self._parts["data/padding"].append(padding_share(inputs["keypoints_mask"]))
         if model.training and self.augmentation is not None:
             keypoints, mask = self.augmentation(inputs["keypoints"], inputs["keypoints_mask"])
             inputs = {**inputs, "keypoints": keypoints, "keypoints_mask": mask}
@@ -134,7 +171,7 @@ class LipReadTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            logs = {**logs, **self._drain_parts(), **self._gates(), **resources()}
+            logs = {**logs, **self._drain_parts(), **self.clock.drain(), **self._gates(), **resources()}
         super().log(logs, start_time)
 
     def _gates(self) -> dict[str, float]:
@@ -187,8 +224,9 @@ class LipReadTrainer(Trainer):
             return  # every process comes here, one of them writes
         folder = output_dir or self.args.output_dir
         replace_pickled_arguments(folder, self.args)
-        if isinstance(self.train_dataset, Dataset):
-            text = json.dumps(training_data(self.train_dataset), indent=2)
+        if self.train_dataset is not None:
+            self._training_data = self._training_data or training_data(self.train_dataset)
+            text = json.dumps(self._training_data, indent=2)
             Path(folder, "training_data.json").write_text(text + "\n", encoding="utf-8")
 
     def push_to_hub(
@@ -247,10 +285,9 @@ def replace_pickled_arguments(folder: str | os.PathLike, args: TrainingArguments
         pickled.unlink()
 
 
-def training_data(clips: Dataset) -> dict[str, Any]:
+def training_data(clips: Clips) -> dict[str, Any]:
     """How much a reader was trained on, for its model card: clips of a split, and seconds in all."""
-    columns = clips.with_format("numpy", columns=["num_frames", "frame_rate"])[:]
-    seconds = float((columns["num_frames"] / columns["frame_rate"]).sum())
+    seconds = float((np.asarray(clips.column("num_frames")) / np.asarray(clips.column("frame_rate"))).sum())
     return {"split": None if clips.split is None else str(clips.split), "clips": len(clips), "seconds": seconds}
 
 

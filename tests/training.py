@@ -45,12 +45,12 @@ def make_clip(text: str, seed: int, frames: int = 20) -> LandmarkSequence:
     )
 
 
-def make_corpus(folder: Path, train: int = 24, validation: int = 4) -> Path:
-    """Writes a prepared corpus."""
+def make_corpus(folder: Path, train: int = 24, validation: int = 4, lengths: tuple[int, ...] = (20,)) -> Path:
+    """Writes a prepared corpus; its clips have these lengths in turn."""
     splits = {}
     for split, count, seed in (("train", train, 0), ("validation", validation, 1000)):
         rows = [
-            encode_row(make_clip(text, seed + i), text=text, id=f"{split}{i}", speaker="s1")
+            encode_row(make_clip(text, seed + i, lengths[i % len(lengths)]), text=text, id=f"{split}{i}", speaker="s1")
             for i, text in enumerate(TEXTS[i % len(TEXTS)] for i in range(count))
         ]
         table = rows_to_table(rows)

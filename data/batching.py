@@ -1,0 +1,122 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Which clips make which batch: alike in length, within a budget of frames, or near each other in a stream.
+
+Every sampler here is a function of seed, epoch and process alone. So a run that goes on from a checkpoint passes over
+the batches it has had without reading them, and two processes agree without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+LENGTH_STEP = 8  # frames within which lengths count as equal, so that neighbours in length change from epoch to epoch
+
+
+class ClipBatchSampler(Sampler[list[int]]):
+    """What the samplers of batches share. Every process has the same number of batches, in every epoch.
+
+    Args:
+        seed (`int`): Another seed, other batches.
+        process_index, num_processes (`int`): This process among those that share the clips.
+    """
+
+    def __init__(self, seed: int, process_index: int = 0, num_processes: int = 1):
+        self.seed, self.process_index, self.num_processes, self.epoch = seed, process_index, num_processes, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Every epoch has an order of its own."""
+        self.epoch = epoch
+
+    def _generator(self) -> np.random.Generator:
+        return np.random.default_rng((self.seed, self.epoch))
+
+
+class LengthBatchSampler(ClipBatchSampler):
+    """Batches of clips of nearly one length: so many clips, or as many as fit into a budget of frames.
+
+    The Trainer's own grouping draws from the global random state, which no checkpoint in the middle of an epoch can
+    bring back, and has no budget. Lengths are counted in steps of `LENGTH_STEP`; what is of one length is mixed anew
+    every epoch, and so is the order of the batches. Batches that several processes take at the same step are
+    neighbours in length too, so that none waits long for another.
+
+    Args:
+        lengths (`Sequence[int]`): Frames of each clip.
+        batch_size (`int`, *optional*): Clips in a batch.
+        max_frames (`int`, *optional*): Most frames in a batch, its padding included. A longer clip comes alone.
+        seed, process_index, num_processes: As for `ClipBatchSampler`.
+
+    Raises:
+        ValueError: If not one of `batch_size` and `max_frames` is given.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], *, batch_size: int | None = None, max_frames: int | None = None, **process
+    ):
+        super().__init__(**process)
+        if (batch_size is None) == (max_frames is None):
+            raise ValueError("give one of batch_size and max_frames")
+        self.steps = -(-np.asarray(lengths) // LENGTH_STEP)
+        ordered, bounds = np.sort(self.steps) * LENGTH_STEP, [0]
+        # Lengths rise, so a batch's longest clip is its last. Where batches end depends on lengths alone: every epoch
+        # has the same number of them.
+        for position, length in enumerate(ordered.tolist()):
+            clips = position - bounds[-1]
+            if clips and (clips == batch_size or (max_frames is not None and length * (clips + 1) > max_frames)):
+                bounds.append(position)
+        self.bounds = [*bounds, len(ordered)]
+
+    def __len__(self) -> int:
+        return -(-(len(self.bounds) - 1) // self.num_processes)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = self._generator()
+        order = np.lexsort((generator.random(len(self.steps)), self.steps))
+        batches = [order[first:last].tolist() for first, last in zip(self.bounds, self.bounds[1:], strict=False)]
+        missing = len(self) * self.num_processes - len(batches)
+        batches += (batches * missing)[:missing]
+        for step in generator.permutation(len(self)).tolist():
+            yield batches[step * self.num_processes + self.process_index]
+
+
+class StreamBatchSampler(ClipBatchSampler):
+    """Batches of clips that lie near each other in files, for reading them as a stream.
+
+    Row groups come in random order. Each process has its stretch of them, as many clips as every other (the last
+    begin anew at the front), and mixes the clips of a window of row groups at a time.
+
+    Args:
+        blocks (`Sequence[int]`): Clips in each row group, in the order of their indices.
+        batch_size (`int`): Clips in a batch.
+        window (`int`): Row groups whose clips are mixed; so many are held in memory.
+        seed, process_index, num_processes: As for `ClipBatchSampler`.
+    """
+
+    def __init__(self, blocks: Sequence[int], *, batch_size: int, window: int = 4, **process):
+        super().__init__(**process)
+        self.blocks, self.batch_size, self.window = np.asarray(blocks), batch_size, window
+
+    @property
+    def clips(self) -> int:
+        """Clips that each process has in an epoch."""
+        return -(-int(self.blocks.sum()) // self.num_processes)
+
+    def __len__(self) -> int:
+        return -(-self.clips // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = self._generator()
+        starts = np.concatenate([[0], np.cumsum(self.blocks)[:-1]])
+        order = generator.permutation(len(self.blocks))
+        laid_out = np.concatenate([np.arange(starts[block], starts[block] + self.blocks[block]) for block in order])
+        owners = np.repeat(np.arange(len(order)), self.blocks[order])
+        mine = np.arange(self.process_index * self.clips, (self.process_index + 1) * self.clips) % len(laid_out)
+        windows = owners[mine] // self.window
+        bounds = [0, *(np.flatnonzero(np.diff(windows)) + 1).tolist(), len(mine)]
+        mixed = np.concatenate(
+            [generator.permutation(laid_out[mine[a:b]]) for a, b in zip(bounds, bounds[1:], strict=False)]
+        ).tolist()
+        for start in range(0, len(mixed), self.batch_size):
+            yield mixed[start : start + self.batch_size]

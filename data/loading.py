@@ -1,0 +1,82 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The loader of training batches, and what it costs: frames that are padding, and time that is waiting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from accelerate.data_loader import prepare_data_loader
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback, TrainingArguments
+from transformers.trainer_utils import seed_worker
+
+from .batching import ClipBatchSampler, LengthBatchSampler, StreamBatchSampler
+from .opening import Clips
+from .streaming import ClipStream
+
+
+def batch_sampler(clips: Clips, args: TrainingArguments) -> ClipBatchSampler | None:
+    """The sampler that the arguments ask for; `None` where the Trainer's own random order is it."""
+    seed = args.seed if args.data_seed is None else args.data_seed
+    process = {"seed": seed, "process_index": args.process_index, "num_processes": args.world_size}
+    if isinstance(clips, ClipStream):
+        return StreamBatchSampler(clips.blocks, batch_size=args.train_batch_size, window=args.stream_window, **process)
+    if args.max_frames_per_batch is not None:
+        return LengthBatchSampler(clips.column("num_frames"), max_frames=args.max_frames_per_batch, **process)
+    if args.train_sampling_strategy == "group_by_length":
+        return LengthBatchSampler(clips.column("num_frames"), batch_size=args.train_batch_size, **process)
+    return None
+
+
+def train_loader(clips: Clips, sampler: ClipBatchSampler, collator: Callable, args: TrainingArguments) -> DataLoader:
+    """A loader of this process's batches, on its device.
+
+    The sampler knows of the other processes already, so accelerate is told of one only: it would divide anew.
+    """
+    loader = DataLoader(
+        clips,
+        batch_sampler=sampler,
+        collate_fn=collator,
+        num_workers=args.dataloader_num_workers,
+        pin_memory=args.dataloader_pin_memory,
+        persistent_workers=args.dataloader_persistent_workers,
+        prefetch_factor=args.dataloader_prefetch_factor,
+        worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
+    )
+    return prepare_data_loader(
+        loader, args.device, num_processes=1, process_index=0, put_on_device=True, dispatch_batches=False
+    )
+
+
+def padding_share(mask: torch.Tensor) -> torch.Tensor:
+    """Share of a batch's frames that come after a clip's last face; `mask` is `(batch, frames)`."""
+    position = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    return 1.0 - (mask * position).amax(dim=1).sum() / mask.numel()
+
+
+class DataClock(TrainerCallback):
+    """Measures which share of the steps' time is waiting for batches; evaluating and saving are no part of it."""
+
+    def __init__(self):
+        self.waited = self.stepped = 0.0
+        self._began = time.perf_counter()
+
+    def fetch(self, fetch: Callable[[], Any]) -> Any:
+        """Fetches a step's batches, with which the step begins."""
+        self._began = time.perf_counter()
+        batches = fetch()
+        self.waited += time.perf_counter() - self._began
+        return batches
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.stepped += time.perf_counter() - self._began
+
+    def drain(self) -> dict[str, float]:
+        """The share since it was asked last."""
+        share = {"data/wait": self.waited / self.stepped} if self.stepped else {}
+        self.waited = self.stepped = 0.0
+        return share
