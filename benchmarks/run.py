@@ -23,6 +23,7 @@ import transformers
 from .decoding import decoding_rows
 from .encoding import compile_rows, computes_bfloat16, forward_rows, lips_rows, precision_rows, train_rows
 from .measure import Row
+from .reading import reading_rows
 from .training import training_rows
 
 ENCODER_PARTS = {
@@ -31,6 +32,7 @@ ENCODER_PARTS = {
     "lips": lips_rows,
     "bf16": precision_rows,
     "compile": compile_rows,
+    "reading": reading_rows,
 }
 LANGUAGE_MODEL_PARTS = {"decoding": decoding_rows, "training": training_rows}
 

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from benchmarks import extraction, run
 from benchmarks.encoding import check_equal, half_padding, make_clips, make_pair
 from benchmarks.measure import Row
+from benchmarks.reading import reading_rows
 
 TINY = {"num_landmarks": 6, "kp_embed_dim": 16, "hidden_size": 32, "kp_heads": 2}
 
@@ -31,6 +32,16 @@ def test_half_of_the_frames_are_padding():
     for batch in (2, 4, 7):
         mask = half_padding(torch.ones(batch, 60))
         assert mask.mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_reading_is_measured_in_each_form():
+    rows = list(reading_rows(torch.device("cpu"), 1, 75, clips=32))
+    assert [row.name for row in rows] == [
+        "clips in random order",
+        "clips in slices of 16",
+        "clips mixed from a stream of Parquet",
+    ]
+    assert [row.goal for row in rows] == [0.8, 0.8, None] and all(row.ratio > 0 for row in rows)
 
 
 def test_a_goal_is_a_least_speed_or_a_most_cost():
