@@ -412,6 +412,8 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
         raise ValueError(f"--{without_rank[0]} is about LoRA, which this run has not: give --lora_r, its rank, too")
     if data_args.streaming and (args.max_frames_per_batch or args.train_sampling_strategy == "group_by_length"):
         raise ValueError("--streaming takes clips as they lie; give no --max_frames_per_batch and no group_by_length")
+    if args.stream_window < 1:
+        raise ValueError(f"--stream_window {args.stream_window}: clips come from at least 1 row group at a time")
     if args.max_frames_per_batch is not None and args.max_frames_per_batch < 1:
         raise ValueError(f"--max_frames_per_batch {args.max_frames_per_batch}: a clip has at least 1 frame")
     if args.push_to_hub:

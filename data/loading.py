@@ -37,6 +37,8 @@ def train_loader(clips: Clips, sampler: ClipBatchSampler, collator: Callable, ar
 
     The sampler knows of the other processes already, so accelerate is told of one only: it would divide anew.
     """
+    if isinstance(clips, ClipStream):
+        clips.cached = args.stream_window + 2
     loader = DataLoader(
         clips,
         batch_sampler=sampler,

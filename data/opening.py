@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from datasets import load_dataset, load_dataset_builder
+from datasets.exceptions import DatasetGenerationError
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from pyarrow import ArrowInvalid
@@ -72,7 +73,8 @@ def open_split(source: str | Path, split: str | None = None, streaming: bool = F
         else:
             clips = load_dataset(str(source), split=split)
             found = {field.name: field.type for field in clips.features.arrow_schema}
-    except ArrowInvalid as error:
+    except (ArrowInvalid, DatasetGenerationError) as error:
+        error = error.__cause__ or error
         raise CorpusError(
             f"{source}: a file of split {split!r} is no whole Parquet ({error}); export it again"
         ) from error

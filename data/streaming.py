@@ -13,8 +13,9 @@ import itertools
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import fsspec
@@ -24,7 +25,7 @@ import pyarrow.parquet as pq
 from torch.utils.data import Dataset
 
 from .clips import rows_of
-from .schema import TRAINING_COLUMNS
+from .schema import TRAINING_COLUMNS, CorpusError
 
 THREADS = 16  # what is waited for is the network
 
@@ -38,7 +39,7 @@ class ClipStream(Dataset):
         cached (`int`): Row groups held in memory.
 
     Raises:
-        OSError, pyarrow.ArrowInvalid: If a file cannot be read or is no Parquet.
+        CorpusError: If a file cannot be read or is no whole Parquet, here or when its clips are asked for.
     """
 
     def __init__(self, files: Sequence[str], split: str | None = None, cached: int = 6):
@@ -127,10 +128,19 @@ class ClipStream(Dataset):
     def _read(self, group: int, columns: list[str]) -> pa.Table:
         """A row group; each thread holds the file open that it read last, and a forked process opens it anew."""
         file, number = self.groups[group]
-        if getattr(self._opened, "which", None) != (os.getpid(), file):
-            self._opened.parquet = _open(self.files[file])
-            self._opened.which = (os.getpid(), file)
-        return self._opened.parquet.read_row_group(number, columns=columns, use_threads=False).combine_chunks()
+        with _naming(self.files[file]):
+            if getattr(self._opened, "which", None) != (os.getpid(), file):
+                self._opened.parquet = _open(self.files[file])
+                self._opened.which = (os.getpid(), file)
+            return self._opened.parquet.read_row_group(number, columns=columns, use_threads=False).combine_chunks()
+
+
+@contextmanager
+def _naming(file: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        raise CorpusError(f"{file}: no whole Parquet ({error}); export or download it again") from error
 
 
 def _open(file: str) -> pq.ParquetFile:
@@ -142,6 +152,6 @@ def _open(file: str) -> pq.ParquetFile:
 
 
 def _footer(file: str) -> tuple[pa.Schema, list[int]]:
-    with _open(file) as parquet:
+    with _naming(file), _open(file) as parquet:
         metadata = parquet.metadata
         return parquet.schema_arrow, [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]

@@ -139,6 +139,7 @@ def test_clips_grouped_by_length_are_trained_on_and_evaluated(corpus, lm_config,
         (["--streaming", "--max_frames_per_batch", "100"], "--max_frames_per_batch"),
         (["--streaming", "--train_sampling_strategy", "group_by_length"], "group_by_length"),
         (["--max_frames_per_batch", "0"], "at least 1 frame"),
+        (["--stream_window", "0"], "at least 1 row group"),
         (["--streaming"], "data.export --parquet"),
     ],
 )

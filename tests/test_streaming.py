@@ -99,9 +99,21 @@ def test_wrong_sources_are_named(corpus, exported, tmp_path):
     for streaming in (False, True):
         with pytest.raises(CorpusError, match="columns text.*keypoints.*missing or of another type"):
             open_split(tmp_path, "train", streaming)
-    (tmp_path / "data" / "train-0.parquet").write_bytes(b"PAR1 cut off")
-    with pytest.raises(CorpusError, match="no whole Parquet"):
-        open_split(tmp_path, "train", streaming=True)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_damaged_file_is_named(exported, tmp_path, streaming):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "train-0.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.raises(CorpusError, match=f"{tmp_path}.*no whole Parquet"):
+        open_split(tmp_path, "train", streaming)
+    # Whole at both ends, where Parquet keeps what it knows of itself, and damaged between them.
+    content = bytearray((exported / "data" / "train-00001-of-00003.parquet").read_bytes())
+    content[len(content) // 4 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 4)
+    (folder / "train-0.parquet").write_bytes(content)
+    with pytest.raises(CorpusError, match=f"{tmp_path}.*no whole Parquet"):
+        open_split(tmp_path, "train", streaming)[0]
 
 
 READ_AS_A_STREAM = """
