@@ -21,6 +21,7 @@ from transformers.utils import logging
 logger = logging.get_logger(__name__)
 
 _Item = TypeVar("_Item")
+_LARGE_PIXELS = 2**20  # a frame; smaller ones decode with less work in one thread
 _PACKETS_PEEKED = 64  # enough to see whether a stream carries timestamps
 _MOST_STRETCHED = 4  # times; pixels said to be farther from square than this are a damaged header's
 
@@ -158,7 +159,8 @@ def _open(path: Path) -> Iterator[tuple[Any, Any]]:
         if len(entries) and entries[-1].pos + entries[-1].size > path.stat().st_size:
             raise VideoError(f"{path}: the file is truncated, its last frames are missing; copy or download it again")
         # Threads that share a frame, PyAV's default, keep FFmpeg from noticing damage in H.264.
-        streams[0].thread_type, streams[0].thread_count = "FRAME", min(4, os.cpu_count() or 1)
+        small = streams[0].width * streams[0].height < _LARGE_PIXELS
+        streams[0].thread_type, streams[0].thread_count = "FRAME", 1 if small else min(4, os.cpu_count() or 1)
         yield container, streams[0]
 
 
@@ -341,7 +343,8 @@ class _Upright:
             self.size = (max(1, round(frame.width * self.pixel_aspect)), frame.height)
             self.matrix = _display_matrix(frame)
         width, height = self.size
-        array = self.reformatter.reformat(frame, width=width, height=height, format="rgb24").to_ndarray()
+        # One thread: to set up several for each clip costs more than a few hundred small frames.
+        array = self.reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1).to_ndarray()
         # Rows are padded to a multiple of 16 pixels or so; MediaPipe finds no face in an array that is not contiguous.
         return np.ascontiguousarray(_turn(array, self.matrix))
 
