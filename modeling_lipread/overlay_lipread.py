@@ -73,7 +73,9 @@ def write_overlay(
             for _, frame in read_frames(video_path, start, end):
                 if count == len(sequence):
                     raise ValueError(_different_length(video_path, sequence))
-                picture = _draw_landmarks(frame, sequence.keypoints[count], bool(sequence.present[count]), scale)
+                picture = _enlarged(frame, scale)
+                if sequence.present[count]:
+                    picture = draw_landmarks(picture, sequence.keypoints[count], scale)
                 picture = _even(np.vstack([picture, caption.at(sequence.timestamps[count])]))
                 if stream is None:
                     stream = _add_stream(container, picture, sequence.frame_rate)
@@ -111,12 +113,26 @@ def _even(picture: np.ndarray) -> np.ndarray:
     return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)))
 
 
-def _draw_landmarks(frame: np.ndarray, keypoints: np.ndarray, present: bool, scale: int) -> np.ndarray:
-    """Draws landmarks `(478, 3)` in project axes on a frame, enlarged by a whole factor."""
+def _enlarged(frame: np.ndarray, scale: int) -> np.ndarray:
     cv2 = require("cv2", "opencv-contrib-python", "Drawing landmarks")
-    picture = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    if not present:
-        return picture
+    return cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+
+def draw_landmarks(
+    picture: np.ndarray, keypoints: np.ndarray, scale: int = 1, color: tuple[int, int, int] = LANDMARK_COLOR
+) -> np.ndarray:
+    """Draws a face on a picture, the lips highlighted.
+
+    Args:
+        picture: RGB, uint8 `(height, width, 3)`; drawn on in place.
+        keypoints: Landmarks `(478, 3)` in project axes.
+        scale: How many times the picture was enlarged since they were found.
+        color: Of the landmarks.
+
+    Returns:
+        The picture.
+    """
+    cv2 = require("cv2", "opencv-contrib-python", "Drawing landmarks")
     shift = 4  # binary digits after the point: OpenCV draws between pixels
     points = keypoints[:, :2] * (1, -1) * scale + (scale - 1) / 2
     points = np.round(points * (1 << shift)).astype(np.int32)
@@ -124,7 +140,7 @@ def _draw_landmarks(frame: np.ndarray, keypoints: np.ndarray, present: bool, sca
     thickness = max(1, round(size / 150))
     for point in points:
         radius = max(1 << shift, round(size / 350 * (1 << shift)))
-        cv2.circle(picture, point.tolist(), radius, LANDMARK_COLOR, -1, cv2.LINE_AA, shift)
+        cv2.circle(picture, point.tolist(), radius, color, -1, cv2.LINE_AA, shift)
     for ring in (OUTER_LIPS, INNER_LIPS):
         cv2.polylines(picture, [points[ring]], True, LIP_COLOR, thickness, cv2.LINE_AA, shift)
     return picture
