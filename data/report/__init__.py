@@ -19,14 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 from tqdm import tqdm
 
 from ..assembly import REPORT, read_json
 from ..dataset_card import duration
 from ..export import split_names
-from ..extraction import replacing
+from ..page import color_of, template, write_page
 from ..schema import CorpusError
 from ..settings import count
 from . import plots
@@ -93,12 +91,12 @@ def write_report(
         ]
 
     report = read_json(corpus / REPORT)
-    page = _template().render(
+    page = template(Path(__file__).parent / "page.html", duration=duration, degrees=_degrees).render(
         name=corpus.resolve().name,
         sources=report.get("manifests", []),
         splits=splits,
         total=_total(splits),
-        colors={split.name: plots.color_of(number) for number, split in enumerate(splits)},
+        colors={split.name: color_of(number) for number, split in enumerate(splits)},
         statistics=list(STATISTICS),
         figures=[(figure, *plots.histogram(splits, figure), extremes(figure)) for figure in FIGURES],
         turns=plots.turns(splits),
@@ -112,9 +110,7 @@ def write_report(
         warnings=warning_reasons(report.get("warnings", [])),
         listed=LISTED,
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(output) as beside:
-        beside.write_text(page, encoding="utf-8", errors="replace")  # JSON can spell what UTF-8 cannot
+    write_page(page, output)
     return output
 
 
@@ -122,13 +118,6 @@ def _total(splits: Sequence[SplitFigures]) -> dict[str, Any]:
     totals = {name: sum(getattr(split, name) for split in splits) for name in ("clips", "seconds", "words", "frames")}
     faces = sum(split.frames_with_face for split in splits)
     return totals | {"coverage": faces / totals["frames"], "speakers": set().union(*(s.speakers for s in splits))}
-
-
-def _template() -> Any:
-    # Whatever comes from a corpus is escaped; `svg` is for what `plots` drew.
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"duration": duration, "degrees": _degrees, "svg": Markup}
-    return environment.from_string((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
 
 
 def _degrees(value: float) -> str:

@@ -3,40 +3,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from ..page import color_of, style, svg
 from .figures import AXES, Figure, SplitFigures
 
-# Dark enough on white, and told apart by the colour-blind; splits beyond them begin anew.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#8a6d00", "#4b4bc3")
 MOST_BARS = 40
-_STYLE = {
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "lipread",  # the same names inside the picture on every run
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#889",
-    "axes.labelcolor": "#445",
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": "#e3e6ea",
-    "xtick.color": "#445",
-    "ytick.color": "#445",
-    "text.parse_math": False,
-}
-
-
-def color_of(number: int) -> str:
-    """The colour of the split of that number."""
-    return COLORS[number % len(COLORS)]
 
 
 def histogram(splits: Sequence[SplitFigures], figure: Figure) -> tuple[str, int]:
@@ -57,7 +33,7 @@ def histogram(splits: Sequence[SplitFigures], figure: Figure) -> tuple[str, int]
         return "", 0
     low, high = _range(everything)
     edges = _edges(low, high, len(everything), figure.whole)
-    with matplotlib.rc_context(_STYLE):
+    with style():
         canvas = Canvas(figsize=(5.4, 1.9), layout="constrained")
         axes = canvas.add_subplot()
         for number, values in enumerate(known):
@@ -76,7 +52,7 @@ def histogram(splits: Sequence[SplitFigures], figure: Figure) -> tuple[str, int]
             if figure.form.endswith("%}"):
                 axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.margins(x=0.01)
-        return _svg(canvas), int(((everything < low) | (everything > high)).sum())
+        return svg(canvas), int(((everything < low) | (everything > high)).sum())
 
 
 def _range(values: np.ndarray) -> tuple[float, float]:
@@ -102,7 +78,7 @@ def turns(splits: Sequence[SplitFigures]) -> str:
     farthest = max(5.0, 5 * np.ceil(max(np.abs(values).max() for values in ends) / 5))
     angles = np.linspace(-farthest, farthest, 361)
     directions = (("left", "right"), ("down", "up"), ("clockwise", "counter-clockwise"))
-    with matplotlib.rc_context(_STYLE):
+    with style():
         canvas = Canvas(figsize=(11, 2.3), layout="constrained")
         panels = canvas.subplots(1, 3, sharey=True)
         for axes, axis, (lower, upper) in zip(panels, AXES, directions, strict=True):
@@ -119,7 +95,7 @@ def turns(splits: Sequence[SplitFigures]) -> str:
             axes.margins(x=0)
         panels[0].set_ylim(bottom=0)
         panels[0].set_ylabel("clips")
-        return _svg(canvas)
+        return svg(canvas)
 
 
 def share_within(lows: np.ndarray, highs: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -127,12 +103,3 @@ def share_within(lows: np.ndarray, highs: np.ndarray, points: np.ndarray) -> np.
     begun = np.searchsorted(np.sort(lows), points, side="right")
     ended = np.searchsorted(np.sort(highs), points, side="left")
     return (begun - ended) / len(lows)
-
-
-def _svg(canvas: Canvas) -> str:
-    written = io.StringIO()
-    canvas.savefig(
-        written, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    )
-    picture = written.getvalue()
-    return picture[picture.index("<svg") :]  # without the head of a file, which names addresses
