@@ -21,13 +21,9 @@ Started again after an interruption, a run goes on from its last complete checkp
 import json
 import logging
 import sys
-from argparse import ArgumentParser
-from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
-import yaml
 from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoConfig,
@@ -35,172 +31,29 @@ from transformers import (
     AutoTokenizer,
     DataCollatorForSeq2Seq,
     GenerationConfig,
-    HfArgumentParser,
     PreTrainedTokenizerBase,
     set_seed,
 )
 
-from data.augmentation import KeypointAugmentation
+from data.arguments import (
+    DataArguments,
+    LipReadTrainingArguments,
+    ModelArguments,
+    check_arguments,
+    parse_arguments,
+)
 from data.collator import LipReadCollator
 from data.ctc_vocab import build_ctc_vocab
 from data.opening import Clips, has_split, open_split
 from data.packing import pack_texts, read_texts
 from data.special_tokens import check_texts, check_vocabulary, special_tokens
 from data.tokenizer import train_tokenizer
-from data.trainer import (
-    LipReadTrainer,
-    LipReadTrainingArguments,
-    TextTrainer,
-    check_fits,
-    resume_point,
-)
+from data.trainer import LipReadTrainer, TextTrainer, check_fits, resume_point
 from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
-from modeling_lipread.base_model_lipread import is_folder
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
 from modeling_lipread.processing_lipread import LipReadProcessor
 
 logger = logging.getLogger("train_hf")
-
-
-@dataclass
-class ModelArguments:
-    """The language model that writes the words."""
-
-    model_id: str | None = field(
-        default=None, metadata={"help": "Hub id or folder of the causal language model, which stays frozen."}
-    )
-    model_revision: str | None = field(default=None, metadata={"help": "Its branch, tag or commit on the Hub."})
-    lm_config: str | None = field(
-        default=None,
-        metadata={"help": "JSON file with a configuration to build a language model from, trained with the reader."},
-    )
-    lm_vocab_size: int = field(default=512, metadata={"help": "Tokens learned for a language model of --lm_config."})
-    lm_dtype: Literal["float32", "bfloat16", "float16"] = field(
-        default="float32", metadata={"help": "Type of the frozen language model's weights."}
-    )
-    ctc: bool = field(default=True, metadata={"help": "Whether the encoder also learns to spell, by CTC."})
-    lora_r: int | None = field(
-        default=None,
-        metadata={"help": "Rank of LoRA on the frozen language model: none in a reading run, 16 in a text-only run."},
-    )
-    lora_alpha: float | None = field(default=None, metadata={"help": "Scale of LoRA; twice its rank by default."})
-    lora_dropout: float | None = field(default=None, metadata={"help": "Dropout before LoRA; 0 by default."})
-    lora_target_modules: list[str] | None = field(
-        default=None,
-        metadata={"help": "Names of the layers that LoRA adapts, such as q_proj v_proj; all linear ones by default."},
-    )
-
-    def lora(self, default_rank: int | None = None) -> dict | None:
-        """The settings of LoRA, as in `LipReadConfig.lora`; `None` without a rank."""
-        rank = default_rank if self.lora_r is None else self.lora_r
-        if not rank:
-            return None
-        settings = {"r": rank, "alpha": 2 * rank if self.lora_alpha is None else self.lora_alpha}
-        settings |= {"dropout": self.lora_dropout or 0.0}
-        return settings | {"target_modules": self.lora_target_modules or "all-linear"}
-
-
-@dataclass
-class DataArguments:
-    """What it reads, and how landmarks become features."""
-
-    dataset: str | None = field(
-        default=None, metadata={"help": "Folder that data.prepare or data.export --parquet wrote, or a Hub id."}
-    )
-    streaming: bool = field(
-        default=False, metadata={"help": "Read Parquet from where it lies, the Hub too, without a copy on disk."}
-    )
-    train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    eval_split: str = field(default="validation", metadata={"help": "Split to choose the best checkpoint by."})
-    train_text: str | None = field(
-        default=None, metadata={"help": "UTF-8 file with a transcript a line, for a text-only run without --dataset."}
-    )
-    landmarks: str = field(
-        default="lower_face",
-        metadata={"help": "Landmarks to read from: face, lips, lower_face, or indices: 61,291,13."},
-    )
-    pose: Literal["rigid", "solvepnp", "none"] = field(
-        default="rigid", metadata={"help": "How the head is frontalised."}
-    )
-    normalize: Literal["rigid", "unit_sphere", "bbox_unit", "zscore", "none"] = field(
-        default="rigid", metadata={"help": "How landmarks are brought to one size and place."}
-    )
-    frame_rate: float = field(default=25.0, metadata={"help": "Frames a second that every clip is brought to."})
-    smoothing: float | None = field(
-        default=None,
-        metadata={"help": "Seconds of a filter over time that takes jitter out of the landmarks, for instance 0.2."},
-    )
-    seq_len: int = field(default=64, metadata={"help": "Most tokens of a transcript."})
-    prompt: str | None = field(default=None, metadata={"help": "Text before every transcript."})
-    augment: bool = field(default=True, metadata={"help": "Whether to vary pose, size, speed and quality."})
-    max_train_clips: int | None = field(default=None, metadata={"help": "Train on the first so many clips only."})
-    max_eval_clips: int | None = field(default=None, metadata={"help": "Evaluate on the first so many clips only."})
-
-
-def _config_arguments(name: str, config_class: type, settings: str) -> type:
-    """A dataclass of some of a configuration's fields, with its defaults, for the command line."""
-    help_text = {"help": f"See {config_class.__name__}."}
-    defaults = {item.name: item.default for item in fields(config_class)}
-    optional = {"adapter_top_k": int | None}
-    return make_dataclass(
-        name,
-        [
-            (key, optional.get(key, type(defaults[key])), field(default=defaults[key], metadata=help_text))
-            for key in settings.split()
-        ],
-    )
-
-
-EncoderArguments = _config_arguments(
-    "EncoderArguments",
-    FaceKeypointEncoderConfig,
-    "default_kp_frames use_velocity frame_encoder kp_embed_dim kp_spatial_layers hidden_size conv_kernel_size "
-    "kp_temporal_layers kp_heads kp_ff_mult kp_dropout resampler pool_frames cond_len resampler_layers ctc_feedback",
-)
-AdapterArguments = _config_arguments(
-    "AdapterArguments",
-    LipReadConfig,
-    "adapter_every adapter_top_k adapter_heads adapter_head_dim adapter_dropout gate_type gate_init "
-    "zero_init_projection ctc_weight decoder_mask_prob",
-)
-ARGUMENTS = (
-    ModelArguments,
-    DataArguments,
-    EncoderArguments,
-    AdapterArguments,
-    KeypointAugmentation,
-    LipReadTrainingArguments,
-)
-
-
-def parse_arguments(arguments: list[str]) -> tuple:
-    """Parses the command line; `--config FILE.yaml` gives defaults that the rest of the line overrides."""
-    parser = HfArgumentParser(ARGUMENTS, allow_abbrev=False, description=__doc__.splitlines()[0])
-    parser.add_argument("--config", help="YAML file of arguments, one `name: value` each; the command line wins")
-    config_parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    config_parser.add_argument("--config")
-    given, arguments = config_parser.parse_known_args(arguments)
-    if given.config is not None:
-        arguments = _yaml_arguments(parser, given.config) + arguments
-    return parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)[: len(ARGUMENTS)]
-
-
-def _yaml_arguments(parser: HfArgumentParser, path: str) -> list[str]:
-    try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        parser.error(f"--config {path}: {error}")
-    if not isinstance(settings, dict):
-        parser.error(f"--config {path}: must hold lines of `name: value`")
-    known = {action.dest for action in parser._actions}
-    if unknown := sorted(set(settings) - known):
-        parser.error(f"--config {path}: unknown {', '.join(unknown)}; see --help for what there is")
-    written = []
-    for name, value in settings.items():
-        if value is not None:
-            values = value if isinstance(value, list) else [value]
-            written += [f"--{name}", *(str(item) for item in values)]
-    return written
 
 
 def build_tokenizer(model_args: ModelArguments, texts: list[str]) -> PreTrainedTokenizerBase:
@@ -385,53 +238,8 @@ def train_on_text(trainer: TextTrainer, checkpoint: str | None) -> None:
         logger.info("The language model is in %s. Read with it: --model_id %s", output, output)
 
 
-def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: LipReadTrainingArguments) -> None:
-    """Refuses arguments that do not go together.
-
-    Raises:
-        ValueError: With what to give instead.
-    """
-    if (model_args.model_id is None) == (model_args.lm_config is None):
-        raise ValueError("give --model_id (a pretrained language model, kept frozen) or --lm_config (one to train)")
-    if data_args.dataset is None and data_args.train_text is None:
-        raise ValueError("give --dataset (a folder that data.prepare wrote), or --train_text for a text-only run")
-    if data_args.dataset is None and model_args.lm_config is not None:
-        raise ValueError("a text-only run warms up a pretrained language model: give --model_id, not --lm_config")
-    if model_args.lora_r is not None and model_args.lora_r < 0:
-        raise ValueError(f"--lora_r {model_args.lora_r}: the rank of LoRA is at least 1, or 0 for none")
-    if data_args.dataset is None and model_args.lora_r == 0:
-        raise ValueError("--lora_r 0: a text-only run trains nothing but LoRA; give a rank of at least 1")
-    if model_args.lora_r and model_args.lm_config is not None:
-        raise ValueError("--lora_r adapts a frozen language model (--model_id); that of --lm_config is trained whole")
-    without_rank = [
-        name
-        for name in ("lora_alpha", "lora_dropout", "lora_target_modules")
-        if getattr(model_args, name) is not None and not model_args.lora_r
-    ]
-    if data_args.dataset is not None and without_rank:
-        raise ValueError(f"--{without_rank[0]} is about LoRA, which this run has not: give --lora_r, its rank, too")
-    if data_args.streaming and (args.max_frames_per_batch or args.train_sampling_strategy == "group_by_length"):
-        raise ValueError("--streaming takes clips as they lie; give no --max_frames_per_batch and no group_by_length")
-    if args.stream_window < 1:
-        raise ValueError(f"--stream_window {args.stream_window}: clips come from at least 1 row group at a time")
-    if args.max_frames_per_batch is not None and args.max_frames_per_batch < 1:
-        raise ValueError(f"--max_frames_per_batch {args.max_frames_per_batch}: a clip has at least 1 frame")
-    if args.push_to_hub:
-        if data_args.dataset is None:
-            raise ValueError("--push_to_hub is for readers; upload a language model with `hf upload you/name FOLDER`")
-        if model_args.model_id is not None and is_folder(model_args.model_id):
-            raise ValueError(
-                f"--push_to_hub: nobody else finds the language model {model_args.model_id}: upload it and give its "
-                "id, or leave --push_to_hub out and use `lipread publish --include_base` in the end"
-            )
-        if args.hub_strategy != "end":
-            raise ValueError("--hub_strategy: checkpoints hold pickles, so only the reader is pushed, at the `end`")
-    if args.n_gpu > 1:
-        raise ValueError(f"{args.n_gpu} GPUs in one process: start with `accelerate launch train_hf.py`, one a GPU")
-
-
 def main(arguments: list[str] | None = None) -> None:
-    *settings, args = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    *settings, args = parse_arguments(sys.argv[1:] if arguments is None else arguments, __doc__.splitlines()[0])
     model_args, data_args, *_ = settings
     logging.basicConfig(
         format="%(asctime)s %(name)s: %(message)s",

@@ -11,7 +11,6 @@ import re
 import shutil
 import tempfile
 from collections import defaultdict
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from modeling_lipread.model_card_lipread import CardDetails
 from modeling_lipread.pretrained_lipread import belongs_to_base
 from modeling_lipread.publish_lipread import push, stage
 
+from .arguments import LipReadTrainingArguments
 from .augmentation import KeypointAugmentation
 from .evaluation import closing_line, figures, read_clips
 from .loading import DataClock, batch_sampler, padding_share, train_loader
@@ -36,52 +36,6 @@ from .opening import Clips
 logger = logging.getLogger(__name__)
 
 PROCESS = psutil.Process()  # one object: its use of the processor is counted since it was asked last
-
-
-@dataclass
-class LipReadTrainingArguments(TrainingArguments):
-    """TrainingArguments with the defaults of a reading run, and what reading adds."""
-
-    output_dir: str | None = field(
-        default="runs/lipread", metadata={"help": "Folder of checkpoints, logs and reader."}
-    )
-    learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate of encoder, adapters and LoRA."})
-    gate_learning_rate: float = field(default=5e-3, metadata={"help": "Peak learning rate of the adapters' gates."})
-    weight_decay: float = field(default=0.01, metadata={"help": "Weight decay; never on gates, norms and biases."})
-    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning rate schedule."})
-    warmup_steps: float = field(default=0.05, metadata={"help": "Warm-up steps, or their share of all steps."})
-    max_grad_norm: float = field(default=1.0, metadata={"help": "Gradients are clipped to this norm."})
-    num_train_epochs: float = field(default=20.0, metadata={"help": "Epochs."})
-    per_device_train_batch_size: int = field(default=16, metadata={"help": "Clips a device takes at a step."})
-    per_device_eval_batch_size: int = field(default=25, metadata={"help": "Clips a device reads at once."})
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to write a checkpoint."})
-    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept; the best is among them."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "Whether the best by WER is the result."})
-    metric_for_best_model: str | None = field(default="wer", metadata={"help": "What the best is best by."})
-    greater_is_better: bool | None = field(default=False, metadata={"help": "Whether more of it is better."})
-    logging_steps: float = field(default=10, metadata={"help": "Steps between two log entries."})
-    report_to: str = field(default="tensorboard", metadata={"help": "Where logs go."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "The collator needs the columns."})
-    # Pinning memory makes worker processes fail on Windows.
-    dataloader_pin_memory: bool = field(default=os.name != "nt", metadata={"help": "Pin memory for faster transfer."})
-    eval_num_beams: int = field(default=1, metadata={"help": "Beams in evaluation; 1 is greedy."})
-    eval_max_new_tokens: int | None = field(default=None, metadata={"help": "Most tokens read; seq_len by default."})
-    hub_strategy: str = field(default="end", metadata={"help": "What --push_to_hub pushes: the reader, at the end."})
-    length_column_name: str = field(default="num_frames", metadata={"help": "Column that group_by_length goes by."})
-    max_frames_per_batch: int | None = field(
-        default=None,
-        metadata={"help": "Batches of clips alike in length, so many frames with padding, for any number of clips."},
-    )
-    stream_window: int = field(
-        default=4, metadata={"help": "Row groups (64 clips each) whose clips --streaming mixes and holds in memory."}
-    )
-    restart: bool = field(default=False, metadata={"help": "Start anew although output_dir holds checkpoints."})
-
-    def __post_init__(self):
-        # The same command works without a GPU: --bf16 would otherwise be refused there unless --use_cpu is given too.
-        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
-        super().__post_init__()
 
 
 class LipReadTrainer(Trainer):

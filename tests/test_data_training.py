@@ -24,7 +24,8 @@ GROUPED = {"train_sampling_strategy": "group_by_length"}
 # The loaders of a run as they are, in each of two processes: what they hand to the collator, for two epochs.
 WATCH = """
 import json, sys
-from train_hf import build_reader, parse_arguments
+from data.arguments import parse_arguments
+from train_hf import build_reader
 *settings, args = parse_arguments(sys.argv[2:])
 trainer = build_reader(*settings, args)
 collate, seen = trainer.data_collator, []

@@ -13,9 +13,10 @@ from training import TEXTS, command, environment, losses, make_corpus, run
 from transformers import AutoModel, AutoModelForCausalLM, LlamaConfig
 
 import modeling_lipread  # noqa: F401  (registers the reader)
+from data.arguments import ModelArguments
 from data.tokenizer import train_tokenizer
 from data.trainer import check_fits, last_complete_checkpoint
-from train_hf import ModelArguments, main
+from train_hf import main
 
 
 @pytest.fixture(scope="module")

@@ -25,9 +25,10 @@ from training import (
 from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor, LlamaConfig
 
 import modeling_lipread  # noqa: F401  (registers the reader)
+from data.arguments import parse_arguments
 from data.tokenizer import train_tokenizer
 from data.trainer import last_complete_checkpoint, resume_point
-from train_hf import main, parse_arguments
+from train_hf import main
 
 
 @pytest.fixture(scope="module")
