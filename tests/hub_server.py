@@ -18,11 +18,12 @@ import os
 import re
 import threading
 from collections.abc import Iterable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs
 
+from hub_http import Handler, Reply, reply
 from hub_repository import Blob, HubError, Repository, card_errors, front_matter
 
 TYPES = {"models": "model", "datasets": "dataset", "spaces": "space"}
@@ -34,13 +35,6 @@ LARGE_SIZE = 10 * 2**20
 REPOSITORY = r"(?P<id>[^/]+/[^/]+)"
 API = rf"/api/(?P<type>models|datasets|spaces)/{REPOSITORY}"
 WEB = rf"/(?:(?P<type>datasets|spaces)/)?{REPOSITORY}"
-Reply = tuple[int, dict[str, str], bytes]
-
-
-def reply(content: Any, status: int = 200, **headers: str) -> Reply:
-    """A JSON answer; underscores in the names of headers stand for hyphens."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return status, {"Content-Type": "application/json", **named}, json.dumps(content).encode()
 
 
 class HubServer:
@@ -116,71 +110,7 @@ def is_large(path: str, size: int, sample: bytes) -> bool:
     return LARGE.fullmatch(path) is not None or size > LARGE_SIZE or b"\0" in sample
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """Reads a request whole, finds the method that answers it, and sends the answer."""
-
-    hub: HubServer
-    protocol_version = "HTTP/1.1"
-    routes: list[tuple[str, str, str]] = []
-
-    def _handle(self) -> None:
-        self.body = self._read_body()
-        url = urlsplit(self.path)
-        self.query = parse_qs(url.query)
-        self.hub.requests.append((self.command, url.path))
-        try:
-            status = self.hub.fault(self.command, url.path)
-            if status is not None:
-                raise HubError(status, "the server was told to fail")
-            self._send(*self._answer(url.path))
-        except HubError as error:
-            headers = {"X-Error-Message": error.message, "X-Error-Code": error.code or "", **error.headers}
-            self._send(*reply({"error": error.message, **error.details}, error.status, **headers))
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _handle
-
-    def _answer(self, path: str) -> Reply:
-        for methods, pattern, name in self.routes:
-            if self.command in methods.split() and (match := re.fullmatch(pattern, path)):
-                return getattr(self, name)(
-                    **{key: value and unquote(value) for key, value in match.groupdict().items()}
-                )
-        raise HubError(404, f"there is no {self.command} {path} here")
-
-    def _read_body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        parts = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            parts.append(self.rfile.read(size))
-            self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(parts)
-
-    def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def _send_content(self, content: bytes, **headers: str) -> Reply:
-        """A file, or the range of it that was asked for."""
-        named = {"Accept-Ranges": "bytes", **{name.replace("_", "-"): value for name, value in headers.items()}}
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if asked is None:
-            return 200, named, content
-        first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
-        if first > last:
-            return 416, {"Content-Range": f"bytes */{len(content)}"}, b""
-        return 206, {**named, "Content-Range": f"bytes {first}-{last}/{len(content)}"}, content[first : last + 1]
-
-    def log_message(self, *arguments: object) -> None:
-        """Nothing: `HubServer.requests` holds what was asked."""
-
-
-class _Storage(_Handler):
+class _Storage(Handler):
     """Where large files lie. Whoever holds an address may use it, as with addresses signed for one upload."""
 
     routes = [("PUT", r"/(?P<oid>[0-9a-f]{64})", "upload"), ("GET HEAD", r"/(?P<oid>[0-9a-f]{64})", "download")]
@@ -195,10 +125,10 @@ class _Storage(_Handler):
     def download(self, oid: str) -> Reply:
         if oid not in self.hub.objects:
             raise HubError(404, "no such object")
-        return self._send_content(self.hub.objects[oid], ETag=f'"{oid}"')
+        return self.send_content(self.hub.objects[oid], ETag=f'"{oid}"')
 
 
-class _Hub(_Handler):
+class _Hub(Handler):
     routes = [
         ("GET", r"/api/whoami-v2", "whoami"),
         ("POST", r"/api/validate-yaml", "validate_yaml"),
@@ -402,7 +332,7 @@ class _Hub(_Handler):
         if blob is None:
             raise HubError(404, "Entry not found", "EntryNotFound", headers={"X-Repo-Commit": commit.id})
         if not blob.large:
-            return self._send_content(blob.content, ETag=f'"{blob.id}"', X_Repo_Commit=commit.id)
+            return self.send_content(blob.content, ETag=f'"{blob.id}"', X_Repo_Commit=commit.id)
         self.hub.objects.setdefault(blob.sha256, blob.content)
         linked = {"X_Linked_Etag": f'"{blob.sha256}"', "X_Linked_Size": str(len(blob.content))}
         address = f"{self.hub.storage}/{blob.sha256}"
