@@ -87,7 +87,7 @@ class LipReadCollator:
             the reference's own length, never cut) with -100 where nothing is to be predicted, and with a `ctc_vocab`
             in training `ctc_labels` (batch, characters) padded with -100.
         """
-        features = self.feature_extractor([decode_row(row) for row in rows], return_tensors="pt")
+        features = self.feature_extractor(map(decode_row, rows), return_tensors="pt")
         texts = [str(row["text"]) for row in rows]
         batch = {"keypoints": features["keypoints"], "keypoints_mask": features["keypoints_mask"]}
         batch |= self._training_tokens(texts) if self.train else self._evaluation_tokens(texts)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,9 +99,10 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         """Prepares a batch.
 
         Args:
-            sequences: One clip or a list of clips. A clip is a `LandmarkSequence`, or landmarks
-                `(frames, landmarks, 3)`, or a tuple `(landmarks, present, timestamps)`, where None for `present` means
-                wherever landmarks are not all zero, and None for `timestamps` an even `frame_rate`.
+            sequences: One clip, a list of clips, or an iterator over clips, of which it holds one at a time. A clip is
+                a `LandmarkSequence`, or landmarks `(frames, landmarks, 3)`, or a tuple `(landmarks, present,
+                timestamps)`, where None for `present` means wherever landmarks are not all zero, and None for
+                `timestamps` an even `frame_rate`.
             return_tensors: `pt` or `np`.
             padding: Pads all clips to the longest with zeros; without it, lists of clips are returned.
             frame_rate: Frames a second of landmarks that come without timestamps; that of the output by default.
@@ -116,7 +117,7 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         """
         if isinstance(sequences, np.ndarray) and sequences.ndim == 4:
             sequences = list(sequences)
-        elif not isinstance(sequences, list):
+        elif not isinstance(sequences, (list, Iterator)):
             sequences = [sequences]
         rate = frame_rate or self.frame_rate or 25.0
         features = [self._extract(_clip(sequence, rate, index)) for index, sequence in enumerate(sequences)]

@@ -185,6 +185,8 @@ def test_clips_of_all_forms_are_padded_into_a_batch():
     assert batch["keypoints_mask"].sum(1).tolist() == [75, 25, 25, 25, 25]
     assert not batch["keypoints"][1:, 25:].any()
     torch.testing.assert_close(batch["keypoints"][2:], batch["keypoints"][1].expand(3, -1, -1, -1))
+    one_by_one = LipReadFeatureExtractor()(iter([long, short, *arrays]), return_tensors="pt")
+    assert all(torch.equal(one_by_one[name], batch[name]) for name in batch)
     unpadded = LipReadFeatureExtractor()([long, short], padding=False)
     assert [len(array) for array in unpadded["keypoints"]] == [75, 25]
     np.testing.assert_array_equal(LipReadFeatureExtractor()(short)["keypoints"][0], unpadded["keypoints"][1])
