@@ -2,9 +2,10 @@
 """Reads every clip of a corpus or a video manifest with a trained reader and says how well.
 
     python evaluate_hf.py runs/a corpus/test
-    python evaluate_hf.py you/lipread-grid videos.jsonl --num_beams 4 --output results.json
+    python evaluate_hf.py you/lipread-grid videos.jsonl --num_beams 8 --nbest 8 --output results.json
 
-It writes figures, with 95% bootstrap intervals, and every hypothesis to a JSON file, and closes with one line:
+It writes figures, with 95% bootstrap intervals, and every hypothesis to a JSON file, a page to look at beside it, and
+closes with one line:
 
     WER 0.123 CER 0.051 | blank video WER 0.871 | shuffled video WER 0.812 | 50 clips
 
@@ -29,27 +30,43 @@ from data.assembly import write_json
 from data.collator import LipReadCollator
 from data.errors import PrepareError
 from data.evaluation import Reading, closing_line, read_clips, report
+from data.evaluation.page import write_evaluation
 from data.manifest import read_manifest
 from data.opening import is_parquet, open_split
 from data.prepare import prepare
 from data.records import SourceError
 from data.schema import CorpusError
+from modeling_lipread.landmarks_lipread import FACES
 from modeling_lipread.model_card_lipread import weights_sha256
 from modeling_lipread.weights_lipread import checkpoint_files
 
 
-def prepared_clips(source: Path, folder: Path, num_proc: int, allow_outside: bool = False, split: str | None = None):
+def prepared_clips(
+    source: Path,
+    folder: Path,
+    num_proc: int,
+    allow_outside: bool = False,
+    split: str | None = None,
+    face: str | None = None,
+):
     """The clips of a prepared corpus or of a manifest, which is prepared in `folder` first.
 
     Returns:
         Rows of `data.schema`; an empty reading for every clip of the manifest that could not be read; and the lines
         that were left out, with their reasons.
+
+    Raises:
+        ValueError: If a face is chosen where only its landmarks are left.
     """
     if source.is_dir() or is_parquet(source):
+        if face is not None:
+            raise ValueError(
+                f"{source}: --face {face} is for manifests of videos; data.prepare chose this one's faces"
+            )
         return open_split(source, split), [], []
     records, _ = read_manifest(source, allow_outside)
     settings = {"format": "manifest", "allow_outside": allow_outside, "val_ratio": 0.0}
-    settings |= {"min_coverage": 0.0, "max_seconds": None}
+    settings |= {"face": face or "largest", "min_coverage": 0.0, "max_seconds": None}
     skipped = prepare([source], folder, num_proc=num_proc, **settings)["skipped"]
     clips = open_split(folder)
     readable = set(clips.column("id"))
@@ -74,9 +91,11 @@ def evaluate(
     *,
     split: str | None = None,
     num_beams: int = 1,
+    nbest: int = 1,
     batch_size: int = 16,
     num_proc: int = 1,
     allow_outside: bool = False,
+    face: str | None = None,
     device: str | None = None,
 ) -> dict:
     """Reads a corpus or manifest with a checkpoint.
@@ -86,31 +105,36 @@ def evaluate(
         source: Folder of a prepared corpus's split, a JSONL manifest, or a data set in Parquet, here or on the Hub.
         split: The split, where the source has several.
         num_beams: Beams of the search; 1 is greedy.
+        nbest: Hypotheses kept of a clip, at most as many as beams.
         batch_size: Clips read at once.
         num_proc: Processes that extract landmarks, for a manifest.
         allow_outside: Whether a manifest may name files outside its folder.
+        face: Which of several faces of a manifest's videos is read; the largest by default.
         device: Torch device; a GPU if there is one by default.
 
     Returns:
-        What `data.evaluation.report` makes: `figures`, `readings`, and what was asked for; `weights` is the sha256 of
-        the weights that were measured.
+        What `data.evaluation.report` makes, and what was asked for; `weights` is the sha256 of the weights that were
+        measured.
 
     Raises:
         CorpusError, SourceError, PrepareError, OSError, ValueError: If checkpoint or source cannot be read.
     """
+    if not 1 <= nbest <= num_beams:
+        raise ValueError(f"--nbest {nbest}: a search with {num_beams} beams keeps 1 to {num_beams}; see --num_beams")
     processor = AutoProcessor.from_pretrained(checkpoint)
     weights = weights_sha256(checkpoint_files(checkpoint, {}))
     model = AutoModel.from_pretrained(checkpoint)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     with tempfile.TemporaryDirectory() as folder:
-        clips, lost, skipped = prepared_clips(Path(source), Path(folder), num_proc, allow_outside, split)
+        clips, lost, skipped = prepared_clips(Path(source), Path(folder), num_proc, allow_outside, split, face)
         collator = LipReadCollator(
             processor,
             seq_len=model.generation_config.max_new_tokens or 64,
             start_ids=model.config.start_ids,
             train=False,
         )
-        readings = read_clips(model, processor, clips, collator, batch_size=batch_size, num_beams=num_beams)
+        reading = {"batch_size": batch_size, "num_beams": num_beams, "nbest": nbest}
+        readings = read_clips(model, processor, clips, collator, confidence=True, **reading)
     return report(
         readings + lost,
         checkpoint=checkpoint,
@@ -118,6 +142,7 @@ def evaluate(
         source=source,
         **source_names(Path(source), split),
         num_beams=num_beams,
+        nbest=nbest,
         skipped=skipped,
     )
 
@@ -129,12 +154,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("source", help="folder of a prepared split, a manifest of videos, or a data set's id")
     parser.add_argument("--split", help="split of a source that has several")
     parser.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
+    parser.add_argument("--nbest", type=int, default=1, help="hypotheses kept of a clip, for the best of them (1)")
     parser.add_argument("--batch_size", type=int, default=16, help="clips read at once (default: 16)")
     parser.add_argument("--num_proc", type=int, default=os.cpu_count(), help="processes that extract landmarks")
     parser.add_argument("--allow_outside", action="store_true", help="take files outside the manifest's folder too")
+    parser.add_argument("--face", choices=FACES, help="which of several faces of a video is read (default: largest)")
     parser.add_argument("--device", help="torch device (default: a GPU if there is one)")
     parser.add_argument("--show", type=int, default=0, help="print so many clips: what was said, what was read")
-    parser.add_argument("--output", help="JSON file to write (default: evaluation-SOURCE.json in the checkpoint)")
+    parser.add_argument(
+        "--output",
+        help="JSON file to write, with a page beside it (default: evaluation-SOURCE.json in the checkpoint)",
+    )
     options = vars(parser.parse_args(arguments))
     output, show = options.pop("output"), options.pop("show")
     try:
@@ -148,12 +178,14 @@ def main(arguments: list[str] | None = None) -> None:
         else (folder if folder.is_dir() else Path()) / f"evaluation-{Path(options['source']).stem}.json"
     )
     write_json(path, result)
+    page = write_evaluation(result, path.with_suffix(".html"))
     for reading in result["readings"][:show]:
         print(f"said: {reading['reference']}\nread: {reading['hypothesis']}\n")
     low, high = result["figures"]["wer_interval"]
     for skip in result["skipped"]:
         print(f"not read: {skip['where']}: {skip['reason']}")
     print(f"95% interval of the word error rate {low:.3f} to {high:.3f}; every hypothesis is in {path}")
+    print(f"report: {page} (open it in a browser)")
     print(closing_line(result["figures"]))
 
 

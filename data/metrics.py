@@ -17,6 +17,7 @@ import numpy as np
 
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
+_DRAWN_AT_ONCE = 2**22  # clips over all resampled corpora, 32 MiB
 _DESCRIPTION = "Word error rate (wer) and character error rate (cer) of transcripts, over the whole corpus."
 _INPUTS = """
 Args:
@@ -118,10 +119,28 @@ def bootstrap_interval(
     Args:
         predictions, references (`Sequence[str]`): A text a clip.
         rate (`str`): "wer" or "cer".
+        confidence, num_samples, seed: As for `ratio_interval`.
+        normalizer (`TextNormalizer`, *optional*): Applied to both. Default: `TextNormalizer()`.
+
+    Returns:
+        `tuple[float, float]`: Lower and upper end.
+    """
+    edits, lengths = edit_counts(predictions, references, rate, normalizer)
+    return ratio_interval(edits, lengths, confidence=confidence, num_samples=num_samples, seed=seed)
+
+
+def ratio_interval(
+    edits: np.ndarray, lengths: np.ndarray, *, confidence: float = 0.95, num_samples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Confidence interval of a sum of edits over a sum of lengths, drawing what they were counted on with replacement.
+
+    Args:
+        edits (`np.ndarray`): Edits of each clip (or speaker), `(clips,)`. The difference of two readings' edits gives
+            the interval of the difference of their rates, which is narrower than the rates' own ones suggest.
+        lengths (`np.ndarray`): Units of the references, `(clips,)`.
         confidence (`float`): Share of the resampled corpora inside the interval, in (0, 1).
         num_samples (`int`): Resampled corpora.
         seed (`int`): Seed of the draws; the same seed gives the same interval.
-        normalizer (`TextNormalizer`, *optional*): Applied to both. Default: `TextNormalizer()`.
 
     Returns:
         `tuple[float, float]`: Lower and upper end.
@@ -130,10 +149,16 @@ def bootstrap_interval(
     """
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence is {confidence}; it must lie between 0 and 1")
-    edits, lengths = edit_counts(predictions, references, rate, normalizer)
+    generator, clips = np.random.default_rng(seed), len(edits)
+    counts = np.stack([edits, lengths], axis=1)
+    at_once = max(1, _DRAWN_AT_ONCE // clips)
+    sums = np.concatenate(
+        [
+            generator.multinomial(clips, np.full(clips, 1 / clips), size=min(at_once, num_samples - start)) @ counts
+            for start in range(0, num_samples, at_once)
+        ]
+    )
     # A clip without reference has no rate of its own; a draw of such clips only would divide by zero.
-    draws = np.random.default_rng(seed).multinomial(len(edits), np.full(len(edits), 1 / len(edits)), size=num_samples)
-    drawn_lengths = draws @ lengths
-    rates = (draws @ edits)[drawn_lengths > 0] / drawn_lengths[drawn_lengths > 0]
-    low, high = np.quantile(rates, [(1 - confidence) / 2, (1 + confidence) / 2])
+    sums = sums[sums[:, 1] > 0]
+    low, high = np.quantile(sums[:, 0] / sums[:, 1], [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

@@ -165,6 +165,11 @@ def pronounce(word: str) -> list[str]:
     return phonemes
 
 
+def is_known(word: str) -> bool:
+    """Whether the dictionary holds a word, given in lower case; of others `pronounce` guesses how they sound."""
+    return word.isdecimal() or word in _dictionary()
+
+
 def visemes_of(phoneme: str) -> list[tuple[str, float]]:
     """The visemes of one phoneme and how many seconds each lasts at an ordinary pace."""
     stress = _STRESS.get(phoneme[-1])

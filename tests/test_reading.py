@@ -15,9 +15,11 @@ from training import TEXTS, make_clip, make_corpus
 import evaluate_hf
 from data.collator import LipReadCollator
 from data.evaluation import blank_video, read_clips
+from data.evaluation.reading import token_confidence
 from data.schema import load_split
 from modeling_lipread import LipReadForConditionalGeneration, LipReadProcessor
 from modeling_lipread.cli import main as lipread
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 
 LINE = r"WER \d+\.\d{3} CER \d+\.\d{3} \| blank video WER \d+\.\d{3} \| shuffled video WER \d+\.\d{3} \| (\d+) clips"
 
@@ -47,6 +49,59 @@ def test_evaluates_a_prepared_split(reader_dir, corpus, capsys):
     result = json.loads((reader_dir / "evaluation-validation.json").read_text())
     assert [reading["reference"] for reading in result["readings"]] == list(TEXTS[:4])
     assert len(result["figures"]["wer_interval"]) == 2
+    page = (reader_dir / "evaluation-validation.html").read_text()
+    assert f'data-figure="wer" value="{result["figures"]["wer"]}"' in page
+
+
+def test_several_hypotheses_come_from_one_search(reader_dir, corpus, tmp_path, monkeypatch):
+    searches = []
+    generate = LipReadForConditionalGeneration.generate
+    monkeypatch.setattr(
+        LipReadForConditionalGeneration,
+        "generate",
+        lambda self, *args, **kwargs: searches.append(kwargs) or generate(self, *args, **kwargs),
+    )
+    arguments = [str(reader_dir), str(corpus / "validation"), "--device", "cpu", "--output", str(tmp_path / "a.json")]
+    evaluate_hf.main([*arguments, "--num_beams", "3", "--nbest", "3"])
+    assert [search.get("num_return_sequences", 1) for search in searches] == [3, 1], "the clips, and blank video"
+    several = json.loads((tmp_path / "a.json").read_text())
+    evaluate_hf.main([*arguments, "--num_beams", "3"])
+    one = json.loads((tmp_path / "a.json").read_text())
+    assert all(len(reading["nbest"]) == 3 == len(set(reading["nbest"])) for reading in several["readings"])
+    for reading in several["readings"]:
+        assert reading.pop("nbest")[0] == reading["hypothesis"]
+    assert several["readings"] == one["readings"] and several["oracle_wer"][0] == one["figures"]["wer"]
+    assert several["oracle_wer"] == sorted(several["oracle_wer"], reverse=True)
+    assert several["figures"]["oracle_wer"] == several["oracle_wer"][2] and "oracle_wer" not in one["figures"]
+    with pytest.raises(SystemExit, match="--nbest 4: a search with 3 beams keeps 1 to 3"):
+        evaluate_hf.main([*arguments, "--num_beams", "3", "--nbest", "4"])
+
+
+def test_confidence_is_the_mean_probability_of_what_was_written(reader_dir, corpus):
+    """Held against each text by itself, without padding: the texts are drawn, so that they differ in length."""
+    torch.manual_seed(0)
+    model = LipReadForConditionalGeneration.from_pretrained(reader_dir)
+    processor = LipReadProcessor.from_pretrained(reader_dir)
+    clips = load_split(corpus, "train").select(range(12))
+    batch = LipReadCollator(processor, seq_len=8, train=False)([clips[index] for index in range(12)])
+    video = {key: batch[key] for key in ("keypoints", "keypoints_mask")}
+    ends = model.generation_config.eos_token_id = [model.config.eos_token_id, *range(200, 230)]
+    written = model.generate(batch["input_ids"], **video, do_sample=True, max_new_tokens=12)
+    confidence = token_confidence(model, written, 1, **video)
+    lengths = set()
+    for index, tokens in enumerate(written.tolist()):
+        length = next((place for place, token in enumerate(tokens[1:], start=2) if token in ends), len(tokens))
+        clip = {key: value[index : index + 1] for key, value in video.items()}
+        logits = model(input_ids=written[index : index + 1, :length], **clip).logits[0, :-1]
+        scores = logits.log_softmax(-1).gather(-1, written[index, 1:length, None])
+        assert confidence[index].item() == pytest.approx(scores.mean().exp().item(), rel=1e-4)
+        lengths.add(length)
+    assert len(lengths) > 3, lengths
+    collator = LipReadCollator(processor, seq_len=8, train=False)
+    (reading,) = read_clips(model, processor, clips.select([0]), collator, progress=False, confidence=True)
+    greedy = model.generate(batch["input_ids"][:1], **{key: value[:1] for key, value in video.items()})
+    expected = token_confidence(model, greedy, 1, **{key: value[:1] for key, value in video.items()})
+    assert reading.confidence == pytest.approx(expected.item(), rel=1e-6) and 0 < reading.confidence < 1
 
 
 def test_evaluates_a_manifest_and_counts_what_cannot_be_read(reader_dir, tmp_path, capsys):
@@ -78,6 +133,24 @@ def test_a_manifest_may_name_files_elsewhere_only_if_allowed(reader_dir, tmp_pat
     evaluate_hf.main([*arguments, "--allow_outside"])
     result = json.loads((tmp_path / "result.json").read_text())
     assert [reading["reference"] for reading in result["readings"]] == [TEXTS[0]]
+
+
+def test_which_face_is_read_is_chosen_for_videos_only(reader_dir, corpus, tmp_path, monkeypatch):
+    write_video(tmp_path / "face.mp4", moving_portrait(12))
+    (tmp_path / "clips.jsonl").write_text(json.dumps({"video": "face.mp4", "text": TEXTS[0]}) + "\n")
+    asked = []
+    extract = Face3DKeypointExtractor.extract_video
+    monkeypatch.setattr(
+        Face3DKeypointExtractor,
+        "extract_video",
+        lambda self, *args, **kwargs: asked.append(kwargs["face"]) or extract(self, *args, **kwargs),
+    )
+    arguments = ["--num_proc", "0", "--device", "cpu", "--output", str(tmp_path / "result.json")]
+    for face in ([], ["--face", "central"]):
+        evaluate_hf.main([str(reader_dir), str(tmp_path / "clips.jsonl"), *arguments, *face])
+    assert asked == ["largest", "central"]
+    with pytest.raises(SystemExit, match="--face central is for manifests of videos"):
+        evaluate_hf.main([str(reader_dir), str(corpus / "validation"), *arguments, "--face", "central"])
 
 
 @pytest.mark.parametrize("source", ["nowhere", "nowhere.jsonl"])

@@ -1,0 +1,151 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Reading every clip of a corpus, with its own video and with blank video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
+
+from ..opening import Clips
+
+
+@dataclass
+class Reading:
+    """A clip: what was said in it, what was read from it, and what was read from blank video of the same length.
+
+    Attributes:
+        id, speaker, reference: As the corpus has them.
+        hypothesis: What was read.
+        blank_hypothesis: What was read from blank video.
+        nbest: The likeliest hypotheses where more than one was asked for; the first is `hypothesis`.
+        confidence: Geometric mean of the probabilities that the model gives the tokens of `hypothesis`, in (0, 1],
+            where it was asked for.
+    """
+
+    id: str
+    speaker: str | None
+    reference: str
+    hypothesis: str
+    blank_hypothesis: str
+    nbest: list[str] = field(default_factory=list)
+    confidence: float | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """What is known of it, for JSON."""
+        return {key: value for key, value in asdict(self).items() if key == "speaker" or value not in (None, [])}
+
+
+def blank_video(model: LipReadForConditionalGeneration, keypoints: torch.Tensor) -> torch.Tensor:
+    """The average training face, motionless, in the shape of `keypoints`, `(batch, frames, landmarks, 3)`."""
+    return model.encoder.input_mean[:, :3].to(keypoints).expand_as(keypoints)
+
+
+@torch.no_grad()
+def read_clips(
+    model: LipReadForConditionalGeneration,
+    processor: Any,
+    dataset: Clips,
+    collator: Callable[[list[dict]], dict[str, torch.Tensor]],
+    *,
+    batch_size: int = 16,
+    nbest: int = 1,
+    confidence: bool = False,
+    process_index: int = 0,
+    num_processes: int = 1,
+    progress: bool = True,
+    **generation: Any,
+) -> list[Reading]:
+    """Reads every clip of a prepared corpus, with its own video and with blank video.
+
+    Each process reads its share and receives everyone's.
+
+    Args:
+        model: The reader; its device is used.
+        processor: Its processor.
+        dataset: Rows of `data.schema`.
+        collator: A collator in evaluation mode: its `input_ids` hold the prompt and nothing of the transcript.
+        batch_size: Clips read at once.
+        nbest: Hypotheses kept of a clip, at most the beams of the search; they come from the same search.
+        confidence: Whether to ask the model how sure it is, which costs one forward pass a batch.
+        process_index, num_processes: This process among those that share the work.
+        progress: Whether to show a progress bar.
+        generation: Arguments of `generate`.
+
+    Returns:
+        One reading a clip, in the order of `dataset`.
+    """
+    training, model_device = model.training, model.device
+    model.eval()
+    share = dataset.select(range(process_index, len(dataset), num_processes))
+    # A generator of its own: reading must not move the random state that training goes on from.
+    batches = DataLoader(
+        share, batch_size=batch_size, collate_fn=lambda rows: (rows, collator(rows)), generator=torch.Generator()
+    )
+    read: list[tuple[int, Reading]] = []
+    try:
+        for rows, batch in tqdm(batches, desc="Reading", leave=False, disable=not progress or process_index > 0):
+            prompt = {key: batch[key].to(model_device) for key in ("input_ids", "attention_mask")}
+            keypoints, mask = (batch[key].to(model_device) for key in ("keypoints", "keypoints_mask"))
+            start = prompt["input_ids"].shape[1]
+
+            def texts(ids: torch.Tensor, start: int = start) -> list[str]:
+                return [text.strip() for text in processor.batch_decode(ids[:, start:], skip_special_tokens=True)]
+
+            video = {"keypoints": keypoints, "keypoints_mask": mask}
+            # Nothing is asked of `generate` that the caller did not ask for.
+            several = {"num_return_sequences": nbest} if nbest > 1 else {}
+            written = model.generate(**prompt, **video, **generation, **several)
+            hypotheses = texts(written)
+            video["keypoints"] = blank_video(model, keypoints)
+            blank = texts(model.generate(**prompt, **video, **generation))
+            sure = [None] * len(rows)
+            if confidence:
+                video["keypoints"] = keypoints
+                sure = token_confidence(model, written[::nbest], start, **video).tolist()
+            for index, row in enumerate(rows):
+                kept = hypotheses[index * nbest : (index + 1) * nbest]
+                reading = _reading(row, kept, blank[index], sure[index])
+                read.append((process_index + len(read) * num_processes, reading))
+    finally:
+        model.train(training)
+    if num_processes > 1:
+        read = gather_object(read)
+    return [reading for _, reading in sorted(read, key=lambda item: item[0])]
+
+
+def _reading(row: Mapping[str, Any], hypotheses: list[str], blank: str, confidence: float | None) -> Reading:
+    speaker = None if row["speaker"] is None else str(row["speaker"])
+    nbest = hypotheses if len(hypotheses) > 1 else []
+    return Reading(str(row["id"]), speaker, str(row["text"]), hypotheses[0], blank, nbest, confidence)
+
+
+def token_confidence(
+    model: LipReadForConditionalGeneration, written: torch.Tensor, start: int, **video: torch.Tensor
+) -> torch.Tensor:
+    """How sure a reader is of what it wrote.
+
+    Args:
+        model: The reader.
+        written: Tokens with the prompt before them, `(batch, tokens)`; padding follows the first end token.
+        start: Tokens of the prompt.
+        video: The clips' `keypoints` and `keypoints_mask`.
+
+    Returns:
+        Geometric mean of the probabilities of the tokens after the prompt, the first end token included, `(batch,)`.
+    """
+    # The first padding follows an end token, and a model that is causal does not look ahead: no mask is needed.
+    logits = model(input_ids=written, **video).logits[:, start - 1 : -1].float()
+    tokens = written[:, start:]
+    scores = logits.gather(-1, tokens[..., None])[..., 0] - logits.logsumexp(-1)
+    ends = model.generation_config.eos_token_id
+    ended = torch.isin(tokens, torch.as_tensor([] if ends is None else ends, device=tokens.device)).int()
+    counted = (ended.cumsum(-1) - ended == 0).float()
+    return ((scores * counted).sum(-1) / counted.sum(-1).clamp(min=1)).exp()
