@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import multiprocessing
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -32,6 +31,7 @@ from tqdm import tqdm
 
 from data.talker_face import CANVAS, TalkingFace
 from data.visemes import articulate, schedule
+from data.workers import worker_context
 
 FRAME_SIZE = 256
 """Width and height of the videos in pixels."""
@@ -310,9 +310,7 @@ def _make_all(head: TalkingHead, clips: list[Clip], num_proc: int) -> None:
         for clip in progress(missing):
             head.render(clip.text, clip.path, clip.seed)
         return
-    # Spawned, not forked: MediaPipe's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_proc, context, initializer=_start_worker, initargs=(head,)) as pool:
+    with ProcessPoolExecutor(num_proc, worker_context(), initializer=_start_worker, initargs=(head,)) as pool:
         for _ in progress(pool.map(_make_in_worker, missing, chunksize=4)):
             pass
 

@@ -16,11 +16,14 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from pathlib import Path
 
 import cv2
 import torch
@@ -33,6 +36,23 @@ STARTS_ALLOWED = 3  # of workers that die before they read a clip
 HOPELESS = 8  # clips lost, and none read: the machine is at fault, not the clips
 
 Progress = tuple[int, int]  # clips done and, among them, clips skipped since the last one; negative after a death
+
+
+def worker_context() -> BaseContext:
+    """How processes that run MediaPipe begin. Its threads do not survive a fork, so none is forked from this process.
+
+    Importing all that a worker needs takes seconds of a processor. On Linux one process does that, in which no
+    landmarker ever runs, and the workers are forked from it. Elsewhere each starts afresh: system libraries of macOS
+    do not survive a fork either.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # That process finds modules in the folder it starts in and not where this one found them (python/cpython#117378).
+    # From another folder it imports nothing, and every worker imports for itself.
+    if Path.cwd() == Path(__file__).resolve().parents[1]:
+        context.set_forkserver_preload([__name__, "mediapipe"])
+    return context
 
 
 def extract_here(chunks: Iterable[Chunk]) -> Iterator[Progress]:
@@ -66,7 +86,7 @@ class _Worker:
     """One process and the pipe to it."""
 
     def __init__(self, clip_timeout: float | None):
-        context = multiprocessing.get_context("spawn")  # MediaPipe's threads do not survive a fork
+        context = worker_context()
         self.connection, far_end = context.Pipe()
         self.process = context.Process(target=_serve, args=(far_end, clip_timeout), daemon=True)
         self.process.start()
