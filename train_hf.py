@@ -165,6 +165,9 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
         pad_token_id=config.pad_token_id,
         max_new_tokens=data_args.seq_len,
     )
+    if ctc_vocab:
+        model.set_token_spelling(tokenizer)
+        model.generation_config.ctc_decoding_weight = model_args.ctc_decoding_weight
     fit_statistics(model, train_clips, train_collator)
     args.eval_max_new_tokens = args.eval_max_new_tokens or data_args.seq_len
     logger.info(

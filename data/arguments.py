@@ -36,6 +36,9 @@ class ModelArguments:
         default="float32", metadata={"help": "Type of the frozen language model's weights."}
     )
     ctc: bool = field(default=True, metadata={"help": "Whether the encoder also learns to spell, by CTC."})
+    ctc_decoding_weight: float = field(
+        default=0.0, metadata={"help": "Weight of the CTC head in reading, in evaluation and ever after; 0 to 1."}
+    )
     lora_r: int | None = field(
         default=None,
         metadata={"help": "Rank of LoRA on the frozen language model: none in a reading run, 16 in a text-only run."},
@@ -232,6 +235,10 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
         raise ValueError("--lora_r 0: a text-only run trains nothing but LoRA; give a rank of at least 1")
     if model_args.lora_r and model_args.lm_config is not None:
         raise ValueError("--lora_r adapts a frozen language model (--model_id); that of --lm_config is trained whole")
+    if not 0 <= model_args.ctc_decoding_weight <= 1:
+        raise ValueError(f"--ctc_decoding_weight {model_args.ctc_decoding_weight}: a weight lies in [0, 1]")
+    if model_args.ctc_decoding_weight and not model_args.ctc:
+        raise ValueError("--ctc_decoding_weight is the CTC head's, which this run has not: leave --ctc false out")
     without_rank = [
         name
         for name in ("lora_alpha", "lora_dropout", "lora_target_modules")

@@ -30,6 +30,14 @@ def _load_reader(arguments: argparse.Namespace) -> LipReadingPipeline:
     return LipReadingPipeline(model=model, processor=processor, device=arguments.device)
 
 
+def _generation(arguments: argparse.Namespace) -> dict[str, float]:
+    """Arguments of `generate`; what is not given is as the reader was saved."""
+    generation = {"num_beams": arguments.num_beams}
+    if arguments.ctc_decoding_weight is not None:
+        generation["ctc_decoding_weight"] = arguments.ctc_decoding_weight
+    return generation
+
+
 def _transcribe(arguments: argparse.Namespace) -> int:
     """Prints what is said in each video; a video that cannot be read is named on the error stream.
 
@@ -41,7 +49,7 @@ def _transcribe(arguments: argparse.Namespace) -> int:
     for video in arguments.videos:
         try:
             span = {"start": arguments.start, "end": arguments.end}
-            text = reader(video, **span, face=arguments.face, num_beams=arguments.num_beams)["text"]
+            text = reader(video, **span, face=arguments.face, **_generation(arguments))["text"]
         except (OSError, ValueError) as error:
             print(f"lipread: {error}", file=sys.stderr)
             failed += 1
@@ -60,7 +68,7 @@ def _overlay(arguments: argparse.Namespace) -> int:
     try:
         span = {"start": arguments.start, "end": arguments.end}
         sequence = reader.processor.extract_landmarks(arguments.video, **span, face=arguments.face)[0]
-        text = reader(sequence, num_beams=arguments.num_beams)["text"]
+        text = reader(sequence, **_generation(arguments))["text"]
         write_overlay(arguments.video, sequence, arguments.output, text=text, **span)
     except (OSError, ValueError) as error:
         print(f"lipread: {error}", file=sys.stderr)
@@ -79,6 +87,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--face", choices=FACES, default="largest", help="which of several faces to read (default: largest)"
     )
     common.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
+    common.add_argument(
+        "--ctc_decoding_weight",
+        type=float,
+        help="weight of the CTC head beside the language model, 0 to 1 (default: the reader's own)",
+    )
     common.add_argument("--device", help="torch device, for example cuda:0 (default: a GPU if there is one)")
     parser = argparse.ArgumentParser(prog="lipread", description="Reads lips.")
     commands = parser.add_subparsers(dest="command", required=True)

@@ -141,6 +141,9 @@ class LipReadConfig(PreTrainedConfig):
             Characters that the CTC head writes; the first is the blank, `""`. Empty: no CTC head.
         ctc_weight (`float`, *optional*, defaults to 0.5):
             Weight of the CTC loss beside the language model's.
+        token_spelling_size (`int`, *optional*, defaults to 0):
+            Bytes of the table, kept with the weights, of what each token spells, by which the CTC head takes part in
+            decoding; 0 if there is none. `set_token_spelling` makes it.
         decoder_mask_prob (`float`, *optional*, defaults to 0.4):
             Probability that an input token is hidden from the language model in training, so that it must look at the
             face rather than at the words before.
@@ -180,6 +183,7 @@ class LipReadConfig(PreTrainedConfig):
     zero_init_projection: bool = True
     ctc_vocab: list[str] | None = None
     ctc_weight: float | int = 0.5
+    token_spelling_size: int = 0
     decoder_mask_prob: float | int = 0.4
     decoder_start_token_id: int | None = None
     prompt_ids: list[int] | None = None

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationMixin, LogitsProcessorList, PreTrainedModel
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .adapters_lipread import Conditioning, GatedCrossAttention, carry_by_positions
 from .attention_lipread import additive_mask
 from .configuration_lipread import LipReadConfig
+from .ctc_decoding_lipread import CTCLogitsProcessor, CTCPrefixScores, clip_lengths
 from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput
 from .pretrained_lipread import LipReadPreTrainedModel
+from .token_spelling_lipread import pack_spellings, token_spellings, unpack_spellings
 
 
 @dataclass
@@ -83,6 +85,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.encoder = FaceKeypointEncoder._from_config(config.encoder_config)
         self.adapters = nn.ModuleList([GatedCrossAttention(config, i) for i in range(len(config.adapter_layers))])
+        if config.token_spelling_size:
+            self.register_buffer("token_spelling", torch.zeros(config.token_spelling_size, dtype=torch.uint8))
         self.language_model = None
         if language_model is None and build_language_model:
             language_model = AutoModelForCausalLM.from_config(config.text_config)
@@ -124,6 +128,16 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             layer: adapter.gate_value().item()
             for layer, adapter in zip(self.config.adapter_layers, self.adapters, strict=True)
         }
+
+    def set_token_spelling(self, tokenizer) -> None:
+        """Writes down what each token spells, as decoding with the CTC head needs it; it is saved with the weights.
+
+        Args:
+            tokenizer: The language model's tokenizer.
+        """
+        table = torch.frombuffer(bytearray(pack_spellings(token_spellings(tokenizer))), dtype=torch.uint8)
+        self.register_buffer("token_spelling", table.to(self.device))
+        self.config.token_spelling_size = len(table)
 
     def encode(
         self, keypoints: torch.Tensor, keypoints_mask: torch.Tensor | None = None
@@ -226,22 +240,26 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
 
     @staticmethod
     def _ctc_loss(logits: torch.Tensor, mask: torch.Tensor | None, labels: torch.Tensor) -> torch.Tensor:
-        batch, frames, _ = logits.shape
-        if mask is None:
-            mask = labels.new_ones(batch, frames)
-        # A clip ends with its last frame that has a face; frames without one inside it may still emit blanks.
-        steps = torch.arange(1, frames + 1, device=logits.device)
-        lengths = (mask.bool() * steps).amax(1)
         return nn.functional.ctc_loss(
             logits.float().log_softmax(-1).transpose(0, 1),
             labels.clamp(min=0),
-            lengths,
+            clip_lengths(mask, logits),
             (labels >= 0).sum(1),
             zero_infinity=True,
         )
 
     @torch.no_grad()
-    def generate(self, inputs=None, *, keypoints=None, keypoints_mask=None, conditioning=None, **kwargs):
+    def generate(
+        self,
+        inputs=None,
+        *,
+        keypoints=None,
+        keypoints_mask=None,
+        conditioning=None,
+        ctc_logits=None,
+        ctc_decoding_weight=None,
+        **kwargs,
+    ):
         """Writes what the lips say, by greedy search, beams or sampling, as `GenerationMixin.generate` does.
 
         Args:
@@ -250,17 +268,23 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
             keypoints_mask: Non-zero where there is a face, `(batch, frames)`.
             conditioning: The clips as `encode` gave them, instead of `keypoints`.
+            ctc_logits: With `conditioning`, the scores of the CTC head from the same call, if it is to take part.
+            ctc_decoding_weight: Weight of the CTC head in the score of a text, from 0 to 1, beside the language
+                model's of `1 - ctc_decoding_weight`; that of `generation_config` by default, and 0 without.
             kwargs: As for `GenerationMixin.generate`.
 
         Returns:
             Token ids, `(batch * num_return_sequences, sequence)`, or a `ModelOutput` if asked for. They begin with
             what was given to begin from, or else with the start token: the reader's own prompt is left out.
+
+        Raises:
+            ValueError: If the CTC head is to take part and cannot.
         """
+        if keypoints_mask is not None:
+            keypoints_mask = keypoints_mask.to(self.device)
         if conditioning is None and keypoints is not None:
-            keypoints = keypoints.to(self.device)
-            conditioning, _ = self.encode(
-                keypoints, None if keypoints_mask is None else keypoints_mask.to(self.device)
-            )
+            conditioning, encoded = self.encode(keypoints.to(self.device), keypoints_mask)
+            ctc_logits = encoded.ctc_logits
         input_ids = kwargs.pop("input_ids", inputs)
         prompt_length = 0
         if input_ids is None and kwargs.get("inputs_embeds") is None and conditioning is not None:
@@ -270,6 +294,12 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             prompt_length = input_ids.shape[1] - 1
         if conditioning is not None:
             kwargs["conditioning"] = conditioning
+            kwargs["ctc_decoding_weight"] = ctc_decoding_weight
+            weight = self._generation_setting("ctc_decoding_weight", kwargs) or 0.0
+            del kwargs["ctc_decoding_weight"]
+            if weight:
+                processor = self._ctc_processor(weight, ctc_logits, keypoints_mask, input_ids, kwargs)
+                kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or ()), processor])
         output = super().generate(input_ids, **kwargs)
         if not prompt_length:
             return output
@@ -279,6 +309,53 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             return sequences
         output.sequences = sequences
         return output
+
+    def _generation_setting(self, name: str, kwargs: dict):
+        """A setting of `generate` in the order of precedence that it has there."""
+        given, own = kwargs.get("generation_config"), self.generation_config
+        values = (kwargs.get(name), getattr(given, name, None), getattr(own, name, None))
+        return next((value for value in values if value is not None), None)
+
+    def _ctc_processor(
+        self,
+        weight: float,
+        ctc_logits: torch.Tensor | None,
+        keypoints_mask: torch.Tensor | None,
+        input_ids: torch.Tensor | None,
+        kwargs: dict,
+    ) -> CTCLogitsProcessor:
+        """What lets the CTC head take part in decoding.
+
+        Raises:
+            ValueError: If it cannot.
+        """
+        if not 0 <= weight <= 1:
+            raise ValueError(f"ctc_decoding_weight must lie in [0, 1], got {weight}")
+        if not self.config.ctc_vocab:
+            raise ValueError("this reader has no CTC head: generate with ctc_decoding_weight=0")
+        if not self.config.token_spelling_size:
+            raise ValueError(
+                "this reader does not hold what its tokens spell, which decoding with the CTC head needs: call "
+                "model.set_token_spelling(processor.tokenizer) once, or generate with ctc_decoding_weight=0"
+            )
+        if ctc_logits is None:
+            raise ValueError(
+                "conditioning alone does not say what the CTC head saw: give ctc_logits, of the same call of encode, "
+                "too, or generate with ctc_decoding_weight=0"
+            )
+        start = [] if self.config.decoder_start_token_id is None else self.config.start_ids
+        begun = 0 if input_ids is None else input_ids.shape[1]
+        # A text that was begun already is part of what is said; any other prompt is not.
+        if start and begun > len(start) and all(row[: len(start)] == start for row in input_ids.tolist()):
+            begun = len(start)
+        end_ids = self._generation_setting("eos_token_id", kwargs)
+        return CTCLogitsProcessor(
+            CTCPrefixScores(ctc_logits, clip_lengths(keypoints_mask, ctc_logits), self.config.ctc_vocab),
+            unpack_spellings(self.token_spelling.cpu().numpy().tobytes()),
+            weight=weight,
+            prompt_length=begun,
+            end_ids=end_ids if isinstance(end_ids, list) else [] if end_ids is None else [end_ids],
+        )
 
 
 __all__ = ["LipReadForConditionalGeneration", "LipReadOutput"]

@@ -106,7 +106,14 @@ class LipReadingPipeline(Pipeline):
         conditioning, encoded = model.encode(inputs["keypoints"], inputs["keypoints_mask"])
         clips, prefix = len(inputs["keypoints"]), len(model.config.start_ids)
         start = torch.tensor([model.config.start_ids] * clips, device=model.device)
-        written = model.generate(start, attention_mask=torch.ones_like(start), conditioning=conditioning, **generation)
+        written = model.generate(
+            start,
+            attention_mask=torch.ones_like(start),
+            conditioning=conditioning,
+            ctc_logits=encoded.ctc_logits,
+            keypoints_mask=inputs["keypoints_mask"],
+            **generation,
+        )
         written = getattr(written, "sequences", written)
         outputs = {"sequences": written[:, prefix:].unflatten(0, (clips, -1))}
         if return_timestamps:

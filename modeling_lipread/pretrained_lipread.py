@@ -245,6 +245,8 @@ class LipReadPreTrainedModel(PreTrainedModel):
         # By the names they have here, not by those in the language model's own files: LoRA has none there, and a
         # training run that goes on from a checkpoint looks for these.
         kwargs.setdefault("save_original_format", False)
+        # As one that came from the model's configuration, it would be loaded without what transformers does not know.
+        self.generation_config._from_model_config = False
         base = self.config.base_model_name_or_path, self.config.base_model_revision
         try:
             if not separate:

@@ -110,6 +110,7 @@ def write_reader(folder: Path, language_model: Path | str, include_base: bool = 
     model = LipReadForConditionalGeneration.from_language_model(language_model, config)
     model.generation_config.max_new_tokens = 6
     model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.set_token_spelling(tokenizer)
     model.save_pretrained(folder, include_base=include_base)
     LipReadProcessor(LipReadFeatureExtractor(), tokenizer).save_pretrained(folder)
     return folder

@@ -1,0 +1,284 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""What the CTC head has to say about a text while the language model writes it.
+
+The language model knows what people say, the CTC head what was seen frame by frame, in order. In joint decoding
+(Hori et al., 2017, https://huggingface.co/papers/1706.02737) a text's score is the weighted sum of its log-probability
+by both. While it is being written, the CTC head's is that of all the texts that begin with it (its prefix score;
+Watanabe et al., 2017). Tokens and characters need not match: a token goes as many characters on as it spells.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+import torch
+from transformers import LogitsProcessor
+
+from .text_normalizer_lipread import TextNormalizer
+
+BLANK = 0
+IMPOSSIBLE = -1e4  # for what cannot be or is not looked at; finite, so that there is always something to write
+NUM_CANDIDATES = 20
+
+
+def clip_lengths(mask: torch.Tensor | None, logits: torch.Tensor) -> torch.Tensor:
+    """Frames of each clip, int64 `(clips,)`: it ends with the last that has a face.
+
+    Args:
+        mask: Non-zero where there is a face, `(clips, frames)`; everywhere if `None`.
+        logits: Scores of the CTC head, `(clips, frames, symbols)`.
+    """
+    clips, frames, _ = logits.shape
+    if mask is None:
+        return torch.full((clips,), frames, device=logits.device)
+    # Frames without a face inside a clip may still emit blanks.
+    return (mask.bool() * torch.arange(1, frames + 1, device=mask.device)).amax(1)
+
+
+def greedy_ctc(logits: torch.Tensor, mask: torch.Tensor | None, ctc_vocab: Sequence[str]) -> list[str]:
+    """What the CTC head reads on its own, from the likeliest symbol of every frame.
+
+    Args:
+        logits: Scores of the CTC head, `(clips, frames, symbols)`.
+        mask: Non-zero where there is a face, `(clips, frames)`.
+        ctc_vocab: Its characters, the blank first.
+    """
+    best, lengths = logits.argmax(-1).tolist(), clip_lengths(mask, logits).tolist()
+    texts = []
+    for symbols, length in zip(best, lengths, strict=True):
+        runs = (symbol for symbol, _ in itertools.groupby(symbols[:length]))
+        texts.append("".join(ctc_vocab[symbol] for symbol in runs if symbol != BLANK).strip())
+    return texts
+
+
+class CTCSpelling:
+    """Spells texts as the CTC head learned to: normalised, and without the characters it does not know.
+
+    Args:
+        characters: Those it knows.
+    """
+
+    def __init__(self, characters: Iterable[str]):
+        self._normalize = TextNormalizer()
+        self._characters = frozenset(characters)
+        self._normalized: dict[bytes, str] = {b"": ""}
+        self._spelled: dict[str, str] = {}
+
+    def __call__(self, text: bytes) -> str:
+        """The characters of a text in UTF-8, whose last character may still lack bytes."""
+        normalized = self._normalized_text(text)
+        if normalized not in self._spelled:
+            self._spelled[normalized] = "".join(filter(self._characters.__contains__, normalized))
+        return self._spelled[normalized]
+
+    def _normalized_text(self, text: bytes) -> str:
+        # Nothing reaches across a space, so words are normalised one by one, and each of them once.
+        if text not in self._normalized:
+            before, space, word = text.rpartition(b" ")
+            if space:
+                parts = self._normalized_text(before), self._normalized_text(word)
+                self._normalized[text] = " ".join(filter(None, parts))
+            else:
+                self._normalized[text] = self._normalize(word.decode(errors="replace"))
+        return self._normalized[text]
+
+
+class CTCPrefixScores:
+    """Probabilities of texts, and of all texts that begin with them, by the CTC head.
+
+    A prefix is kept with what it takes to go on from it: for every frame, the probability of all paths up to there
+    that spell it and end in a blank, and of those that end in its last character (Graves et al., 2006). All
+    log-probabilities are float64.
+
+    Args:
+        logits: Scores of the CTC head, `(clips, frames, symbols)`.
+        lengths: Frames of each clip, `(clips,)`.
+        ctc_vocab: Its characters, the blank first.
+    """
+
+    def __init__(self, logits: torch.Tensor, lengths: torch.Tensor, ctc_vocab: Sequence[str]):
+        device = "cpu" if logits.device.type == "mps" else logits.device  # which has no float64
+        log_probs = logits.to(device).double().log_softmax(-1)
+        self._log_probs = log_probs.transpose(0, 1).contiguous()  # frames first: they are gone through one by one
+        self._lengths = lengths.to(device)
+        self._symbols = {character: index for index, character in enumerate(ctc_vocab) if index != BLANK}
+        frames, clips, _ = self._log_probs.shape
+        # Before the first frame nothing is spelled, for certain.
+        blank = torch.cat([log_probs.new_zeros(1, clips), self._log_probs[:, :, BLANK].cumsum(0)])
+        self._columns = {(clip, ""): clip for clip in range(clips)}
+        self._paths = torch.stack([blank, torch.full_like(blank, -torch.inf)])  # (2, frames + 1, prefixes)
+        self._inside = torch.arange(frames, device=device)[:, None] < self._lengths
+
+    @property
+    def num_clips(self) -> int:
+        return len(self._lengths)
+
+    @property
+    def characters(self) -> Iterable[str]:
+        """The characters that a text may have here."""
+        return self._symbols.keys()
+
+    def begins(self, prefixes: Sequence[tuple[int, str]]) -> torch.Tensor:
+        """Log-probabilities, `(prefixes,)`, that what is said begins with a prefix.
+
+        Args:
+            prefixes: Each with the index of its clip.
+        """
+        unique = list(dict.fromkeys(prefixes))
+        longer = [(clip, text) for clip, text in unique if text]
+        self._add((clip, text[:-1]) for clip, text in longer)
+        scores = self._log_probs.new_zeros(len(unique))
+        if longer:
+            before, emitted, clips = self._steps(longer)
+            said = (before + emitted).masked_fill(~self._inside[:, clips], -torch.inf).logsumexp(0)
+            # A clip without a frame says nothing, and nothing against anything.
+            said = said.masked_fill(self._lengths[clips] == 0, 0.0)
+            scores[self._index(index for index, (_, text) in enumerate(unique) if text)] = said
+        place = {prefix: index for index, prefix in enumerate(unique)}
+        return scores[self._index(place[prefix] for prefix in prefixes)]
+
+    def ends(self, texts: Sequence[tuple[int, str]]) -> torch.Tensor:
+        """Log-probabilities, `(texts,)`, that a text is what is said.
+
+        Args:
+            texts: Each with the index of its clip.
+        """
+        self._add(texts)
+        columns = self._index(self._columns[text] for text in texts)
+        lengths = self._lengths[self._index(clip for clip, _ in texts)]
+        scores = torch.logaddexp(*self._paths[:, lengths, columns])
+        return scores.masked_fill(lengths == 0, 0.0)
+
+    def keep(self, prefixes: Iterable[tuple[int, str]]) -> None:
+        """Forgets all prefixes but these, which are going to be continued."""
+        prefixes = list(prefixes)
+        self._add(prefixes)
+        empty = [(clip, "") for clip in range(self.num_clips)]
+        kept = list(dict.fromkeys(empty + prefixes))
+        self._paths = self._paths[:, :, self._index(self._columns[prefix] for prefix in kept)]
+        self._columns = {prefix: column for column, prefix in enumerate(kept)}
+
+    def _add(self, prefixes: Iterable[tuple[int, str]]) -> None:
+        """Makes prefixes known, each from the longest known one that it begins with."""
+        depths: dict[tuple[int, str], int] = {}  # how many characters beyond a known one
+        levels: list[list[tuple[int, str]]] = []
+        for clip, text in prefixes:
+            missing = []
+            while (prefix := (clip, text)) not in self._columns and prefix not in depths:
+                missing.append(prefix)
+                text = text[:-1]
+            for depth, longer in enumerate(reversed(missing), start=depths.get(prefix, 0) + 1):
+                depths[longer] = depth
+                if depth > len(levels):
+                    levels.append([])
+                levels[depth - 1].append(longer)
+        if not levels:
+            return
+        known = self._paths.shape[2]
+        paths = self._paths.new_empty((*self._paths.shape[:2], known + len(depths)))
+        paths[:, :, :known] = self._paths
+        self._paths = paths
+        for level in levels:
+            self._fill(level, paths[:, :, known : known + len(level)])
+            self._columns.update(zip(level, range(known, known + len(level)), strict=True))
+            known += len(level)
+
+    def _fill(self, prefixes: list[tuple[int, str]], paths: torch.Tensor) -> None:
+        """Computes the paths of prefixes, each by a character longer than a known one."""
+        before, emitted, clips = self._steps(prefixes)
+        blanks = self._log_probs[:, clips, BLANK]
+        blank, character = paths
+        paths[:, 0] = -torch.inf
+        for frame in range(len(before)):
+            torch.logaddexp(blank[frame], character[frame], out=blank[frame + 1]).add_(blanks[frame])
+            torch.logaddexp(before[frame], character[frame], out=character[frame + 1]).add_(emitted[frame])
+
+    def _steps(self, prefixes: list[tuple[int, str]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """How prefixes come from those that are by a character shorter.
+
+        Returns:
+            For each frame and prefix, `(frames, prefixes)`, the log-probability of all paths before the frame that its
+            last character can follow, and of that character in the frame; and each prefix's clip.
+        """
+        steps = [
+            (self._columns[clip, text[:-1]], self._symbols[text[-1]], clip, text[-2:-1] == text[-1])
+            for clip, text in prefixes
+        ]
+        parents, symbols, clips, doubled = torch.tensor(steps, device=self._paths.device).T
+        blank, character = self._paths[0, :-1, parents], self._paths[1, :-1, parents]
+        # A character follows another of its kind only after a blank.
+        before = torch.logaddexp(blank, character.masked_fill_(doubled.bool(), -torch.inf))
+        return before, self._log_probs[:, clips, symbols], clips
+
+    def _index(self, places: Iterable[int]) -> torch.Tensor:
+        return torch.tensor(list(places), dtype=torch.long, device=self._paths.device)
+
+
+class CTCLogitsProcessor(LogitsProcessor):
+    """Adds to the language model's scores what the CTC head says: `(1 - weight) * log p(token) + weight * gain`.
+
+    A token's gain is how the log-probability of the text so far, by the CTC head, changes with it; that of an end
+    token, how it changes when nothing follows. Only the language model's likeliest tokens are looked at.
+
+    Args:
+        prefix_scores: The clips' prefix scores.
+        spellings: The bytes of every token; of those beyond the list, none.
+        weight: Weight of the CTC head, from 0 to 1.
+        prompt_length: Tokens at the beginning that are not part of what is said.
+        end_ids: Tokens that end a text.
+        num_candidates: How many of the likeliest tokens are looked at.
+    """
+
+    def __init__(
+        self,
+        prefix_scores: CTCPrefixScores,
+        spellings: Sequence[bytes],
+        *,
+        weight: float,
+        prompt_length: int,
+        end_ids: Sequence[int],
+        num_candidates: int = NUM_CANDIDATES,
+    ):
+        self.prefix_scores = prefix_scores
+        self.spelling = CTCSpelling(prefix_scores.characters)
+        self.spellings = spellings
+        self.weight = weight
+        self.prompt_length = prompt_length
+        self.end_ids = list(end_ids)
+        self.num_candidates = num_candidates
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """Scores of the next token, `(rows, vocab_size)`; the rows of a clip, its beams or samples, stand together."""
+        # Beam search gives log-probabilities, which this leaves as they are; greedy search and sampling give logits.
+        scores = scores.log_softmax(-1)
+        beams = len(input_ids) // self.prefix_scores.num_clips
+        count = min(max(self.num_candidates, 2 * beams), scores.shape[-1])
+        candidates = scores.topk(count, dim=-1).indices
+        texts = [b"".join(map(self._bytes, row)) for row in input_ids[:, self.prompt_length :].tolist()]
+        prefixes = [(row // beams, self.spelling(text)) for row, text in enumerate(texts)]
+        added = [[self._bytes(token) for token in tokens] for tokens in candidates.tolist()]
+        extended = [
+            (clip, self.spelling(text + more))
+            for (clip, _), text, row in zip(prefixes, texts, added, strict=True)
+            for more in row
+        ]
+        self.prefix_scores.keep(prefixes)
+        so_far = self.prefix_scores.begins(prefixes)
+        with_token = self.prefix_scores.begins(extended).view(len(texts), count)
+        # Special tokens stand for nothing that could be said, and would put off the end for nothing.
+        silent = torch.tensor([[not more for more in row] for row in added], device=with_token.device)
+        gains = torch.full_like(scores, IMPOSSIBLE)
+        gains.scatter_(1, candidates, _gain(with_token.masked_fill(silent, -torch.inf), so_far[:, None]).to(gains))
+        gains[:, self.end_ids] = _gain(self.prefix_scores.ends(prefixes), so_far)[:, None].to(gains)
+        return (1 - self.weight) * scores + self.weight * gains
+
+    def _bytes(self, token: int) -> bytes:
+        return self.spellings[token] if token < len(self.spellings) else b""
+
+
+def _gain(after: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    return (after - before).nan_to_num(nan=IMPOSSIBLE).clamp(min=IMPOSSIBLE)
+
+
+__all__ = ["CTCLogitsProcessor", "CTCPrefixScores", "CTCSpelling", "clip_lengths", "greedy_ctc"]

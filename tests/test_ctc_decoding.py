@@ -1,0 +1,187 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Prefix scores of the CTC head against all paths there are, and what they add to a language model's scores."""
+
+import itertools
+from collections import defaultdict
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modeling_lipread.ctc_decoding_lipread import (
+    IMPOSSIBLE,
+    CTCLogitsProcessor,
+    CTCPrefixScores,
+    CTCSpelling,
+    clip_lengths,
+    greedy_ctc,
+)
+from modeling_lipread.text_normalizer_lipread import TextNormalizer
+
+VOCABULARY = ["", "a", "b"]
+
+
+def all_texts(logits: torch.Tensor) -> dict[str, float]:
+    """The probability of every text, by trying every path there is."""
+    probabilities = logits.double().softmax(-1).numpy()
+    texts: dict[str, float] = defaultdict(float)
+    for path in itertools.product(range(len(VOCABULARY)), repeat=len(probabilities)):
+        text = "".join(VOCABULARY[symbol] for symbol, _ in itertools.groupby(path))
+        texts[text] += float(np.prod([probabilities[frame, symbol] for frame, symbol in enumerate(path)]))
+    return texts
+
+
+def as_logits(clips: list[list[list[float]]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Padded with scores that must not matter."""
+    lengths = torch.tensor([len(clip) for clip in clips])
+    logits = torch.full((len(clips), int(lengths.max()), len(VOCABULARY)), 7.0)
+    for row, clip in zip(logits, clips, strict=True):
+        row[: len(clip)] = torch.tensor(clip)
+    return logits, lengths
+
+
+scores_of_a_frame = st.lists(st.floats(-8, 8, width=32), min_size=len(VOCABULARY), max_size=len(VOCABULARY))
+some_clips = st.lists(st.lists(scores_of_a_frame, min_size=1, max_size=6), min_size=1, max_size=3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(some_clips, st.data())
+def test_prefix_scores_are_those_of_all_paths(clips, data):
+    logits, lengths = as_logits(clips)
+    scores = CTCPrefixScores(logits, lengths, VOCABULARY)
+    text = st.tuples(st.integers(0, len(clips) - 1), st.text("ab", max_size=5))
+    exact = [all_texts(logits[clip, :length]) for clip, length in enumerate(lengths)]
+    for _ in range(3):  # what was kept, or forgotten, in between must not matter
+        asked = data.draw(st.lists(text, min_size=1, max_size=6))
+        begin = [
+            sum(probability for said, probability in exact[clip].items() if said.startswith(prefix))
+            for clip, prefix in asked
+        ]
+        assert scores.begins(asked).exp().tolist() == pytest.approx(begin, rel=1e-9, abs=1e-300)
+        end = [exact[clip].get(said, 0.0) for clip, said in asked]
+        assert scores.ends(asked).exp().tolist() == pytest.approx(end, rel=1e-9, abs=1e-300)
+        scores.keep(asked)
+
+
+def test_long_clips_keep_their_digits():
+    torch.manual_seed(0)
+    logits = torch.randn(1, 400, len(VOCABULARY)) * 5
+    texts = [(0, "ab" * 40), (0, "ab" * 40 + "b"), (0, "b" * 201)]
+    scores = CTCPrefixScores(logits, torch.tensor([400]), VOCABULARY)
+    losses = [
+        torch.nn.functional.ctc_loss(
+            logits[0].double().log_softmax(-1),
+            torch.tensor([VOCABULARY.index(character) for character in text]),
+            torch.tensor(400),
+            torch.tensor(len(text)),
+            reduction="sum",
+        )
+        for _, text in texts
+    ]
+    assert scores.ends(texts).tolist() == pytest.approx([-loss.item() for loss in losses], rel=1e-12)
+    assert scores.begins(texts)[2] == -torch.inf  # a blank must stand between two of a kind
+
+
+WORDS = st.text("abcé'’-.,3 ßÅ\u0301\u00b4 Ω\u00ad", max_size=12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(WORDS, max_size=4))
+def test_texts_are_spelled_as_the_collator_spells_them(pieces):
+    known = set("abcés å'.3 ")
+    spelling, text = CTCSpelling(known), ""
+    for piece in pieces:
+        text += piece
+        expected = "".join(character for character in TextNormalizer()(text) if character in known)
+        assert spelling(text.encode()) == expected
+
+
+def test_a_character_counts_once_it_is_whole():
+    spelling = CTCSpelling("caféλ")
+    parts = "café λ".encode()
+    assert [spelling(parts[:count]) for count in range(3, 9)] == ["caf", "caf", "café", "café", "café", "caféλ"]
+
+
+def processor(logits, lengths, **arguments):
+    """Tokens 0 and 6 are special ones, 5 is the end."""
+    settings = {"weight": 0.4, "prompt_length": 1, "end_ids": [5], "num_candidates": 4} | arguments
+    spellings = [b"", b"a", b"b", b" Ab", b"!", b""]
+    return CTCLogitsProcessor(CTCPrefixScores(logits, lengths, VOCABULARY), spellings, **settings)
+
+
+@settings(max_examples=40, deadline=None)
+@given(some_clips, st.lists(st.integers(1, 4), max_size=3), st.integers(0, 99))
+def test_a_whole_text_is_scored_by_both(clips, tokens, seed):
+    """The steps add up to the language model's log-probability and the CTC head's, each with its weight."""
+    logits, lengths = as_logits(clips)
+    fuse = processor(logits, lengths, num_candidates=7)
+    torch.manual_seed(seed)
+    language_model = torch.randn(len(tokens) + 1, len(clips), 7)
+    total = torch.zeros(len(clips))
+    for step, token in enumerate([*tokens, 5]):
+        written = torch.tensor([[0, *tokens[:step]]] * len(clips))
+        total += fuse(written, language_model[step])[:, token]
+    text = "".join({1: "a", 2: "b", 3: "ab", 4: ""}[token] for token in tokens)
+    for clip, length in enumerate(lengths):
+        spoken = np.log(max(all_texts(logits[clip, :length]).get(text, 0.0), 1e-300))
+        written = sum(
+            language_model[step, clip].log_softmax(-1)[token].item() for step, token in enumerate([*tokens, 5])
+        )
+        if spoken > -600:
+            assert total[clip].item() == pytest.approx(0.6 * written + 0.4 * spoken, abs=1e-3)
+        else:
+            assert total[clip].item() < 0.3 * IMPOSSIBLE
+
+
+def test_logits_and_log_probabilities_are_taken_alike():
+    torch.manual_seed(0)
+    logits, lengths = torch.randn(2, 5, 3), torch.tensor([5, 3])
+    scores, written = torch.randn(4, 7) * 3, torch.tensor([[0, 1], [0, 2], [0, 3], [0, 1]])
+    fuse = processor(logits, lengths)
+    torch.testing.assert_close(fuse(written, scores), fuse(written, scores.log_softmax(-1)))
+
+
+def test_candidates_are_the_likeliest_tokens_and_the_end():
+    logits, lengths = torch.zeros(1, 6, 3), torch.tensor([6])
+    fused = processor(logits, lengths, num_candidates=2)(torch.tensor([[0]]), torch.tensor([[0.0, 3, 2, 1, 0, -9, 0]]))
+    assert (fused[0] > 0.4 * IMPOSSIBLE).tolist() == [False, True, True, False, False, True, False]
+
+
+def test_beams_stand_by_their_clip_in_any_order():
+    torch.manual_seed(0)
+    logits, lengths = torch.randn(2, 6, 3), torch.tensor([6, 4])
+    written = torch.tensor([[0, 1, 2], [0, 3, 1], [0, 2, 2], [0, 1, 3]])
+    scores = torch.randn(4, 7)
+    together = processor(logits, lengths)
+    together(written[:, :2], scores)
+    crossed = together(written[[1, 0, 3, 2]], scores[[1, 0, 3, 2]])[[1, 0, 3, 2]]
+    for clip in range(2):
+        alone = processor(logits[clip : clip + 1, : lengths[clip]], lengths[clip : clip + 1])
+        rows = slice(2 * clip, 2 * clip + 2)
+        torch.testing.assert_close(crossed[rows], alone(written[rows], scores[rows]))
+
+
+def test_a_clip_without_a_face_leaves_the_choice_to_the_language_model():
+    scores = torch.randn(2, 7)
+    logits = torch.randn(2, 5, 3)
+    mask = torch.tensor([[0, 0, 0, 0, 0], [0, 1, 0, 1, 0]])
+    assert clip_lengths(mask, logits).tolist() == [0, 4]
+    fused = processor(logits, clip_lengths(mask, logits), num_candidates=7)(torch.tensor([[0, 1], [0, 1]]), scores)
+    torch.testing.assert_close(fused[0, 1:6], 0.6 * scores[0, :].log_softmax(-1)[1:6])
+
+
+def test_special_tokens_do_not_put_off_the_end():
+    fused = processor(torch.zeros(1, 6, 3), torch.tensor([6]), num_candidates=7)(
+        torch.tensor([[0]]), torch.zeros(1, 7)
+    )
+    assert (fused[0] > 0.4 * IMPOSSIBLE).tolist() == [False, True, True, True, True, True, False]
+
+
+def test_greedy_reading_of_the_ctc_head():
+    best = torch.tensor([[0, 1, 1, 0, 1, 2, 2], [2, 0, 3, 3, 1, 1, 1]])
+    logits = torch.nn.functional.one_hot(best, 4).float()
+    mask = torch.tensor([[1] * 7, [1, 1, 0, 1, 0, 0, 0]])
+    assert greedy_ctc(logits, mask, ["", "a", "b", " "]) == ["aab", "b"]
+    assert greedy_ctc(logits, None, ["", "a", "b", " "]) == ["aab", "b a"]
