@@ -199,6 +199,8 @@ def train_reader(trainer: LipReadTrainer, checkpoint: str | None) -> None:
     if trainer.is_world_process_zero():
         output = trainer.args.output_dir
         logger.info("The reader is in %s. Try it: lipread transcribe VIDEO --model %s", output, output)
+        if trainer.guard is not None and trainer.guard.warning:
+            logger.warning("Do not rely on it. %s", trainer.guard.warning)
 
 
 def build_text_run(

@@ -135,6 +135,13 @@ class LipReadTrainingArguments(TrainingArguments):
     stream_window: int = field(
         default=4, metadata={"help": "Row groups (64 clips each) whose clips --streaming mixes and holds in memory."}
     )
+    blank_check_after: float = field(
+        default=0.5,
+        metadata={
+            "help": "Stop if blank video is read as well, from this epoch on, or below 1 past this share of the run "
+            "(and 500 steps); 0 never stops."
+        },
+    )
     restart: bool = field(default=False, metadata={"help": "Start anew although output_dir holds checkpoints."})
 
     def __post_init__(self):
@@ -248,6 +255,8 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
         raise ValueError(f"--{without_rank[0]} is about LoRA, which this run has not: give --lora_r, its rank, too")
     if data_args.streaming and (args.max_frames_per_batch or args.train_sampling_strategy == "group_by_length"):
         raise ValueError("--streaming takes clips as they lie; give no --max_frames_per_batch and no group_by_length")
+    if args.blank_check_after < 0:
+        raise ValueError(f"--blank_check_after {args.blank_check_after}: an epoch, a share of the run, or 0 for never")
     if args.stream_window < 1:
         raise ValueError(f"--stream_window {args.stream_window}: clips come from at least 1 row group at a time")
     if args.max_frames_per_batch is not None and args.max_frames_per_batch < 1:

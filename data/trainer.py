@@ -32,6 +32,7 @@ from .augmentation import KeypointAugmentation
 from .evaluation import closing_line, figures, read_clips
 from .loading import DataClock, batch_sampler, padding_share, train_loader
 from .opening import Clips
+from .watching import BlankVideoGuard, GradientNorms, write_transcripts
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,10 @@ class LipReadTrainer(Trainer):
         self.augmentation = augmentation
         self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._training_data: dict[str, Any] | None = None
-        self.clock = DataClock()
-        self.add_callback(self.clock)
+        self.clock, self.norms = DataClock(), GradientNorms()
+        self.guard = BlankVideoGuard(self.args.blank_check_after) if self.args.blank_check_after else None
+        for callback in filter(None, (self.clock, self.norms, self.guard)):
+            self.add_callback(callback)
 
     def get_train_dataloader(self) -> DataLoader:
         sampler = batch_sampler(self.train_dataset, self.args)
@@ -126,6 +129,7 @@ class LipReadTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
             logs = {**logs, **self._drain_parts(), **self.clock.drain(), **self._gates(), **resources()}
+            logs |= self.norms.drain(logs.get("grad_norm", 0.0))
         super().log(logs, start_time)
 
     def _gates(self) -> dict[str, float]:
@@ -164,6 +168,8 @@ class LipReadTrainer(Trainer):
             for example in readings[:3]:
                 logger.info("said %r, read %r", example.reference, example.hypothesis)
             logger.info(closing_line(reading))
+            name = f"{metric_key_prefix}/transcripts"
+            write_transcripts(self.callback_handler.callbacks, name, readings, self.state.global_step)
         return output
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:

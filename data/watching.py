@@ -1,0 +1,121 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Watching a run: whether it learns to look at the face, where its gradients are, and what it reads."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.nn.utils import get_total_norm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations import TensorBoardCallback
+
+from .evaluation import Reading
+
+logger = logging.getLogger(__name__)
+
+MARGIN = 0.01  # by which the word error rate must be lower than with blank video
+LEAST_STEPS = 500  # before which a share of the run is too short to judge it by
+WARNING = (
+    "The reader does not look at the face: at epoch {epoch:.4g} of {epochs} its word error rate is {wer:.3f}, and "
+    "{blank:.3f} on blank video. What it gets right it knows from the language alone, so training stops here. Things "
+    "to try: look at the faces that it reads (python -m data.report); see whether ctc_loss falls, and if not, train "
+    "on more clips or at a higher --learning_rate; give --resampler pool, --ctc_weight 0.5 and --decoder_mask_prob "
+    "0.4, with which the language model cannot do without the face. To go on as it is, give the same command "
+    "with --blank_check_after 0."
+)
+SHOWN = 8  # transcripts in TensorBoard
+PARTS = ("encoder", "adapters", "gates", "language_model")
+
+
+class BlankVideoGuard(TrainerCallback):
+    """Stops a run that does as well without the face, because it would only learn sentences by heart.
+
+    Args:
+        after: What to wait for: below 1 the share of the run (and 500 steps), past which evaluations count; from 1 on
+            the epoch, from which they count. A reader may need a third of its run before it begins to look.
+
+    Attributes:
+        warning: What was seen and what to try, if it was seen.
+    """
+
+    def __init__(self, after: float):
+        self.after = after
+        self.warning: str | None = None
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
+        self.warning = None
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs,
+    ):
+        if self.warning or not self._is_due(state) or not {"eval_wer", "eval_blank_wer"} <= metrics.keys():
+            return
+        wer, blank = metrics["eval_wer"], metrics["eval_blank_wer"]
+        if wer > blank - MARGIN:
+            control.should_training_stop = True
+            self.warning = WARNING.format(epoch=state.epoch, epochs=state.num_train_epochs, wer=wer, blank=blank)
+            logger.warning(self.warning)
+
+    def _is_due(self, state: TrainerState) -> bool:
+        if self.after >= 1:
+            return (state.epoch or 0.0) >= self.after
+        return state.global_step > max(LEAST_STEPS, self.after * state.max_steps)
+
+
+class GradientNorms(TrainerCallback):
+    """Gradient norms of the parts of a reader, at the steps that are logged."""
+
+    def __init__(self):
+        self._norms: dict[str, torch.Tensor] = {}
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: torch.nn.Module, **kwargs
+    ):
+        step = state.global_step + 1
+        if step % state.logging_steps and not (step == 1 and args.logging_first_step):
+            return
+        gradients: dict[str, list[torch.Tensor]] = {part: [] for part in PARTS}
+        for name, parameter in model.named_parameters():
+            if parameter.grad is not None:
+                gradients[_part(name)].append(parameter.grad)
+        self._norms = {part: get_total_norm(found) for part, found in gradients.items() if found}
+
+    def drain(self, total: float) -> dict[str, float]:
+        """The norms since the last call; they have been clipped since `total`, the norm of all, was taken."""
+        norms = {part: norm.item() for part, norm in self._norms.items()}
+        self._norms = {}
+        clipped = float(np.linalg.norm(list(norms.values()))) if norms else 0.0
+        scale = total / clipped if clipped > 0 else 1.0
+        return {f"grad_norm/{part}": scale * norm for part, norm in norms.items()}
+
+
+def _part(name: str) -> str:
+    if name.endswith(".gate"):
+        return "gates"
+    part = name.partition(".")[0]
+    return part if part in PARTS else "language_model"
+
+
+def transcript_table(readings: Sequence[Reading], most: int = SHOWN) -> str:
+    """Clips from all over the corpus, always the same ones, as a table in Markdown."""
+    lines = ["| clip | said | read | from blank video |", "|---|---|---|---|"]
+    for index in np.linspace(0, len(readings) - 1, min(most, len(readings))).astype(int):
+        reading = readings[index]
+        cells = (reading.id, reading.reference, reading.hypothesis, reading.blank_hypothesis)
+        lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def write_transcripts(callbacks: Sequence[TrainerCallback], name: str, readings: Sequence[Reading], step: int) -> None:
+    """Puts a fixed sample of transcripts into TensorBoard, where the run has one."""
+    for callback in callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
+            callback.tb_writer.add_text(name, transcript_table(readings), step)
