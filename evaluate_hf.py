@@ -91,6 +91,7 @@ def evaluate(
     *,
     split: str | None = None,
     num_beams: int = 1,
+    ctc_decoding_weight: float | None = None,
     nbest: int = 1,
     batch_size: int = 16,
     num_proc: int = 1,
@@ -105,6 +106,7 @@ def evaluate(
         source: Folder of a prepared corpus's split, a JSONL manifest, or a data set in Parquet, here or on the Hub.
         split: The split, where the source has several.
         num_beams: Beams of the search; 1 is greedy.
+        ctc_decoding_weight: Weight of the CTC head beside the language model, 0 to 1; the reader's own by default.
         nbest: Hypotheses kept of a clip, at most as many as beams.
         batch_size: Clips read at once.
         num_proc: Processes that extract landmarks, for a manifest.
@@ -125,6 +127,8 @@ def evaluate(
     weights = weights_sha256(checkpoint_files(checkpoint, {}))
     model = AutoModel.from_pretrained(checkpoint)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    if ctc_decoding_weight is None:
+        ctc_decoding_weight = getattr(model.generation_config, "ctc_decoding_weight", None) or 0.0
     with tempfile.TemporaryDirectory() as folder:
         clips, lost, skipped = prepared_clips(Path(source), Path(folder), num_proc, allow_outside, split, face)
         collator = LipReadCollator(
@@ -133,8 +137,9 @@ def evaluate(
             start_ids=model.config.start_ids,
             train=False,
         )
-        reading = {"batch_size": batch_size, "num_beams": num_beams, "nbest": nbest}
-        readings = read_clips(model, processor, clips, collator, confidence=True, **reading)
+        reading = {"batch_size": batch_size, "nbest": nbest, "confidence": True}
+        search = {"num_beams": num_beams, "ctc_decoding_weight": ctc_decoding_weight}
+        readings = read_clips(model, processor, clips, collator, **reading, **search)
     return report(
         readings + lost,
         checkpoint=checkpoint,
@@ -142,6 +147,7 @@ def evaluate(
         source=source,
         **source_names(Path(source), split),
         num_beams=num_beams,
+        ctc_decoding_weight=ctc_decoding_weight,
         nbest=nbest,
         skipped=skipped,
     )
@@ -154,6 +160,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("source", help="folder of a prepared split, a manifest of videos, or a data set's id")
     parser.add_argument("--split", help="split of a source that has several")
     parser.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
+    parser.add_argument(
+        "--ctc_decoding_weight",
+        type=float,
+        help="weight of the CTC head beside the language model, 0 to 1 (default: the reader's own)",
+    )
     parser.add_argument("--nbest", type=int, default=1, help="hypotheses kept of a clip, for the best of them (1)")
     parser.add_argument("--batch_size", type=int, default=16, help="clips read at once (default: 16)")
     parser.add_argument("--num_proc", type=int, default=os.cpu_count(), help="processes that extract landmarks")

@@ -44,6 +44,14 @@ def test_a_perfect_reader():
     assert "oracle_wer" not in result and "mean_confidence" not in result
 
 
+def test_the_ctc_head_has_its_own_rate():
+    some = readings(("bin blue", "bin blue", ""), ("set red", "set red", ""))
+    assert "ctc_wer" not in figures(some)
+    some[0].ctc_hypothesis = "bin blu"  # the other clip could not be read: nothing was seen in it either
+    result = figures(some, intervals=True)
+    assert result["ctc_wer"] == 0.75 and len(result["ctc_wer_interval"]) == 2
+
+
 def test_a_reader_that_ignores_the_video_is_found_out():
     result = figures(readings(("bin blue", "bin blue", "bin blue"), ("set red", "bin blue", "bin blue")), True)
     assert result["wer"] == result["blank_wer"] == result["shuffled_wer"] == 0.5

@@ -19,6 +19,7 @@ from data.evaluation.reading import token_confidence
 from data.schema import load_split
 from modeling_lipread import LipReadForConditionalGeneration, LipReadProcessor
 from modeling_lipread.cli import main as lipread
+from modeling_lipread.ctc_decoding_lipread import CTCLogitsProcessor, greedy_ctc
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 
 LINE = r"WER \d+\.\d{3} CER \d+\.\d{3} \| blank video WER \d+\.\d{3} \| shuffled video WER \d+\.\d{3} \| (\d+) clips"
@@ -102,6 +103,29 @@ def test_confidence_is_the_mean_probability_of_what_was_written(reader_dir, corp
     greedy = model.generate(batch["input_ids"][:1], **{key: value[:1] for key, value in video.items()})
     expected = token_confidence(model, greedy, 1, **{key: value[:1] for key, value in video.items()})
     assert reading.confidence == pytest.approx(expected.item(), rel=1e-6) and 0 < reading.confidence < 1
+
+
+def test_the_ctc_head_reads_on_its_own_and_takes_part_if_asked_to(reader_dir, corpus, monkeypatch):
+    processors = []
+    processor = CTCLogitsProcessor.__init__
+    monkeypatch.setattr(
+        CTCLogitsProcessor,
+        "__init__",
+        lambda self, *args, **kwargs: processors.append(kwargs["weight"]) or processor(self, *args, **kwargs),
+    )
+    clips = load_split(corpus / "validation")
+    model = LipReadForConditionalGeneration.from_pretrained(reader_dir)
+    collator = LipReadCollator(LipReadProcessor.from_pretrained(reader_dir), seq_len=16, train=False)
+    batch = collator([clips[index] for index in range(4)])
+    with torch.no_grad():
+        logits = model(**{key: batch[key] for key in ("input_ids", "keypoints", "keypoints_mask")}).ctc_logits
+    spelled = greedy_ctc(logits, batch["keypoints_mask"], model.config.ctc_vocab)
+    assert any(spelled)
+    for given, weight in ({}, 0.0), ({"ctc_decoding_weight": 0.9}, 0.9):
+        result = evaluate_hf.evaluate(str(reader_dir), str(corpus / "validation"), device="cpu", **given)
+        assert [reading["ctc_hypothesis"] for reading in result["readings"]] == spelled
+        assert result["ctc_decoding_weight"] == weight
+    assert processors == [0.9, 0.9], "the clips, and blank video"
 
 
 def test_evaluates_a_manifest_and_counts_what_cannot_be_read(reader_dir, tmp_path, capsys):

@@ -45,10 +45,11 @@ def figures(readings: Sequence[Reading], intervals: bool = False) -> dict[str, A
 
     Returns:
         Numbers: `wer`, `cer`, `blank_wer`, `shuffled_wer` (NaN where all clips say the same), `oracle_wer` (with
-        n-best hypotheses: the best of each clip), `mean_confidence` (if it was asked for), how many hypotheses are
-        `empty`, are `loops` and are `distinct`, and the number of `clips`. With `intervals` also a
-        `RATE_interval` for each rate, `blank_gain` (by how much the rate with blank video is higher) with its
-        `blank_gain_interval`, and `wer_speaker_interval`, for new speakers, where there are five or more.
+        n-best hypotheses: the best of each clip), `ctc_wer` (with a CTC head: what it alone reads), `mean_confidence`
+        (if it was asked for), how many hypotheses are `empty`, are `loops` and are `distinct`, and the number of
+        `clips`. With `intervals` also a `RATE_interval` for each rate, `blank_gain` (by how much the rate with blank
+        video is higher) with its `blank_gain_interval`, and `wer_speaker_interval`, for new speakers, where there are
+        five or more.
 
     Raises:
         ValueError: If no clip's transcript holds a word.
@@ -64,6 +65,8 @@ def figures(readings: Sequence[Reading], intervals: bool = False) -> dict[str, A
     }
     if any(reading.nbest for reading in readings):
         counts["oracle_wer"] = oracle_counts(readings)
+    if any(reading.ctc_hypothesis is not None for reading in readings):
+        counts["ctc_wer"] = edit_counts([reading.ctc_hypothesis or "" for reading in readings], references)
     result: dict[str, Any] = {name: rate_of(*found) for name, found in counts.items()}
     sure = [reading.confidence for reading in readings if reading.confidence is not None]
     if sure:

@@ -27,6 +27,7 @@ RATES = {
     "oracle_wer": "words, best of n-best",
     "cer": "characters (CER)",
     "visemes": "visemes",
+    "ctc_wer": "words, CTC head alone",
     "shuffled_wer": "words, shuffled video",
     "blank_wer": "words, blank video",
 }

@@ -12,6 +12,7 @@ from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from modeling_lipread.ctc_decoding_lipread import greedy_ctc
 from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
 
 from ..opening import Clips
@@ -28,6 +29,7 @@ class Reading:
         nbest: The likeliest hypotheses where more than one was asked for; the first is `hypothesis`.
         confidence: Geometric mean of the probabilities that the model gives the tokens of `hypothesis`, in (0, 1],
             where it was asked for.
+        ctc_hypothesis: What the CTC head reads on its own, if the reader has one.
     """
 
     id: str
@@ -37,6 +39,7 @@ class Reading:
     blank_hypothesis: str
     nbest: list[str] = field(default_factory=list)
     confidence: float | None = None
+    ctc_hypothesis: str | None = None
 
     def as_row(self) -> dict[str, Any]:
         """What is known of it, for JSON."""
@@ -99,20 +102,22 @@ def read_clips(
             def texts(ids: torch.Tensor, start: int = start) -> list[str]:
                 return [text.strip() for text in processor.batch_decode(ids[:, start:], skip_special_tokens=True)]
 
-            video = {"keypoints": keypoints, "keypoints_mask": mask}
             # Nothing is asked of `generate` that the caller did not ask for.
             several = {"num_return_sequences": nbest} if nbest > 1 else {}
-            written = model.generate(**prompt, **video, **generation, **several)
+            conditioning, encoded = model.encode(keypoints, mask)
+            seen = {"conditioning": conditioning, "keypoints_mask": mask, "ctc_logits": encoded.ctc_logits}
+            written = model.generate(**prompt, **seen, **generation, **several)
             hypotheses = texts(written)
-            video["keypoints"] = blank_video(model, keypoints)
-            blank = texts(model.generate(**prompt, **video, **generation))
-            sure = [None] * len(rows)
+            blank_seen = {"keypoints": blank_video(model, keypoints), "keypoints_mask": mask}
+            blank = texts(model.generate(**prompt, **blank_seen, **generation))
+            spelled = sure = [None] * len(rows)
+            if encoded.ctc_logits is not None:
+                spelled = greedy_ctc(encoded.ctc_logits, mask, model.config.ctc_vocab)
             if confidence:
-                video["keypoints"] = keypoints
-                sure = token_confidence(model, written[::nbest], start, **video).tolist()
+                sure = token_confidence(model, written[::nbest], start, conditioning=conditioning).tolist()
             for index, row in enumerate(rows):
                 kept = hypotheses[index * nbest : (index + 1) * nbest]
-                reading = _reading(row, kept, blank[index], sure[index])
+                reading = _reading(row, kept, blank[index], sure[index], spelled[index])
                 read.append((process_index + len(read) * num_processes, reading))
     finally:
         model.train(training)
@@ -121,14 +126,16 @@ def read_clips(
     return [reading for _, reading in sorted(read, key=lambda item: item[0])]
 
 
-def _reading(row: Mapping[str, Any], hypotheses: list[str], blank: str, confidence: float | None) -> Reading:
+def _reading(
+    row: Mapping[str, Any], hypotheses: list[str], blank: str, confidence: float | None, spelled: str | None
+) -> Reading:
     speaker = None if row["speaker"] is None else str(row["speaker"])
     nbest = hypotheses if len(hypotheses) > 1 else []
-    return Reading(str(row["id"]), speaker, str(row["text"]), hypotheses[0], blank, nbest, confidence)
+    return Reading(str(row["id"]), speaker, str(row["text"]), hypotheses[0], blank, nbest, confidence, spelled)
 
 
 def token_confidence(
-    model: LipReadForConditionalGeneration, written: torch.Tensor, start: int, **video: torch.Tensor
+    model: LipReadForConditionalGeneration, written: torch.Tensor, start: int, **video: Any
 ) -> torch.Tensor:
     """How sure a reader is of what it wrote.
 
@@ -136,7 +143,7 @@ def token_confidence(
         model: The reader.
         written: Tokens with the prompt before them, `(batch, tokens)`; padding follows the first end token.
         start: Tokens of the prompt.
-        video: The clips' `keypoints` and `keypoints_mask`.
+        video: The clips, as `forward` takes them: `keypoints` and `keypoints_mask`, or `conditioning`.
 
     Returns:
         Geometric mean of the probabilities of the tokens after the prompt, the first end token included, `(batch,)`.
