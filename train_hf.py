@@ -42,6 +42,7 @@ from data.arguments import (
     check_arguments,
     parse_arguments,
 )
+from data.averaging import take_average
 from data.collator import LipReadCollator
 from data.ctc_vocab import build_ctc_vocab
 from data.opening import Clips, has_split, open_split
@@ -155,6 +156,7 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
         eos_token_id=train_collator.special_tokens.end,
         pad_token_id=train_collator.special_tokens.pad,
         lora=model_args.lora(),
+        label_smoothing=args.label_smoothing_factor,
         **vars(adapter_args),
     )
     model = build_model(model_args, config, tokenizer)
@@ -192,6 +194,8 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
 def train_reader(trainer: LipReadTrainer, checkpoint: str | None) -> None:
     """Trains a reader and writes it, with its processor and its results, to the output folder."""
     trainer.train(resume_from_checkpoint=checkpoint)
+    if trainer.args.average_checkpoints:
+        take_average(trainer)
     trainer.save_state()  # first, because --push_to_hub reads from it what the model card says
     trainer.save_model()
     if trainer.eval_dataset is not None:

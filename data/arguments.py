@@ -119,6 +119,13 @@ class LipReadTrainingArguments(TrainingArguments):
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Whether the best by WER is the result."})
     metric_for_best_model: str | None = field(default="wer", metadata={"help": "What the best is best by."})
     greater_is_better: bool | None = field(default=False, metadata={"help": "Whether more of it is better."})
+    average_checkpoints: int = field(
+        default=0,
+        metadata={"help": "The result is the average of the last so many checkpoints, if that reads as well."},
+    )
+    ctc_weight_end: float | None = field(
+        default=None, metadata={"help": "What --ctc_weight, step by step, has become in the end; constant by default."}
+    )
     logging_steps: float = field(default=10, metadata={"help": "Steps between two log entries."})
     report_to: str = field(default="tensorboard", metadata={"help": "Where logs go."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator needs the columns."})
@@ -147,6 +154,8 @@ class LipReadTrainingArguments(TrainingArguments):
     def __post_init__(self):
         # The same command works without a GPU: --bf16 would otherwise be refused there unless --use_cpu is given too.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        if self.average_checkpoints and self.save_total_limit:  # and the best beside them
+            self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1)
         super().__post_init__()
 
 
@@ -246,6 +255,14 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
         raise ValueError(f"--ctc_decoding_weight {model_args.ctc_decoding_weight}: a weight lies in [0, 1]")
     if model_args.ctc_decoding_weight and not model_args.ctc:
         raise ValueError("--ctc_decoding_weight is the CTC head's, which this run has not: leave --ctc false out")
+    if args.average_checkpoints < 0 or args.average_checkpoints == 1:
+        raise ValueError(f"--average_checkpoints {args.average_checkpoints}: at least 2 make an average; 0 for none")
+    if not 0 <= args.label_smoothing_factor < 1:
+        raise ValueError(f"--label_smoothing_factor {args.label_smoothing_factor}: it lies in [0, 1)")
+    if args.ctc_weight_end is not None and not model_args.ctc:
+        raise ValueError("--ctc_weight_end is of the CTC loss, which this run has not: leave --ctc false out")
+    if data_args.dataset is None and (args.average_checkpoints or args.ctc_weight_end is not None):
+        raise ValueError("--average_checkpoints and --ctc_weight_end are for readers, not for a text-only run")
     without_rank = [
         name
         for name in ("lora_alpha", "lora_dropout", "lora_target_modules")

@@ -110,10 +110,16 @@ class LipReadTrainer(Trainer):
             keypoints, mask = self.augmentation(inputs["keypoints"], inputs["keypoints_mask"])
             inputs = {**inputs, "keypoints": keypoints, "keypoints_mask": mask}
         outputs = model(**inputs)
+        loss = outputs.loss
+        if model.training and self.args.ctc_weight_end is not None:
+            start, progress = self.model.config.ctc_weight, self.state.global_step / max(1, self.state.max_steps)
+            change = progress * (self.args.ctc_weight_end - start)
+            loss = loss + change * outputs.ctc_loss
+            self._parts["ctc_weight"].append(torch.tensor(start + change, device=loss.device))
         for part in ("lm_loss", "ctc_loss"):
             if outputs[part] is not None:
                 self._parts[part].append(outputs[part].detach().float())
-        return (outputs.loss, outputs) if return_outputs else outputs.loss
+        return (loss, outputs) if return_outputs else loss
 
     def _drain_parts(self) -> dict[str, float]:
         """Mean of each part of the loss since the last call, over all processes, and the perplexity."""
@@ -289,8 +295,8 @@ def check_fits(checkpoint: str | os.PathLike, model: torch.nn.Module) -> None:
         )
 
 
-def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
-    """The newest checkpoint in a folder that was written to its end.
+def complete_checkpoints(output_dir: str | os.PathLike) -> list[str]:
+    """The checkpoints in a folder that were written to their end, the newest last.
 
     The Trainer writes `trainer_state.json` last: a checkpoint without it was cut off, and the one before it counts.
     """
@@ -305,7 +311,12 @@ def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
             logger.warning("%s was not written to its end and is left out", folder)
             continue
         found.append((int(step[1]), str(folder)))
-    return max(found)[1] if found else None
+    return [folder for _, folder in sorted(found)]
+
+
+def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
+    """The newest checkpoint in a folder that was written to its end."""
+    return next(reversed(complete_checkpoints(output_dir)), None)
 
 
 def resume_point(args: LipReadTrainingArguments) -> str | None:

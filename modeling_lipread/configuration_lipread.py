@@ -141,6 +141,8 @@ class LipReadConfig(PreTrainedConfig):
             Characters that the CTC head writes; the first is the blank, `""`. Empty: no CTC head.
         ctc_weight (`float`, *optional*, defaults to 0.5):
             Weight of the CTC loss beside the language model's.
+        label_smoothing (`float`, *optional*, defaults to 0.0):
+            Share of the language model's target that is spread over all tokens in training (Szegedy et al., 2016).
         token_spelling_size (`int`, *optional*, defaults to 0):
             Bytes of the table, kept with the weights, of what each token spells, by which the CTC head takes part in
             decoding; 0 if there is none. `set_token_spelling` makes it.
@@ -183,6 +185,7 @@ class LipReadConfig(PreTrainedConfig):
     zero_init_projection: bool = True
     ctc_vocab: list[str] | None = None
     ctc_weight: float | int = 0.5
+    label_smoothing: float | int = 0.0
     token_spelling_size: int = 0
     decoder_mask_prob: float | int = 0.4
     decoder_start_token_id: int | None = None
@@ -236,6 +239,8 @@ class LipReadConfig(PreTrainedConfig):
             raise ValueError('the first entry of ctc_vocab is the CTC blank and must be ""')
         if self.lora is not None:
             self._validate_lora()
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
         if not 0 <= self.decoder_mask_prob < 1:
             raise ValueError(f"decoder_mask_prob must lie in [0, 1), got {self.decoder_mask_prob}")
 

@@ -30,7 +30,7 @@ class LipReadOutput(ModelOutput):
         past_key_values (`Cache`, *optional*):
             The language model's cache.
         lm_loss (`torch.FloatTensor`, *optional*):
-            Cross-entropy of the transcript's tokens.
+            Cross-entropy of the transcript's tokens; in training with `config.label_smoothing`.
         ctc_loss (`torch.FloatTensor`, *optional*):
             Connectionist temporal classification loss of the transcript's characters.
         ctc_logits (`torch.FloatTensor`, *optional*):
@@ -215,7 +215,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         )
         lm_loss = ctc_loss = None
         if labels is not None:
-            lm_loss = self.loss_function(outputs.logits, labels, vocab_size=outputs.logits.shape[-1])
+            lm_loss = self._lm_loss(outputs.logits, labels)
         if ctc_labels is not None and encoded is not None and encoded.ctc_logits is not None:
             ctc_loss = self._ctc_loss(encoded.ctc_logits, keypoints_mask, ctc_labels)
         losses = [lm_loss] if lm_loss is not None else []
@@ -237,6 +237,14 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             return input_ids
         hidden = torch.rand(input_ids.shape, device=input_ids.device) < self.config.decoder_mask_prob
         return input_ids.masked_fill(hidden & (labels != -100), self.config.pad_token_id)
+
+    def _lm_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        # Measured, the loss is that of the transcript alone, whatever was smoothed in training.
+        smoothing = self.config.label_smoothing if self.training else 0.0
+        following = nn.functional.pad(labels[:, 1:], (0, 1), value=-100).to(logits.device)
+        return nn.functional.cross_entropy(
+            logits.float().flatten(0, 1), following.flatten(), label_smoothing=smoothing
+        )
 
     @staticmethod
     def _ctc_loss(logits: torch.Tensor, mask: torch.Tensor | None, labels: torch.Tensor) -> torch.Tensor:
