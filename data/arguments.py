@@ -270,8 +270,6 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
     ]
     if data_args.dataset is not None and without_rank:
         raise ValueError(f"--{without_rank[0]} is about LoRA, which this run has not: give --lora_r, its rank, too")
-    if data_args.streaming and (args.max_frames_per_batch or args.train_sampling_strategy == "group_by_length"):
-        raise ValueError("--streaming takes clips as they lie; give no --max_frames_per_batch and no group_by_length")
     if args.blank_check_after < 0:
         raise ValueError(f"--blank_check_after {args.blank_check_after}: an epoch, a share of the run, or 0 for never")
     if args.stream_window < 1:

@@ -34,6 +34,30 @@ class ClipBatchSampler(Sampler[list[int]]):
         return np.random.default_rng((self.seed, self.epoch))
 
 
+class _LengthGroups:
+    """Clips in the order of their lengths, cut into batches. Where they are cut depends on the lengths alone, so every
+    epoch has the same number of them."""
+
+    def __init__(self, lengths: Sequence[int], batch_size: int | None, max_frames: int | None):
+        if (batch_size is None) == (max_frames is None):
+            raise ValueError("give one of batch_size and max_frames")
+        self.steps = -(-np.asarray(lengths) // LENGTH_STEP)
+        ordered, bounds = np.sort(self.steps) * LENGTH_STEP, [0]
+        for position, length in enumerate(ordered.tolist()):  # lengths rise: a batch's longest clip is its last
+            clips = position - bounds[-1]
+            if clips and (clips == batch_size or (max_frames is not None and length * (clips + 1) > max_frames)):
+                bounds.append(position)
+        self.bounds = [*bounds, len(ordered)]
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def draw(self, generator: np.random.Generator) -> list[np.ndarray]:
+        """The batches, shortest clips first; which of equal length are in which is drawn anew."""
+        order = np.lexsort((generator.random(len(self.steps)), self.steps))
+        return np.split(order, self.bounds[1:-1])
+
+
 class LengthBatchSampler(ClipBatchSampler):
     """Batches of clips of nearly one length: so many clips, or as many as fit into a budget of frames.
 
@@ -56,25 +80,14 @@ class LengthBatchSampler(ClipBatchSampler):
         self, lengths: Sequence[int], *, batch_size: int | None = None, max_frames: int | None = None, **process
     ):
         super().__init__(**process)
-        if (batch_size is None) == (max_frames is None):
-            raise ValueError("give one of batch_size and max_frames")
-        self.steps = -(-np.asarray(lengths) // LENGTH_STEP)
-        ordered, bounds = np.sort(self.steps) * LENGTH_STEP, [0]
-        # Lengths rise, so a batch's longest clip is its last. Where batches end depends on lengths alone: every epoch
-        # has the same number of them.
-        for position, length in enumerate(ordered.tolist()):
-            clips = position - bounds[-1]
-            if clips and (clips == batch_size or (max_frames is not None and length * (clips + 1) > max_frames)):
-                bounds.append(position)
-        self.bounds = [*bounds, len(ordered)]
+        self.groups = _LengthGroups(lengths, batch_size, max_frames)
 
     def __len__(self) -> int:
-        return -(-(len(self.bounds) - 1) // self.num_processes)
+        return -(-len(self.groups) // self.num_processes)
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = self._generator()
-        order = np.lexsort((generator.random(len(self.steps)), self.steps))
-        batches = [order[first:last].tolist() for first, last in zip(self.bounds, self.bounds[1:], strict=False)]
+        batches = [group.tolist() for group in self.groups.draw(generator)]
         missing = len(self) * self.num_processes - len(batches)
         batches += (batches * missing)[:missing]
         for step in generator.permutation(len(self)).tolist():
@@ -120,3 +133,53 @@ class StreamBatchSampler(ClipBatchSampler):
         ).tolist()
         for start in range(0, len(mixed), self.batch_size):
             yield mixed[start : start + self.batch_size]
+
+
+class StreamLengthBatchSampler(ClipBatchSampler):
+    """Batches of clips of nearly one length, of which each lies in one window of row groups, for reading as a stream.
+
+    Every process must have the same number of batches, in every epoch, and how many a window has depends on the clips
+    in it. So the seed decides once which row groups share a window; each epoch has its own order of windows, of the
+    batches in each, and of clips of equal length. A process has a stretch of that order.
+
+    Args:
+        blocks (`Sequence[int]`): Clips in each row group, in the order of their indices.
+        lengths (`Sequence[int]`): Frames of each clip.
+        batch_size, max_frames: As for `LengthBatchSampler`. A window's last batch may be smaller.
+        window (`int`): Row groups whose clips are mixed; so many are held in memory.
+        seed, process_index, num_processes: As for `ClipBatchSampler`.
+
+    Raises:
+        ValueError: If not one of `batch_size` and `max_frames` is given.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[int],
+        lengths: Sequence[int],
+        *,
+        batch_size: int | None = None,
+        max_frames: int | None = None,
+        window: int = 4,
+        **process,
+    ):
+        super().__init__(**process)
+        lengths, groups = np.asarray(lengths), np.split(np.arange(len(lengths)), np.cumsum(blocks)[:-1])
+        order = np.random.default_rng(self.seed).permutation(len(groups)).tolist()
+        self.windows = [
+            np.concatenate([groups[block] for block in order[start : start + window]])
+            for start in range(0, len(order), window)
+        ]
+        self.groups = [_LengthGroups(lengths[clips], batch_size, max_frames) for clips in self.windows]
+
+    def __len__(self) -> int:
+        return -(-sum(map(len, self.groups)) // self.num_processes)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator, batches = self._generator(), []
+        for window in generator.permutation(len(self.windows)).tolist():
+            drawn = self.groups[window].draw(generator)
+            batches += [self.windows[window][drawn[batch]] for batch in generator.permutation(len(drawn)).tolist()]
+        first = self.process_index * len(self)
+        for position in range(first, first + len(self)):
+            yield batches[position % len(batches)].tolist()

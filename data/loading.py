@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_utils import seed_worker
 
-from .batching import ClipBatchSampler, LengthBatchSampler, StreamBatchSampler
+from .batching import ClipBatchSampler, LengthBatchSampler, StreamBatchSampler, StreamLengthBatchSampler
 from .opening import Clips
 from .streaming import ClipStream
 
@@ -23,13 +23,16 @@ def batch_sampler(clips: Clips, args: TrainingArguments) -> ClipBatchSampler | N
     """The sampler that the arguments ask for; `None` where the Trainer's own random order is it."""
     seed = args.seed if args.data_seed is None else args.data_seed
     process = {"seed": seed, "process_index": args.process_index, "num_processes": args.world_size}
-    if isinstance(clips, ClipStream):
-        return StreamBatchSampler(clips.blocks, batch_size=args.train_batch_size, window=args.stream_window, **process)
+    limit = {"batch_size": args.train_batch_size}
     if args.max_frames_per_batch is not None:
-        return LengthBatchSampler(clips.column("num_frames"), max_frames=args.max_frames_per_batch, **process)
-    if args.train_sampling_strategy == "group_by_length":
-        return LengthBatchSampler(clips.column("num_frames"), batch_size=args.train_batch_size, **process)
-    return None
+        limit = {"max_frames": args.max_frames_per_batch}
+    by_length = args.max_frames_per_batch is not None or args.train_sampling_strategy == "group_by_length"
+    if isinstance(clips, ClipStream):
+        process["window"] = args.stream_window
+        if by_length:
+            return StreamLengthBatchSampler(clips.blocks, clips.column("num_frames"), **limit, **process)
+        return StreamBatchSampler(clips.blocks, **limit, **process)
+    return LengthBatchSampler(clips.column("num_frames"), **limit, **process) if by_length else None
 
 
 def train_loader(clips: Clips, sampler: ClipBatchSampler, collator: Callable, args: TrainingArguments) -> DataLoader:
