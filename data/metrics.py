@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import datasets
@@ -65,6 +66,12 @@ class ReadingErrorRate(evaluate.Metric):
         return result
 
 
+@lru_cache(maxsize=2**16)
+def normalized(text: str, normalizer: TextNormalizer | None = None) -> str:
+    """A text as it is scored; remembered, since a report scores each text many times."""
+    return (normalizer or TextNormalizer())(text)
+
+
 def edit_counts(
     predictions: Sequence[str],
     references: Sequence[str],
@@ -86,8 +93,8 @@ def edit_counts(
     """
     if len(predictions) != len(references):
         raise ValueError(f"{len(predictions)} predictions for {len(references)} references; give one a clip")
-    normalize = normalizer or TextNormalizer()
-    predictions, references = [normalize(text) for text in predictions], [normalize(text) for text in references]
+    predictions = [normalized(text, normalizer) for text in predictions]
+    references = [normalized(text, normalizer) for text in references]
     if not any(references):
         raise ValueError(f"the {len(references)} references hold no word, so an error rate is undefined")
     process = {"wer": jiwer.process_words, "cer": jiwer.process_characters}[rate]

@@ -11,9 +11,7 @@ from typing import Any
 import jiwer
 import numpy as np
 
-from modeling_lipread.text_normalizer_lipread import TextNormalizer
-
-from ..metrics import edit_counts
+from ..metrics import edit_counts, normalized
 from .figures import interval_of, oracle_counts, rate_of
 from .reading import Reading
 
@@ -58,9 +56,9 @@ def aligned(references: Iterable[str], hypotheses: Iterable[str]) -> list[list[P
 
 def aligned_words(readings: Sequence[Reading]) -> list[list[Pair]]:
     """Each clip's words, normalised as they are scored, beside those that were read."""
-    normalize = TextNormalizer()
     return aligned(
-        [normalize(reading.reference) for reading in readings], [normalize(reading.hypothesis) for reading in readings]
+        [normalized(reading.reference) for reading in readings],
+        [normalized(reading.hypothesis) for reading in readings],
     )
 
 

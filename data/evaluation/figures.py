@@ -14,9 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from modeling_lipread.text_normalizer_lipread import TextNormalizer
-
-from ..metrics import edit_counts, ratio_interval
+from ..metrics import edit_counts, normalized, ratio_interval
 from .reading import Reading
 
 LONGEST_PHRASE = 8  # words of a phrase that a loop repeats
@@ -71,11 +69,10 @@ def figures(readings: Sequence[Reading], intervals: bool = False) -> dict[str, A
     sure = [reading.confidence for reading in readings if reading.confidence is not None]
     if sure:
         result["mean_confidence"] = float(np.mean(sure))
-    normalize = TextNormalizer()
-    written = [normalize(hypothesis) for hypothesis in hypotheses]
+    written = [normalized(hypothesis) for hypothesis in hypotheses]
     result["empty"] = sum(not hypothesis for hypothesis in hypotheses)
     result["loops"] = sum(
-        has_loop(words) and not has_loop(normalize(reference))
+        has_loop(words) and not has_loop(normalized(reference))
         for words, reference in zip(written, references, strict=True)
     )
     result["distinct"] = len(set(written))
