@@ -136,6 +136,11 @@ def fit_statistics(model: LipReadForConditionalGeneration, clips: Clips, collato
     )
 
 
+def has_word_times(clips: Clips) -> bool:
+    """Whether the corpus says when each word is spoken, by at most 64 clips from all over it."""
+    return any(len(row["words"]) for row in clips.__getitems__(clips.spread(64)))
+
+
 def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation, args) -> LipReadTrainer:
     """Everything that a reading run needs: clips, processor, collators, model and Trainer."""
     train_clips, eval_clips = load_clips(data_args)
@@ -144,12 +149,15 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
     processor = build_processor(data_args, tokenizer)
     ctc_vocab = build_ctc_vocab(texts) if model_args.ctc else []
     settings = {"seq_len": data_args.seq_len, "prompt": data_args.prompt}
-    train_collator = LipReadCollator(processor, **settings, ctc_vocab=ctc_vocab)
+    alignment = bool(ctc_vocab) and adapter_args.alignment_weight > 0 and has_word_times(train_clips)
+    train_collator = LipReadCollator(processor, **settings, ctc_vocab=ctc_vocab, alignment=alignment)
     eval_collator = LipReadCollator(processor, **settings, train=False)
 
     num_landmarks = processor.feature_extractor.num_landmarks
     config = LipReadConfig(
-        encoder_config=FaceKeypointEncoderConfig(num_landmarks=num_landmarks, **vars(encoder_args)),
+        encoder_config=FaceKeypointEncoderConfig(
+            num_landmarks=num_landmarks, ctc_vocab_size=len(ctc_vocab), alignment_head=alignment, **vars(encoder_args)
+        ),
         ctc_vocab=ctc_vocab,
         decoder_start_token_id=train_collator.prefix[0],
         prompt_ids=train_collator.prefix[1:],

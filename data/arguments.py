@@ -183,7 +183,7 @@ AdapterArguments = _config_arguments(
     "AdapterArguments",
     LipReadConfig,
     "adapter_every adapter_top_k adapter_heads adapter_head_dim adapter_dropout gate_type gate_init "
-    "zero_init_projection ctc_weight decoder_mask_prob",
+    "zero_init_projection ctc_weight alignment_weight decoder_mask_prob",
 )
 ARGUMENTS = (
     ModelArguments,

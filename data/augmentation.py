@@ -34,25 +34,28 @@ class KeypointAugmentation:
     time_masks: int = 2
     time_mask_frames: int = 8
 
-    def __call__(self, keypoints: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(
+        self, keypoints: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Augments a batch.
 
         Args:
             keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
             mask: Non-zero where there is a face, `(batch, frames)`.
+            labels: What is to be told of each frame, `(batch, frames)`; they keep to their frames.
 
         Returns:
             The same, with as many frames as the slowest clip now has.
         """
         if self.speed:
-            keypoints, mask = self._change_speed(keypoints, mask)
+            keypoints, mask, labels = self._change_speed(keypoints, mask, labels)
         batch, device, dtype = len(keypoints), keypoints.device, keypoints.dtype
         scale = 1 + self.scale * (2 * torch.rand(batch, 1, 3, device=device, dtype=dtype) - 1)
         transform = self._rotations(batch, device, dtype) * scale
         keypoints = keypoints @ transform[:, None]
         keypoints = keypoints + self.shift * torch.randn(batch, 1, 1, 3, device=device, dtype=dtype)
         keypoints = keypoints + self.noise * torch.randn_like(keypoints)
-        return keypoints * (mask != 0)[..., None, None], self._mask_time(mask)
+        return keypoints * (mask != 0)[..., None, None], self._mask_time(mask), labels
 
     def _rotations(self, batch: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
         """Small random rotations, `(batch, 3, 3)`."""
@@ -63,7 +66,9 @@ class KeypointAugmentation:
             generator[:, column, row] = angles[:, axis]
         return torch.linalg.matrix_exp(generator).to(dtype)
 
-    def _change_speed(self, keypoints: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _change_speed(
+        self, keypoints: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Resamples every clip to its own speed, linearly between frames that both have a face."""
         batch, frames = mask.shape
         steps = torch.arange(1, frames + 1, device=mask.device)
@@ -82,7 +87,9 @@ class KeypointAugmentation:
         rows = torch.arange(batch, device=mask.device)[:, None]
         resampled = keypoints[rows, before] * (1 - weight) + keypoints[rows, after] * weight
         present = (mask[rows, before] != 0) & (mask[rows, after] != 0) & (time < new_lengths[:, None])
-        return resampled * present[..., None, None], present.to(mask.dtype)
+        if labels is not None:
+            labels = labels[rows, position.round().long()].masked_fill(time >= new_lengths[:, None], -100)
+        return resampled * present[..., None, None], present.to(mask.dtype), labels
 
     def _mask_time(self, mask: torch.Tensor) -> torch.Tensor:
         """Hides stretches of time as if no face had been found there; never a whole clip."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 from datasets import Dataset
 from torch.utils.data import Dataset as TorchDataset
 
-from .schema import TRAINING_COLUMNS
+from .schema import CLIP_COLUMNS
 
 
 class ClipTable(TorchDataset):
@@ -26,7 +26,7 @@ class ClipTable(TorchDataset):
     """
 
     def __init__(self, dataset: Dataset):
-        self.dataset = dataset.with_format("arrow", columns=list(TRAINING_COLUMNS))
+        self.dataset = dataset.with_format("arrow", columns=list(CLIP_COLUMNS))
         self.split = dataset.split
 
     def __len__(self) -> int:
@@ -62,7 +62,8 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     for column in table.columns:
         array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         if pa.types.is_list(array.type):
-            values = array.flatten().to_numpy(zero_copy_only=False)
+            values = array.flatten()
+            values = values.to_pylist() if pa.types.is_struct(values.type) else values.to_numpy(zero_copy_only=False)
             offsets = array.offsets.to_numpy()
             bounds = (offsets - offsets[0]).tolist()
             columns.append([values[a:b] for a, b in zip(bounds, bounds[1:], strict=False)])

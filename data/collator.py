@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
@@ -36,6 +37,8 @@ class LipReadCollator:
         start_ids (`list[int]`, *optional*): What every transcript continues, as a trained reader's configuration has
             it, in place of the start token and the prompt.
         ctc_vocab (`list[str]`, *optional*): Characters, index 0 the blank. Adds `ctc_labels` to training batches.
+        alignment (`bool`): Whether training batches with a `ctc_vocab` also say which character is spoken when, from
+            the rows' `words`. Adds `alignment_labels`.
         text_normalizer (`TextNormalizer`, *optional*): Spells the CTC labels. Default: `TextNormalizer()`.
 
     Raises:
@@ -53,6 +56,7 @@ class LipReadCollator:
         add_special_tokens: bool = False,
         start_ids: Sequence[int] | None = None,
         ctc_vocab: Sequence[str] | None = None,
+        alignment: bool = False,
         text_normalizer: TextNormalizer | None = None,
     ):
         self.feature_extractor = processor.feature_extractor
@@ -73,6 +77,7 @@ class LipReadCollator:
         if ctc_vocab and ctc_vocab[0] != "":
             raise ValueError(f'ctc_vocab begins with {ctc_vocab[0]!r}; index 0 is the CTC blank, ""')
         self.ctc_ids = {character: index for index, character in enumerate(ctc_vocab or []) if index > 0}
+        self.alignment = alignment
         self._warned: set[str] = set()
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
@@ -85,7 +90,8 @@ class LipReadCollator:
             `dict[str, torch.Tensor]`: `keypoints` float32 (batch, frames, landmarks, 3), `keypoints_mask`
             (batch, frames), `input_ids` and `attention_mask` (batch, tokens), `labels` (batch, tokens; in evaluation
             the reference's own length, never cut) with -100 where nothing is to be predicted, and with a `ctc_vocab`
-            in training `ctc_labels` (batch, characters) padded with -100.
+            in training `ctc_labels` (batch, characters) padded with -100, and with `alignment` also
+            `alignment_labels` (batch, frames), 0 in silence and -100 where it is not known what is said.
         """
         features = self.feature_extractor(map(decode_row, rows), return_tensors="pt")
         texts = [str(row["text"]) for row in rows]
@@ -93,7 +99,26 @@ class LipReadCollator:
         batch |= self._training_tokens(texts) if self.train else self._evaluation_tokens(texts)
         if self.train and self.ctc_ids:
             batch["ctc_labels"] = _pad([self._spell(text) for text in texts], IGNORED)
+            if self.alignment:
+                frames = batch["keypoints"].shape[1]
+                batch["alignment_labels"] = torch.stack([self._align(row, frames) for row in rows])
         return batch
+
+    def _align(self, row: Mapping[str, Any], frames: int) -> torch.Tensor:
+        """The character spoken in the middle of each frame, each word's characters sharing its time evenly."""
+        words = row["words"]
+        labels = np.full(frames, 0 if len(words) else IGNORED)
+        rate, times = self.feature_extractor.frame_rate, np.asarray(row["timestamps"], dtype=np.float64)
+        if rate is not None:  # the feature extractor's own even frames
+            times = times[0] + np.arange(frames) / rate
+        times = times[:frames]
+        middles = times + (np.median(np.diff(times)) / 2 if len(times) > 1 else 0.0)
+        for word in words:
+            spelling = np.array(self._ids(self.text_normalizer(word["word"])), dtype=np.int64)
+            inside = np.flatnonzero((word["start"] <= middles) & (middles < word["end"]))
+            share = (middles[inside] - word["start"]) / (word["end"] - word["start"])
+            labels[inside] = spelling[(share * len(spelling)).astype(int)] if len(spelling) else IGNORED
+        return torch.from_numpy(labels)
 
     def _training_tokens(self, texts: list[str]) -> dict[str, torch.Tensor]:
         targets = [self._target(text) for text in texts]
@@ -125,6 +150,9 @@ class LipReadCollator:
         unknown = sorted(set(characters) - self.ctc_ids.keys())
         if unknown:
             self._warn_once(f"CTC labels leave out {unknown}, not in ctc_vocab; the first text is {text!r}", "unknown")
+        return self._ids(characters)
+
+    def _ids(self, characters: str) -> list[int]:
         return [self.ctc_ids[character] for character in characters if character in self.ctc_ids]
 
     def _warn_once(self, message: str, kind: str) -> None:

@@ -12,7 +12,7 @@ from huggingface_hub.utils import validate_repo_id
 from pyarrow import ArrowInvalid
 
 from .clips import ClipTable
-from .schema import TRAINING_COLUMNS, CorpusError, features, load_split
+from .schema import CLIP_COLUMNS, CorpusError, features, load_split
 from .streaming import ClipStream
 
 Clips = ClipTable | ClipStream
@@ -38,7 +38,7 @@ def has_split(source: str | Path, split: str) -> bool:
 
 
 def open_split(source: str | Path, split: str | None = None, streaming: bool = False) -> Clips:
-    """A split's clips with `TRAINING_COLUMNS`, ready for `LipReadCollator`.
+    """A split's clips with `CLIP_COLUMNS`, ready for `LipReadCollator`.
 
     Args:
         source (`str` or `Path`): A folder that ``data.prepare`` or ``data.export --parquet`` wrote, or a data set's id
@@ -78,7 +78,7 @@ def open_split(source: str | Path, split: str | None = None, streaming: bool = F
         raise CorpusError(
             f"{source}: a file of split {split!r} is no whole Parquet ({error}); export it again"
         ) from error
-    expected = {name: feature for name, feature in features().items() if name in TRAINING_COLUMNS}
+    expected = {name: feature for name, feature in features().items() if name in CLIP_COLUMNS}
     wrong = [field.name for field in type(features())(expected).arrow_schema if found.get(field.name) != field.type]
     if wrong:
         raise CorpusError(

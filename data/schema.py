@@ -31,6 +31,8 @@ EYE_CORNERS = (33, 263)
 TRAINING_COLUMNS = tuple(
     "id text speaker num_frames keypoints present timestamps offset scale frame_rate width height".split()
 )
+# What training reads: with the words' times, if the corpus has them.
+CLIP_COLUMNS = (*TRAINING_COLUMNS, "words")
 PREPARE_COMMAND = "python -m data.prepare MANIFEST.jsonl --output FOLDER"
 
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from torch.utils.data import Dataset
 
 from .clips import rows_of
-from .schema import TRAINING_COLUMNS, CorpusError
+from .schema import CLIP_COLUMNS, CorpusError
 
 THREADS = 16  # what is waited for is the network
 
@@ -119,7 +119,7 @@ class ClipStream(Dataset):
 
     def _table(self, group: int) -> pa.Table:
         if group not in self._tables:
-            self._tables[group] = self._read(group, list(TRAINING_COLUMNS))
+            self._tables[group] = self._read(group, list(CLIP_COLUMNS))
             while len(self._tables) > self.cached:
                 self._tables.popitem(last=False)
         self._tables.move_to_end(group)

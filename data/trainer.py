@@ -52,6 +52,8 @@ class LipReadTrainer(Trainer):
 
     def __init__(self, *args, eval_collator, augmentation: KeypointAugmentation | None = None, **kwargs):
         super().__init__(*args, **kwargs)
+        # Of all that forward could be given as labels, these are what every batch has.
+        self.label_names = ["labels"]
         self.eval_collator = eval_collator
         self.augmentation = augmentation
         self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
@@ -107,8 +109,11 @@ class LipReadTrainer(Trainer):
         if model.training:
             self._parts["data/padding"].append(padding_share(inputs["keypoints_mask"]))
         if model.training and self.augmentation is not None:
-            keypoints, mask = self.augmentation(inputs["keypoints"], inputs["keypoints_mask"])
+            keypoints, mask, labels = self.augmentation(
+                inputs["keypoints"], inputs["keypoints_mask"], inputs.get("alignment_labels")
+            )
             inputs = {**inputs, "keypoints": keypoints, "keypoints_mask": mask}
+            inputs |= {"alignment_labels": labels} if labels is not None else {}
         outputs = model(**inputs)
         loss = outputs.loss
         if model.training and self.args.ctc_weight_end is not None:
@@ -116,7 +121,7 @@ class LipReadTrainer(Trainer):
             change = progress * (self.args.ctc_weight_end - start)
             loss = loss + change * outputs.ctc_loss
             self._parts["ctc_weight"].append(torch.tensor(start + change, device=loss.device))
-        for part in ("lm_loss", "ctc_loss"):
+        for part in ("lm_loss", "ctc_loss", "alignment_loss"):
             if outputs[part] is not None:
                 self._parts[part].append(outputs[part].detach().float())
         return (loss, outputs) if return_outputs else loss

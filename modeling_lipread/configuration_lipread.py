@@ -55,6 +55,9 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
         ctc_feedback (`bool`, *optional*, defaults to `True`):
             Whether the CTC head's posteriors are embedded and added to the frames before resampling
             (self-conditioned CTC, https://huggingface.co/papers/2104.02724).
+        alignment_head (`bool`, *optional*, defaults to `False`):
+            Whether a head tells for every frame which of the CTC head's characters is spoken in it, its blank standing
+            for silence. Its posteriors are embedded and added like those of the CTC head.
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of the weights at initialisation.
     """
@@ -80,6 +83,7 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
     resampler_layers: int = 2
     ctc_vocab_size: int = 0
     ctc_feedback: bool = True
+    alignment_head: bool = False
     initializer_range: float = 0.02
 
     def validate_architecture(self):
@@ -91,6 +95,8 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
         for name in widths:
             if getattr(self, name) % self.kp_heads:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be a multiple of kp_heads ({self.kp_heads})")
+        if self.alignment_head and not self.ctc_vocab_size:
+            raise ValueError("an alignment_head tells the characters of the CTC head apart: set ctc_vocab_size")
         if self.conv_kernel_size and self.conv_kernel_size % 2 == 0:
             raise ValueError(f"conv_kernel_size must be odd (or 0 for none), got {self.conv_kernel_size}")
 
@@ -146,6 +152,8 @@ class LipReadConfig(PreTrainedConfig):
         token_spelling_size (`int`, *optional*, defaults to 0):
             Bytes of the table, kept with the weights, of what each token spells, by which the CTC head takes part in
             decoding; 0 if there is none. `set_token_spelling` makes it.
+        alignment_weight (`float`, *optional*, defaults to 1.0):
+            Weight of the alignment loss beside the language model's, for an encoder with an `alignment_head`.
         decoder_mask_prob (`float`, *optional*, defaults to 0.4):
             Probability that an input token is hidden from the language model in training, so that it must look at the
             face rather than at the words before.
@@ -187,6 +195,7 @@ class LipReadConfig(PreTrainedConfig):
     ctc_weight: float | int = 0.5
     label_smoothing: float | int = 0.0
     token_spelling_size: int = 0
+    alignment_weight: float | int = 1.0
     decoder_mask_prob: float | int = 0.4
     decoder_start_token_id: int | None = None
     prompt_ids: list[int] | None = None

@@ -32,12 +32,15 @@ class FaceKeypointEncoderOutput(ModelOutput):
             Output of the temporal Transformer, `(batch, frames, hidden_size)`.
         ctc_logits (`torch.FloatTensor`, *optional*):
             Scores of the CTC head, `(batch, frames, ctc_vocab_size)`.
+        alignment_logits (`torch.FloatTensor`, *optional*):
+            Scores of the alignment head, `(batch, frames, ctc_vocab_size)`.
     """
 
     last_hidden_state: torch.FloatTensor | None = None
     attention_mask: torch.BoolTensor | None = None
     frame_hidden_states: torch.FloatTensor | None = None
     ctc_logits: torch.FloatTensor | None = None
+    alignment_logits: torch.FloatTensor | None = None
 
 
 class LinearFrameEncoder(nn.Module):
@@ -172,6 +175,10 @@ class FaceKeypointEncoder(PreTrainedModel):
         self.ctc_embedding = None
         if config.ctc_vocab_size and config.ctc_feedback:
             self.ctc_embedding = nn.Linear(config.ctc_vocab_size, config.hidden_size, bias=False)
+        self.alignment_head = self.alignment_embedding = None
+        if config.alignment_head:
+            self.alignment_head = nn.Linear(config.hidden_size, config.ctc_vocab_size)
+            self.alignment_embedding = nn.Linear(config.ctc_vocab_size, config.hidden_size, bias=False)
         resampler = PerceiverResampler if config.resampler == "perceiver" else PoolResampler
         self.resampler = resampler(config)
         self.post_init()
@@ -280,16 +287,18 @@ class FaceKeypointEncoder(PreTrainedModel):
             hidden_states = layer(hidden_states, mask)
         hidden_states = self.norm(hidden_states)
         ctc_logits = self.ctc_head(hidden_states) if self.ctc_head is not None else None
+        alignment_logits = self.alignment_head(hidden_states) if self.alignment_head is not None else None
         content = hidden_states
-        if self.ctc_embedding is not None:
-            posteriors = ctc_logits.float().softmax(-1).to(hidden_states.dtype)
-            content = hidden_states + self.ctc_embedding(posteriors)
+        for logits, embedding in ((ctc_logits, self.ctc_embedding), (alignment_logits, self.alignment_embedding)):
+            if embedding is not None:
+                content = content + embedding(logits.float().softmax(-1).to(hidden_states.dtype))
         tokens, token_mask = self.resampler(content, mask)
         return FaceKeypointEncoderOutput(
             last_hidden_state=tokens,
             attention_mask=token_mask,
             frame_hidden_states=hidden_states,
             ctc_logits=ctc_logits,
+            alignment_logits=alignment_logits,
         )
 
 

@@ -24,7 +24,7 @@ class LipReadOutput(ModelOutput):
 
     Args:
         loss (`torch.FloatTensor`, *optional*):
-            `lm_loss + ctc_weight * ctc_loss`, of those whose labels were given.
+            `lm_loss + ctc_weight * ctc_loss + alignment_weight * alignment_loss`, of those whose labels were given.
         logits (`torch.FloatTensor`):
             Scores of the next token, `(batch, sequence, vocab_size)`.
         past_key_values (`Cache`, *optional*):
@@ -33,6 +33,8 @@ class LipReadOutput(ModelOutput):
             Cross-entropy of the transcript's tokens; in training with `config.label_smoothing`.
         ctc_loss (`torch.FloatTensor`, *optional*):
             Connectionist temporal classification loss of the transcript's characters.
+        alignment_loss (`torch.FloatTensor`, *optional*):
+            Cross-entropy of the character spoken in each frame.
         ctc_logits (`torch.FloatTensor`, *optional*):
             Scores of the CTC head, `(batch, frames, len(config.ctc_vocab))`.
         hidden_states, attentions:
@@ -44,6 +46,7 @@ class LipReadOutput(ModelOutput):
     past_key_values: object | None = None
     lm_loss: torch.FloatTensor | None = None
     ctc_loss: torch.FloatTensor | None = None
+    alignment_loss: torch.FloatTensor | None = None
     ctc_logits: torch.FloatTensor | None = None
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
@@ -165,6 +168,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         keypoints_mask: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
         ctc_labels: torch.LongTensor | None = None,
+        alignment_labels: torch.LongTensor | None = None,
         conditioning: Conditioning | None = None,
         past_key_values=None,
         position_ids: torch.LongTensor | None = None,
@@ -183,6 +187,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             keypoints_mask: Non-zero where there is a face, `(batch, frames)`.
             labels: Tokens to learn, -100 where there is none, `(batch, sequence)`.
             ctc_labels: Characters to learn as indices of `config.ctc_vocab`, -100 on padding, `(batch, characters)`.
+            alignment_labels: The character spoken in each frame as an index of `config.ctc_vocab`, the blank in
+                silence, -100 where that is not known, `(batch, frames)`.
             conditioning: The clips as `encode` gave them, instead of `keypoints`.
             past_key_values, position_ids, inputs_embeds, use_cache, logits_to_keep: As for any causal language model.
             kwargs: Passed on to the language model, such as `output_hidden_states`; `return_dict=False` gives a tuple.
@@ -213,19 +219,23 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             logits_to_keep=logits_to_keep,
             **kwargs,
         )
-        lm_loss = ctc_loss = None
+        lm_loss = ctc_loss = alignment_loss = None
         if labels is not None:
             lm_loss = self._lm_loss(outputs.logits, labels)
         if ctc_labels is not None and encoded is not None and encoded.ctc_logits is not None:
             ctc_loss = self._ctc_loss(encoded.ctc_logits, keypoints_mask, ctc_labels)
+        if alignment_labels is not None and encoded is not None and encoded.alignment_logits is not None:
+            alignment_loss = self._alignment_loss(encoded.alignment_logits, keypoints_mask, alignment_labels)
         losses = [lm_loss] if lm_loss is not None else []
         losses += [self.config.ctc_weight * ctc_loss] if ctc_loss is not None else []
+        losses += [self.config.alignment_weight * alignment_loss] if alignment_loss is not None else []
         return LipReadOutput(
             loss=sum(losses) if losses else None,
             logits=outputs.logits,
             past_key_values=outputs.get("past_key_values"),
             lm_loss=lm_loss,
             ctc_loss=ctc_loss,
+            alignment_loss=alignment_loss,
             ctc_logits=encoded.ctc_logits if encoded is not None else None,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
@@ -255,6 +265,13 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             (labels >= 0).sum(1),
             zero_infinity=True,
         )
+
+    @staticmethod
+    def _alignment_loss(logits: torch.Tensor, mask: torch.Tensor | None, labels: torch.Tensor) -> torch.Tensor:
+        if mask is not None:
+            labels = labels.masked_fill(~mask.bool(), -100)
+        loss = nn.functional.cross_entropy(logits.float().transpose(1, 2), labels, reduction="sum")
+        return loss / (labels >= 0).sum().clamp(min=1)  # a batch may have no word times at all
 
     @torch.no_grad()
     def generate(

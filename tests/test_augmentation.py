@@ -19,21 +19,21 @@ def clips(batch: int = 3, frames: int = 40) -> tuple[torch.Tensor, torch.Tensor]
 
 def test_switched_off_it_changes_nothing():
     keypoints, mask = clips()
-    same, same_mask = KeypointAugmentation(**STILL)(keypoints, mask)
+    same, same_mask, _ = KeypointAugmentation(**STILL)(keypoints, mask)
     assert torch.allclose(same, keypoints, atol=1e-6)
     assert torch.equal(same_mask, mask)
 
 
 def test_rotation_keeps_distances():
     keypoints, mask = clips()
-    turned, _ = KeypointAugmentation(**{**STILL, "rotation": 30.0})(keypoints, mask)
+    turned, *_ = KeypointAugmentation(**{**STILL, "rotation": 30.0})(keypoints, mask)
     assert (turned - keypoints).abs().max() > 0.1
     assert torch.allclose(torch.cdist(turned[1], turned[1]), torch.cdist(keypoints[1], keypoints[1]), atol=1e-4)
 
 
 def test_scale_is_one_for_the_whole_clip():
     keypoints, mask = clips()
-    scaled, _ = KeypointAugmentation(**{**STILL, "scale": 0.2})(keypoints, mask)
+    scaled, *_ = KeypointAugmentation(**{**STILL, "scale": 0.2})(keypoints, mask)
     ratio = scaled[1] / keypoints[1]
     assert torch.allclose(ratio, ratio[:1, :1].expand_as(ratio), atol=1e-4)
     assert ((ratio > 0.8 - 1e-4) & (ratio < 1.2 + 1e-4)).all()
@@ -42,7 +42,7 @@ def test_scale_is_one_for_the_whole_clip():
 def test_speed_changes_the_length_and_keeps_the_ends():
     torch.manual_seed(1)
     keypoints, mask = clips()
-    resampled, new_mask = KeypointAugmentation(**{**STILL, "speed": 0.3})(keypoints, mask)
+    resampled, new_mask, _ = KeypointAugmentation(**{**STILL, "speed": 0.3})(keypoints, mask)
     assert resampled.shape[:2] == new_mask.shape
     for clip, before in enumerate(mask.sum(1)):
         after = int(new_mask[clip].sum())
@@ -56,15 +56,25 @@ def test_speed_changes_the_length_and_keeps_the_ends():
 def test_speed_does_not_invent_faces_in_gaps():
     keypoints, mask = clips()
     mask[:, 10:20] = 0
-    resampled, new_mask = KeypointAugmentation(**{**STILL, "speed": 0.2})(keypoints * mask[..., None, None], mask)
+    resampled, new_mask, _ = KeypointAugmentation(**{**STILL, "speed": 0.2})(keypoints * mask[..., None, None], mask)
     assert (new_mask.sum(1) < mask.sum(1) * 1.3).all()
     assert (resampled[new_mask == 0] == 0).all()
+
+
+def test_labels_keep_to_their_frames_at_any_speed():
+    torch.manual_seed(1)
+    keypoints, mask = clips()
+    steps = torch.arange(40)[None, :, None, None].expand_as(keypoints).float() * mask[..., None, None]
+    labels = torch.arange(40).expand(3, -1)
+    resampled, new_mask, moved = KeypointAugmentation(**{**STILL, "speed": 0.3})(steps, mask, labels)
+    assert (moved[new_mask == 0] == -100).all()
+    assert ((resampled[..., 0, 0] - moved)[new_mask != 0].abs() <= 0.5 + 1e-4).all()
 
 
 def test_time_masks_hide_but_never_everything():
     keypoints, mask = clips(batch=64, frames=6)
     augment = KeypointAugmentation(**{**STILL, "time_masks": 3, "time_mask_frames": 6})
-    _, hidden = augment(keypoints, mask)
+    _, hidden, _ = augment(keypoints, mask)
     assert hidden.sum() < mask.sum()
     assert (hidden.sum(1) > 0)[mask.sum(1) > 0].all()
     assert (hidden <= mask).all()

@@ -63,6 +63,27 @@ def with_tokenizer(processor, **special_tokens):
     return LipReadProcessor(processor.feature_extractor, tokenizer)
 
 
+def test_the_character_of_each_frame_follows_the_words_times(processor, sequences):
+    words = [{"word": "Set", "start": 0.08, "end": 0.2}, {"word": "white", "start": 0.24, "end": 0.4}]
+    row = dict(encode_row(sequences[1], text="set white", id="set", words=words))
+    vocab = build_ctc_vocab(TEXTS)
+    collate = LipReadCollator(processor, seq_len=64, ctc_vocab=vocab, alignment=True)
+    said, unknown = collate([row, row | {"words": []}])["alignment_labels"]
+    # Frames of 40 ms: two before the word, a letter in each of three, one between the words, four for five letters.
+    assert [vocab[label] for label in said] == ["", "", "s", "e", "t", "", "w", "h", "t", "e", "", ""]
+    assert unknown.eq(-100).all()
+    assert "alignment_labels" not in LipReadCollator(processor, seq_len=64, ctc_vocab=vocab)([row])
+
+
+def test_the_character_of_each_frame_follows_frames_of_another_rate(processor, sequences):
+    words = [{"word": "set", "start": 0.08, "end": 0.2}]
+    sequence = make_sequence(24, 1)
+    sequence.timestamps = np.arange(24) / 50
+    rows = [encode_row(kept, text="set", id="set", words=words) for kept in (sequences[1], sequence)]
+    labels = LipReadCollator(processor, seq_len=64, ctc_vocab=build_ctc_vocab(TEXTS), alignment=True)(rows)
+    assert labels["alignment_labels"][0].equal(labels["alignment_labels"][1])
+
+
 def unpadded(labels):
     return [[token for token in row if token != -100] for row in labels.tolist()]
 

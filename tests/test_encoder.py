@@ -54,6 +54,17 @@ def test_a_batch_without_a_face_still_has_every_gradient(frame_encoder):
     assert all(torch.isfinite(parameter.grad).all() for parameter in encoder.parameters())
 
 
+def test_the_alignment_head_s_posteriors_reach_the_tokens():
+    encoder, clips = make_encoder(alignment_head=True), make_clips()
+    output = encoder(*clips)
+    assert output.alignment_logits.shape == output.ctc_logits.shape
+    with torch.no_grad():
+        encoder.alignment_head.bias += torch.randn(5)
+    changed = encoder(*clips)
+    assert torch.equal(changed.ctc_logits, output.ctc_logits)
+    assert not torch.allclose(changed.last_hidden_state, output.last_hidden_state)
+
+
 @pytest.mark.parametrize("frame_encoder", ["linear", "transformer"])
 def test_what_stands_in_absent_frames_is_never_seen(frame_encoder):
     encoder, (keypoints, mask) = make_encoder(frame_encoder=frame_encoder), make_clips()

@@ -173,6 +173,20 @@ def test_gradients_reach_everything_but_the_language_model():
         assert (parameter.grad is None) == name.startswith("language_model."), name
 
 
+def test_the_alignment_loss_is_of_frames_with_a_face_and_a_known_character():
+    model, inputs = make_reader(encoder={"alignment_head": True, "ctc_vocab_size": 4}), make_inputs()
+    labels = torch.randint(0, 4, inputs["keypoints"].shape[:2])
+    inputs["keypoints_mask"][:, 5:] = 0
+    labels[0, 2] = -100
+    output = model(**inputs, alignment_labels=labels)
+    logits = model.encoder(inputs["keypoints"], inputs["keypoints_mask"]).alignment_logits[:, :5]
+    counted = labels[:, :5] != -100
+    expected = torch.nn.functional.cross_entropy(logits[counted], labels[:, :5][counted])
+    assert torch.allclose(output.alignment_loss, expected)
+    assert torch.allclose(output.loss, model.config.alignment_weight * expected)
+    assert model(**inputs, alignment_labels=torch.full_like(labels, -100)).alignment_loss == 0
+
+
 def test_learns_from_the_first_step():
     model, inputs = make_reader(), make_inputs()
     model(**inputs, labels=inputs["input_ids"]).loss.backward()

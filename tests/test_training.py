@@ -85,7 +85,16 @@ def test_killed_and_resumed_gives_the_same_losses(corpus, lm_config, undisturbed
 def test_logs_hold_what_a_researcher_watches(undisturbed):
     state = json.loads((undisturbed / "trainer_state.json").read_text())
     logged = set().union(*state["log_history"])
-    wanted = {"lm_loss", "ctc_loss", "perplexity", "gate/layer_00", "gate/layer_01", "grad_norm", "learning_rate"}
+    wanted = {
+        "lm_loss",
+        "ctc_loss",
+        "alignment_loss",
+        "perplexity",
+        "gate/layer_00",
+        "gate/layer_01",
+        "grad_norm",
+        "learning_rate",
+    }
     assert wanted | {"system/cpu_percent", "system/ram_gib", "eval_wer", "eval_blank_wer"} <= logged
     assert list((undisturbed / "runs").rglob("events.out.tfevents.*"))
     assert not list(undisturbed.rglob("training_args.bin"))

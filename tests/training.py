@@ -45,14 +45,24 @@ def make_clip(text: str, seed: int, frames: int = 20) -> LandmarkSequence:
     )
 
 
+def even_words(text: str, seconds: float) -> list[dict]:
+    """The words of a text, each as long as the others."""
+    words = text.split()
+    times = np.linspace(0, seconds, len(words) + 1)
+    return [{"word": word, "start": times[i], "end": times[i + 1]} for i, word in enumerate(words)]
+
+
 def make_corpus(folder: Path, train: int = 24, validation: int = 4, lengths: tuple[int, ...] = (20,)) -> Path:
-    """Writes a prepared corpus; its clips have these lengths in turn."""
+    """Writes a prepared corpus; its clips have these lengths in turn, and every other one has its words' times."""
     splits = {}
     for split, count, seed in (("train", train, 0), ("validation", validation, 1000)):
-        rows = [
-            encode_row(make_clip(text, seed + i, lengths[i % len(lengths)]), text=text, id=f"{split}{i}", speaker="s1")
-            for i, text in enumerate(TEXTS[i % len(TEXTS)] for i in range(count))
-        ]
+        rows = []
+        for i in range(count):
+            text, frames = TEXTS[i % len(TEXTS)], lengths[i % len(lengths)]
+            words = even_words(text, frames / 25) if i % 2 else []
+            rows.append(
+                encode_row(make_clip(text, seed + i, frames), text=text, id=f"{split}{i}", speaker="s1", words=words)
+            )
         table = rows_to_table(rows)
         splits[split] = Dataset(table).cast(features())
     DatasetDict(splits).save_to_disk(folder)
