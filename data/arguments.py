@@ -36,6 +36,10 @@ class ModelArguments:
         default="float32", metadata={"help": "Type of the frozen language model's weights."}
     )
     ctc: bool = field(default=True, metadata={"help": "Whether the encoder also learns to spell, by CTC."})
+    encoder: str | None = field(
+        default=None,
+        metadata={"help": "Folder or Hub id of a reader whose encoder this run begins with, as of --encoder_only."},
+    )
     ctc_decoding_weight: float = field(
         default=0.0, metadata={"help": "Weight of the CTC head in reading, in evaluation and ever after; 0 to 1."}
     )
@@ -149,6 +153,10 @@ class LipReadTrainingArguments(TrainingArguments):
             "(and 500 steps); 0 never stops."
         },
     )
+    encoder_only: bool = field(
+        default=False,
+        metadata={"help": "Train the encoder alone, by CTC and alignment, for a reading run with --encoder."},
+    )
     restart: bool = field(default=False, metadata={"help": "Start anew although output_dir holds checkpoints."})
 
     def __post_init__(self):
@@ -177,7 +185,8 @@ EncoderArguments = _config_arguments(
     "EncoderArguments",
     FaceKeypointEncoderConfig,
     "default_kp_frames use_velocity frame_encoder kp_embed_dim kp_spatial_layers hidden_size conv_kernel_size "
-    "kp_temporal_layers kp_heads kp_ff_mult kp_dropout resampler pool_frames cond_len resampler_layers ctc_feedback",
+    "temporal_encoder kp_temporal_layers conformer_kernel_size max_relative_distance "
+    "kp_heads kp_ff_mult kp_dropout resampler pool_frames cond_len resampler_layers ctc_feedback",
 )
 AdapterArguments = _config_arguments(
     "AdapterArguments",
@@ -251,6 +260,8 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
         raise ValueError("--lora_r 0: a text-only run trains nothing but LoRA; give a rank of at least 1")
     if model_args.lora_r and model_args.lm_config is not None:
         raise ValueError("--lora_r adapts a frozen language model (--model_id); that of --lm_config is trained whole")
+    if args.encoder_only and (data_args.dataset is None or not model_args.ctc):
+        raise ValueError("--encoder_only trains the encoder by its CTC head: it needs a --dataset, and no --ctc false")
     if not 0 <= model_args.ctc_decoding_weight <= 1:
         raise ValueError(f"--ctc_decoding_weight {model_args.ctc_decoding_weight}: a weight lies in [0, 1]")
     if model_args.ctc_decoding_weight and not model_args.ctc:

@@ -114,6 +114,9 @@ class LipReadTrainer(Trainer):
             )
             inputs = {**inputs, "keypoints": keypoints, "keypoints_mask": mask}
             inputs |= {"alignment_labels": labels} if labels is not None else {}
+        if self.args.encoder_only:
+            texts = ("input_ids", "attention_mask", "labels")
+            inputs = {name: value for name, value in inputs.items() if name not in texts}
         outputs = model(**inputs)
         loss = outputs.loss
         if model.training and self.args.ctc_weight_end is not None:
@@ -122,8 +125,8 @@ class LipReadTrainer(Trainer):
             loss = loss + change * outputs.ctc_loss
             self._parts["ctc_weight"].append(torch.tensor(start + change, device=loss.device))
         for part in ("lm_loss", "ctc_loss", "alignment_loss"):
-            if outputs[part] is not None:
-                self._parts[part].append(outputs[part].detach().float())
+            if (value := getattr(outputs, part)) is not None:
+                self._parts[part].append(value.detach().float())
         return (loss, outputs) if return_outputs else loss
 
     def _drain_parts(self) -> dict[str, float]:
@@ -170,6 +173,7 @@ class LipReadTrainer(Trainer):
                 process_index=self.args.process_index,
                 num_processes=self.args.world_size,
                 progress=not self.args.disable_tqdm,
+                encoder_only=self.args.encoder_only,
                 num_beams=self.args.eval_num_beams,
                 max_new_tokens=self.args.eval_max_new_tokens,
             )

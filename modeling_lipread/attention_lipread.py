@@ -44,13 +44,19 @@ def sinusoidal_positions(length: int, width: int, device: torch.device, dtype: t
 
 
 class Attention(nn.Module):
-    """Multi-head attention from queries to keys and values, by whichever kernel the configuration names."""
+    """Multi-head attention from queries to keys and values, by whichever kernel the configuration names.
+
+    With `max_distance` each head learns to prefer some distances in time (Shaw et al., 2018, as in T5: one number a
+    head and distance, added to the scores); those beyond it are taken for it.
+    """
 
     is_causal = False
 
-    def __init__(self, config: FaceKeypointEncoderConfig, width: int):
+    def __init__(self, config: FaceKeypointEncoderConfig, width: int, max_distance: int = 0):
         super().__init__()
         self.config = config
+        self.max_distance = max_distance
+        self.distance_bias = nn.Embedding(2 * max_distance + 1, config.kp_heads) if max_distance else None
         self.num_heads = config.kp_heads
         self.scaling = (width // self.num_heads) ** -0.5
         self.q_proj = nn.Linear(width, width)
@@ -69,8 +75,18 @@ class Attention(nn.Module):
         )
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         mask = additive_mask(mask, query.dtype)
+        if self.distance_bias is not None:
+            bias = self._distance_bias(query.shape[2], key.shape[2], query)
+            mask = bias if mask is None else mask + bias
         output, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=0.0, is_causal=False)
         return self.o_proj(output.flatten(-2))
+
+    def _distance_bias(self, queries: int, keys: int, like: torch.Tensor) -> torch.Tensor:
+        """What is added to the scores, `(1, heads, queries, keys)`."""
+        positions = torch.arange(max(queries, keys), device=like.device)
+        distance = positions[None, :keys] - positions[:queries, None]
+        bias = self.distance_bias(distance.clamp(-self.max_distance, self.max_distance) + self.max_distance)
+        return bias.permute(2, 0, 1)[None].to(like.dtype)
 
     def read_by_one(self, query: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
         """The same attention for a single query, without ever making keys and values.
@@ -98,10 +114,10 @@ class Attention(nn.Module):
 class EncoderLayer(nn.Module):
     """A pre-norm Transformer layer. With `context`, its queries read the context instead of themselves."""
 
-    def __init__(self, config: FaceKeypointEncoderConfig, width: int):
+    def __init__(self, config: FaceKeypointEncoderConfig, width: int, max_distance: int = 0):
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(config, width)
+        self.attention = Attention(config, width, max_distance)
         self.feed_forward_norm = nn.LayerNorm(width)
         self.feed_forward = nn.Sequential(
             nn.Linear(width, width * config.kp_ff_mult),

@@ -30,11 +30,18 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
         kp_spatial_layers (`int`, *optional*, defaults to 2):
             Layers of the spatial Transformer.
         hidden_size (`int`, *optional*, defaults to 256):
-            Width of the temporal Transformer and of the conditioning tokens.
+            Width of the layers over time and of the conditioning tokens.
         conv_kernel_size (`int`, *optional*, defaults to 5):
-            Frames that the convolution before the temporal Transformer sees; 0 leaves it out.
+            Frames that the convolution before the layers over time sees; 0 leaves it out.
+        temporal_encoder (`str`, *optional*, defaults to `"conformer"`):
+            Layers over time: `"conformer"` ones, with relative positions, or those of a plain `"transformer"`, with
+            sinusoidal ones.
         kp_temporal_layers (`int`, *optional*, defaults to 4):
-            Layers of the temporal Transformer.
+            How many layers over time.
+        conformer_kernel_size (`int`, *optional*, defaults to 9):
+            Frames that the convolution of a `"conformer"` layer sees.
+        max_relative_distance (`int`, *optional*, defaults to 40):
+            Frames up to which the attention of a `"conformer"` layer tells distances in time apart.
         kp_heads (`int`, *optional*, defaults to 4):
             Attention heads of every layer.
         kp_ff_mult (`int`, *optional*, defaults to 4):
@@ -73,7 +80,10 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
     kp_spatial_layers: int = 2
     hidden_size: int = 256
     conv_kernel_size: int = 5
+    temporal_encoder: Literal["conformer", "transformer"] = "conformer"
     kp_temporal_layers: int = 4
+    conformer_kernel_size: int = 9
+    max_relative_distance: int = 40
     kp_heads: int = 4
     kp_ff_mult: int = 4
     kp_dropout: float | int = 0.1
@@ -88,7 +98,8 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
 
     def validate_architecture(self):
         """Part of `@strict`: refuses sizes that no encoder can be built from."""
-        for name in ("num_landmarks", "default_kp_frames", "hidden_size", "kp_heads", "pool_frames", "cond_len"):
+        sizes = ("num_landmarks", "default_kp_frames", "hidden_size", "kp_heads", "pool_frames", "cond_len")
+        for name in (*sizes, "conformer_kernel_size", "max_relative_distance"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         widths = ["hidden_size"] + ["kp_embed_dim"] * (self.frame_encoder == "transformer")
@@ -99,6 +110,8 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
             raise ValueError("an alignment_head tells the characters of the CTC head apart: set ctc_vocab_size")
         if self.conv_kernel_size and self.conv_kernel_size % 2 == 0:
             raise ValueError(f"conv_kernel_size must be odd (or 0 for none), got {self.conv_kernel_size}")
+        if self.conformer_kernel_size % 2 == 0:
+            raise ValueError(f"conformer_kernel_size must be odd, got {self.conformer_kernel_size}")
 
 
 @strict

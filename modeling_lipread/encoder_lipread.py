@@ -10,8 +10,9 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .attention_lipread import EncoderLayer, sinusoidal_positions
+from .attention_lipread import Attention, EncoderLayer, sinusoidal_positions
 from .configuration_lipread import FaceKeypointEncoderConfig
+from .conformer_lipread import ConformerLayer
 
 # Tokens that the spatial Transformer takes at once: on a processor as many as its caches hold, which is twice as fast
 # as all of them; on other devices as many as bound the memory that a long video takes.
@@ -29,7 +30,7 @@ class FaceKeypointEncoderOutput(ModelOutput):
         attention_mask (`torch.BoolTensor`):
             True where a conditioning token saw a face, `(batch, tokens)`.
         frame_hidden_states (`torch.FloatTensor`):
-            Output of the temporal Transformer, `(batch, frames, hidden_size)`.
+            Output of the layers over time, `(batch, frames, hidden_size)`.
         ctc_logits (`torch.FloatTensor`, *optional*):
             Scores of the CTC head, `(batch, frames, ctc_vocab_size)`.
         alignment_logits (`torch.FloatTensor`, *optional*):
@@ -167,9 +168,8 @@ class FaceKeypointEncoder(PreTrainedModel):
                 config.hidden_size, config.hidden_size, config.conv_kernel_size, padding=config.conv_kernel_size // 2
             )
         self.dropout = nn.Dropout(config.kp_dropout)
-        self.layers = nn.ModuleList(
-            [EncoderLayer(config, config.hidden_size) for _ in range(config.kp_temporal_layers)]
-        )
+        layer = ConformerLayer if config.temporal_encoder == "conformer" else EncoderLayer
+        self.layers = nn.ModuleList([layer(config, config.hidden_size) for _ in range(config.kp_temporal_layers)])
         self.norm = nn.LayerNorm(config.hidden_size)
         self.ctc_head = nn.Linear(config.hidden_size, config.ctc_vocab_size) if config.ctc_vocab_size else None
         self.ctc_embedding = None
@@ -190,7 +190,9 @@ class FaceKeypointEncoder(PreTrainedModel):
             # Fan-in scaling: at widths of a few hundred a fixed 0.02 starts the encoder several times too quiet.
             init.normal_(module.weight, mean=0.0, std=module.in_features**-0.5)
         elif isinstance(module, nn.Conv1d):
-            init.normal_(module.weight, mean=0.0, std=(module.in_channels * module.kernel_size[0]) ** -0.5)
+            init.normal_(module.weight, mean=0.0, std=module.weight[0].numel() ** -0.5)
+        elif isinstance(module, Attention) and module.distance_bias is not None:
+            init.zeros_(module.distance_bias.weight)
         elif isinstance(module, TransformerFrameEncoder):
             init.normal_(module.cls_token, mean=0.0, std=self.config.initializer_range)
         elif isinstance(module, PerceiverResampler):
@@ -281,8 +283,10 @@ class FaceKeypointEncoder(PreTrainedModel):
         if self.convolution is not None:
             local = self.convolution(hidden_states.transpose(1, 2)).transpose(1, 2)
             hidden_states = hidden_states + nn.functional.gelu(local)
-        positions = sinusoidal_positions(*hidden_states.shape[1:], hidden_states.device, hidden_states.dtype)
-        hidden_states = self.dropout(hidden_states + positions)
+        if self.config.temporal_encoder == "transformer":
+            positions = sinusoidal_positions(*hidden_states.shape[1:], hidden_states.device, hidden_states.dtype)
+            hidden_states = hidden_states + positions
+        hidden_states = self.dropout(hidden_states)
         for layer in self.layers:
             hidden_states = layer(hidden_states, mask)
         hidden_states = self.norm(hidden_states)

@@ -180,7 +180,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         """Scores the next tokens of transcripts.
 
         Args:
-            input_ids: Tokens of the transcripts so far, `(batch, sequence)`.
+            input_ids: Tokens of the transcripts so far, `(batch, sequence)`. Without them, but with `ctc_labels` or
+                `alignment_labels`, the encoder alone is scored and the language model is not asked.
             attention_mask: Zero on padding, `(batch, sequence)`.
             keypoints: Landmarks, `(batch, frames, landmarks, 3)`. Without them or `conditioning` the language model
                 writes on its own.
@@ -204,6 +205,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             conditioning, encoded = self.encode(keypoints, keypoints_mask)
         if self.training and labels is not None and input_ids is not None:
             input_ids = self._hide_tokens(input_ids, labels)
+        if input_ids is None and inputs_embeds is None and (ctc_labels is not None or alignment_labels is not None):
+            return LipReadOutput(**self._losses(encoded, keypoints_mask, ctc_labels, alignment_labels))
         if conditioning is not None and self.config.conditioning_argument == "conditioning":
             kwargs["conditioning"] = conditioning
         elif conditioning is not None:
@@ -219,27 +222,40 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             logits_to_keep=logits_to_keep,
             **kwargs,
         )
-        lm_loss = ctc_loss = alignment_loss = None
+        lm_loss = None
         if labels is not None:
             lm_loss = self._lm_loss(outputs.logits, labels)
-        if ctc_labels is not None and encoded is not None and encoded.ctc_logits is not None:
-            ctc_loss = self._ctc_loss(encoded.ctc_logits, keypoints_mask, ctc_labels)
-        if alignment_labels is not None and encoded is not None and encoded.alignment_logits is not None:
-            alignment_loss = self._alignment_loss(encoded.alignment_logits, keypoints_mask, alignment_labels)
-        losses = [lm_loss] if lm_loss is not None else []
-        losses += [self.config.ctc_weight * ctc_loss] if ctc_loss is not None else []
-        losses += [self.config.alignment_weight * alignment_loss] if alignment_loss is not None else []
         return LipReadOutput(
-            loss=sum(losses) if losses else None,
+            **self._losses(encoded, keypoints_mask, ctc_labels, alignment_labels, lm_loss),
             logits=outputs.logits,
             past_key_values=outputs.get("past_key_values"),
-            lm_loss=lm_loss,
-            ctc_loss=ctc_loss,
-            alignment_loss=alignment_loss,
-            ctc_logits=encoded.ctc_logits if encoded is not None else None,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def _losses(
+        self,
+        encoded: FaceKeypointEncoderOutput | None,
+        mask: torch.Tensor | None,
+        ctc_labels: torch.Tensor | None,
+        alignment_labels: torch.Tensor | None,
+        lm_loss: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor | None]:
+        """The losses, as far as there are labels for them, and their weighted sum, with what the CTC head said."""
+        ctc_loss = alignment_loss = None
+        if ctc_labels is not None and encoded is not None and encoded.ctc_logits is not None:
+            ctc_loss = self._ctc_loss(encoded.ctc_logits, mask, ctc_labels)
+        if alignment_labels is not None and encoded is not None and encoded.alignment_logits is not None:
+            alignment_loss = self._alignment_loss(encoded.alignment_logits, mask, alignment_labels)
+        weighted = ((1.0, lm_loss), (self.config.ctc_weight, ctc_loss), (self.config.alignment_weight, alignment_loss))
+        losses = [weight * loss for weight, loss in weighted if loss is not None]
+        return {
+            "loss": sum(losses) if losses else None,
+            "lm_loss": lm_loss,
+            "ctc_loss": ctc_loss,
+            "alignment_loss": alignment_loss,
+            "ctc_logits": encoded.ctc_logits if encoded is not None else None,
+        }
 
     def _hide_tokens(self, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Hides transcript tokens at random, so that the words before cannot stand in for the face."""

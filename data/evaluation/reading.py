@@ -61,6 +61,7 @@ def read_clips(
     batch_size: int = 16,
     nbest: int = 1,
     confidence: bool = False,
+    encoder_only: bool = False,
     process_index: int = 0,
     num_processes: int = 1,
     progress: bool = True,
@@ -78,6 +79,7 @@ def read_clips(
         batch_size: Clips read at once.
         nbest: Hypotheses kept of a clip, at most the beams of the search; they come from the same search.
         confidence: Whether to ask the model how sure it is, which costs one forward pass a batch.
+        encoder_only: Whether what the CTC head reads on its own is all there is, `generate` not being asked.
         process_index, num_processes: This process among those that share the work.
         progress: Whether to show a progress bar.
         generation: Arguments of `generate`.
@@ -101,6 +103,16 @@ def read_clips(
 
             def texts(ids: torch.Tensor, start: int = start) -> list[str]:
                 return [text.strip() for text in processor.batch_decode(ids[:, start:], skip_special_tokens=True)]
+
+            if encoder_only:
+                hypotheses, blank = (
+                    greedy_ctc(model.encoder(video, mask).ctc_logits, mask, model.config.ctc_vocab)
+                    for video in (keypoints, blank_video(model, keypoints))
+                )
+                for row, *texts_read in zip(rows, hypotheses, blank, strict=True):
+                    reading = _reading(row, texts_read[:1], texts_read[1], None, texts_read[0])
+                    read.append((process_index + len(read) * num_processes, reading))
+                continue
 
             # Nothing is asked of `generate` that the caller did not ask for.
             several = {"num_return_sequences": nbest} if nbest > 1 else {}
