@@ -26,6 +26,7 @@ def literal_config(num_landmarks: int = 478, **settings) -> FaceKeypointEncoderC
             "kp_heads": 8,
             "hidden_size": 576,
             "conv_kernel_size": 0,
+            "temporal_encoder": "transformer",
             "kp_temporal_layers": 4,
             "resampler": "perceiver",
             "cond_len": 8,

@@ -35,7 +35,7 @@ TRAINING_SETTINGS = (
     "per_device_train_batch_size gradient_accumulation_steps learning_rate gate_learning_rate lr_scheduler_type "
     "warmup_steps weight_decay max_grad_norm optim bf16 fp16 seed"
 ).split()
-ENCODER_SETTINGS = "frame_encoder hidden_size kp_temporal_layers resampler".split()
+ENCODER_SETTINGS = "frame_encoder hidden_size temporal_encoder kp_temporal_layers resampler".split()
 READER_SETTINGS = "adapter_every adapter_top_k gate_type ctc_weight decoder_mask_prob".split()
 
 
