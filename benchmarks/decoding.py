@@ -19,10 +19,10 @@ CACHED, NEW_TOKENS, FRAMES = 24, 32, 75
 LANDMARKS = 79  # lower_face, the default
 
 
-def make_reader(model_id: str, device: torch.device) -> LipReadForConditionalGeneration:
+def make_reader(model_id: str, device: torch.device, **settings) -> LipReadForConditionalGeneration:
     """A reader with the default settings whose adapters do something."""
     torch.manual_seed(0)
-    config = LipReadConfig(encoder_config=FaceKeypointEncoderConfig(num_landmarks=LANDMARKS))
+    config = LipReadConfig(encoder_config=FaceKeypointEncoderConfig(num_landmarks=LANDMARKS), **settings)
     reader = LipReadForConditionalGeneration.from_language_model(model_id, config, dtype=torch.float32).eval()
     text_config = reader.config.get_text_config()
     start = text_config.bos_token_id if text_config.bos_token_id is not None else 0

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 import transformers
 
+from .ctc_decoding import ctc_decoding_rows
 from .decoding import decoding_rows
 from .encoding import compile_rows, computes_bfloat16, forward_rows, lips_rows, precision_rows, train_rows
 from .measure import Row
@@ -34,7 +35,7 @@ ENCODER_PARTS = {
     "compile": compile_rows,
     "reading": reading_rows,
 }
-LANGUAGE_MODEL_PARTS = {"decoding": decoding_rows, "training": training_rows}
+LANGUAGE_MODEL_PARTS = {"decoding": decoding_rows, "ctc_decoding": ctc_decoding_rows, "training": training_rows}
 
 
 def machine(device: torch.device) -> dict[str, object]:

@@ -85,7 +85,8 @@ def read_evaluations(reader: Path, weights: Iterable[str | Path]) -> tuple[list[
             content = json.loads(path.read_text(encoding="utf-8"))
             figures = content["figures"]
             numbers = [figures[key] for key in (*RATES, "empty", "clips")]
-            numbers += [*figures["wer_interval"], *figures["cer_interval"], content["num_beams"]]
+            numbers += [*figures["wer_interval"], *figures["cer_interval"]]
+            numbers += [content["num_beams"], content["ctc_decoding_weight"]]
             if not all(isinstance(number, (int, float)) for number in numbers) or not isinstance(
                 content["split"], str
             ):
@@ -194,6 +195,7 @@ def _row(evaluation: dict[str, Any], details: CardDetails) -> dict[str, Any]:
         "clips": figures["clips"],
         "empty": figures["empty"],
         "num_beams": evaluation["num_beams"],
+        "ctc_decoding_weight": evaluation["ctc_decoding_weight"],
         "blind": figures["blank_wer"] <= figures["wer_interval"][1],
         **{rate: _number(figures[rate]) for rate in RATES},
         **{f"{rate}_interval": _interval(figures[f"{rate}_interval"]) for rate in ("wer", "cer")},

@@ -6,9 +6,11 @@ import json
 import pytest
 import torch
 from clips import moving_portrait, write_video
+from readers import write_language_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from benchmarks import extraction, run
+from benchmarks.ctc_decoding import ctc_decoding_rows
 from benchmarks.encoding import check_equal, half_padding, make_clips, make_pair
 from benchmarks.measure import Row
 from benchmarks.reading import reading_rows
@@ -71,6 +73,14 @@ def test_prints_a_table_and_writes_it(tmp_path, capsys, monkeypatch):
     assert all(row["ratio"] > 0 for row in rows)
     with pytest.raises(SystemExit):
         run.main(["--only", "nothing"])
+
+
+def test_decoding_with_the_ctc_head_and_without(tmp_path):
+    rows = list(ctc_decoding_rows(str(write_language_model(tmp_path / "lm")), torch.device("cpu"), 1))
+    assert [row.name.split(", ")[1:3] for row in rows] == [
+        [f"batch {clips}", search] for clips in (1, 16) for search in ("greedy", "4 beams")
+    ]
+    assert all(row.ratio > 0 for row in rows)
 
 
 def test_extraction_beside_the_landmarker_and_the_classic_loop(tmp_path, capsys):

@@ -24,8 +24,8 @@ def evaluated(tmp_path_factory):
     root = tmp_path_factory.mktemp("evaluated")
     reader = write_reader(root / "reader", write_language_model(root / "base"), include_base=True)
     corpus = make_corpus(root / "tiny_corpus", train=6)
-    for split, beams in (("validation", "1"), ("train", "2")):
-        evaluate_hf.main([str(reader), str(corpus / split), "--device", "cpu", "--num_beams", beams])
+    for split, search in ("validation", []), ("train", ["--num_beams", "2", "--ctc_decoding_weight", "0.3"]):
+        evaluate_hf.main([str(reader), str(corpus / split), "--device", "cpu", *search])
     return reader
 
 
@@ -72,6 +72,8 @@ def test_measured_results_stand_in_the_card_and_in_its_metadata(reader):
         # This reader knows nothing, and the card does not hide it.
         assert f"**On `{split}` this reader does no better than with blank video" in card.text
     assert "`train` was read with 2 beams." in card.text
+    assert "`train` was read with the CTC head at a weight of 0.3." in card.text
+    assert "`validation` was read with" not in card.text
     assert str(reader.parent) not in card.content
 
 
