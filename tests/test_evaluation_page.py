@@ -61,7 +61,8 @@ def test_figures_of_the_page_are_those_of_the_file(tmp_path):
     readings = made(some_errors)
     for reading in readings:
         reading.nbest = [reading.hypothesis, reading.reference]
-    result = report(readings, **ABOUT, nbest=2, skipped=[{"where": "a.jsonl line 3", "id": "x", "reason": "no face"}])
+    about = ABOUT | {"nbest": 2, "ctc_decoding_weight": 0.3}
+    result = report(readings, **about, skipped=[{"where": "a.jsonl line 3", "id": "x", "reason": "no face"}])
     (tmp_path / "evaluation-test.json").write_text(json.dumps(result))
     main([str(tmp_path / "evaluation-test.json")])
     page = Page(tmp_path / "evaluation-test.html")
@@ -75,7 +76,8 @@ def test_figures_of_the_page_are_those_of_the_file(tmp_path):
     assert (
         len([name for name in rates if name.startswith("place")]) == 6 and rates["oracle 2"] == 0.0 < rates["oracle 1"]
     )
-    assert "40 clips read by runs/a , with 2 beams" in page.text and "It reads from the face" in page.text
+    assert "40 clips read by runs/a , with 2 beams, its CTC head taking part with a weight of 0.3" in page.text
+    assert "It reads from the face" in page.text
     assert "a.jsonl line 3 (x) no face" in page.text
     # Two distributions, of rates and clips, and two matrices.
     assert page.tags.count("svg") == 4
