@@ -20,6 +20,7 @@ from .text_normalizer_lipread import TextNormalizer
 BLANK = 0
 IMPOSSIBLE = -1e4  # for what cannot be or is not looked at; finite, so that there is always something to write
 NUM_CANDIDATES = 20
+MOST_SILENT = 3  # tokens in a row that spell nothing: punctuation, or all but the last byte of a character
 
 
 def clip_lengths(mask: torch.Tensor | None, logits: torch.Tensor) -> torch.Tensor:
@@ -71,6 +72,10 @@ class CTCSpelling:
         if normalized not in self._spelled:
             self._spelled[normalized] = "".join(filter(self._characters.__contains__, normalized))
         return self._spelled[normalized]
+
+    def unknown(self, text: bytes) -> int:
+        """How many characters of a text were left out."""
+        return len(self._normalized_text(text)) - len(self(text))
 
     def _normalized_text(self, text: bytes) -> str:
         # Nothing reaches across a space, so words are normalised one by one, and each of them once.
@@ -255,23 +260,36 @@ class CTCLogitsProcessor(LogitsProcessor):
         beams = len(input_ids) // self.prefix_scores.num_clips
         count = min(max(self.num_candidates, 2 * beams), scores.shape[-1])
         candidates = scores.topk(count, dim=-1).indices
-        texts = [b"".join(map(self._bytes, row)) for row in input_ids[:, self.prompt_length :].tolist()]
-        prefixes = [(row // beams, self.spelling(text)) for row, text in enumerate(texts)]
-        added = [[self._bytes(token) for token in tokens] for tokens in candidates.tolist()]
+        written = [[self._bytes(token) for token in row] for row in input_ids[:, self.prompt_length :].tolist()]
+        prefixes = [(row // beams, self.spelling(b"".join(pieces))) for row, pieces in enumerate(written)]
         extended = [
-            (clip, self.spelling(text + more))
-            for (clip, _), text, row in zip(prefixes, texts, added, strict=True)
-            for more in row
+            (clip, self._spelled_with(pieces, self._bytes(token)))
+            for (clip, _), pieces, tokens in zip(prefixes, written, candidates.tolist(), strict=True)
+            for token in tokens
         ]
         self.prefix_scores.keep(prefixes)
         so_far = self.prefix_scores.begins(prefixes)
-        with_token = self.prefix_scores.begins(extended).view(len(texts), count)
-        # Special tokens stand for nothing that could be said, and would put off the end for nothing.
-        silent = torch.tensor([[not more for more in row] for row in added], device=with_token.device)
+        with_token = self.prefix_scores.begins([(clip, text or "") for clip, text in extended])
+        barred = torch.tensor([text is None for _, text in extended], device=with_token.device)
+        with_token = with_token.masked_fill(barred, -torch.inf).view(candidates.shape)
         gains = torch.full_like(scores, IMPOSSIBLE)
-        gains.scatter_(1, candidates, _gain(with_token.masked_fill(silent, -torch.inf), so_far[:, None]).to(gains))
+        gains.scatter_(1, candidates, _gain(with_token, so_far[:, None]).to(gains))
         gains[:, self.end_ids] = _gain(self.prefix_scores.ends(prefixes), so_far)[:, None].to(gains)
         return (1 - self.weight) * scores + self.weight * gains
+
+    def _spelled_with(self, pieces: list[bytes], more: bytes) -> str | None:
+        """What a text spells with one token more; `None` if the CTC head cannot go along.
+
+        It never says a character that it does not know. Of punctuation it knows nothing, which costs it nothing, so
+        that without a limit a text could put off for ever what it must still say. Special tokens say nothing at all.
+        """
+        before = b"".join(pieces)
+        text = before + more
+        if not more or self.spelling.unknown(text) > self.spelling.unknown(before):
+            return None
+        spelled = self.spelling(text)
+        silent = len(pieces) >= MOST_SILENT and spelled == self.spelling(b"".join(pieces[:-MOST_SILENT]))
+        return None if silent else spelled
 
     def _bytes(self, token: int) -> bytes:
         return self.spellings[token] if token < len(self.spellings) else b""

@@ -107,7 +107,7 @@ def test_a_character_counts_once_it_is_whole():
 def processor(logits, lengths, **arguments):
     """Tokens 0 and 6 are special ones, 5 is the end."""
     settings = {"weight": 0.4, "prompt_length": 1, "end_ids": [5], "num_candidates": 4} | arguments
-    spellings = [b"", b"a", b"b", b" Ab", b"!", b""]
+    spellings = [b"", b"a", b"b", b"Ab", b"!", b""]
     return CTCLogitsProcessor(CTCPrefixScores(logits, lengths, VOCABULARY), spellings, **settings)
 
 
@@ -177,6 +177,31 @@ def test_special_tokens_do_not_put_off_the_end():
         torch.tensor([[0]]), torch.zeros(1, 7)
     )
     assert (fused[0] > 0.4 * IMPOSSIBLE).tolist() == [False, True, True, True, True, True, False]
+
+
+def allowed(written: bytes, *tokens: bytes) -> list[bool]:
+    """Which tokens may follow a text whose tokens are its bytes."""
+    spellings = [bytes([byte]) for byte in range(256)] + list(tokens)
+    scores = CTCPrefixScores(torch.zeros(1, 40, 5), torch.tensor([40]), ["", " ", "a", "b", "名"])
+    fuse = CTCLogitsProcessor(
+        scores, spellings, weight=0.5, prompt_length=0, end_ids=[], num_candidates=len(spellings)
+    )
+    fused = fuse(torch.tensor([list(written)], dtype=torch.long).view(1, -1), torch.zeros(1, len(spellings)))
+    return (fused[0, 256:] > 0.5 * IMPOSSIBLE).tolist()
+
+
+def test_characters_that_the_ctc_head_does_not_know_are_never_said():
+    assert allowed(b"ab", b" a", b"7", b" a7", b"A,", "ä".encode()) == [True, False, False, True, False]
+    assert allowed(b"7", b"a", b"7") == [True, False], "unless they were there before"
+
+
+def test_punctuation_does_not_put_off_what_must_be_said():
+    assert allowed(b"", b",", b" ") == [True, True]
+    assert allowed(b'a,"', b".", b" b", b"b") == [True, True, True]
+    assert allowed(b'a,".', b".", b" ", b" b", b".b") == [False, False, True, True]
+    first, second, third = (bytes([byte]) for byte in "名".encode())
+    assert allowed("名".encode() + first, second, second + third) == [True, True]
+    assert allowed("名".encode() + first + second, third) == [True]
 
 
 def test_greedy_reading_of_the_ctc_head():
