@@ -22,7 +22,7 @@ def main(run: str, output: str) -> None:
     trained = [entry for entry in history if "loss" in entry]
     evaluated = [entry for entry in history if "eval_wer" in entry]
     figure, (losses, rates, gates) = plt.subplots(1, 3, figsize=(15, 4), constrained_layout=True)
-    for key, label in (("lm_loss", "language model"), ("ctc_loss", "CTC")):
+    for key, label in (("lm_loss", "language model"), ("ctc_loss", "CTC"), ("alignment_loss", "alignment")):
         losses.plot(
             [entry["epoch"] for entry in trained], [entry[key] for entry in trained], label=f"{label}, training"
         )

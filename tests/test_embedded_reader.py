@@ -1,0 +1,54 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The reader that the package carries: small, whole, and able to read."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from readers import make_reader
+from transformers import AutoModel, AutoProcessor
+
+from data.embed import embed
+from data.embed import main as write
+from data.metrics import ReadingErrorRate
+from modeling_lipread.cli import EMBEDDED, main
+from modeling_lipread.pipeline_lipread import LipReadingPipeline
+
+
+def test_it_is_small_and_whole():
+    assert sum(path.stat().st_size for path in Path(EMBEDDED).iterdir()) < 10e6
+    model = AutoModel.from_pretrained(EMBEDDED)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert "auto_map" not in Path(EMBEDDED, "config.json").read_text()  # its code is the package's
+
+
+def test_it_reads_real_clips_it_was_not_trained_on(grid_dir):
+    lines = [json.loads(line) for line in (grid_dir / "validation.jsonl").read_text().splitlines()[:6]]
+    processor, model = AutoProcessor.from_pretrained(EMBEDDED), AutoModel.from_pretrained(EMBEDDED)
+    reader = LipReadingPipeline(model=model, processor=processor)
+    read = [reader(str(grid_dir / line["video"]))["text"] for line in lines]
+    rate = ReadingErrorRate().compute(predictions=read, references=[line["text"] for line in lines])
+    assert rate["wer"] < 0.2, read
+
+
+def test_it_is_what_the_command_reads_with(grid_dir, capsys):
+    line = json.loads((grid_dir / "validation.jsonl").read_text().splitlines()[0])
+    assert main(["transcribe", str(grid_dir / line["video"])]) == 0
+    output = capsys.readouterr()
+    assert len(output.out.split()) == 6
+    assert "51 words" in output.err
+
+
+def test_weights_come_back_to_half_precision(tmp_path):
+    model = make_reader()
+    processor = AutoProcessor.from_pretrained(EMBEDDED)
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "reader")
+    embed(str(tmp_path / "reader"), tmp_path / "embedded")
+    loaded = AutoModel.from_pretrained(tmp_path / "embedded")
+    for (name, expected), (_, found) in zip(model.named_parameters(), loaded.named_parameters(), strict=True):
+        assert found.dtype == torch.float32
+        assert torch.allclose(found, expected, rtol=1e-3, atol=1e-6), name
+    with pytest.raises(SystemExit, match="nowhere"):
+        write([str(tmp_path / "nowhere"), str(tmp_path / "out")])
