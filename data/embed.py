@@ -53,10 +53,10 @@ def embed(reader: str, folder: Path) -> int:
 
 
 def _settled(settings: Any) -> Any:
-    """Settings that ask for single precision, and for none of the code files that a published reader brings along."""
+    """Settings that ask for single precision."""
     if not isinstance(settings, dict):
         return settings
-    kept = {key: _settled(value) for key, value in settings.items() if key not in ("auto_map", "custom_pipelines")}
+    kept = {key: _settled(value) for key, value in settings.items()}
     return kept | ({"dtype": "float32"} if "dtype" in kept else {})
 
 

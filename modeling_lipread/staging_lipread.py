@@ -98,7 +98,8 @@ def stage_reader(reader: Path, staging: Path, processor: LipReadProcessor, inclu
     """
     weights = checked_weights(reader)
     staging.mkdir(parents=True, exist_ok=True)
-    code = reader
+    # The reader in the package has no code beside it: it runs on the package's.
+    code = reader if any(reader.glob("*.py")) else Path(__file__).parent
     if include_base:
         LipReadForConditionalGeneration.from_pretrained(reader).save_pretrained(staging, include_base=True)
         code = Path(__file__).parent

@@ -2,6 +2,9 @@
 """The reader that the package carries: small, whole, and able to read."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,25 @@ def test_it_is_small_and_whole():
     assert sum(path.stat().st_size for path in Path(EMBEDDED).iterdir()) < 10e6
     model = AutoModel.from_pretrained(EMBEDDED)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    assert "auto_map" not in Path(EMBEDDED, "config.json").read_text()  # its code is the package's
+
+
+PUBLISHED = """
+import sys
+sys.modules["modeling_lipread"] = sys.modules["data"] = None  # the package is not importable
+from transformers import pipeline
+print(pipeline(model=sys.argv[1], trust_remote_code=True)(sys.argv[2])["text"])
+"""
+
+
+def test_published_it_needs_nothing_of_the_package(grid_dir, tmp_path):
+    folder, clip = tmp_path / "staged", next((grid_dir / "video").rglob("*.mp4"))
+    publish = ["publish", EMBEDDED, "--repo_id", "you/tiny", "--license", "cc-by-4.0", "--language", "en"]
+    assert main([*publish, "--dry_run", "--output", str(folder)]) == 0
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    result = subprocess.run(
+        [sys.executable, "-c", PUBLISHED, folder, clip], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert len(result.stdout.split()) == 6, result.stderr[-3000:]
 
 
 def test_it_reads_real_clips_it_was_not_trained_on(grid_dir):
