@@ -111,11 +111,12 @@ def encode_row(
         raise ValueError(f"clip {id}: no frame holds a face")
     if not np.isfinite(found).all():
         raise ValueError(f"clip {id}: keypoints are not finite")
-    low, high = found.min(axis=(0, 1)), found.max(axis=(0, 1))
+    axes = np.ascontiguousarray(found.reshape(-1, 3).T)  # numpy is several times as fast along rows
+    low, high = axes.min(axis=1), axes.max(axis=1)
     offset = (low + high) / 2
     scale = _clip_scale(found, float((high - low).max()))
     stored = np.zeros(keypoints.shape, dtype=np.float16)
-    stored[present] = (found - offset) / scale
+    stored[present] = ((axes - offset[:, None]) / scale).T.reshape(found.shape)
     return {
         "id": id,
         "text": text,

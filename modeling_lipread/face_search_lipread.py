@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .landmarker_lipread import Landmarker, Region
+from .landmarker_lipread import FaceCounter, Landmarker, Region
 
 MOST_MOVED = 0.8  # sizes of the face, between two frames: two faces side by side are farther apart
 MOST_GROWN = 4 / 3  # times, between two frames
@@ -48,19 +48,26 @@ class FaceFinder:
         self.num_faces = num_faces
         self.min_face_detection_confidence = min_face_detection_confidence
         self.min_face_presence_confidence = min_face_presence_confidence
+        self._counter: FaceCounter | None = None
         self._landmarker: Landmarker | None = None
         self._idle: list[Landmarker] = []
 
     def __getstate__(self) -> dict[str, Any]:
         # MediaPipe's handle belongs to one process; copies and other processes make their own on first use.
-        return {**self.__dict__, "_landmarker": None, "_idle": []}
+        return {**self.__dict__, "_counter": None, "_landmarker": None, "_idle": []}
 
     def close(self) -> None:
         """Frees MediaPipe's memory; the finder can be used again afterwards."""
-        for landmarker in (self._landmarker, *self._idle):
-            if landmarker is not None:
-                landmarker.close()
-        self._landmarker, self._idle = None, []
+        for task in (self._counter, self._landmarker, *self._idle):
+            if task is not None:
+                task.close()
+        self._counter, self._landmarker, self._idle = None, None, []
+
+    def count(self, frame: np.ndarray) -> int:
+        """How many faces MediaPipe's detector sees in the whole frame; a fifth of the work of their landmarks."""
+        if self._counter is None or not self._counter.usable:
+            self._counter = FaceCounter(self.model_path, self.min_face_detection_confidence)
+        return self._counter.count(frame)
 
     def detect(self, frame: np.ndarray, region: Region) -> list[np.ndarray]:
         """All faces in a region, landmarks `(478, 3)` each."""
@@ -141,9 +148,11 @@ def face_size(face: np.ndarray) -> float:
 def nearest(faces: list[np.ndarray], previous: np.ndarray) -> np.ndarray | None:
     """The face nearest to where the previous one was, if it is near enough and large enough to be the same."""
     size = face_size(previous)
-    alike = [face for face in faces if 1 / MOST_GROWN < face_size(face) / size < MOST_GROWN]
-    distances = [_distance(face, previous) for face in alike]
-    return alike[int(np.argmin(distances))] if alike and min(distances) < MOST_MOVED * size else None
+    found, least = None, MOST_MOVED * size
+    for face in faces:
+        if 1 / MOST_GROWN < face_size(face) / size < MOST_GROWN and (distance := _distance(face, previous)) < least:
+            found, least = face, distance
+    return found
 
 
 def same_place(face: np.ndarray, other: np.ndarray) -> bool:
@@ -177,6 +186,8 @@ def around(frame: np.ndarray, face: np.ndarray, sizes: float) -> Region:
 
 def touches_edge(face: np.ndarray, region: Region, frame: np.ndarray) -> bool:
     """Whether a face comes near an edge of its region beyond which the frame goes on."""
+    if region == whole(frame):
+        return False
     left, top, width, height = region
     low, high = face_bounds(face)
     margin = 0.1 * float((high - low).max())
@@ -190,7 +201,8 @@ def touches_edge(face: np.ndarray, region: Region, frame: np.ndarray) -> bool:
 
 
 def _distance(face: np.ndarray, other: np.ndarray) -> float:
-    return math.hypot(*np.ascontiguousarray((face[:, :2] - other[:, :2]).T).mean(axis=1).tolist())
+    apart = np.subtract(face[:, :2].T, other[:, :2].T, order="C")  # numpy is several times as fast along rows
+    return math.hypot(*apart.mean(axis=1).tolist())
 
 
 def _most_central(faces: list[np.ndarray], frame: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .face_measures_lipread import SAME_SHAPE, face_shape, identity_switches, lip_motion, shape_distance
-from .face_search_lipread import FaceFinder, around, nearest, same_place, touches_edge
+from .face_search_lipread import FaceFinder, around, nearest, same_place, touches_edge, whole
 from .landmarker_lipread import Landmarker, Region
 
 FACES = ("largest", "central", "speaking")
@@ -73,11 +73,26 @@ class FaceFollower:
         if self.previous is not None:
             found = self.finder.find_again(frame, self.previous)
         elif self.which is not None:
+            face = self._begin_alone(frame, time)
+            if face is not None:
+                return face
             found = self.finder.choose(frame, self.which)
         else:
             return None
         self.most_seen = max(self.most_seen, found.seen)
         return None if found.face is None else self._begin(frame, time, found.face, found.region)
+
+    def _begin_alone(self, frame: np.ndarray, time: float) -> np.ndarray | None:
+        """Follows the only face of a frame. There is none to choose, so what follows it finds it too, all the same."""
+        if self.finder.count(frame) != 1:
+            return None
+        self.region, self.landmarker = whole(frame), self.finder.lend_landmarker()
+        faces = self.landmarker.detect(frame, self.region, time)
+        if not faces:
+            self.close()
+            return None
+        self.most_seen = max(self.most_seen, 1)
+        return faces[0]
 
     def _begin(self, frame: np.ndarray, time: float, face: np.ndarray, region: Region) -> np.ndarray:
         self.previous, self.region, self.landmarker = face, region, self.finder.lend_landmarker()

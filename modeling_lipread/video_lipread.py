@@ -8,11 +8,12 @@ import os
 import struct
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -118,17 +119,36 @@ def read_ahead(items: Generator[_Item, None, None], count: int = 2) -> Generator
     Yields:
         The items, in order; what making one raises is raised in its place.
     """
-    end = object()
-    with ThreadPoolExecutor(1, "read-ahead") as thread:
-        waiting = deque(thread.submit(next, items, end) for _ in range(count))
+    end, wanted = object(), True
+    places: SimpleQueue[None] = SimpleQueue()  # an entry for each item that may be made
+    made: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+
+    def make() -> None:
         try:
-            while (item := waiting.popleft().result()) is not end:
-                waiting.append(thread.submit(next, items, end))
-                yield item
+            while places.get() is None and wanted:
+                made.put((next(items, end), None))
+        except BaseException as error:
+            made.put((end, error))
         finally:
-            for future in waiting:
-                future.cancel()
-            thread.submit(items.close).result()
+            items.close()
+
+    thread = Thread(target=make, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        for _ in range(count):
+            places.put(None)
+        while True:
+            item, error = made.get()
+            if error is not None:
+                raise error
+            if item is end:
+                return
+            places.put(None)
+            yield item
+    finally:
+        error, wanted = None, False  # an error that is a variable of a frame in its traceback would keep all of it
+        places.put(None)
+        thread.join()
 
 
 def _too_long(path: Path, seconds: float, max_seconds: float) -> str:
