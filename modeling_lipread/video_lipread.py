@@ -8,12 +8,11 @@ import os
 import struct
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -109,46 +108,44 @@ def read_frames(
         ) from error
 
 
-def read_ahead(items: Generator[_Item, None, None], count: int = 2) -> Generator[_Item, None, None]:
-    """Lets a thread make the next few items while the last one is being used: frames decode beside their landmarks.
+def read_ahead(items: Generator[_Item, None, None], count: int = 4) -> Generator[_Item, None, None]:
+    """Lets a thread make the next few items while the last few are being used: frames decode beside their landmarks.
+
+    Several at a time: one by one, each would find the processor's caches full of the landmarker's data.
 
     Args:
         items: Makes them, one after the other; closed at the end.
-        count: How many may wait.
+        count: How many are made at a time; twice as many may be in memory.
 
     Yields:
         The items, in order; what making one raises is raised in its place.
     """
-    end, wanted = object(), True
-    places: SimpleQueue[None] = SimpleQueue()  # an entry for each item that may be made
-    made: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
 
-    def make() -> None:
+    def make() -> tuple[list[_Item], Exception | None]:
+        made: list[_Item] = []
         try:
-            while places.get() is None and wanted:
-                made.put((next(items, end), None))
-        except BaseException as error:
-            made.put((end, error))
-        finally:
-            items.close()
+            for item in islice(items, count):
+                made.append(item)
+        except Exception as error:
+            return made, error
+        return made, None
 
-    thread = Thread(target=make, name="read-ahead", daemon=True)
-    thread.start()
-    try:
-        for _ in range(count):
-            places.put(None)
-        while True:
-            item, error = made.get()
-            if error is not None:
-                raise error
-            if item is end:
-                return
-            places.put(None)
-            yield item
-    finally:
-        error, wanted = None, False  # an error that is a variable of a frame in its traceback would keep all of it
-        places.put(None)
-        thread.join()
+    with ThreadPoolExecutor(1, "read-ahead") as thread:
+        waiting = thread.submit(make)
+        try:
+            while True:
+                made, error = waiting.result()
+                if made and error is None:
+                    waiting = thread.submit(make)
+                yield from made
+                if error is not None:
+                    raise error
+                if not made:
+                    return
+        finally:
+            error = None  # as a variable of this frame, which its traceback holds, it would keep all of it in memory
+            waiting.cancel()
+            thread.submit(items.close).result()
 
 
 def _too_long(path: Path, seconds: float, max_seconds: float) -> str:
