@@ -7,7 +7,7 @@ r"""Trains a lip reader on a prepared corpus, or, with text alone, warms up its 
     # a recipe from a file; the command line wins
     accelerate launch train_hf.py --config configs/grid_smollm2.yaml --dataset corpus/ --output_dir runs/grid
 
-    # the encoder alone first, at a tenth of the cost an epoch, and the reader from there
+    # the encoder alone first, at a fraction of the cost an epoch, and the reader from there
     accelerate launch train_hf.py --config configs/grid_smollm2.yaml --dataset corpus/ --output_dir runs/encoder \
         --encoder_only --num_train_epochs 60
     accelerate launch train_hf.py --config configs/grid_smollm2.yaml --dataset corpus/ --output_dir runs/grid \
@@ -156,16 +156,26 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
     processor = build_processor(data_args, tokenizer)
     ctc_vocab = build_ctc_vocab(texts) if model_args.ctc else []
     if model_args.encoder is not None:
-        ctc_vocab = encoder_settings(model_args.encoder).ctc_vocab
+        begun = encoder_settings(model_args.encoder)
+        if model_args.ctc != bool(begun.ctc_vocab):
+            has = "a CTC head: leave --ctc false out" if begun.ctc_vocab else "no CTC head: give --ctc false"
+            raise ValueError(f"--encoder {model_args.encoder} has {has}")
+        ctc_vocab = begun.ctc_vocab
     settings = {"seq_len": data_args.seq_len, "prompt": data_args.prompt}
     alignment = bool(ctc_vocab) and adapter_args.alignment_weight > 0 and has_word_times(train_clips)
+    # An encoder that has the head keeps it on a corpus without word times, where it learns nothing more.
+    alignment_head = alignment if model_args.encoder is None else begun.encoder_config.alignment_head
+    alignment = alignment and alignment_head
     train_collator = LipReadCollator(processor, **settings, ctc_vocab=ctc_vocab, alignment=alignment)
     eval_collator = LipReadCollator(processor, **settings, train=False)
 
     num_landmarks = processor.feature_extractor.num_landmarks
     config = LipReadConfig(
         encoder_config=FaceKeypointEncoderConfig(
-            num_landmarks=num_landmarks, ctc_vocab_size=len(ctc_vocab), alignment_head=alignment, **vars(encoder_args)
+            num_landmarks=num_landmarks,
+            ctc_vocab_size=len(ctc_vocab),
+            alignment_head=alignment_head,
+            **vars(encoder_args),
         ),
         ctc_vocab=ctc_vocab,
         decoder_start_token_id=train_collator.prefix[0],

@@ -115,9 +115,10 @@ class LipReadCollator:
         middles = times + (np.median(np.diff(times)) / 2 if len(times) > 1 else 0.0)
         for word in words:
             spelling = np.array(self._ids(self.text_normalizer(word["word"])), dtype=np.int64)
-            inside = np.flatnonzero((word["start"] <= middles) & (middles < word["end"]))
-            share = (middles[inside] - word["start"]) / (word["end"] - word["start"])
-            labels[inside] = spelling[(share * len(spelling)).astype(int)] if len(spelling) else IGNORED
+            start, end = float(word["start"]), float(word["end"])
+            inside = np.flatnonzero((start <= middles) & (middles < end))
+            place = ((middles[inside] - start) / (end - start) * len(spelling)).astype(int)
+            labels[inside] = spelling[place] if len(spelling) else IGNORED
         return torch.from_numpy(labels)
 
     def _training_tokens(self, texts: list[str]) -> dict[str, torch.Tensor]:

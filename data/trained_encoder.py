@@ -1,8 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """A face encoder trained before, to begin a reading run from.
 
-The language model is nine tenths of a reading run's cost, and the encoder needs most of the epochs. So let the encoder
-learn alone first (`--encoder_only`), by CTC and alignment, and the adapters with it afterwards (`--encoder FOLDER`).
+The encoder needs most of the epochs, and an epoch without the language model takes a fraction of the time. So let the
+encoder learn alone first (`--encoder_only`), by CTC and alignment, and the adapters with it afterwards (`--encoder`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from transformers import AutoConfig
 from modeling_lipread import LipReadConfig, LipReadFeatureExtractor, LipReadForConditionalGeneration
 from modeling_lipread.weights_lipread import checkpoint_files, refuse_wrong_weights, saved_weights
 
-FREE = {"kp_dropout", "initializer_range"}  # may differ: the weights mean the same
+FREE = {"kp_dropout", "initializer_range", "dtype"}  # may differ: the weights mean the same
 
 
 def encoder_settings(source: str) -> LipReadConfig:

@@ -250,6 +250,8 @@ class LipReadConfig(PreTrainedConfig):
 
     def validate_architecture(self):
         """Part of `@strict`: refuses adapters that could not be built or could not learn."""
+        if self.encoder_config.alignment_head and not self.ctc_vocab:
+            raise ValueError("an alignment_head tells the characters of ctc_vocab apart: give ctc_vocab")
         if self.adapter_every < 1 or (self.adapter_top_k is not None and self.adapter_top_k < 1):
             raise ValueError("adapter_every and adapter_top_k must be at least 1: a reader needs an adapter")
         if self.gate_type != "sigmoid" and self.gate_init == 0 and self.zero_init_projection:

@@ -275,7 +275,8 @@ class CTCLogitsProcessor(LogitsProcessor):
         gains = torch.full_like(scores, IMPOSSIBLE)
         gains.scatter_(1, candidates, _gain(with_token, so_far[:, None]).to(gains))
         gains[:, self.end_ids] = _gain(self.prefix_scores.ends(prefixes), so_far)[:, None].to(gains)
-        return (1 - self.weight) * scores + self.weight * gains
+        mixed = (1 - self.weight) * scores + self.weight * gains
+        return mixed.masked_fill(scores == -torch.inf, -torch.inf)  # what others have ruled out stays so
 
     def _spelled_with(self, pieces: list[bytes], more: bytes) -> str | None:
         """What a text spells with one token more; `None` if the CTC head cannot go along.

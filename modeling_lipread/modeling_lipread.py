@@ -205,7 +205,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             conditioning, encoded = self.encode(keypoints, keypoints_mask)
         if self.training and labels is not None and input_ids is not None:
             input_ids = self._hide_tokens(input_ids, labels)
-        if input_ids is None and inputs_embeds is None and (ctc_labels is not None or alignment_labels is not None):
+        learns_alone = encoded is not None and (ctc_labels is not None or alignment_labels is not None)
+        if learns_alone and input_ids is None and inputs_embeds is None:
             return LipReadOutput(**self._losses(encoded, keypoints_mask, ctc_labels, alignment_labels))
         if conditioning is not None and self.config.conditioning_argument == "conditioning":
             kwargs["conditioning"] = conditioning

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from training import losses, make_corpus, make_lm_config, run
 
 from data.arguments import parse_arguments
+from data.embed import embed
 from train_hf import main
 
 
@@ -65,6 +66,22 @@ def test_an_encoder_of_other_settings_is_refused(corpus, lm_config, encoder, tmp
     settings |= {"dataset": corpus, "lm_config": lm_config, "encoder": encoder}
     with pytest.raises(SystemExit, match=named):
         main(["--use_cpu", *(part for key, value in settings.items() for part in (f"--{key}", str(value)))])
+
+
+def test_an_encoder_with_an_alignment_head_reads_a_corpus_without_word_times(lm_config, encoder, tmp_path):
+    corpus = make_corpus(tmp_path / "corpus", word_times=False)
+    embed(str(encoder), tmp_path / "embedded")  # its settings name a type of weights too
+    run(dataset=corpus, lm_config=lm_config, output_dir=tmp_path / "run", encoder=tmp_path / "embedded", max_steps=1)
+    history = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
+    assert "ctc_loss" in history[0] and "alignment_loss" not in history[0]
+
+
+def test_an_encoder_with_a_ctc_head_keeps_it(corpus, lm_config, encoder, tmp_path):
+    with pytest.raises(SystemExit, match="has a CTC head"):
+        main(
+            ["--use_cpu", "--ctc", "false", "--encoder", str(encoder), "--dataset", str(corpus)]
+            + ["--lm_config", str(lm_config), "--output_dir", str(tmp_path)]
+        )
 
 
 def test_an_encoder_alone_needs_its_ctc_head(corpus, lm_config, tmp_path):

@@ -52,14 +52,16 @@ def even_words(text: str, seconds: float) -> list[dict]:
     return [{"word": word, "start": times[i], "end": times[i + 1]} for i, word in enumerate(words)]
 
 
-def make_corpus(folder: Path, train: int = 24, validation: int = 4, lengths: tuple[int, ...] = (20,)) -> Path:
+def make_corpus(
+    folder: Path, train: int = 24, validation: int = 4, lengths: tuple[int, ...] = (20,), word_times: bool = True
+) -> Path:
     """Writes a prepared corpus; its clips have these lengths in turn, and every other one has its words' times."""
     splits = {}
     for split, count, seed in (("train", train, 0), ("validation", validation, 1000)):
         rows = []
         for i in range(count):
             text, frames = TEXTS[i % len(TEXTS)], lengths[i % len(lengths)]
-            words = even_words(text, frames / 25) if i % 2 else []
+            words = even_words(text, frames / 25) if word_times and i % 2 else []
             rows.append(
                 encode_row(make_clip(text, seed + i, frames), text=text, id=f"{split}{i}", speaker="s1", words=words)
             )
