@@ -67,7 +67,7 @@ def undisturbed(settings, tmp_path_factory):
 
 def test_a_reading_run_trains_lora_and_saves_it(undisturbed, warm):
     weights = load_file(undisturbed / "model.safetensors")
-    assert {key.split(".")[0] for key in weights} == {"encoder", "adapters", "language_model"}
+    assert {key.split(".")[0] for key in weights} == {"encoder", "adapters", "language_model", "token_spelling"}
     lora = {key: value for key, value in weights.items() if key.startswith("language_model.")}
     assert len(lora) == 2 * 7 * 2 and all(".lora_" in key for key in lora)
     assert all(value.abs().max() > 0 for key, value in lora.items() if ".lora_B." in key), "they start at zero"

@@ -68,7 +68,9 @@ def test_several_hypotheses_come_from_one_search(reader_dir, corpus, tmp_path, m
     several = json.loads((tmp_path / "a.json").read_text())
     evaluate_hf.main([*arguments, "--num_beams", "3"])
     one = json.loads((tmp_path / "a.json").read_text())
-    assert all(len(reading["nbest"]) == 3 == len(set(reading["nbest"])) for reading in several["readings"])
+    # Different tokens may spell the same text.
+    assert all(len(reading["nbest"]) == 3 for reading in several["readings"])
+    assert any(len(set(reading["nbest"])) == 3 for reading in several["readings"])
     for reading in several["readings"]:
         assert reading.pop("nbest")[0] == reading["hypothesis"]
     assert several["readings"] == one["readings"] and several["oracle_wer"][0] == one["figures"]["wer"]
