@@ -9,7 +9,7 @@ r"""Trains a lip reader on a prepared corpus, or, with text alone, warms up its 
 
     # the encoder alone first, at a fraction of the cost an epoch, and the reader from there
     accelerate launch train_hf.py --config configs/grid_smollm2.yaml --dataset corpus/ --output_dir runs/encoder \
-        --encoder_only --num_train_epochs 60
+        --encoder_only --num_train_epochs 40 --learning_rate 1e-3 --per_device_train_batch_size 16
     accelerate launch train_hf.py --config configs/grid_smollm2.yaml --dataset corpus/ --output_dir runs/grid \
         --encoder runs/encoder
 

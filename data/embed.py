@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 from transformers import AutoModel, AutoProcessor
 
 import modeling_lipread  # noqa: F401  (registers the reader)
+
+from .extraction import replacing
 
 KEPT = {".json", ".safetensors", ".jinja"}
 
@@ -46,9 +49,8 @@ def embed(reader: str, folder: Path) -> int:
             settings.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         for path in sorted(Path(staging).iterdir()):
             if path.suffix in KEPT:
-                content = path.read_bytes()
-                (folder / path.name).write_bytes(content)
-                size += len(content)
+                with replacing(folder / path.name) as beside:
+                    size += Path(shutil.copyfile(path, beside)).stat().st_size
     return size
 
 

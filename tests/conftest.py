@@ -25,3 +25,19 @@ def shared_dir() -> Path:
 def grid_dir(shared_dir: Path) -> Path:
     """The GRID clips, their transcripts and official word alignments."""
     return shared_dir / "data" / "grid"
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory) -> Path:
+    """A small prepared corpus to train on; nobody writes into it."""
+    from training import make_corpus
+
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
+
+
+@pytest.fixture(scope="session")
+def lm_config(tmp_path_factory) -> Path:
+    """The configuration of a small language model to train with it."""
+    from training import make_lm_config
+
+    return make_lm_config(tmp_path_factory.mktemp("lm"))

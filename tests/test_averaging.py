@@ -9,7 +9,7 @@ import pytest
 import torch
 from readers import make_inputs, make_reader
 from safetensors.torch import load_file, save_file
-from training import command, make_corpus, make_lm_config, run
+from training import command, make_corpus, run
 
 from data.averaging import averaged_weights, take_average
 from data.trainer import complete_checkpoints
@@ -19,11 +19,6 @@ from train_hf import build_reader, main, parse_arguments
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus", train=8, validation=2)
-
-
-@pytest.fixture(scope="module")
-def lm_config(tmp_path_factory):
-    return make_lm_config(tmp_path_factory.mktemp("lm"))
 
 
 @pytest.fixture(scope="module")

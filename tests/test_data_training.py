@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from training import REPOSITORY, TORCHRUN, command, environment, losses, make_corpus, make_lm_config, run
+from training import REPOSITORY, TORCHRUN, command, environment, losses, make_corpus, run
 
 from data.export import main as export
 from data.trainer import last_complete_checkpoint
@@ -54,11 +54,6 @@ def parquet(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "dataset"
     export([str(corpus), "--parquet", str(folder), "--max_shard_size", "500KB"])
     return folder
-
-
-@pytest.fixture(scope="module")
-def lm_config(tmp_path_factory):
-    return make_lm_config(tmp_path_factory.mktemp("lm"))
 
 
 def arguments(settings):

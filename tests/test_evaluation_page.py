@@ -2,9 +2,9 @@
 """The page of an evaluation: its figures are the JSON's, nothing in it runs, and it says what they mean."""
 
 import json
-from html.parser import HTMLParser
 
 import pytest
+from pages import Page
 
 from data.evaluation import Reading, report
 from data.evaluation.__main__ import main
@@ -23,26 +23,15 @@ ABOUT = {
 SAID = ("bin blue at f two now", "set red in b nine soon", "lay white by c zero now", "place green with z one again")
 
 
-class Page(HTMLParser):
-    """What a browser would see: tags, attributes, text, and the figures by name."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.tags, self.attributes, self.figures, self.texts = [], [], {}, []
-        self.feed(path.read_text(encoding="utf-8"))
-        self.close()
-        self.text = " ".join(" ".join(self.texts).split())
+class EvaluationPage(Page):
+    """With its figures by name."""
 
     def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
+        super().handle_starttag(tag, attributes)
         found = dict(attributes)
         if tag == "data":
             assert found["data-figure"] not in self.figures
             self.figures[found["data-figure"]] = float(found["value"])
-
-    def handle_data(self, data):
-        self.texts.append(data)
 
 
 def made(read, blank="bin red at a one now", clips=40, **more):
@@ -65,7 +54,7 @@ def test_figures_of_the_page_are_those_of_the_file(tmp_path):
     result = report(readings, **about, skipped=[{"where": "a.jsonl line 3", "id": "x", "reason": "no face"}])
     (tmp_path / "evaluation-test.json").write_text(json.dumps(result))
     main([str(tmp_path / "evaluation-test.json")])
-    page = Page(tmp_path / "evaluation-test.html")
+    page = EvaluationPage(tmp_path / "evaluation-test.html")
     rates = {name: result["figures"][name] for name in ("wer", "cer", "blank_wer", "shuffled_wer", "oracle_wer")}
     rates["visemes"] = result["visemes"]["error_rate"]
     rates |= {f"class {name}": row["error_rate"] for name, row in result["words"]["classes"].items()}
@@ -90,7 +79,9 @@ def test_nothing_from_a_corpus_runs_or_is_fetched(tmp_path):
     ]
     about = ABOUT | {"checkpoint": HOSTILE, "source": HOSTILE, "corpus": HOSTILE, "split": HOSTILE}
     skipped = [{"where": HOSTILE, "id": HOSTILE, "reason": HOSTILE}]
-    page = Page(write_evaluation(report(readings, **about, nbest=1, skipped=skipped), tmp_path / "page.html"))
+    page = EvaluationPage(
+        write_evaluation(report(readings, **about, nbest=1, skipped=skipped), tmp_path / "page.html")
+    )
     assert {"svg", "table"} <= set(page.tags) and not {"script", "link", "iframe", "img"} & set(page.tags)
     for name, value in page.attributes:
         assert not name.startswith("on"), (name, value)
@@ -104,7 +95,7 @@ def test_nothing_from_a_corpus_runs_or_is_fetched(tmp_path):
 @pytest.mark.parametrize("clips", [1, 4])
 def test_a_reader_without_errors_has_a_page_too(tmp_path, clips):
     readings = [Reading(str(i), None, SAID[i], SAID[i], SAID[i]) for i in range(clips)]
-    page = Page(write_evaluation(report(readings, **ABOUT, nbest=1, skipped=[]), tmp_path / "page.html"))
+    page = EvaluationPage(write_evaluation(report(readings, **ABOUT, nbest=1, skipped=[]), tmp_path / "page.html"))
     assert "No word was misread." in page.text and "No clip names its speaker." in page.text
     assert "Nothing here shows that it reads from the face" in page.text, "blank video does as well"
 

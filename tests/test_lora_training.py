@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training import TEXTS, command, environment, losses, make_corpus, run
+from training import TEXTS, command, environment, losses, run
 from transformers import AutoModel, AutoModelForCausalLM, LlamaConfig
 
 import modeling_lipread  # noqa: F401  (registers the reader)
@@ -17,11 +17,6 @@ from data.arguments import ModelArguments
 from data.tokenizer import train_tokenizer
 from data.trainer import check_fits, last_complete_checkpoint
 from train_hf import main
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from clips import made_up_face, write_video
 from datasets import Dataset, DatasetDict, load_from_disk
+from pages import Page
 from training import REPOSITORY, make_corpus
 
 from data.quality import summarize
@@ -43,21 +44,15 @@ print(max(seen) - seen[0])
 """
 
 
-class Page(HTMLParser):
-    """What a browser would see: tags, attributes, text, and the figures by split, name and statistic."""
+class ReportPage(Page):
+    """With its figures by split, name and statistic, and the clips at the ends of each."""
 
     def __init__(self, path):
-        super().__init__()
-        self.tags, self.attributes, self.figures, self.texts, self.extremes = [], [], {}, [], {}
-        self._extreme, self._is_id = None, False
-        self.source = path.read_text(encoding="utf-8")
-        self.feed(self.source)
-        self.close()
-        self.text = " ".join(" ".join(self.texts).split())
+        self.extremes, self._extreme, self._is_id = {}, None, False
+        super().__init__(path)
 
     def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
+        super().handle_starttag(tag, attributes)
         found = dict(attributes)
         if tag == "data":
             key = found["data-split"], found["data-figure"], found["data-statistic"]
@@ -69,7 +64,7 @@ class Page(HTMLParser):
         self._is_id = found.get("class") == "id"
 
     def handle_data(self, data):
-        self.texts.append(data)
+        super().handle_data(data)
         if self._is_id and self._extreme:
             self.extremes.setdefault(self._extreme, []).append(data)
             self._is_id = False
@@ -115,7 +110,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(corpus):
-    return Page(write_report(corpus))
+    return ReportPage(write_report(corpus))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -173,7 +168,7 @@ def test_nothing_from_a_corpus_runs_or_is_fetched(tmp_path):
     rows.append(encode_row(clip(1), text="harmless", id="b"))
     skip = {"where": f"a.jsonl line 1 {HOSTILE}", "id": HOSTILE, "reason": f"bad {HOSTILE}"}
     report = {"manifests": [HOSTILE], "skipped": [skip], "warnings": [f"b.jsonl line 2 ({HOSTILE}): odd \ud800"]}
-    page = Page(write_report(save(tmp_path / "corpus <b>", report, train=rows)))
+    page = ReportPage(write_report(save(tmp_path / "corpus <b>", report, train=rows)))
     assert {"svg", "img", "table"} <= set(page.tags) and not {"script", "link", "iframe"} & set(page.tags)
     assert "corpus <b>" in page.text
     for name, value in page.attributes:
@@ -215,13 +210,13 @@ def test_skips_and_warnings_are_grouped_by_reason(corpus, tmp_path):
     copy = save(
         tmp_path / "corpus", {"skipped": skipped, "warnings": told}, test=load_from_disk(corpus)["test"].to_list()
     )
-    page = Page(write_report(copy))
+    page = ReportPage(write_report(copy))
     assert f"{LISTED + 20} {reasons[0].words}" in page.text and "and 20 more in report.json" in page.text
     assert f"1 no word times: the alignment says … a.jsonl line 1 (x) {told[0].partition('): ')[2]}" in page.text
 
 
 def test_a_corpus_without_a_report_says_so(tmp_path):
-    page = Page(write_report(make_corpus(tmp_path / "corpus", 2, 1), sample=0))
+    page = ReportPage(write_report(make_corpus(tmp_path / "corpus", 2, 1), sample=0))
     assert page.text.count("the corpus has no readable report.json") == 2
 
 
@@ -286,7 +281,7 @@ def test_landmarks_are_drawn_on_the_frame_they_were_found_in(tmp_path):
     }
     assert corner[2] == pytest.approx(expected, abs=2.5)
     assert corner[3] == pytest.approx(expected | {"outside": levels[shown]}, abs=2.5)
-    text = Page(tmp_path / "page.html").text
+    text = ReportPage(tmp_path / "page.html").text
     for reason in ("is not where its source says", "cannot be read", "is of another size"):
         assert f"1 of the 6 clips shown on this page; the video {reason}" in text.replace("there ", "")
 
@@ -329,4 +324,4 @@ def test_a_hundred_thousand_clips(tmp_path):
     printed = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
     print(f"the report of 100,000 clips: {printed.strip()} MiB")
     assert float(printed) < 150
-    assert Page(tmp_path / "corpus" / "report.html").figures["train", "split", "clips"] == "100000"
+    assert ReportPage(tmp_path / "corpus" / "report.html").figures["train", "split", "clips"] == "100000"

@@ -6,21 +6,11 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from training import losses, make_corpus, make_lm_config, run
+from training import losses, make_corpus, run
 
 from data.arguments import parse_arguments
 from data.embed import embed
 from train_hf import main
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
-
-
-@pytest.fixture(scope="module")
-def lm_config(tmp_path_factory):
-    return make_lm_config(tmp_path_factory.mktemp("lm"))
 
 
 @pytest.fixture(scope="module")

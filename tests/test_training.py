@@ -18,8 +18,6 @@ from training import (
     environment,
     losses,
     make_clip,
-    make_corpus,
-    make_lm_config,
     run,
 )
 from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor, LlamaConfig
@@ -29,16 +27,6 @@ from data.arguments import parse_arguments
 from data.tokenizer import train_tokenizer
 from data.trainer import last_complete_checkpoint, resume_point
 from train_hf import main
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
-
-
-@pytest.fixture(scope="module")
-def lm_config(tmp_path_factory):
-    return make_lm_config(tmp_path_factory.mktemp("lm"))
 
 
 @pytest.fixture(scope="module")

@@ -104,29 +104,27 @@ def read_clips(
             def texts(ids: torch.Tensor, start: int = start) -> list[str]:
                 return [text.strip() for text in processor.batch_decode(ids[:, start:], skip_special_tokens=True)]
 
-            if encoder_only:
-                hypotheses, blank = (
-                    greedy_ctc(model.encoder(video, mask).ctc_logits, mask, model.config.ctc_vocab)
-                    for video in (keypoints, blank_video(model, keypoints))
-                )
-                for row, *texts_read in zip(rows, hypotheses, blank, strict=True):
-                    reading = _reading(row, texts_read[:1], texts_read[1], None, texts_read[0])
-                    read.append((process_index + len(read) * num_processes, reading))
-                continue
+            def spell(ctc_logits: torch.Tensor, mask: torch.Tensor = mask) -> list[str]:
+                return greedy_ctc(ctc_logits, mask, model.config.ctc_vocab)
 
-            # Nothing is asked of `generate` that the caller did not ask for.
-            several = {"num_return_sequences": nbest} if nbest > 1 else {}
-            conditioning, encoded = model.encode(keypoints, mask)
-            seen = {"conditioning": conditioning, "keypoints_mask": mask, "ctc_logits": encoded.ctc_logits}
-            written = model.generate(**prompt, **seen, **generation, **several)
-            hypotheses = texts(written)
-            blank_seen = {"keypoints": blank_video(model, keypoints), "keypoints_mask": mask}
-            blank = texts(model.generate(**prompt, **blank_seen, **generation))
             spelled = sure = [None] * len(rows)
-            if encoded.ctc_logits is not None:
-                spelled = greedy_ctc(encoded.ctc_logits, mask, model.config.ctc_vocab)
-            if confidence:
-                sure = token_confidence(model, written[::nbest], start, conditioning=conditioning).tolist()
+            blank_keypoints = blank_video(model, keypoints)
+            if encoder_only:
+                hypotheses = spelled = spell(model.encoder(keypoints, mask).ctc_logits)
+                blank = spell(model.encoder(blank_keypoints, mask).ctc_logits)
+            else:
+                # Nothing is asked of `generate` that the caller did not ask for.
+                several = {"num_return_sequences": nbest} if nbest > 1 else {}
+                conditioning, encoded = model.encode(keypoints, mask)
+                seen = {"conditioning": conditioning, "keypoints_mask": mask, "ctc_logits": encoded.ctc_logits}
+                written = model.generate(**prompt, **seen, **generation, **several)
+                hypotheses = texts(written)
+                blank_seen = {"keypoints": blank_keypoints, "keypoints_mask": mask}
+                blank = texts(model.generate(**prompt, **blank_seen, **generation))
+                if encoded.ctc_logits is not None:
+                    spelled = spell(encoded.ctc_logits)
+                if confidence:
+                    sure = token_confidence(model, written[::nbest], start, conditioning=conditioning).tolist()
             for index, row in enumerate(rows):
                 kept = hypotheses[index * nbest : (index + 1) * nbest]
                 reading = _reading(row, kept, blank[index], sure[index], spelled[index])
