@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import (
@@ -211,8 +212,10 @@ def staging_folder(reader: Path, output: Path | None) -> Iterator[Path]:
         os.replace(Path(folder, "reader"), output)
 
 
-def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `lipread publish`."""
+def add_publish(commands: Any) -> None:
+    """Registers `lipread publish` with the subparsers of `lipread`."""
+    parser = commands.add_parser("publish", help="put a trained reader on the Hugging Face Hub")
+    parser.set_defaults(run=publish)
     parser.add_argument("reader", metavar="DIR", type=Path, help="folder that train_hf.py --output_dir left")
     parser.add_argument("--repo_id", required=True, help="repository on the Hub, made if need be: you/name")
     parser.add_argument("--private", action="store_true", default=None, help="make the repository private")

@@ -15,8 +15,9 @@ from transformers import AutoModel, AutoProcessor
 from data.embed import embed
 from data.embed import main as write
 from data.metrics import ReadingErrorRate
-from modeling_lipread.cli import EMBEDDED, main
+from modeling_lipread.cli import main
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
+from modeling_lipread.reader_options_lipread import EMBEDDED
 
 
 def test_it_is_small_and_whole():

@@ -5,7 +5,9 @@ import hashlib
 import json
 import re
 import shutil
-from pathlib import Path
+import subprocess
+import sys
+from functools import cache
 
 import pytest
 from hub_repository import Blob
@@ -14,15 +16,17 @@ from publishing import Lipread, read_from_hub, read_here, write_clip
 from readers import write_language_model, write_reader
 from transformers import AutoModel, AutoModelForCausalLM
 
-import modeling_lipread
-
-PACKAGE = Path(modeling_lipread.__file__).parent
-# All of the package but what publishes, exports and draws.
-STAYS = {f"{name}_lipread.py" for name in "publish published_base staging model_card export overlay".split()}
+# A reader travels with what the package itself imports; the commands, and what they alone need, stay.
+IMPORTED = "import sys, modeling_lipread; print(*(name for name in sys.modules if name.endswith('_lipread')))"
 SETTINGS = "config generation_config processor_config tokenizer tokenizer_config"
-PUBLISHED = {path.name for path in PACKAGE.glob("*_lipread.py")} - STAYS
-PUBLISHED |= {f"{name}.json" for name in SETTINGS.split()}
-PUBLISHED |= {"README.md", "model.safetensors", "face_landmarker.task"}
+
+
+@cache
+def expected_files() -> set[str]:
+    modules = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True).stdout
+    code = {f"{name.split('.')[-1]}.py" for name in modules.split()}
+    settings = {f"{name}.json" for name in SETTINGS.split()}
+    return code | settings | {"README.md", "model.safetensors", "face_landmarker.task"}
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +102,12 @@ def test_a_language_model_is_named_by_the_commit_that_was_trained_on(hub, elsewh
     assert (config["base_model_name_or_path"], config["base_model_revision"]) == ("someone/base", first.id)
     here = json.loads((folders[1] / "config.json").read_text())
     assert {key for key in config if config[key] != here[key]} == {"base_model_name_or_path", "base_model_revision"}
-    assert published(hub, "someone/reader") == published(hub, "someone/inside") == PUBLISHED
+    assert published(hub, "someone/reader") == published(hub, "someone/inside") == expected_files()
 
 
 def test_a_branch_of_its_own(hub, elsewhere):
     assert 'revision="beams/v2"' in hub.files("someone/branch", "beams/v2")["README.md"].decode()
-    assert published(hub, "someone/branch", "beams/v2") == PUBLISHED
+    assert published(hub, "someone/branch", "beams/v2") == expected_files()
     assert published(hub, "someone/branch") == set()
 
 
@@ -132,7 +136,7 @@ def test_what_a_reader_needs_is_published_and_nothing_else(hub, lipread, folders
         'model = AutoModel.from_pretrained("someone/run", trust_remote_code=True)',
     ]
     assert fingerprint(run) == before
-    assert published(hub, "someone/run") == PUBLISHED
+    assert published(hub, "someone/run") == expected_files()
     assert [commit.title for commit in hub.repository("someone/run").history()] == ["The first", "initial commit"]
     for name, content in hub.files("someone/run").items():
         assert str(tmp_path).encode() not in content, name
@@ -175,14 +179,14 @@ def test_a_second_publication_is_one_commit_and_leaves_no_old_weights(hub, lipre
     shards = {path.name for path in sharded.glob("model-*.safetensors")} | {"model.safetensors.index.json"}
     repository = "someone/twice"
     assert lipread("publish", sharded, "--repo_id", repository).status == 0
-    assert published(hub, repository) == (PUBLISHED - {"model.safetensors"}) | shards
+    assert published(hub, repository) == (expected_files() - {"model.safetensors"}) | shards
     hub.repository(repository).add_commit(
         "main", {**hub.repository(repository).commit("main").files, "photo.txt": Blob(b"mine", large=False)}, "By hand"
     )
     assert lipread("publish", folders[2], "--repo_id", repository).status == 0
     history = [commit.title for commit in hub.repository(repository).history()]
     assert history == ["Publish the reader", "By hand", "Publish the reader", "initial commit"]
-    assert published(hub, repository) == PUBLISHED | {"photo.txt"}
+    assert published(hub, repository) == expected_files() | {"photo.txt"}
     # The same once more changes nothing; and a card is left alone if that is asked for.
     assert lipread("publish", folders[2], "--repo_id", repository).status == 0
     assert len(hub.repository(repository).history()) == 4
@@ -205,7 +209,7 @@ def test_an_upload_cut_off_leaves_the_repository_as_it_was(hub, lipread, folders
         assert published(hub, repository) == set()
         hub.heal()
     assert lipread(*publish).status == 0
-    assert published(hub, repository) == PUBLISHED
+    assert published(hub, repository) == expected_files()
     before = hub.repository(repository).history()
     hub.fail("POST", "/api/models/someone/cut-off/commit/main", 500)
     assert lipread(*publish, "--license", "mit").status == 1
@@ -219,10 +223,10 @@ def test_a_dry_run_asks_nothing_of_the_hub_and_writes_what_would_be_there(hub, l
     assert done.status == 0, done.err
     assert len(hub.requests) == before
     staged = {path.name: path.read_bytes() for path in (tmp_path / "staged").iterdir()}
-    assert {line.split()[-1] for line in done.out.splitlines()} == set(staged) == PUBLISHED
+    assert {line.split()[-1] for line in done.out.splitlines()} == set(staged) == expected_files()
     assert not [path for path in tmp_path.iterdir() if path.name != "staged"]
     assert lipread("publish", folders[2], "--repo_id", "someone/dry").status == 0
-    assert {name: hub.files("someone/dry")[name] for name in PUBLISHED} == staged
+    assert {name: hub.files("someone/dry")[name] for name in expected_files()} == staged
 
 
 def test_private_stays_private(hub, lipread, folders):
