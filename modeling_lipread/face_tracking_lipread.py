@@ -165,6 +165,19 @@ class SpeakerFollower:
         speaker = max(self._people(), key=self._spoken, default={})
         return [speaker.get(index) for index in range(len(self._times))]
 
+    def take_people(self) -> list[dict[int, np.ndarray]]:
+        """Hands over the faces of each person seen since the last call, by frame, and forgets them.
+
+        Those who are still followed go on being followed.
+        """
+        people = self._people()
+        last = self._times[-1] if self._times else 0.0
+        self._tracks = [(0, follower) for _, follower in self._tracks if follower.is_waiting(last)]
+        for _, follower in self._tracks:
+            follower.faces = []
+        self._times = []
+        return people
+
     def _people(self) -> list[dict[int, np.ndarray]]:
         """The faces of each person by frame, tracks that one person left joined."""
         people: list[dict[int, np.ndarray]] = []
@@ -188,6 +201,8 @@ class SpeakerFollower:
         for first, follower in self._tracks:
             frames = [first + index for index, face in enumerate(follower.faces) if face is not None]
             faces = [face for face in follower.faces if face is not None]
+            if not faces:  # of a track that was handed over and went on without a face
+                continue
             times = np.array([self._times[frame] for frame in frames])
             cuts = [0, *identity_switches(np.stack(faces), times), len(faces)]
             for begin, end in zip(cuts, cuts[1:], strict=False):

@@ -169,13 +169,14 @@ def _release(task: Any, process: int) -> None:
     # MediaPipe closes a task on its own thread, which a fork has not inherited (closing would wait for ever) and
     # which takes no more work once Python exits (closing would raise); without its handle the object just goes away.
     if process == os.getpid() and threading.main_thread().is_alive():
-        task.close()
+        with _quiet():
+            task.close()
     task._handle = None
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Sends what native code writes to standard error nowhere: MediaPipe has no setting for its start-up lines."""
+    """Sends standard error nowhere: MediaPipe has no setting for what it writes when it starts and ends."""
     standard_error = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)

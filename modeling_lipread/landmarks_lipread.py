@@ -13,7 +13,7 @@ mediapipe, av and cv2 are imported on first use: training from stored landmarks 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -24,6 +24,7 @@ from .face_tracking_lipread import FACES, FaceFollower, SpeakerFollower
 from .geometry_lipread import NUM_LANDMARKS
 from .head_pose_lipread import HeadPose, solve_head_pose
 from .landmarker_lipread import LANDMARKER_FILE, landmarker_path
+from .people_tracking_lipread import PeopleFollower
 from .video_lipread import VideoError, read_ahead, read_frames
 
 __all__ = [
@@ -33,10 +34,14 @@ __all__ = [
     "HeadPose",
     "LandmarkSequence",
     "NoFaceError",
+    "StreamedFrame",
     "VideoError",
     "landmarker_path",
     "solve_head_pose",
 ]
+
+STREAMED_FACES = ("largest", "central", "all")
+ONLY_PERSON = 0
 
 
 class NoFaceError(ValueError):
@@ -73,6 +78,22 @@ class LandmarkSequence:
     def coverage(self) -> float:
         """The share of frames in which a face was found, 0..1."""
         return float(np.mean(self.present)) if len(self) else 0.0
+
+
+@dataclass
+class StreamedFrame:
+    """The faces of one frame.
+
+    Attributes:
+        time: Seconds from the start of what is read.
+        faces: Landmarks `(478, 3)` in pixels by the number of the person: `ONLY_PERSON` where one face is followed,
+            from 1 where all are.
+        size: Width and height of the frame as shown, in pixels.
+    """
+
+    time: float
+    faces: dict[int, np.ndarray]
+    size: tuple[int, int]
 
 
 class Face3DKeypointExtractor:
@@ -166,6 +187,44 @@ class Face3DKeypointExtractor:
         """
         with closing(read_ahead(read_frames(path, start, end, max_seconds))) as frames:
             return self._extract(frames, face)
+
+    def stream_video(
+        self, path: str | os.PathLike, start: float | None = None, end: float | None = None, face: str | None = None
+    ) -> Iterator[StreamedFrame]:
+        """Finds faces in a video frame by frame: memory does not grow with its length.
+
+        Args:
+            path: The video file.
+            start: Seconds from the start of the file.
+            end: Seconds from the start of the file.
+            face: Which face is followed; `largest` and `central` as by `extract_video`, `all` for everybody.
+
+        Yields:
+            The faces of each frame; those of `all` some seconds late, when it is known who is who.
+
+        Raises:
+            VideoError: As `extract_video`.
+            ValueError: `face` is none of the choices.
+        """
+        which = self.face if face is None else face
+        if which not in STREAMED_FACES:
+            raise ValueError(f"face must be one of {STREAMED_FACES}, not {which!r}")
+        follower = PeopleFollower(self._finder) if which == "all" else FaceFollower(self._finder, which)
+        size = (0, 0)
+        try:
+            with closing(read_ahead(read_frames(path, start, end))) as frames:
+                for time, frame in frames:
+                    size = (frame.shape[1], frame.shape[0])
+                    found = follower.step(frame, time)
+                    if which == "all":
+                        yield from (StreamedFrame(*item, size) for item in found)
+                    else:
+                        face_found = follower.faces.pop()  # or the follower would keep them all
+                        yield StreamedFrame(time, {} if face_found is None else {ONLY_PERSON: face_found}, size)
+            if which == "all":
+                yield from (StreamedFrame(*item, size) for item in follower.flush())
+        finally:
+            follower.close()
 
     def extract_frames(
         self, frames: Iterable[np.ndarray], frame_rate: float, face: str | None = None

@@ -1,0 +1,111 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Following all the people of a long video at once, in flat memory: who is where, and who is the same as before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .face_measures_lipread import LEAST_SHAPE_SECONDS, SAME_SHAPE, face_shape, shape_distance
+from .face_search_lipread import FaceFinder, nearest
+from .face_tracking_lipread import REACQUIRE_SECONDS, SpeakerFollower
+
+BLOCK_SECONDS = 8.0  # long enough to know a face by its shape
+
+
+@dataclass
+class _Person:
+    """What is remembered of a person between two blocks: the average shape, and where the face was last."""
+
+    shape: np.ndarray
+    frames: int
+    face: np.ndarray
+    last_seen: float
+
+
+class PeopleFollower:
+    """Follows every face of a video, and numbers the people from 1 in the order in which they appear.
+
+    Faces are gathered in blocks of some seconds, told apart within a block as by `SpeakerFollower`, and then compared
+    with the people seen before: the same is who goes on where a face was, or has its shape. A face too short to be
+    known, below 0.4 seconds, is nobody's.
+
+    Args:
+        finder: Finds the faces.
+
+    Attributes:
+        people: How many people were told apart so far.
+    """
+
+    def __init__(self, finder: FaceFinder):
+        self._follower = SpeakerFollower(finder)
+        self._times: list[float] = []
+        self._known: list[_Person] = []
+
+    @property
+    def people(self) -> int:
+        return len(self._known)
+
+    def step(self, frame: np.ndarray, time: float) -> list[tuple[float, dict[int, np.ndarray]]]:
+        """Takes the next frame: RGB, uint8, `(height, width, 3)`, at so many seconds.
+
+        Returns:
+            Once a block is complete, its frames: seconds, and landmarks `(478, 3)` by the number of the person.
+            Otherwise nothing.
+        """
+        self._follower.step(frame, time)
+        self._times.append(time)
+        return self.flush() if time - self._times[0] >= BLOCK_SECONDS else []
+
+    def flush(self) -> list[tuple[float, dict[int, np.ndarray]]]:
+        """The frames of the block that is not complete, at the end of the video; then as `step`."""
+        frames: list[tuple[float, dict[int, np.ndarray]]] = [(time, {}) for time in self._times]
+        tracks = sorted(self._follower.take_people(), key=min)
+        for number, track in zip(self._numbered(tracks), tracks, strict=True):
+            if number is None:
+                continue
+            for index, face in track.items():
+                frames[index][1][number] = face
+        self._times = []
+        return frames
+
+    def close(self) -> None:
+        """Gives all landmarkers back."""
+        self._follower.close()
+
+    def _numbered(self, tracks: list[dict[int, np.ndarray]]) -> list[int | None]:
+        """The person of each track of a block, `{frame: face}`; None for what is too short to know."""
+        shapes = [face_shape(np.stack(list(track.values()))) for track in tracks]
+        pairs = sorted(
+            (apart, index, number)
+            for index, (track, shape) in enumerate(zip(tracks, shapes, strict=True))
+            for number, person in enumerate(self._known, start=1)
+            if (apart := self._apart(track, shape, person)) < SAME_SHAPE
+        )
+        numbers: list[int | None] = [None] * len(tracks)
+        for _, index, number in pairs:  # the surest first; nobody is two
+            if numbers[index] is None and number not in numbers:
+                numbers[index] = number
+                self._remember(self._known[number - 1], tracks[index], shapes[index])
+        for index, (track, shape) in enumerate(zip(tracks, shapes, strict=True)):
+            if numbers[index] is None and self._seconds(track) >= LEAST_SHAPE_SECONDS:
+                self._known.append(_Person(shape, 0, track[min(track)], 0.0))
+                self._remember(self._known[-1], track, shape)
+                numbers[index] = len(self._known)
+        return numbers
+
+    def _apart(self, track: dict[int, np.ndarray], shape: np.ndarray, person: _Person) -> float:
+        first = min(track)
+        follows = self._times[first] - person.last_seen <= REACQUIRE_SECONDS
+        if follows and nearest([track[first]], person.face) is not None:
+            return 0.0
+        return shape_distance(shape, person.shape)
+
+    def _remember(self, person: _Person, track: dict[int, np.ndarray], shape: np.ndarray) -> None:
+        frames = person.frames + len(track)
+        person.shape = (person.shape * person.frames + shape * len(track)) / frames
+        person.frames, person.face, person.last_seen = frames, track[max(track)], self._times[max(track)]
+
+    def _seconds(self, track: dict[int, np.ndarray]) -> float:
+        return self._times[max(track)] - self._times[min(track)]
