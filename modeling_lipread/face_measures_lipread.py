@@ -37,15 +37,32 @@ def lip_motion(keypoints: np.ndarray, timestamps: np.ndarray) -> float:
     Returns:
         Distances between the outer eye corners a second; 0 where there are too few frames to tell.
     """
+    energy = lip_energy(keypoints, timestamps)
+    known = np.isfinite(energy)
+    return float(np.sqrt(max(0.0, energy[known].mean()))) if known.any() else 0.0
+
+
+def lip_energy(keypoints: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
+    """How fast the lips move from each frame on: what `lip_motion` is the root mean square of.
+
+    Args:
+        keypoints: Landmarks `(frames, 478, 3)` of frames with a face.
+        timestamps: Seconds `(frames,)`, rising.
+
+    Returns:
+        Squares of distances between the outer eye corners a second, float64 `(frames,)`, below 0 where jitter is
+        stronger; NaN where it cannot be told: before a gap, and in the last `SPEED_SECONDS`.
+    """
     keypoints = np.asarray(keypoints, np.float64)
-    eyes = np.median(_distances(keypoints, (OUTER_EYE_CORNERS,)))
-    if len(keypoints) < 3 or not eyes > 0:
-        return 0.0
-    lips, rigid = (
-        float(np.square(_speeds(_distances(keypoints, pairs) / eyes, timestamps)).sum(axis=1).mean())
-        for pairs in (LIP_DISTANCES, RIGID_DISTANCES)
-    )
-    return float(np.sqrt(max(0.0, lips - rigid)))
+    energy = np.full(len(keypoints), np.nan)
+    eyes = np.median(_distances(keypoints, (OUTER_EYE_CORNERS,))) if len(keypoints) >= 3 else 0.0
+    if eyes > 0:
+        lips, rigid = (
+            np.square(_speeds(_distances(keypoints, pairs) / eyes, timestamps)).sum(axis=1)
+            for pairs in (LIP_DISTANCES, RIGID_DISTANCES)
+        )
+        energy[: len(lips)] = lips - rigid
+    return energy
 
 
 def face_shape(keypoints: np.ndarray) -> np.ndarray:
@@ -146,11 +163,10 @@ def _distances(keypoints: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.
 
 
 def _speeds(distances: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
-    """Changes a second of distances `(frames, pairs)`, from each frame to `SPEED_SECONDS` later; `(speeds, pairs)`."""
+    """Changes a second of distances `(frames, pairs)`, from each frame to `SPEED_SECONDS` later; NaN across gaps."""
     ends = timestamps + SPEED_SECONDS
     ends = ends[ends <= timestamps[-1] + 1e-6]
     later = np.stack([np.interp(ends, timestamps, distance) for distance in distances.T], axis=1)
     gaps = np.concatenate([[0], np.cumsum(np.diff(timestamps) > LONGEST_STEP)])
     unbroken = gaps[np.searchsorted(timestamps, ends - 1e-6).clip(max=len(gaps) - 1)] == gaps[: len(ends)]
-    speeds = (later - distances[: len(ends)])[unbroken] / SPEED_SECONDS
-    return speeds if len(speeds) else np.zeros((1, distances.shape[1]))
+    return np.where(unbroken[:, None], (later - distances[: len(ends)]) / SPEED_SECONDS, np.nan)

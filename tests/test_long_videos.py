@@ -1,0 +1,175 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Long videos and several people: the words of the single clips come back, in memory that does not grow."""
+
+import tracemalloc
+from itertools import cycle, islice
+
+import jiwer
+import numpy as np
+import pytest
+from clips import PORTRAIT, made_up_face, write_video
+from long_videos import embedded_reader, grid_lines, one_after_another, side_by_side
+
+from data.talker import TalkingHead, perform
+from modeling_lipread import people_tracking_lipread
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, NoFaceError, StreamedFrame
+from modeling_lipread.reading_lipread import most_speaking, read_video, segment_people
+from modeling_lipread.segmentation_lipread import Segment, SegmentSettings
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return embedded_reader()
+
+
+@pytest.fixture(scope="module")
+def ten(grid_dir, tmp_path_factory):
+    """Ten clips of validation, and one video of them one after another."""
+    lines = grid_lines(grid_dir, "validation", "s1", 10)
+    return lines, one_after_another(grid_dir, lines, tmp_path_factory.mktemp("long") / "long.mp4")
+
+
+@pytest.fixture(scope="module")
+def pair(grid_dir, tmp_path_factory):
+    """Two people side by side, each with two sentences."""
+    left, right = grid_lines(grid_dir, "validation", "s1", 2), grid_lines(grid_dir, "train", "s4", 2)
+    return left, right, side_by_side(grid_dir, left, right, tmp_path_factory.mktemp("pair") / "pair.mp4")
+
+
+def test_a_long_video_says_what_its_clips_say(reader, ten, grid_dir):
+    lines, video = ten
+    single = [reader(str(grid_dir / line["video"]))["text"] for line in lines]
+    long = read_video(reader, video, batch_size=4)
+    truth = " ".join(line["text"] for line in lines)
+    assert jiwer.wer(" ".join(single), long.text) <= 0.1, long.text
+    assert jiwer.wer(truth, long.text) <= jiwer.wer(truth, " ".join(single)) + 0.1
+    words = [word for said in long.utterances for word in said.words]
+    assert all(before.start <= after.start for before, after in zip(words, words[1:], strict=False))
+    # Each word is said in the clip that says it.
+    placed = [lines[int(min(word.middle, 29.9) // 3)]["text"].split() for word in words]
+    assert np.mean([word.text in text for word, text in zip(words, placed, strict=True)]) > 0.85
+
+
+def test_times_count_from_the_start_of_the_file(reader, ten):
+    _, video = ten
+    whole, part = read_video(reader, video), read_video(reader, video, start=12.0, end=18.0)
+    assert part.utterances[0].start >= 12.0 and part.utterances[-1].end <= 18.0
+    assert part.seconds == pytest.approx(6.0, abs=0.05)
+    starts = {round(word.start, 1) for said in whole.utterances for word in said.words}
+    near = [min(abs(word.start - start) for start in starts) for said in part.utterances for word in said.words]
+    assert np.median(near) < 0.1
+
+
+def test_a_clip_is_read_as_the_pipeline_reads_it(reader, ten, grid_dir):
+    clip = str(grid_dir / ten[0][0]["video"])
+    expected = reader(clip, return_timestamps="word", num_beams=2)
+    (said,) = read_video(reader, clip, num_beams=2).utterances
+    assert [(word.text, (word.start, word.end)) for word in said.words] == [
+        (chunk["text"], chunk["timestamp"]) for chunk in expected["chunks"]
+    ]
+
+
+def test_the_n_best_readings_of_each_utterance(reader, ten):
+    read = read_video(reader, ten[1], end=9.0, num_beams=3, num_return_sequences=3)
+    for said in read.utterances:
+        assert len(said.alternatives) == 3
+        scores = [entry["score"] for entry in said.alternatives]
+        assert scores == sorted(scores, reverse=True) and 0 < scores[-1] < scores[0] <= 1
+
+
+def test_everybody_is_read_for_themselves(reader, pair):
+    left, right, video = pair
+    read = read_video(reader, video, face="all")
+    assert read.several_people
+    said = {
+        person: " ".join(entry.text for entry in read.utterances if entry.person == person)
+        for person in sorted({entry.person for entry in read.utterances})
+    }
+    assert len(said) == 2
+    texts = [" ".join(line["text"] for line in lines) for lines in (left, right)]
+    rates = np.array([[jiwer.wer(text, words) for words in said.values()] for text in texts])
+    assert min(rates[0]) <= 0.25  # the reader knows s1; s4 it has hardly seen
+    own = int(np.argmin(rates[0]))
+    assert rates[1][1 - own] < rates[1][own]
+
+
+def test_of_two_the_one_who_speaks_is_read(reader, pair, grid_dir, tmp_path):
+    left, _, video = pair
+    everybody = read_video(reader, video, face="all")
+    speaking = read_video(reader, video, face="speaking")
+    assert 0 < len(speaking.utterances) < len(everybody.utterances)
+    assert {(said.start, said.text) for said in speaking.utterances} <= {
+        (said.start, said.text) for said in everybody.utterances
+    }
+
+
+def test_people_keep_their_numbers_from_block_to_block(pair, monkeypatch):
+    monkeypatch.setattr(people_tracking_lipread, "BLOCK_SECONDS", 1.2)
+    left, right, video = pair
+    with Face3DKeypointExtractor() as extractor:
+        frames = list(extractor.stream_video(video, face="all"))
+    places: dict[int, list[float]] = {}
+    for frame in frames:
+        for number, face in frame.faces.items():
+            places.setdefault(number, []).append(float(face[:, 0].mean()) < 360)
+    assert sorted(places) == [1, 2]
+    assert {np.mean(sides) for sides in places.values()} == {0.0, 1.0}
+    assert min(len(sides) for sides in places.values()) > 0.95 * len(frames)
+    assert [frame.time for frame in frames] == sorted({frame.time for frame in frames})
+
+
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory):
+    """A minute of the talking head, which says the same sentence over and over."""
+    frames = list(TalkingHead().frames(perform("please follow the doctor now", seed=3)))
+    path = tmp_path_factory.mktemp("talker") / "minute.mp4"
+    return write_video(path, list(islice(cycle(frames), 60 * 25)), codec_options={"preset": "ultrafast"})
+
+
+def test_memory_does_not_grow_with_the_video(talker):
+    """A minute of landmarks takes 9 MB, of frames half a gigabyte."""
+    held, found = [], 0
+    with Face3DKeypointExtractor() as extractor:
+        frames = extractor.stream_video(talker)
+
+        def measured():
+            for index, frame in enumerate(frames):
+                if index == 15 * 25:
+                    tracemalloc.start()
+                if index > 15 * 25 and index % 125 == 0:
+                    held.append(tracemalloc.get_traced_memory()[0] / 1e6)
+                yield frame
+
+        try:
+            for segment in segment_people(measured(), SegmentSettings()):
+                found += 1
+                assert len(segment.sequence) < 6 * 25
+        finally:
+            tracemalloc.stop()
+    assert found > 10
+    assert max(held[len(held) // 2 :]) < max(held[: len(held) // 2]) + 1.0, held
+
+
+def test_no_face_is_said_so_and_so_are_the_stretches_without_one(reader, tmp_path):
+    empty = np.full((240, 320, 3), 90, np.uint8)
+    with pytest.raises(NoFaceError, match="no face found in any of 150 frames"):
+        read_video(reader, write_video(tmp_path / "empty.mp4", [empty] * 150))
+    portrait = [PORTRAIT] * 50 + [np.full_like(PORTRAIT, 90)] * 75 + [PORTRAIT] * 50
+    read = read_video(reader, write_video(tmp_path / "gap.mp4", portrait))
+    assert read.utterances == []  # lips at rest say nothing
+    (gap,) = read.unread
+    assert (gap.start, gap.end, gap.reason) == (pytest.approx(2.0, abs=0.3), pytest.approx(5.0, abs=0.3), "no face")
+
+
+def test_overlapping_segments_leave_the_livelier():
+    def segment(person: int, start: float, size: float) -> Segment:
+        frames = []
+        for index in range(50):
+            face = made_up_face().astype(np.float32)
+            face[[13, 14], 1] += np.array([size, -size]) * (1 - np.cos(index))
+            frames.append(StreamedFrame(start + index / 25, {person: face}, (0, 0)))
+        (made,) = segment_people(iter(frames), SegmentSettings())
+        return made
+
+    made = [segment(1, 0.0, 1.0), segment(2, 0.2, 0.3), segment(2, 3.0, 0.3), segment(1, 4.8, 1.0)]
+    assert list(most_speaking(made)) == [made[0], made[2], made[3]]
