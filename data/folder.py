@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modeling_lipread.video_lipread import VIDEO_SUFFIXES
+
 from .records import BadClip, Record, Skip, SourceError, TranscriptError, forget_folders, is_inside, make_record
 
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .dv .f4v .flv .m2ts .m4v .mjpeg .mjpg .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf .ogv .ts .vob .webm "
-    ".wmv".split()
-)
 LARGEST_TRANSCRIPT = 64 * 2**20  # bytes; text of a thousand hours is smaller
 _EXAMPLES = 8  # files of a kind that recognising a format looks at
 _LANGUAGE = re.compile("[a-z]{2,3}(-[a-z0-9]+)*")

@@ -1,46 +1,214 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread transcribe`: what is said in videos."""
+"""`lipread transcribe`: what is said in videos, as text, subtitles, JSON or a table.
+
+lipread transcribe talk.mp4
+lipread transcribe talks/ --model runs/a --format srt --output subtitles/
+lipread transcribe 'talks/**/*.mp4' --format json --num_beams 4 --nbest 4 --output read/
+lipread transcribe interview.mp4 --face all --format vtt > interview.vtt
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from .reader_options_lipread import (
     READ,
     SOME_FAILED,
     generation_arguments,
     load_reader,
+    positive,
     reader_options,
+    refuse,
     span_options,
     tell,
 )
+from .reading_lipread import READABLE_FACES, read_video
+from .segmentation_lipread import SegmentSettings
+from .subtitles_lipread import CueSettings
+from .transcript_files_lipread import (
+    FORMATS,
+    TABLE_HEAD,
+    as_dictionary,
+    find_videos,
+    format_transcript,
+    table,
+    table_rows,
+    write_whole,
+)
+from .transcript_lipread import Transcript
+from .video_lipread import require, video_seconds
 
 
 def add_transcribe(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
     parser = commands.add_parser(
-        "transcribe", parents=[reader_options(), span_options()], help="print what is said in videos"
+        "transcribe",
+        parents=[reader_options(READABLE_FACES), span_options()],
+        help="write what is said in videos: text, subtitles, JSON",
     )
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video file")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="file, folder, or pattern such as 'talks/**/*.mp4'")
+    parser.add_argument("--format", choices=FORMATS, default="txt", help="what is written (default: txt)")
+    parser.add_argument(
+        "--output", type=Path, help="folder for a file a video (default: everything to standard output)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="read videos again whose output is there already")
+    parser.add_argument(
+        "--nbest", type=positive, default=1, help="readings of each utterance, in JSON (default: 1; as many beams)"
+    )
+    parser.add_argument("--batch_size", type=positive, default=1, help="utterances read at a time (default: 1)")
+    cutting, cues = SegmentSettings(), CueSettings()
+    long = parser.add_argument_group("long videos")
+    long.add_argument(
+        "--max_seconds",
+        type=float,
+        default=cutting.max_seconds,
+        help=f"longest stretch read at once; longer ones are cut where lips pause (default: {cutting.max_seconds:g})",
+    )
+    long.add_argument(
+        "--pause_seconds",
+        type=float,
+        default=cutting.pause_seconds,
+        help=f"shortest pause of the lips to cut at (default: {cutting.pause_seconds:g})",
+    )
+    subtitles = parser.add_argument_group("subtitles")
+    subtitles.add_argument("--by_word", action="store_true", help="a cue for every word")
+    subtitles.add_argument(
+        "--line_length", type=positive, default=cues.line_length, help=f"characters (default: {cues.line_length})"
+    )
+    subtitles.add_argument("--lines", type=positive, default=cues.lines, help=f"lines a cue (default: {cues.lines})")
     parser.set_defaults(run=transcribe)
 
 
 def transcribe(arguments: argparse.Namespace) -> int:
-    """Prints what is said in each video; a video that cannot be read is named on the error stream.
+    """Writes what is said in each video; one that cannot be read is named on the error stream.
 
     Returns:
         The exit status: 0, or 1 if any video could not be read.
+
+    Raises:
+        SystemExit: The arguments do not go together (2).
     """
+    settings, cues = _checked(arguments)
+    videos, errors = find_videos(arguments.videos)
+    for error in errors:
+        tell(error)
+    failed = len(errors)
+    if arguments.output is None and arguments.format in ("srt", "vtt") and len(videos) > 1:
+        refuse(f"{len(videos)} videos need --output with --format {arguments.format}: a subtitle file is of one video")
+    wanted = list(_unwritten(videos, arguments))
+    if not wanted:
+        return SOME_FAILED if failed else READ
     reader = load_reader(arguments)
-    failed = False
-    for video in arguments.videos:
-        try:
-            span = {"start": arguments.start, "end": arguments.end}
-            text = reader(video, **span, face=arguments.face, **generation_arguments(arguments))["text"]
-        except (OSError, ValueError) as error:
-            tell(error)
-            failed = True
-            continue
-        print(f"{video}\t{text}" if len(arguments.videos) > 1 else text, flush=True)
+    generation = generation_arguments(arguments) | {"num_return_sequences": arguments.nbest}
+    if arguments.output is None and arguments.format == "tsv":
+        sys.stdout.write(table([TABLE_HEAD]))
+    with _progress([file for file, _ in wanted], arguments) as watch:
+        for file, output in wanted:
+            try:
+                transcript = read_video(
+                    reader,
+                    file,
+                    start=arguments.start,
+                    end=arguments.end,
+                    face=arguments.face,
+                    settings=settings,
+                    batch_size=arguments.batch_size,
+                    watch=watch(file),
+                    **generation,
+                )
+                if output is not None:
+                    write_whole(output, format_transcript(transcript, arguments.format, cues))
+            except (OSError, ValueError, RuntimeError) as error:  # the last: memory of a GPU
+                with tqdm.external_write_mode(file=sys.stderr):
+                    tell(error if str(file) in str(error) else f"{file}: {error}")
+                failed += 1
+                continue
+            if output is None:
+                with tqdm.external_write_mode(file=sys.stdout):
+                    sys.stdout.write(_for_screen(transcript, arguments.format, cues, single=len(videos) == 1))
+                    sys.stdout.flush()
     return SOME_FAILED if failed else READ
+
+
+def _checked(arguments: argparse.Namespace) -> tuple[SegmentSettings, CueSettings]:
+    """Settings of the arguments, those that do not go together refused before anything is loaded."""
+    if arguments.nbest > 1 and arguments.format != "json":
+        refuse(f"--nbest {arguments.nbest} needs --format json; {arguments.format} has room for one reading")
+    arguments.num_beams = max(arguments.num_beams, arguments.nbest)
+    if arguments.format in ("srt", "vtt"):
+        require("webvtt", "webvtt-py", "Writing subtitles")
+    if arguments.output is not None and arguments.output.exists() and not arguments.output.is_dir():
+        refuse(f"--output {arguments.output}: is a file; give a folder")
+    names = {field.name for field in fields(SegmentSettings)}
+    try:
+        settings = SegmentSettings(**{key: value for key, value in vars(arguments).items() if key in names})
+    except ValueError as error:
+        refuse(f"--{error}")
+    names = {field.name for field in fields(CueSettings)}
+    return settings, CueSettings(**{key: value for key, value in vars(arguments).items() if key in names})
+
+
+def _unwritten(videos: list[tuple[Path, Path]], arguments: argparse.Namespace) -> Iterator[tuple[Path, Path | None]]:
+    """The videos to read, each with the file to write; those written before are left as they are."""
+    written = 0
+    for file, name in videos:
+        if arguments.output is None:
+            yield file, None
+            continue
+        output = arguments.output / name.with_name(f"{name.name}.{arguments.format}")
+        if output.exists() and not arguments.overwrite:
+            written += 1
+            continue
+        yield file, output
+    if written:
+        tell(f"{written} of {len(videos)} videos are in {arguments.output} already; --overwrite reads them again")
+
+
+def _for_screen(transcript: Transcript, kind: str, cues: CueSettings, single: bool) -> str:
+    """What is printed of one of several videos: a line each where that is possible."""
+    if kind == "tsv":
+        return table(table_rows(transcript))
+    if single:
+        return format_transcript(transcript, kind, cues)
+    if kind == "json":
+        return json.dumps(as_dictionary(transcript), ensure_ascii=False) + "\n"
+    return f"{transcript.file}\t{transcript.text}\n"
+
+
+@contextmanager
+def _progress(files: list[Path], arguments: argparse.Namespace) -> Iterator[Any]:
+    """One bar over the seconds of all videos, on a terminal only; gives what to tell it for each of them."""
+    shown = sys.stderr.isatty()
+    seconds = {file: _span(file, arguments) if shown else 0.0 for file in files}
+    total, before = sum(seconds.values()), 0.0
+    form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of video [{elapsed}<{remaining}]"
+    with tqdm(total=total, disable=not shown, file=sys.stderr, bar_format=form, leave=False) as bar:
+
+        def watch(file: Path) -> Any:
+            nonlocal before
+            begun, before = before, before + seconds[file]
+            bar.set_description(file.name, refresh=False)
+
+            def seen(time: float) -> None:
+                if shown:
+                    bar.update(begun + min(time, seconds[file]) - bar.n)
+
+            return seen
+
+        yield watch
+
+
+def _span(file: Path, arguments: argparse.Namespace) -> float:
+    if not file.is_file():
+        return 0.0
+    start, end = arguments.start or 0.0, arguments.end or float("inf")
+    return max(0.0, min(video_seconds(file), end) - start)

@@ -20,6 +20,11 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
+# What folders are searched for; a file given by its name may be called anything.
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .dv .f4v .flv .m2ts .m4v .mjpeg .mjpg .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf .ogv .ts .vob .webm "
+    ".wmv".split()
+)
 _Item = TypeVar("_Item")
 _LARGE_PIXELS = 2**20  # a frame; smaller ones decode with less work in one thread
 _PACKETS_PEEKED = 64  # enough to see whether a stream carries timestamps
@@ -153,6 +158,16 @@ def _too_long(path: Path, seconds: float, max_seconds: float) -> str:
         f"{path}: the clip lasts {seconds:.0f} seconds or more, the limit is max_seconds={max_seconds:g}; cut it into "
         "utterances with start and end, or raise max_seconds"
     )
+
+
+def video_seconds(path: str | os.PathLike) -> float:
+    """How long a video says it is, in seconds; 0 if it does not say, or cannot be read."""
+    av = require("av", "av", "Reading a video")
+    try:
+        with _open(Path(path)) as (container, stream):
+            return _declared_seconds(container, stream)
+    except (av.FFmpegError, OSError, VideoError):
+        return 0.0
 
 
 def _declared_seconds(container: Any, stream: Any) -> float:
