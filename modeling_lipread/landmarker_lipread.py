@@ -54,7 +54,7 @@ class _Task:
     """One of MediaPipe's tasks, of the process that made it."""
 
     def __init__(self, make: Callable[[], Any]):
-        with _quiet():
+        with quiet():
             self._task = make()
         self._process = os.getpid()
         self.close = weakref.finalize(self, _release, self._task, self._process)
@@ -169,13 +169,13 @@ def _release(task: Any, process: int) -> None:
     # MediaPipe closes a task on its own thread, which a fork has not inherited (closing would wait for ever) and
     # which takes no more work once Python exits (closing would raise); without its handle the object just goes away.
     if process == os.getpid() and threading.main_thread().is_alive():
-        with _quiet():
+        with quiet():
             task.close()
     task._handle = None
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Sends standard error nowhere: MediaPipe has no setting for what it writes when it starts and ends."""
     standard_error = os.dup(2)
     with open(os.devnull, "w") as nowhere:
