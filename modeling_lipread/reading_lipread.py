@@ -72,6 +72,8 @@ def read_video(
     latest: dict[int, Utterance] = {}
     for segment, results in _read(reader, segments, batch_size, generation):
         words = _words(results[0], segment)
+        if results[0].get("reason"):  # the pipeline saw nothing to read in it
+            unread.append(Unread(segment.start, segment.end, results[0]["reason"]))
         # A clip that is one segment is given as it was read; in a longer one, so many words in so little time are
         # those of a twitch.
         if words and not words[0].timed and frames.seconds > settings.max_seconds and reader.model.config.ctc_vocab:

@@ -9,7 +9,7 @@ from clips import moving_portrait, write_video
 from readers import write_language_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from benchmarks import extraction, run
+from benchmarks import extraction, long_videos, run
 from benchmarks.ctc_decoding import ctc_decoding_rows
 from benchmarks.encoding import check_equal, half_padding, make_clips, make_pair
 from benchmarks.measure import Row
@@ -92,3 +92,10 @@ def test_extraction_beside_the_landmarker_and_the_classic_loop(tmp_path, capsys)
     assert found["machine"]["clips"] == 3 and met == all(row["met"] is not False for row in found["rows"])
     assert [row["goal"] for row in found["rows"]] == [0.95, None, 1.5]
     assert all(row["ratio"] > 0 for row in found["rows"]) and "classic loop" in capsys.readouterr().out
+
+
+def test_clips_in_one_video_are_compared_with_clips_alone(grid_dir, capsys):
+    assert long_videos.main([str(grid_dir / "validation.jsonl"), "--clips", "2", "--repeat", "1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["clips"], found["seconds"], found["repeated_seconds"]) == (2, 6.0, 6.0)
+    assert found["utterances"] == 2 and found["wer_long"] <= 0.5 and found["memory_mib_by_minute"][0] > 0

@@ -126,11 +126,12 @@ def talker(tmp_path_factory):
     return write_video(path, list(islice(cycle(frames), 60 * 25)), codec_options={"preset": "ultrafast"})
 
 
-def test_memory_does_not_grow_with_the_video(talker):
+@pytest.mark.parametrize("face", ["largest", "all"])
+def test_memory_does_not_grow_with_the_video(talker, face):
     """A minute of landmarks takes 9 MB, of frames half a gigabyte."""
     held, found = [], 0
     with Face3DKeypointExtractor() as extractor:
-        frames = extractor.stream_video(talker)
+        frames = extractor.stream_video(talker, face=face)
 
         def measured():
             for index, frame in enumerate(frames):
