@@ -100,6 +100,7 @@ class Segmenter:
         self._size = (0, 0)
         self._cut_before: float | None = None
         self._is_long = False
+        self._has_lips = True  # where MediaPipe's numbers say
         self._next_look = 0.0
 
     @property
@@ -112,7 +113,7 @@ class Segmenter:
 
         Args:
             time: Seconds from the start of the file, rising.
-            face: Landmarks `(478, 3)`, or None where there is no face.
+            face: Landmarks `(478, 3)`, or None where there is no face. Landmarks of another kind are not cut.
             size: Width and height of the frame in pixels.
 
         Yields:
@@ -121,7 +122,9 @@ class Segmenter:
         self._times.append(time)
         self._faces.append(face)
         self._size = size
-        if not self._is_long:
+        if face is not None and len(face) != NUM_LANDMARKS:
+            self._has_lips = False
+        if not self._is_long and self._has_lips:
             self._is_long = time - self._times[0] > self.settings.max_seconds
         if self._is_long and time >= self._next_look:
             self._next_look = time + LOOK_EVERY
@@ -182,7 +185,7 @@ class Segmenter:
         interval = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
         if sum(face is not None for face in faces) * interval < LEAST_SECONDS:
             return
-        absent = np.zeros((NUM_LANDMARKS, 3), np.float32)
+        absent = np.zeros_like(next(face for face in faces if face is not None))
         duration = times[-1] - times[0]
         sequence = LandmarkSequence(
             keypoints=np.stack([absent if face is None else face for face in faces]),

@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 from clips import PORTRAIT, made_up_face, write_video
 from long_videos import embedded_reader, grid_lines, one_after_another, side_by_side
+from readers import save_reader
+from transformers import AutoModel, AutoProcessor
 
 from data.talker import TalkingHead, perform
 from modeling_lipread import people_tracking_lipread
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, NoFaceError, StreamedFrame
+from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from modeling_lipread.reading_lipread import most_speaking, read_video, segment_people
 from modeling_lipread.segmentation_lipread import Segment, SegmentSettings
+from modeling_lipread.subtitles_lipread import make_cues
+from modeling_lipread.transcript_files_lipread import as_dictionary
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +179,35 @@ def test_overlapping_segments_leave_the_livelier():
 
     made = [segment(1, 0.0, 1.0), segment(2, 0.2, 0.3), segment(2, 3.0, 0.3), segment(1, 4.8, 1.0)]
     assert list(most_speaking(made)) == [made[0], made[2], made[3]]
+
+
+def test_landmark_files_are_read_as_long_videos_are(reader, ten, tmp_path):
+    with Face3DKeypointExtractor() as extractor:
+        sequence = extractor.extract_video(ten[1], end=9.0)
+    np.save(tmp_path / "long.npy", sequence.keypoints)
+    read = read_video(reader, tmp_path / "long.npy")
+    assert read.text == read_video(reader, ten[1], end=9.0).text
+    assert len(read.utterances) >= 3
+
+
+def test_landmarks_of_another_kind_are_not_cut():
+    face = np.random.default_rng(0).normal(size=(79, 3)).astype(np.float32)
+    frames = [StreamedFrame(index / 25, {} if index == 200 else {0: face}, (0, 0)) for index in range(250)]
+    (segment,) = segment_people(iter(frames), SegmentSettings())
+    assert segment.sequence.keypoints.shape == (250, 79, 3)
+    assert segment.sequence.present.sum() == 249
+
+
+def test_a_reader_without_word_times_shares_the_time_of_an_utterance_out(tmp_path, talker):
+    folder = save_reader(tmp_path, ctc_vocab=[])
+    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    read = read_video(LipReadingPipeline(model=model, processor=processor), talker, end=10.0, max_new_tokens=5)
+    assert len(read.utterances) > 2
+    words = [word for said in read.utterances for word in said.words]
+    assert words and not any(word.timed for word in words)
+    for said in read.utterances:
+        if not said.goes_on:
+            assert all(said.start - 0.51 <= word.start <= word.end <= said.end + 0.51 for word in said.words)
+    assert {tuple(chunk["timestamp"]) for chunk in as_dictionary(read)["chunks"]} == {(None, None)}
+    cues = make_cues(read)
+    assert " ".join(line for cue in cues for line in cue.lines).split() == read.text.split()
