@@ -132,6 +132,9 @@ def transcribe(arguments: argparse.Namespace) -> int:
                     tell(error if str(file) in str(error) else f"{file}: {error}")
                 failed += 1
                 continue
+            if not transcript.text:  # which is no failure, but a script that sees an empty file may wonder
+                with tqdm.external_write_mode(file=sys.stderr):
+                    tell(f"{file}: no words: {transcript.why_nothing}")
             if output is None:
                 with tqdm.external_write_mode(file=sys.stdout):
                     sys.stdout.write(_for_screen(transcript, arguments.format, cues, single=len(videos) == 1))
