@@ -162,6 +162,7 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
             raise ValueError(f"--encoder {model_args.encoder} has {has}")
         ctc_vocab = begun.ctc_vocab
     settings = {"seq_len": data_args.seq_len, "prompt": data_args.prompt}
+    settings |= {"cache_bytes": int(data_args.feature_cache_gib * 2**30)}
     alignment = bool(ctc_vocab) and adapter_args.alignment_weight > 0 and has_word_times(train_clips)
     # An encoder that has the head keeps it on a corpus without word times, where it learns nothing more.
     alignment_head = alignment if model_args.encoder is None else begun.encoder_config.alignment_head
@@ -170,6 +171,7 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
     eval_collator = LipReadCollator(processor, **settings, train=False)
 
     num_landmarks = processor.feature_extractor.num_landmarks
+    augmentation.set_landmarks(processor.feature_extractor.landmark_indices)
     config = LipReadConfig(
         encoder_config=FaceKeypointEncoderConfig(
             num_landmarks=num_landmarks,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
+from .feature_cache import FeatureCache
 from .schema import decode_row
 from .special_tokens import special_tokens
 
@@ -40,6 +41,7 @@ class LipReadCollator:
         alignment (`bool`): Whether training batches with a `ctc_vocab` also say which character is spoken when, from
             the rows' `words`. Adds `alignment_labels`.
         text_normalizer (`TextNormalizer`, *optional*): Spells the CTC labels. Default: `TextNormalizer()`.
+        cache_bytes (`int`): Memory in which features are kept for the next epoch; each worker process has its own.
 
     Raises:
         ValueError: If the tokenizer has none of BOS, EOS and PAD, `seq_len` leaves no room after the prompt, or
@@ -58,6 +60,7 @@ class LipReadCollator:
         ctc_vocab: Sequence[str] | None = None,
         alignment: bool = False,
         text_normalizer: TextNormalizer | None = None,
+        cache_bytes: int = 0,
     ):
         self.feature_extractor = processor.feature_extractor
         self.tokenizer = tokenizer = processor.tokenizer
@@ -78,6 +81,7 @@ class LipReadCollator:
             raise ValueError(f'ctc_vocab begins with {ctc_vocab[0]!r}; index 0 is the CTC blank, ""')
         self.ctc_ids = {character: index for index, character in enumerate(ctc_vocab or []) if index > 0}
         self.alignment = alignment
+        self.cache = FeatureCache(cache_bytes)
         self._warned: set[str] = set()
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
@@ -93,9 +97,9 @@ class LipReadCollator:
             in training `ctc_labels` (batch, characters) padded with -100, and with `alignment` also
             `alignment_labels` (batch, frames), 0 in silence and -100 where it is not known what is said.
         """
-        features = self.feature_extractor(map(decode_row, rows), return_tensors="pt")
+        keypoints, masks = zip(*self.cache.fetch(rows, self._features), strict=True)
         texts = [str(row["text"]) for row in rows]
-        batch = {"keypoints": features["keypoints"], "keypoints_mask": features["keypoints_mask"]}
+        batch = {"keypoints": _pad(keypoints, 0), "keypoints_mask": _pad(masks, 0)}
         batch |= self._training_tokens(texts) if self.train else self._evaluation_tokens(texts)
         if self.train and self.ctc_ids:
             batch["ctc_labels"] = _pad([self._spell(text) for text in texts], IGNORED)
@@ -103,6 +107,10 @@ class LipReadCollator:
                 frames = batch["keypoints"].shape[1]
                 batch["alignment_labels"] = torch.stack([self._align(row, frames) for row in rows])
         return batch
+
+    def _features(self, rows: Iterable[Mapping[str, Any]]) -> list[tuple[np.ndarray, np.ndarray]]:
+        features = self.feature_extractor(map(decode_row, rows), padding=False)
+        return list(zip(features["keypoints"], features["keypoints_mask"], strict=True))
 
     def _align(self, row: Mapping[str, Any], frames: int) -> torch.Tensor:
         """The character spoken in the middle of each frame, each word's characters sharing its time evenly."""
@@ -162,7 +170,10 @@ class LipReadCollator:
             logger.warning(message)
 
 
-def _pad(sequences: list[list[int]], value: int) -> torch.Tensor:
-    """Right-padded int64 `(batch, longest)`."""
-    tensors = [torch.tensor(sequence, dtype=torch.int64) for sequence in sequences]
+def _pad(sequences: Sequence[np.ndarray | list[int]], value: int) -> torch.Tensor:
+    """Right-padded `(batch, longest, ...)`; lists become int64."""
+    tensors = [
+        torch.from_numpy(sequence) if isinstance(sequence, np.ndarray) else torch.tensor(sequence, dtype=torch.int64)
+        for sequence in sequences
+    ]
     return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)

@@ -22,6 +22,9 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
             Frames of the example clip that `dummy_inputs` makes (3 s at 25 frames a second).
         use_velocity (`bool`, *optional*, defaults to `True`):
             Whether every landmark also carries its displacement since the frame before.
+        clip_normalization (`str`, *optional*, defaults to `"none"`):
+            What is taken out of a clip that says who speaks rather than what is said: `"none"`, `"mean"` (the clip's
+            average face, so that only movement is left), or `"spread"` (its average face, and how far it moves).
         frame_encoder (`str`, *optional*, defaults to `"linear"`):
             `"linear"` embeds a frame by one linear layer over its flattened landmarks; `"transformer"` by a
             Transformer over the landmarks and a CLS token.
@@ -75,6 +78,7 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
     num_landmarks: int = 478
     default_kp_frames: int = 75
     use_velocity: bool = True
+    clip_normalization: Literal["none", "mean", "spread"] = "none"
     frame_encoder: Literal["linear", "transformer"] = "linear"
     kp_embed_dim: int = 64
     kp_spatial_layers: int = 2
