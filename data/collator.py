@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
-from .feature_cache import FeatureCache
+from .example_cache import ExampleCache
 from .schema import decode_row
 from .special_tokens import special_tokens
 
@@ -41,7 +41,8 @@ class LipReadCollator:
         alignment (`bool`): Whether training batches with a `ctc_vocab` also say which character is spoken when, from
             the rows' `words`. Adds `alignment_labels`.
         text_normalizer (`TextNormalizer`, *optional*): Spells the CTC labels. Default: `TextNormalizer()`.
-        cache_bytes (`int`): Memory in which features are kept for the next epoch; each worker process has its own.
+        cache_bytes (`int`): Memory in which what is made of each row is kept for the next epoch; each worker process
+            has its own.
 
     Raises:
         ValueError: If the tokenizer has none of BOS, EOS and PAD, `seq_len` leaves no room after the prompt, or
@@ -81,7 +82,7 @@ class LipReadCollator:
             raise ValueError(f'ctc_vocab begins with {ctc_vocab[0]!r}; index 0 is the CTC blank, ""')
         self.ctc_ids = {character: index for index, character in enumerate(ctc_vocab or []) if index > 0}
         self.alignment = alignment
-        self.cache = FeatureCache(cache_bytes)
+        self.cache = ExampleCache(cache_bytes)
         self._warned: set[str] = set()
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
@@ -95,24 +96,32 @@ class LipReadCollator:
             (batch, frames), `input_ids` and `attention_mask` (batch, tokens), `labels` (batch, tokens; in evaluation
             the reference's own length, never cut) with -100 where nothing is to be predicted, and with a `ctc_vocab`
             in training `ctc_labels` (batch, characters) padded with -100, and with `alignment` also
-            `alignment_labels` (batch, frames), 0 in silence and -100 where it is not known what is said.
+            `alignment_labels` (batch, frames), 0 in silence and -100 after the clip or where it is
+            not known what is said.
         """
-        keypoints, masks = zip(*self.cache.fetch(rows, self._features), strict=True)
-        texts = [str(row["text"]) for row in rows]
-        batch = {"keypoints": _pad(keypoints, 0), "keypoints_mask": _pad(masks, 0)}
-        batch |= self._training_tokens(texts) if self.train else self._evaluation_tokens(texts)
-        if self.train and self.ctc_ids:
-            batch["ctc_labels"] = _pad([self._spell(text) for text in texts], IGNORED)
-            if self.alignment:
-                frames = batch["keypoints"].shape[1]
-                batch["alignment_labels"] = torch.stack([self._align(row, frames) for row in rows])
-        return batch
+        examples = self.cache.fetch(rows, self._examples)
+        columns = {name: [example[name] for example in examples] for name in examples[0]}
+        batch = {name: _pad(columns.pop(name), 0) for name in ("keypoints", "keypoints_mask")}
+        targets = columns.pop("target")
+        batch |= self._training_tokens(targets) if self.train else self._evaluation_tokens(targets)
+        return batch | {name: _pad(column, IGNORED) for name, column in columns.items()}
 
-    def _features(self, rows: Iterable[Mapping[str, Any]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _examples(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, np.ndarray | list[int]]]:
+        """What is made of each row by itself, whatever batch it comes in."""
         features = self.feature_extractor(map(decode_row, rows), padding=False)
-        return list(zip(features["keypoints"], features["keypoints_mask"], strict=True))
+        examples = []
+        for row, keypoints, mask in zip(rows, features["keypoints"], features["keypoints_mask"], strict=True):
+            text = str(row["text"])
+            example = {"keypoints": keypoints, "keypoints_mask": mask}
+            example["target"] = self._target(text) if self.train else self._tokenize(text)
+            if self.train and self.ctc_ids:
+                example["ctc_labels"] = self._spell(text)
+                if self.alignment:
+                    example["alignment_labels"] = self._align(row, len(mask))
+            examples.append(example)
+        return examples
 
-    def _align(self, row: Mapping[str, Any], frames: int) -> torch.Tensor:
+    def _align(self, row: Mapping[str, Any], frames: int) -> np.ndarray:
         """The character spoken in the middle of each frame, each word's characters sharing its time evenly."""
         words = row["words"]
         labels = np.full(frames, 0 if len(words) else IGNORED)
@@ -127,20 +136,22 @@ class LipReadCollator:
             inside = np.flatnonzero((start <= middles) & (middles < end))
             place = ((middles[inside] - start) / (end - start) * len(spelling)).astype(int)
             labels[inside] = spelling[place] if len(spelling) else IGNORED
-        return torch.from_numpy(labels)
+        return labels
 
-    def _training_tokens(self, texts: list[str]) -> dict[str, torch.Tensor]:
-        targets = [self._target(text) for text in texts]
+    def _training_tokens(self, targets: list[list[int]]) -> dict[str, torch.Tensor]:
         return {
             "input_ids": _pad([self.prefix + target for target in targets], self.special_tokens.pad),
             "attention_mask": _pad([[1] * (len(self.prefix) + len(target)) for target in targets], 0),
             "labels": _pad([[IGNORED] * len(self.prefix) + target for target in targets], IGNORED),
         }
 
-    def _evaluation_tokens(self, texts: list[str]) -> dict[str, torch.Tensor]:
-        input_ids = torch.tensor([self.prefix] * len(texts))
-        labels = _pad([self._tokenize(text) for text in texts], IGNORED)
-        return {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids), "labels": labels}
+    def _evaluation_tokens(self, references: list[list[int]]) -> dict[str, torch.Tensor]:
+        input_ids = torch.tensor([self.prefix] * len(references))
+        return {
+            "input_ids": input_ids,
+            "attention_mask": torch.ones_like(input_ids),
+            "labels": _pad(references, IGNORED),
+        }
 
     def _tokenize(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=self.add_special_tokens)["input_ids"])

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Cached features are those that would be made anew, and stay within their memory."""
+"""Cached examples are those that would be made anew, and stay within their memory."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def collator(processor, **kwargs):
     return LipReadCollator(processor, seq_len=64, ctc_vocab=build_ctc_vocab(TEXTS), **kwargs)
 
 
-def test_the_same_batch_without_making_features_again(processor):
+def test_the_same_batch_without_x_again(processor):
     rows = [row(30, 0, "a"), row(12, 1, "b")]
     fresh, cached = collator(processor)(rows), collator(processor, cache_bytes=2**20)
     for batch in (cached(rows), cached(rows), cached(rows[::-1])):
