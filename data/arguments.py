@@ -101,6 +101,10 @@ class DataArguments:
     seq_len: int = field(default=64, metadata={"help": "Most tokens of a transcript."})
     prompt: str | None = field(default=None, metadata={"help": "Text before every transcript."})
     augment: bool = field(default=True, metadata={"help": "Whether to vary pose, size, speed and quality."})
+    word_splicing: float = field(
+        default=0.0,
+        metadata={"help": "Probability that a clip gets words of others in a batch; needs a corpus with word times."},
+    )
     max_train_clips: int | None = field(default=None, metadata={"help": "Train on the first so many clips only."})
     max_eval_clips: int | None = field(default=None, metadata={"help": "Evaluate on the first so many clips only."})
 
@@ -291,6 +295,8 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
         raise ValueError(f"--{without_rank[0]} is about LoRA, which this run has not: give --lora_r, its rank, too")
     if args.blank_check_after < 0:
         raise ValueError(f"--blank_check_after {args.blank_check_after}: an epoch, a share of the run, or 0 for never")
+    if not 0 <= data_args.word_splicing <= 1:
+        raise ValueError(f"--word_splicing {data_args.word_splicing}: a probability lies in [0, 1]")
     if not 0 <= args.speaker_balance <= 1:
         raise ValueError(f"--speaker_balance {args.speaker_balance}: it lies in [0, 1]")
     by_length = args.max_frames_per_batch is not None or args.train_sampling_strategy == "group_by_length"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from modeling_lipread.text_normalizer_lipread import TextNormalizer
 from .example_cache import ExampleCache
 from .schema import decode_row
 from .special_tokens import special_tokens
+from .splicing import SpokenWord, WordSplicing
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class LipReadCollator:
         alignment (`bool`): Whether training batches with a `ctc_vocab` also say which character is spoken when, from
             the rows' `words`. Adds `alignment_labels`.
         text_normalizer (`TextNormalizer`, *optional*): Spells the CTC labels. Default: `TextNormalizer()`.
+        splicing (`WordSplicing`, *optional*): Makes new sentences of the words of a training batch.
         cache_bytes (`int`): Memory in which what is made of each row is kept for the next epoch; each worker process
             has its own.
 
@@ -61,6 +64,7 @@ class LipReadCollator:
         ctc_vocab: Sequence[str] | None = None,
         alignment: bool = False,
         text_normalizer: TextNormalizer | None = None,
+        splicing: WordSplicing | None = None,
         cache_bytes: int = 0,
     ):
         self.feature_extractor = processor.feature_extractor
@@ -82,6 +86,7 @@ class LipReadCollator:
             raise ValueError(f'ctc_vocab begins with {ctc_vocab[0]!r}; index 0 is the CTC blank, ""')
         self.ctc_ids = {character: index for index, character in enumerate(ctc_vocab or []) if index > 0}
         self.alignment = alignment
+        self.splicing = splicing if train else None
         self.cache = ExampleCache(cache_bytes)
         self._warned: set[str] = set()
 
@@ -100,7 +105,13 @@ class LipReadCollator:
             not known what is said.
         """
         examples = self.cache.fetch(rows, self._examples)
-        columns = {name: [example[name] for example in examples] for name in examples[0]}
+        if self.splicing is not None:
+            spliced = self.splicing(examples, [row["id"] for row in rows])
+            examples = [
+                new if new is old else new | self._said(" ".join(word.text for word in new["words"]))
+                for new, old in zip(spliced, examples, strict=True)
+            ]
+        columns = {name: [example[name] for example in examples] for name in examples[0] if name != "words"}
         batch = {name: _pad(columns.pop(name), 0) for name in ("keypoints", "keypoints_mask")}
         targets = columns.pop("target")
         batch |= self._training_tokens(targets) if self.train else self._evaluation_tokens(targets)
@@ -112,24 +123,42 @@ class LipReadCollator:
         examples = []
         for row, keypoints, mask in zip(rows, features["keypoints"], features["keypoints_mask"], strict=True):
             text = str(row["text"])
-            example = {"keypoints": keypoints, "keypoints_mask": mask}
-            example["target"] = self._target(text) if self.train else self._tokenize(text)
-            if self.train and self.ctc_ids:
-                example["ctc_labels"] = self._spell(text)
-                if self.alignment:
-                    example["alignment_labels"] = self._align(row, len(mask))
+            example = {"keypoints": keypoints, "keypoints_mask": mask, **self._said(text)}
+            if self.train and self.ctc_ids and self.alignment:
+                example["alignment_labels"] = self._align(row, len(mask))
+            if self.splicing is not None:
+                example["words"] = self._spoken_words(row, text, len(mask))
             examples.append(example)
         return examples
 
-    def _align(self, row: Mapping[str, Any], frames: int) -> np.ndarray:
-        """The character spoken in the middle of each frame, each word's characters sharing its time evenly."""
-        words = row["words"]
-        labels = np.full(frames, 0 if len(words) else IGNORED)
+    def _said(self, text: str) -> dict[str, list[int]]:
+        """A transcript, as it is to be written and as it is to be spelled."""
+        if not self.train:
+            return {"target": self._tokenize(text)}
+        return {"target": self._target(text)} | ({"ctc_labels": self._spell(text)} if self.ctc_ids else {})
+
+    def _frame_times(self, row: Mapping[str, Any], frames: int) -> np.ndarray:
+        """The middle of each frame, seconds `(frames,)`."""
         rate, times = self.feature_extractor.frame_rate, np.asarray(row["timestamps"], dtype=np.float64)
         if rate is not None:  # the feature extractor's own even frames
             times = times[0] + np.arange(frames) / rate
         times = times[:frames]
-        middles = times + (np.median(np.diff(times)) / 2 if len(times) > 1 else 0.0)
+        return times + (np.median(np.diff(times)) / 2 if len(times) > 1 else 0.0)
+
+    def _spoken_words(self, row: Mapping[str, Any], text: str, frames: int) -> list[SpokenWord]:
+        """The words and their frames; none where they do not make up the transcript, or overlap."""
+        middles, spoken = self._frame_times(row, frames), []
+        for word in row["words"]:
+            start, end = np.searchsorted(middles, [float(word["start"]), float(word["end"])]).tolist()
+            spoken.append(SpokenWord(str(word["word"]), start, end))
+        apart = all(first.end <= second.start for first, second in itertools.pairwise(spoken))
+        complete = self.text_normalizer(" ".join(word.text for word in spoken)) == self.text_normalizer(text)
+        return spoken if complete and apart and all(word.start < word.end for word in spoken) else []
+
+    def _align(self, row: Mapping[str, Any], frames: int) -> np.ndarray:
+        """The character spoken in the middle of each frame, each word's characters sharing its time evenly."""
+        words, middles = row["words"], self._frame_times(row, frames)
+        labels = np.full(frames, 0 if len(words) else IGNORED)
         for word in words:
             spelling = np.array(self._ids(self.text_normalizer(word["word"])), dtype=np.int64)
             start, end = float(word["start"]), float(word["end"])
