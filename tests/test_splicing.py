@@ -134,8 +134,6 @@ def test_what_is_written_and_spelled_follows_the_words(rows):
             said.add(text)
     assert len(said - set(TEXTS)) > 1
     assert {word for text in said for word in text.split()} == {*"bin blue now set white".split()}
-        *"bin blue now set white".split()
-    }
 
 
 def test_evaluation_and_clips_whose_words_are_not_their_text_stay_as_they_are(rows):
