@@ -24,6 +24,8 @@ from .schema import decode_row
 SECONDS = 3.0  # of the clips that can be made as long as one likes
 LEAST_SILENCE = 0.28  # seconds of a silent stretch that is worth reading
 BEFORE_SPEECH = 0.12  # seconds around the words that belong to them: lips move before there is a sound
+INNER_LIPS = (13, 14)  # MediaPipe's landmarks in the middle of the upper and of the lower one
+FRAME_RATE = 25.0  # of what is filmed here
 CAMERA_NOISE = (2.0, 6.0)  # standard deviation of a pixel, of 255
 
 
@@ -43,7 +45,7 @@ class UnspokenClip:
 
 
 def silences(sequence: LandmarkSequence, words: Sequence[Mapping[str, Any]]) -> list[LandmarkSequence]:
-    """The stretches before the first and after the last word, as far as they are long enough."""
+    """The stretches of a clip before its first and after its last word, as far as they are long enough."""
     if not len(words):
         return []
     times = sequence.timestamps
@@ -77,77 +79,108 @@ def nodding(sequence: LandmarkSequence, random: np.random.Generator) -> Landmark
     return replace(still, keypoints=moved.astype(np.float32))
 
 
-def gaping(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
-    """From one of its mouths to another and back so slowly that nobody speaks: some three seconds there and back."""
+def trembling(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
+    """One of its frames, every landmark shaking by itself, as a bad camera in bad light makes them."""
     still = frozen(sequence, random)
-    other = sequence.keypoints[random.choice(np.flatnonzero(sequence.present))]
-    phase = 2 * np.pi * (random.uniform(0.25, 0.4) * still.timestamps + random.uniform())
-    weight = ((1 + np.sin(phase)) / 2).astype(np.float32)[:, None, None]
-    moved = (1 - weight) * still.keypoints + weight * other
-    return replace(still, keypoints=moved + random.normal(0, 0.1, moved.shape).astype(np.float32))
+    deviation = random.uniform(0.005, 0.02) * np.ptp(still.keypoints[0, :, 0])
+    noise = deviation * random.standard_normal(still.keypoints.shape, np.float32)
+    return replace(still, keypoints=still.keypoints + noise)
 
 
-def silent(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
-    """A silent stretch, forwards and backwards until it is as long as a sentence."""
+def gaping(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
+    """Its mouth opens as wide as it ever does and closes again, too slowly for speech: in some three seconds."""
+    return _opening(sequence, random, random.uniform(0.25, 0.4))
+
+
+def chewing(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
+    """Its mouth opens as wide as it ever does and closes again, as fast as one chews: once or twice a second."""
+    return _opening(sequence, random, random.uniform(1.0, 2.0))
+
+
+def there_and_back(sequence: LandmarkSequence) -> LandmarkSequence:
+    """A clip forwards and backwards until it is as long as a sentence."""
     frames = len(sequence)
-    there_and_back = np.concatenate([np.arange(frames), np.arange(frames - 2, 0, -1)])
-    order = np.resize(there_and_back, round(SECONDS * sequence.frame_rate))
-    longer = _frames(sequence, order)
-    return replace(longer, timestamps=np.arange(len(order)) / sequence.frame_rate)
+    order = np.concatenate([np.arange(frames), np.arange(frames - 2, 0, -1)])
+    order = np.resize(order, round(SECONDS * sequence.frame_rate))
+    return replace(_frames(sequence, order), timestamps=np.arange(len(order)) / sequence.frame_rate)
 
 
-def jittered(video: Path, extractor: Face3DKeypointExtractor, random: np.random.Generator) -> LandmarkSequence:
-    """A frame of a video that stands still, as MediaPipe sees it through a camera's noise."""
+MADE_OF_LANDMARKS = (blank, frozen, nodding, trembling, gaping, chewing)
+
+
+def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0) -> Iterator[UnspokenClip]:
+    """Clips made of landmarks alone, and silent stretches, which takes no time.
+
+    Args:
+        rows: Rows of `data.schema`; silence is found where they have the words' times.
+        count: How many of each kind; fewer of what the rows have fewer of.
+        seed: The same seed gives the same clips.
+    """
+    random = np.random.default_rng(seed)
+    clips = list(_shuffled(rows, random))
+    for place, make in enumerate(MADE_OF_LANDMARKS):  # each from other clips, as far as there are so many
+        for row in (clips[place * count :] + clips[: place * count])[:count]:
+            yield UnspokenClip(make.__name__, str(row["id"]), make(decode_row(row), random))
+    stretches = [(str(row["id"]), cut) for row in clips for cut in silences(decode_row(row), row["words"])]
+    for name, cut in stretches[:count]:
+        yield UnspokenClip("silent", name, cut)
+    for name, cut in stretches[count : 2 * count] or stretches[:count]:
+        yield UnspokenClip("silent, longer", name, there_and_back(cut))
+
+
+def video_clips(videos: Mapping[str, Path], count: int, seed: int = 0) -> Iterator[UnspokenClip]:
+    """Clips that MediaPipe looked at: real frames that stand still, and the talker with its mouth closed.
+
+    Args:
+        videos: Videos by the ids of their clips; without any, there is the talker only.
+        count: How many of each kind; fewer of what there are fewer of.
+        seed: The same seed gives the same clips.
+
+    Raises:
+        VideoError: If a video cannot be read.
+    """
+    random = np.random.default_rng(seed)
+    with Face3DKeypointExtractor() as extractor:
+        for name, video in list(_shuffled(list(videos.items()), random))[:count]:
+            yield UnspokenClip("jittered", name, extractor.extract_frames(_noisy(video, random), FRAME_RATE))
+        for frames in _closed_mouths(count, random):
+            yield UnspokenClip("closed mouth", "talker", extractor.extract_frames(frames, FRAME_RATE))
+
+
+def _noisy(video: Path, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """A frame of a video again and again, each time with another noise."""
     frames = [frame for _, frame in read_frames(video)]
     picture = frames[random.integers(len(frames))].astype(np.float32)
     deviation = random.uniform(*CAMERA_NOISE)
-    count = round(SECONDS * 25)
-    noisy = (picture + random.normal(0, deviation, picture.shape).astype(np.float32) for _ in range(count))
-    return extractor.extract_frames([np.clip(frame, 0, 255).astype(np.uint8) for frame in noisy], 25.0)
+    for _ in range(round(SECONDS * FRAME_RATE)):
+        noise = random.standard_normal(picture.shape, np.float32)
+        yield np.clip(picture + deviation * noise, 0, 255).astype(np.uint8)
 
 
-def closed_mouths(count: int, random: np.random.Generator) -> Iterator[LandmarkSequence]:
-    """The synthetic talker, swaying as it does when it talks, with its mouth closed."""
-    from .talker import TalkingHead, perform  # needs scikit-image, and is asked for last
+def _closed_mouths(count: int, random: np.random.Generator) -> Iterator[list[np.ndarray]]:
+    """The frames of the talker, which sways as it does when it talks and keeps its mouth closed."""
+    from .talker import TalkingHead, perform  # needs scikit-image
 
-    head, text = TalkingHead(), "please watch the baby this morning"
-    with Face3DKeypointExtractor() as extractor:
-        for _ in range(count):
-            performance = perform(text, int(random.integers(2**31)))
-            rest = np.repeat(performance.parameters[:1], len(performance.parameters), axis=0)
-            frames = np.stack(list(head.frames(replace(performance, parameters=rest))))
-            yield extractor.extract_frames(frames, head.frame_rate)
+    head = TalkingHead(frame_rate=FRAME_RATE)
+    for _ in range(count):
+        performance = perform("please watch the baby this morning", int(random.integers(2**31)), FRAME_RATE)
+        rest = np.repeat(performance.parameters[:1], len(performance.parameters), axis=0)
+        yield list(head.frames(replace(performance, parameters=rest)))
 
 
-def unspoken_clips(
-    rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0, videos: Mapping[str, Path] | None = None
-) -> Iterator[UnspokenClip]:
-    """Clips of every kind in turn.
+def _shuffled(items: Sequence[Any], random: np.random.Generator) -> Iterator[Any]:
+    return (items[int(index)] for index in random.permutation(len(items)))
 
-    Args:
-        rows: Rows of `data.schema`, with the words' times where there are any.
-        count: How many of each kind; fewer of what the rows have fewer of.
-        seed: The same seed gives the same clips.
-        videos: The rows' videos by their ids, for the kind `jittered`, which is left out without.
-    """
-    random = np.random.default_rng(seed)
-    chosen = [rows[int(index)] for index in random.permutation(len(rows))]
-    clips = [(str(row["id"]), decode_row(row), row["words"]) for row in chosen]
-    # Each kind begins with other clips.
-    for place, make in enumerate((blank, frozen, nodding, gaping)):
-        for name, sequence, _ in (clips[place * count :] + clips[: place * count])[:count]:
-            yield UnspokenClip(make.__name__, name, make(sequence, random))
-    stretches = [(name, cut) for name, sequence, words in clips for cut in silences(sequence, words)]
-    for name, cut in stretches[:count]:
-        yield UnspokenClip("silent", name, cut)
-    for name, cut in stretches[count : 2 * count]:
-        yield UnspokenClip("silent, longer", name, silent(cut, random))
-    if videos:
-        with Face3DKeypointExtractor() as extractor:
-            for name, *_ in clips[:count]:
-                yield UnspokenClip("jittered", name, jittered(videos[name], extractor, random))
-    for sequence in closed_mouths(count, random):
-        yield UnspokenClip("closed mouth", "talker", sequence)
+
+def _opening(sequence: LandmarkSequence, random: np.random.Generator, frequency: float) -> LandmarkSequence:
+    """From its most closed mouth to its most open one and back, so many times a second."""
+    faces = sequence.keypoints[sequence.present]
+    upper, lower = INNER_LIPS
+    gaps = np.linalg.norm(faces[:, upper] - faces[:, lower], axis=-1)
+    still = _still(sequence, faces[[gaps.argmin()]])
+    phase = 2 * np.pi * (frequency * still.timestamps + random.uniform())
+    weight = ((1 + np.sin(phase)) / 2).astype(np.float32)[:, None, None]
+    return replace(still, keypoints=(1 - weight) * still.keypoints + weight * faces[gaps.argmax()])
 
 
 def _frames(sequence: LandmarkSequence, indices: np.ndarray) -> LandmarkSequence:

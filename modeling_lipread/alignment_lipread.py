@@ -1,9 +1,9 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """When each word was said: forced alignment of the written words with what the face encoder's heads saw.
 
-Two heads can tell. The alignment head says for every frame which character is spoken, silence among them, so words lie
-where their characters are. The CTC head says each character once, in whatever frame it likes, and blanks elsewhere: its
-words come out too short, and the first one often far too early. The Viterbi path is found in numpy, so that a
+Two heads can tell. The alignment head says for every frame which character is spoken, silence among them, so a word
+lies where its characters are. The CTC head says each character once, in whatever frame it likes, and blanks elsewhere:
+its words come out too short, and the first one often far too early. The Viterbi path is found in numpy, so that a
 checkpoint needs no audio library to say when a word was seen.
 """
 

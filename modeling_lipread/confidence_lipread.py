@@ -59,6 +59,19 @@ def token_log_probs(model: Any, written: torch.Tensor, start: int, **video: Any)
     return logits.gather(-1, written[:, start:, None])[..., 0] - logits.logsumexp(-1)
 
 
+def head_log_probs(encoded: Any) -> torch.Tensor | None:
+    """Logarithms of the posteriors of the head that tells best when a word is said, `(batch, frames, vocabulary)`.
+
+    Args:
+        encoded: The face encoder's output.
+
+    Returns:
+        Those of the alignment head, or else of the CTC head; `None` if the reader has neither.
+    """
+    logits = encoded.ctc_logits if encoded.alignment_logits is None else encoded.alignment_logits
+    return None if logits is None else logits.float().log_softmax(-1)
+
+
 def written_words(
     tokens: Sequence[int],
     log_probs: Sequence[float],
@@ -99,24 +112,37 @@ def written_words(
     return [WrittenWord(*word) for word in zip(texts, spans, sums, fits, strict=True)]
 
 
-def evidence(words: Sequence[WrittenWord]) -> np.ndarray:
-    """What tells whether words are right, `(words, 3)`: the log-odds of their probability, their fit, and 1."""
-    log_probs = np.minimum([word.log_prob for word in words], HIGHEST_LOG_PROB)
+def evidence(log_probs: Sequence[float], fits: Sequence[float]) -> np.ndarray:
+    """What tells whether words are right: the log-odds of their probability, their fit, and 1.
+
+    Args:
+        log_probs: `WrittenWord.log_prob` of each.
+        fits: `WrittenWord.fit` of each.
+
+    Returns:
+        Float64 `(words, 3)`.
+    """
+    log_probs = np.minimum(np.asarray(log_probs, np.float64), HIGHEST_LOG_PROB)
     log_odds = log_probs - np.log(-np.expm1(log_probs))
-    return np.stack([log_odds, [word.fit for word in words], np.ones(len(words))], axis=1)
+    return np.stack([log_odds, np.asarray(fits, np.float64), np.ones(len(log_probs))], axis=1)
 
 
-def word_scores(words: Sequence[WrittenWord], calibration: Mapping[str, float] | None) -> list[float]:
+def word_scores(
+    log_probs: Sequence[float], fits: Sequence[float], calibration: Mapping[str, float] | None
+) -> list[float]:
     """The chance, 0 to 1, that each word is right.
 
     Args:
-        words: What was written.
+        log_probs: `WrittenWord.log_prob` of each.
+        fits: `WrittenWord.fit` of each.
         calibration: Weights `log_odds`, `fit` and `bias` of a logistic function of the evidence; with `None` it is the
             language model's probability.
     """
     if calibration is None:
-        return [float(np.exp(word.log_prob)) for word in words]
-    if not words:
-        return []
-    weights = np.array([calibration[name] for name in CALIBRATION])
-    return (1 / (1 + np.exp(-evidence(words) @ weights))).tolist()
+        return np.exp(log_probs).tolist()
+    return logistic(evidence(log_probs, fits) @ [calibration[name] for name in CALIBRATION]).tolist()
+
+
+def logistic(values: np.ndarray) -> np.ndarray:
+    """The logistic function, by the hyperbolic tangent, which does not overflow."""
+    return (1 + np.tanh(values / 2)) / 2

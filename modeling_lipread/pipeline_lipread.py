@@ -12,7 +12,7 @@ import torch
 from transformers import Pipeline
 
 from .abstention_lipread import lip_speed, why_nothing
-from .confidence_lipread import WrittenWord, token_log_probs, word_scores, written_words
+from .confidence_lipread import WrittenWord, head_log_probs, token_log_probs, word_scores, written_words
 from .configuration_lipread import LIMITS
 from .landmarks_lipread import NoFaceError
 
@@ -154,9 +154,9 @@ class LipReadingPipeline(Pipeline):
         if return_timestamps or self._limits(abstain, min_confidence, min_lip_motion).get("min_confidence"):
             scores = token_log_probs(model, written, prefix, conditioning=conditioning)
             outputs["token_scores"] = scores.unflatten(0, (clips, -1))
-            head = encoded.ctc_logits if encoded.alignment_logits is None else encoded.alignment_logits
+            head = head_log_probs(encoded)
             if head is not None:
-                outputs["head"] = head.float().log_softmax(-1)
+                outputs["head"] = head
         return outputs
 
     def postprocess(
@@ -177,7 +177,8 @@ class LipReadingPipeline(Pipeline):
             words, scores = result["text"].split(), []
             if "token_scores" in outputs:
                 words = self._words(tokens, outputs["token_scores"][0, index].tolist(), outputs)
-                scores = word_scores(words, self.model.config.calibration)
+                evidence = [word.log_prob for word in words], [word.fit for word in words]
+                scores = word_scores(*evidence, self.model.config.calibration)
             reason = why_nothing(scores or [1.0] * len(words), limits=limits, **seen) if abstain else None
             if reason is not None:
                 result |= {"text": "", "reason": reason}
