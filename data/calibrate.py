@@ -41,6 +41,9 @@ from .unspoken import landmark_clips
 # that, of variance 1, since a good reader makes few errors to learn from.
 AS_IT_IS = np.array([1.0, 0.0, 0.0])
 MAY_BE_LOST = 0.02  # share of the clips with speech
+# Limits are so far from clips without speech to those with: people whom the reader does not know are read less surely
+# than those of a validation split, while clips without speech are of every kind that came to mind.
+TOWARDS_SPEECH = 0.25
 STEPS = 100  # of Newton's method, which takes ten
 
 
@@ -77,23 +80,30 @@ def fit_limits(spoken: Sequence[Reading], unspoken: Sequence[Reading]) -> dict[s
 
     Returns:
         `config.abstention`. Lips move if they are half as fast as the slowest of the spoken clips. Of what then is
-        left unspoken, the least sure spoken clip (leaving out the 2% that may be lost) and the surest unspoken one
-        that is less sure give the limit of confidence, halfway between them.
+        left unspoken, the clip that agrees best with the CTC head, and the spoken one that agrees least (leaving out
+        the 2% that may be lost), give the limit of agreement, between them; and of what is left after that, the surest
+        clip and the least sure spoken one the limit of confidence.
     """
     speeds = [reading.lip_speed for reading in spoken if reading.lip_speed is not None]
-    least_speed = min(speeds, default=0.0) / 2
-    sure = np.array([_confidence(reading) for reading in spoken])
-    least = float(np.quantile(sure, MAY_BE_LOST, method="lower"))
-    moving = [reading for reading in unspoken if reading.lip_speed is None or reading.lip_speed >= least_speed]
-    others = [found for found in map(_confidence, moving) if found < least]
-    return {
-        "min_confidence": round((least + max(others, default=0.0)) / 2, 3),
-        "min_lip_motion": round(least_speed, 3),
-    }
+    limits = {"min_lip_motion": round(min(speeds, default=0.0) / 2, 3)}
+    for name, measure in (("min_agreement", lambda reading: reading.agreement), ("min_confidence", _confidence)):
+        found = [measure(reading) for reading in spoken]
+        if None in found:  # a reader without a CTC head
+            continue
+        least = float(np.quantile(found, MAY_BE_LOST, method="lower"))
+        left = [measure(reading) for reading in unspoken if not _reason(reading, limits)]
+        most = max((other for other in left if other < least), default=0.0)
+        limits[name] = round(most + TOWARDS_SPEECH * (least - most), 3)
+    return limits
 
 
 def _confidence(reading: Reading) -> float:
     return float(np.mean([word["score"] for word in reading.words])) if reading.words else 0.0
+
+
+def _reason(reading: Reading, limits: dict[str, float]) -> str | None:
+    scores = [word["score"] for word in reading.words]
+    return why_nothing(limits, scores, speed=reading.lip_speed, agreed=reading.agreement)
 
 
 def as_clips(sequences: Sequence[tuple[str, Any]]) -> ClipTable:
@@ -109,7 +119,7 @@ def calibrate(
     split: str | None = None,
     num_beams: int = 1,
     batch_size: int = 16,
-    unspoken: int = 15,
+    unspoken: int = 25,
     device: str | None = None,
 ) -> dict[str, Any]:
     """Calibrates a reader and stores the result in its `config.json`, which appears whole or not at all.
@@ -174,10 +184,7 @@ def _score(reading: Reading, calibration: dict[str, float]) -> None:
 
 
 def _given_up(readings: Sequence[Reading], limits: dict[str, float]) -> int:
-    return sum(
-        why_nothing([word["score"] for word in reading.words], reading.lip_speed, limits) is not None
-        for reading in readings
-    )
+    return sum(_reason(reading, limits) is not None for reading in readings)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -190,7 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--split", help="split of a source that has several")
     parser.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
     parser.add_argument("--batch_size", type=int, default=16, help="clips read at once (default: 16)")
-    parser.add_argument("--unspoken", type=int, default=15, help="clips without speech made of each kind (15)")
+    parser.add_argument("--unspoken", type=int, default=25, help="clips without speech made of each kind (25)")
     parser.add_argument("--device", help="torch device (default: a GPU if there is one)")
     options = vars(parser.parse_args(arguments))
     try:

@@ -13,7 +13,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 # What `calibration` and `abstention` hold.
 CALIBRATION = ("log_odds", "fit", "bias")
-LIMITS = ("min_confidence", "min_lip_motion")
+LIMITS = ("min_lip_motion", "min_agreement", "min_confidence")
 
 
 @strict
@@ -187,9 +187,9 @@ class LipReadConfig(PreTrainedConfig):
             How the pipeline tells the chance that a written word is right: weights `log_odds`, `fit` and `bias`
             (`confidence_lipread`). `python -m data.calibrate` measures them. `None`: the word's probability.
         abstention (`dict`, *optional*):
-            Below what the pipeline says nothing: `min_confidence`, 0 to 1, and `min_lip_motion`, in distances between
-            the eyes a second (`abstention_lipread`). `python -m data.calibrate` measures them too. `generate` does not
-            go by it.
+            Below what the pipeline says nothing: `min_lip_motion`, in distances between the eyes a second,
+            `min_agreement` and `min_confidence`, both 0 to 1 (`abstention_lipread`). `python -m data.calibrate`
+            measures them too. `generate` does not go by it.
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of the adapters' weights at initialisation.
     """

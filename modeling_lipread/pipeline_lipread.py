@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from transformers import Pipeline
 
-from .abstention_lipread import lip_speed, why_nothing
+from .abstention_lipread import agreement, lip_speed, why_nothing
 from .confidence_lipread import WrittenWord, head_log_probs, token_log_probs, word_scores, written_words
 from .configuration_lipread import LIMITS
+from .ctc_decoding_lipread import greedy_ctc
 from .landmarks_lipread import NoFaceError
 
 PIPELINE_TASK = "lip-reading"
@@ -39,10 +40,10 @@ class LipReadingPipeline(Pipeline):
         abstain: Whether nothing is read where there is nothing to read; `True` by default. What then stands for a text
             is empty, and `reason` says why. `False` gives whatever the model writes, and a video without a face is an
             error.
-        min_confidence: The least share of the words that is expected to be right, 0 to 1; the reader's own by
-            default, and 0 for never to abstain for that.
-        min_lip_motion: The least speed of the lips, in distances between the eyes a second; the reader's own by
-            default, and 0 for never to abstain for that.
+        min_lip_motion: The least speed of the lips, in distances between the eyes a second.
+        min_agreement: The least agreement of the words with what the CTC head spells, 0 to 1.
+        min_confidence: The least share of the words that is expected to be right, 0 to 1. These three are the reader's
+            own by default; 0 limits nothing.
         generate_kwargs: Arguments of `generate`; they may also be given one by one, as `num_beams=4`.
         kwargs: As for any [`Pipeline`]: `device`, `batch_size`, `num_workers`.
 
@@ -64,9 +65,8 @@ class LipReadingPipeline(Pipeline):
     each with its `text`, its `timestamp` (seconds of its start and end in the video; `None` where the video is too
     short to say so much) and its `score`, the chance that it is right: calibrated if the reader is (`python -m
     data.calibrate`), and else the probability that the model gives those words after the ones before. Where nothing is
-    read, the text is empty, there are no chunks, and `reason` is one of `abstention_lipread`: `"no face"`, `"the lips
-    do not move"`, `"no words"` or `"low confidence"`. With `num_return_sequences` it is a list of these, the likeliest
-    first.
+    read, the text is empty, there are no chunks, and `reason` is one of `abstention_lipread.REASONS`. With
+    `num_return_sequences` it is a list of these, the likeliest first.
     """
 
     _load_processor = True
@@ -132,11 +132,10 @@ class LipReadingPipeline(Pipeline):
         inputs: dict[str, torch.Tensor],
         return_timestamps: bool | str = False,
         abstain: bool = True,
-        min_confidence: float | None = None,
-        min_lip_motion: float | None = None,
         **generation: Any,
     ) -> dict[str, torch.Tensor]:
         model = self.model
+        limits = self._limits({key: generation.pop(key) for key in LIMITS if key in generation}) if abstain else {}
         conditioning, encoded = model.encode(inputs["keypoints"], inputs["keypoints_mask"])
         clips, prefix = len(inputs["keypoints"]), len(model.config.start_ids)
         start = torch.tensor([model.config.start_ids] * clips, device=model.device)
@@ -151,7 +150,9 @@ class LipReadingPipeline(Pipeline):
         written = getattr(written, "sequences", written)
         outputs = {key: inputs[key] for key in ("keypoints_mask", "frame_times", "lip_speed")}
         outputs["sequences"] = written[:, prefix:].unflatten(0, (clips, -1))
-        if return_timestamps or self._limits(abstain, min_confidence, min_lip_motion).get("min_confidence"):
+        if limits.get("min_agreement") and encoded.ctc_logits is not None:
+            outputs["ctc_logits"] = encoded.ctc_logits.float()
+        if return_timestamps or limits.get("min_confidence"):
             scores = token_log_probs(model, written, prefix, conditioning=conditioning)
             outputs["token_scores"] = scores.unflatten(0, (clips, -1))
             head = head_log_probs(encoded)
@@ -164,13 +165,13 @@ class LipReadingPipeline(Pipeline):
         outputs: dict[str, torch.Tensor],
         return_timestamps: bool | str = False,
         abstain: bool = True,
-        min_confidence: float | None = None,
-        min_lip_motion: float | None = None,
+        **limits: float,
     ) -> Any:
         """The texts of a clip, when they were said, and if nothing was, why."""
-        limits = self._limits(abstain, min_confidence, min_lip_motion)
-        speed = outputs["lip_speed"][0].item()
-        seen = {"speed": None if np.isnan(speed) else speed, "has_face": outputs["keypoints_mask"][0].any().item()}
+        limits, mask = self._limits(limits), outputs["keypoints_mask"]
+        speed, spelled = outputs["lip_speed"][0].item(), None
+        if "ctc_logits" in outputs:
+            spelled = greedy_ctc(outputs["ctc_logits"], mask, self.model.config.ctc_vocab)[0]
         results = []
         for index, tokens in enumerate(outputs["sequences"][0].tolist()):
             result: dict[str, Any] = {"text": self._decode(tokens).strip()}
@@ -179,7 +180,12 @@ class LipReadingPipeline(Pipeline):
                 words = self._words(tokens, outputs["token_scores"][0, index].tolist(), outputs)
                 evidence = [word.log_prob for word in words], [word.fit for word in words]
                 scores = word_scores(*evidence, self.model.config.calibration)
-            reason = why_nothing(scores or [1.0] * len(words), limits=limits, **seen) if abstain else None
+            reason = None
+            if abstain:
+                agreed = None if spelled is None else agreement(result["text"], spelled)
+                seen = {"agreed": agreed, "speed": None if np.isnan(speed) else speed, "has_face": bool(mask.any())}
+                # Words that nobody asked the scores of are not doubted.
+                reason = why_nothing(limits, scores or [1.0] * len(words), **seen)
             if reason is not None:
                 result |= {"text": "", "reason": reason}
                 words = scores = []
@@ -189,12 +195,9 @@ class LipReadingPipeline(Pipeline):
             results.append(result)
         return results[0] if len(results) == 1 else results
 
-    def _limits(self, abstain: bool, *given: float | None) -> dict[str, float]:
+    def _limits(self, given: dict[str, float]) -> dict[str, float]:
         """Below what nothing is said: the reader's own limits, and those given in their place."""
-        if not abstain:
-            return {}
-        chosen = {name: value for name, value in zip(LIMITS, given, strict=True) if value is not None}
-        return {**(self.model.config.abstention or {}), **chosen}
+        return {**(self.model.config.abstention or {}), **given}
 
     def _decode(self, tokens: list[int]) -> str:
         return self.processor.decode(tokens, skip_special_tokens=True)

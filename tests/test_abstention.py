@@ -15,27 +15,44 @@ from data.inventions import main as inventions
 from data.opening import open_split
 from data.unspoken import MADE_OF_LANDMARKS, landmark_clips, silences, there_and_back, video_clips
 from modeling_lipread import LipReadingPipeline, NoFaceError
-from modeling_lipread.abstention_lipread import LOW_CONFIDENCE, NO_FACE, NO_WORDS, STILL_LIPS, lip_speed, why_nothing
+from modeling_lipread.abstention_lipread import (
+    LOW_CONFIDENCE,
+    NO_FACE,
+    NO_WORDS,
+    OTHER_WORDS,
+    STILL_LIPS,
+    agreement,
+    lip_speed,
+    why_nothing,
+)
 from modeling_lipread.cli import EMBEDDED
 
-LIMITS = {"min_confidence": 0.7, "min_lip_motion": 0.2}
+LIMITS = {"min_lip_motion": 0.2, "min_agreement": 0.6, "min_confidence": 0.7}
+SURE = {"scores": [0.9, 0.8], "speed": 0.5, "agreed": 0.9}
 
 
 @pytest.mark.parametrize(
-    ("scores", "speed", "has_face", "reason"),
+    ("seen", "reason"),
     [
-        ([0.9, 0.8], 0.5, True, None),
-        ([0.9, 0.8], 0.5, False, NO_FACE),
-        ([0.9, 0.8], 0.1, True, STILL_LIPS),
-        ([0.9, 0.8], None, True, None),
-        ([0.9, 0.4], 0.5, True, LOW_CONFIDENCE),
-        ([], 0.5, True, NO_WORDS),
+        ({}, None),
+        ({"has_face": False, "speed": 0.0}, NO_FACE),
+        ({"speed": 0.1, "agreed": 0.1}, STILL_LIPS),
+        ({"scores": []}, NO_WORDS),
+        ({"agreed": 0.5}, OTHER_WORDS),
+        ({"scores": [0.9, 0.4]}, LOW_CONFIDENCE),
+        ({"speed": None, "agreed": None}, None),  # what is not known is not held against it
     ],
 )
-def test_the_reason_to_say_nothing(scores, speed, has_face, reason):
-    assert why_nothing(scores, speed, LIMITS, has_face) == reason
+def test_the_reason_to_say_nothing(seen, reason):
+    assert why_nothing(LIMITS, **{**SURE, **seen}) == reason
     # Without limits, lips may be still and words unlikely.
-    assert why_nothing(scores, speed, None, has_face) == (reason if reason in (NO_FACE, NO_WORDS) else None)
+    assert why_nothing(None, **{**SURE, **seen}) == (reason if reason in (NO_FACE, NO_WORDS) else None)
+
+
+def test_agreement_is_of_the_characters_in_common():
+    assert agreement("Bin blue!", "bin blue") == 1.0
+    assert agreement("bin blue", "bin bue") == pytest.approx(14 / 15)
+    assert agreement("bin blue", "") == 0.0 and agreement("abc", "xyz") == 0.0
 
 
 def test_lips_are_as_fast_as_in_their_fastest_second():
@@ -92,10 +109,11 @@ def test_a_batch_goes_on_past_a_clip_without_a_face(reader, grey, tmp_path):
 def test_limits_are_the_readers_and_can_be_set_for_a_call(reader, limits, tmp_path):
     face = np.repeat(make_clip(TEXTS[0], 0, 1).keypoints, 20, axis=0)
     assert reader(face) == {"text": "", "reason": STILL_LIPS}
-    assert reader(face, min_lip_motion=0) == {"text": "", "reason": LOW_CONFIDENCE}, "this reader knows nothing"
+    assert reader(face, min_lip_motion=0) == {"text": "", "reason": OTHER_WORDS}, "this reader knows nothing"
+    assert reader(face, min_lip_motion=0, min_agreement=0) == {"text": "", "reason": LOW_CONFIDENCE}
     written = reader(face, abstain=False)
     assert written["text"] and "reason" not in written
-    assert reader(face, min_lip_motion=0, min_confidence=0) == written
+    assert reader(face, **dict.fromkeys(LIMITS, 0)) == written
     reader.model.config.abstention = None
     assert reader(face) == written
     assert reader(face, min_confidence=0.99) == {"text": "", "reason": LOW_CONFIDENCE}

@@ -136,15 +136,23 @@ def test_what_abstaining_would_cost(tmp_path):
     assert "Is a word as often right as its score says?" in page.text
 
 
+def clip(score, agreed, speed):
+    return scored("a", "a", [score], lip_speed=speed, agreement=agreed)
+
+
 def test_limits_stand_between_speech_and_none():
-    spoken = [scored("a", "a", [score], lip_speed=0.4 + score) for score in (0.8, 0.9, 0.95)]
-    still = [scored("", "b", [0.99], lip_speed=0.1)]
-    moving = [scored("", "b", [score], lip_speed=1.0) for score in (0.3, 0.6)]
-    assert fit_limits(spoken, [*still, *moving]) == {"min_confidence": 0.7, "min_lip_motion": 0.6}
-    # Where nobody speaks and the reader is surer than of speech, speech is not given up for it.
-    sure = [scored("", "b", [0.97], lip_speed=1.0)]
-    assert fit_limits(spoken, sure) == {"min_confidence": 0.4, "min_lip_motion": 0.6}
-    assert fit_limits([scored("a", "a", [0.8])], []) == {"min_confidence": 0.4, "min_lip_motion": 0.0}
+    spoken = [clip(score, agreed=score - 0.1, speed=score - 0.4) for score in (0.8, 0.9, 0.95)]
+    still, agreeing = clip(0.99, 0.99, speed=0.1), clip(0.4, 0.9, speed=1.0)
+    others = [clip(0.75, 0.3, speed=1.0), clip(0.3, 0.5, speed=1.0)]
+    # A quarter of the way from the best of those without speech: that which is still does not count, then neither do
+    # those that do not agree. One that agrees better than speech does is left to the confidence.
+    found = fit_limits(spoken, [still, agreeing, *others])
+    assert found == {"min_lip_motion": 0.2, "min_agreement": 0.55, "min_confidence": 0.5}
+    assert fit_limits(spoken, [still]) == {"min_lip_motion": 0.2, "min_agreement": 0.175, "min_confidence": 0.2}
+    # Speech is not given up for what is surer than it.
+    sure = fit_limits(spoken, [clip(0.97, 0.97, speed=1.0)])
+    assert sure == {"min_lip_motion": 0.2, "min_agreement": 0.175, "min_confidence": 0.2}
+    assert fit_limits([clip(0.8, None, None)], []) == {"min_lip_motion": 0.0, "min_confidence": 0.2}
 
 
 @pytest.mark.parametrize(

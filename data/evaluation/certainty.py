@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from modeling_lipread.abstention_lipread import lip_speed, why_nothing
+from modeling_lipread.abstention_lipread import agreement, lip_speed, why_nothing
 from modeling_lipread.confidence_lipread import WrittenWord, head_log_probs, word_scores, written_words
 from modeling_lipread.ctc_decoding_lipread import clip_lengths
 from modeling_lipread.encoder_lipread import FaceKeypointEncoderOutput
@@ -26,6 +26,7 @@ def certainty(
     log_probs: torch.Tensor,
     encoded: FaceKeypointEncoderOutput,
     mask: torch.Tensor,
+    spelled: Sequence[str | None],
 ) -> list[dict[str, Any]]:
     """What there is to say of a batch of hypotheses, as the pipeline would say it.
 
@@ -37,9 +38,10 @@ def certainty(
         log_probs: The tokens' log-probabilities, `(batch, tokens)`.
         encoded: The face encoder's output.
         mask: Non-zero where there is a face, `(batch, frames)`.
+        spelled: What the CTC head reads on its own, if the reader has one.
 
     Returns:
-        For each clip `confidence`, `words`, `spoken`, `lip_speed` and `reason` as `Reading` has them.
+        For each clip `confidence`, `words`, `spoken`, `lip_speed`, `agreement` and `reason` as `Reading` has them.
     """
     config, heads = model.config, head_log_probs(encoded)
     lengths = clip_lengths(mask, encoded.frame_hidden_states).tolist()
@@ -56,6 +58,8 @@ def certainty(
         )
         evidence = [word.log_prob for word in words], [word.fit for word in words]
         scores, speed = word_scores(*evidence, config.calibration), lip_speed(decode_row(row))
+        text = " ".join(word.text for word in words)
+        agreed = None if spelled[index] is None else agreement(text, spelled[index])
         times = processor.feature_extractor.frame_times(row["timestamps"], mask.shape[1])
         told.append(
             {
@@ -63,7 +67,8 @@ def certainty(
                 "words": [_word(word, score, times) for word, score in zip(words, scores, strict=True)],
                 "spoken": [dict(word) for word in row.get("words", ())],
                 "lip_speed": speed,
-                "reason": why_nothing(scores, speed, config.abstention),
+                "agreement": agreed,
+                "reason": why_nothing(config.abstention, scores, speed=speed, agreed=agreed),
             }
         )
     return told

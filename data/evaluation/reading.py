@@ -36,7 +36,8 @@ class Reading:
             clip's start; None where that cannot be told), the `log_prob` and the `fit` that its `score` is made of
             (`modeling_lipread.confidence_lipread`).
         spoken: The words of the reference with their `start` and `end`, where the corpus has them.
-        lip_speed: With a confidence, how fast the lips move (`modeling_lipread.abstention_lipread`).
+        lip_speed, agreement: With a confidence, how fast the lips move, and how far `hypothesis` agrees with
+            `ctc_hypothesis` (`modeling_lipread.abstention_lipread`).
         reason: With a confidence, why the pipeline would say nothing; None where it would say `hypothesis`.
     """
 
@@ -51,6 +52,7 @@ class Reading:
     words: list[dict[str, Any]] = field(default_factory=list)
     spoken: list[dict[str, Any]] = field(default_factory=list)
     lip_speed: float | None = None
+    agreement: float | None = None
     reason: str | None = None
 
     def as_row(self) -> dict[str, Any]:
@@ -139,7 +141,9 @@ def read_clips(
                     spelled = spell(encoded.ctc_logits)
                 if confidence:
                     log_probs = token_log_probs(model, written[::nbest], start, conditioning=conditioning)
-                    told = certainty(model, processor, rows, written[::nbest, start:], log_probs, encoded, mask)
+                    told = certainty(
+                        model, processor, rows, written[::nbest, start:], log_probs, encoded, mask, spelled
+                    )
             for index, row in enumerate(rows):
                 kept = hypotheses[index * nbest : (index + 1) * nbest]
                 reading = _reading(row, kept, blank[index], spelled[index], told[index])
