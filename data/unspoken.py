@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,9 @@ def silences(sequence: LandmarkSequence, words: Sequence[Mapping[str, Any]]) -> 
     times = sequence.timestamps
     before = np.flatnonzero(times < words[0]["start"] - BEFORE_SPEECH)
     after = np.flatnonzero(times > words[-1]["end"] + BEFORE_SPEECH)
-    interval = 1 / sequence.frame_rate
-    return [_frames(sequence, stretch) for stretch in (before, after) if len(stretch) * interval >= LEAST_SILENCE]
+    least = LEAST_SILENCE * sequence.frame_rate
+    long_enough = [stretch for stretch in (before, after) if len(stretch) >= least and sequence.present[stretch].any()]
+    return [_frames(sequence, stretch) for stretch in long_enough]
 
 
 def blank(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
@@ -117,8 +119,10 @@ def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0)
         seed: The same seed gives the same clips.
     """
     random = np.random.default_rng(seed)
-    clips = list(_shuffled(rows, random))
-    for place, make in enumerate(MADE_OF_LANDMARKS):  # each from other clips, as far as there are so many
+    # Clips enough for each kind to have its own, and not all of a large split.
+    chosen = islice(_shuffled(rows, random), 2 * count * len(MADE_OF_LANDMARKS))
+    clips = [row for row in chosen if row["num_frames"] > 1]
+    for place, make in enumerate(MADE_OF_LANDMARKS):
         for row in (clips[place * count :] + clips[: place * count])[:count]:
             yield UnspokenClip(make.__name__, str(row["id"]), make(decode_row(row), random))
     stretches = [(str(row["id"]), cut) for row in clips for cut in silences(decode_row(row), row["words"])]
