@@ -3,8 +3,7 @@
 
 import pytest
 import torch
-
-from tests.readers import FRAMES, LANDMARKS, make_reader
+from readers import FRAMES, LANDMARKS, make_reader
 
 
 def encode(kind, keypoints, mask):

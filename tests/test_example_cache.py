@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 import torch
+from test_collator import TEXTS, make_sequence
 
 from data.collator import LipReadCollator
 from data.ctc_vocab import build_ctc_vocab
@@ -11,7 +12,6 @@ from data.schema import encode_row
 from data.tokenizer import train_tokenizer
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
 from modeling_lipread.processing_lipread import LipReadProcessor
-from tests.test_collator import TEXTS, make_sequence
 
 
 class CountingExtractor(LipReadFeatureExtractor):

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from test_collator import make_sequence
 
 from data.collator import IGNORED, LipReadCollator
 from data.ctc_vocab import build_ctc_vocab
@@ -11,7 +12,6 @@ from data.splicing import SpokenWord, WordSplicing, splice
 from data.tokenizer import train_tokenizer
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
 from modeling_lipread.processing_lipread import LipReadProcessor
-from tests.test_collator import make_sequence
 
 
 def example(words: str, lengths: list[int], face: float, seed: int) -> dict:
