@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from long_videos import grid_lines, one_after_another
 from webvtt import WebVTT
 
+from data.talker import TalkingHead
 from modeling_lipread.cli import main
 from modeling_lipread.transcript_files_lipread import _named_apart, find_videos, write_whole
 
@@ -143,6 +144,19 @@ def test_a_video_without_words_is_no_failure_but_told_of(transcribe, tmp_path):
         status, out, errors = transcribe(still, "--format", kind)
         assert (status, out) == (0, empty)
         assert errors == [f"lipread: {still}: no words: the lips do not move"]
+
+
+def test_what_the_reader_cannot_have_seen_is_left_out_unless_asked_for(transcribe, tmp_path):
+    """The talking head says other words than those of the GRID corpus."""
+    path = tmp_path / "head.mp4"
+    TalkingHead().render("please follow the doctor now", path, seed=3)
+    status, out, errors = transcribe(path)
+    assert (status, out) == (0, "") and "no words: the words do not fit the lips" in errors[0]
+    assert (
+        json.loads(transcribe(path, "--format", "json")[1])["unread"][0]["reason"] == "the words do not fit the lips"
+    )
+    status, out, errors = transcribe(path, "--no_abstain")
+    assert (status, errors) == (0, []) and len(out.split()) == 6
 
 
 @pytest.mark.parametrize(
