@@ -165,6 +165,7 @@ def test_what_the_reader_cannot_have_seen_is_left_out_unless_asked_for(transcrib
         (["--model", "nowhere/at-all"], "--model"),
         (["--device", "abacus"], "--device"),
         (["--max_seconds", "0.5"], "--max_seconds"),
+        (["--pause_seconds", "nan"], "--pause_seconds"),
         (["--format", "pdf"], "--format"),
         (["--beams", "0"], "--beams"),
         (["--face", "nobody"], "--face"),
