@@ -37,8 +37,8 @@ def lip_speed(sequence: Any) -> float | None:
         sequence: A `LandmarkSequence`.
 
     Returns:
-        Distances between the outer eye corners a second (`lip_motion`); `None` for landmarks of another kind than
-        MediaPipe's, of which it cannot be told.
+        Distances between the outer eye corners a second (`lip_motion`); `None` where it cannot be told: of
+        landmarks of another kind than MediaPipe's, and of faces seen less than five times a second.
     """
     keypoints, present = np.asarray(sequence.keypoints), np.asarray(sequence.present, bool)
     if keypoints.shape[1] != NUM_LANDMARKS or not present.any():
@@ -47,7 +47,8 @@ def lip_speed(sequence: Any) -> float | None:
     last = max(times[0], times[-1] - WINDOW_SECONDS)
     starts = np.append(np.arange(times[0], last, WINDOW_SECONDS / 2), last)
     windows = [(times >= start) & (times <= start + WINDOW_SECONDS) for start in starts]
-    return max(lip_motion(keypoints[window], times[window]) for window in windows)
+    speeds = [lip_motion(keypoints[window], times[window]) for window in windows]
+    return max((speed for speed in speeds if speed is not None), default=None)
 
 
 def agreement(text: str, spelled: str) -> float:

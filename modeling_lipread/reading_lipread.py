@@ -201,9 +201,8 @@ def most_speaking(segments: Iterable[Segment], patience: int = 16) -> Iterator[S
 
     for segment in segments:
         present = segment.sequence.present
-        waiting.append(
-            (segment, lip_motion(segment.sequence.keypoints[present], segment.sequence.timestamps[present]))
-        )
+        motion = lip_motion(segment.sequence.keypoints[present], segment.sequence.timestamps[present])
+        waiting.append((segment, motion or 0.0))
         if len(waiting) > patience:
             yield from settle()
     while waiting:

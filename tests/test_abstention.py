@@ -70,6 +70,17 @@ def test_lips_are_as_fast_as_in_their_fastest_second():
     assert lip_speed(replace(clip, keypoints=keypoints[:, :79])) is None
 
 
+@pytest.mark.parametrize("every", [6, 8])
+def test_a_speed_that_cannot_be_told_is_not_that_of_still_lips(reader, limits, every):
+    """Videos of three and four frames a second, and one whose face is found in every sixth or eighth frame."""
+    clip = make_clip(TEXTS[0], 0, 75)
+    seen = np.arange(75) % every == 0
+    faces = clip.keypoints[seen], clip.present[seen], clip.timestamps[seen]
+    slow = replace(clip, keypoints=faces[0], present=faces[1], timestamps=faces[2], frame_rate=25 / every)
+    assert lip_speed(slow) is None and lip_speed(replace(clip, present=seen)) is None
+    assert reader(slow).get("reason") not in (STILL_LIPS, None), "other reasons may still keep it silent"
+
+
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
     folder = save_reader(tmp_path_factory.mktemp("reader"))
