@@ -10,11 +10,13 @@ where there is no face.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
 
+from .confidence_lipread import WrittenWord, word_scores
 from .face_measures_lipread import lip_motion
 from .geometry_lipread import NUM_LANDMARKS
 from .text_normalizer_lipread import TextNormalizer
@@ -62,6 +64,50 @@ def agreement(text: str, spelled: str) -> float:
     """
     normalize = TextNormalizer()
     return SequenceMatcher(None, normalize(text), normalize(spelled), autojunk=False).ratio()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What there is to say of what was written.
+
+    Attributes:
+        scores: The chance of each word to be right; `None` if the words were not weighed.
+        agreed: The `agreement` with the CTC head, if it is known.
+        reason: One of `REASONS` not to say it; `None` if there is none.
+    """
+
+    scores: list[float] | None
+    agreed: float | None
+    reason: str | None
+
+
+def judge(
+    text: str,
+    words: Sequence[WrittenWord] | None,
+    limits: Mapping[str, float] | None,
+    calibration: Mapping[str, float] | None,
+    *,
+    spelled: str | None,
+    speed: float | None,
+    has_face: bool,
+) -> Verdict:
+    """Weighs what was written of a clip; the pipeline and the evaluation both go by it.
+
+    Args:
+        text: What was written.
+        words: Its words, if they were weighed; others are not doubted.
+        limits: As `why_nothing` has them.
+        calibration: As `word_scores` has it.
+        spelled: What the CTC head spells, if it was asked.
+        speed: The lips' (`lip_speed`), if it is known.
+        has_face: Whether there is a face in any frame.
+    """
+    scores = None
+    if words is not None:
+        scores = word_scores([word.log_prob for word in words], [word.fit for word in words], calibration)
+    agreed = None if spelled is None else agreement(text, spelled)
+    weighed = [1.0] * len(text.split()) if scores is None else scores
+    return Verdict(scores, agreed, why_nothing(limits, weighed, speed=speed, agreed=agreed, has_face=has_face))
 
 
 def why_nothing(
