@@ -65,11 +65,11 @@ def read_video(
     settings = settings or SegmentSettings()
     frames = _Watched(_frames(reader.processor, path, start, end, face), start or 0.0, watch)
     segments: Iterable[Segment] = segment_people(frames, settings)
-    if face == "speaking":
+    if face == "speaking" and not _holds_landmarks(path):
         segments = most_speaking(segments)
     utterances: list[Utterance] = []
     unread = frames.gaps
-    latest: dict[int, Utterance] = {}
+    latest: dict[int, tuple[Segment, Utterance]] = {}
     for segment, results in _read(reader, segments, batch_size, generation):
         words = _words(results[0], segment)
         if results[0].get("reason"):  # the pipeline saw nothing to read in it
@@ -79,15 +79,12 @@ def read_video(
         if words and not words[0].timed and frames.seconds > settings.max_seconds and reader.model.config.ctc_vocab:
             unread.append(Unread(segment.start, segment.end, "too short for the words that were read in it"))
             words = []
-        utterance = Utterance(segment.start, segment.end, words, segment.person, segment.cut_after is not None)
+        utterance = Utterance(segment.start, segment.end, words, segment.person)
         if len(results) > 1:
             utterance.alternatives = [_alternative(result) for result in results]
-        before = latest.get(segment.person)
-        if segment.cut_before is not None and before is not None and before.goes_on:
-            parts = stitch(before.words, utterance.words, segment.cut_before, settings.overlap_seconds)
-            before.words, utterance.words = parts
-            before.end = utterance.start = segment.cut_before
-        latest[segment.person] = utterance
+        if segment.person in latest:
+            _join(*latest[segment.person], segment, utterance, settings.overlap_seconds)
+        latest[segment.person] = segment, utterance
         utterances.append(utterance)
     if not frames.found:
         raise NoFaceError(
@@ -107,7 +104,7 @@ def _frames(
     processor: LipReadProcessor, path: str | os.PathLike, start: float | None, end: float | None, face: str
 ) -> Iterator[StreamedFrame]:
     """The frames of a file as they are found, times counted from `start`."""
-    if os.fspath(path).endswith(".npy"):
+    if _holds_landmarks(path):
         rate = processor.feature_extractor.frame_rate or 25.0
         sequence = read_landmark_file(os.fspath(path), rate, start, end)
         for time, landmarks, present in zip(sequence.timestamps, sequence.keypoints, sequence.present, strict=True):
@@ -115,6 +112,11 @@ def _frames(
         return
     followed = "all" if face == "speaking" else face
     yield from processor.keypoint_extractor.stream_video(path, start, end, followed)
+
+
+def _holds_landmarks(path: str | os.PathLike) -> bool:
+    """Whether a file holds the landmarks of one face rather than pictures."""
+    return os.fspath(path).endswith(".npy")
 
 
 class _Watched:
@@ -218,7 +220,7 @@ def _overlap(segment: Segment, other: Segment) -> float:
 def _read(
     reader: LipReadingPipeline, segments: Iterable[Segment], batch_size: int, generation: dict[str, Any]
 ) -> Iterator[tuple[Segment, list[dict[str, Any]]]]:
-    """Segments with their readings, the likeliest first; no more are in memory than are read at a time."""
+    """Segments with their readings, in the order of the search; no more are in memory than are read at a time."""
     timestamps = "word" if reader.model.config.ctc_vocab else False
     read: deque[Segment] = deque()
 
@@ -245,7 +247,18 @@ def _words(result: dict[str, Any], segment: Segment) -> list[Word]:
     return words
 
 
+def _join(before: Segment, said: Utterance, segment: Segment, utterance: Utterance, reach: float) -> None:
+    """Shares the words at a cut out between its two utterances, if the segments are those on either side of one."""
+    cut = segment.cut_before
+    if cut is None or before.cut_after != cut:  # others may have been left out between the two
+        return
+    said.words, utterance.words = stitch(said.words, utterance.words, cut, reach)
+    said.end = utterance.start = cut
+    said.goes_on = True
+
+
 def _alternative(result: dict[str, Any]) -> dict[str, Any]:
+    """A reading with the chance that all its words are right; None without words, or if nobody can tell."""
     chunks = result.get("chunks")
-    score = None if chunks is None else float(np.prod([chunk["score"] for chunk in chunks]))
+    score = None if not chunks else float(np.prod([chunk["score"] for chunk in chunks]))
     return {"text": result["text"], "score": score}
