@@ -64,12 +64,6 @@ def add_transcribe(commands: Any) -> None:
     parser.add_argument(
         "--nbest", type=positive, default=1, help="readings of each utterance, in JSON (default: 1; as many beams)"
     )
-    parser.add_argument(
-        "--no_abstain",
-        dest="abstain",
-        action="store_false",
-        help="write what the model makes of stretches in which it saw nothing to read",
-    )
     parser.add_argument("--batch_size", type=positive, default=1, help="utterances read at a time (default: 1)")
     cutting, cues = SegmentSettings(), CueSettings()
     long = parser.add_argument_group("long videos")
@@ -115,7 +109,7 @@ def transcribe(arguments: argparse.Namespace) -> int:
         return SOME_FAILED if failed else READ
     reader = load_reader(arguments)
     generation = generation_arguments(arguments)
-    generation |= {"num_return_sequences": arguments.nbest, "abstain": arguments.abstain}
+    generation["num_return_sequences"] = arguments.nbest
     if arguments.output is None and arguments.format == "tsv":
         sys.stdout.write(table([TABLE_HEAD]))
     with _progress([file for file, _ in wanted], arguments) as watch:
