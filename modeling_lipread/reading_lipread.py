@@ -254,7 +254,7 @@ def _join(before: Segment, said: Utterance, segment: Segment, utterance: Utteran
         return
     said.words, utterance.words = stitch(said.words, utterance.words, cut, reach)
     said.end = utterance.start = cut
-    said.goes_on = True
+    said.goes_on = bool(utterance.words)
 
 
 def _alternative(result: dict[str, Any]) -> dict[str, Any]:
