@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import Pipeline
 
-from .abstention_lipread import judge, lip_speed
+from .abstention_lipread import is_seldom_seen, judge, lip_speed
 from .confidence_lipread import WrittenWord, head_log_probs, token_log_probs, words_of
 from .configuration_lipread import LIMITS
 from .ctc_decoding_lipread import clip_lengths, greedy_ctc
@@ -102,8 +102,8 @@ class LipReadingPipeline(Pipeline):
 
         Returns:
             What the feature extractor gives; `frame_times`, when its frames begin and the last ends, seconds `(1,
-            frames + 1)`; and the `lip_speed` `(1,)`, not a number where it cannot be told. A clip without a face has
-            one frame, and no face in it.
+            frames + 1)`; the `lip_speed` `(1,)`, not a number where it cannot be told; and whether the face is
+            `seldom_seen` `(1,)`. A clip without a face has one frame, and no face in it.
         """
         if isinstance(clip, Mapping):
             unknown = sorted(set(clip) - {"video", *CLIP_ARGUMENTS})
@@ -121,13 +121,15 @@ class LipReadingPipeline(Pipeline):
                 raise
             empty = torch.zeros(1, 1, extractor.num_landmarks, 3)
             nothing = {"keypoints": empty, "keypoints_mask": torch.zeros(1, 1, dtype=torch.int64)}
-            return {**nothing, "frame_times": torch.zeros(1, 2), "lip_speed": torch.zeros(1)}
+            unseen = {"lip_speed": torch.zeros(1), "seldom_seen": torch.zeros(1)}
+            return {**nothing, "frame_times": torch.zeros(1, 2), **unseen}
         features = extractor([sequence], return_tensors="pt")
         times = extractor.frame_times(sequence.timestamps, features["keypoints"].shape[1])
         times = torch.tensor(times + (reading.get("start") or 0.0), dtype=torch.float32)
         speed = lip_speed(sequence) if abstain else None
         speed = torch.tensor([torch.nan if speed is None else speed], dtype=torch.float32)
-        return {**features, "frame_times": times[None], "lip_speed": speed}
+        seldom = torch.tensor([float(is_seldom_seen(sequence))])
+        return {**features, "frame_times": times[None], "lip_speed": speed, "seldom_seen": seldom}
 
     def _forward(
         self,
@@ -151,7 +153,7 @@ class LipReadingPipeline(Pipeline):
             **generation,
         )
         written = getattr(written, "sequences", written)
-        outputs = {key: inputs[key] for key in ("keypoints_mask", "frame_times", "lip_speed")}
+        outputs = {key: inputs[key] for key in ("keypoints_mask", "frame_times", "lip_speed", "seldom_seen")}
         outputs["sequences"] = written[:, prefix:].unflatten(0, (clips, -1))
         if limits.get("min_agreement") and encoded.ctc_logits is not None:
             outputs["ctc_logits"] = encoded.ctc_logits.float()
@@ -176,6 +178,7 @@ class LipReadingPipeline(Pipeline):
         if "ctc_logits" in outputs:
             spelled = greedy_ctc(outputs["ctc_logits"], mask, config.ctc_vocab)[0]
         seen = {"spelled": spelled, "speed": None if np.isnan(speed) else speed, "has_face": bool(mask.any())}
+        seen["seldom_seen"] = bool(outputs["seldom_seen"][0])
         results, reason = [], None
         for index, tokens in enumerate(outputs["sequences"][0].tolist()):
             text, words = self.processor.decode(tokens, skip_special_tokens=True).strip(), None

@@ -22,6 +22,7 @@ from data.schema import encode_row, rows_to_table
 from data.unspoken import MADE_OF_LANDMARKS, landmark_clips, silences, there_and_back, video_clips
 from modeling_lipread import LipReadingPipeline, NoFaceError
 from modeling_lipread.abstention_lipread import (
+    FEW_FRAMES,
     LOW_CONFIDENCE,
     NO_FACE,
     NO_WORDS,
@@ -41,6 +42,7 @@ SURE = {"scores": [0.9, 0.8], "speed": 0.5, "agreed": 0.9}
     [
         ({}, None),
         ({"has_face": False, "speed": 0.0}, NO_FACE),
+        ({"speed": None, "seldom_seen": True, "agreed": 0.1}, FEW_FRAMES),
         ({"speed": 0.1, "agreed": 0.1}, STILL_LIPS),
         ({"scores": []}, NO_WORDS),
         ({"agreed": 0.5}, OTHER_WORDS),
@@ -83,7 +85,8 @@ def test_a_speed_that_cannot_be_told_is_not_that_of_still_lips(reader, limits, e
     faces = clip.keypoints[seen], clip.present[seen], clip.timestamps[seen]
     slow = replace(clip, keypoints=faces[0], present=faces[1], timestamps=faces[2], frame_rate=25 / every)
     assert lip_speed(slow) is None and lip_speed(replace(clip, present=seen)) is None
-    assert reader(slow).get("reason") not in (STILL_LIPS, None), "other reasons may still keep it silent"
+    assert reader(slow) == reader(replace(clip, present=seen)) == {"text": "", "reason": FEW_FRAMES}
+    assert reader(slow, min_lip_motion=0) == {"text": "", "reason": OTHER_WORDS}, "this reader knows nothing"
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +160,9 @@ def test_several_readings_are_given_or_none(reader, monkeypatch):
 def test_an_evaluation_and_the_pipeline_are_silent_for_the_same_reasons(reader, limits):
     moving = make_clip(TEXTS[0], 0, 75)
     still = replace(moving, keypoints=np.repeat(moving.keypoints[:1], 75, axis=0))
-    clips = {"moving": moving, "still": still, "faceless": replace(moving, present=np.zeros(75, bool))}
-    rows = [encode_row(clip, text="", id=name) for name, clip in (("moving", moving), ("still", still))]
+    clips = {"moving": moving, "still": still, "seldom": replace(moving, present=np.arange(75) % 6 == 0)}
+    rows = [encode_row(clip, text="", id=name) for name, clip in clips.items()]
+    clips["faceless"] = replace(moving, present=np.zeros(75, bool))
     rows += [{**rows[0], "id": "faceless", "present": clips["faceless"].present}]
     collator = LipReadCollator(reader.processor, seq_len=16, train=False)
     read = read_clips(
@@ -166,7 +170,7 @@ def test_an_evaluation_and_the_pipeline_are_silent_for_the_same_reasons(reader, 
     )
     found = {reading.id: reading.reason for reading in read}
     assert found == {name: reader(clip).get("reason") for name, clip in clips.items()}
-    assert (found["still"], found["faceless"]) == (STILL_LIPS, NO_FACE)
+    assert [found[name] for name in ("still", "seldom", "faceless")] == [STILL_LIPS, FEW_FRAMES, NO_FACE]
 
 
 def test_generate_does_not_go_by_limits(reader, limits):

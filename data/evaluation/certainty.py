@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from modeling_lipread.abstention_lipread import judge, lip_speed
+from modeling_lipread.abstention_lipread import is_seldom_seen, judge, lip_speed
 from modeling_lipread.confidence_lipread import WrittenWord, head_log_probs, words_of
 from modeling_lipread.ctc_decoding_lipread import clip_lengths
 from modeling_lipread.encoder_lipread import FaceKeypointEncoderOutput
@@ -49,10 +49,12 @@ def certainty(
     for index, (row, sure) in enumerate(zip(rows, token_confidence(model, tokens, log_probs).tolist(), strict=True)):
         head = None if heads is None else heads[index, : lengths[index]]
         words = words_of(processor, config, tokens[index].tolist(), log_probs[index].tolist(), head)
+        sequence = decode_row(row)
         seen = {
             "spelled": spelled[index],
-            "speed": lip_speed(decode_row(row)),
+            "speed": lip_speed(sequence),
             "has_face": bool(mask[index].any()),
+            "seldom_seen": is_seldom_seen(sequence),
         }
         text = " ".join(word.text for word in words)
         verdict = judge(text, words, config.abstention, config.calibration, **seen)
