@@ -206,21 +206,38 @@ class Face3DKeypointExtractor:
             VideoError: As `extract_video`.
             ValueError: `face` is none of the choices.
         """
+        with closing(read_ahead(read_frames(path, start, end))) as frames:
+            yield from self.stream_frames(frames, face)
+
+    def stream_frames(
+        self, frames: Iterable[tuple[float, np.ndarray]], face: str | None = None
+    ) -> Iterator[StreamedFrame]:
+        """Finds faces in frames as they come, of a camera for example.
+
+        Args:
+            frames: Seconds, rising, and the frame: RGB, uint8, `(height, width, 3)`.
+            face: As for `stream_video`.
+
+        Yields:
+            The faces of each frame, before the next one is asked for; those of `all` some seconds late.
+
+        Raises:
+            ValueError: `face` is none of the choices.
+        """
         which = self.face if face is None else face
         if which not in STREAMED_FACES:
             raise ValueError(f"face must be one of {STREAMED_FACES}, not {which!r}")
         follower = PeopleFollower(self._finder) if which == "all" else FaceFollower(self._finder, which)
         size = (0, 0)
         try:
-            with closing(read_ahead(read_frames(path, start, end))) as frames:
-                for time, frame in frames:
-                    size = (frame.shape[1], frame.shape[0])
-                    found = follower.step(frame, time)
-                    if which == "all":
-                        yield from (StreamedFrame(*item, size) for item in found)
-                    else:
-                        face_found = follower.faces.pop()  # or the follower would keep them all
-                        yield StreamedFrame(time, {} if face_found is None else {ONLY_PERSON: face_found}, size)
+            for time, frame in frames:
+                size = (frame.shape[1], frame.shape[0])
+                found = follower.step(frame, time)
+                if which == "all":
+                    yield from (StreamedFrame(*item, size) for item in found)
+                else:
+                    face_found = follower.faces.pop()  # or the follower would keep them all
+                    yield StreamedFrame(time, {} if face_found is None else {ONLY_PERSON: face_found}, size)
             if which == "all":
                 yield from (StreamedFrame(*item, size) for item in follower.flush())
         finally:

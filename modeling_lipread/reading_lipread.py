@@ -71,7 +71,7 @@ def read_video(
     unread = frames.gaps
     latest: dict[int, Utterance] = {}
     for segment, results in _read(reader, segments, batch_size, generation):
-        words = _words(results[0], segment)
+        words = words_of(results[0], segment)
         if results[0].get("reason"):  # the pipeline saw nothing to read in it
             unread.append(Unread(segment.start, segment.end, results[0]["reason"]))
         # A clip that is one segment is given as it was read; in a longer one, so many words in so little time are
@@ -84,9 +84,7 @@ def read_video(
             utterance.alternatives = [_alternative(result) for result in results]
         before = latest.get(segment.person)
         if segment.cut_before is not None and before is not None and before.goes_on:
-            parts = stitch(before.words, utterance.words, segment.cut_before, settings.overlap_seconds)
-            before.words, utterance.words = parts
-            before.end = utterance.start = segment.cut_before
+            join_at_cut(before, utterance, segment.cut_before, settings.overlap_seconds)
         latest[segment.person] = utterance
         utterances.append(utterance)
     if not frames.found:
@@ -232,7 +230,20 @@ def _read(
         yield read.popleft(), result if isinstance(result, list) else [result]
 
 
-def _words(result: dict[str, Any], segment: Segment) -> list[Word]:
+def join_at_cut(before: Utterance, after: Utterance, cut: float, reach: float) -> None:
+    """Shares out the words of two utterances of one person that overlap about a cut through speech.
+
+    Args:
+        before: Ends `reach` seconds after the cut; changed in place.
+        after: Begins so long before it; changed in place.
+        cut: Seconds from the start of the file.
+        reach: Seconds.
+    """
+    before.words, after.words = stitch(before.words, after.words, cut, reach)
+    before.end = after.start = cut
+
+
+def words_of(result: dict[str, Any], segment: Segment) -> list[Word]:
     """The words of a reading; such without times share those of their segment out evenly."""
     chunks = result.get("chunks")
     if chunks is None:
