@@ -29,7 +29,7 @@ import modeling_lipread  # noqa: F401  (registers the reader with the Auto class
 from data.assembly import write_json
 from data.collator import LipReadCollator
 from data.errors import PrepareError
-from data.evaluation import Reading, closing_line, read_clips, report
+from data.evaluation import Reading, abstention_line, closing_line, read_clips, report, word_times_line
 from data.evaluation.page import write_evaluation
 from data.manifest import read_manifest
 from data.opening import is_parquet, open_split
@@ -197,6 +197,10 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"not read: {skip['where']}: {skip['reason']}")
     print(f"95% interval of the word error rate {low:.3f} to {high:.3f}; every hypothesis is in {path}")
     print(f"report: {page} (open it in a browser)")
+    if result["word_times"]:
+        print(word_times_line(result["word_times"]))
+    if result["abstention"]:
+        print(abstention_line(result["abstention"], result["figures"]["clips"]))
     print(closing_line(result["figures"]))
 
 

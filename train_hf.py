@@ -54,6 +54,7 @@ from data.ctc_vocab import build_ctc_vocab
 from data.opening import Clips, has_split, open_split
 from data.packing import pack_texts, read_texts
 from data.special_tokens import check_texts, check_vocabulary, special_tokens
+from data.splicing import WordSplicing
 from data.tokenizer import train_tokenizer
 from data.trained_encoder import encoder_settings, load_encoder
 from data.trainer import LipReadTrainer, TextTrainer, check_fits, resume_point
@@ -162,14 +163,21 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
             raise ValueError(f"--encoder {model_args.encoder} has {has}")
         ctc_vocab = begun.ctc_vocab
     settings = {"seq_len": data_args.seq_len, "prompt": data_args.prompt}
+    settings |= {"cache_bytes": int(data_args.feature_cache_gib * 2**30)}
     alignment = bool(ctc_vocab) and adapter_args.alignment_weight > 0 and has_word_times(train_clips)
     # An encoder that has the head keeps it on a corpus without word times, where it learns nothing more.
     alignment_head = alignment if model_args.encoder is None else begun.encoder_config.alignment_head
     alignment = alignment and alignment_head
-    train_collator = LipReadCollator(processor, **settings, ctc_vocab=ctc_vocab, alignment=alignment)
+    splicing = WordSplicing(data_args.word_splicing, args.seed) if data_args.word_splicing else None
+    if splicing is not None and not has_word_times(train_clips):
+        raise ValueError(f"--word_splicing: {data_args.dataset} does not say when its words are spoken; leave it out")
+    train_collator = LipReadCollator(
+        processor, **settings, ctc_vocab=ctc_vocab, alignment=alignment, splicing=splicing
+    )
     eval_collator = LipReadCollator(processor, **settings, train=False)
 
     num_landmarks = processor.feature_extractor.num_landmarks
+    augmentation.set_landmarks(processor.feature_extractor.landmark_indices)
     config = LipReadConfig(
         encoder_config=FaceKeypointEncoderConfig(
             num_landmarks=num_landmarks,

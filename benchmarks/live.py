@@ -5,8 +5,8 @@
     python -m benchmarks.live                                                          # the talking head
 
 Each clip is played at its own speed, as a camera would, to what `lipread live` runs. The latency of a partial reading
-is the time from the arrival of the newest frame it saw (decoded, no face looked for in it yet) to the words having been
-handed out. The real-time factor is measured by itself, one thing after the other, with no partial reading left out.
+is the time from the arrival of the newest frame it saw (decoded, no face looked for in it yet) to the words having
+been handed out. The real-time factor is measured by itself, one thing after the other, with no partial reading left out.
 Beside them stand how good the words are: the word error rate of the complete utterances, and how many of the words
 shown as agreed on are in the complete one at the same place.
 """

@@ -94,9 +94,17 @@ class DataArguments:
         default=None,
         metadata={"help": "Seconds of a filter over time that takes jitter out of the landmarks, for instance 0.2."},
     )
+    feature_cache_gib: float = field(
+        default=1.0,
+        metadata={"help": "Memory, in GiB, in which a process keeps features for later epochs; 0 for none."},
+    )
     seq_len: int = field(default=64, metadata={"help": "Most tokens of a transcript."})
     prompt: str | None = field(default=None, metadata={"help": "Text before every transcript."})
     augment: bool = field(default=True, metadata={"help": "Whether to vary pose, size, speed and quality."})
+    word_splicing: float = field(
+        default=0.0,
+        metadata={"help": "Probability that a clip gets words of others in a batch; needs a corpus with word times."},
+    )
     max_train_clips: int | None = field(default=None, metadata={"help": "Train on the first so many clips only."})
     max_eval_clips: int | None = field(default=None, metadata={"help": "Evaluate on the first so many clips only."})
 
@@ -143,6 +151,10 @@ class LipReadTrainingArguments(TrainingArguments):
         default=None,
         metadata={"help": "Batches of clips alike in length, so many frames with padding, for any number of clips."},
     )
+    speaker_balance: float = field(
+        default=0.0,
+        metadata={"help": "How evenly speakers are seen: 0 as often as they have clips, 1 each equally often."},
+    )
     stream_window: int = field(
         default=4, metadata={"help": "Row groups (64 clips each) whose clips --streaming mixes and holds in memory."}
     )
@@ -184,8 +196,8 @@ def _config_arguments(name: str, config_class: type, settings: str) -> type:
 EncoderArguments = _config_arguments(
     "EncoderArguments",
     FaceKeypointEncoderConfig,
-    "default_kp_frames use_velocity frame_encoder kp_embed_dim kp_spatial_layers hidden_size conv_kernel_size "
-    "temporal_encoder kp_temporal_layers conformer_kernel_size max_relative_distance "
+    "default_kp_frames use_velocity clip_normalization frame_encoder kp_embed_dim kp_spatial_layers hidden_size "
+    "conv_kernel_size temporal_encoder kp_temporal_layers conformer_kernel_size max_relative_distance "
     "kp_heads kp_ff_mult kp_dropout resampler pool_frames cond_len resampler_layers ctc_feedback",
 )
 AdapterArguments = _config_arguments(
@@ -283,6 +295,13 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
         raise ValueError(f"--{without_rank[0]} is about LoRA, which this run has not: give --lora_r, its rank, too")
     if args.blank_check_after < 0:
         raise ValueError(f"--blank_check_after {args.blank_check_after}: an epoch, a share of the run, or 0 for never")
+    if not 0 <= data_args.word_splicing <= 1:
+        raise ValueError(f"--word_splicing {data_args.word_splicing}: a probability lies in [0, 1]")
+    if not 0 <= args.speaker_balance <= 1:
+        raise ValueError(f"--speaker_balance {args.speaker_balance}: it lies in [0, 1]")
+    by_length = args.max_frames_per_batch is not None or args.train_sampling_strategy == "group_by_length"
+    if args.speaker_balance and (by_length or data_args.streaming):
+        raise ValueError("--speaker_balance mixes clips of a whole corpus: without --streaming and groups by length")
     if args.stream_window < 1:
         raise ValueError(f"--stream_window {args.stream_window}: clips come from at least 1 row group at a time")
     if args.max_frames_per_batch is not None and args.max_frames_per_batch < 1:

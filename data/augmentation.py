@@ -7,20 +7,29 @@ process's own random state, which checkpoints store, so that a resumed run draws
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
+
+from modeling_lipread.geometry_lipread import MIRROR
 
 
 @dataclass
 class KeypointAugmentation:
-    """Varies head pose, size, speed and quality of the landmarks, and hides stretches of time.
+    """Varies head pose, size, proportions, articulation, speed and quality of faces, and hides stretches of time.
 
     Args:
         rotation: Largest turn about each axis, in degrees.
         scale: Largest relative change of size, drawn for each axis on its own (faces differ in proportion).
         shift: Standard deviation of a shift of the whole clip, in the landmarks' own unit.
         noise: Standard deviation of independent noise on every landmark, in the landmarks' own unit.
+        warp: Spread of the coefficients of a random quadratic deformation of space, the same in all of a clip, which
+            gives the face other proportions; 0.1 moves landmarks by some hundredths of their unit.
+        motion: Largest relative change of how far landmarks move from the clip's average face, for each axis on its
+            own: people open their mouths more or less.
+        mirror: Probability that a clip is seen in a mirror, left and right landmarks changing places.
+        landmark_masks: Probability that a landmark stands still in a clip, at its average place.
         speed: Largest relative change of the speaking rate.
         time_masks: Stretches of frames hidden, at most.
         time_mask_frames: Longest hidden stretch, in frames.
@@ -30,9 +39,33 @@ class KeypointAugmentation:
     scale: float = 0.1
     shift: float = 0.02
     noise: float = 0.002
+    warp: float = 0.0
+    motion: float = 0.0
+    mirror: float = 0.0
+    landmark_masks: float = 0.0
     speed: float = 0.15
     time_masks: int = 2
     time_mask_frames: int = 8
+    mirror_order: torch.Tensor | None = field(default=None, init=False, repr=False)
+
+    def set_landmarks(self, indices: Sequence[int]) -> None:
+        """Says which of MediaPipe's landmarks the batches hold, which `mirror` needs to know.
+
+        Args:
+            indices: MediaPipe's indices, in order.
+
+        Raises:
+            ValueError: If clips are to be mirrored and a landmark's counterpart is not among them.
+        """
+        places = {index: place for place, index in enumerate(indices)}
+        opposite = [places.get(int(MIRROR[index])) if index < len(MIRROR) else None for index in indices]
+        if self.mirror and None in opposite:
+            alone = indices[opposite.index(None)]
+            raise ValueError(
+                f"--mirror {self.mirror}: landmark {alone} has no counterpart among those chosen; choose a set that "
+                "is the same on both sides (face, lips, lower_face), or leave --mirror out"
+            )
+        self.mirror_order = None if None in opposite else torch.tensor(opposite)
 
     def __call__(
         self, keypoints: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None = None
@@ -49,6 +82,7 @@ class KeypointAugmentation:
         """
         if self.speed:
             keypoints, mask, labels = self._change_speed(keypoints, mask, labels)
+        keypoints = self._change_face(keypoints, mask)
         batch, device, dtype = len(keypoints), keypoints.device, keypoints.dtype
         scale = 1 + self.scale * (2 * torch.rand(batch, 1, 3, device=device, dtype=dtype) - 1)
         transform = self._rotations(batch, device, dtype) * scale
@@ -56,6 +90,36 @@ class KeypointAugmentation:
         keypoints = keypoints + self.shift * torch.randn(batch, 1, 1, 3, device=device, dtype=dtype)
         keypoints = keypoints + self.noise * torch.randn_like(keypoints)
         return keypoints * (mask != 0)[..., None, None], self._mask_time(mask), labels
+
+    def _change_face(self, keypoints: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Another person saying the same: proportions, articulation, a face seen in a mirror, landmarks hidden."""
+        batch, _, landmarks, _ = keypoints.shape
+
+        def uniform(*shape: int) -> torch.Tensor:
+            return torch.rand(batch, 1, *shape, device=keypoints.device, dtype=keypoints.dtype)
+
+        if self.mirror:
+            if self.mirror_order is None:
+                raise ValueError("call set_landmarks first: mirroring needs to know which landmarks these are")
+            seen = keypoints[:, :, self.mirror_order.to(keypoints.device)] * keypoints.new_tensor([-1.0, 1.0, 1.0])
+            keypoints = torch.where(uniform(1, 1) < self.mirror, seen, keypoints)
+        if not (self.motion or self.landmark_masks or self.warp):
+            return keypoints
+        present = (mask != 0).to(keypoints.dtype)[..., None, None]
+        average = (keypoints * present).sum(1, keepdim=True) / present.sum(1, keepdim=True).clamp(min=1)
+        movement = keypoints - average
+        if self.motion:
+            movement = movement * (1 + self.motion * (2 * uniform(1, 3) - 1))
+        if self.landmark_masks:
+            movement = movement * (uniform(landmarks, 1) >= self.landmark_masks)
+        keypoints = average + movement
+        if self.warp:
+            centred = keypoints - average.mean(2, keepdim=True)
+            x, y, z = centred.unbind(-1)
+            squares = torch.stack([x * x, y * y, z * z, x * y, x * z, y * z], dim=-1)
+            coefficients = self.warp * torch.randn(batch, 1, 6, 3, device=keypoints.device, dtype=keypoints.dtype)
+            keypoints = keypoints + squares @ coefficients
+        return keypoints
 
     def _rotations(self, batch: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
         """Small random rotations, `(batch, 3, 3)`."""

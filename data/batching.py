@@ -94,6 +94,45 @@ class LengthBatchSampler(ClipBatchSampler):
             yield batches[step * self.num_processes + self.process_index]
 
 
+class SpeakerBatchSampler(ClipBatchSampler):
+    """Batches in which speakers of few clips are seen more often than they would be.
+
+    An epoch is as long as ever. A speaker of `n` clips has a share of it in proportion to `n ** (1 - balance)`, and
+    its clips come in turns: none a second time before all have come once.
+
+    Args:
+        speakers (`Sequence`): The speaker of each clip.
+        balance (`float`): From 0, every clip once, to 1, every speaker equally often.
+        batch_size (`int`): Clips in a batch.
+        seed, process_index, num_processes: As for `ClipBatchSampler`.
+    """
+
+    def __init__(self, speakers: Sequence, *, balance: float, batch_size: int, **process):
+        super().__init__(**process)
+        self.batch_size, self.num_clips = batch_size, len(speakers)
+        numbers = {speaker: number for number, speaker in enumerate(dict.fromkeys(speakers))}
+        of_clips = np.array([numbers[speaker] for speaker in speakers])
+        self.clips = [np.flatnonzero(of_clips == number) for number in range(len(numbers))]
+        shares = np.array([len(clips) for clips in self.clips], dtype=float) ** (1 - balance)
+        exact = self.num_clips * shares / shares.sum()
+        self.quotas = np.floor(exact).astype(int)
+        left = self.num_clips - self.quotas.sum()
+        self.quotas[np.argsort(self.quotas - exact, kind="stable")[:left]] += 1
+
+    def __len__(self) -> int:
+        return -(-self.num_clips // (self.batch_size * self.num_processes))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator, drawn = self._generator(), []
+        for clips, quota in zip(self.clips, self.quotas, strict=True):
+            turns = [generator.permutation(clips) for _ in range(-(-quota // len(clips)))]
+            drawn.append(np.concatenate([clips[:0], *turns])[:quota])
+        order = generator.permutation(np.concatenate(drawn))
+        order = np.resize(order, len(self) * self.batch_size * self.num_processes)
+        for step in order.reshape(len(self), self.num_processes, self.batch_size):
+            yield step[self.process_index].tolist()
+
+
 class StreamBatchSampler(ClipBatchSampler):
     """Batches of clips that lie near each other in files, for reading them as a stream.
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,8 +13,10 @@ import torch
 
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
+from .example_cache import ExampleCache
 from .schema import decode_row
 from .special_tokens import special_tokens
+from .splicing import SpokenWord, WordSplicing
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +43,9 @@ class LipReadCollator:
         alignment (`bool`): Whether training batches with a `ctc_vocab` also say which character is spoken when, from
             the rows' `words`. Adds `alignment_labels`.
         text_normalizer (`TextNormalizer`, *optional*): Spells the CTC labels. Default: `TextNormalizer()`.
+        splicing (`WordSplicing`, *optional*): Makes new sentences of the words of a training batch.
+        cache_bytes (`int`): Memory in which what is made of each row is kept for the next epoch; each worker process
+            has its own.
 
     Raises:
         ValueError: If the tokenizer has none of BOS, EOS and PAD, `seq_len` leaves no room after the prompt, or
@@ -58,6 +64,8 @@ class LipReadCollator:
         ctc_vocab: Sequence[str] | None = None,
         alignment: bool = False,
         text_normalizer: TextNormalizer | None = None,
+        splicing: WordSplicing | None = None,
+        cache_bytes: int = 0,
     ):
         self.feature_extractor = processor.feature_extractor
         self.tokenizer = tokenizer = processor.tokenizer
@@ -78,6 +86,8 @@ class LipReadCollator:
             raise ValueError(f'ctc_vocab begins with {ctc_vocab[0]!r}; index 0 is the CTC blank, ""')
         self.ctc_ids = {character: index for index, character in enumerate(ctc_vocab or []) if index > 0}
         self.alignment = alignment
+        self.splicing = splicing if train else None
+        self.cache = ExampleCache(cache_bytes)
         self._warned: set[str] = set()
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
@@ -91,48 +101,86 @@ class LipReadCollator:
             (batch, frames), `input_ids` and `attention_mask` (batch, tokens), `labels` (batch, tokens; in evaluation
             the reference's own length, never cut) with -100 where nothing is to be predicted, and with a `ctc_vocab`
             in training `ctc_labels` (batch, characters) padded with -100, and with `alignment` also
-            `alignment_labels` (batch, frames), 0 in silence and -100 where it is not known what is said.
+            `alignment_labels` (batch, frames), 0 in silence and -100 after the clip or where it is
+            not known what is said.
         """
-        features = self.feature_extractor(map(decode_row, rows), return_tensors="pt")
-        texts = [str(row["text"]) for row in rows]
-        batch = {"keypoints": features["keypoints"], "keypoints_mask": features["keypoints_mask"]}
-        batch |= self._training_tokens(texts) if self.train else self._evaluation_tokens(texts)
-        if self.train and self.ctc_ids:
-            batch["ctc_labels"] = _pad([self._spell(text) for text in texts], IGNORED)
-            if self.alignment:
-                frames = batch["keypoints"].shape[1]
-                batch["alignment_labels"] = torch.stack([self._align(row, frames) for row in rows])
-        return batch
+        examples = self.cache.fetch(rows, self._examples)
+        if self.splicing is not None:
+            spliced = self.splicing(examples, [row["id"] for row in rows])
+            examples = [
+                new if new is old else new | self._said(" ".join(word.text for word in new["words"]))
+                for new, old in zip(spliced, examples, strict=True)
+            ]
+        columns = {name: [example[name] for example in examples] for name in examples[0] if name != "words"}
+        batch = {name: _pad(columns.pop(name), 0) for name in ("keypoints", "keypoints_mask")}
+        targets = columns.pop("target")
+        batch |= self._training_tokens(targets) if self.train else self._evaluation_tokens(targets)
+        return batch | {name: _pad(column, IGNORED) for name, column in columns.items()}
 
-    def _align(self, row: Mapping[str, Any], frames: int) -> torch.Tensor:
-        """The character spoken in the middle of each frame, each word's characters sharing its time evenly."""
-        words = row["words"]
-        labels = np.full(frames, 0 if len(words) else IGNORED)
+    def _examples(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, np.ndarray | list[int]]]:
+        """What is made of each row by itself, whatever batch it comes in."""
+        features = self.feature_extractor(map(decode_row, rows), padding=False)
+        examples = []
+        for row, keypoints, mask in zip(rows, features["keypoints"], features["keypoints_mask"], strict=True):
+            text = str(row["text"])
+            example = {"keypoints": keypoints, "keypoints_mask": mask, **self._said(text)}
+            if self.train and self.ctc_ids and self.alignment:
+                example["alignment_labels"] = self._align(row, len(mask))
+            if self.splicing is not None:
+                example["words"] = self._spoken_words(row, text, len(mask))
+            examples.append(example)
+        return examples
+
+    def _said(self, text: str) -> dict[str, list[int]]:
+        """A transcript, as it is to be written and as it is to be spelled."""
+        if not self.train:
+            return {"target": self._tokenize(text)}
+        return {"target": self._target(text)} | ({"ctc_labels": self._spell(text)} if self.ctc_ids else {})
+
+    def _frame_times(self, row: Mapping[str, Any], frames: int) -> np.ndarray:
+        """The middle of each frame, seconds `(frames,)`."""
         rate, times = self.feature_extractor.frame_rate, np.asarray(row["timestamps"], dtype=np.float64)
         if rate is not None:  # the feature extractor's own even frames
             times = times[0] + np.arange(frames) / rate
         times = times[:frames]
-        middles = times + (np.median(np.diff(times)) / 2 if len(times) > 1 else 0.0)
+        return times + (np.median(np.diff(times)) / 2 if len(times) > 1 else 0.0)
+
+    def _spoken_words(self, row: Mapping[str, Any], text: str, frames: int) -> list[SpokenWord]:
+        """The words and their frames; none where they do not make up the transcript, or overlap."""
+        middles, spoken = self._frame_times(row, frames), []
+        for word in row["words"]:
+            start, end = np.searchsorted(middles, [float(word["start"]), float(word["end"])]).tolist()
+            spoken.append(SpokenWord(str(word["word"]), start, end))
+        apart = all(first.end <= second.start for first, second in itertools.pairwise(spoken))
+        complete = self.text_normalizer(" ".join(word.text for word in spoken)) == self.text_normalizer(text)
+        return spoken if complete and apart and all(word.start < word.end for word in spoken) else []
+
+    def _align(self, row: Mapping[str, Any], frames: int) -> np.ndarray:
+        """The character spoken in the middle of each frame, each word's characters sharing its time evenly."""
+        words, middles = row["words"], self._frame_times(row, frames)
+        labels = np.full(frames, 0 if len(words) else IGNORED)
         for word in words:
             spelling = np.array(self._ids(self.text_normalizer(word["word"])), dtype=np.int64)
             start, end = float(word["start"]), float(word["end"])
             inside = np.flatnonzero((start <= middles) & (middles < end))
             place = ((middles[inside] - start) / (end - start) * len(spelling)).astype(int)
             labels[inside] = spelling[place] if len(spelling) else IGNORED
-        return torch.from_numpy(labels)
+        return labels
 
-    def _training_tokens(self, texts: list[str]) -> dict[str, torch.Tensor]:
-        targets = [self._target(text) for text in texts]
+    def _training_tokens(self, targets: list[list[int]]) -> dict[str, torch.Tensor]:
         return {
             "input_ids": _pad([self.prefix + target for target in targets], self.special_tokens.pad),
             "attention_mask": _pad([[1] * (len(self.prefix) + len(target)) for target in targets], 0),
             "labels": _pad([[IGNORED] * len(self.prefix) + target for target in targets], IGNORED),
         }
 
-    def _evaluation_tokens(self, texts: list[str]) -> dict[str, torch.Tensor]:
-        input_ids = torch.tensor([self.prefix] * len(texts))
-        labels = _pad([self._tokenize(text) for text in texts], IGNORED)
-        return {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids), "labels": labels}
+    def _evaluation_tokens(self, references: list[list[int]]) -> dict[str, torch.Tensor]:
+        input_ids = torch.tensor([self.prefix] * len(references))
+        return {
+            "input_ids": input_ids,
+            "attention_mask": torch.ones_like(input_ids),
+            "labels": _pad(references, IGNORED),
+        }
 
     def _tokenize(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=self.add_special_tokens)["input_ids"])
@@ -162,7 +210,10 @@ class LipReadCollator:
             logger.warning(message)
 
 
-def _pad(sequences: list[list[int]], value: int) -> torch.Tensor:
-    """Right-padded int64 `(batch, longest)`."""
-    tensors = [torch.tensor(sequence, dtype=torch.int64) for sequence in sequences]
+def _pad(sequences: Sequence[np.ndarray | list[int]], value: int) -> torch.Tensor:
+    """Right-padded `(batch, longest, ...)`; lists become int64."""
+    tensors = [
+        torch.from_numpy(sequence) if isinstance(sequence, np.ndarray) else torch.tensor(sequence, dtype=torch.int64)
+        for sequence in sequences
+    ]
     return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value)

@@ -14,7 +14,13 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer_utils import seed_worker
 
-from .batching import ClipBatchSampler, LengthBatchSampler, StreamBatchSampler, StreamLengthBatchSampler
+from .batching import (
+    ClipBatchSampler,
+    LengthBatchSampler,
+    SpeakerBatchSampler,
+    StreamBatchSampler,
+    StreamLengthBatchSampler,
+)
 from .opening import Clips
 from .streaming import ClipStream
 
@@ -32,6 +38,8 @@ def batch_sampler(clips: Clips, args: TrainingArguments) -> ClipBatchSampler | N
         if by_length:
             return StreamLengthBatchSampler(clips.blocks, clips.column("num_frames"), **limit, **process)
         return StreamBatchSampler(clips.blocks, **limit, **process)
+    if args.speaker_balance:
+        return SpeakerBatchSampler(clips.column("speaker"), balance=args.speaker_balance, **limit, **process)
     return LengthBatchSampler(clips.column("num_frames"), **limit, **process) if by_length else None
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import math
@@ -70,12 +71,14 @@ class LipReadTrainer(Trainer):
         return train_loader(self.train_dataset, sampler, self.data_collator, self.args)
 
     def get_eval_dataloader(self, eval_dataset: Clips | None = None) -> DataLoader:
-        # In the order of the clips, whatever train_sampling_strategy says.
+        # In the order of the clips, whatever train_sampling_strategy says, and as they are.
+        collator = copy.copy(self.data_collator)
+        collator.splicing = None
         return self.accelerator.prepare(
             DataLoader(
                 self.eval_dataset if eval_dataset is None else eval_dataset,
                 batch_size=self.args.eval_batch_size,
-                collate_fn=self.data_collator,
+                collate_fn=collator,
                 num_workers=self.args.dataloader_num_workers,
                 pin_memory=self.args.dataloader_pin_memory,
             )

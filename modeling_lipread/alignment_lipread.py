@@ -1,92 +1,140 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""When each word was said: forced alignment of the written words with the CTC head's scores.
+"""When each word was said: forced alignment of the written words with what the face encoder's heads saw.
 
-The Viterbi path is found in numpy, so that a checkpoint needs no audio library to say when a word was seen.
+Two heads can tell. The alignment head says for every frame which character is spoken, silence among them, so a word
+lies where its characters are. The CTC head says each character once, in whatever frame it likes, and blanks elsewhere:
+its words come out too short, and the first one often far too early. The Viterbi path is found in numpy, so that a
+checkpoint needs no audio library to say when a word was seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from .text_normalizer_lipread import TextNormalizer
 
-BLANK = 0
+BLANK = 0  # of the CTC head; the alignment head's silence
+NO_WORD = -1
 
 
-def align_symbols(log_probs: np.ndarray, symbols: Sequence[int]) -> np.ndarray | None:
-    """The likeliest frames of each symbol (Graves et al., 2006: the best path through blanks and symbols).
+class WordAlignment(NamedTuple):
+    """Where words lie in a clip.
 
-    Args:
-        log_probs: Logarithms of the CTC head's posteriors, `(frames, vocabulary)`; symbol 0 is the blank.
-        symbols: What is known to be said, without blanks.
-
-    Returns:
-        For each symbol its first frame and the one after its last, int `(symbols, 2)`; `None` if there are too few
-        frames to say so much.
+    Attributes:
+        frames: For each word its first frame and the one after its last, int `(words, 2)`.
+        fit: How well it fits what was seen: the mean log-probability of its characters in the frames they were given,
+            `(words,)`; 0 for a word without any.
     """
-    if not len(symbols):
-        return np.zeros((0, 2), int)
-    if not len(log_probs):
-        return None
-    # Blank, symbol, blank, ..., symbol, blank: a path stays, goes one state on, or skips a blank between two symbols,
-    # unless these are alike.
-    states = np.full(2 * len(symbols) + 1, BLANK)
-    states[1::2] = symbols
-    may_skip = np.zeros(len(states), bool)
-    may_skip[3::2] = states[3::2] != states[1:-2:2]
-    emissions = log_probs[:, states]
-    score = np.full(len(states), -np.inf)
-    score[:2] = emissions[0, :2]
-    moves = np.zeros(emissions.shape, np.int8)
-    for frame in range(1, len(emissions)):
-        one_on = np.concatenate([[-np.inf], score[:-1]])
-        two_on = np.where(may_skip, np.concatenate([[-np.inf] * 2, score[:-2]]), -np.inf)
-        options = np.stack([score, one_on, two_on])
-        moves[frame] = options.argmax(0)
-        score = options.max(0) + emissions[frame]
-    state = len(states) - 1 if score[-1] >= score[-2] else len(states) - 2
-    if not np.isfinite(score[state]):
-        return None
-    spans = np.zeros((len(symbols), 2), int)
-    for frame in range(len(emissions) - 1, -1, -1):
-        if state % 2:
-            spans[state // 2, 0] = frame
-            spans[state // 2, 1] = spans[state // 2, 1] or frame + 1
-        state -= moves[frame, state]
-    return spans
+
+    frames: np.ndarray
+    fit: np.ndarray
 
 
-def align_words(log_probs: np.ndarray, words: Sequence[str], ctc_vocab: Sequence[str]) -> np.ndarray | None:
-    """The frames of each word.
+def align_words(
+    log_probs: np.ndarray, words: Sequence[str], ctc_vocab: Sequence[str], each_frame: bool = False
+) -> WordAlignment | None:
+    """The frames of each word, and how well it fits what was seen in them.
 
     Args:
-        log_probs: Logarithms of the CTC head's posteriors, `(frames, vocabulary)`.
+        log_probs: Logarithms of a head's posteriors, `(frames, vocabulary)`.
         words: What is known to be said.
-        ctc_vocab: Characters of the CTC head, the blank first.
+        ctc_vocab: Characters of both heads, the blank first.
+        each_frame: Whether they are the alignment head's, which names the character of each frame, and not the CTC
+            head's.
 
     Returns:
-        For each word its first frame and the one after its last, int `(words, 2)`; a word without any character that
-        the CTC head knows has no frames where it stands. `None` if there are too few frames.
+        Their alignment; a word without any character that the heads know has no frames where it stands. `None` if
+        there are too few frames to say so much.
     """
     known = {character: index for index, character in enumerate(ctc_vocab) if index != BLANK}
     normalize = TextNormalizer()
-    symbols, owners = [], []
-    for index, word in enumerate(words):
-        spelled = [known[character] for character in normalize(word) if character in known]
-        if spelled and symbols and " " in known:
-            symbols.append(known[" "])
-            owners.append(-1)
-        symbols += spelled
-        owners += [index] * len(spelled)
-    spans = align_symbols(log_probs, symbols)
-    if spans is None:
+    spelled = [[known[character] for character in normalize(word) if character in known] for word in words]
+    symbols, owners, may_skip = _frame_states(spelled) if each_frame else _ctc_states(spelled, known.get(" "))
+    path = best_path(log_probs[:, symbols], may_skip)
+    if path is None:
         return None
-    found = np.zeros((len(words), 2), int)
+    emissions, owner = log_probs[np.arange(len(path)), symbols[path]], owners[path]
+    frames, fit = np.zeros((len(words), 2), int), np.zeros(len(words))
     end = 0
     for index in range(len(words)):
-        own = spans[np.array(owners, int) == index]
-        found[index] = (own[0, 0], own[-1, 1]) if len(own) else (end, end)
-        end = found[index, 1]
-    return found
+        own = np.flatnonzero(owner == index)
+        if len(own):
+            frames[index], fit[index] = (own[0], own[-1] + 1), emissions[own].mean()
+        else:
+            frames[index] = end
+        end = frames[index, 1]
+    return WordAlignment(frames, fit)
+
+
+def _ctc_states(words: Sequence[Sequence[int]], space: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The states that a path of the CTC head goes through: characters, with a blank before and after each.
+
+    Source: Graves et al., "Connectionist temporal classification", 2006.
+
+    Returns:
+        Of each state its symbol, the index of its word or `NO_WORD`, and whether the state before may be left out: a
+        blank between two characters, unless these are alike.
+    """
+    symbols, owners = [BLANK], [NO_WORD]
+    for index, word in enumerate(words):
+        between = [(space, NO_WORD)] if word and len(symbols) > 1 and space is not None else []
+        for symbol, owner in [*between, *((symbol, index) for symbol in word)]:
+            symbols += [symbol, BLANK]
+            owners += [owner, NO_WORD]
+    states = np.array(symbols)
+    may_skip = np.zeros(len(states), bool)
+    may_skip[3::2] = states[3::2] != states[1:-2:2]
+    return states, np.array(owners), may_skip
+
+
+def _frame_states(words: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The states that a path of the alignment head goes through: characters, and silence before and after each word.
+
+    Returns:
+        As for the CTC head. What may be left out is the silence between two words, and a character between two others
+        of a word: in training too, a word with fewer frames than characters lacks some of them.
+    """
+    symbols, owners, may_skip = [BLANK], [NO_WORD], [False]
+    for index, word in enumerate(words):
+        if word:
+            may_skip += [len(symbols) > 1, *(place > 1 for place in range(1, len(word))), False]
+            symbols += [*word, BLANK]
+            owners += [*[index] * len(word), NO_WORD]
+    return np.array(symbols), np.array(owners), np.array(may_skip)
+
+
+def best_path(emissions: np.ndarray, may_skip: np.ndarray) -> np.ndarray | None:
+    """The likeliest way through states in their order, each frame in one of them (Viterbi).
+
+    A path begins in the first or second state and ends in the last or last but one. From a frame to the next it stays,
+    goes one state on, or goes two on where the state between may be left out.
+
+    Args:
+        emissions: Log-probabilities of the states, `(frames, states)`.
+        may_skip: For each state whether the one before it may be left out, bool `(states,)`.
+
+    Returns:
+        The state of every frame, int `(frames,)`; `None` if there is no path, the frames being too few.
+    """
+    frames, states = emissions.shape
+    score = np.full(states, -np.inf)
+    score[:2] = 0.0
+    moves = np.zeros(emissions.shape, np.int8)
+    for frame in range(frames):
+        if frame:
+            one_on = np.concatenate([[-np.inf], score])[:states]
+            two_on = np.where(may_skip, np.concatenate([[-np.inf, -np.inf], score])[:states], -np.inf)
+            options = np.stack([score, one_on, two_on])
+            moves[frame], score = options.argmax(0), options.max(0)
+        score = score + emissions[frame]
+    state = states - 1 if states == 1 or score[-1] >= score[-2] else states - 2
+    if not np.isfinite(score[state]) or (not frames and states > 1):
+        return None
+    path = np.zeros(frames, int)
+    for frame in range(frames - 1, -1, -1):
+        path[frame] = state
+        state -= moves[frame, state]
+    return path

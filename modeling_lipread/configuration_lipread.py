@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
+
+# What `calibration` and `abstention` hold.
+CALIBRATION = ("log_odds", "fit", "bias")
+LIMITS = ("min_lip_motion", "min_agreement", "min_confidence")
 
 
 @strict
@@ -22,6 +27,9 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
             Frames of the example clip that `dummy_inputs` makes (3 s at 25 frames a second).
         use_velocity (`bool`, *optional*, defaults to `True`):
             Whether every landmark also carries its displacement since the frame before.
+        clip_normalization (`str`, *optional*, defaults to `"none"`):
+            What is taken out of a clip that says who speaks rather than what is said: `"none"`, `"mean"` (the clip's
+            average face, so that only movement is left), or `"spread"` (its average face, and how far it moves).
         frame_encoder (`str`, *optional*, defaults to `"linear"`):
             `"linear"` embeds a frame by one linear layer over its flattened landmarks; `"transformer"` by a
             Transformer over the landmarks and a CLS token.
@@ -75,6 +83,7 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
     num_landmarks: int = 478
     default_kp_frames: int = 75
     use_velocity: bool = True
+    clip_normalization: Literal["none", "mean", "spread"] = "none"
     frame_encoder: Literal["linear", "transformer"] = "linear"
     kp_embed_dim: int = 64
     kp_spatial_layers: int = 2
@@ -178,6 +187,13 @@ class LipReadConfig(PreTrainedConfig):
             Token that ends a transcript.
         pad_token_id (`int`, *optional*):
             Token that fills a batch; also stands for hidden tokens in training.
+        calibration (`dict`, *optional*):
+            How the pipeline tells the chance that a written word is right: weights `log_odds`, `fit` and `bias`
+            (`confidence_lipread`). `python -m data.calibrate` measures them. `None`: the word's probability.
+        abstention (`dict`, *optional*):
+            Below what the pipeline says nothing: `min_lip_motion`, in distances between the eyes a second,
+            `min_agreement` and `min_confidence`, both 0 to 1 (`abstention_lipread`). `python -m data.calibrate`
+            measures them too. `generate` does not go by it.
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of the adapters' weights at initialisation.
     """
@@ -214,6 +230,8 @@ class LipReadConfig(PreTrainedConfig):
     prompt_ids: list[int] | None = None
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
+    calibration: dict | None = None
+    abstention: dict | None = None
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
 
@@ -263,6 +281,12 @@ class LipReadConfig(PreTrainedConfig):
             raise ValueError('the first entry of ctc_vocab is the CTC blank and must be ""')
         if self.lora is not None:
             self._validate_lora()
+        if self.calibration is not None:
+            _check_numbers("calibration", self.calibration, CALIBRATION)
+            if missing := sorted(set(CALIBRATION) - set(self.calibration)):
+                raise ValueError(f"calibration lacks {', '.join(missing)}; python -m data.calibrate measures it")
+        if self.abstention is not None:
+            _check_numbers("abstention", self.abstention, LIMITS)
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
         if not 0 <= self.decoder_mask_prob < 1:
@@ -279,6 +303,14 @@ class LipReadConfig(PreTrainedConfig):
                 "LoRA stands in for training the language model itself: set freeze_language_model to True, or leave "
                 "lora out"
             )
+
+
+def _check_numbers(name: str, given: dict, known: tuple[str, ...]) -> None:
+    if unknown := sorted(set(given) - set(known)):
+        raise ValueError(f"unknown in {name}: {', '.join(unknown)}; there are {', '.join(known)}")
+    for key, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(f"{key} in {name} must be a number, got {value!r}")
 
 
 __all__ = ["FaceKeypointEncoderConfig", "LipReadConfig"]

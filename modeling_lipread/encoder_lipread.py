@@ -44,6 +44,9 @@ class FaceKeypointEncoderOutput(ModelOutput):
     alignment_logits: torch.FloatTensor | None = None
 
 
+LEAST_SPREAD = 0.005  # of a clip, in the landmarks' unit: a face that stands still is not blown up to a speaking one
+
+
 class LinearFrameEncoder(nn.Module):
     """Embeds a frame by one linear layer over all its landmarks' channels."""
 
@@ -212,7 +215,14 @@ class FaceKeypointEncoder(PreTrainedModel):
 
     def _channels(self, keypoints: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Landmarks and, if configured, their displacement since the frame before; zero where there is no face."""
-        keypoints = keypoints.masked_fill(~mask[..., None, None], 0.0)
+        present = mask[..., None, None]
+        keypoints = keypoints.masked_fill(~present, 0.0)
+        if self.config.clip_normalization != "none":
+            count = present.sum(1, keepdim=True).clamp(min=1)
+            keypoints = (keypoints - keypoints.sum(1, keepdim=True) / count).masked_fill(~present, 0.0)
+        if self.config.clip_normalization == "spread":
+            variance = keypoints.square().mean((2, 3), keepdim=True).sum(1, keepdim=True) / count
+            keypoints = keypoints / variance.sqrt().clamp(min=LEAST_SPREAD)
         if not self.config.use_velocity:
             return keypoints
         velocity = torch.zeros_like(keypoints)

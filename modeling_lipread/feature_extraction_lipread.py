@@ -126,6 +126,22 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
             keypoints, masks = _pad(keypoints), _pad(masks)
         return BatchFeature({"keypoints": keypoints, "keypoints_mask": masks}, tensor_type=return_tensors)
 
+    def frame_times(self, timestamps: Sequence[float], num_frames: int) -> np.ndarray:
+        """When the frames of a clip's features begin, and when the last of them ends.
+
+        Args:
+            timestamps: Seconds of the clip's own frames, rising.
+            num_frames: Frames of its features, without padding.
+
+        Returns:
+            Seconds, float64 `(num_frames + 1,)`.
+        """
+        times = np.asarray(timestamps, np.float64)
+        if self.frame_rate is not None:
+            return times[0] + np.arange(num_frames + 1) / self.frame_rate
+        interval = np.median(np.diff(times)) if len(times) > 1 else 0.0
+        return np.append(times, times[-1] + interval)
+
     def _extract(self, clip: _Clip) -> tuple[np.ndarray, np.ndarray]:
         """Features `(frames, landmarks, 3)` and mask `(frames,)` of one clip."""
         self._check_landmarks(clip)

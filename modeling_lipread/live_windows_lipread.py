@@ -132,8 +132,8 @@ class LiveTranscript:
         """
         segment = window.segment
         words = words_of(result, segment)
-        if not window.is_final and words and not words[0].timed and result.get("chunks") is not None:
-            return  # more words than there is time for: made up, as readers do that know whole sentences only
+        if not window.is_final and result.get("chunks") is not None and not any(word.timed for word in words):
+            return  # nothing yet, or more words than there is time for, as readers of whole sentences make them up
         said = Utterance(segment.start, segment.end, words, goes_on=segment.cut_after is not None)
         held = None
         if self._held is not None:

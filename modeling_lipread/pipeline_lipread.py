@@ -11,7 +11,11 @@ import numpy as np
 import torch
 from transformers import Pipeline
 
-from .alignment_lipread import align_words
+from .abstention_lipread import agreement, lip_speed, why_nothing
+from .confidence_lipread import WrittenWord, head_log_probs, token_log_probs, word_scores, written_words
+from .configuration_lipread import LIMITS
+from .ctc_decoding_lipread import greedy_ctc
+from .landmarks_lipread import NoFaceError
 
 PIPELINE_TASK = "lip-reading"
 CLIP_ARGUMENTS = ("start", "end", "frame_rate", "face")
@@ -33,6 +37,13 @@ class LipReadingPipeline(Pipeline):
         end: Seconds from the start of a video where reading ends.
         frame_rate: Frames a second of frames and landmarks given as arrays; 25 by default.
         face: Which of several faces is read: `largest`, `central` or `speaking`.
+        abstain: Whether nothing is read where there is nothing to read; `True` by default. What then stands for a text
+            is empty, and `reason` says why. `False` gives whatever the model writes, and a video without a face is an
+            error.
+        min_lip_motion: The least speed of the lips, in distances between the eyes a second.
+        min_agreement: The least agreement of the words with what the CTC head spells, 0 to 1.
+        min_confidence: The least share of the words that is expected to be right, 0 to 1. These three are the reader's
+            own by default; 0 limits nothing.
         generate_kwargs: Arguments of `generate`; they may also be given one by one, as `num_beams=4`.
         kwargs: As for any [`Pipeline`]: `device`, `batch_size`, `num_workers`.
 
@@ -46,12 +57,16 @@ class LipReadingPipeline(Pipeline):
     {'text': 'bin blue at f two now'}
     >>> reader("clip.mp4", return_timestamps="word")["chunks"][0]
     {'text': 'bin', 'timestamp': (0.52, 0.72), 'score': 0.98}
+    >>> reader("portrait.mp4")
+    {'text': '', 'reason': 'the lips do not move'}
     ```
 
     What comes back has the form of the speech recognition pipeline: `text`, and with `return_timestamps` `chunks`,
     each with its `text`, its `timestamp` (seconds of its start and end in the video; `None` where the video is too
-    short to say so much) and its `score`, the probability that the model gives those words after the ones before.
-    With `num_return_sequences` it is a list of these, the likeliest first.
+    short to say so much) and its `score`, the chance that it is right: calibrated if the reader is (`python -m
+    data.calibrate`), and else the probability that the model gives those words after the ones before. Where nothing is
+    read, the text is empty, there are no chunks, and `reason` is one of `abstention_lipread.REASONS`. With
+    `num_return_sequences` it is a list of these, the likeliest first.
     """
 
     _load_processor = True
@@ -67,18 +82,27 @@ class LipReadingPipeline(Pipeline):
     def _sanitize_parameters(self, return_timestamps=None, generate_kwargs=None, **parameters: Any):
         # Only what is given: the rest stays as it was when the pipeline was made.
         reading = {key: parameters.pop(key) for key in CLIP_ARGUMENTS if key in parameters}
+        saying = {key: parameters.pop(key) for key in ("abstain", *LIMITS) if parameters.get(key) is not None}
+        parameters = {key: value for key, value in parameters.items() if key not in ("abstain", *LIMITS)}
         generation = {**parameters, **(generate_kwargs or {})}
-        timestamps = {}
         if return_timestamps is not None:
             if return_timestamps not in (True, False, "word"):
                 raise ValueError(f'return_timestamps must be True, False or "word", not {return_timestamps!r}')
             if return_timestamps and not self.model.config.ctc_vocab:
                 raise ValueError("this reader has no CTC head, which says when a word is said: no return_timestamps")
-            timestamps["return_timestamps"] = return_timestamps
-        return reading, {**generation, **timestamps}, timestamps
+            saying["return_timestamps"] = return_timestamps
+        if "abstain" in saying:
+            reading["abstain"] = saying["abstain"]
+        return reading, {**generation, **saying}, saying
 
-    def preprocess(self, clip: Any, **reading: Any) -> dict[str, torch.Tensor]:
-        """One clip to the model's input, and when its frames begin and the last ends, seconds `(1, frames + 1)`."""
+    def preprocess(self, clip: Any, abstain: bool = True, **reading: Any) -> dict[str, torch.Tensor]:
+        """One clip to the model's input.
+
+        Returns:
+            What the feature extractor gives; `frame_times`, when its frames begin and the last ends, seconds `(1,
+            frames + 1)`; and the `lip_speed` `(1,)`, not a number where it cannot be told. A clip without a face has
+            one frame, and no face in it.
+        """
         if isinstance(clip, Mapping):
             unknown = sorted(set(clip) - {"video", *CLIP_ARGUMENTS})
             if unknown or "video" not in clip:
@@ -87,22 +111,31 @@ class LipReadingPipeline(Pipeline):
                 )
             clip = dict(clip)
             clip, reading = clip.pop("video"), {**reading, **clip}
-        sequence = self.processor.extract_landmarks([clip], **reading)[0]
-        features = self.processor.feature_extractor([sequence], return_tensors="pt")
-        rate = self.processor.feature_extractor.frame_rate
-        if rate is None:
-            times = np.asarray(sequence.timestamps)
-            interval = np.median(np.diff(times)) if len(times) > 1 else 0.0
-            times = np.append(times, times[-1] + interval)
-        else:
-            times = sequence.timestamps[0] + np.arange(features["keypoints"].shape[1] + 1) / rate
+        extractor = self.processor.feature_extractor
+        try:
+            sequence = self.processor.extract_landmarks([clip], **reading)[0]
+        except NoFaceError:
+            if not abstain:
+                raise
+            empty = torch.zeros(1, 1, extractor.num_landmarks, 3)
+            nothing = {"keypoints": empty, "keypoints_mask": torch.zeros(1, 1, dtype=torch.int64)}
+            return {**nothing, "frame_times": torch.zeros(1, 2), "lip_speed": torch.zeros(1)}
+        features = extractor([sequence], return_tensors="pt")
+        times = extractor.frame_times(sequence.timestamps, features["keypoints"].shape[1])
         times = torch.tensor(times + (reading.get("start") or 0.0), dtype=torch.float32)
-        return {**features, "frame_times": times[None]}
+        speed = lip_speed(sequence) if abstain else None
+        speed = torch.tensor([torch.nan if speed is None else speed], dtype=torch.float32)
+        return {**features, "frame_times": times[None], "lip_speed": speed}
 
     def _forward(
-        self, inputs: dict[str, torch.Tensor], return_timestamps: bool | str = False, **generation: Any
+        self,
+        inputs: dict[str, torch.Tensor],
+        return_timestamps: bool | str = False,
+        abstain: bool = True,
+        **generation: Any,
     ) -> dict[str, torch.Tensor]:
         model = self.model
+        limits = self._limits({key: generation.pop(key) for key in LIMITS if key in generation}) if abstain else {}
         conditioning, encoded = model.encode(inputs["keypoints"], inputs["keypoints_mask"])
         clips, prefix = len(inputs["keypoints"]), len(model.config.start_ids)
         start = torch.tensor([model.config.start_ids] * clips, device=model.device)
@@ -115,53 +148,68 @@ class LipReadingPipeline(Pipeline):
             **generation,
         )
         written = getattr(written, "sequences", written)
-        outputs = {"sequences": written[:, prefix:].unflatten(0, (clips, -1))}
-        if return_timestamps:
-            logits = model(input_ids=written, conditioning=conditioning).logits[:, prefix - 1 : -1]
-            scores = logits.float().log_softmax(-1).gather(-1, written[:, prefix:, None])[..., 0]
+        outputs = {key: inputs[key] for key in ("keypoints_mask", "frame_times", "lip_speed")}
+        outputs["sequences"] = written[:, prefix:].unflatten(0, (clips, -1))
+        if limits.get("min_agreement") and encoded.ctc_logits is not None:
+            outputs["ctc_logits"] = encoded.ctc_logits.float()
+        if return_timestamps or limits.get("min_confidence"):
+            scores = token_log_probs(model, written, prefix, conditioning=conditioning)
             outputs["token_scores"] = scores.unflatten(0, (clips, -1))
-            outputs["ctc_log_probs"] = encoded.ctc_logits.float().log_softmax(-1)
-            outputs |= {key: inputs[key] for key in ("keypoints_mask", "frame_times")}
+            head = head_log_probs(encoded)
+            if head is not None:
+                outputs["head"] = head
         return outputs
 
-    def postprocess(self, outputs: dict[str, torch.Tensor], return_timestamps: bool | str = False) -> Any:
-        """The texts of a clip, and when they were said."""
+    def postprocess(
+        self,
+        outputs: dict[str, torch.Tensor],
+        return_timestamps: bool | str = False,
+        abstain: bool = True,
+        **limits: float,
+    ) -> Any:
+        """The texts of a clip, when they were said, and if nothing was, why."""
+        limits, mask = self._limits(limits), outputs["keypoints_mask"]
+        speed, spelled = outputs["lip_speed"][0].item(), None
+        if "ctc_logits" in outputs:
+            spelled = greedy_ctc(outputs["ctc_logits"], mask, self.model.config.ctc_vocab)[0]
         results = []
         for index, tokens in enumerate(outputs["sequences"][0].tolist()):
             result: dict[str, Any] = {"text": self._decode(tokens).strip()}
+            words, scores = result["text"].split(), []
+            if "token_scores" in outputs:
+                words = self._words(tokens, outputs["token_scores"][0, index].tolist(), outputs)
+                evidence = [word.log_prob for word in words], [word.fit for word in words]
+                scores = word_scores(*evidence, self.model.config.calibration)
+            reason = None
+            if abstain:
+                agreed = None if spelled is None else agreement(result["text"], spelled)
+                seen = {"agreed": agreed, "speed": None if np.isnan(speed) else speed, "has_face": bool(mask.any())}
+                # Words that nobody asked the scores of are not doubted.
+                reason = why_nothing(limits, scores or [1.0] * len(words), **seen)
+            if reason is not None:
+                result |= {"text": "", "reason": reason}
+                words = scores = []
             if return_timestamps:
-                chunks = self._words(tokens, outputs["token_scores"][0, index].tolist(), outputs)
+                chunks = _chunks(words, scores, outputs["frame_times"][0].tolist())
                 result["chunks"] = chunks if return_timestamps == "word" else _joined(result["text"], chunks)
             results.append(result)
         return results[0] if len(results) == 1 else results
 
+    def _limits(self, given: dict[str, float]) -> dict[str, float]:
+        """Below what nothing is said: the reader's own limits, and those given in their place."""
+        return {**(self.model.config.abstention or {}), **given}
+
     def _decode(self, tokens: list[int]) -> str:
         return self.processor.decode(tokens, skip_special_tokens=True)
 
-    def _words(self, tokens: list[int], scores: list[float], outputs: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
-        """A chunk for each word that stands between spaces."""
-        special = set(self.processor.tokenizer.all_special_ids)
-        words: list[str] = []
-        log_probs: list[float] = []
-        for count, (token, score) in enumerate(zip(tokens, scores, strict=True), start=1):
-            if token in special:
-                continue
-            words = self._decode(tokens[:count]).split()
-            log_probs += [0.0] * (len(words) - len(log_probs))
-            if log_probs:
-                log_probs[-1] += score
-        # As in training, a clip ends with its last frame that has a face.
-        frames = outputs["keypoints_mask"][0].nonzero().amax().item() + 1
-        spans = align_words(outputs["ctc_log_probs"][0, :frames].numpy(), words, self.model.config.ctc_vocab)
-        times = outputs["frame_times"][0].tolist()
-        chunks = []
-        for index, (word, log_prob) in enumerate(zip(words, log_probs, strict=True)):
-            timestamp = (None, None)
-            if spans is not None:
-                first, after = spans[index].tolist()
-                timestamp = (round(times[first], 3), round(times[after], 3))
-            chunks.append({"text": word, "timestamp": timestamp, "score": float(np.exp(log_prob))})
-        return chunks
+    def _words(self, tokens: list[int], scores: list[float], outputs: dict[str, torch.Tensor]) -> list[WrittenWord]:
+        special, head = self.processor.tokenizer.all_special_ids, None
+        if "head" in outputs:
+            # As in training, a clip ends with its last frame that has a face.
+            seen = outputs["keypoints_mask"][0].nonzero()
+            head = outputs["head"][0, : seen.amax().item() + 1 if len(seen) else 0].numpy()
+        each_frame = self.model.config.encoder_config.alignment_head
+        return written_words(tokens, scores, self._decode, special, head, self.model.config.ctc_vocab, each_frame)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Saves model and processor to one folder, from which `pipeline` makes the same pipeline again.
@@ -172,6 +220,17 @@ class LipReadingPipeline(Pipeline):
         """
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def _chunks(words: list[WrittenWord], scores: list[float], times: list[float]) -> list[dict[str, Any]]:
+    """A chunk for each word."""
+    chunks = []
+    for word, score in zip(words, scores, strict=True):
+        timestamp = (None, None)
+        if word.frames is not None:
+            timestamp = tuple(round(times[frame], 3) for frame in word.frames)
+        chunks.append({"text": word.text, "timestamp": timestamp, "score": score})
+    return chunks
 
 
 def _joined(text: str, words: list[dict[str, Any]]) -> list[dict[str, Any]]:

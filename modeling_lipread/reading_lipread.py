@@ -92,7 +92,7 @@ def read_video(
             f"{os.fspath(path)}: no face found in any of {frames.count} frames; the face must be lit, seen from the "
             "front and some 60 pixels wide: crop or enlarge the video around it"
         )
-    said = [utterance for utterance in utterances if utterance.words or utterance.alternatives]
+    said = [utterance for utterance in utterances if utterance.words]
     return Transcript(
         file=os.fspath(path),
         seconds=frames.seconds,

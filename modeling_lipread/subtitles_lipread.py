@@ -124,7 +124,7 @@ def write_subtitles(cues: Iterable[Cue], kind: str) -> str:
         kind: `srt` or `vtt`.
 
     Returns:
-        The text, which ends with a line break.
+        The text, which ends with a line break unless it is empty.
 
     Raises:
         ImportError: webvtt-py is not installed.
@@ -143,7 +143,8 @@ def write_subtitles(cues: Iterable[Cue], kind: str) -> str:
         captions.append(webvtt.Caption(start, end, text))
     file = io.StringIO()
     webvtt.WebVTT(captions=captions).write(file, format=kind)
-    return file.getvalue().rstrip("\n") + "\n"
+    text = file.getvalue().strip("\n")
+    return f"{text}\n" if text else ""
 
 
 def _clock(seconds: float) -> str:

@@ -64,6 +64,12 @@ def add_transcribe(commands: Any) -> None:
     parser.add_argument(
         "--nbest", type=positive, default=1, help="readings of each utterance, in JSON (default: 1; as many beams)"
     )
+    parser.add_argument(
+        "--no_abstain",
+        dest="abstain",
+        action="store_false",
+        help="write what the model makes of stretches in which it saw nothing to read",
+    )
     parser.add_argument("--batch_size", type=positive, default=1, help="utterances read at a time (default: 1)")
     cutting, cues = SegmentSettings(), CueSettings()
     long = parser.add_argument_group("long videos")
@@ -108,7 +114,8 @@ def transcribe(arguments: argparse.Namespace) -> int:
     if not wanted:
         return SOME_FAILED if failed else READ
     reader = load_reader(arguments)
-    generation = generation_arguments(arguments) | {"num_return_sequences": arguments.nbest}
+    generation = generation_arguments(arguments)
+    generation |= {"num_return_sequences": arguments.nbest, "abstain": arguments.abstain}
     if arguments.output is None and arguments.format == "tsv":
         sys.stdout.write(table([TABLE_HEAD]))
     with _progress([file for file, _ in wanted], arguments) as watch:
@@ -132,6 +139,9 @@ def transcribe(arguments: argparse.Namespace) -> int:
                     tell(error if str(file) in str(error) else f"{file}: {error}")
                 failed += 1
                 continue
+            if not transcript.text:  # which is no failure, but a script that sees an empty file may wonder
+                with tqdm.external_write_mode(file=sys.stderr):
+                    tell(f"{file}: no words: {transcript.why_nothing}")
             if output is None:
                 with tqdm.external_write_mode(file=sys.stdout):
                     sys.stdout.write(_for_screen(transcript, arguments.format, cues, single=len(videos) == 1))

@@ -77,6 +77,12 @@ class Transcript:
         return " ".join(utterance.text for utterance in self.utterances if utterance.words)
 
     @property
+    def why_nothing(self) -> str:
+        """Why there is no word in it, if there is none: the reasons in order of time, each once."""
+        reasons = dict.fromkeys(stretch.reason for stretch in self.unread)
+        return "; ".join(reasons) or "the lips do not move"
+
+    @property
     def several_people(self) -> bool:
         """Whether more than one person says something."""
         return len({utterance.person for utterance in self.utterances}) > 1

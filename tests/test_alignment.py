@@ -1,58 +1,119 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Forced alignment: the best of all paths, word by word."""
+"""Forced alignment: the best of all paths, word by word, by the CTC head and by the alignment head."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from modeling_lipread.alignment_lipread import align_symbols, align_words
+from modeling_lipread.alignment_lipread import align_words
 
 VOCABULARY = ["", " ", "a", "b", "c"]
+NO_SPACE = ["", "a", "b", "c"]
 
 
-def collapsed(path):
-    return [symbol for symbol, _ in itertools.groupby(path) if symbol]
+def some_log_probs(seed, frames, symbols):
+    return np.log(np.random.default_rng(seed).dirichlet(np.ones(symbols), size=frames))
 
 
-def best_path_score(log_probs, symbols):
-    """By trying every path there is."""
-    paths = itertools.product(range(log_probs.shape[1]), repeat=len(log_probs))
-    return max(
-        (sum(log_probs[frame, symbol] for frame, symbol in enumerate(path)), path)
-        for path in paths
-        if collapsed(path) == list(symbols)
-    )
+def best_by_trying(log_probs, paths):
+    """The likeliest of paths, each `((symbol, word), ...)`, a pair a frame."""
+    return max(paths, key=lambda path: sum(log_probs[frame, symbol] for frame, (symbol, _) in enumerate(path)))
 
 
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("symbols", [[1], [1, 2], [1, 1], [2, 1, 2], [1, 1, 2]])
-def test_finds_the_best_of_all_paths(seed, symbols):
-    log_probs = np.log(np.random.default_rng(seed).dirichlet(np.ones(3), size=6))
-    _, path = best_path_score(log_probs, symbols)
-    runs, start = [], 0
-    for symbol, group in itertools.groupby(path):
-        length = len(list(group))
-        if symbol:
-            runs.append([start, start + length])
-        start += length
-    assert align_symbols(log_probs, symbols).tolist() == runs
+def expected(log_probs, path, count):
+    """The frames and the fit of words, by what is written in a path."""
+    frames, fit = [], []
+    for word in range(count):
+        own = [frame for frame, (_, owner) in enumerate(path) if owner == word]
+        frames.append([own[0], own[-1] + 1])
+        fit.append(np.mean([log_probs[frame, path[frame][0]] for frame in own]))
+    return frames, fit
 
 
-def test_too_few_frames_for_so_much():
-    log_probs = np.log(np.full((3, 3), 1 / 3))
-    assert align_symbols(log_probs, [1, 2, 1]).tolist() == [[0, 1], [1, 2], [2, 3]]
-    assert align_symbols(log_probs, [1, 1, 2]) is None  # a blank must stand between the two
-    assert align_symbols(log_probs[:0], [1]) is None
-    assert align_symbols(log_probs, []).shape == (0, 2)
+def ctc_paths(words, frames, vocabulary):
+    """Every path that collapses to the words: repeats, then blanks, are taken out."""
+    symbols = [(vocabulary.index(character), word) for word, text in enumerate(words) for character in text]
+    for path in itertools.product(range(len(vocabulary)), repeat=frames):
+        runs = [(symbol, len(list(group))) for symbol, group in itertools.groupby(path)]
+        if [symbol for symbol, _ in runs if symbol] == [symbol for symbol, _ in symbols]:
+            owners = iter(word for _, word in symbols)
+            labelled = [(symbol, next(owners) if symbol else None, length) for symbol, length in runs]
+            yield [(symbol, owner) for symbol, owner, length in labelled for _ in range(length)]
+
+
+def frame_paths(words, frames, vocabulary):
+    """Every path that says the words in their order, silence where it likes but inside a word.
+
+    A word begins with its first character and ends with its last; of those between no two on end are left out.
+    """
+    states = [(word, place) for word, text in enumerate(words) for place in range(len(text))]
+    for path in itertools.product([None, *states], repeat=frames):
+        runs = [state for state, _ in itertools.groupby(path)]
+        spoken = [state for state in runs if state]
+        whole = True
+        for word, text in enumerate(words):
+            places = [place for owner, place in spoken if owner == word]
+            steps = np.diff(places)
+            whole &= bool(places) and places[0] == 0 and places[-1] == len(text) - 1
+            whole &= bool(((steps == 1) | (steps == 2)).all())
+            where = [index for index, state in enumerate(runs) if state and state[0] == word]
+            whole &= bool(where) and where == list(range(where[0], where[-1] + 1))
+        if whole and spoken == sorted(spoken):
+            yield [(0, None) if s is None else (vocabulary.index(words[s[0]][s[1]]), s[0]) for s in path]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("words", [["a"], ["ab"], ["aa"], ["a", "b"], ["bab"], ["a", "ab"], ["aa", "b"]])
+def test_the_ctc_head_finds_the_best_of_all_paths(seed, words):
+    log_probs = some_log_probs(seed, 6, 3)
+    path = best_by_trying(log_probs, ctc_paths(words, 6, ["", "a", "b"]))
+    frames, fit = align_words(log_probs, words, ["", "a", "b"])
+    assert frames.tolist() == expected(log_probs, path, len(words))[0]
+    assert fit == pytest.approx(expected(log_probs, path, len(words))[1])
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("words", [["a"], ["abc"], ["a", "b"], ["ab", "ba"], ["abca"], ["a", "ca"], ["c", "ab", "a"]])
+def test_the_alignment_head_finds_the_best_of_all_paths(seed, words):
+    log_probs = some_log_probs(seed, 5, 4)
+    path = best_by_trying(log_probs, frame_paths(words, 5, NO_SPACE))
+    frames, fit = align_words(log_probs, words, NO_SPACE, each_frame=True)
+    assert frames.tolist() == expected(log_probs, path, len(words))[0]
+    assert fit == pytest.approx(expected(log_probs, path, len(words))[1])
+
+
+def seen(labels):
+    log_probs = np.full((len(labels), len(VOCABULARY)), np.log(0.01))
+    log_probs[np.arange(len(labels)), labels] = np.log(0.96)
+    return log_probs
 
 
 def test_words_stand_where_their_letters_are_seen():
-    seen = [0, 0, 2, 2, 0, 3, 1, 0, 4, 4, 4, 0]
-    log_probs = np.full((len(seen), len(VOCABULARY)), np.log(0.01))
-    log_probs[np.arange(len(seen)), seen] = np.log(0.96)
-    assert align_words(log_probs, ["ab", "c"], VOCABULARY).tolist() == [[2, 6], [8, 11]]
+    log_probs = seen([0, 0, 2, 2, 0, 3, 1, 0, 4, 4, 4, 0])
+    frames, fit = align_words(log_probs, ["ab", "c"], VOCABULARY)
+    assert frames.tolist() == [[2, 6], [8, 11]]
+    assert fit == pytest.approx(np.log(0.96))
     # However a word is written, it is spelled as in training; what cannot be spelled takes no time.
-    assert align_words(log_probs, ["Ab,", "!", "C"], VOCABULARY).tolist() == [[2, 6], [6, 6], [8, 11]]
-    assert align_words(log_probs, ["!"], VOCABULARY).tolist() == [[0, 0]]
-    assert align_words(log_probs, ["abcabc"] * 3, VOCABULARY) is None
+    assert align_words(log_probs, ["Ab,", "!", "C"], VOCABULARY).frames.tolist() == [[2, 6], [6, 6], [8, 11]]
+    assert align_words(log_probs, ["!"], VOCABULARY).frames.tolist() == [[0, 0]]
+    assert align_words(log_probs, [], VOCABULARY).frames.shape == (0, 2)
+    assert align_words(log_probs, ["b", "c"], VOCABULARY).fit[0] == pytest.approx(np.log(0.96))
+    assert align_words(log_probs, ["a", "b", "a"], VOCABULARY).fit[2] == pytest.approx(np.log(0.01)), "not seen there"
+
+
+def test_words_of_the_alignment_head_may_touch_and_lack_a_character():
+    log_probs = seen([0, 2, 2, 3, 4, 4, 0, 2, 4, 0])
+    frames = align_words(log_probs, ["ab", "c", "abc"], VOCABULARY, each_frame=True).frames
+    assert frames.tolist() == [[1, 4], [4, 6], [7, 9]], "the last one has no frame of its b"
+    assert align_words(log_probs, ["!", "ab", "c"], VOCABULARY, True).frames.tolist() == [[0, 0], [1, 4], [4, 6]]
+
+
+@pytest.mark.parametrize("each_frame", [False, True])
+def test_too_few_frames_for_so_much(each_frame):
+    log_probs = some_log_probs(0, 3, len(NO_SPACE))
+    assert align_words(log_probs, ["a", "b", "c"], NO_SPACE, each_frame).frames.tolist() == [[0, 1], [1, 2], [2, 3]]
+    assert align_words(log_probs, ["ab", "ca"], NO_SPACE, each_frame) is None
+    assert align_words(log_probs[:0], ["a"], NO_SPACE, each_frame) is None
+    # A blank must stand between two alike, silence need not.
+    assert (align_words(log_probs, ["a", "a", "b"], NO_SPACE, each_frame) is None) == (not each_frame)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from data.augmentation import KeypointAugmentation
+from modeling_lipread.geometry_lipread import LIPS, MIRROR
 
 STILL = {"rotation": 0.0, "scale": 0.0, "shift": 0.0, "noise": 0.0, "speed": 0.0, "time_masks": 0}
 
@@ -69,6 +70,60 @@ def test_labels_keep_to_their_frames_at_any_speed():
     resampled, new_mask, moved = KeypointAugmentation(**{**STILL, "speed": 0.3})(steps, mask, labels)
     assert (moved[new_mask == 0] == -100).all()
     assert ((resampled[..., 0, 0] - moved)[new_mask != 0].abs() <= 0.5 + 1e-4).all()
+
+
+def test_a_mirrored_face_is_one_that_mediapipe_could_have_seen():
+    face = torch.randn(478, 3, generator=torch.Generator().manual_seed(0))
+    augment = KeypointAugmentation(**STILL, mirror=1.0)
+    augment.set_landmarks(LIPS)
+    seen, *_ = augment(face[list(LIPS)].expand(1, 5, -1, -1), torch.ones(1, 5))
+    mirrored = face[torch.from_numpy(MIRROR)] * torch.tensor([-1.0, 1.0, 1.0])
+    assert torch.allclose(seen[0, 0], mirrored[list(LIPS)], atol=1e-6)
+    assert not torch.allclose(seen[0, 0], face[list(LIPS)], atol=0.1)
+
+
+def test_half_of_the_clips_are_mirrored():
+    torch.manual_seed(0)
+    augment = KeypointAugmentation(**STILL, mirror=0.5)
+    augment.set_landmarks([13, 14])  # on the midline: only x changes its sign
+    keypoints = torch.ones(400, 2, 2, 3)
+    seen, *_ = augment(keypoints, torch.ones(400, 2))
+    assert 0.4 < (seen[:, 0, 0, 0] < 0).float().mean() < 0.6
+    assert torch.equal(seen[..., 1:], keypoints[..., 1:])
+
+
+def test_a_landmark_set_of_one_side_cannot_be_mirrored():
+    with pytest.raises(ValueError, match="--mirror 0.5: landmark 61 has no counterpart"):
+        KeypointAugmentation(mirror=0.5).set_landmarks([61, 13])
+    KeypointAugmentation().set_landmarks([61, 13])
+
+
+def test_articulation_changes_movement_and_not_the_average_face():
+    keypoints, mask = clips()
+    seen, *_ = KeypointAugmentation(**STILL, motion=0.5)(keypoints, mask)
+    for clip, frames in enumerate(mask.sum(1)):
+        before, after = keypoints[clip, :frames], seen[clip, :frames]
+        assert torch.allclose(after.mean(0), before.mean(0), atol=1e-5)
+        ratio = ((after - after.mean(0)) / (before - before.mean(0)))[0, 0]
+        assert ((ratio > 0.5 - 1e-3) & (ratio < 1.5 + 1e-3)).all() and (ratio - 1).abs().max() > 0.01
+
+
+def test_some_landmarks_stand_still_the_others_move_as_before():
+    torch.manual_seed(0)
+    keypoints, mask = torch.randn(50, 10, 7, 3), torch.ones(50, 10)
+    seen, *_ = KeypointAugmentation(**STILL, landmark_masks=0.3)(keypoints, mask)
+    still = (seen - seen[:, :1]).abs().amax((1, 3)) < 1e-5
+    assert 0.2 < still.float().mean() < 0.4
+    assert torch.allclose(seen.transpose(1, 2)[~still], keypoints.transpose(1, 2)[~still], atol=1e-5)
+
+
+def test_a_warp_gives_a_clip_one_other_face():
+    keypoints, mask = clips()
+    faces = keypoints[:, :1].expand_as(keypoints) * mask[..., None, None]
+    warped, *_ = KeypointAugmentation(**STILL, warp=0.1)(faces, mask)
+    assert (warped[:, 0] - faces[:, 0]).abs().max() > 0.01
+    assert torch.allclose(warped[1], warped[1, :1].expand_as(warped[1]), atol=1e-5)
+    assert not torch.allclose(warped[1, 0] - faces[1, 0], warped[2, 0] - faces[2, 0], atol=1e-3)
 
 
 def test_time_masks_hide_but_never_everything():

@@ -9,7 +9,7 @@ from clips import moving_portrait, write_video
 from readers import write_language_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from benchmarks import extraction, long_videos, run
+from benchmarks import extraction, live, long_videos, run
 from benchmarks.ctc_decoding import ctc_decoding_rows
 from benchmarks.encoding import check_equal, half_padding, make_clips, make_pair
 from benchmarks.measure import Row

@@ -68,7 +68,7 @@ def test_the_character_of_each_frame_follows_the_words_times(processor, sequence
     row = dict(encode_row(sequences[1], text="set white", id="set", words=words))
     vocab = build_ctc_vocab(TEXTS)
     collate = LipReadCollator(processor, seq_len=64, ctc_vocab=vocab, alignment=True)
-    said, unknown = collate([row, row | {"words": []}])["alignment_labels"]
+    said, unknown = collate([row, row | {"words": [], "id": "silent"}])["alignment_labels"]
     # Frames of 40 ms: two before the word, a letter in each of three, one between the words, four for five letters.
     assert [vocab[label] for label in said] == ["", "", "s", "e", "t", "", "w", "h", "t", "e", "", ""]
     assert unknown.eq(-100).all()

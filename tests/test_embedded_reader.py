@@ -7,15 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from readers import make_reader
 from transformers import AutoModel, AutoProcessor
 
+from data.corpora import read_alignment
 from data.embed import embed
 from data.embed import main as write
 from data.metrics import ReadingErrorRate
 from modeling_lipread.cli import main
+from modeling_lipread.configuration_lipread import LIMITS
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from modeling_lipread.reader_options_lipread import EMBEDDED
 
@@ -24,6 +27,8 @@ def test_it_is_small_and_whole():
     assert sum(path.stat().st_size for path in Path(EMBEDDED).iterdir()) < 10e6
     model = AutoModel.from_pretrained(EMBEDDED)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    # Trained anew, it is to be calibrated anew: python -m data.calibrate modeling_lipread/grid_reader VALIDATION
+    assert model.config.calibration and set(model.config.abstention) == set(LIMITS)
 
 
 PUBLISHED = """
@@ -49,9 +54,17 @@ def test_it_reads_real_clips_it_was_not_trained_on(grid_dir):
     lines = [json.loads(line) for line in (grid_dir / "validation.jsonl").read_text().splitlines()[:6]]
     processor, model = AutoProcessor.from_pretrained(EMBEDDED), AutoModel.from_pretrained(EMBEDDED)
     reader = LipReadingPipeline(model=model, processor=processor)
-    read = [reader(str(grid_dir / line["video"]))["text"] for line in lines]
+    results = [reader(str(grid_dir / line["video"]), return_timestamps="word") for line in lines]
+    read = [result["text"] for result in results]
     rate = ReadingErrorRate().compute(predictions=read, references=[line["text"] for line in lines])
     assert rate["wer"] < 0.2, read
+    errors = []
+    for line, result in zip(lines, results, strict=True):
+        said = read_alignment(grid_dir / line["align"])
+        for word, chunk in zip(said, result["chunks"], strict=True):
+            if word.word == chunk["text"]:
+                errors += [abs(chunk["timestamp"][0] - word.start), abs(chunk["timestamp"][1] - word.end)]
+    assert len(errors) > 50 and np.median(errors) <= 0.06, "seconds from the corpus's own alignment"
 
 
 def test_it_is_what_the_command_reads_with(grid_dir, capsys):

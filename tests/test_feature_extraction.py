@@ -84,6 +84,18 @@ def test_frame_rate_none_keeps_the_frames():
     assert keypoints.shape[1] == 180
 
 
+@pytest.mark.parametrize("frame_rate", [25.0, None])
+def test_frames_know_their_times(frame_rate):
+    clip = talking(at_rate(50) + 0.3)
+    extractor = LipReadFeatureExtractor(frame_rate=frame_rate)
+    keypoints, _ = features(extractor, clip)
+    times = extractor.frame_times(clip.timestamps, keypoints.shape[1])
+    assert len(times) == keypoints.shape[1] + 1
+    np.testing.assert_allclose(np.diff(times), 1 / (frame_rate or 50))
+    assert times[0] == clip.timestamps[0] and times[-1] == pytest.approx(3.3)
+    assert extractor.frame_times([0.5], 1)[0] == 0.5
+
+
 @pytest.mark.parametrize("frame_rate", [25.0, 50.0, 10.0])
 def test_short_gaps_are_filled_along_the_line(frame_rate):
     times = at_rate(25, 2.0)

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread live`: words while somebody speaks, of a file or a stream, and what happens if something is slow or absent."""
+"""`lipread live`: words while somebody speaks, and what happens if something is slow or absent."""
 
 import json
 import os

@@ -15,10 +15,11 @@ from training import TEXTS, make_clip, make_corpus
 import evaluate_hf
 from data.collator import LipReadCollator
 from data.evaluation import blank_video, read_clips
-from data.evaluation.reading import token_confidence
+from data.evaluation.certainty import token_confidence
 from data.schema import load_split
 from modeling_lipread import LipReadForConditionalGeneration, LipReadProcessor
 from modeling_lipread.cli import main as lipread
+from modeling_lipread.confidence_lipread import token_log_probs
 from modeling_lipread.ctc_decoding_lipread import CTCLogitsProcessor, greedy_ctc
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 
@@ -90,7 +91,7 @@ def test_confidence_is_the_mean_probability_of_what_was_written(reader_dir, corp
     video = {key: batch[key] for key in ("keypoints", "keypoints_mask")}
     ends = model.generation_config.eos_token_id = [model.config.eos_token_id, *range(200, 230)]
     written = model.generate(batch["input_ids"], **video, do_sample=True, max_new_tokens=12)
-    confidence = token_confidence(model, written, 1, **video)
+    confidence = token_confidence(model, written[:, 1:], token_log_probs(model, written, 1, **video))
     lengths = set()
     for index, tokens in enumerate(written.tolist()):
         length = next((place for place, token in enumerate(tokens[1:], start=2) if token in ends), len(tokens))
@@ -103,7 +104,8 @@ def test_confidence_is_the_mean_probability_of_what_was_written(reader_dir, corp
     collator = LipReadCollator(processor, seq_len=8, train=False)
     (reading,) = read_clips(model, processor, clips.select([0]), collator, progress=False, confidence=True)
     greedy = model.generate(batch["input_ids"][:1], **{key: value[:1] for key, value in video.items()})
-    expected = token_confidence(model, greedy, 1, **{key: value[:1] for key, value in video.items()})
+    log_probs = token_log_probs(model, greedy, 1, **{key: value[:1] for key, value in video.items()})
+    expected = token_confidence(model, greedy[:, 1:], log_probs)
     assert reading.confidence == pytest.approx(expected.item(), rel=1e-6) and 0 < reading.confidence < 1
 
 

@@ -12,24 +12,22 @@ import sys
 from pathlib import Path
 
 import pytest
-from clips import write_video
+from clips import PORTRAIT, write_video
 from hypothesis import given
 from hypothesis import strategies as st
+from long_videos import grid_lines, one_after_another
 from webvtt import WebVTT
 
-from data.talker import TalkingHead, perform
+from data.talker import TalkingHead
 from modeling_lipread.cli import main
 from modeling_lipread.transcript_files_lipread import _named_apart, find_videos, write_whole
 
 
 @pytest.fixture(scope="module")
-def talk(tmp_path_factory) -> Path:
-    """The talking head, two sentences with a pause of two seconds."""
-    head, frames = TalkingHead(), []
-    for seed, text in enumerate(("please follow the doctor now", "my teacher will find a garden")):
-        said = list(head.frames(perform(text, seed=seed)))
-        frames += said + said[-1:] * 50
-    return write_video(tmp_path_factory.mktemp("talk") / "talk.mp4", frames)
+def talk(grid_dir, tmp_path_factory) -> Path:
+    """Two sentences that the reader in the package can read."""
+    lines = grid_lines(grid_dir, "validation", "s1", 4)
+    return one_after_another(grid_dir, [lines[0], lines[3]], tmp_path_factory.mktemp("talk") / "talk.mp4")
 
 
 @pytest.fixture
@@ -138,6 +136,27 @@ def test_what_cannot_be_read_is_one_line_and_status_1(transcribe, talk, tmp_path
     status, _, errors = transcribe(talk, "--output", tmp_path / "out", "--overwrite")
     assert status == 1 and "talk.txt" in errors[0]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["talk.txt"]
+
+
+def test_a_video_without_words_is_no_failure_but_told_of(transcribe, tmp_path):
+    still = write_video(tmp_path / "still.mp4", [PORTRAIT] * 200)
+    for kind, empty in (("txt", ""), ("srt", ""), ("vtt", "WEBVTT\n")):
+        status, out, errors = transcribe(still, "--format", kind)
+        assert (status, out) == (0, empty)
+        assert errors == [f"lipread: {still}: no words: the lips do not move"]
+
+
+def test_what_the_reader_cannot_have_seen_is_left_out_unless_asked_for(transcribe, tmp_path):
+    """The talking head says other words than those of the GRID corpus."""
+    path = tmp_path / "head.mp4"
+    TalkingHead().render("please follow the doctor now", path, seed=3)
+    status, out, errors = transcribe(path)
+    assert (status, out) == (0, "") and "no words: the words do not fit the lips" in errors[0]
+    assert (
+        json.loads(transcribe(path, "--format", "json")[1])["unread"][0]["reason"] == "the words do not fit the lips"
+    )
+    status, out, errors = transcribe(path, "--no_abstain")
+    assert (status, errors) == (0, []) and len(out.split()) == 6
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,21 @@ from .breakdown import (
 from .confusion import confusions, matrix, word_order
 from .figures import closing_line, figures, most_frequent, shuffled_partners
 from .reading import Reading, blank_video, read_clips
+from .reliability import abstention, abstention_line, reliability
 from .viseme_errors import viseme_errors
+from .word_times import word_times, word_times_line
 
-__all__ = ["Reading", "blank_video", "closing_line", "figures", "read_clips", "report", "shuffled_partners"]
+__all__ = [
+    "Reading",
+    "abstention_line",
+    "blank_video",
+    "closing_line",
+    "figures",
+    "read_clips",
+    "report",
+    "shuffled_partners",
+    "word_times_line",
+]
 
 
 def report(readings: Sequence[Reading], **about: Any) -> dict[str, Any]:
@@ -35,8 +47,9 @@ def report(readings: Sequence[Reading], **about: Any) -> dict[str, Any]:
 
     Returns:
         `figures` (with intervals), `words` (kinds of edits, classes, places in the sentence, confusions and their
-        matrix), `visemes`, `speakers`, `confidence`, `oracle_wer` by the number of hypotheses, the `most_frequent`
-        hypotheses with the clips' own and with blank video, and all `readings`.
+        matrix), `visemes`, `speakers`, `confidence`, `word_times`, `reliability` (of words' scores), `abstention`,
+        `oracle_wer` by the number of hypotheses, the `most_frequent` hypotheses with the clips' own and with blank
+        video, and all `readings`.
     """
     clips = aligned_words(readings)
     return {
@@ -52,6 +65,9 @@ def report(readings: Sequence[Reading], **about: Any) -> dict[str, Any]:
         "visemes": viseme_errors(clips),
         "speakers": speakers(readings),
         "confidence": by_confidence(readings),
+        "word_times": word_times(readings),
+        "reliability": reliability(readings),
+        "abstention": abstention(readings),
         "oracle_wer": oracle_rates(readings),
         "most_frequent": {
             "hypotheses": most_frequent([reading.hypothesis for reading in readings]),

@@ -77,6 +77,7 @@ def write_evaluation(result: Mapping[str, Any], output: str | Path) -> Path:
         exact=float((rates == 0).mean()),
         word_matrix=plots.matrix(result["words"]["matrix"]) if result["words"]["matrix"]["labels"] else "",
         viseme_matrix=plots.matrix(visemes["matrix"]) if visemes.get("matrix", {}).get("labels") else "",
+        reliability=plots.reliability(result["reliability"]) if result["reliability"] else "",
         shown_speakers=result["speakers"][:MOST_SPEAKERS],
         shown_skips=result.get("skipped", [])[:MOST_SKIPPED],
         clips=[("Worst read", shown(worst)), ("From all over the split", shown(sample))],

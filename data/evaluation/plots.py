@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter, ScalarFormatter
 
 from ..page import COLORS, style, svg
 
@@ -112,6 +112,40 @@ def matrix(found: Mapping[str, Any]) -> str:
         for spine in axes.spines.values():
             spine.set_visible(False)
         return svg(canvas)
+
+
+def reliability(found: Mapping[str, Any]) -> str:
+    """How often words are right, by their score, of what `reliability.reliability` made."""
+    with style():
+        return svg(reliability_canvas(found))
+
+
+def reliability_canvas(found: Mapping[str, Any]) -> Canvas:
+    """The same, to be saved in any format: on the diagonal words are as often right as their score says."""
+    with style():
+        canvas = Canvas(figsize=(4.6, 4.2), layout="constrained")
+        axes, counts = canvas.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        axes.plot([0, 1], [0, 1], color="#5b6675", linewidth=1, linestyle="--")
+        bins = found["bins"]
+        scores, right = [row["score"] for row in bins], [row["right"] for row in bins]
+        # 95% by the normal approximation about the score: where chance alone would put a bin of so many words.
+        for row in bins:
+            reach = 1.96 * np.sqrt(row["score"] * (1 - row["score"]) / row["words"])
+            ends = np.clip([row["score"] - reach, row["score"] + reach], 0, 1)
+            axes.plot([row["score"]] * 2, ends, color=RIGHT, linewidth=6, alpha=0.25, solid_capstyle="round")
+        axes.plot(scores, right, "o", color=RIGHT, markersize=6)
+        axes.set_ylabel("words that are right")
+        axes.set_ylim(-0.03, 1.03)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        counts.bar(scores, [row["words"] for row in bins], width=0.03, color=RIGHT, alpha=0.75)
+        counts.set_yscale("log")
+        counts.yaxis.set_major_formatter(ScalarFormatter())
+        counts.yaxis.set_minor_locator(NullLocator())
+        counts.set_ylabel("words")
+        counts.set_xlabel("score")
+        counts.set_xlim(-0.02, 1.03)
+        counts.xaxis.set_major_formatter(PercentFormatter(1.0))
+        return canvas
 
 
 def _short(label: str) -> str:

@@ -12,10 +12,12 @@ from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from modeling_lipread.confidence_lipread import token_log_probs
 from modeling_lipread.ctc_decoding_lipread import greedy_ctc
 from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
 
 from ..opening import Clips
+from .certainty import certainty
 
 
 @dataclass
@@ -30,6 +32,13 @@ class Reading:
         confidence: Geometric mean of the probabilities that the model gives the tokens of `hypothesis`, in (0, 1],
             where it was asked for.
         ctc_hypothesis: What the CTC head reads on its own, if the reader has one.
+        words: With a confidence, the words of `hypothesis`: each with its `word`, `start` and `end` (seconds from the
+            clip's start; None where that cannot be told), the `log_prob` and the `fit` that its `score` is made of
+            (`modeling_lipread.confidence_lipread`).
+        spoken: The words of the reference with their `start` and `end`, where the corpus has them.
+        lip_speed, agreement: With a confidence, how fast the lips move, and how far `hypothesis` agrees with
+            `ctc_hypothesis` (`modeling_lipread.abstention_lipread`).
+        reason: With a confidence, why the pipeline would say nothing; None where it would say `hypothesis`.
     """
 
     id: str
@@ -40,6 +49,11 @@ class Reading:
     nbest: list[str] = field(default_factory=list)
     confidence: float | None = None
     ctc_hypothesis: str | None = None
+    words: list[dict[str, Any]] = field(default_factory=list)
+    spoken: list[dict[str, Any]] = field(default_factory=list)
+    lip_speed: float | None = None
+    agreement: float | None = None
+    reason: str | None = None
 
     def as_row(self) -> dict[str, Any]:
         """What is known of it, for JSON."""
@@ -78,7 +92,8 @@ def read_clips(
         collator: A collator in evaluation mode: its `input_ids` hold the prompt and nothing of the transcript.
         batch_size: Clips read at once.
         nbest: Hypotheses kept of a clip, at most the beams of the search; they come from the same search.
-        confidence: Whether to ask the model how sure it is, which costs one forward pass a batch.
+        confidence: Whether to ask the model how sure it is of each word and when it was said, which costs one forward
+            pass a batch.
         encoder_only: Whether what the CTC head reads on its own is all there is, `generate` not being asked.
         process_index, num_processes: This process among those that share the work.
         progress: Whether to show a progress bar.
@@ -107,7 +122,8 @@ def read_clips(
             def spell(ctc_logits: torch.Tensor, mask: torch.Tensor = mask) -> list[str]:
                 return greedy_ctc(ctc_logits, mask, model.config.ctc_vocab)
 
-            spelled = sure = [None] * len(rows)
+            spelled = [None] * len(rows)
+            told: list[dict[str, Any]] = [{}] * len(rows)
             blank_keypoints = blank_video(model, keypoints)
             if encoder_only:
                 hypotheses = spelled = spell(model.encoder(keypoints, mask).ctc_logits)
@@ -124,10 +140,13 @@ def read_clips(
                 if encoded.ctc_logits is not None:
                     spelled = spell(encoded.ctc_logits)
                 if confidence:
-                    sure = token_confidence(model, written[::nbest], start, conditioning=conditioning).tolist()
+                    log_probs = token_log_probs(model, written[::nbest], start, conditioning=conditioning)
+                    told = certainty(
+                        model, processor, rows, written[::nbest, start:], log_probs, encoded, mask, spelled
+                    )
             for index, row in enumerate(rows):
                 kept = hypotheses[index * nbest : (index + 1) * nbest]
-                reading = _reading(row, kept, blank[index], sure[index], spelled[index])
+                reading = _reading(row, kept, blank[index], spelled[index], told[index])
                 read.append((process_index + len(read) * num_processes, reading))
     finally:
         model.train(training)
@@ -137,32 +156,9 @@ def read_clips(
 
 
 def _reading(
-    row: Mapping[str, Any], hypotheses: list[str], blank: str, confidence: float | None, spelled: str | None
+    row: Mapping[str, Any], hypotheses: list[str], blank: str, spelled: str | None, told: dict[str, Any]
 ) -> Reading:
     speaker = None if row["speaker"] is None else str(row["speaker"])
     nbest = hypotheses if len(hypotheses) > 1 else []
-    return Reading(str(row["id"]), speaker, str(row["text"]), hypotheses[0], blank, nbest, confidence, spelled)
-
-
-def token_confidence(
-    model: LipReadForConditionalGeneration, written: torch.Tensor, start: int, **video: Any
-) -> torch.Tensor:
-    """How sure a reader is of what it wrote.
-
-    Args:
-        model: The reader.
-        written: Tokens with the prompt before them, `(batch, tokens)`; padding follows the first end token.
-        start: Tokens of the prompt.
-        video: The clips, as `forward` takes them: `keypoints` and `keypoints_mask`, or `conditioning`.
-
-    Returns:
-        Geometric mean of the probabilities of the tokens after the prompt, the first end token included, `(batch,)`.
-    """
-    # The first padding follows an end token, and a model that is causal does not look ahead: no mask is needed.
-    logits = model(input_ids=written, **video).logits[:, start - 1 : -1].float()
-    tokens = written[:, start:]
-    scores = logits.gather(-1, tokens[..., None])[..., 0] - logits.logsumexp(-1)
-    ends = model.generation_config.eos_token_id
-    ended = torch.isin(tokens, torch.as_tensor([] if ends is None else ends, device=tokens.device)).int()
-    counted = (ended.cumsum(-1) - ended == 0).float()
-    return ((scores * counted).sum(-1) / counted.sum(-1).clamp(min=1)).exp()
+    known = {"nbest": nbest, "ctc_hypothesis": spelled, **told}
+    return Reading(str(row["id"]), speaker, str(row["text"]), hypotheses[0], blank, **known)

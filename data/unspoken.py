@@ -1,0 +1,213 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Clips in which nobody speaks, made from a prepared corpus: what a reader should read nothing from.
+
+Some are real (people before and after their sentence), some half real (a real frame that stands still, seen by
+MediaPipe again and again through the noise of a camera), some made up (the average face, a face that moves but does
+not speak, the synthetic talker with its mouth closed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modeling_lipread.geometry_lipread import rigid_rotation
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence
+from modeling_lipread.video_lipread import read_frames
+
+from .schema import decode_row
+
+SECONDS = 3.0  # of the clips that can be made as long as one likes
+LEAST_SILENCE = 0.28  # seconds of a silent stretch that is worth reading
+BEFORE_SPEECH = 0.12  # seconds around the words that belong to them: lips move before there is a sound
+INNER_LIPS = (13, 14)  # MediaPipe's landmarks in the middle of the upper and of the lower one
+FRAME_RATE = 25.0  # of what is filmed here
+CAMERA_NOISE = (2.0, 6.0)  # standard deviation of a pixel, of 255
+
+
+@dataclass(frozen=True)
+class UnspokenClip:
+    """A clip in which nobody speaks.
+
+    Attributes:
+        kind: How it was made.
+        id: The clip it was made from.
+        sequence: Its landmarks.
+    """
+
+    kind: str
+    id: str
+    sequence: LandmarkSequence
+
+
+def silences(sequence: LandmarkSequence, words: Sequence[Mapping[str, Any]]) -> list[LandmarkSequence]:
+    """The stretches of a clip before its first and after its last word, as far as they are long enough."""
+    if not len(words):
+        return []
+    times = sequence.timestamps
+    before = np.flatnonzero(times < words[0]["start"] - BEFORE_SPEECH)
+    after = np.flatnonzero(times > words[-1]["end"] + BEFORE_SPEECH)
+    least = LEAST_SILENCE * sequence.frame_rate
+    long_enough = [stretch for stretch in (before, after) if len(stretch) >= least and sequence.present[stretch].any()]
+    return [_frames(sequence, stretch) for stretch in long_enough]
+
+
+def blank(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
+    """The clip's average face, motionless."""
+    average = sequence.keypoints[sequence.present].mean(axis=0, keepdims=True)
+    return _still(sequence, average)
+
+
+def frozen(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
+    """One of its frames, again and again, as a video that hangs shows it."""
+    return _still(sequence, sequence.keypoints[[random.choice(np.flatnonzero(sequence.present))]])
+
+
+def nodding(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
+    """One of its frames, nodding and shaking its head without a word, with a little noise on every landmark."""
+    still = frozen(sequence, random)
+    face = still.keypoints[0].astype(np.float64)
+    frontal = (face - face.mean(axis=0)) @ rigid_rotation(face[None])[0]
+    size = np.ptp(frontal[:, 0])
+    phase = 2 * np.pi * (np.outer(still.timestamps, random.uniform(0.2, 0.8, 3)) + random.uniform(0, 1, 3))
+    turns = np.radians(random.uniform(2, 8, 3)) * np.sin(phase)
+    moved = np.stack([frontal @ _rotation(turn) for turn in turns]) + face.mean(axis=0)
+    moved += random.normal(0, 0.003 * size, moved.shape)
+    return replace(still, keypoints=moved.astype(np.float32))
+
+
+def trembling(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
+    """One of its frames, every landmark shaking by itself, as a bad camera in bad light makes them."""
+    still = frozen(sequence, random)
+    deviation = random.uniform(0.005, 0.02) * np.ptp(still.keypoints[0, :, 0])
+    noise = deviation * random.standard_normal(still.keypoints.shape, np.float32)
+    return replace(still, keypoints=still.keypoints + noise)
+
+
+def gaping(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
+    """Its mouth opens as wide as it ever does and closes again, too slowly for speech: in some three seconds."""
+    return _opening(sequence, random, random.uniform(0.25, 0.4))
+
+
+def chewing(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
+    """Its mouth opens as wide as it ever does and closes again, as fast as one chews: once or twice a second."""
+    return _opening(sequence, random, random.uniform(1.0, 2.0))
+
+
+def there_and_back(sequence: LandmarkSequence) -> LandmarkSequence:
+    """A clip forwards and backwards until it is as long as a sentence."""
+    frames = len(sequence)
+    order = np.concatenate([np.arange(frames), np.arange(frames - 2, 0, -1)])
+    order = np.resize(order, round(SECONDS * sequence.frame_rate))
+    return replace(_frames(sequence, order), timestamps=np.arange(len(order)) / sequence.frame_rate)
+
+
+MADE_OF_LANDMARKS = (blank, frozen, nodding, trembling, gaping, chewing)
+
+
+def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0) -> Iterator[UnspokenClip]:
+    """Clips made of landmarks alone, and silent stretches, which takes no time.
+
+    Args:
+        rows: Rows of `data.schema`; silence is found where they have the words' times.
+        count: How many of each kind; fewer of what the rows have fewer of.
+        seed: The same seed gives the same clips.
+    """
+    random = np.random.default_rng(seed)
+    # Clips enough for each kind to have its own, and not all of a large split.
+    chosen = islice(_shuffled(rows, random), 2 * count * len(MADE_OF_LANDMARKS))
+    clips = [row for row in chosen if row["num_frames"] > 1]
+    for place, make in enumerate(MADE_OF_LANDMARKS):
+        for row in (clips[place * count :] + clips[: place * count])[:count]:
+            yield UnspokenClip(make.__name__, str(row["id"]), make(decode_row(row), random))
+    stretches = [(str(row["id"]), cut) for row in clips for cut in silences(decode_row(row), row["words"])]
+    for name, cut in stretches[:count]:
+        yield UnspokenClip("silent", name, cut)
+    for name, cut in stretches[count : 2 * count] or stretches[:count]:
+        yield UnspokenClip("silent, longer", name, there_and_back(cut))
+
+
+def video_clips(videos: Mapping[str, Path], count: int, seed: int = 0) -> Iterator[UnspokenClip]:
+    """Clips that MediaPipe looked at: real frames that stand still, and the talker with its mouth closed.
+
+    Args:
+        videos: Videos by the ids of their clips; without any, there is the talker only.
+        count: How many of each kind; fewer of what there are fewer of.
+        seed: The same seed gives the same clips.
+
+    Raises:
+        VideoError: If a video cannot be read.
+    """
+    random = np.random.default_rng(seed)
+    with Face3DKeypointExtractor() as extractor:
+        for name, video in list(_shuffled(list(videos.items()), random))[:count]:
+            yield UnspokenClip("jittered", name, extractor.extract_frames(_noisy(video, random), FRAME_RATE))
+        for frames in _closed_mouths(count, random):
+            yield UnspokenClip("closed mouth", "talker", extractor.extract_frames(frames, FRAME_RATE))
+
+
+def _noisy(video: Path, random: np.random.Generator) -> Iterator[np.ndarray]:
+    """A frame of a video again and again, each time with another noise."""
+    frames = [frame for _, frame in read_frames(video)]
+    picture = frames[random.integers(len(frames))].astype(np.float32)
+    deviation = random.uniform(*CAMERA_NOISE)
+    for _ in range(round(SECONDS * FRAME_RATE)):
+        noise = random.standard_normal(picture.shape, np.float32)
+        yield np.clip(picture + deviation * noise, 0, 255).astype(np.uint8)
+
+
+def _closed_mouths(count: int, random: np.random.Generator) -> Iterator[list[np.ndarray]]:
+    """The frames of the talker, which sways as it does when it talks and keeps its mouth closed."""
+    from .talker import TalkingHead, perform  # needs scikit-image
+
+    head = TalkingHead(frame_rate=FRAME_RATE)
+    for _ in range(count):
+        performance = perform("please watch the baby this morning", int(random.integers(2**31)), FRAME_RATE)
+        rest = np.repeat(performance.parameters[:1], len(performance.parameters), axis=0)
+        yield list(head.frames(replace(performance, parameters=rest)))
+
+
+def _shuffled(items: Sequence[Any], random: np.random.Generator) -> Iterator[Any]:
+    return (items[int(index)] for index in random.permutation(len(items)))
+
+
+def _opening(sequence: LandmarkSequence, random: np.random.Generator, frequency: float) -> LandmarkSequence:
+    """From its most closed mouth to its most open one and back, so many times a second."""
+    faces = sequence.keypoints[sequence.present]
+    upper, lower = INNER_LIPS
+    gaps = np.linalg.norm(faces[:, upper] - faces[:, lower], axis=-1)
+    still = _still(sequence, faces[[gaps.argmin()]])
+    phase = 2 * np.pi * (frequency * still.timestamps + random.uniform())
+    weight = ((1 + np.sin(phase)) / 2).astype(np.float32)[:, None, None]
+    return replace(still, keypoints=(1 - weight) * still.keypoints + weight * faces[gaps.argmax()])
+
+
+def _frames(sequence: LandmarkSequence, indices: np.ndarray) -> LandmarkSequence:
+    """Some of its frames, timed from the first of them."""
+    times = sequence.timestamps[indices] - sequence.timestamps[indices[0]]
+    return replace(
+        sequence, keypoints=sequence.keypoints[indices], present=sequence.present[indices], timestamps=times
+    )
+
+
+def _still(sequence: LandmarkSequence, face: np.ndarray) -> LandmarkSequence:
+    count = round(SECONDS * sequence.frame_rate)
+    return replace(
+        sequence,
+        keypoints=np.repeat(face, count, axis=0),
+        present=np.ones(count, bool),
+        timestamps=np.arange(count) / sequence.frame_rate,
+    )
+
+
+def _rotation(angles: np.ndarray) -> np.ndarray:
+    """Turns about the three axes one after the other, `(3, 3)`."""
+    (sx, sy, sz), (cx, cy, cz) = np.sin(angles), np.cos(angles)
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    return about_x @ about_y @ np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])

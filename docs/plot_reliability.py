@@ -1,0 +1,26 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Draws how far words' scores can be trusted, of what evaluate_hf.py wrote:
+
+python -m docs.plot_reliability runs/grid/evaluation-test.json docs/reliability.png
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from data.evaluation.plots import reliability_canvas
+
+
+def main(evaluation: str, output: str) -> None:
+    """Draws the plot.
+
+    Args:
+        evaluation: JSON file that evaluate_hf.py wrote.
+        output: PNG file to write.
+    """
+    found = json.loads(Path(evaluation).read_text(encoding="utf-8"))["reliability"]
+    reliability_canvas(found).savefig(output, dpi=110)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,189 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Saying nothing where there is nothing to read, and why: in the pipeline, and on real faces that do not speak."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from clips import moving_portrait, write_video
+from readers import save_reader
+from training import TEXTS, make_clip, make_corpus
+from transformers import AutoModel, AutoProcessor
+
+from data.inventions import main as inventions
+from data.opening import open_split
+from data.unspoken import MADE_OF_LANDMARKS, landmark_clips, silences, there_and_back, video_clips
+from modeling_lipread import LipReadingPipeline, NoFaceError
+from modeling_lipread.abstention_lipread import (
+    LOW_CONFIDENCE,
+    NO_FACE,
+    NO_WORDS,
+    OTHER_WORDS,
+    STILL_LIPS,
+    agreement,
+    lip_speed,
+    why_nothing,
+)
+from modeling_lipread.reader_options_lipread import EMBEDDED
+
+LIMITS = {"min_lip_motion": 0.2, "min_agreement": 0.6, "min_confidence": 0.7}
+SURE = {"scores": [0.9, 0.8], "speed": 0.5, "agreed": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        ({}, None),
+        ({"has_face": False, "speed": 0.0}, NO_FACE),
+        ({"speed": 0.1, "agreed": 0.1}, STILL_LIPS),
+        ({"scores": []}, NO_WORDS),
+        ({"agreed": 0.5}, OTHER_WORDS),
+        ({"scores": [0.9, 0.4]}, LOW_CONFIDENCE),
+        ({"speed": None, "agreed": None}, None),  # what is not known is not held against it
+    ],
+)
+def test_the_reason_to_say_nothing(seen, reason):
+    assert why_nothing(LIMITS, **{**SURE, **seen}) == reason
+    # Without limits, lips may be still and words unlikely.
+    assert why_nothing(None, **{**SURE, **seen}) == (reason if reason in (NO_FACE, NO_WORDS) else None)
+
+
+def test_agreement_is_of_the_characters_in_common():
+    assert agreement("Bin blue!", "bin blue") == 1.0
+    assert agreement("bin blue", "bin bue") == pytest.approx(14 / 15)
+    assert agreement("bin blue", "") == 0.0 and agreement("abc", "xyz") == 0.0
+
+
+def test_lips_are_as_fast_as_in_their_fastest_second():
+    """A mouth that opens and closes for a second, in a video of ten."""
+    face = np.random.default_rng(0).normal(size=(478, 3)).astype(np.float32) * 50
+    keypoints = np.repeat(face[None], 250, axis=0)
+    eyes = np.linalg.norm(face[33] - face[263])
+    gap = (face[13] - face[14]) / np.linalg.norm(face[13] - face[14])
+    moving = slice(100, 126)
+    keypoints[moving, 13] += 0.1 * eyes * np.sin(np.arange(26) * 0.8)[:, None] * gap
+    clip = replace(make_clip(TEXTS[0], 0, 250), keypoints=keypoints)
+    alone = replace(make_clip(TEXTS[0], 0, 26), keypoints=keypoints[moving])
+    assert lip_speed(clip) == pytest.approx(lip_speed(alone), rel=0.05) and lip_speed(alone) > 0.5
+    assert lip_speed(replace(clip, keypoints=np.repeat(face[None], 250, axis=0))) == 0.0
+    assert lip_speed(replace(clip, keypoints=keypoints[:, :79])) is None
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    folder = save_reader(tmp_path_factory.mktemp("reader"))
+    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    return LipReadingPipeline(model=model, processor=processor, device="cpu")
+
+
+@pytest.fixture
+def limits(reader):
+    reader.model.config.abstention = dict(LIMITS)
+    yield
+    reader.model.config.abstention = None
+
+
+@pytest.fixture(scope="module")
+def grey(tmp_path_factory):
+    return str(write_video(tmp_path_factory.mktemp("grey") / "grey.mp4", [np.full((240, 320, 3), 90, np.uint8)] * 4))
+
+
+def test_no_face_is_a_reason_and_with_abstention_off_an_error(reader, grey):
+    assert reader(grey) == {"text": "", "reason": NO_FACE}
+    assert reader(grey, return_timestamps="word") == {"text": "", "reason": NO_FACE, "chunks": []}
+    assert reader(grey, num_beams=2, num_return_sequences=2) == [{"text": "", "reason": NO_FACE}] * 2
+    with pytest.raises(NoFaceError, match="no face found in any of 4 frames"):
+        reader(grey, abstain=False)
+
+
+def test_a_batch_goes_on_past_a_clip_without_a_face(reader, grey, tmp_path):
+    face = str(write_video(tmp_path / "face.mp4", moving_portrait(8)))
+    alone = reader(face, return_timestamps="word")
+    assert alone["chunks"] and "reason" not in alone
+    found = reader([face, grey, face], batch_size=3, return_timestamps="word")
+    assert [result["text"] for result in found] == [alone["text"], "", alone["text"]]
+    assert [result.get("reason") for result in found] == [None, NO_FACE, None]
+
+
+def test_limits_are_the_readers_and_can_be_set_for_a_call(reader, limits, tmp_path):
+    face = np.repeat(make_clip(TEXTS[0], 0, 1).keypoints, 20, axis=0)
+    assert reader(face) == {"text": "", "reason": STILL_LIPS}
+    assert reader(face, min_lip_motion=0) == {"text": "", "reason": OTHER_WORDS}, "this reader knows nothing"
+    assert reader(face, min_lip_motion=0, min_agreement=0) == {"text": "", "reason": LOW_CONFIDENCE}
+    written = reader(face, abstain=False)
+    assert written["text"] and "reason" not in written
+    assert reader(face, **dict.fromkeys(LIMITS, 0)) == written
+    reader.model.config.abstention = None
+    assert reader(face) == written
+    assert reader(face, min_confidence=0.99) == {"text": "", "reason": LOW_CONFIDENCE}
+    sure = LipReadingPipeline(model=reader.model, processor=reader.processor, device="cpu", min_confidence=0.99)
+    assert sure(face)["reason"] == LOW_CONFIDENCE, "what is given when the pipeline is made holds for every call"
+    assert sure(face, min_confidence=0) == written
+
+
+def test_generate_does_not_go_by_limits(reader, limits):
+    inputs = reader.processor(videos=np.repeat(make_clip(TEXTS[0], 0, 1).keypoints, 20, axis=0), return_tensors="pt")
+    written = reader.model.generate(**inputs)
+    assert reader.processor.batch_decode(written, skip_special_tokens=True)[0].strip()
+
+
+def test_clips_without_speech_are_made_of_those_with(tmp_path):
+    rows = open_split(make_corpus(tmp_path / "corpus", lengths=(40,)), "train")
+    clips = list(landmark_clips(rows, 3, seed=5))
+    again = list(landmark_clips(rows, 3, seed=5))
+    kinds = [clip.kind for clip in clips]
+    assert kinds == [make.__name__ for make in MADE_OF_LANDMARKS for _ in range(3)], "these clips have no silence"
+    for clip, other in zip(clips, again, strict=True):
+        assert np.array_equal(clip.sequence.keypoints, other.sequence.keypoints)
+        assert len(clip.sequence) == len(clip.sequence.timestamps) == 75 and clip.sequence.present.all()
+    for clip in clips[:6]:
+        assert np.ptp(clip.sequence.keypoints, axis=0).max() == 0, "the average face and the frozen one stand still"
+    for clip in clips[6:]:
+        assert np.ptp(clip.sequence.keypoints, axis=0).max() > 0
+
+
+def test_silence_is_what_is_around_the_words():
+    clip = make_clip(TEXTS[0], 0, 75)
+    words = [{"word": "bin", "start": 0.8, "end": 1.2}, {"word": "blue", "start": 1.2, "end": 2.0}]
+    before, after = silences(clip, words)
+    assert np.array_equal(before.keypoints, clip.keypoints[:17]), "until 0.68 s: lips move before there is a sound"
+    assert np.array_equal(after.keypoints, clip.keypoints[54:]) and after.timestamps[0] == 0.0
+    assert silences(clip, []) == [] and silences(clip, [{"word": "a", "start": 0.3, "end": 2.8}]) == []
+    longer = there_and_back(before)
+    assert len(longer) == 75 and np.array_equal(
+        longer.keypoints[:34], np.concatenate([before.keypoints, before.keypoints[-2::-1], before.keypoints[1:2]])
+    )
+    assert np.allclose(np.diff(longer.timestamps), 0.04)
+
+
+def test_the_reader_in_the_package_invents_nothing(grid_dir, tmp_path):
+    """Real faces: as they speak, frozen, through a camera's noise, and the talker with its mouth closed."""
+    reader = LipReadingPipeline(
+        model=AutoModel.from_pretrained(EMBEDDED), processor=AutoProcessor.from_pretrained(EMBEDDED), device="cpu"
+    )
+    lines = [json.loads(line) for line in (grid_dir / "validation.jsonl").read_text().splitlines()[:3]]
+    for line in lines:
+        sequence = reader.processor.extract_landmarks(str(grid_dir / line["video"]))[0]
+        assert len(reader(sequence)["text"].split()) == 6
+        frozen = replace(sequence, keypoints=np.repeat(sequence.keypoints[30:31], len(sequence), axis=0))
+        assert reader(frozen) == {"text": "", "reason": STILL_LIPS}
+    for clip in video_clips({lines[0]["id"]: grid_dir / lines[0]["video"]}, 1):
+        assert reader(clip.sequence) == {"text": "", "reason": STILL_LIPS}, clip.kind
+
+
+def test_inventions_are_counted(tmp_path, capsys):
+    folder, corpus = save_reader(tmp_path / "reader"), make_corpus(tmp_path / "corpus")
+    inventions([str(folder), str(corpus / "validation"), "--clips", "1", "--device", "cpu"])
+    lines = capsys.readouterr().out.splitlines()
+    # Nothing was calibrated, so it always says something; here of one clip of each kind, the talker's too.
+    assert lines[-1] == "without speech: words invented in 7 of 7 clips, without abstention in 7"
+    assert lines[2] == "| blank | 1 | 1 | 1 |  |" and sum(line.startswith("invented, ") for line in lines) == 7
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"abstention": {"min_confidence": 1.0}}))
+    inventions([str(folder), str(corpus / "validation"), "--clips", "1", "--device", "cpu"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "without speech: words invented in 0 of 7 clips, without abstention in 7"
+    assert lines[-2].startswith("with speech: nothing read from 4 of 4 clips (low confidence: 4), WER 1.000")
+    with pytest.raises(SystemExit, match="not a prepared corpus"):
+        inventions([str(folder), str(tmp_path)])
