@@ -70,6 +70,12 @@ def add_live(commands: Any) -> None:
         default=settings.end_seconds,
         help=f"rest of the lips that ends an utterance (default: {settings.end_seconds:g})",
     )
+    parser.add_argument(
+        "--no_abstain",
+        dest="abstain",
+        action="store_false",
+        help="also words of lips that hardly move, and such that do not fit them",
+    )
     parser.add_argument("--at_once", action="store_true", help="do not play a video file at its own speed")
     parser.set_defaults(run=live)
 
@@ -92,6 +98,7 @@ def live(arguments: argparse.Namespace) -> int:
         SegmentSettings(end_seconds=arguments.end_seconds),
         arguments.every,
         display.show,
+        abstain=arguments.abstain,
         **generation_arguments(arguments),
     )
     warm_up(reader)
@@ -139,7 +146,7 @@ class LiveSession:
         settings: How speech is cut.
         every_frames: How many frames come between two partial readings.
         show: Told every update, in the reading thread.
-        generation: Arguments of `generate`.
+        generation: Arguments of the reader, for example `num_beams`.
 
     Attributes:
         latencies: Seconds from the arrival of the newest frame to the words, of partial readings.

@@ -26,7 +26,7 @@ from modeling_lipread.live_source_lipread import LiveSource
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from modeling_lipread.segmentation_lipread import SegmentSettings
 
-COMMAND = [sys.executable, "-m", "modeling_lipread.cli", "live", "--device", "cpu"]
+COMMAND = [sys.executable, "-m", "modeling_lipread.cli", "live", "--device", "cpu", "--no_abstain"]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def updates(output: str) -> list[dict]:
 
 
 def test_words_come_while_they_are_said_and_once_more_when_they_are_complete(talk, capsys):
-    assert main(["live", "--source", str(talk), "--format", "json", "--device", "cpu"]) == 0
+    assert main(["live", "--no_abstain", "--source", str(talk), "--format", "json", "--device", "cpu"]) == 0
     captured = capsys.readouterr()
     found = updates(captured.out)
     finals = [index for index, update in enumerate(found) if update["type"] == "final"]
@@ -69,7 +69,7 @@ def test_words_come_while_they_are_said_and_once_more_when_they_are_complete(tal
 def test_frames_that_are_not_waited_for_give_the_same_complete_utterances(talk, capsys):
     lines = []
     for options in ([], ["--at_once"]):
-        assert main(["live", "--source", str(talk), "--device", "cpu", *options]) == 0
+        assert main(["live", "--no_abstain", "--source", str(talk), "--device", "cpu", *options]) == 0
         lines.append(capsys.readouterr().out)
     assert lines[0] == lines[1] and len(lines[0].splitlines()) == 2
 
@@ -87,9 +87,9 @@ def test_a_stream_is_read_like_a_file(talk, tmp_path, capsys):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         address = f"http://127.0.0.1:{server.server_port}"
-        assert main(["live", "--source", f"{address}/talk.ts", "--device", "cpu"]) == 0
+        assert main(["live", "--no_abstain", "--source", f"{address}/talk.ts", "--device", "cpu"]) == 0
         assert len(capsys.readouterr().out.splitlines()) == 2
-        assert main(["live", "--source", f"{address}/none.ts", "--device", "cpu"]) == 1
+        assert main(["live", "--no_abstain", "--source", f"{address}/none.ts", "--device", "cpu"]) == 1
         assert "/none.ts: the stream cannot be read" in capsys.readouterr().err
     finally:
         server.shutdown()
@@ -104,7 +104,7 @@ def test_a_stream_is_read_like_a_file(talk, tmp_path, capsys):
     ],
 )
 def test_a_source_that_is_not_there_is_an_error_line(source, said, capsys):
-    assert main(["live", "--source", source, "--device", "cpu"]) == 1
+    assert main(["live", "--no_abstain", "--source", source, "--device", "cpu"]) == 1
     error = capsys.readouterr().err
     assert said in error and "Traceback" not in error
 
@@ -143,7 +143,7 @@ def test_readings_that_come_too_late_are_left_out_and_no_complete_one_is(talk, r
 
     found, source = [], LiveSource(str(talk), at_once=True)
     slow = Slow(model=reader.model, processor=reader.processor, device="cpu")
-    with LiveSession(slow, SegmentSettings(), 5, found.append) as session:
+    with LiveSession(slow, SegmentSettings(), 5, found.append, abstain=False) as session:
         session.read(source, reader.processor.keypoint_extractor, "largest", print)
     source.close()
     assert session.left_out > 5 and source.left_out == 0
@@ -165,6 +165,15 @@ def test_frames_of_a_camera_that_are_too_many_are_left_out_oldest_first():
 
 def test_no_face_is_said(tmp_path, capsys):
     video = write_video(tmp_path / "grey.mp4", [np.full((240, 320, 3), 90, np.uint8)] * 75)
-    assert main(["live", "--source", str(video), "--device", "cpu", "--format", "json", "--at_once"]) == 0
+    assert (
+        main(["live", "--no_abstain", "--source", str(video), "--device", "cpu", "--format", "json", "--at_once"]) == 0
+    )
     (notice,) = updates(capsys.readouterr().out)
     assert notice["type"] == "notice" and "no face" in notice["text"]
+
+
+def test_nothing_is_said_of_words_that_do_not_fit_the_lips(talk, capsys):
+    arguments = ["live", "--source", str(talk), "--device", "cpu", "--at_once", "--format", "json"]
+    assert main(arguments) == 0
+    first = updates(capsys.readouterr().out)[0]
+    assert (first["type"], first["text"]) == ("final", "") and "the words" in first["reason"]
