@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM := false
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,talker,dev]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[app,train,talker,dev]'
 	touch $@
 
 demo: $(VENV)/.installed

@@ -62,8 +62,42 @@ def read_video(
         NoFaceError: No frame shows a face.
         ValueError: `face` is none of the choices.
     """
+    faces = _frames(reader.processor, path, start, end, face)
+    return read_faces(reader, faces, os.fspath(path), start or 0.0, face, settings, batch_size, watch, **generation)
+
+
+def read_faces(
+    reader: LipReadingPipeline,
+    faces: Iterable[StreamedFrame],
+    name: str,
+    start: float = 0.0,
+    face: str = "largest",
+    settings: SegmentSettings | None = None,
+    batch_size: int = 1,
+    watch: Callable[[float], None] | None = None,
+    **generation: Any,
+) -> Transcript:
+    """Reads faces that are found elsewhere, as `read_video` does; one frame after the other is asked for.
+
+    Args:
+        reader: As for `read_video`.
+        faces: The faces of each frame.
+        name: What the transcript and errors call the video.
+        start: Seconds from the start of the file that times are counted from.
+        face: As for `read_video`; for `speaking` all faces must be given.
+        settings: As for `read_video`.
+        batch_size: As for `read_video`.
+        watch: As for `read_video`.
+        generation: As for `read_video`.
+
+    Returns:
+        As `read_video`.
+
+    Raises:
+        NoFaceError: No frame shows a face.
+    """
     settings = settings or SegmentSettings()
-    frames = _Watched(_frames(reader.processor, path, start, end, face), start or 0.0, watch)
+    frames = _Watched(faces, start, watch)
     segments: Iterable[Segment] = segment_people(frames, settings)
     if face == "speaking":
         segments = most_speaking(segments)
@@ -89,12 +123,12 @@ def read_video(
         utterances.append(utterance)
     if not frames.found:
         raise NoFaceError(
-            f"{os.fspath(path)}: no face found in any of {frames.count} frames; the face must be lit, seen from the "
+            f"{name}: no face found in any of {frames.count} frames; the face must be lit, seen from the "
             "front and some 60 pixels wide: crop or enlarge the video around it"
         )
     said = [utterance for utterance in utterances if utterance.words]
     return Transcript(
-        file=os.fspath(path),
+        file=name,
         seconds=frames.seconds,
         utterances=sorted(said, key=lambda utterance: (utterance.start, utterance.person)),
         unread=sorted(unread, key=lambda stretch: stretch.start),

@@ -199,16 +199,7 @@ class Segmenter:
         interval = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
         if sum(face is not None for face in faces) * interval < LEAST_SECONDS:
             return None
-        absent = np.zeros_like(next(face for face in faces if face is not None))
-        duration = times[-1] - times[0]
-        sequence = LandmarkSequence(
-            keypoints=np.stack([absent if face is None else face for face in faces]),
-            present=np.array([face is not None for face in faces]),
-            timestamps=times,
-            width=self._size[0],
-            height=self._size[1],
-            frame_rate=(len(times) - 1) / duration if duration else 0.0,
-        )
+        sequence = LandmarkSequence.from_faces(faces, times, self._size)
         return Segment(sequence, self._cut_before, cut_after, self.person)
 
     def _drop(self, count: int) -> None:
