@@ -1,6 +1,7 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """The page in a browser: with a camera, with files good and bad, and nothing is kept of them."""
 
+import configparser
 import os
 import re
 import signal
@@ -171,3 +172,16 @@ def test_without_a_video(page):
     page.click("#read")
     page.wait_for_selector(".toast-body")
     assert "Give a video first" in page.inner_text(".toast-body")
+
+
+def test_a_space_gets_what_the_page_needs():
+    settings, document = configparser.ConfigParser(), (REPOSITORY / "docs" / "app.md").read_text()
+    settings.read(REPOSITORY / "setup.cfg")
+    extras = settings["options.extras_require"]
+    needed = " ".join((settings["options"]["install_requires"], extras["app"], extras["talker"])).split()
+    pins = set((REPOSITORY / "constraints.txt").read_text().replace('; python_version >= "3.11"', "").splitlines())
+    listed = re.search(r"```\n--extra-index-url \S+\n(.*?)```", document, re.S)[1].split()
+    assert {line.split("==")[0] for line in listed} == {line.split(">=")[0] for line in needed}
+    assert set(listed) <= pins
+    card = re.search(r"```yaml\n---\n(.*?)---\n```", document, re.S)[1]
+    assert f"gradio=={re.search(r'sdk_version: (.*)', card)[1]}" in pins
