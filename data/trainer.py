@@ -111,6 +111,12 @@ class LipReadTrainer(Trainer):
             )
         return self.optimizer
 
+    def autocast_smart_context_manager(self, *args, **kwargs):
+        # accelerate wraps the forward of other models in autocast, and leaves one that is spread to FSDP's own policy.
+        if self.is_fsdp_enabled:
+            return self.accelerator.autocast()
+        return super().autocast_smart_context_manager(*args, **kwargs)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if model.training:
             self._parts["data/padding"].append(padding_share(inputs["keypoints_mask"]))

@@ -44,6 +44,7 @@ PARSED_ONLY = {
     r"^lipread live": "needs a camera",
     r"benchmarks\.": "minutes of quiet processors; benchmarks/ has tests of its own",
     r"fsdp2\.yaml|deepspeed\.yaml": "needs GPUs; tests/test_distributed.py runs FSDP2 on processors",
+    r"data\.prepare merge": "needs what an array of jobs left; tests/test_prepare_shards.py",
     r"--engine ray|RAY_ADDRESS": "needs Ray; tests/test_prepare_ray.py",
     r"data\.embed|modeling_lipread/grid_reader": "works on the reader in the package itself",
     r"^export ": "a setting of the shell",
@@ -157,8 +158,8 @@ def as_run(command: Command) -> tuple[dict[str, str], list[str]]:
         words = [word for word in words if word != "..."] + more + shlex.split(SMALL)
     if "--num_processes" in words:
         words[words.index("--num_processes") + 1] = "2"
-    if "data.prepare" in words and "merge" not in words:
-        words += ["--num_proc", "0"]
+    if "data.prepare" in words:  # into folders that a reader of the page may have, too
+        words += ["--num_proc", "0", "--overwrite"]
     return variables, words
 
 

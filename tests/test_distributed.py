@@ -124,6 +124,17 @@ def test_fsdp_goes_on_from_a_checkpoint(runs, tmp_path):
     assert all(again[key].equal(first[key]) for key in first)
 
 
+def test_fsdp_computes_in_half_precision_where_it_is_asked_to(runs, tmp_path):
+    folder, settings = runs
+    settings = {**settings, "max_steps": 1, "eval_strategy": "no", "load_best_model_at_end": "false"}
+    found = {}
+    for name, script in (("ddp", "train_hf.py"), ("fsdp2", "tests/fsdp_on_processors.py")):
+        result = launch(name, script, "--bf16", output_dir=tmp_path / name, **settings)
+        assert result.returncode == 0, result.stderr[-6000:]
+        found[name] = losses(tmp_path / name)[1]
+    assert found["fsdp2"] == found["ddp"] != losses(folder / "ddp")[1]
+
+
 def test_fsdp_on_processors_is_refused_rather_than_left_out(corpus, lm_config, tmp_path):
     settings = {"lm_config": lm_config, "dataset": corpus, "output_dir": tmp_path / "run", "max_steps": 1}
     result = launch("fsdp2", "train_hf.py", **settings)
