@@ -54,6 +54,7 @@ from data.collator import LipReadCollator
 from data.ctc_vocab import build_ctc_vocab
 from data.opening import Clips, has_split, open_split
 from data.packing import pack_texts, read_texts
+from data.sharding import check_sharding
 from data.special_tokens import check_texts, check_vocabulary, special_tokens
 from data.splicing import WordSplicing
 from data.tokenizer import train_tokenizer
@@ -302,6 +303,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         check_arguments(model_args, data_args, args)
         reading = data_args.dataset is not None
+        check_sharding(args, reading)
         if not reading or not has_eval_split(data_args):
             args.eval_strategy, args.load_best_model_at_end = "no", False
         set_seed(args.seed)

@@ -235,7 +235,10 @@ def parse_arguments(arguments: list[str], description: str | None = None) -> tup
     given, arguments = config_parser.parse_known_args(arguments)
     if given.config is not None:
         arguments = _yaml_arguments(parser, given.config) + arguments
-    return parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)[: len(ARGUMENTS)]
+    try:
+        return parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)[: len(ARGUMENTS)]
+    except ValueError as error:  # of values that the Trainer's own arguments refuse
+        parser.error(str(error))
 
 
 def _yaml_arguments(parser: HfArgumentParser, path: str) -> list[str]:
