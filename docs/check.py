@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .commands import DOCUMENTS, REPOSITORY, Command, Refused, check, commands
+from .commands import DOCUMENTS, REPOSITORY, Command, Refused, check, commands, redirected
 
 sys.path.append(str(REPOSITORY / "tests"))
 LANGUAGE_MODEL = "HuggingFaceTB/SmolLM2-135M"
@@ -108,7 +108,8 @@ class Workplace:
             shutil.copytree(made / "video", folder / "video")
         shutil.copyfile(at / "test.jsonl", at / "clips.jsonl")
         clip = next((made / "video").glob("test*.mp4"))
-        for name in ("clip.mp4", "portrait.mp4", "talk.mp4"):
+        for name in ("clip.mp4", "portrait.mp4", "talk.mp4", "interview.mp4", "talks/monday.mp4", "more/late/a.mkv"):
+            (at / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(clip, at / name)
         (at / "transcripts.txt").write_text(
             "bin blue at f two now\nset red with q four please\n" * 20, encoding="utf-8"
@@ -132,11 +133,15 @@ class Workplace:
 
     def run(self, words: list[str], at: Path, **variables: str) -> subprocess.CompletedProcess:
         """Runs a program there, with this Python's programs found first."""
+        words, target = redirected(words)
         program = shutil.which(words[0], path=self.environment["PATH"]) or words[0]
-        return subprocess.run(
+        done = subprocess.run(
             [program, *words[1:]], cwd=at, env={**self.environment, **variables}, capture_output=True, text=True,
             timeout=600,
         )  # fmt: skip
+        if target is not None:
+            (at / target).write_text(done.stdout, encoding="utf-8")
+        return done
 
     def fresh(self) -> Path:
         """A folder for a document, in which nothing has been done yet."""
@@ -167,8 +172,12 @@ def reason_not_to_run(command: Command) -> str | None:
     """Why a command is only parsed; `None` if it is run."""
     if command.language == "inline":
         return "in a sentence"
-    if command.language in ("script", "json"):
-        return {"script": "a script, whose own commands are parsed", "json": "no command, but JSON"}[command.language]
+    if command.language in ("script", "json", "yaml"):
+        return {
+            "script": "a script, whose own commands are parsed",
+            "json": "no command, but JSON",
+            "yaml": "no command, but YAML",
+        }[command.language]
     if re.search(RUN_BY_TESTS.get(command.document, "$^"), command.text):
         return "tests/test_documents.py runs it"
     return next((reason for pattern, reason in PARSED_ONLY.items() if re.search(pattern, command.text)), None)

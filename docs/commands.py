@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import yaml
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "model_card.md", "modeling_lipread/grid_reader/README.md"]
 DOCUMENTS += sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))
@@ -85,8 +87,8 @@ def commands(document: str) -> list[Command]:
             found += [Command(document, line + offset, each, "bash") for offset, each in shell_lines(code)]
         elif language == "python":
             found.append(Command(document, line, code, "python"))
-        elif language == "json":
-            found.append(Command(document, line, code, "json"))
+        elif language in ("json", "yaml"):
+            found.append(Command(document, line, code, language))
         elif language:
             raise ValueError(f"{document}:{line}: nothing checks blocks of {language}")
     fenced = [fence.span() for fence in FENCE.finditer(text)]
@@ -127,6 +129,8 @@ def check(command: Command) -> None:
     elif command.language == "json":
         for line in command.text.splitlines():
             json.loads(line)
+    elif command.language == "yaml":
+        list(yaml.safe_load_all(command.text))
     elif command.language == "script":
         bash = shutil.which("bash")
         done = bash and subprocess.run([bash, "-n"], input=command.text, capture_output=True, text=True)
@@ -162,7 +166,7 @@ def check_words(words: list[str]) -> None:
     """
     while words and ASSIGNMENT.fullmatch(words[0]):
         words = words[1:]
-    words = [word for word in words if word != "..."]
+    words, _ = redirected([word for word in words if word != "..."])
     program, arguments = words[0], words[1:]
     if program in ("python", "python3"):
         if arguments[0] == "-m":
@@ -190,6 +194,11 @@ def check_words(words: list[str]) -> None:
                 raise Refused(f"the Makefile has no target {target}")
     elif program not in KNOWN:
         raise Refused(f"nobody knows the program {program}")
+
+
+def redirected(words: list[str]) -> tuple[list[str], str | None]:
+    """A command without `> FILE` at its end, and the file."""
+    return (words[:-2], words[-1]) if words[-2:-1] == [">"] else (words, None)
 
 
 def _is_there(path: str) -> None:
