@@ -42,6 +42,7 @@ PARSED_ONLY = {
     r"^hf ": "asks for a token",
     r"^ffmpeg": "a program of others",
     r"^lipread live": "needs a camera",
+    r"^python app\.py": "a server, which does not end; tests/test_app.py",
     r"benchmarks\.": "minutes of quiet processors; benchmarks/ has tests of its own",
     r"fsdp2\.yaml|deepspeed\.yaml": "needs GPUs; tests/test_distributed.py runs FSDP2 on processors",
     r"data\.prepare merge": "needs what an array of jobs left; tests/test_prepare_shards.py",
