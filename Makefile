@@ -1,6 +1,7 @@
 # make demo   a fresh clone reads lips: talking-head clips, landmarks, training, transcripts, word error rate
 # make test   a fresh clone passes its tests
 # make lint   style
+# make docs-check   every command of the documents is run, or parsed where it cannot be; some 15 minutes
 # Each sets itself up in .venv; PYTHON names another interpreter (3.10 to 3.13).
 PYTHON ?= python3
 VENV := .venv
@@ -8,11 +9,11 @@ RUN := $(VENV)/bin/python
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs-check clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,talker,dev]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[app,train,talker,dev]'
 	touch $@
 
 demo: $(VENV)/.installed
@@ -29,6 +30,9 @@ test: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+
+docs-check: $(VENV)/.installed
+	$(RUN) -m docs.check
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info

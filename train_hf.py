@@ -49,10 +49,12 @@ from data.arguments import (
     parse_arguments,
 )
 from data.averaging import take_average
+from data.batching import check_speakers
 from data.collator import LipReadCollator
 from data.ctc_vocab import build_ctc_vocab
 from data.opening import Clips, has_split, open_split
 from data.packing import pack_texts, read_texts
+from data.sharding import check_sharding
 from data.special_tokens import check_texts, check_vocabulary, special_tokens
 from data.splicing import WordSplicing
 from data.tokenizer import train_tokenizer
@@ -152,6 +154,8 @@ def has_word_times(clips: Clips) -> bool:
 def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation, args) -> LipReadTrainer:
     """Everything that a reading run needs: clips, processor, collators, model and Trainer."""
     train_clips, eval_clips = load_clips(data_args)
+    if args.speaker_balance:
+        check_speakers(train_clips.column("speaker"))
     texts = train_clips.column("text")
     tokenizer = build_tokenizer(model_args, texts)
     processor = build_processor(data_args, tokenizer)
@@ -163,7 +167,7 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
             raise ValueError(f"--encoder {model_args.encoder} has {has}")
         ctc_vocab = begun.ctc_vocab
     settings = {"seq_len": data_args.seq_len, "prompt": data_args.prompt}
-    settings |= {"cache_bytes": int(data_args.feature_cache_gib * 2**30)}
+    settings |= {"cache_bytes": int(data_args.feature_cache_gib * 2**30) // max(1, args.dataloader_num_workers)}
     alignment = bool(ctc_vocab) and adapter_args.alignment_weight > 0 and has_word_times(train_clips)
     # An encoder that has the head keeps it on a corpus without word times, where it learns nothing more.
     alignment_head = alignment if model_args.encoder is None else begun.encoder_config.alignment_head
@@ -299,6 +303,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         check_arguments(model_args, data_args, args)
         reading = data_args.dataset is not None
+        check_sharding(args, reading)
         if not reading or not has_eval_split(data_args):
             args.eval_strategy, args.load_best_model_at_end = "no", False
         set_seed(args.seed)

@@ -174,6 +174,8 @@ class LipReadTrainingArguments(TrainingArguments):
     def __post_init__(self):
         # The same command works without a GPU: --bf16 would otherwise be refused there unless --use_cpu is given too.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        # Workers that end with an epoch would take with them what they keep for the next.
+        self.dataloader_persistent_workers = self.dataloader_persistent_workers or self.dataloader_num_workers > 0
         if self.average_checkpoints and self.save_total_limit:  # and the best beside them
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1)
         super().__post_init__()
@@ -233,7 +235,10 @@ def parse_arguments(arguments: list[str], description: str | None = None) -> tup
     given, arguments = config_parser.parse_known_args(arguments)
     if given.config is not None:
         arguments = _yaml_arguments(parser, given.config) + arguments
-    return parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)[: len(ARGUMENTS)]
+    try:
+        return parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)[: len(ARGUMENTS)]
+    except ValueError as error:  # of values that the Trainer's own arguments refuse
+        parser.error(str(error))
 
 
 def _yaml_arguments(parser: HfArgumentParser, path: str) -> list[str]:

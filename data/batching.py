@@ -7,10 +7,13 @@ the batches it has had without reading them, and two processes agree without a w
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Sampler
+
+logger = logging.getLogger(__name__)
 
 LENGTH_STEP = 8  # frames within which lengths count as equal, so that neighbours in length change from epoch to epoch
 
@@ -131,6 +134,20 @@ class SpeakerBatchSampler(ClipBatchSampler):
         order = np.resize(order, len(self) * self.batch_size * self.num_processes)
         for step in order.reshape(len(self), self.num_processes, self.batch_size):
             yield step[self.process_index].tolist()
+
+
+def check_speakers(speakers: Sequence[str | None]) -> None:
+    """Makes sure that there is something to balance. Clips that name no speaker count as one more.
+
+    Raises:
+        ValueError: If clips name fewer than two speakers.
+    """
+    named = set(speakers) - {None}
+    if len(named) < 2:
+        who = f"only {named.pop()!r}" if named else "nobody"
+        raise ValueError(f"--speaker_balance: the clips name {who} as their speaker; name them, or leave it out")
+    if unknown := sum(speaker is None for speaker in speakers):
+        logger.warning("--speaker_balance: %d clips name no speaker and count as of one more", unknown)
 
 
 class StreamBatchSampler(ClipBatchSampler):

@@ -74,10 +74,8 @@ class LipReadCollator:
         self.add_special_tokens = add_special_tokens
         self.text_normalizer = text_normalizer or TextNormalizer()
         self.special_tokens = special_tokens(tokenizer)
-        self.prefix = [
-            self.special_tokens.start,
-            *(tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []),
-        ]
+        prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
+        self.prefix = [self.special_tokens.start, *prompt_ids] if start_ids is None else list(start_ids)
         if len(self.prefix) >= seq_len:
             raise ValueError(
                 f"seq_len {seq_len} leaves no room after the start token and the prompt ({len(self.prefix)} tokens)"
@@ -126,7 +124,7 @@ class LipReadCollator:
             example = {"keypoints": keypoints, "keypoints_mask": mask, **self._said(text)}
             if self.train and self.ctc_ids and self.alignment:
                 example["alignment_labels"] = self._align(row, len(mask))
-            if self.splicing is not None:
+            if self.train:
                 example["words"] = self._spoken_words(row, text, len(mask))
             examples.append(example)
         return examples
@@ -139,21 +137,21 @@ class LipReadCollator:
 
     def _frame_times(self, row: Mapping[str, Any], frames: int) -> np.ndarray:
         """The middle of each frame, seconds `(frames,)`."""
-        rate, times = self.feature_extractor.frame_rate, np.asarray(row["timestamps"], dtype=np.float64)
-        if rate is not None:  # the feature extractor's own even frames
-            times = times[0] + np.arange(frames) / rate
-        times = times[:frames]
-        return times + (np.median(np.diff(times)) / 2 if len(times) > 1 else 0.0)
+        times = self.feature_extractor.frame_times(row["timestamps"], frames)
+        return (times[:-1] + times[1:]) / 2
 
     def _spoken_words(self, row: Mapping[str, Any], text: str, frames: int) -> list[SpokenWord]:
-        """The words and their frames; none where they do not make up the transcript, or overlap."""
+        """The transcript's words and their frames; none where other words have times, or they overlap."""
         middles, spoken = self._frame_times(row, frames), []
-        for word in row["words"]:
+        spellings, words = text.split(), row.get("words", ())
+        said = " ".join(str(word["word"]) for word in words)
+        if len(spellings) != len(words) or self.text_normalizer(said) != self.text_normalizer(text):
+            return []
+        for spelling, word in zip(spellings, words, strict=True):
             start, end = np.searchsorted(middles, [float(word["start"]), float(word["end"])]).tolist()
-            spoken.append(SpokenWord(str(word["word"]), start, end))
+            spoken.append(SpokenWord(spelling, start, end))
         apart = all(first.end <= second.start for first, second in itertools.pairwise(spoken))
-        complete = self.text_normalizer(" ".join(word.text for word in spoken)) == self.text_normalizer(text)
-        return spoken if complete and apart and all(word.start < word.end for word in spoken) else []
+        return spoken if apart and all(word.start < word.end for word in spoken) else []
 
     def _align(self, row: Mapping[str, Any], frames: int) -> np.ndarray:
         """The character spoken in the middle of each frame, each word's characters sharing its time evenly."""

@@ -24,6 +24,9 @@ class ExampleCache:
         self.max_bytes, self.bytes = max_bytes, 0
         self._examples: dict[tuple, Example] = {}
 
+    def __reduce__(self):
+        return ExampleCache, (self.max_bytes,)  # a worker process fills its own
+
     def __len__(self) -> int:
         return len(self._examples)
 

@@ -33,6 +33,7 @@ from .augmentation import KeypointAugmentation
 from .evaluation import closing_line, figures, read_clips
 from .loading import DataClock, batch_sampler, padding_share, train_loader
 from .opening import Clips
+from .sharding import gather_to_encode, gathered, own_class, shard_by_layer
 from .watching import BlankVideoGuard, GradientNorms, write_transcripts
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,8 @@ class LipReadTrainer(Trainer):
 
     def __init__(self, *args, eval_collator, augmentation: KeypointAugmentation | None = None, **kwargs):
         super().__init__(*args, **kwargs)
+        if self.is_fsdp_enabled:
+            shard_by_layer(self.accelerator.state.fsdp_plugin, self.model)
         # Of all that forward could be given as labels, these are what every batch has.
         self.label_names = ["labels"]
         self.eval_collator = eval_collator
@@ -108,6 +111,12 @@ class LipReadTrainer(Trainer):
             )
         return self.optimizer
 
+    def autocast_smart_context_manager(self, *args, **kwargs):
+        # accelerate wraps the forward of other models in autocast, and leaves one that is spread to FSDP's own policy.
+        if self.is_fsdp_enabled:
+            return self.accelerator.autocast()
+        return super().autocast_smart_context_manager(*args, **kwargs)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if model.training:
             self._parts["data/padding"].append(padding_share(inputs["keypoints_mask"]))
@@ -150,7 +159,9 @@ class LipReadTrainer(Trainer):
         super().log(logs, start_time)
 
     def _gates(self) -> dict[str, float]:
-        values = self.accelerator.unwrap_model(self.model).gate_values()
+        model = self.accelerator.unwrap_model(self.model)
+        with gathered(model):
+            values = model.gate_values()
         return {f"gate/layer_{layer:02d}": value for layer, value in values.items()}
 
     def evaluation_loop(self, dataloader, *args, metric_key_prefix: str = "eval", **kwargs):
@@ -166,6 +177,7 @@ class LipReadTrainer(Trainer):
         result = self._drain_parts()
         self._parts = waiting
         model = self.accelerator.unwrap_model(self.model)
+        gather_to_encode(model)
         with self.accelerator.autocast():
             readings = read_clips(
                 model,
@@ -179,6 +191,7 @@ class LipReadTrainer(Trainer):
                 encoder_only=self.args.encoder_only,
                 num_beams=self.args.eval_num_beams,
                 max_new_tokens=self.args.eval_max_new_tokens,
+                in_step=self.is_fsdp_enabled,
             )
         reading = figures(readings)
         output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in (result | reading).items()})
@@ -197,7 +210,8 @@ class LipReadTrainer(Trainer):
         super()._issue_warnings_after_load(load_result)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        super()._save(output_dir, state_dict)
+        with own_class(self.model):
+            super()._save(output_dir, state_dict)
         if not self.args.should_save:
             return  # every process comes here, one of them writes
         folder = output_dir or self.args.output_dir

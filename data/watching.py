@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.integrations import TensorBoardCallback
 
 from .evaluation import Reading
+from .sharding import whole
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class GradientNorms(TrainerCallback):
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
                 gradients[_part(name)].append(parameter.grad)
-        self._norms = {part: get_total_norm(found) for part, found in gradients.items() if found}
+        self._norms = {part: whole(get_total_norm(found)) for part, found in gradients.items() if found}
 
     def drain(self, total: float) -> dict[str, float]:
         """The norms since the last call; they have been clipped since `total`, the norm of all, was taken."""

@@ -107,6 +107,23 @@ class GatedCrossAttention(nn.Module):
         update = self.dropout(self.o_proj(output.reshape(rows, length, -1)))
         return hidden_states + update.to(hidden_states)
 
+    def attention_weights(self, hidden_states: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
+        """Where `forward` would look: what the attention itself, in its fused form, does not give.
+
+        Args:
+            hidden_states: As for `forward`.
+            conditioning: As for `forward`.
+
+        Returns:
+            Weights that sum to 1 over the tokens, float32 `(rows, heads, sequence, tokens)`.
+        """
+        key = conditioning.keys[self.adapter_index]
+        (rows, length, _), (clips, heads, tokens, _) = hidden_states.shape, key.shape
+        query = self._heads(self.q_proj(self.norm(hidden_states.to(self.norm.weight))), clips)
+        scores = query.float() @ key.float().transpose(-1, -2) * self.scaling + conditioning.mask.to(key).float()
+        weights = scores.softmax(-1).view(clips, heads, rows // clips, length, tokens)
+        return weights.transpose(1, 2).reshape(rows, heads, length, tokens)
+
     def pre_hook(self, layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """Forward pre-hook of a decoder layer. A bound method, so that it survives deepcopy and pickle."""
         conditioning = kwargs.pop("conditioning", None)

@@ -3,7 +3,9 @@
 
 lipread transcribe clip.mp4
 lipread transcribe talks/ --model runs/a --format srt --output subtitles/
+lipread live --source 0
 lipread overlay clip.mp4 --model runs/a --output overlay.mp4
+lipread replay clip.mp4 --output replay.html
 lipread publish runs/a --repo_id you/lipread-grid
 lipread doctor
 """
@@ -17,13 +19,15 @@ import sys
 from transformers.utils import logging as transformers_logging
 
 from .doctor_lipread import add_doctor
+from .live_lipread import add_live
 from .overlay_command_lipread import add_overlay
 from .publish_lipread import add_publish
 from .reader_options_lipread import READ, SOME_FAILED, tell
+from .replay_lipread import add_replay
 from .transcribe_lipread import add_transcribe
 
 # Each adds its command to the subparsers, with `run` set to a function of the arguments that returns an exit status.
-COMMANDS = (add_transcribe, add_overlay, add_publish, add_doctor)
+COMMANDS = (add_transcribe, add_live, add_overlay, add_replay, add_publish, add_doctor)
 INTERRUPTED = 130  # as shells report a program that was stopped by Ctrl-C
 
 

@@ -112,7 +112,7 @@ def written_words(
     return [WrittenWord(*word) for word in zip(texts, spans, sums, fits, strict=True)]
 
 
-def words_of(
+def weighed_words(
     processor: Any, config: Any, tokens: Sequence[int], log_probs: Sequence[float], head: torch.Tensor | None
 ) -> list[WrittenWord]:
     """The words that a reader wrote of one clip (`written_words`).

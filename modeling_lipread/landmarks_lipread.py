@@ -13,7 +13,7 @@ mediapipe, av and cv2 are imported on first use: training from stored landmarks 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -70,6 +70,35 @@ class LandmarkSequence:
     height: int
     frame_rate: float
     most_faces: int = 0
+
+    @classmethod
+    def from_faces(
+        cls,
+        faces: Sequence[np.ndarray | None],
+        timestamps: Sequence[float] | np.ndarray,
+        size: tuple[int, int],
+        most_faces: int = 0,
+    ) -> LandmarkSequence:
+        """A clip of faces found one by one.
+
+        Args:
+            faces: Landmarks `(landmarks, 3)` of each frame, None where no face was found; at least one frame.
+            timestamps: Seconds `(frames,)`, rising.
+            size: Width and height of a frame in pixels.
+            most_faces: As the attribute.
+        """
+        timestamps = np.array(timestamps, np.float64)
+        absent = next((np.zeros_like(face) for face in faces if face is not None), np.zeros((NUM_LANDMARKS, 3)))
+        duration = timestamps[-1] - timestamps[0]
+        return cls(
+            keypoints=np.stack([absent if face is None else face for face in faces]).astype(np.float32, copy=False),
+            present=np.array([face is not None for face in faces]),
+            timestamps=timestamps,
+            width=size[0],
+            height=size[1],
+            frame_rate=(len(timestamps) - 1) / duration if duration else 0.0,
+            most_faces=most_faces,
+        )
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -206,21 +235,38 @@ class Face3DKeypointExtractor:
             VideoError: As `extract_video`.
             ValueError: `face` is none of the choices.
         """
+        with closing(read_ahead(read_frames(path, start, end))) as frames:
+            yield from self.stream_frames(frames, face)
+
+    def stream_frames(
+        self, frames: Iterable[tuple[float, np.ndarray]], face: str | None = None
+    ) -> Iterator[StreamedFrame]:
+        """Finds faces in frames as they come, of a camera for example.
+
+        Args:
+            frames: Seconds, rising, and the frame: RGB, uint8, `(height, width, 3)`.
+            face: As for `stream_video`.
+
+        Yields:
+            The faces of each frame, before the next one is asked for; those of `all` some seconds late.
+
+        Raises:
+            ValueError: `face` is none of the choices.
+        """
         which = self.face if face is None else face
         if which not in STREAMED_FACES:
             raise ValueError(f"face must be one of {STREAMED_FACES}, not {which!r}")
         follower = PeopleFollower(self._finder) if which == "all" else FaceFollower(self._finder, which)
         size = (0, 0)
         try:
-            with closing(read_ahead(read_frames(path, start, end))) as frames:
-                for time, frame in frames:
-                    size = (frame.shape[1], frame.shape[0])
-                    found = follower.step(frame, time)
-                    if which == "all":
-                        yield from (StreamedFrame(*item, size) for item in found)
-                    else:
-                        face_found = follower.faces.pop()  # or the follower would keep them all
-                        yield StreamedFrame(time, {} if face_found is None else {ONLY_PERSON: face_found}, size)
+            for time, frame in frames:
+                size = (frame.shape[1], frame.shape[0])
+                found = follower.step(frame, time)
+                if which == "all":
+                    yield from (StreamedFrame(*item, size) for item in found)
+                else:
+                    face_found = follower.faces.pop()  # or the follower would keep them all
+                    yield StreamedFrame(time, {} if face_found is None else {ONLY_PERSON: face_found}, size)
             if which == "all":
                 yield from (StreamedFrame(*item, size) for item in follower.flush())
         finally:
@@ -258,18 +304,7 @@ class Face3DKeypointExtractor:
             follower.close()
         if shape is None:
             raise ValueError("A clip of no frames; give at least one frame.")
-        duration = timestamps[-1] - timestamps[0]
-        absent = np.zeros((NUM_LANDMARKS, 3), np.float32)
-        faces = follower.faces
-        return LandmarkSequence(
-            keypoints=np.stack([absent if face is None else face for face in faces]),
-            present=np.array([face is not None for face in faces]),
-            timestamps=np.array(timestamps),
-            width=shape[1],
-            height=shape[0],
-            frame_rate=(len(timestamps) - 1) / duration if duration else 0.0,
-            most_faces=follower.most_seen,
-        )
+        return LandmarkSequence.from_faces(follower.faces, timestamps, (shape[1], shape[0]), follower.most_seen)
 
 
 def _check_choice(face: str) -> str:

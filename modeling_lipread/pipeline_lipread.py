@@ -12,7 +12,7 @@ import torch
 from transformers import Pipeline
 
 from .abstention_lipread import is_seldom_seen, judge, lip_speed
-from .confidence_lipread import WrittenWord, head_log_probs, token_log_probs, words_of
+from .confidence_lipread import WrittenWord, head_log_probs, token_log_probs, weighed_words
 from .configuration_lipread import LIMITS
 from .ctc_decoding_lipread import clip_lengths, greedy_ctc
 from .landmarks_lipread import NoFaceError
@@ -203,7 +203,7 @@ class LipReadingPipeline(Pipeline):
         head = outputs.get("head")
         if head is not None:
             head = head[0, : clip_lengths(outputs["keypoints_mask"], head)[0]]
-        return words_of(self.processor, self.model.config, tokens, scores, head)
+        return weighed_words(self.processor, self.model.config, tokens, scores, head)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Saves model and processor to one folder, from which `pipeline` makes the same pipeline again.

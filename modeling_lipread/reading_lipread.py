@@ -62,16 +62,52 @@ def read_video(
         NoFaceError: No frame shows a face.
         ValueError: `face` is none of the choices.
     """
+    if _holds_landmarks(path):  # of one face: there is nobody to choose from
+        face = "largest"
+    faces = _frames(reader.processor, path, start, end, face)
+    return read_faces(reader, faces, os.fspath(path), start or 0.0, face, settings, batch_size, watch, **generation)
+
+
+def read_faces(
+    reader: LipReadingPipeline,
+    faces: Iterable[StreamedFrame],
+    name: str,
+    start: float = 0.0,
+    face: str = "largest",
+    settings: SegmentSettings | None = None,
+    batch_size: int = 1,
+    watch: Callable[[float], None] | None = None,
+    **generation: Any,
+) -> Transcript:
+    """Reads faces that are found elsewhere, as `read_video` does; one frame after the other is asked for.
+
+    Args:
+        reader: As for `read_video`.
+        faces: The faces of each frame.
+        name: What the transcript and errors call the video.
+        start: Seconds from the start of the file that times are counted from.
+        face: As for `read_video`; for `speaking` all faces must be given.
+        settings: As for `read_video`.
+        batch_size: As for `read_video`.
+        watch: As for `read_video`.
+        generation: As for `read_video`.
+
+    Returns:
+        As `read_video`.
+
+    Raises:
+        NoFaceError: No frame shows a face.
+    """
     settings = settings or SegmentSettings()
-    frames = _Watched(_frames(reader.processor, path, start, end, face), start or 0.0, watch)
+    frames = _Watched(faces, start, watch)
     segments: Iterable[Segment] = segment_people(frames, settings)
-    if face == "speaking" and not _holds_landmarks(path):
+    if face == "speaking":
         segments = most_speaking(segments)
     utterances: list[Utterance] = []
     unread = frames.gaps
     latest: dict[int, tuple[Segment, Utterance]] = {}
     for segment, results in _read(reader, segments, batch_size, generation):
-        words = _words(results[0], segment)
+        words = words_of(results[0], segment)
         if results[0].get("reason"):  # the pipeline saw nothing to read in it
             unread.append(Unread(segment.start, segment.end, results[0]["reason"]))
         # A clip that is one segment is given as it was read; in a longer one, so many words in so little time are
@@ -88,12 +124,12 @@ def read_video(
         utterances.append(utterance)
     if not frames.found:
         raise NoFaceError(
-            f"{os.fspath(path)}: no face found in any of {frames.count} frames; the face must be lit, seen from the "
+            f"{name}: no face found in any of {frames.count} frames; the face must be lit, seen from the "
             "front and some 60 pixels wide: crop or enlarge the video around it"
         )
     said = [utterance for utterance in utterances if utterance.words]
     return Transcript(
-        file=os.fspath(path),
+        file=name,
         seconds=frames.seconds,
         utterances=sorted(said, key=lambda utterance: (utterance.start, utterance.person)),
         unread=sorted(unread, key=lambda stretch: stretch.start),
@@ -233,7 +269,20 @@ def _read(
         yield read.popleft(), result if isinstance(result, list) else [result]
 
 
-def _words(result: dict[str, Any], segment: Segment) -> list[Word]:
+def join_at_cut(before: Utterance, after: Utterance, cut: float, reach: float) -> None:
+    """Shares out the words of two utterances of one person that overlap about a cut through speech.
+
+    Args:
+        before: Ends `reach` seconds after the cut; changed in place.
+        after: Begins so long before it; changed in place.
+        cut: Seconds from the start of the file.
+        reach: Seconds.
+    """
+    before.words, after.words = stitch(before.words, after.words, cut, reach)
+    before.end = after.start = cut
+
+
+def words_of(result: dict[str, Any], segment: Segment) -> list[Word]:
     """The words of a reading; such without times share those of their segment out evenly."""
     chunks = result.get("chunks")
     if chunks is None:
@@ -252,8 +301,7 @@ def _join(before: Segment, said: Utterance, segment: Segment, utterance: Utteran
     cut = segment.cut_before
     if cut is None or before.cut_after != cut:  # others may have been left out between the two
         return
-    said.words, utterance.words = stitch(said.words, utterance.words, cut, reach)
-    said.end = utterance.start = cut
+    join_at_cut(said, utterance, cut, reach)
     said.goes_on = bool(utterance.words)
 
 

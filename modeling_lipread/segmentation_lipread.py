@@ -96,16 +96,19 @@ class Segmenter:
     Args:
         settings: How it cuts.
         person: Number of the person, for the segments.
+        live: Whether segments are wanted as soon as the lips rest. Otherwise a video that ends within `max_seconds`
+            stays whole.
     """
 
-    def __init__(self, settings: SegmentSettings, person: int = 0):
+    def __init__(self, settings: SegmentSettings, person: int = 0, live: bool = False):
         self.settings = settings
         self.person = person
         self._times: list[float] = []
         self._faces: list[np.ndarray | None] = []
         self._size = (0, 0)
         self._cut_before: float | None = None
-        self._is_long = False
+        self._is_long = live
+        self._is_speaking = False
         self._has_lips = True  # where MediaPipe's numbers say
         self._next_look = 0.0
 
@@ -125,7 +128,8 @@ class Segmenter:
         Yields:
             The segments that are complete, usually none.
         """
-        if self._is_long and self._times and time - self._times[-1] > longest_step(self._times):
+        rest = time - self._times[-1] if self._times else 0.0
+        if self._is_long and rest > max(self.settings.end_seconds, longest_step(self._times)):
             yield from self.flush()
             self._cut_before = None
         self._times.append(time)
@@ -139,13 +143,17 @@ class Segmenter:
             self._next_look = time + LOOK_EVERY
             yield from self._complete(at_end=False)
 
+    def so_far(self) -> Segment | None:
+        """The segment being made as far as it has come; None while nobody speaks."""
+        return self._segment(0, len(self._times), None) if self._is_speaking else None
+
     def flush(self) -> Iterator[Segment]:
         """Yields the segments that are left at the end of the file, or before a hole in it."""
         if not self._is_long:  # a clip as readers know them
             yield from self._take(0, len(self._times), None)
         else:
             yield from self._complete(at_end=True)
-        self._times, self._faces = [], []
+        self._times, self._faces, self._is_speaking = [], [], False
 
     def _complete(self, at_end: bool) -> Iterator[Segment]:
         settings = self.settings
@@ -158,6 +166,7 @@ class Segmenter:
             if self._cut_before is not None:  # what the segment before took along is this one's speech as well
                 resting[: np.searchsorted(times, self._cut_before + settings.overlap_seconds)] = False
             moving = np.flatnonzero(~resting[:settled])
+            self._is_speaking = bool(len(moving))
             wanted = times[moving[0]] - settings.margin_seconds if len(moving) else times[-1] - settings.margin_seconds
             first = int(np.searchsorted(times[:settled], wanted))
             if not len(moving):
@@ -195,21 +204,18 @@ class Segmenter:
         self._cut_before = cut
 
     def _take(self, first: int, last: int, cut_after: float | None) -> Iterator[Segment]:
+        segment = self._segment(first, last, cut_after)
+        if segment is not None:
+            yield segment
+
+    def _segment(self, first: int, last: int, cut_after: float | None) -> Segment | None:
+        """The segment of some frames; None if they show a face for too short a time to read."""
         faces, times = self._faces[first:last], np.array(self._times[first:last])
         interval = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
         if sum(face is not None for face in faces) * interval < LEAST_SECONDS:
-            return
-        absent = np.zeros_like(next(face for face in faces if face is not None))
-        duration = times[-1] - times[0]
-        sequence = LandmarkSequence(
-            keypoints=np.stack([absent if face is None else face for face in faces]),
-            present=np.array([face is not None for face in faces]),
-            timestamps=times,
-            width=self._size[0],
-            height=self._size[1],
-            frame_rate=(len(times) - 1) / duration if duration else 0.0,
-        )
-        yield Segment(sequence, self._cut_before, cut_after, self.person)
+            return None
+        sequence = LandmarkSequence.from_faces(faces, times, self._size)
+        return Segment(sequence, self._cut_before, cut_after, self.person)
 
     def _drop(self, count: int) -> None:
         del self._times[:count], self._faces[:count]

@@ -165,6 +165,20 @@ def video_seconds(path: str | os.PathLike) -> float:
         return 0.0
 
 
+def video_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Width and height that a video says its frames have, in pixels; nothing is decoded.
+
+    Raises:
+        VideoError: It is no video.
+    """
+    av = require("av", "av", "Reading a video")
+    try:
+        with _open(Path(path)) as (_, stream):
+            return stream.width, stream.height
+    except (av.FFmpegError, OSError) as error:
+        raise VideoError(f"{path}: not a readable video ({error.strerror}); give a video file") from error
+
+
 def _declared_seconds(container: Any, stream: Any) -> float:
     """How long the file says it is; 0 if it does not say."""
     if stream.duration:

@@ -9,7 +9,7 @@ from clips import moving_portrait, write_video
 from readers import write_language_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from benchmarks import extraction, long_videos, run
+from benchmarks import extraction, live, long_videos, run
 from benchmarks.ctc_decoding import ctc_decoding_rows
 from benchmarks.encoding import check_equal, half_padding, make_clips, make_pair
 from benchmarks.measure import Row
@@ -99,3 +99,14 @@ def test_clips_in_one_video_are_compared_with_clips_alone(grid_dir, capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["clips"], found["seconds"], found["repeated_seconds"]) == (2, 6.0, 6.0)
     assert found["utterances"] == 2 and found["wer_long"] <= 0.5 and found["memory_mib_by_minute"][0] > 0
+
+
+def test_live_reading_of_the_talking_head(tmp_path, capsys):
+    output = tmp_path / "live.json"
+    live.main(["--num_clips", "1", "--output", str(output)])  # how soon words come on a busy machine says nothing
+    found = json.loads(output.read_text())
+    assert found["machine"]["partial_readings"] > 2 and found["machine"]["frames_left_out"] == 0
+    assert found["machine"]["real_time_factor"] > 0 and 0 <= found["machine"]["agreed_and_kept"] <= 1
+    assert [row["baseline"] for row in found["rows"]] == [300, 300, 1, 1]
+    assert all(row["ratio"] > 0 for row in found["rows"])
+    assert "| | limit |" in capsys.readouterr().out

@@ -121,6 +121,12 @@ def test_prompt_is_given_but_never_learned(processor, rows):
     assert [text.strip() for text in texts] == TEXTS
 
 
+def test_a_trained_reader_is_evaluated_with_what_it_continues(processor, rows):
+    start_ids = LipReadCollator(processor, seq_len=64, prompt="The person says:").prefix
+    batch = LipReadCollator(processor, seq_len=64, start_ids=start_ids, train=False)(list(rows))
+    assert len(start_ids) > 1 and batch["input_ids"].tolist() == [start_ids] * len(rows)
+
+
 @pytest.mark.parametrize(("prompt", "seq_len"), [(None, 2), ("The person says:", 17)])
 def test_evaluation_batch_holds_no_transcript(processor, rows, prompt, seq_len):
     vocabulary = build_ctc_vocab(TEXTS)

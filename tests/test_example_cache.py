@@ -1,6 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Cached examples are those that would be made anew, and stay within their memory."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,13 @@ def test_it_keeps_to_its_memory(processor):
         collate(rows)
     assert (len(collate.cache), collate.cache.bytes) == (2, 2 * size)
     assert processor.feature_extractor.clips == 5 + 3
+
+
+def test_a_worker_process_begins_with_an_empty_one(processor):
+    collate = collator(LipReadProcessor(LipReadFeatureExtractor(), processor.tokenizer), cache_bytes=2**20)
+    collate([row(12, 1)])
+    sent = pickle.loads(pickle.dumps(collate))
+    assert (len(collate.cache), len(sent.cache), sent.cache.max_bytes) == (1, 0, 2**20)
 
 
 def test_what_is_done_to_a_batch_does_not_reach_the_cache(processor):

@@ -23,8 +23,9 @@ from modeling_lipread.publish_lipread import stage
 
 # A reader travels with what the package itself imports; the commands, and what they alone need, stay.
 TRAVELS = "abstention confidence configuration ctc_decoding encoder feature_extraction landmarks modeling pipeline"
-STAYS = "cli doctor model_card overlay overlay_command publish reader_options reading segmentation staging stitching "
-STAYS += "subtitles transcribe transcript transcript_files video_files"
+STAYS = "cli cross_attention doctor live live_source live_windows model_card overlay overlay_command publish "
+STAYS += "reader_options reading replay segmentation staging stitching subtitles transcribe transcript "
+STAYS += "transcript_files video_files"
 FOR_COMMANDS = {"tqdm", "webvtt"}  # packages that they alone need
 IMPORTED = "import sys, modeling_lipread; print(*(name for name in sys.modules if name.endswith('_lipread')))"
 SETTINGS = "config generation_config processor_config tokenizer tokenizer_config"

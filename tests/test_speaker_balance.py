@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from data.batching import SpeakerBatchSampler
+from data.batching import SpeakerBatchSampler, check_speakers
 
 SPEAKERS = ["a"] * 80 + ["b"] * 10 + [None] * 6
 
@@ -43,3 +43,14 @@ def test_another_epoch_another_draw_and_the_same_seed_the_same():
 def test_processes_share_an_epoch():
     shares = [drawn(num_processes=2, process_index=index) for index in range(2)]
     assert Counter(shares[0]) + Counter(shares[1]) == Counter(drawn())
+
+
+@pytest.mark.parametrize("speakers, who", [([None] * 4, "nobody"), (["a", None, "a"], "only 'a'")])
+def test_there_must_be_speakers_to_balance(speakers, who):
+    with pytest.raises(ValueError, match=f"the clips name {who}"):
+        check_speakers(speakers)
+
+
+def test_clips_of_unknown_speakers_are_told_of(caplog):
+    check_speakers(SPEAKERS)
+    assert "6 clips name no speaker" in caplog.text

@@ -1,6 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Spliced clips: the words of others on one's own face, with everything that belongs to a frame still beside it."""
 
+import copy
+
 import numpy as np
 import pytest
 from test_collator import make_sequence
@@ -136,9 +138,26 @@ def test_what_is_written_and_spelled_follows_the_words(rows):
     assert {word for text in said for word in text.split()} == {*"bin blue now set white".split()}
 
 
-def test_evaluation_and_clips_whose_words_are_not_their_text_stay_as_they_are(rows):
+def test_words_keep_the_spelling_of_their_text(rows):
+    spelled = [rows[0] | {"text": "Bin, blue now!"}, rows[1]]
+    collate = collator(splicing=WordSplicing(1.0, 3))
+    texts = {collate.tokenizer.decode(labels[labels != IGNORED]) for labels in collate(spelled * 8)["labels"]}
+    words = {word for text in texts for word in text.split()}
+    assert "Bin," in words and "bin" not in words
+
+
+def test_clips_whose_words_are_not_their_text_stay_as_they_are(rows):
     other = [rows[0] | {"text": "bin blue now please"}, rows[1] | {"words": []}]
-    for batch in (rows, other):
-        plain, spliced = collator()(batch), collator(splicing=WordSplicing(1.0 if batch is other else 0.0))(batch)
-        assert all((plain[name] == spliced[name]).all() for name in plain)
+    plain, spliced = collator()(other), collator(splicing=WordSplicing(1.0))(other)
+    assert all((plain[name] == spliced[name]).all() for name in plain)
+
+
+def test_evaluation_is_of_clips_as_they_are(rows):
+    """Also where what it makes of them is kept for training."""
+    collate = collator(splicing=WordSplicing(1.0), cache_bytes=2**20)
+    evaluating = copy.copy(collate)
+    evaluating.splicing = None
+    plain, evaluated = collator()(rows), evaluating(rows)
+    assert all((plain[name] == evaluated[name]).all() for name in plain)
+    assert collate(rows)["keypoints"].shape != plain["keypoints"].shape
     assert collator(splicing=WordSplicing(1.0), train=False).splicing is None

@@ -196,3 +196,9 @@ def test_bad_config_files_are_named(tmp_path, content, capsys):
 def test_missing_arguments_say_what_to_give(arguments, remedy, tmp_path):
     with pytest.raises(SystemExit, match=remedy):
         main([*arguments, "--output_dir", str(tmp_path), "--use_cpu"])
+
+
+def test_arguments_that_the_trainer_refuses_are_an_error_and_no_traceback(capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(["--use_cpu", "--save_strategy", "steps", "--save_steps", "3", "--eval_strategy", "epoch"])
+    assert "error: --load_best_model_at_end requires" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from modeling_lipread.abstention_lipread import is_seldom_seen, judge, lip_speed
-from modeling_lipread.confidence_lipread import WrittenWord, head_log_probs, words_of
+from modeling_lipread.confidence_lipread import WrittenWord, head_log_probs, weighed_words
 from modeling_lipread.ctc_decoding_lipread import clip_lengths
 from modeling_lipread.encoder_lipread import FaceKeypointEncoderOutput
 from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
@@ -48,7 +48,7 @@ def certainty(
     told = []
     for index, (row, sure) in enumerate(zip(rows, token_confidence(model, tokens, log_probs).tolist(), strict=True)):
         head = None if heads is None else heads[index, : lengths[index]]
-        words = words_of(processor, config, tokens[index].tolist(), log_probs[index].tolist(), head)
+        words = weighed_words(processor, config, tokens[index].tolist(), log_probs[index].tolist(), head)
         sequence = decode_row(row)
         seen = {
             "spelled": spelled[index],

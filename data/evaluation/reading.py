@@ -79,6 +79,7 @@ def read_clips(
     process_index: int = 0,
     num_processes: int = 1,
     progress: bool = True,
+    in_step: bool = False,
     **generation: Any,
 ) -> list[Reading]:
     """Reads every clip of a prepared corpus, with its own video and with blank video.
@@ -97,6 +98,7 @@ def read_clips(
         encoder_only: Whether what the CTC head reads on its own is all there is, `generate` not being asked.
         process_index, num_processes: This process among those that share the work.
         progress: Whether to show a progress bar.
+        in_step: Whether processes hold parts of the model for each other, so that each must do as much as the others.
         generation: Arguments of `generate`.
 
     Returns:
@@ -104,7 +106,12 @@ def read_clips(
     """
     training, model_device = model.training, model.device
     model.eval()
-    share = dataset.select(range(process_index, len(dataset), num_processes))
+    indices = range(process_index, len(dataset), num_processes)
+    num_own = len(indices)
+    if in_step:  # one that has a clip less reads one again
+        indices = [*indices, *[0] * (-(-len(dataset) // num_processes) - num_own)]
+        generation["synced_gpus"] = num_processes > 1
+    share = dataset.select(indices)
     # A generator of its own: reading must not move the random state that training goes on from.
     batches = DataLoader(
         share, batch_size=batch_size, collate_fn=lambda rows: (rows, collator(rows)), generator=torch.Generator()
@@ -126,8 +133,8 @@ def read_clips(
             told: list[dict[str, Any]] = [{}] * len(rows)
             blank_keypoints = blank_video(model, keypoints)
             if encoder_only:
-                hypotheses = spelled = spell(model.encoder(keypoints, mask).ctc_logits)
-                blank = spell(model.encoder(blank_keypoints, mask).ctc_logits)
+                hypotheses = spelled = spell(model.encode(keypoints, mask)[1].ctc_logits)
+                blank = spell(model.encode(blank_keypoints, mask)[1].ctc_logits)
             else:
                 # Nothing is asked of `generate` that the caller did not ask for.
                 several = {"num_return_sequences": nbest} if nbest > 1 else {}
@@ -150,6 +157,7 @@ def read_clips(
                 read.append((process_index + len(read) * num_processes, reading))
     finally:
         model.train(training)
+    del read[num_own:]
     if num_processes > 1:
         read = gather_object(read)
     return [reading for _, reading in sorted(read, key=lambda item: item[0])]

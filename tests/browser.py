@@ -1,0 +1,64 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Headless Chromium, with a video file in place of its camera."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from modeling_lipread.video_lipread import read_frames
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def chromium() -> str | None:
+    """Chromium of the system; None lets Playwright look for its own."""
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@contextmanager
+def open_browser(camera: Path | None = None) -> Iterator[Any]:
+    """A new browser; the test is skipped where there is none.
+
+    Args:
+        camera: A `.y4m` or `.mjpeg` file that its camera shows, over and over.
+    """
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
+    )
+    options = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+    if camera is not None:
+        options += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        options += [f"--use-file-for-fake-video-capture={camera}"]
+    with playwright.sync_playwright() as running:
+        try:
+            browser = running.chromium.launch(executable_path=chromium(), args=options)
+        except playwright.Error as error:
+            pytest.skip(
+                f"no Chromium: apt-get install chromium, or playwright install chromium ({error.message[:80]})"
+            )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def write_camera(video: Path, path: Path) -> Path:
+    """A video as a `.y4m` file, as Chromium's camera takes it."""
+    with av.open(str(path), "w", format="yuv4mpegpipe") as container:
+        stream = None
+        for _, picture in read_frames(video):
+            if stream is None:
+                stream = container.add_stream("wrapped_avframe", rate=25)
+                stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path

@@ -1,0 +1,187 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The page in a browser: with a camera, with files good and bad, and nothing is kept of them."""
+
+import configparser
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from browser import open_browser, write_camera
+from clips import PORTRAIT, write_video
+from conftest import REPOSITORY
+from long_videos import grid_lines, one_after_another
+
+from data.talker import TalkingHead
+
+pytest.importorskip("gradio", reason="gradio is not installed: pip install 'lipread[app]'")
+WAIT = 60_000  # milliseconds; a busy machine reads slowly
+
+
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("talker") / "talker.mp4"
+    TalkingHead().render("please follow the doctor now", path, seed=1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(talker, tmp_path_factory):
+    with open_browser(write_camera(talker, tmp_path_factory.mktemp("camera") / "talker.y4m")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def app(browser, tmp_path_factory):
+    """The address of the running page and the folder in which it keeps everything."""
+    temporary = tmp_path_factory.mktemp("server")
+    process = subprocess.Popen(
+        [sys.executable, "app.py", "--device", "cpu"],
+        cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1", "GRADIO_ANALYTICS_ENABLED": "False"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address = next((found[0] for line in process.stdout if (found := re.search(r"http://[\d.:]+", line))), None)
+        assert address, "the page did not start"
+        (folder,) = temporary.glob("lipread-page-*")
+        yield address, folder
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+    assert not list(temporary.glob("lipread-page-*")), "all of it goes when the page is ended"
+
+
+@pytest.fixture
+def page(browser, app):
+    opened = browser.new_page(viewport={"width": 1280, "height": 1000})
+    opened.set_default_timeout(WAIT)
+    opened.goto(app[0])
+    opened.wait_for_selector("#read")
+    yield opened
+    opened.close()
+
+
+def give(page, video: Path) -> None:
+    page.set_input_files("#given input[type=file]", str(video))
+    page.wait_for_selector("#given video")
+    page.click("#read")
+
+
+def shown(page) -> list[str]:
+    page.wait_for_selector("#words .word", state="attached")
+    return page.eval_on_selector_all("#words .word", "words => words.map(word => word.firstChild.textContent)")
+
+
+def kept(folder: Path) -> list[Path]:
+    """Files of visitors; the examples are nobody's."""
+    return [path for path in folder.rglob("*") if path.is_file() and "examples" not in path.parts]
+
+
+def wait_until(holds, seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert holds()
+
+
+def test_from_the_camera_to_words_in_time(page, app):
+    page.check("input[type=checkbox]")  # the reader in the package does not know this face
+    page.click('button[aria-label="Capture from camera"]')
+    page.click("text=Click to Access Webcam")
+    page.click('button[aria-label="start recording"]')
+    page.wait_for_timeout(4000)
+    page.click("button:has-text('Stop')")
+    page.wait_for_selector("#given video[src]")
+    page.click("#read")
+    words = shown(page)
+    assert words
+    page.wait_for_function("document.querySelector('#seen video').readyState >= 2")
+    said = "document.querySelectorAll('#words .said').length"
+    page.evaluate("document.querySelector('#seen video').pause()")
+    for time_, count in (("0", 0), ("document.querySelector('#seen video').duration", len(words))):
+        page.evaluate(f"document.querySelector('#seen video').currentTime = {time_}")
+        page.wait_for_function(f"{said} <= {count}" if not count else f"{said} == {count}")
+    start = page.eval_on_selector("#words .word:last-of-type", "word => Number(word.dataset.start)")
+    page.click("#words .word:last-of-type")
+    page.wait_for_function(f"Math.abs(document.querySelector('#seen video').currentTime - {start}) < 0.1")
+
+
+def test_a_file_that_the_reader_knows(page, app, grid_dir, tmp_path):
+    (line,) = grid_lines(grid_dir, "validation", "s1", 1)
+    give(page, one_after_another(grid_dir, [line], tmp_path / "clip.mp4"))
+    assert " ".join(shown(page)) == line["text"]
+    assert all(share.endswith("%") for share in page.locator("#words small").all_inner_texts())
+    for kind, begins in (("srt", "1\n00:00:0"), ("vtt", "WEBVTT")):
+        with page.expect_download() as download:
+            page.click(f"#{kind}")
+        written = Path(download.value.path()).read_text()
+        assert written.startswith(begins) and line["text"] in written.replace("\n", " ")
+    files = kept(app[1])
+    assert {file.name for file in files} == {"lips.mp4", "lips.srt", "lips.vtt"}, "the upload is gone"
+    page.close()
+    wait_until(lambda: not kept(app[1]), seconds=90)
+
+
+def test_why_nothing_was_read_is_said(page, talker):
+    give(page, talker)
+    page.wait_for_selector("#words p")
+    assert re.search(r"Nothing read from 0\.\d to \d\.\d s: .*words", page.inner_text("#words"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("dark", "too dark"),
+        ("small", "too small"),
+        ("grey", "No face was found"),
+        ("long", "at most 30 are read"),
+        ("wide", "Scale it down"),
+        ("text", "not a readable video"),
+    ],
+)
+def test_errors_that_a_person_understands(page, app, tmp_path, kind, said):
+    before, path = set(kept(app[1])), tmp_path / f"{kind}.mp4"
+    grey = np.full((240, 320, 3), 120, np.uint8)
+    if kind == "text":
+        path.write_text("no video\n" * 200)
+    elif kind == "small":
+        small = cv2.resize(PORTRAIT, None, fx=0.18, fy=0.18, interpolation=cv2.INTER_AREA)
+        grey[100 : 100 + small.shape[0], 130 : 130 + small.shape[1]] = small
+        write_video(path, [grey] * 10)
+    else:
+        frames = {"dark": [grey // 20] * 10, "grey": [grey] * 10, "long": [grey] * 800}
+        write_video(path, frames.get(kind) or [np.zeros((1400, 2000, 3), np.uint8)] * 3)
+    page.set_input_files("#given input[type=file]", str(path))
+    page.wait_for_selector("#given video")
+    page.click("#read")
+    page.wait_for_selector(".toast-body")
+    text = page.inner_text(".toast-body")
+    assert said in text and str(app[1]) not in text and "Traceback" not in text
+    assert set(kept(app[1])) == before, "nothing of it is kept"
+
+
+def test_without_a_video(page):
+    page.click("#read")
+    page.wait_for_selector(".toast-body")
+    assert "Give a video first" in page.inner_text(".toast-body")
+
+
+def test_a_space_gets_what_the_page_needs():
+    settings, document = configparser.ConfigParser(), (REPOSITORY / "docs" / "app.md").read_text()
+    settings.read(REPOSITORY / "setup.cfg")
+    extras = settings["options.extras_require"]
+    needed = " ".join((settings["options"]["install_requires"], extras["app"], extras["talker"])).split()
+    pins = set((REPOSITORY / "constraints.txt").read_text().replace('; python_version >= "3.11"', "").splitlines())
+    listed = re.search(r"```\n--extra-index-url \S+\n(.*?)```", document, re.S)[1].split()
+    assert {line.split("==")[0] for line in listed} == {line.split(">=")[0] for line in needed}
+    assert set(listed) <= pins
+    card = re.search(r"```yaml\n---\n(.*?)---\n```", document, re.S)[1]
+    assert f"gradio=={re.search(r'sdk_version: (.*)', card)[1]}" in pins

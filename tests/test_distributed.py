@@ -1,0 +1,176 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Training on several processes with the files of accelerate_configs/: DDP and FSDP2 run, DeepSpeed's is parsed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import DistributedType
+from readers import write_language_model
+from safetensors.torch import load_file
+from training import REPOSITORY, TINY, environment, losses
+from transformers import AutoModel
+
+from data.arguments import LipReadTrainingArguments
+from data.sharding import check_sharding
+
+CONFIGS = {
+    "single": DistributedType.NO,
+    "ddp": DistributedType.MULTI_GPU,
+    "fsdp2": DistributedType.FSDP,
+    "deepspeed": DistributedType.DEEPSPEED,
+}
+# As one process after another would see it, so that two ways of sharing the work can be compared to the bit.
+EVEN = {"kp_dropout": 0, "adapter_dropout": 0, "decoder_mask_prob": 0, "augment": "false", "max_steps": 4}
+EVEN |= {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2, "lora_r": 2}
+# Three clips for two processes: one of them has nothing of its own left to read in the end.
+EVEN |= {"max_eval_clips": 3, "per_device_eval_batch_size": 1}
+
+
+def path(name: str) -> Path:
+    return REPOSITORY / "accelerate_configs" / f"{name}.yaml"
+
+
+def launch(name: str, script: str, *arguments: object, **settings: object) -> subprocess.CompletedProcess:
+    """Runs a script by `accelerate launch` with one of the files."""
+    options = {**TINY, **settings}
+    options.pop("lm_vocab_size")
+    written = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(path(name))]
+    env = {**environment(), "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        [*launcher, str(REPOSITORY / script), *map(str, arguments), *written],
+        env=env,
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(corpus, tmp_path_factory):
+    """The same run by DDP and by FSDP2, two processes each."""
+    folder = tmp_path_factory.mktemp("runs")
+    settings = {"dataset": corpus, "model_id": write_language_model(folder / "lm"), **EVEN}
+    scripts = {"ddp": "train_hf.py", "fsdp2": "tests/fsdp_on_processors.py"}
+    for name, script in scripts.items():
+        result = launch(name, script, output_dir=folder / name, **settings)
+        assert result.returncode == 0, result.stderr[-6000:]
+    return folder, settings
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_files_are_what_accelerate_reads(name):
+    assert load_config_from_file(str(path(name))).distributed_type == CONFIGS[name]
+    known = {action.dest for action in launch_command_parser()._actions}
+    arguments = launch_command_parser().parse_args(["--config_file", str(path(name)), "train_hf.py"])
+    arguments, _, _ = _validate_launch_command(arguments)
+    assert (arguments.multi_gpu, arguments.use_fsdp, arguments.use_deepspeed) == (
+        name == "ddp",
+        name == "fsdp2",
+        name == "deepspeed",
+    )
+    settings = yaml.safe_load(path(name).read_text(encoding="utf-8"))
+    # accelerate takes any key under these two, and forgets what it does not know.
+    for part in ("fsdp_config", "deepspeed_config"):
+        assert set(settings.get(part, {})) <= known
+    assert set(settings) - {"fsdp_config", "deepspeed_config"} <= known | {"compute_environment", "distributed_type"}
+
+
+def test_two_processes_train_with_the_file_for_it(runs):
+    folder, _ = runs
+    assert sorted(losses(folder / "ddp")) == [1, 2, 3, 4]
+    trained = json.loads((folder / "ddp" / "trainer_state.json").read_text())
+    assert trained["epoch"] == pytest.approx(4 * 2 * TINY["per_device_train_batch_size"] / 24)
+
+
+def test_fsdp_trains_and_saves_what_ddp_does(runs):
+    folder, _ = runs
+    assert losses(folder / "fsdp2") == losses(folder / "ddp")
+    ddp, fsdp = (load_file(folder / name / "model.safetensors") for name in ("ddp", "fsdp2"))
+    assert ddp.keys() == fsdp.keys() and all(ddp[key].equal(fsdp[key]) for key in ddp)
+    read = [json.loads((folder / name / "eval_results.json").read_text()) for name in ("ddp", "fsdp2")]
+    assert read[0]["eval_clips"] == read[1]["eval_clips"] == 3
+    assert {key: read[0][key] for key in ("eval_wer", "eval_cer", "eval_blank_wer", "eval_loss")} == {
+        key: read[1][key] for key in ("eval_wer", "eval_cer", "eval_blank_wer", "eval_loss")
+    }
+
+
+def test_what_fsdp_saved_is_a_reader_with_its_own_code(runs):
+    folder, _ = runs
+    names = {file.name for file in (folder / "fsdp2").iterdir() if file.is_file()}
+    assert names == {file.name for file in (folder / "ddp").iterdir() if file.is_file()}
+    config = json.loads((folder / "fsdp2" / "config.json").read_text())
+    assert config["auto_map"]["AutoModel"] == "modeling_lipread.LipReadForConditionalGeneration"
+    assert config["architectures"] == ["LipReadForConditionalGeneration"]
+    AutoModel.from_pretrained(folder / "fsdp2")
+
+
+def test_fsdp_goes_on_from_a_checkpoint(runs, tmp_path):
+    folder, settings = runs
+    shutil.copytree(folder / "fsdp2", tmp_path / "again")
+    shutil.rmtree(tmp_path / "again" / "checkpoint-4")
+    result = launch("fsdp2", "tests/fsdp_on_processors.py", output_dir=tmp_path / "again", **settings)
+    assert result.returncode == 0 and "Going on from" in result.stderr, result.stderr[-6000:]
+    assert losses(tmp_path / "again") == losses(folder / "fsdp2")
+    again, first = (load_file(name / "model.safetensors") for name in (tmp_path / "again", folder / "fsdp2"))
+    assert all(again[key].equal(first[key]) for key in first)
+
+
+def test_fsdp_computes_in_half_precision_where_it_is_asked_to(runs, tmp_path):
+    folder, settings = runs
+    settings = {**settings, "max_steps": 1, "eval_strategy": "no", "load_best_model_at_end": "false"}
+    found = {}
+    for name, script in (("ddp", "train_hf.py"), ("fsdp2", "tests/fsdp_on_processors.py")):
+        result = launch(name, script, "--bf16", output_dir=tmp_path / name, **settings)
+        assert result.returncode == 0, result.stderr[-6000:]
+        found[name] = losses(tmp_path / name)[1]
+    assert found["fsdp2"] == found["ddp"] != losses(folder / "ddp")[1]
+
+
+def test_fsdp_on_processors_is_refused_rather_than_left_out(corpus, lm_config, tmp_path):
+    settings = {"lm_config": lm_config, "dataset": corpus, "output_dir": tmp_path / "run", "max_steps": 1}
+    result = launch("fsdp2", "train_hf.py", **settings)
+    assert result.returncode != 0 and "error: FSDP needs GPUs, one for each process" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+SHARDED = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT"}
+ZERO = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "settings", "reading", "message"),
+    [
+        (SHARDED, {}, False, "a text-only run merges LoRA"),
+        ({**SHARDED, "FSDP_VERSION": "1"}, {}, True, "FSDP version 1: only version 2"),
+        ({**SHARDED, "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}, {}, True, "a reader is saved whole"),
+        (SHARDED, {"average_checkpoints": 2}, True, "--average_checkpoints: averaging needs the whole model"),
+        (ZERO, {}, True, "DeepSpeed ZeRO-3 cuts up the adapters"),
+    ],
+)
+def test_what_would_not_train_or_save_a_reader_is_refused(
+    monkeypatch, tmp_path, variables, settings, reading, message
+):
+    args = LipReadTrainingArguments(output_dir=str(tmp_path), use_cpu=True, **settings)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("data.sharding.PartialState", lambda: type("", (), {"distributed_type": "MULTI_GPU"}))
+    with pytest.raises(ValueError, match=message):
+        check_sharding(args, reading)
+
+
+@pytest.mark.parametrize("variables", [SHARDED, {**ZERO, "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}, {}])
+def test_what_does_is_not(monkeypatch, tmp_path, variables):
+    args = LipReadTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("data.sharding.PartialState", lambda: type("", (), {"distributed_type": "MULTI_GPU"}))
+    check_sharding(args, reading=True)

@@ -1,0 +1,179 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`lipread live`: words while somebody speaks, and what happens if something is slow or absent."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from clips import write_video
+from long_videos import embedded_reader
+
+from data.talker import TalkingHead, perform
+from modeling_lipread.cli import main
+from modeling_lipread.live_lipread import LiveSession
+from modeling_lipread.live_source_lipread import LiveSource
+from modeling_lipread.pipeline_lipread import LipReadingPipeline
+from modeling_lipread.segmentation_lipread import SegmentSettings
+
+COMMAND = [sys.executable, "-m", "modeling_lipread.cli", "live", "--device", "cpu", "--no_abstain"]
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory) -> Path:
+    """The talking head: two sentences, each with a rest of a second and a half after it."""
+    head, frames = TalkingHead(), []
+    for seed, text in enumerate(("please follow the doctor now", "my teacher will find a garden")):
+        said = list(head.frames(perform(text, seed=seed)))
+        frames += said + said[-1:] * 37
+    return write_video(tmp_path_factory.mktemp("talk") / "talk.mp4", frames)
+
+
+@pytest.fixture(scope="module")
+def reader() -> LipReadingPipeline:
+    return embedded_reader()
+
+
+def updates(output: str) -> list[dict]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_words_come_while_they_are_said_and_once_more_when_they_are_complete(talk, capsys):
+    assert main(["live", "--no_abstain", "--source", str(talk), "--format", "json", "--device", "cpu"]) == 0
+    captured = capsys.readouterr()
+    found = updates(captured.out)
+    finals = [index for index, update in enumerate(found) if update["type"] == "final"]
+    assert len(finals) == 2 and finals[-1] == len(found) - 1
+    assert finals[0] > 2 and finals[1] - finals[0] > 2  # partial ones before each
+    assert [update["end"] for update in found if update["type"] == "partial"] == sorted(
+        update["end"] for update in found if update["type"] == "partial"
+    )
+    first, last = (found[index] for index in finals)
+    assert first["text"] and last["text"] and first["end"] <= last["start"] + 0.5
+    for update in found:
+        assert update["text"].startswith(update["agreed"]) and update["latency"] > 0
+        assert update["text"].split() == [chunk["text"] for chunk in update["chunks"]]
+    assert "partial readings" in captured.err and "Traceback" not in captured.err
+
+
+def test_frames_that_are_not_waited_for_give_the_same_complete_utterances(talk, capsys):
+    lines = []
+    for options in ([], ["--at_once"]):
+        assert main(["live", "--no_abstain", "--source", str(talk), "--device", "cpu", *options]) == 0
+        lines.append(capsys.readouterr().out)
+    assert lines[0] == lines[1] and len(lines[0].splitlines()) == 2
+
+
+def test_a_stream_is_read_like_a_file(talk, tmp_path, capsys):
+    with av.open(str(talk)) as source, av.open(str(tmp_path / "talk.ts"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    handler.log_message = lambda *arguments: None
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}"
+        assert main(["live", "--no_abstain", "--source", f"{address}/talk.ts", "--device", "cpu"]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 2
+        assert main(["live", "--no_abstain", "--source", f"{address}/none.ts", "--device", "cpu"]) == 1
+        assert "/none.ts: the stream cannot be read" in capsys.readouterr().err
+    finally:
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("63", "camera 63 cannot be opened: is it plugged in"),
+        ("nowhere.mp4", "nowhere.mp4: no such file"),
+        ("rtsp://127.0.0.1:9/none", "the stream cannot be read"),
+    ],
+)
+def test_a_source_that_is_not_there_is_an_error_line(source, said, capsys):
+    assert main(["live", "--no_abstain", "--source", source, "--device", "cpu"]) == 1
+    error = capsys.readouterr().err
+    assert said in error and "Traceback" not in error
+
+
+def test_ctrl_c_ends_with_what_was_read_on_a_terminal(talk):
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([*COMMAND, "--source", str(talk)], stdout=theirs, stderr=subprocess.PIPE)
+    os.close(theirs)
+    written = b""
+    while b"\x1b[K" not in written:  # words, the first time
+        written += os.read(ours, 4096)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    while True:
+        try:
+            more = os.read(ours, 4096)
+        except OSError:  # the terminal is closed
+            break
+        if not more:
+            break
+        written += more
+    errors = process.communicate(timeout=60)[1].decode()
+    os.close(ours)
+    assert process.returncode == 0 and "Traceback" not in errors
+    assert "partial readings" in errors
+    before, last = written.decode().split("\r\x1b[K")[:-1][-2:]
+    assert last.endswith("\r\n") and last.strip(), "the utterance on a line of its own"
+    assert "\n" not in before, "partial words stay on their line"
+
+
+def test_readings_that_come_too_late_are_left_out_and_no_complete_one_is(talk, reader):
+    class Slow(LipReadingPipeline):
+        def __call__(self, *arguments, **options):
+            time.sleep(0.7)
+            return super().__call__(*arguments, **options)
+
+    found, source = [], LiveSource(str(talk), at_once=True)
+    slow = Slow(model=reader.model, processor=reader.processor, device="cpu")
+    with LiveSession(slow, SegmentSettings(), 5, found.append, abstain=False) as session:
+        session.read(source, reader.processor.keypoint_extractor, "largest", print)
+    source.close()
+    assert session.left_out > 5 and source.left_out == 0
+    assert [update.is_final for update in found].count(True) == 2
+    starts = [update.start for update in found]
+    assert starts == sorted(starts)
+
+
+def test_frames_of_a_camera_that_are_too_many_are_left_out_oldest_first():
+    source = LiveSource("63")  # a camera that is not there, whose frames are made here instead
+    source._frames = ((index / 100, index) for index in range(60) if time.sleep(0.005) is None)
+    taken = []
+    for _, frame in source:
+        taken.append(frame)
+        time.sleep(0.05)
+    assert taken == sorted(taken) and taken[-1] == 59
+    assert source.left_out > 20 and len(taken) + source.left_out == 60
+
+
+def test_no_face_is_said(tmp_path, capsys):
+    video = write_video(tmp_path / "grey.mp4", [np.full((240, 320, 3), 90, np.uint8)] * 75)
+    assert (
+        main(["live", "--no_abstain", "--source", str(video), "--device", "cpu", "--format", "json", "--at_once"]) == 0
+    )
+    (notice,) = updates(capsys.readouterr().out)
+    assert notice["type"] == "notice" and "no face" in notice["text"]
+
+
+def test_nothing_is_said_of_words_that_do_not_fit_the_lips(talk, capsys):
+    arguments = ["live", "--source", str(talk), "--device", "cpu", "--at_once", "--format", "json"]
+    assert main(arguments) == 0
+    first = updates(capsys.readouterr().out)[0]
+    assert (first["type"], first["text"]) == ("final", "") and "the words" in first["reason"]

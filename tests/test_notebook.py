@@ -1,0 +1,50 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The example notebook, run from its first cell to its last, as it stands but for how much is trained."""
+
+import json
+import os
+import re
+
+import pytest
+from training import REPOSITORY
+
+PATH = REPOSITORY / "examples" / "read_and_train.ipynb"
+
+
+def cells() -> list[dict]:
+    return json.loads(PATH.read_text(encoding="utf-8"))["cells"]
+
+
+def printed(cell: dict) -> str:
+    return "".join("".join(output.get("text", "")) for output in cell.get("outputs", []))
+
+
+def test_it_is_stored_without_what_it_printed():
+    for cell in cells():
+        assert cell["cell_type"] == "markdown" or (cell["outputs"], cell["execution_count"]) == ([], None)
+    assert [index for index, cell in enumerate(cells()) if "parameters" in cell["metadata"].get("tags", [])] == [1]
+
+
+def test_its_links_lead_somewhere():
+    text = "".join("".join(cell["source"]) for cell in cells() if cell["cell_type"] == "markdown")
+    links = re.findall(r"\]\(([^)#]+)", text)
+    assert links and all((PATH.parent / link).is_file() for link in links)
+
+
+@pytest.mark.slow
+def test_it_runs_to_its_end(tmp_path, monkeypatch):
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    notebook = nbformat.read(PATH, as_version=4)
+    notebook.cells[1].source = f"NUM_CLIPS, EPOCHS, FOLDER = 8, 2, {str(tmp_path / 'made')!r}"
+    monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "1")
+    client = nbclient.NotebookClient(
+        notebook, timeout=500, kernel_name="python3", resources={"metadata": {"path": str(PATH.parent)}}
+    )
+    client.execute()
+    said = "\n".join(printed(cell) for cell in notebook.cells)
+    assert re.search(r"\(\d+, 478, 3\) 25 frames a second, a face in 100%", said)
+    assert "blank video WER" in said and "'blank_wer'" in said
+    card = (tmp_path / "made" / "staged" / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---") and (tmp_path / "made" / "staged" / "model.safetensors").is_file()
+    assert not list((REPOSITORY / "runs").glob("notebook"))
