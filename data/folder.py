@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modeling_lipread.video_lipread import VIDEO_SUFFIXES
+from modeling_lipread.video_files_lipread import VIDEO_SUFFIXES, is_hidden
 
 from .records import BadClip, Record, Skip, SourceError, TranscriptError, forget_folders, is_inside, make_record
 
@@ -132,7 +132,7 @@ class Folder:
         with os.scandir(self.root / folder) as entries:
             for entry in entries:
                 path = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.name.startswith("."):
+                if is_hidden(entry.name):
                     continue
                 try:
                     path.encode()

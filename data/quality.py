@@ -104,7 +104,7 @@ def measure(sequence: LandmarkSequence) -> ClipQuality:
         pitch_high=float(angles[1, 1]),
         roll_low=float(angles[0, 2]),
         roll_high=float(angles[1, 2]),
-        lip_motion=lip_motion(keypoints, times[present]),
+        lip_motion=lip_motion(keypoints, times[present]) or 0.0,
         identity_switches=len(identity_switches(keypoints, times[present])),
         most_faces=sequence.most_faces or None,
         thumbnail_frame=int(found[np.abs(found - (len(present) - 1) / 2).argmin()]),

@@ -112,6 +112,29 @@ def written_words(
     return [WrittenWord(*word) for word in zip(texts, spans, sums, fits, strict=True)]
 
 
+def words_of(
+    processor: Any, config: Any, tokens: Sequence[int], log_probs: Sequence[float], head: torch.Tensor | None
+) -> list[WrittenWord]:
+    """The words that a reader wrote of one clip (`written_words`).
+
+    Args:
+        processor: The reader's.
+        config: The reader's.
+        tokens: What it wrote.
+        log_probs: Their log-probabilities.
+        head: `head_log_probs` of the clip, `(frames, vocabulary)`, up to its last frame that has a face.
+    """
+    return written_words(
+        tokens,
+        log_probs,
+        lambda ids: processor.decode(ids, skip_special_tokens=True),
+        processor.tokenizer.all_special_ids,
+        None if head is None else head.cpu().numpy(),
+        config.ctc_vocab,
+        config.encoder_config.alignment_head,
+    )
+
+
 def evidence(log_probs: Sequence[float], fits: Sequence[float]) -> np.ndarray:
     """What tells whether words are right: the log-odds of their probability, their fit, and 1.
 

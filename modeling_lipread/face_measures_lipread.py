@@ -25,7 +25,7 @@ LEAST_SHAPE_SECONDS = 0.4  # near the ends of a clip at least over so long
 SETTLING_SECONDS = 0.12  # around a switch, in which landmarks still slide from one face to the other
 
 
-def lip_motion(keypoints: np.ndarray, timestamps: np.ndarray) -> float:
+def lip_motion(keypoints: np.ndarray, timestamps: np.ndarray) -> float | None:
     """The lips' speed: root mean square over time of how fast the mouth opens, closes, widens and narrows.
 
     What distances that speech cannot change seem to do is taken off, in squares: jitter and turning of the head.
@@ -35,11 +35,12 @@ def lip_motion(keypoints: np.ndarray, timestamps: np.ndarray) -> float:
         timestamps: Seconds `(frames,)`, rising.
 
     Returns:
-        Distances between the outer eye corners a second; 0 where there are too few frames to tell.
+        Distances between the outer eye corners a second; `None` where there are too few frames to tell, or such too
+        far apart (`LONGEST_STEP`).
     """
     energy = lip_energy(keypoints, timestamps)
     known = np.isfinite(energy)
-    return float(np.sqrt(max(0.0, energy[known].mean()))) if known.any() else 0.0
+    return float(np.sqrt(max(0.0, energy[known].mean()))) if known.any() else None
 
 
 def lip_energy(keypoints: np.ndarray, timestamps: np.ndarray) -> np.ndarray:

@@ -212,7 +212,7 @@ class SpeakerFollower:
         """How much a person's lips moved in the whole clip."""
         frames = sorted(person)
         times = np.array([self._times[index] for index in frames])
-        return lip_motion(np.stack([person[index] for index in frames]), times) * len(frames)
+        return (lip_motion(np.stack([person[index] for index in frames]), times) or 0.0) * len(frames)
 
     def close(self) -> None:
         """Gives all landmarkers back."""

@@ -29,7 +29,7 @@ def add_overlay(commands: Any) -> None:
 
 
 def overlay(arguments: argparse.Namespace) -> int:
-    """Writes the video, and prints what is said and where it was written.
+    """Writes the video, and prints what is said, if anything, and where it was written.
 
     Returns:
         The exit status: 0, or 1 if the video could not be read.
@@ -38,10 +38,14 @@ def overlay(arguments: argparse.Namespace) -> int:
     try:
         span = {"start": arguments.start, "end": arguments.end}
         sequence = reader.processor.extract_landmarks(arguments.video, **span, face=arguments.face)[0]
-        text = reader(sequence, **generation_arguments(arguments))["text"]
-        write_overlay(arguments.video, sequence, arguments.output, text=text, **span)
+        read = reader(sequence, **generation_arguments(arguments))
+        write_overlay(arguments.video, sequence, arguments.output, text=read["text"] or None, **span)
     except (OSError, ValueError) as error:
         tell(error)
         return SOME_FAILED
-    print(f"{text}\n{arguments.output}")
+    if read["text"]:
+        print(read["text"])
+    elif "reason" in read:
+        tell(f"{arguments.video}: no words: {read['reason']}")
+    print(arguments.output)
     return READ

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from transformers import Pipeline
 
-from .abstention_lipread import agreement, lip_speed, why_nothing
-from .confidence_lipread import WrittenWord, head_log_probs, token_log_probs, word_scores, written_words
+from .abstention_lipread import is_seldom_seen, judge, lip_speed
+from .confidence_lipread import WrittenWord, head_log_probs, token_log_probs, words_of
 from .configuration_lipread import LIMITS
-from .ctc_decoding_lipread import greedy_ctc
+from .ctc_decoding_lipread import clip_lengths, greedy_ctc
 from .landmarks_lipread import NoFaceError
 
 PIPELINE_TASK = "lip-reading"
@@ -66,7 +66,9 @@ class LipReadingPipeline(Pipeline):
     short to say so much) and its `score`, the chance that it is right: calibrated if the reader is (`python -m
     data.calibrate`), and else the probability that the model gives those words after the ones before. Where nothing is
     read, the text is empty, there are no chunks, and `reason` is one of `abstention_lipread.REASONS`. With
-    `num_return_sequences` it is a list of these, the likeliest first.
+    `num_return_sequences` it is a list of these, in the order of the search: the first is what is read without it, and
+    decides for all of them whether anything is read. Scores need not fall in that order, since the search does not go
+    by them.
     """
 
     _load_processor = True
@@ -100,8 +102,8 @@ class LipReadingPipeline(Pipeline):
 
         Returns:
             What the feature extractor gives; `frame_times`, when its frames begin and the last ends, seconds `(1,
-            frames + 1)`; and the `lip_speed` `(1,)`, not a number where it cannot be told. A clip without a face has
-            one frame, and no face in it.
+            frames + 1)`; the `lip_speed` `(1,)`, not a number where it cannot be told; and whether the face is
+            `seldom_seen` `(1,)`. A clip without a face has one frame, and no face in it.
         """
         if isinstance(clip, Mapping):
             unknown = sorted(set(clip) - {"video", *CLIP_ARGUMENTS})
@@ -119,13 +121,15 @@ class LipReadingPipeline(Pipeline):
                 raise
             empty = torch.zeros(1, 1, extractor.num_landmarks, 3)
             nothing = {"keypoints": empty, "keypoints_mask": torch.zeros(1, 1, dtype=torch.int64)}
-            return {**nothing, "frame_times": torch.zeros(1, 2), "lip_speed": torch.zeros(1)}
+            unseen = {"lip_speed": torch.zeros(1), "seldom_seen": torch.zeros(1)}
+            return {**nothing, "frame_times": torch.zeros(1, 2), **unseen}
         features = extractor([sequence], return_tensors="pt")
         times = extractor.frame_times(sequence.timestamps, features["keypoints"].shape[1])
         times = torch.tensor(times + (reading.get("start") or 0.0), dtype=torch.float32)
         speed = lip_speed(sequence) if abstain else None
         speed = torch.tensor([torch.nan if speed is None else speed], dtype=torch.float32)
-        return {**features, "frame_times": times[None], "lip_speed": speed}
+        seldom = torch.tensor([float(is_seldom_seen(sequence))])
+        return {**features, "frame_times": times[None], "lip_speed": speed, "seldom_seen": seldom}
 
     def _forward(
         self,
@@ -135,7 +139,8 @@ class LipReadingPipeline(Pipeline):
         **generation: Any,
     ) -> dict[str, torch.Tensor]:
         model = self.model
-        limits = self._limits({key: generation.pop(key) for key in LIMITS if key in generation}) if abstain else {}
+        given = {key: generation.pop(key) for key in LIMITS if key in generation}
+        limits = self._limits(given) if abstain else {}
         conditioning, encoded = model.encode(inputs["keypoints"], inputs["keypoints_mask"])
         clips, prefix = len(inputs["keypoints"]), len(model.config.start_ids)
         start = torch.tensor([model.config.start_ids] * clips, device=model.device)
@@ -148,7 +153,7 @@ class LipReadingPipeline(Pipeline):
             **generation,
         )
         written = getattr(written, "sequences", written)
-        outputs = {key: inputs[key] for key in ("keypoints_mask", "frame_times", "lip_speed")}
+        outputs = {key: inputs[key] for key in ("keypoints_mask", "frame_times", "lip_speed", "seldom_seen")}
         outputs["sequences"] = written[:, prefix:].unflatten(0, (clips, -1))
         if limits.get("min_agreement") and encoded.ctc_logits is not None:
             outputs["ctc_logits"] = encoded.ctc_logits.float()
@@ -169,28 +174,23 @@ class LipReadingPipeline(Pipeline):
     ) -> Any:
         """The texts of a clip, when they were said, and if nothing was, why."""
         limits, mask = self._limits(limits), outputs["keypoints_mask"]
-        speed, spelled = outputs["lip_speed"][0].item(), None
+        config, speed, spelled = self.model.config, outputs["lip_speed"][0].item(), None
         if "ctc_logits" in outputs:
-            spelled = greedy_ctc(outputs["ctc_logits"], mask, self.model.config.ctc_vocab)[0]
-        results = []
+            spelled = greedy_ctc(outputs["ctc_logits"], mask, config.ctc_vocab)[0]
+        seen = {"spelled": spelled, "speed": None if np.isnan(speed) else speed, "has_face": bool(mask.any())}
+        seen["seldom_seen"] = bool(outputs["seldom_seen"][0])
+        results, reason = [], None
         for index, tokens in enumerate(outputs["sequences"][0].tolist()):
-            result: dict[str, Any] = {"text": self._decode(tokens).strip()}
-            words, scores = result["text"].split(), []
+            text, words = self.processor.decode(tokens, skip_special_tokens=True).strip(), None
             if "token_scores" in outputs:
                 words = self._words(tokens, outputs["token_scores"][0, index].tolist(), outputs)
-                evidence = [word.log_prob for word in words], [word.fit for word in words]
-                scores = word_scores(*evidence, self.model.config.calibration)
-            reason = None
-            if abstain:
-                agreed = None if spelled is None else agreement(result["text"], spelled)
-                seen = {"agreed": agreed, "speed": None if np.isnan(speed) else speed, "has_face": bool(mask.any())}
-                # Words that nobody asked the scores of are not doubted.
-                reason = why_nothing(limits, scores or [1.0] * len(words), **seen)
-            if reason is not None:
-                result |= {"text": "", "reason": reason}
-                words = scores = []
+            verdict = judge(text, words, limits, config.calibration, **seen)
+            if abstain and index == 0:  # what the search prefers decides for the clip
+                reason = verdict.reason
+            result: dict[str, Any] = {"text": text} if reason is None else {"text": "", "reason": reason}
             if return_timestamps:
-                chunks = _chunks(words, scores, outputs["frame_times"][0].tolist())
+                times = outputs["frame_times"][0].tolist()
+                chunks = _chunks(words, verdict.scores, times) if reason is None else []
                 result["chunks"] = chunks if return_timestamps == "word" else _joined(result["text"], chunks)
             results.append(result)
         return results[0] if len(results) == 1 else results
@@ -199,17 +199,11 @@ class LipReadingPipeline(Pipeline):
         """Below what nothing is said: the reader's own limits, and those given in their place."""
         return {**(self.model.config.abstention or {}), **given}
 
-    def _decode(self, tokens: list[int]) -> str:
-        return self.processor.decode(tokens, skip_special_tokens=True)
-
     def _words(self, tokens: list[int], scores: list[float], outputs: dict[str, torch.Tensor]) -> list[WrittenWord]:
-        special, head = self.processor.tokenizer.all_special_ids, None
-        if "head" in outputs:
-            # As in training, a clip ends with its last frame that has a face.
-            seen = outputs["keypoints_mask"][0].nonzero()
-            head = outputs["head"][0, : seen.amax().item() + 1 if len(seen) else 0].numpy()
-        each_frame = self.model.config.encoder_config.alignment_head
-        return written_words(tokens, scores, self._decode, special, head, self.model.config.ctc_vocab, each_frame)
+        head = outputs.get("head")
+        if head is not None:
+            head = head[0, : clip_lengths(outputs["keypoints_mask"], head)[0]]
+        return words_of(self.processor, self.model.config, tokens, scores, head)
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Saves model and processor to one folder, from which `pipeline` makes the same pipeline again.

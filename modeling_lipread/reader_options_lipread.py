@@ -53,6 +53,12 @@ def reader_options(faces: tuple[str, ...] = FACES) -> argparse.ArgumentParser:
         help="weight of the CTC head beside the language model, 0 to 1 (default: the reader's own)",
     )
     parser.add_argument(
+        "--no_abstain",
+        dest="abstain",
+        action="store_false",
+        help="write what the model makes of stretches in which it saw nothing to read",
+    )
+    parser.add_argument(
         "--device", default="auto", help="torch device, for example cuda:0 (default: auto, a GPU if there is one)"
     )
     return parser
@@ -96,8 +102,8 @@ def load_reader(arguments: argparse.Namespace) -> LipReadingPipeline:
 
 
 def generation_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Arguments of `generate`; what is not given is as the reader was saved."""
-    generation: dict[str, Any] = {"num_beams": arguments.num_beams}
+    """Arguments of a reader's call; what is not given is as the reader was saved."""
+    generation: dict[str, Any] = {"num_beams": arguments.num_beams, "abstain": arguments.abstain}
     if arguments.ctc_decoding_weight is not None:
         generation["ctc_decoding_weight"] = arguments.ctc_decoding_weight
     return generation

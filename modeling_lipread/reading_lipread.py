@@ -63,6 +63,8 @@ def read_video(
         ValueError: `face` is none of the choices.
     """
     faces = _frames(reader.processor, path, start, end, face)
+    if _holds_landmarks(path):
+        face = "largest"  # there is one
     return read_faces(reader, faces, os.fspath(path), start or 0.0, face, settings, batch_size, watch, **generation)
 
 
@@ -103,7 +105,7 @@ def read_faces(
         segments = most_speaking(segments)
     utterances: list[Utterance] = []
     unread = frames.gaps
-    latest: dict[int, Utterance] = {}
+    latest: dict[int, tuple[Segment, Utterance]] = {}
     for segment, results in _read(reader, segments, batch_size, generation):
         words = words_of(results[0], segment)
         if results[0].get("reason"):  # the pipeline saw nothing to read in it
@@ -113,13 +115,15 @@ def read_faces(
         if words and not words[0].timed and frames.seconds > settings.max_seconds and reader.model.config.ctc_vocab:
             unread.append(Unread(segment.start, segment.end, "too short for the words that were read in it"))
             words = []
-        utterance = Utterance(segment.start, segment.end, words, segment.person, segment.cut_after is not None)
+        utterance = Utterance(segment.start, segment.end, words, segment.person)
         if len(results) > 1:
             utterance.alternatives = [_alternative(result) for result in results]
-        before = latest.get(segment.person)
-        if segment.cut_before is not None and before is not None and before.goes_on:
-            join_at_cut(before, utterance, segment.cut_before, settings.overlap_seconds)
-        latest[segment.person] = utterance
+        if segment.person in latest:
+            earlier, before = latest[segment.person]
+            cut = segment.cut_before
+            if cut is not None and earlier.cut_after == cut:  # others may have been left out between the two
+                join_at_cut(before, utterance, cut, settings.overlap_seconds)
+        latest[segment.person] = segment, utterance
         utterances.append(utterance)
     if not frames.found:
         raise NoFaceError(
@@ -139,7 +143,7 @@ def _frames(
     processor: LipReadProcessor, path: str | os.PathLike, start: float | None, end: float | None, face: str
 ) -> Iterator[StreamedFrame]:
     """The frames of a file as they are found, times counted from `start`."""
-    if os.fspath(path).endswith(".npy"):
+    if _holds_landmarks(path):
         rate = processor.feature_extractor.frame_rate or 25.0
         sequence = read_landmark_file(os.fspath(path), rate, start, end)
         for time, landmarks, present in zip(sequence.timestamps, sequence.keypoints, sequence.present, strict=True):
@@ -147,6 +151,11 @@ def _frames(
         return
     followed = "all" if face == "speaking" else face
     yield from processor.keypoint_extractor.stream_video(path, start, end, followed)
+
+
+def _holds_landmarks(path: str | os.PathLike) -> bool:
+    """Whether a file holds the landmarks of one face rather than pictures."""
+    return os.fspath(path).endswith(".npy")
 
 
 class _Watched:
@@ -233,9 +242,8 @@ def most_speaking(segments: Iterable[Segment], patience: int = 16) -> Iterator[S
 
     for segment in segments:
         present = segment.sequence.present
-        waiting.append(
-            (segment, lip_motion(segment.sequence.keypoints[present], segment.sequence.timestamps[present]))
-        )
+        motion = lip_motion(segment.sequence.keypoints[present], segment.sequence.timestamps[present])
+        waiting.append((segment, motion or 0.0))
         if len(waiting) > patience:
             yield from settle()
     while waiting:
@@ -251,7 +259,7 @@ def _overlap(segment: Segment, other: Segment) -> float:
 def _read(
     reader: LipReadingPipeline, segments: Iterable[Segment], batch_size: int, generation: dict[str, Any]
 ) -> Iterator[tuple[Segment, list[dict[str, Any]]]]:
-    """Segments with their readings, the likeliest first; no more are in memory than are read at a time."""
+    """Segments with their readings, in the order of the search; no more are in memory than are read at a time."""
     timestamps = "word" if reader.model.config.ctc_vocab else False
     read: deque[Segment] = deque()
 
@@ -275,6 +283,7 @@ def join_at_cut(before: Utterance, after: Utterance, cut: float, reach: float) -
     """
     before.words, after.words = stitch(before.words, after.words, cut, reach)
     before.end = after.start = cut
+    before.goes_on = bool(after.words)
 
 
 def words_of(result: dict[str, Any], segment: Segment) -> list[Word]:
@@ -292,6 +301,7 @@ def words_of(result: dict[str, Any], segment: Segment) -> list[Word]:
 
 
 def _alternative(result: dict[str, Any]) -> dict[str, Any]:
+    """A reading with the chance that all its words are right; None without words, or if nobody can tell."""
     chunks = result.get("chunks")
-    score = None if chunks is None else float(np.prod([chunk["score"] for chunk in chunks]))
+    score = None if not chunks else float(np.prod([chunk["score"] for chunk in chunks]))
     return {"text": result["text"], "score": score}

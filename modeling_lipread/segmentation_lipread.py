@@ -9,12 +9,13 @@ what both say.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from .face_measures_lipread import SPEED_SECONDS, lip_energy
+from .face_measures_lipread import LONGEST_STEP, SPEED_SECONDS, lip_energy
 from .geometry_lipread import NUM_LANDMARKS
 from .landmarks_lipread import LandmarkSequence
 from .smoothing_lipread import runs
@@ -23,7 +24,7 @@ from .smoothing_lipread import runs
 # clips the median is 0.5 within words and 0.02 beside them.
 REST_SPEED = 0.2
 CALM_SECONDS = 0.2
-LONGEST_GAP = 0.2  # seconds without a face; longer ones are rests, since nothing can be read in them
+LONGEST_GAP = 0.2  # seconds without a face, or without a frame; longer ones are rests: nothing can be read in them
 LEAST_SECONDS = 0.1  # with a face; less holds no word
 LOOK_EVERY = 0.4  # seconds between two looks for a pause
 
@@ -37,12 +38,12 @@ class SegmentSettings:
             segment as it stands.
         pause_seconds: The shortest rest of the lips at which a segment may end. Of several within `max_seconds` the
             longest is taken.
-        end_seconds: A rest so long ends a segment whatever comes after it.
+        end_seconds: A rest so long, and no shorter than `pause_seconds`, ends a segment whatever comes after it.
         margin_seconds: How much of the rest before and after its speech a segment takes along, at most half of it.
         overlap_seconds: How far segments reach beyond a cut through speech.
 
     Raises:
-        ValueError: They do not go together.
+        ValueError: One of them is no such length of time, or they do not go together.
     """
 
     max_seconds: float = 4.0
@@ -52,6 +53,11 @@ class SegmentSettings:
     overlap_seconds: float = 0.5
 
     def __post_init__(self) -> None:
+        for name, seconds in asdict(self).items():
+            if not (math.isfinite(seconds) and seconds >= 0):
+                raise ValueError(f"{name} must be a number of seconds, 0 or more, not {seconds:g}")
+        if not self.pause_seconds:
+            raise ValueError("pause_seconds must be more than 0")
         if not self.max_seconds >= 2 * (self.overlap_seconds + self.margin_seconds):
             least = 2 * (self.overlap_seconds + self.margin_seconds)
             raise ValueError(f"max_seconds must be at least {least:g}, not {self.max_seconds:g}")
@@ -122,6 +128,9 @@ class Segmenter:
         Yields:
             The segments that are complete, usually none.
         """
+        if self._is_long and self._times and time - self._times[-1] > longest_step(self._times):
+            yield from self.flush()
+            self._cut_before = None
         self._times.append(time)
         self._faces.append(face)
         self._size = size
@@ -138,7 +147,7 @@ class Segmenter:
         return self._segment(0, len(self._times), None) if self._is_speaking else None
 
     def flush(self) -> Iterator[Segment]:
-        """Yields the segments that are left at the end of the file."""
+        """Yields the segments that are left at the end of the file, or before a hole in it."""
         if not self._is_long:  # a clip as readers know them
             yield from self._take(0, len(self._times), None)
         else:
@@ -183,6 +192,11 @@ class Segmenter:
         """Cuts at the calmest moment of the second half of the longest segment that may be."""
         settings = self.settings
         low, high = np.searchsorted(times, times[0] + np.array([0.5, 1.0]) * settings.max_seconds)
+        if low == high:  # no frame was there to cut at: a rest after all
+            yield from self._take(0, int(low), None)
+            self._drop(int(low))
+            self._cut_before = None
+            return
         cut = float(times[low + int(np.argmin(energy[low:high]))])
         yield from self._take(0, int(np.searchsorted(times, cut + settings.overlap_seconds)), cut)
         self._drop(int(np.searchsorted(times, cut - settings.overlap_seconds)))
@@ -206,6 +220,11 @@ class Segmenter:
         del self._times[:count], self._faces[:count]
 
 
+def longest_step(times: Sequence[float]) -> float:
+    """Seconds from one frame to the next beyond which some are missing."""
+    return max(LONGEST_GAP, 2 * float(np.median(np.diff(times)))) if len(times) > 1 else LONGEST_GAP
+
+
 def calmness(faces: list[np.ndarray | None], times: np.ndarray) -> np.ndarray:
     """How much the lips move about each frame.
 
@@ -215,7 +234,8 @@ def calmness(faces: list[np.ndarray | None], times: np.ndarray) -> np.ndarray:
 
     Returns:
         `lip_energy` averaged over `CALM_SECONDS`, float64 `(frames,)`; 0 where there is no face for longer than
-        `LONGEST_GAP`.
+        `LONGEST_GAP`, and in the last frame before a hole in the timestamps. Of faces too far apart in time to tell
+        their speed it is infinite: they are not said to rest.
     """
     present = np.array([face is not None for face in faces])
     energy = np.zeros(len(faces))
@@ -227,16 +247,24 @@ def calmness(faces: list[np.ndarray | None], times: np.ndarray) -> np.ndarray:
     energy[present] = known
     energy = np.interp(times, times[present], energy[present])
     interval = float(np.median(np.diff(times)))
-    width = 2 * max(0, round(CALM_SECONDS / interval / 2)) + 1
-    # A speed is that from a frame to SPEED_SECONDS later: half of that back, it stands where it was reached.
-    shift = round(SPEED_SECONDS / 2 / interval)
-    padded = np.pad(energy, (width // 2 + shift, width // 2), mode="edge")
-    average = np.convolve(padded, np.ones(width) / width, mode="valid")[: len(energy)]
+    if np.median(np.diff(times[present])) > LONGEST_STEP:
+        average = np.full(len(faces), np.inf)
+    else:
+        average = _averaged(energy, interval)
     for first, last in runs(~present):
         end = times[last] if last < len(times) else times[-1] + interval
         if end - times[first] > LONGEST_GAP:
             average[first:last] = 0.0
+    average[:-1][np.diff(times) > longest_step(times)] = 0.0
     return average
+
+
+def _averaged(energy: np.ndarray, interval: float) -> np.ndarray:
+    width = 2 * max(0, round(CALM_SECONDS / interval / 2)) + 1
+    # A speed is that from a frame to SPEED_SECONDS later: half of that back, it stands where it was reached.
+    shift = round(SPEED_SECONDS / 2 / interval)
+    padded = np.pad(energy, (width // 2 + shift, width // 2), mode="edge")
+    return np.convolve(padded, np.ones(width) / width, mode="valid")[: len(energy)]
 
 
 def _pause(
@@ -251,7 +279,7 @@ def _pause(
         is_over = last < len(resting)
         length = times[min(last, len(times) - 1)] - start
         end = int(np.searchsorted(times, start + min(settings.margin_seconds, length / 2 if is_over else length)))
-        if length >= settings.end_seconds or (at_end and not is_over):
+        if length >= max(settings.end_seconds, settings.pause_seconds) or (at_end and not is_over):
             return end
         if length >= settings.pause_seconds and length > longest:
             longest, found = length, end

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,15 +38,17 @@ from .subtitles_lipread import CueSettings
 from .transcript_files_lipread import (
     FORMATS,
     TABLE_HEAD,
+    OutputFolder,
     as_dictionary,
-    find_videos,
     format_transcript,
     table,
     table_rows,
-    write_whole,
 )
 from .transcript_lipread import Transcript
+from .video_files_lipread import find_videos
 from .video_lipread import require, video_seconds
+
+NAMED = 8  # videos on one line of what was not read again
 
 
 def add_transcribe(commands: Any) -> None:
@@ -63,12 +66,6 @@ def add_transcribe(commands: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="read videos again whose output is there already")
     parser.add_argument(
         "--nbest", type=positive, default=1, help="readings of each utterance, in JSON (default: 1; as many beams)"
-    )
-    parser.add_argument(
-        "--no_abstain",
-        dest="abstain",
-        action="store_false",
-        help="write what the model makes of stretches in which it saw nothing to read",
     )
     parser.add_argument("--batch_size", type=positive, default=1, help="utterances read at a time (default: 1)")
     cutting, cues = SegmentSettings(), CueSettings()
@@ -105,17 +102,21 @@ def transcribe(arguments: argparse.Namespace) -> int:
     """
     settings, cues = _checked(arguments)
     videos, errors = find_videos(arguments.videos)
+    if arguments.output is None and arguments.format in ("srt", "vtt") and len(videos) > 1:
+        refuse(f"{len(videos)} videos need --output with --format {arguments.format}: a subtitle file is of one video")
+    folder = None if arguments.output is None else OutputFolder(arguments.output)
+    wanted = [(file, None) for file, _ in videos]
+    if folder is not None:
+        wanted, others = _unwritten(videos, arguments, folder)
+        errors += others
     for error in errors:
         tell(error)
     failed = len(errors)
-    if arguments.output is None and arguments.format in ("srt", "vtt") and len(videos) > 1:
-        refuse(f"{len(videos)} videos need --output with --format {arguments.format}: a subtitle file is of one video")
-    wanted = list(_unwritten(videos, arguments))
     if not wanted:
         return SOME_FAILED if failed else READ
     reader = load_reader(arguments)
     generation = generation_arguments(arguments)
-    generation |= {"num_return_sequences": arguments.nbest, "abstain": arguments.abstain}
+    generation["num_return_sequences"] = arguments.nbest
     if arguments.output is None and arguments.format == "tsv":
         sys.stdout.write(table([TABLE_HEAD]))
     with _progress([file for file, _ in wanted], arguments) as watch:
@@ -133,7 +134,7 @@ def transcribe(arguments: argparse.Namespace) -> int:
                     **generation,
                 )
                 if output is not None:
-                    write_whole(output, format_transcript(transcript, arguments.format, cues))
+                    folder.write(output, format_transcript(transcript, arguments.format, cues), file)
             except (OSError, ValueError, RuntimeError) as error:  # the last: memory of a GPU
                 with tqdm.external_write_mode(file=sys.stderr):
                     tell(error if str(file) in str(error) else f"{file}: {error}")
@@ -167,20 +168,29 @@ def _checked(arguments: argparse.Namespace) -> tuple[SegmentSettings, CueSetting
     return settings, CueSettings(**{key: value for key, value in vars(arguments).items() if key in names})
 
 
-def _unwritten(videos: list[tuple[Path, Path]], arguments: argparse.Namespace) -> Iterator[tuple[Path, Path | None]]:
-    """The videos to read, each with the file to write; those written before are left as they are."""
-    written = 0
+def _unwritten(
+    videos: list[tuple[Path, Path]], arguments: argparse.Namespace, folder: OutputFolder
+) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """The videos to read, each with the file to write, and what is wrong with those whose file is another's.
+
+    Those written before are left as they are, and named.
+    """
+    wanted, there, errors = [], [], []
+    sources = folder.sources()
     for file, name in videos:
-        if arguments.output is None:
-            yield file, None
-            continue
         output = arguments.output / name.with_name(f"{name.name}.{arguments.format}")
-        if output.exists() and not arguments.overwrite:
-            written += 1
-            continue
-        yield file, output
-    if written:
-        tell(f"{written} of {len(videos)} videos are in {arguments.output} already; --overwrite reads them again")
+        source = sources.get(output)
+        if arguments.overwrite or not output.exists():
+            wanted.append((file, output))
+        elif source in (None, os.path.realpath(file)):
+            there.append(str(file))
+        else:
+            errors.append(f"{file}: {output} was read from {source}; give another --output, or --overwrite")
+    if there:
+        named = ", ".join(there[:NAMED]) + (f" and {len(there) - NAMED} more" if len(there) > NAMED else "")
+        already = f"{len(there)} of {len(videos)} videos are in {arguments.output} already"
+        tell(f"{already}, and --overwrite reads them again: {named}")
+    return wanted, errors
 
 
 def _for_screen(transcript: Transcript, kind: str, cues: CueSettings, single: bool) -> str:

@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import csv
-import glob
 import io
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from .subtitles_lipread import CueSettings, make_cues, write_subtitles
 from .transcript_lipread import Transcript, Utterance
-from .video_lipread import VIDEO_SUFFIXES
 
 FORMATS = ("txt", "srt", "vtt", "json", "tsv")
 TABLE_HEAD = ("file", "start", "end", "speaker", "word", "score")
@@ -99,54 +98,6 @@ def table(rows: Sequence[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def find_videos(given: Sequence[str]) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """The videos that files, folders and patterns stand for.
-
-    Args:
-        given: Paths of files, of folders (searched with all that is in them), and patterns such as `talks/**/*.mp4`.
-
-    Returns:
-        Each video once, with a relative path to name its output by, different from all others; and what is wrong with
-        those that stand for nothing.
-    """
-    found: dict[str, tuple[Path, Path]] = {}
-    errors = []
-    for name in given:
-        path = Path(name)
-        if path.is_dir():
-            videos = sorted(file for file in path.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES)
-            if not videos:
-                errors.append(f"{name}: no video in this folder")
-            pairs = [(file, file.relative_to(path)) for file in videos]
-        elif glob.has_magic(name) and not path.exists():
-            matches = sorted(Path(match) for match in glob.glob(name, recursive=True))
-            pairs = [(file, Path(file.name)) for file in matches if file.is_file()]
-            if not pairs:
-                errors.append(f"{name}: no file matches this pattern")
-        else:
-            pairs = [(path, Path(path.name))]  # one that is missing is told of when it is read
-        for file, output in pairs:
-            found.setdefault(os.path.realpath(file), (file, output))
-    return _named_apart(list(found.values())), errors
-
-
-def _named_apart(videos: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
-    """Videos with the names of their outputs; if two are alike all keep their folders, and suffixes if need be."""
-    names = [output.with_suffix("") for _, output in videos]
-    if _some_alike(names):
-        paths = [Path(os.path.realpath(file)) for file, _ in videos]
-        common = os.path.commonpath([path.parent for path in paths])
-        whole_names = [path.relative_to(common) for path in paths]
-        names = [name.with_suffix("") for name in whole_names]
-        if _some_alike(names):
-            names = whole_names
-    return [(file, name) for (file, _), name in zip(videos, names, strict=True)]
-
-
-def _some_alike(names: list[Path]) -> bool:
-    return len({str(name).casefold() for name in names}) < len(names)  # some file systems do not tell case apart
-
-
 def write_whole(path: Path, text: str) -> None:
     """Writes a file that appears only when it is complete.
 
@@ -161,3 +112,38 @@ def write_whole(path: Path, text: str) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+class OutputFolder:
+    """A folder with a file for each video, which remembers what each was read from.
+
+    Args:
+        folder: Where; it need not be there yet.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._record = folder / ".lipread.jsonl"
+
+    def sources(self) -> dict[Path, str]:
+        """The real path of the video that each file was read from, as far as it was written down."""
+        found = {}
+        if self._record.is_file():
+            for line in self._record.read_text(encoding="utf-8").splitlines():
+                with suppress(ValueError, KeyError, TypeError):  # cut off, when the disk was full
+                    entry = json.loads(line)
+                    found[self.folder / entry["file"]] = entry["video"]
+        return found
+
+    def write(self, path: Path, text: str, video: Path) -> None:
+        """Writes a file of the folder whole, and what it was read from.
+
+        Args:
+            path: Where in the folder.
+            text: What, in UTF-8.
+            video: The video.
+        """
+        write_whole(path, text)
+        entry = {"file": path.relative_to(self.folder).as_posix(), "video": os.path.realpath(video)}
+        with open(self._record, "a", encoding="utf-8") as record:
+            record.write(json.dumps(entry) + "\n")

@@ -19,7 +19,8 @@ class Utterance:
         words: What is said.
         person: Number of the person, from 1; 0 if only one face was followed.
         goes_on: Whether the utterance after it, of the same person, goes on without a rest.
-        alternatives: Readings of its segment, the likeliest first: `{"text", "score"}`; empty unless asked for.
+        alternatives: Readings of its segment, `{"text", "score"}`, in the order of the search: the first is the one
+            taken. Empty unless asked for. A score is the chance that all words are right, None without words.
     """
 
     start: float

@@ -20,11 +20,6 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
-# What folders are searched for; a file given by its name may be called anything.
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .dv .f4v .flv .m2ts .m4v .mjpeg .mjpg .mkv .mov .mp4 .mpe .mpeg .mpg .mts .mxf .ogv .ts .vob .webm "
-    ".wmv".split()
-)
 _Item = TypeVar("_Item")
 _LARGE_PIXELS = 2**20  # a frame; smaller ones decode with less work in one thread
 _PACKETS_PEEKED = 64  # enough to see whether a stream carries timestamps

@@ -7,15 +7,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from clips import moving_portrait, write_video
+from datasets import Dataset
+from long_videos import embedded_reader, grid_lines
 from readers import save_reader
 from training import TEXTS, make_clip, make_corpus
 from transformers import AutoModel, AutoProcessor
 
+from data.clips import ClipTable
+from data.collator import LipReadCollator
+from data.evaluation import read_clips
 from data.inventions import main as inventions
 from data.opening import open_split
+from data.schema import encode_row, rows_to_table
 from data.unspoken import MADE_OF_LANDMARKS, landmark_clips, silences, there_and_back, video_clips
 from modeling_lipread import LipReadingPipeline, NoFaceError
 from modeling_lipread.abstention_lipread import (
+    FEW_FRAMES,
     LOW_CONFIDENCE,
     NO_FACE,
     NO_WORDS,
@@ -25,7 +32,6 @@ from modeling_lipread.abstention_lipread import (
     lip_speed,
     why_nothing,
 )
-from modeling_lipread.reader_options_lipread import EMBEDDED
 
 LIMITS = {"min_lip_motion": 0.2, "min_agreement": 0.6, "min_confidence": 0.7}
 SURE = {"scores": [0.9, 0.8], "speed": 0.5, "agreed": 0.9}
@@ -36,6 +42,7 @@ SURE = {"scores": [0.9, 0.8], "speed": 0.5, "agreed": 0.9}
     [
         ({}, None),
         ({"has_face": False, "speed": 0.0}, NO_FACE),
+        ({"speed": None, "seldom_seen": True, "agreed": 0.1}, FEW_FRAMES),
         ({"speed": 0.1, "agreed": 0.1}, STILL_LIPS),
         ({"scores": []}, NO_WORDS),
         ({"agreed": 0.5}, OTHER_WORDS),
@@ -68,6 +75,18 @@ def test_lips_are_as_fast_as_in_their_fastest_second():
     assert lip_speed(clip) == pytest.approx(lip_speed(alone), rel=0.05) and lip_speed(alone) > 0.5
     assert lip_speed(replace(clip, keypoints=np.repeat(face[None], 250, axis=0))) == 0.0
     assert lip_speed(replace(clip, keypoints=keypoints[:, :79])) is None
+
+
+@pytest.mark.parametrize("every", [6, 8])
+def test_a_speed_that_cannot_be_told_is_not_that_of_still_lips(reader, limits, every):
+    """Videos of three and four frames a second, and one whose face is found in every sixth or eighth frame."""
+    clip = make_clip(TEXTS[0], 0, 75)
+    seen = np.arange(75) % every == 0
+    faces = clip.keypoints[seen], clip.present[seen], clip.timestamps[seen]
+    slow = replace(clip, keypoints=faces[0], present=faces[1], timestamps=faces[2], frame_rate=25 / every)
+    assert lip_speed(slow) is None and lip_speed(replace(clip, present=seen)) is None
+    assert reader(slow) == reader(replace(clip, present=seen)) == {"text": "", "reason": FEW_FRAMES}
+    assert reader(slow, min_lip_motion=0) == {"text": "", "reason": OTHER_WORDS}, "this reader knows nothing"
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +139,38 @@ def test_limits_are_the_readers_and_can_be_set_for_a_call(reader, limits, tmp_pa
     sure = LipReadingPipeline(model=reader.model, processor=reader.processor, device="cpu", min_confidence=0.99)
     assert sure(face)["reason"] == LOW_CONFIDENCE, "what is given when the pipeline is made holds for every call"
     assert sure(face, min_confidence=0) == written
+    assert sure(face, abstain=False) == written and reader(face, abstain=False, **LIMITS) == written
+
+
+def test_several_readings_are_given_or_none(reader, monkeypatch):
+    """What the search prefers decides, whatever the others would."""
+    # Readable chances, of words that this reader guesses.
+    monkeypatch.setattr(reader.model.config, "calibration", {"log_odds": 0.05, "fit": 0.0, "bias": 0.0})
+    several = {"num_beams": 4, "num_return_sequences": 4, "max_new_tokens": 6}
+    face = make_clip(TEXTS[0], 0, 75)
+    written = reader(face, return_timestamps="word", abstain=False, **several)
+    sure = [np.mean([chunk["score"] for chunk in result["chunks"]]) for result in written]
+    assert written[0] == reader(face, return_timestamps="word", abstain=False, num_beams=4, max_new_tokens=6)
+    assert np.ptp(sure) > 1e-4
+    assert reader(face, return_timestamps="word", min_confidence=sure[0] - 1e-9, **several) == written
+    nothing = reader(face, return_timestamps="word", min_confidence=sure[0] + 1e-9, **several)
+    assert nothing == [{"text": "", "reason": LOW_CONFIDENCE, "chunks": []}] * 4
+
+
+def test_an_evaluation_and_the_pipeline_are_silent_for_the_same_reasons(reader, limits):
+    moving = make_clip(TEXTS[0], 0, 75)
+    still = replace(moving, keypoints=np.repeat(moving.keypoints[:1], 75, axis=0))
+    clips = {"moving": moving, "still": still, "seldom": replace(moving, present=np.arange(75) % 6 == 0)}
+    rows = [encode_row(clip, text="", id=name) for name, clip in clips.items()]
+    clips["faceless"] = replace(moving, present=np.zeros(75, bool))
+    rows += [{**rows[0], "id": "faceless", "present": clips["faceless"].present}]
+    collator = LipReadCollator(reader.processor, seq_len=16, train=False)
+    read = read_clips(
+        reader.model, reader.processor, ClipTable(Dataset(rows_to_table(rows))), collator, confidence=True
+    )
+    found = {reading.id: reading.reason for reading in read}
+    assert found == {name: reader(clip).get("reason") for name, clip in clips.items()}
+    assert [found[name] for name in ("still", "seldom", "faceless")] == [STILL_LIPS, FEW_FRAMES, NO_FACE]
 
 
 def test_generate_does_not_go_by_limits(reader, limits):
@@ -159,10 +210,7 @@ def test_silence_is_what_is_around_the_words():
 
 def test_the_reader_in_the_package_invents_nothing(grid_dir, tmp_path):
     """Real faces: as they speak, frozen, through a camera's noise, and the talker with its mouth closed."""
-    reader = LipReadingPipeline(
-        model=AutoModel.from_pretrained(EMBEDDED), processor=AutoProcessor.from_pretrained(EMBEDDED), device="cpu"
-    )
-    lines = [json.loads(line) for line in (grid_dir / "validation.jsonl").read_text().splitlines()[:3]]
+    reader, lines = embedded_reader(), grid_lines(grid_dir, "validation", "s1", 3)
     for line in lines:
         sequence = reader.processor.extract_landmarks(str(grid_dir / line["video"]))[0]
         assert len(reader(sequence)["text"].split()) == 6

@@ -1,7 +1,6 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """The reader that the package carries: small, whole, and able to read."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from long_videos import embedded_reader, grid_lines
 from readers import make_reader
 from transformers import AutoModel, AutoProcessor
 
@@ -19,7 +19,6 @@ from data.embed import main as write
 from data.metrics import ReadingErrorRate
 from modeling_lipread.cli import main
 from modeling_lipread.configuration_lipread import LIMITS
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from modeling_lipread.reader_options_lipread import EMBEDDED
 
 
@@ -51,9 +50,7 @@ def test_published_it_needs_nothing_of_the_package(grid_dir, tmp_path):
 
 
 def test_it_reads_real_clips_it_was_not_trained_on(grid_dir):
-    lines = [json.loads(line) for line in (grid_dir / "validation.jsonl").read_text().splitlines()[:6]]
-    processor, model = AutoProcessor.from_pretrained(EMBEDDED), AutoModel.from_pretrained(EMBEDDED)
-    reader = LipReadingPipeline(model=model, processor=processor)
+    reader, lines = embedded_reader(), grid_lines(grid_dir, "validation", "s1", 6)
     results = [reader(str(grid_dir / line["video"]), return_timestamps="word") for line in lines]
     read = [result["text"] for result in results]
     rate = ReadingErrorRate().compute(predictions=read, references=[line["text"] for line in lines])
@@ -68,7 +65,7 @@ def test_it_reads_real_clips_it_was_not_trained_on(grid_dir):
 
 
 def test_it_is_what_the_command_reads_with(grid_dir, capsys):
-    line = json.loads((grid_dir / "validation.jsonl").read_text().splitlines()[0])
+    (line,) = grid_lines(grid_dir, "validation", "s1", 1)
     assert main(["transcribe", str(grid_dir / line["video"])]) == 0
     output = capsys.readouterr()
     assert len(output.out.split()) == 6

@@ -16,10 +16,12 @@ from data.talker import TalkingHead, perform
 from modeling_lipread import people_tracking_lipread
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, NoFaceError, StreamedFrame
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
-from modeling_lipread.reading_lipread import most_speaking, read_video, segment_people
+from modeling_lipread.reading_lipread import _alternative, _join, most_speaking, read_video, segment_people
 from modeling_lipread.segmentation_lipread import Segment, SegmentSettings
+from modeling_lipread.stitching_lipread import Word
 from modeling_lipread.subtitles_lipread import make_cues
 from modeling_lipread.transcript_files_lipread import as_dictionary
+from modeling_lipread.transcript_lipread import Utterance
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +76,49 @@ def test_a_clip_is_read_as_the_pipeline_reads_it(reader, ten, grid_dir):
     ]
 
 
-def test_the_n_best_readings_of_each_utterance(reader, ten):
+def test_the_n_best_readings_of_each_utterance(reader, ten, grid_dir):
+    """In the order of the search; their scores are calibrated, and need not fall in that order."""
     read = read_video(reader, ten[1], end=9.0, num_beams=3, num_return_sequences=3)
     for said in read.utterances:
         assert len(said.alternatives) == 3
-        scores = [entry["score"] for entry in said.alternatives]
-        assert scores == sorted(scores, reverse=True) and 0 < scores[-1] < scores[0] <= 1
+        assert all(
+            (0 < entry["score"] <= 1) if entry["text"] else entry["score"] is None for entry in said.alternatives
+        )
+    # A clip by itself, which is cut nowhere, gives those of the pipeline, one for one.
+    options = {"num_beams": 3, "num_return_sequences": 3}
+    clip = str(grid_dir / ten[0][0]["video"])
+    (said,) = read_video(reader, clip, **options).utterances
+    assert [entry["text"] for entry in said.alternatives] == [result["text"] for result in reader(clip, **options)]
+    assert said.alternatives[0]["text"] == said.text
+    assert said.alternatives[0]["score"] == pytest.approx(np.prod([word.score for word in said.words]))
+
+
+def test_a_reading_without_words_is_not_a_certain_one():
+    chunk = {"text": "bin", "timestamp": (0.0, 0.2), "score": 0.5}
+    results = ({"text": "bin bin", "chunks": [chunk, chunk]}, {"text": "", "chunks": []}, {"text": "bin"})
+    assert [_alternative(result)["score"] for result in results] == [0.25, None, None]
+
+
+def test_utterances_are_joined_at_the_cut_between_them_and_at_no_other():
+    """Of three segments of somebody who never rests, the second was left out: somebody else was speaking."""
+    face = made_up_face().astype(np.float32)
+    frames = [StreamedFrame(index / 25, {1: face.copy()}, (0, 0)) for index in range(12 * 25)]
+    for frame in frames:
+        frame.faces[1][[13, 14], 1] += np.array([1.0, -1.0]) * (1 - np.cos(8 * np.pi * frame.time))
+    first, second, third, *_ = segment_people(iter(frames), SegmentSettings())
+    assert first.cut_after == second.cut_before and second.cut_after == third.cut_before
+
+    def said(segment: Segment) -> Utterance:
+        times = np.arange(segment.start, segment.end - 0.3, 0.3)
+        return Utterance(segment.start, segment.end, [Word(f"{time:.1f}", time, time + 0.3) for time in times], 1)
+
+    before, after = said(first), said(third)
+    _join(first, before, third, after, 0.5)
+    assert (before, after) == (said(first), said(third)) and not before.goes_on
+    after = said(second)
+    _join(first, before, second, after, 0.5)
+    assert before.end == after.start == first.cut_after and before.goes_on
+    assert all(word.middle < first.cut_after + 0.3 for word in before.words)
 
 
 def test_everybody_is_read_for_themselves(reader, pair):

@@ -1,6 +1,7 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """`lipread publish` against a Hub on the loopback interface, and the way back: what was published is loaded again."""
 
+import ast
 import hashlib
 import json
 import re
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 from hub_repository import Blob
@@ -16,7 +18,14 @@ from publishing import Lipread, read_from_hub, read_here, write_clip
 from readers import write_language_model, write_reader
 from transformers import AutoModel, AutoModelForCausalLM
 
+import modeling_lipread
+from modeling_lipread.publish_lipread import stage
+
 # A reader travels with what the package itself imports; the commands, and what they alone need, stay.
+TRAVELS = "abstention confidence configuration ctc_decoding encoder feature_extraction landmarks modeling pipeline"
+STAYS = "cli doctor model_card overlay overlay_command publish reader_options reading segmentation staging stitching "
+STAYS += "subtitles transcribe transcript transcript_files video_files"
+FOR_COMMANDS = {"tqdm", "webvtt"}  # packages that they alone need
 IMPORTED = "import sys, modeling_lipread; print(*(name for name in sys.modules if name.endswith('_lipread')))"
 SETTINGS = "config generation_config processor_config tokenizer tokenizer_config"
 
@@ -27,6 +36,24 @@ def expected_files() -> set[str]:
     code = {f"{name.split('.')[-1]}.py" for name in modules.split()}
     settings = {f"{name}.json" for name in SETTINGS.split()}
     return code | settings | {"README.md", "model.safetensors", "face_landmarker.task"}
+
+
+def imported(code: bytes) -> set[str]:
+    """The packages that a file imports, by their names."""
+    nodes = list(ast.walk(ast.parse(code)))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    return {name.split(".")[0] for name in names}
+
+
+def test_the_commands_do_not_travel(folders, tmp_path):
+    package = {path.stem.removesuffix("_lipread") for path in Path(modeling_lipread.__file__).parent.glob("*.py")}
+    assert {*TRAVELS.split(), *STAYS.split()} <= package, "they go by other names now"
+    stage(folders[2], tmp_path / "staged", "someone/staged")
+    code = {path.stem.removesuffix("_lipread"): path.read_bytes() for path in (tmp_path / "staged").glob("*.py")}
+    assert set(TRAVELS.split()) <= set(code)
+    assert not set(STAYS.split()) & set(code)
+    assert {name: imported(content) & FOR_COMMANDS for name, content in code.items()} == dict.fromkeys(code, set())
 
 
 @pytest.fixture(scope="module")

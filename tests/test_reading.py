@@ -3,6 +3,7 @@
 
 import json
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -215,6 +216,20 @@ def test_command_transcribes_and_draws(reader_dir, video, tmp_path, capsys):
     assert lipread(["overlay", str(video), "--model", str(reader_dir), "--output", str(output)]) == 0
     assert output.stat().st_size > 0
     assert capsys.readouterr().out.splitlines() == [text, str(output)]
+
+
+def test_an_overlay_without_words_says_why(reader_dir, video, tmp_path, capsys):
+    folder, output = shutil.copytree(reader_dir, tmp_path / "reader"), tmp_path / "overlay.mp4"
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"abstention": {"min_confidence": 1.0}}))
+    overlay = ["overlay", str(video), "--model", str(folder), "--device", "cpu", "--output", str(output)]
+    assert lipread(overlay) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [str(output)] and f"{video}: no words: low confidence" in captured.err
+    assert lipread([*overlay, "--no_abstain"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[-1] == str(output) and len(captured.out.splitlines()) > 1
+    assert "no words" not in captured.err
 
 
 def test_command_names_what_it_cannot_read_and_goes_on(reader_dir, video, tmp_path, capsys):

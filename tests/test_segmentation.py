@@ -126,6 +126,47 @@ def test_calmness_is_the_speed_of_the_lips_and_not_of_the_head():
     assert moving == pytest.approx(still, abs=1e-3 * still.max())
 
 
-def test_settings_that_leave_no_room_are_refused():
-    with pytest.raises(ValueError, match="max_seconds must be at least 2, not 1.5"):
-        SegmentSettings(max_seconds=1.5)
+@pytest.mark.parametrize("hole", [(1.8, 4.2), (1.0, 4.4), (2.0, 2.5), (6.3, 9.0)])
+def test_a_hole_in_the_timestamps_is_a_rest(hole):
+    """As a camera that stalls leaves one: lips that move before and after it."""
+    frames = [(time, face) for time, face in talking([(0.0, 12.0)], 12) if not hole[0] <= time < hole[1]]
+    segments = cut(frames)
+    assert segments[0].start == 0.0 and segments[-1].end > 11.5
+    assert not any(start < hole[0] < hole[1] <= end for start, end in spans(segments)), spans(segments)
+    assert all(segment.start >= hole[1] - 1e-6 or segment.end < hole[0] for segment in segments)
+
+
+def test_a_hole_where_speech_was_cut_is_no_place_to_cut_again():
+    never = SegmentSettings(max_seconds=4.0, pause_seconds=60.0)
+    frames = [(time, face) for time, face in talking([(0.0, 12.0)], 12) if not 1.8 <= time < 4.2]
+    assert spans(cut(frames, never))[0] == pytest.approx((0.0, 1.76))
+
+
+@pytest.mark.parametrize("every", [8, 6])
+def test_lips_too_seldom_seen_to_tell_whether_they_move_are_read(every):
+    """At three frames a second, and at four."""
+    segments = cut([frame for index, frame in enumerate(talking([(0.0, 12.0)], 12)) if index % every == 0])
+    assert segments[0].start == 0.0 and segments[-1].end > 11.5
+
+
+def test_a_longer_pause_can_be_asked_for():
+    said = [(0.5, 2.0), (3.2, 4.5), (7.0, 8.5)]  # 1.2 and 2.5 seconds of rest
+    ends = {pause: len(cut(talking(said, 10), SegmentSettings(8.0, pause))) for pause in (0.25, 1.0, 2.0)}
+    assert ends == {0.25: 3, 1.0: 3, 2.0: 2}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"max_seconds": 1.5}, "max_seconds must be at least 2, not 1.5"),
+        ({"max_seconds": float("inf")}, "max_seconds must be a number of seconds, 0 or more, not inf"),
+        ({"pause_seconds": float("nan")}, "pause_seconds must be a number of seconds, 0 or more, not nan"),
+        ({"pause_seconds": 0.0}, "pause_seconds must be more than 0"),
+        ({"end_seconds": -1.0}, "end_seconds must be a number of seconds, 0 or more, not -1"),
+        ({"margin_seconds": -0.5}, "margin_seconds must be"),
+        ({"overlap_seconds": -0.5}, "overlap_seconds must be"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(chosen, message):
+    with pytest.raises(ValueError, match=message):
+        SegmentSettings(**chosen)

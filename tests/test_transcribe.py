@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from clips import PORTRAIT, write_video
 from hypothesis import given
@@ -20,7 +21,8 @@ from webvtt import WebVTT
 
 from data.talker import TalkingHead
 from modeling_lipread.cli import main
-from modeling_lipread.transcript_files_lipread import _named_apart, find_videos, write_whole
+from modeling_lipread.transcript_files_lipread import write_whole
+from modeling_lipread.video_files_lipread import _named_apart, find_videos
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +98,7 @@ def test_a_folder_is_read_and_what_is_damaged_named(transcribe, folders, tmp_pat
     assert (status, out) == (1, "")
     assert len(errors) == 1 and "damaged.MP4" in errors[0] and "Traceback" not in errors[0]
     written = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
-    assert written == {"anna/clip.srt", "ben/clip.srt"}
+    assert written == {"anna/clip.srt", "ben/clip.srt", ".lipread.jsonl"}
     first = (output / "anna/clip.srt").read_text()
     assert "-->" in first
 
@@ -104,6 +106,7 @@ def test_a_folder_is_read_and_what_is_damaged_named(transcribe, folders, tmp_pat
     (output / "anna/clip.srt").write_text("mine")
     status, _, errors = transcribe(folders, "--format", "srt", "--output", output)
     assert status == 1 and "2 of 3 videos are in" in errors[0] and "damaged.MP4" in errors[1]
+    assert all(str(folders / name) in errors[0] for name in ("anna/clip.mp4", "ben/clip.mp4"))
     assert (output / "anna/clip.srt").read_text() == "mine"
     assert transcribe(folders / "anna", "--format", "srt", "--output", output / "anna", "--overwrite")[0] == 0
     assert (output / "anna/clip.srt").read_text() == first
@@ -123,6 +126,33 @@ def test_the_same_name_in_two_folders_gives_two_files(transcribe, folders, tmp_p
     assert [line.split("\t")[0] for line in out.splitlines()] == [str(clip) for clip in clips]
 
 
+def test_a_video_of_the_same_name_given_later_is_not_taken_for_the_first(transcribe, folders, tmp_path):
+    first, second = folders / "anna" / "clip.mp4", folders / "ben" / "clip.mp4"
+    assert transcribe(first, "--output", tmp_path)[0] == 0
+    (tmp_path / "clip.txt").write_text("mine")
+    status, _, errors = transcribe(second, "--output", tmp_path)
+    assert status == 1 and str(second) in errors[0] and f"was read from {first.resolve()}" in errors[0]
+    assert transcribe(first, "--output", tmp_path)[0] == 0
+    assert (tmp_path / "clip.txt").read_text() == "mine"
+    assert transcribe(second, "--output", tmp_path, "--overwrite")[0] == 0
+    assert (tmp_path / "clip.txt").read_text() != "mine"
+    (tmp_path / ".lipread.jsonl").open("a").write('{"file": "cl')
+    status, _, errors = transcribe(first, "--output", tmp_path)
+    assert status == 1 and f"was read from {second.resolve()}" in errors[0]
+
+
+def test_what_is_hidden_or_a_folder_is_no_video(tmp_path):
+    """macOS writes `._clip.mp4` beside `clip.mp4` on disks of other systems."""
+    for name in ("clip.mp4", "._clip.mp4", ".Trash/old.mp4", "talk.mp4/clip.mov"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found, errors = find_videos([str(tmp_path)])
+    assert [str(file.relative_to(tmp_path)) for file, _ in found] == ["clip.mp4", "talk.mp4/clip.mov"]
+    assert errors == []
+    ((named, _),), _ = find_videos([str(tmp_path / "._clip.mp4")])
+    assert named.name == "._clip.mp4", "but one that is asked for is read"
+
+
 def test_what_cannot_be_read_is_one_line_and_status_1(transcribe, talk, tmp_path):
     missing = tmp_path / "missing.mp4"
     (tmp_path / "empty").mkdir()
@@ -132,6 +162,10 @@ def test_what_cannot_be_read_is_one_line_and_status_1(transcribe, talk, tmp_path
     for name, reason in ((missing, "no such file"), ("empty", "no video"), ("*.mkv", "no file matches")):
         assert any(str(name) in error and reason in error for error in errors)
     assert out.splitlines()  # and the rest is read
+    np.save(tmp_path / "lips.npy", np.random.default_rng(0).normal(size=(50, 79, 3)))
+    for face in ("largest", "speaking"):
+        status, _, errors = transcribe(tmp_path / "lips.npy", "--face", face)
+        assert status == 1 and len(errors) == 1 and "has 79 landmarks a frame" in errors[0]
     (tmp_path / "out" / "talk.txt").mkdir(parents=True)
     status, _, errors = transcribe(talk, "--output", tmp_path / "out", "--overwrite")
     assert status == 1 and "talk.txt" in errors[0]
@@ -165,6 +199,7 @@ def test_what_the_reader_cannot_have_seen_is_left_out_unless_asked_for(transcrib
         (["--model", "nowhere/at-all"], "--model"),
         (["--device", "abacus"], "--device"),
         (["--max_seconds", "0.5"], "--max_seconds"),
+        (["--pause_seconds", "nan"], "--pause_seconds"),
         (["--format", "pdf"], "--format"),
         (["--beams", "0"], "--beams"),
         (["--face", "nobody"], "--face"),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from modeling_lipread.abstention_lipread import agreement, lip_speed, why_nothing
-from modeling_lipread.confidence_lipread import WrittenWord, head_log_probs, word_scores, written_words
+from modeling_lipread.abstention_lipread import is_seldom_seen, judge, lip_speed
+from modeling_lipread.confidence_lipread import WrittenWord, head_log_probs, words_of
 from modeling_lipread.ctc_decoding_lipread import clip_lengths
 from modeling_lipread.encoder_lipread import FaceKeypointEncoderOutput
 from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
@@ -47,28 +47,26 @@ def certainty(
     lengths = clip_lengths(mask, encoded.frame_hidden_states).tolist()
     told = []
     for index, (row, sure) in enumerate(zip(rows, token_confidence(model, tokens, log_probs).tolist(), strict=True)):
-        words = written_words(
-            tokens[index].tolist(),
-            log_probs[index].tolist(),
-            lambda ids: processor.decode(ids, skip_special_tokens=True),
-            processor.tokenizer.all_special_ids,
-            None if heads is None else heads[index, : lengths[index]].cpu().numpy(),
-            config.ctc_vocab,
-            config.encoder_config.alignment_head,
-        )
-        evidence = [word.log_prob for word in words], [word.fit for word in words]
-        scores, speed = word_scores(*evidence, config.calibration), lip_speed(decode_row(row))
+        head = None if heads is None else heads[index, : lengths[index]]
+        words = words_of(processor, config, tokens[index].tolist(), log_probs[index].tolist(), head)
+        sequence = decode_row(row)
+        seen = {
+            "spelled": spelled[index],
+            "speed": lip_speed(sequence),
+            "has_face": bool(mask[index].any()),
+            "seldom_seen": is_seldom_seen(sequence),
+        }
         text = " ".join(word.text for word in words)
-        agreed = None if spelled[index] is None else agreement(text, spelled[index])
+        verdict = judge(text, words, config.abstention, config.calibration, **seen)
         times = processor.feature_extractor.frame_times(row["timestamps"], mask.shape[1])
         told.append(
             {
                 "confidence": sure,
-                "words": [_word(word, score, times) for word, score in zip(words, scores, strict=True)],
+                "words": [_word(word, score, times) for word, score in zip(words, verdict.scores, strict=True)],
                 "spoken": [dict(word) for word in row.get("words", ())],
-                "lip_speed": speed,
-                "agreement": agreed,
-                "reason": why_nothing(config.abstention, scores, speed=speed, agreed=agreed),
+                "lip_speed": seen["speed"],
+                "agreement": verdict.agreed,
+                "reason": verdict.reason,
             }
         )
     return told
