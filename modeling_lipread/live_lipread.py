@@ -70,12 +70,6 @@ def add_live(commands: Any) -> None:
         default=settings.end_seconds,
         help=f"rest of the lips that ends an utterance (default: {settings.end_seconds:g})",
     )
-    parser.add_argument(
-        "--no_abstain",
-        dest="abstain",
-        action="store_false",
-        help="also words of lips that hardly move, and such that do not fit them",
-    )
     parser.add_argument("--at_once", action="store_true", help="do not play a video file at its own speed")
     parser.set_defaults(run=live)
 
@@ -98,7 +92,6 @@ def live(arguments: argparse.Namespace) -> int:
         SegmentSettings(end_seconds=arguments.end_seconds),
         arguments.every,
         display.show,
-        abstain=arguments.abstain,
         **generation_arguments(arguments),
     )
     warm_up(reader)

@@ -119,10 +119,7 @@ def read_faces(
         if len(results) > 1:
             utterance.alternatives = [_alternative(result) for result in results]
         if segment.person in latest:
-            earlier, before = latest[segment.person]
-            cut = segment.cut_before
-            if cut is not None and earlier.cut_after == cut:  # others may have been left out between the two
-                join_at_cut(before, utterance, cut, settings.overlap_seconds)
+            _join(*latest[segment.person], segment, utterance, settings.overlap_seconds)
         latest[segment.person] = segment, utterance
         utterances.append(utterance)
     if not frames.found:
@@ -298,6 +295,13 @@ def words_of(result: dict[str, Any], segment: Segment) -> list[Word]:
         first, last = chunk["timestamp"] if timed else (begin, finish)
         words.append(Word(chunk["text"], first, last, chunk["score"], timed))
     return words
+
+
+def _join(before: Segment, said: Utterance, segment: Segment, utterance: Utterance, reach: float) -> None:
+    """Joins two utterances if their segments are those on either side of a cut."""
+    cut = segment.cut_before
+    if cut is not None and before.cut_after == cut:  # others may have been left out between the two
+        join_at_cut(said, utterance, cut, reach)
 
 
 def _alternative(result: dict[str, Any]) -> dict[str, Any]:
