@@ -280,6 +280,7 @@ def join_at_cut(before: Utterance, after: Utterance, cut: float, reach: float) -
     """
     before.words, after.words = stitch(before.words, after.words, cut, reach)
     before.end = after.start = cut
+    before.goes_on = bool(after.words)
 
 
 def words_of(result: dict[str, Any], segment: Segment) -> list[Word]:
@@ -297,12 +298,10 @@ def words_of(result: dict[str, Any], segment: Segment) -> list[Word]:
 
 
 def _join(before: Segment, said: Utterance, segment: Segment, utterance: Utterance, reach: float) -> None:
-    """Shares the words at a cut out between its two utterances, if the segments are those on either side of one."""
+    """Joins two utterances if their segments are those on either side of a cut."""
     cut = segment.cut_before
-    if cut is None or before.cut_after != cut:  # others may have been left out between the two
-        return
-    join_at_cut(said, utterance, cut, reach)
-    said.goes_on = bool(utterance.words)
+    if cut is not None and before.cut_after == cut:  # others may have been left out between the two
+        join_at_cut(said, utterance, cut, reach)
 
 
 def _alternative(result: dict[str, Any]) -> dict[str, Any]:
