@@ -158,12 +158,7 @@ class Page:
         progress(0.9, desc="Drawing")
         shown = [next(iter(frame.faces.values()), None) for frame in faces]
         sequence = LandmarkSequence.from_faces(shown, [frame.time for frame in faces], faces[0].size)
-        words = [
-            {"word": word.text, "start": word.start, "end": word.end}
-            for utterance in transcript.utterances
-            for word in utterance.words
-        ]
-        write_overlay(path, sequence, made / "lips.mp4", words=words or None)
+        write_overlay(path, sequence, made / "lips.mp4", words=transcript.words() or None)
         for kind in ("srt", "vtt"):
             (made / f"lips.{kind}").write_text(write_subtitles(make_cues(transcript), kind), encoding="utf-8")
         files = [str(made / f"lips.{kind}") for kind in ("mp4", "srt", "vtt")]

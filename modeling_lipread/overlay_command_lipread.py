@@ -16,6 +16,7 @@ from .reader_options_lipread import (
     span_options,
     tell,
 )
+from .reading_lipread import faces_of, read_faces
 
 
 def add_overlay(commands: Any) -> None:
@@ -38,14 +39,15 @@ def overlay(arguments: argparse.Namespace) -> int:
     try:
         span = {"start": arguments.start, "end": arguments.end}
         sequence = reader.processor.extract_landmarks(arguments.video, **span, face=arguments.face)[0]
-        read = reader(sequence, **generation_arguments(arguments))
-        write_overlay(arguments.video, sequence, arguments.output, text=read["text"] or None, **span)
+        since = arguments.start or 0.0
+        read = read_faces(reader, faces_of(sequence), arguments.video, since, **generation_arguments(arguments))
+        write_overlay(arguments.video, sequence, arguments.output, words=read.words(since) or None, **span)
     except (OSError, ValueError) as error:
         tell(error)
         return SOME_FAILED
-    if read["text"]:
-        print(read["text"])
-    elif "reason" in read:
-        tell(f"{arguments.video}: no words: {read['reason']}")
+    if read.text:
+        print(read.text)
+    else:
+        tell(f"{arguments.video}: no words: {read.why_nothing}")
     print(arguments.output)
     return READ

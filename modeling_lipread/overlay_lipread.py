@@ -29,6 +29,8 @@ OUTER_LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 
 INNER_LIPS = [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191]
 LANDMARK_COLOR, LIP_COLOR = (120, 220, 160), (255, 40, 120)
 LEAST_WIDTH = 480  # pixels; smaller videos are enlarged, so that landmarks and words can be made out
+WORD_COLOR = (245, 245, 245)
+SCORE_COLORS = ((250, 90, 90), (250, 215, 90), (130, 230, 140))  # of words that are wrong, doubtful, right
 TIMED_LINES = 3  # lines of timed words in view at once
 FONTS = ("NotoSans-Regular.ttf", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf")
 _TIME_BASE = Fraction(1, 90_000)
@@ -52,7 +54,8 @@ def write_overlay(
         output_path: The mp4 to write; it appears when it is complete. It has the video's frames, without sound.
         text: What is said, in any script; shown throughout and wrapped.
         words: The same with times, `{"word", "start", "end"}` in seconds from the sequence's start; each word appears
-            when it begins. Takes the place of `text`.
+            when it begins. With a `score`, the chance that it is right, its colour goes from red (0) over yellow (0.5)
+            to green (1). Takes the place of `text`.
         start: Where in the video the sequence starts, as given to `extract_video`.
         end: Where it ends, as given to `extract_video`.
         font_path: A TrueType font with the letters of the text; by default a common font of the system.
@@ -151,6 +154,9 @@ class _Caption:
 
     def __init__(self, text: str | None, words: list[dict] | None, width: int, font_path: str | os.PathLike | None):
         parts = (text or "").split() if words is None else [word["word"] for word in words]
+        self._colors = [
+            score_color(None if words is None else words[number].get("score")) for number in range(len(parts))
+        ]
         self._starts = [-1.0] * len(parts) if words is None else [word["start"] for word in words]
         self._width = width
         self._margin = width // 24
@@ -195,15 +201,30 @@ class _Caption:
         size = (self._width, self._most_lines * line_height + line_height // 2)
         image = image_module.new("RGB", size, (16, 16, 20))
         draw = draw_module.Draw(image)
-        lines = [[piece for number, piece in line if number < visible] for line in self._lines]
+        lines = [[(number, piece) for number, piece in line if number < visible] for line in self._lines]
         started = [line for line in lines if line]
         for row, line in enumerate(started[-self._most_lines :]):
-            joined = " ".join(line)
+            joined = " ".join(piece for _, piece in line)
             # Scripts written from right to left begin at the right edge.
             rightwards = next((unicodedata.bidirectional(c) == "L" for c in joined if c.isalpha()), True)
             x, anchor = (self._margin, "la") if rightwards else (self._width - self._margin, "ra")
-            draw.text((x, line_height // 4 + row * line_height), joined, (245, 245, 245), self._font, anchor)
+            before = ""
+            for number, piece in line:
+                shift = self._font.getlength(before)
+                place = (x + shift if rightwards else x - shift, line_height // 4 + row * line_height)
+                draw.text(place, piece, self._colors[number], self._font, anchor)
+                before += f"{piece} "
         return np.array(image)
+
+
+def score_color(score: float | None) -> tuple[int, int, int]:
+    """The colour of a word of a score in [0, 1]; white where it is not known."""
+    if score is None:
+        return WORD_COLOR
+    place = min(max(score, 0.0), 1.0) * (len(SCORE_COLORS) - 1)
+    low = min(int(place), len(SCORE_COLORS) - 2)
+    below, above = np.array(SCORE_COLORS[low]), np.array(SCORE_COLORS[low + 1])
+    return tuple((below + (place - low) * (above - below)).round().astype(int).tolist())
 
 
 def _pillow(module: str) -> Any:

@@ -19,7 +19,7 @@ import numpy as np
 
 from .face_measures_lipread import lip_motion
 from .landmark_files_lipread import read_landmark_file
-from .landmarks_lipread import FACES, ONLY_PERSON, NoFaceError, StreamedFrame
+from .landmarks_lipread import FACES, ONLY_PERSON, LandmarkSequence, NoFaceError, StreamedFrame
 from .pipeline_lipread import LipReadingPipeline
 from .processing_lipread import LipReadProcessor
 from .segmentation_lipread import LONGEST_GAP, Segment, Segmenter, SegmentSettings
@@ -143,11 +143,18 @@ def _frames(
     if _holds_landmarks(path):
         rate = processor.feature_extractor.frame_rate or 25.0
         sequence = read_landmark_file(os.fspath(path), rate, start, end)
-        for time, landmarks, present in zip(sequence.timestamps, sequence.keypoints, sequence.present, strict=True):
-            yield StreamedFrame(float(time), {ONLY_PERSON: landmarks} if present else {}, (0, 0))
+        yield from faces_of(sequence)
         return
     followed = "all" if face == "speaking" else face
     yield from processor.keypoint_extractor.stream_video(path, start, end, followed)
+
+
+def faces_of(sequence: LandmarkSequence) -> Iterator[StreamedFrame]:
+    """Landmarks that are all there already, as `read_faces` takes them."""
+    for time, landmarks, present in zip(sequence.timestamps, sequence.keypoints, sequence.present, strict=True):
+        yield StreamedFrame(
+            float(time), {ONLY_PERSON: landmarks} if present else {}, (sequence.width, sequence.height)
+        )
 
 
 def _holds_landmarks(path: str | os.PathLike) -> bool:

@@ -77,6 +77,14 @@ class Transcript:
         """Everything that is said."""
         return " ".join(utterance.text for utterance in self.utterances if utterance.words)
 
+    def words(self, since: float = 0.0) -> list[dict[str, Any]]:
+        """Every word, `{"word", "start", "end", "score"}`, times counted from the second given."""
+        return [
+            {"word": word.text, "start": word.start - since, "end": word.end - since, "score": word.score}
+            for utterance in self.utterances
+            for word in utterance.words
+        ]
+
     @property
     def why_nothing(self) -> str:
         """Why there is no word in it, if there is none: the reasons in order of time, each once."""

@@ -8,7 +8,7 @@ import pytest
 from data.talker import TalkingHead
 from modeling_lipread import overlay_lipread
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
-from modeling_lipread.overlay_lipread import LIP_COLOR, write_overlay
+from modeling_lipread.overlay_lipread import LIP_COLOR, SCORE_COLORS, score_color, write_overlay
 from modeling_lipread.video_lipread import read_frames
 
 
@@ -94,6 +94,26 @@ def test_letters_the_font_lacks_are_named(clip, tmp_path, monkeypatch):
     assert len(warnings) == 1 and "\U0001f9ff" in warnings[0] and "font_path" in warnings[0]
     with pytest.raises(OSError):
         write_overlay(path, sequence, tmp_path / "overlay.mp4", text="mama", font_path=tmp_path / "none.ttf")
+
+
+def test_the_colour_of_a_word_is_its_score(clip, tmp_path):
+    path, _, sequence = clip
+    words = [
+        {"word": word, "start": 0.0, "end": 0.1, "score": score} for word, score in (("HHHH", 1.0), ("HHHH", 0.0))
+    ]
+    write_overlay(path, sequence, tmp_path / "overlay.mp4", words=words)
+    frame = read(tmp_path / "overlay.mp4")[0].astype(int)
+    right, wrong = (np.argwhere(np.abs(frame - color).sum(2) < 120) for color in (SCORE_COLORS[-1], SCORE_COLORS[0]))
+    band = sequence.height * frame.shape[1] // sequence.width
+    right, wrong = right[right[:, 0] >= band], wrong[wrong[:, 0] >= band]
+    assert len(right) > 50 and len(wrong) > 50 and right[:, 1].max() < wrong[:, 1].min()
+
+
+@pytest.mark.parametrize("score, color", [(0.0, 0), (0.5, 1), (1.0, 2), (-1.0, 0), (2.0, 2)])
+def test_colours_go_from_wrong_over_doubtful_to_right(score, color):
+    assert score_color(score) == SCORE_COLORS[color]
+    assert score_color(None) not in SCORE_COLORS
+    assert score_color(0.75) not in SCORE_COLORS
 
 
 def test_frames_without_a_face_stay_plain(clip, tmp_path):
