@@ -123,7 +123,7 @@ def test_a_whole_text_is_scored_by_both(clips, tokens, seed):
     for step, token in enumerate([*tokens, 5]):
         written = torch.tensor([[0, *tokens[:step]]] * len(clips))
         total += fuse(written, language_model[step])[:, token]
-    text = "".join({1: "a", 2: "b", 3: "ab", 4: ""}[token] for token in tokens)
+    text = TextNormalizer()("".join({1: "a", 2: "b", 3: "ab", 4: "!"}[token] for token in tokens))
     for clip, length in enumerate(lengths):
         spoken = np.log(max(all_texts(logits[clip, :length]).get(text, 0.0), 1e-300))
         written = sum(

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_families import FAMILIES, tiny_language_model
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, BitsAndBytesConfig
-from transformers.dynamic_module_utils import get_imports
+from transformers.dynamic_module_utils import get_imports, get_relative_import_files
 
 import modeling_lipread
 from modeling_lipread import LipReadForConditionalGeneration
@@ -289,5 +289,9 @@ def test_a_fresh_process_without_the_repository_reads_the_same(trained, language
 def test_files_that_travel_with_a_checkpoint_require_nothing_optional():
     """Whatever they import, in functions too but for `try`, transformers asks for before it loads any reader."""
     allowed = {*sys.stdlib_module_names, "huggingface_hub", "numpy", "safetensors", "torch", "transformers"}
-    for path in sorted(Path(modeling_lipread.__file__).parent.glob("*_lipread.py")):
+    package = Path(modeling_lipread.__file__).parent
+    named = {package / f"{name}_lipread.py" for name in ("configuration", "modeling", "processing", "pipeline")}
+    files = named | {Path(path) for file in named for path in get_relative_import_files(file)}
+    assert package / "encoder_lipread.py" in files
+    for path in sorted(files):
         assert set(get_imports(path)) <= allowed, path.name
