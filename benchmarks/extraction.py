@@ -1,9 +1,10 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Video to stored landmarks, as fast as the landmarker alone lets it be.
 
-    python -m benchmarks.extraction FOLDER_OF_VIDEOS --num_clips 64 --output benchmark-extraction.json
+    python -m benchmarks.extraction FOLDER_OF_VIDEOS --output benchmark-extraction.json
 
-Three ways through the same clips, in turns in one run, each in two processes; start-up is not counted:
+Three ways through the same clips, each in two processes, start-up not counted. They take turns clip by clip, because a
+machine that others use too changes its speed within seconds:
 
 - the landmarker alone: MediaPipe's FaceLandmarker over frames that were decoded beforehand, its results thrown away;
 - ours: what `data.prepare --num_proc 2` does with a chunk, from the video to the written part;
@@ -25,9 +26,9 @@ import cv2
 import mediapipe
 import numpy as np
 import torch
+from tqdm.auto import trange
 
 from data.extraction import Chunk, ClipReader, extract_chunk
-from data.plan import CHUNK_LINES
 from data.records import Record
 from data.settings import ExtractionSettings
 from modeling_lipread.landmarker_lipread import landmarker_path
@@ -55,55 +56,50 @@ def to_image(frame: np.ndarray):
     return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=frame)
 
 
-def landmarker_alone(videos: list[Path]) -> Callable[[], None]:
-    """One landmarker over frames in memory."""
+def landmarker_alone(videos: list[Path]) -> Callable[[int], None]:
+    """One landmarker over a clip's frames in memory."""
     clips = [[np.ascontiguousarray(frame) for _, frame in read_frames(video)] for video in videos]
     landmarker, milliseconds = make_landmarker(), 0
 
-    def run() -> None:
+    def run(clip: int) -> None:
         nonlocal milliseconds
-        for clip in clips:
-            for frame in clip:
-                milliseconds += 40
-                landmarker.detect_for_video(to_image(frame), milliseconds)
+        for frame in clips[clip]:
+            milliseconds += 40
+            landmarker.detect_for_video(to_image(frame), milliseconds)
 
     return run
 
 
-def ours(videos: list[Path]) -> Callable[[], None]:
-    """The chunks of `data.prepare`."""
+def ours(videos: list[Path]) -> Callable[[int], None]:
+    """A chunk of `data.prepare`, of one clip: a part is written for each, where otherwise it is one for several."""
     reader = ClipReader()
     records = [
         Record("videos.jsonl", line, video.stem, "bin blue", video.name, video, False)
         for line, video in enumerate(videos, start=1)
     ]
-    extract_chunk(Chunk(records[:1], Path(tempfile.mkdtemp(), "part.arrow"), ExtractionSettings()), reader)
 
-    def run() -> None:
+    def run(clip: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            for start in range(0, len(records), CHUNK_LINES):
-                part = Path(folder, f"{start}.arrow")
-                extract_chunk(Chunk(records[start : start + CHUNK_LINES], part, ExtractionSettings()), reader)
+            extract_chunk(Chunk([records[clip]], Path(folder, "part.arrow"), ExtractionSettings()), reader)
 
     return run
 
 
-def classic_loop(videos: list[Path]) -> Callable[[], None]:
+def classic_loop(videos: list[Path]) -> Callable[[int], None]:
     """As one would write it down."""
 
-    def run() -> None:
-        for video in videos:
-            capture, landmarker, keypoints = cv2.VideoCapture(str(video)), make_landmarker(), []
-            while True:
-                found, frame = capture.read()
-                if not found:
-                    break
-                image = to_image(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-                result = landmarker.detect_for_video(image, 40 * len(keypoints))
-                face = result.face_landmarks[0] if result.face_landmarks else []
-                keypoints.append(np.array([[point.x, point.y, point.z] for point in face]))
-            capture.release()
-            landmarker.close()
+    def run(clip: int) -> None:
+        capture, landmarker, keypoints = cv2.VideoCapture(str(videos[clip])), make_landmarker(), []
+        while True:
+            found, frame = capture.read()
+            if not found:
+                break
+            image = to_image(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+            result = landmarker.detect_for_video(image, 40 * len(keypoints))
+            face = result.face_landmarks[0] if result.face_landmarks else []
+            keypoints.append(np.array([[point.x, point.y, point.z] for point in face]))
+        capture.release()
+        landmarker.close()
 
     return run
 
@@ -114,14 +110,14 @@ RUNS = {"landmarker alone": 2, "ours": 2, "classic loop": 2, "classic loop, one 
 
 
 def work(videos: list[Path], pipe) -> None:
-    """A process: takes the name of a way, runs it, and answers how long it took."""
+    """A process: takes the name of a way and the number of a clip, and answers how long the way took with the clip."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     runs = {name: way(videos) for name, way in WAYS.items()}
     pipe.send("ready")
-    for name in iter(pipe.recv, None):
+    for name, clip in iter(pipe.recv, None):
         start = time.perf_counter()
-        runs[name]()
+        runs[name](clip)
         pipe.send(time.perf_counter() - start)
 
 
@@ -137,17 +133,19 @@ def measure(videos: list[Path], repeats: int) -> dict[str, float]:
         pipes.append(pipe)
     for pipe in pipes:
         pipe.recv()
-    frames = [sum(1 for video in share for _ in read_frames(video)) for share in shares]
+    frames = [[sum(1 for _ in read_frames(video)) for video in share] for share in shares]
     rates: dict[str, list[float]] = {name: [] for name in RUNS}
-    for repeat in range(repeats + 1):
+    for repeat in trange(-1, repeats, unit="round", desc="Ways in turns"):  # the first warms up
+        clips = [repeat % len(share) for share in shares]
         for name in list(RUNS)[:: 1 if repeat % 2 else -1]:
-            print(f"{repeat}/{repeats} {name} ...", file=sys.stderr, flush=True)
             at_work = pipes[: RUNS[name]]
-            for pipe in at_work:
-                pipe.send(name.split(",")[0])
+            for pipe, clip in zip(at_work, clips, strict=False):
+                pipe.send((name.split(",")[0], clip))
             slowest = max(pipe.recv() for pipe in at_work)
-            if repeat:
-                rates[name].append(sum(frames[: RUNS[name]]) / slowest)
+            if repeat >= 0:
+                rates[name].append(
+                    sum(share[clip] for share, clip in zip(frames[: len(at_work)], clips, strict=False)) / slowest
+                )
     for pipe, process in zip(pipes, processes, strict=True):
         pipe.send(None)
         process.join()
@@ -159,7 +157,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path, help="folder of videos, searched to its depth")
     parser.add_argument("--num_clips", type=int, default=64, help="clips of them (default: 64)")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of which the median counts (default: 5)")
+    parser.add_argument(
+        "--repeats", type=int, default=80, help="rounds, of a clip each, of which the median counts (default: 80)"
+    )
     parser.add_argument("--output", default="benchmark-extraction.json", help="JSON file to write")
     options = parser.parse_args(arguments)
     suffixes = {".mp4", ".mpg", ".mov", ".avi", ".mkv", ".webm"}

@@ -3,6 +3,7 @@
 
 import ctypes
 import itertools
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -136,3 +137,23 @@ def test_another_version_of_mediapipe_is_called_through_its_python(monkeypatch):
         assert isinstance(make_calls(mediapipe, landmarker._task), ObjectCalls)
     assert isinstance(make_calls(mediapipe, landmarker._task), DirectCalls)
     landmarker.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads have no cores of their own here")
+def test_a_landmarker_has_as_many_threads_on_any_machine_and_they_run_on_all_its_cores():
+    cores, counts = os.sched_getaffinity(0), []
+    if len(cores) < 2:
+        pytest.skip("one core: as many threads as there are cores are as many as on one core")
+    for allowed in ({max(cores)}, cores):
+        os.sched_setaffinity(0, allowed)
+        try:
+            before = set(os.listdir("/proc/self/task"))
+            landmarker = Landmarker(landmarker_path(), True, num_faces=1)
+            threads = set(os.listdir("/proc/self/task")) - before
+            assert os.sched_getaffinity(0) == allowed
+            assert all(os.sched_getaffinity(int(thread)) == allowed for thread in threads)
+            counts.append(len(threads))
+            landmarker.close()
+        finally:
+            os.sched_setaffinity(0, cores)
+    assert counts[0] == counts[1] > 0
