@@ -52,6 +52,7 @@ from data.averaging import take_average
 from data.batching import check_speakers
 from data.collator import LipReadCollator
 from data.ctc_vocab import build_ctc_vocab
+from data.distillation import Teachers
 from data.opening import Clips, has_split, open_split
 from data.packing import pack_texts, read_texts
 from data.sharding import check_sharding
@@ -229,6 +230,7 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
         data_collator=train_collator,
         eval_collator=eval_collator,
         augmentation=augmentation if data_args.augment else None,
+        teachers=Teachers(model_args.teachers, config, processor) if model_args.teachers else None,
         processing_class=processor,
     )
 

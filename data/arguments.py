@@ -40,6 +40,10 @@ class ModelArguments:
         default=None,
         metadata={"help": "Folder or Hub id of a reader whose encoder this run begins with, as of --encoder_only."},
     )
+    teachers: list[str] | None = field(
+        default=None,
+        metadata={"help": "Folders or Hub ids of readers whose average opinion this one learns from as well."},
+    )
     ctc_decoding_weight: float = field(
         default=0.0, metadata={"help": "Weight of the CTC head in reading, in evaluation and ever after; 0 to 1."}
     )
@@ -164,6 +168,9 @@ class LipReadTrainingArguments(TrainingArguments):
             "help": "Stop if blank video is read as well, from this epoch on, or below 1 past this share of the run "
             "(and 500 steps); 0 never stops."
         },
+    )
+    distillation_weight: float = field(
+        default=1.0, metadata={"help": "Weight of the distance from what the --teachers expect."}
     )
     encoder_only: bool = field(
         default=False,
@@ -298,6 +305,10 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
     ]
     if data_args.dataset is not None and without_rank:
         raise ValueError(f"--{without_rank[0]} is about LoRA, which this run has not: give --lora_r, its rank, too")
+    if model_args.teachers and data_args.dataset is None:
+        raise ValueError("--teachers are readers, who teach nothing in a text-only run: give --dataset too")
+    if args.distillation_weight < 0:
+        raise ValueError(f"--distillation_weight {args.distillation_weight}: a weight is at least 0")
     if args.blank_check_after < 0:
         raise ValueError(f"--blank_check_after {args.blank_check_after}: an epoch, a share of the run, or 0 for never")
     if not 0 <= data_args.word_splicing <= 1:

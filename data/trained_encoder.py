@@ -28,9 +28,19 @@ def encoder_settings(source: str) -> LipReadConfig:
         OSError: If there is no such reader.
         ValueError: If it is another kind of model.
     """
+    return reader_config(source, "--encoder")
+
+
+def reader_config(source: str, option: str) -> LipReadConfig:
+    """The configuration of a reader that a run was given by an option.
+
+    Raises:
+        OSError: If there is no such reader.
+        ValueError: If it is another kind of model.
+    """
     config = AutoConfig.from_pretrained(source)
     if not isinstance(config, LipReadConfig):
-        raise ValueError(f"--encoder {source}: a {config.model_type} model, not a reader that train_hf.py wrote")
+        raise ValueError(f"{option} {source}: a {config.model_type} model, not a reader that train_hf.py wrote")
     return config
 
 
@@ -49,9 +59,10 @@ def load_encoder(
         OSError: If its weights are missing or damaged.
     """
     theirs = LipReadFeatureExtractor.from_pretrained(source)
-    _refuse_differences(source, *(_settings(extractor) for extractor in (theirs, feature_extractor)))
+    option = f"--encoder {source}"
+    refuse_differences(option, *(feature_settings(extractor) for extractor in (theirs, feature_extractor)))
     configs = (encoder_settings(source).encoder_config, model.config.encoder_config)
-    _refuse_differences(source, *(config.to_diff_dict() for config in configs))
+    refuse_differences(option, *(config.to_diff_dict() for config in configs))
     weights, own = saved_weights(checkpoint_files(source, {}), "encoder."), model.encoder.state_dict()
     refuse_wrong_weights(
         source, "the encoder's", missing=own.keys() - weights.keys(), unexpected=weights.keys() - own.keys()
@@ -59,16 +70,17 @@ def load_encoder(
     model.encoder.load_state_dict(weights)
 
 
-def _settings(extractor: LipReadFeatureExtractor) -> dict[str, Any]:
+def feature_settings(extractor: LipReadFeatureExtractor) -> dict[str, Any]:
     """What decides its output, without what tells where it was saved."""
     names = list(inspect.signature(LipReadFeatureExtractor).parameters)[:-1]  # but for the last, **kwargs
     return {name: getattr(extractor, name) for name in names}
 
 
-def _refuse_differences(source: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+def refuse_differences(option: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Refuses a reader whose settings are not those of this run."""
     different = sorted(
         name for name in theirs.keys() | ours.keys() if name not in FREE and theirs.get(name) != ours.get(name)
     )
     if different:
         settings = ", ".join(f"{name} {theirs.get(name)!r} instead of {ours.get(name)!r}" for name in different)
-        raise ValueError(f"--encoder {source}: it was trained with {settings}; give this run the same")
+        raise ValueError(f"{option}: it was trained with {settings}; give this run the same")

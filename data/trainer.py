@@ -30,6 +30,7 @@ from modeling_lipread.publish_lipread import push, stage
 
 from .arguments import LipReadTrainingArguments
 from .augmentation import KeypointAugmentation
+from .distillation import Teachers
 from .evaluation import closing_line, figures, read_clips
 from .loading import DataClock, batch_sampler, padding_share, train_loader
 from .opening import Clips
@@ -47,12 +48,20 @@ class LipReadTrainer(Trainer):
     Args:
         eval_collator: Collator in evaluation mode, whose batches hold no transcript.
         augmentation: Applied to training batches on their device.
+        teachers: Readers that this one learns from, beside the transcripts.
         args, kwargs: As for [`Trainer`]; `processing_class` is the reader's processor.
     """
 
     args: LipReadTrainingArguments
 
-    def __init__(self, *args, eval_collator, augmentation: KeypointAugmentation | None = None, **kwargs):
+    def __init__(
+        self,
+        *args,
+        eval_collator,
+        augmentation: KeypointAugmentation | None = None,
+        teachers: Teachers | None = None,
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
         if self.is_fsdp_enabled:
             shard_by_layer(self.accelerator.state.fsdp_plugin, self.model)
@@ -60,6 +69,7 @@ class LipReadTrainer(Trainer):
         self.label_names = ["labels"]
         self.eval_collator = eval_collator
         self.augmentation = augmentation
+        self.teachers = None if teachers is None else teachers.to(self.args.device)
         self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._training_data: dict[str, Any] | None = None
         self.clock, self.norms = DataClock(), GradientNorms()
@@ -136,6 +146,11 @@ class LipReadTrainer(Trainer):
             change = progress * (self.args.ctc_weight_end - start)
             loss = loss + change * outputs.ctc_loss
             self._parts["ctc_weight"].append(torch.tensor(start + change, device=loss.device))
+        if model.training and self.teachers is not None:
+            with self.accelerator.autocast():
+                distillation_loss = self.teachers.loss(outputs, inputs)
+            loss = loss + self.args.distillation_weight * distillation_loss
+            self._parts["distillation_loss"].append(distillation_loss.detach())
         for part in ("lm_loss", "ctc_loss", "alignment_loss"):
             if (value := getattr(outputs, part)) is not None:
                 self._parts[part].append(value.detach().float())

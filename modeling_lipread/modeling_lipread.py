@@ -1,12 +1,9 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """The reader: face encoder, gated cross-attention adapters, and a frozen causal language model that writes."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, GenerationMixin, LogitsProcessorList, PreTrainedModel
-from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .adapters_lipread import Conditioning, GatedCrossAttention, carry_by_positions
@@ -14,42 +11,9 @@ from .attention_lipread import additive_mask
 from .configuration_lipread import LipReadConfig
 from .ctc_decoding_lipread import CTCLogitsProcessor, CTCPrefixScores, clip_lengths
 from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput
+from .output_lipread import LipReadOutput
 from .pretrained_lipread import LipReadPreTrainedModel
 from .token_spelling_lipread import pack_spellings, token_spellings, unpack_spellings
-
-
-@dataclass
-class LipReadOutput(ModelOutput):
-    """What the reader gives.
-
-    Args:
-        loss (`torch.FloatTensor`, *optional*):
-            `lm_loss + ctc_weight * ctc_loss + alignment_weight * alignment_loss`, of those whose labels were given.
-        logits (`torch.FloatTensor`):
-            Scores of the next token, `(batch, sequence, vocab_size)`.
-        past_key_values (`Cache`, *optional*):
-            The language model's cache.
-        lm_loss (`torch.FloatTensor`, *optional*):
-            Cross-entropy of the transcript's tokens; in training with `config.label_smoothing`.
-        ctc_loss (`torch.FloatTensor`, *optional*):
-            Connectionist temporal classification loss of the transcript's characters.
-        alignment_loss (`torch.FloatTensor`, *optional*):
-            Cross-entropy of the character spoken in each frame.
-        ctc_logits (`torch.FloatTensor`, *optional*):
-            Scores of the CTC head, `(batch, frames, len(config.ctc_vocab))`.
-        hidden_states, attentions:
-            The language model's, if asked for.
-    """
-
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    past_key_values: object | None = None
-    lm_loss: torch.FloatTensor | None = None
-    ctc_loss: torch.FloatTensor | None = None
-    alignment_loss: torch.FloatTensor | None = None
-    ctc_logits: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
@@ -256,6 +220,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             "ctc_loss": ctc_loss,
             "alignment_loss": alignment_loss,
             "ctc_logits": encoded.ctc_logits if encoded is not None else None,
+            "alignment_logits": encoded.alignment_logits if encoded is not None else None,
         }
 
     def _hide_tokens(self, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,47 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""What a reader's forward pass gives."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers.utils import ModelOutput
+
+
+@dataclass
+class LipReadOutput(ModelOutput):
+    """What the reader gives.
+
+    Args:
+        loss (`torch.FloatTensor`, *optional*):
+            `lm_loss + ctc_weight * ctc_loss + alignment_weight * alignment_loss`, of those whose labels were given.
+        logits (`torch.FloatTensor`):
+            Scores of the next token, `(batch, sequence, vocab_size)`.
+        past_key_values (`Cache`, *optional*):
+            The language model's cache.
+        lm_loss (`torch.FloatTensor`, *optional*):
+            Cross-entropy of the transcript's tokens; in training with `config.label_smoothing`.
+        ctc_loss (`torch.FloatTensor`, *optional*):
+            Connectionist temporal classification loss of the transcript's characters.
+        alignment_loss (`torch.FloatTensor`, *optional*):
+            Cross-entropy of the character spoken in each frame.
+        ctc_logits (`torch.FloatTensor`, *optional*):
+            Scores of the CTC head, `(batch, frames, len(config.ctc_vocab))`.
+        alignment_logits (`torch.FloatTensor`, *optional*):
+            Scores of the alignment head, `(batch, frames, len(config.ctc_vocab))`.
+        hidden_states, attentions:
+            The language model's, if asked for.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    past_key_values: object | None = None
+    lm_loss: torch.FloatTensor | None = None
+    ctc_loss: torch.FloatTensor | None = None
+    alignment_loss: torch.FloatTensor | None = None
+    ctc_logits: torch.FloatTensor | None = None
+    alignment_logits: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+__all__ = ["LipReadOutput"]
