@@ -30,6 +30,7 @@ import sys
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoConfig,
@@ -313,7 +314,7 @@ def main(arguments: list[str] | None = None) -> None:
         checkpoint = resume_point(args)
         if checkpoint:
             check_fits(checkpoint, trainer.model)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:  # the last of configurations
         sys.exit(f"error: {error}")
     (train_reader if reading else train_on_text)(trainer, checkpoint)
 

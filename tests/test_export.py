@@ -26,13 +26,22 @@ def exported(tmp_path_factory):
     return reader, *map(start, paths)
 
 
+def export_alone(settings, folder):
+    """A reader with such an encoder, and the encoder's graph."""
+    reader = make_reader(settings, open_gates=True)
+    export_encoder(reader, folder / "encoder.onnx")
+    return reader, start(folder / "encoder.onnx")
+
+
 @pytest.fixture(scope="module")
 def exported_transformer(tmp_path_factory):
-    """The other kind of encoder and its graph."""
-    reader = make_reader(ENCODERS[1], open_gates=True)
-    path = tmp_path_factory.mktemp("onnx") / "encoder.onnx"
-    export_encoder(reader, path)
-    return reader, start(path)
+    return export_alone(ENCODERS[1], tmp_path_factory.mktemp("onnx"))
+
+
+@pytest.fixture(scope="module")
+def exported_rotary(tmp_path_factory):
+    """With acceleration and without depth."""
+    return export_alone(ENCODERS[2], tmp_path_factory.mktemp("onnx"))
 
 
 def run(session, inputs: dict) -> dict[str, np.ndarray]:
@@ -55,7 +64,7 @@ def empty_past(session, clips: int) -> dict[str, np.ndarray]:
     return {name: np.zeros((clips, shape[1], 0, shape[3]), np.float32) for name, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("graphs", ["exported", "exported_transformer"])
+@pytest.mark.parametrize("graphs", ["exported", "exported_transformer", "exported_rotary"])
 @pytest.mark.parametrize("clips, frames", [(2, FRAMES), (1, 7), (3, 20)])
 def test_encoder_gives_the_same(request, graphs, clips, frames):
     reader, encoder, *_ = request.getfixturevalue(graphs)

@@ -62,7 +62,7 @@ class Reading:
 
 def blank_video(model: LipReadForConditionalGeneration, keypoints: torch.Tensor) -> torch.Tensor:
     """The average training face, motionless, in the shape of `keypoints`, `(batch, frames, landmarks, 3)`."""
-    return model.encoder.input_mean[:, :3].to(keypoints).expand_as(keypoints)
+    return model.encoder.average_face.to(keypoints).expand_as(keypoints)
 
 
 @torch.no_grad()
