@@ -1,5 +1,6 @@
 # make demo   a fresh clone reads lips: talking-head clips, landmarks, training, transcripts, word error rate
 # make test   a fresh clone passes its tests
+# make browser   Chromium for the page's tests, which are skipped without it (Debian and Ubuntu, as root)
 # make lint   style
 # make docs-check   every command of the documents is run, or parsed where it cannot be; some 15 minutes
 # Each sets itself up in .venv; PYTHON names another interpreter (3.10 to 3.13).
@@ -9,7 +10,10 @@ RUN := $(VENV)/bin/python
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint docs-check clean
+CHROMIUM := chromium chromium-browser google-chrome google-chrome-stable
+APT := apt-get install --yes --quiet=2 --no-install-recommends chromium fonts-dejavu-core
+
+.PHONY: demo test browser lint docs-check clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +30,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(RUN) -m pytest -q
+
+browser:
+	@which $(CHROMIUM) | grep --quiet . || { apt-get update --quiet=2 && $(APT); } \
+		|| echo "No Chromium, and apt-get could not install it: the page's tests will be skipped"
 
 lint: $(VENV)/.installed
 	$(RUN) -m ruff check .
