@@ -136,7 +136,8 @@ def write_subtitles(cues: Iterable[Cue], kind: str) -> str:
         if kind == "vtt":
             text = html.escape(text, quote=False)
         else:
-            text = text.replace("-->", "->")  # would end the cue
+            # What stands between them is taken for a tag and left out, and "-->" would end the cue.
+            text = text.replace("<", "‹").replace(">", "›")
         if cue.speaker is not None:
             text = f"<v {cue.speaker}>{text}" if kind == "vtt" else f"[{cue.speaker}] {text}"
         start, end = (_clock(seconds) for seconds in (cue.start, cue.end))

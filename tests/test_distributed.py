@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
@@ -95,7 +96,9 @@ def test_fsdp_trains_and_saves_what_ddp_does(runs):
     folder, _ = runs
     assert losses(folder / "fsdp2") == losses(folder / "ddp")
     ddp, fsdp = (load_file(folder / name / "model.safetensors") for name in ("ddp", "fsdp2"))
-    assert ddp.keys() == fsdp.keys() and all(ddp[key].equal(fsdp[key]) for key in ddp)
+    assert ddp.keys() == fsdp.keys()
+    for key, value in ddp.items():  # to the bit on some processors; others add up in another order
+        torch.testing.assert_close(fsdp[key], value, rtol=1e-4, atol=1e-6)
     read = [json.loads((folder / name / "eval_results.json").read_text()) for name in ("ddp", "fsdp2")]
     assert read[0]["eval_clips"] == read[1]["eval_clips"] == 3
     assert {key: read[0][key] for key in ("eval_wer", "eval_cer", "eval_blank_wer", "eval_loss")} == {

@@ -68,6 +68,9 @@ def test_files_come_back_as_they_were_written(read):
         found = read_back(write_subtitles(cues, kind), kind)
         assert [cue.start_in_seconds for cue in found] == [int(round(cue.start, 3)) for cue in cues]
         assert len(found) == len(cues)
+        if kind == "srt":
+            shown = [caption.text.split("] ", 1)[-1].translate({ord("‹"): "<", ord("›"): ">"}) for caption in found]
+            assert [text.split() for text in shown] == [" ".join(cue.lines).split() for cue in cues]
     texts = [caption.raw_text.split(">", 1)[-1] if read.several_people else caption.raw_text for caption in found]
     expected = ["\n".join(cue.lines) for cue in cues]
     assert [text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") for text in texts] == expected
