@@ -29,7 +29,7 @@ demo: $(VENV)/.installed
 	$(RUN) evaluate_hf.py demo/reader demo/corpus/test --show 24
 
 test: $(VENV)/.installed
-	$(RUN) -m pytest -q
+	$(RUN) -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile
 
 browser:
 	@which $(CHROMIUM) | grep --quiet . || { apt-get update --quiet=2 && $(APT); } \

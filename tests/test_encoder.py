@@ -26,13 +26,13 @@ def make_clips(batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
 def test_reading_by_one_query_is_the_same_attention():
     attention = Attention(FaceKeypointEncoderConfig(kp_heads=4), 32)
     query, tokens = torch.randn(5, 1, 32), torch.randn(5, 11, 32)
-    assert torch.allclose(attention.read_by_one(query, tokens), attention(query, tokens), atol=1e-6)
+    assert torch.allclose(attention.read_by_one(query, tokens), attention(query, tokens), atol=1e-5)
 
 
 def test_first_token_alone_is_the_layer_s_first_token():
     layer = EncoderLayer(FaceKeypointEncoderConfig(kp_heads=4), 32).eval()
     tokens = torch.randn(5, 11, 32)
-    assert torch.allclose(layer.first_token(tokens), layer(tokens)[:, 0], atol=1e-6)
+    assert torch.allclose(layer.first_token(tokens), layer(tokens)[:, 0], atol=1e-5)
 
 
 @pytest.mark.parametrize("tokens_at_once", [1, 3 * (LANDMARKS + 1), 10_000])
@@ -40,7 +40,7 @@ def test_frames_in_parts_give_the_same(monkeypatch, tokens_at_once):
     encoder, clips = make_encoder(frame_encoder="transformer"), make_clips()
     expected = encoder(*clips).ctc_logits
     monkeypatch.setitem(encoder_lipread.TOKENS_AT_ONCE, "cpu", tokens_at_once)
-    assert torch.allclose(encoder(*clips).ctc_logits, expected, atol=1e-6)
+    assert torch.allclose(encoder(*clips).ctc_logits, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("frame_encoder", ["linear", "transformer"])

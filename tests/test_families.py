@@ -174,7 +174,7 @@ def test_gradient_checkpointing_changes_no_gradient(opened):
         opened(**inputs, labels=inputs["input_ids"]).loss.backward()
         gradients.append([p.grad.clone() for p in opened.parameters() if p.grad is not None])
     assert len(gradients[0]) == len(gradients[1]) > 10
-    assert all(torch.allclose(*pair, atol=1e-6, rtol=1e-4) for pair in zip(*gradients, strict=True))
+    assert all(torch.allclose(*pair, atol=1e-5, rtol=1e-4) for pair in zip(*gradients, strict=True))
 
 
 def test_saves_its_own_weights_and_finds_the_language_model_again(opened, tmp_path):
@@ -183,7 +183,7 @@ def test_saves_its_own_weights_and_finds_the_language_model_again(opened, tmp_pa
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         assert {key.split(".")[0] for key in file.keys()} == {"encoder", "adapters"}
     again = AutoModel.from_pretrained(tmp_path)
-    assert torch.allclose(again(**inputs).logits, opened(**inputs).logits, atol=1e-6)
+    assert torch.allclose(again(**inputs).logits, opened(**inputs).logits, atol=1e-5)
 
 
 def test_copies_have_adapters_of_their_own(opened):

@@ -130,7 +130,7 @@ def test_gradients_pass_through_a_quantised_language_model(quantisable_dir):
         gradients.append([parameter.grad for parameter in trained if parameter.grad is not None])
     assert len(gradients[0]) == len(gradients[1]) > 10
     assert gradients[1][0].abs().max() > 0
-    assert all(torch.allclose(*pair, atol=1e-6, rtol=1e-3) for pair in zip(*gradients, strict=True))
+    assert all(torch.allclose(*pair, atol=1e-5, rtol=1e-3) for pair in zip(*gradients, strict=True))
 
 
 @pytest.mark.parametrize("spread", ["auto", "disk"])

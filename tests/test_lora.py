@@ -99,7 +99,7 @@ def test_families_take_lora(family, tmp_path):
     expected = logits(model)
     for include_base in (False, True):
         model.save_pretrained(tmp_path / "reader", include_base=include_base)
-        assert torch.allclose(logits(AutoModel.from_pretrained(tmp_path / "reader")), expected, atol=1e-6)
+        assert torch.allclose(logits(AutoModel.from_pretrained(tmp_path / "reader")), expected, atol=1e-5)
     model.merge_lora()
     model.save_pretrained(tmp_path / "merged")
     assert torch.allclose(logits(AutoModel.from_pretrained(tmp_path / "merged")), expected, atol=1e-5)
@@ -131,7 +131,7 @@ def test_gradient_checkpointing_changes_no_gradient(trained, saved):
         model.train()(**inputs, labels=inputs["input_ids"]).loss.backward()
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
     assert len(gradients[0]) == len(gradients[1]) > 24
-    assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(*gradients, strict=True))
+    assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(*gradients, strict=True))
 
 
 @pytest.mark.parametrize("damage", ["missing", "shape", "extra", "settings", "no settings"])
@@ -279,7 +279,7 @@ def test_a_fresh_process_without_the_repository_reads_the_same(trained, language
     build(language_model_dir, lora=None).save_pretrained(tmp_path / "plain")
     assert read_elsewhere(tmp_path, "with", tmp_path / "apart", tmp_path / "whole") == ["read"] * 2
     for folder in ("apart", "whole"):
-        assert torch.allclose(torch.from_numpy(np.load(tmp_path / folder / "logits.npy")), logits(trained), atol=1e-6)
+        assert torch.allclose(torch.from_numpy(np.load(tmp_path / folder / "logits.npy")), logits(trained), atol=1e-5)
     said = read_elsewhere(tmp_path, "without", *(tmp_path / name for name in ("plain", "merged", "apart")))
     assert said[:2] == ["read"] * 2
     assert "pip install peft" in said[2]

@@ -84,7 +84,7 @@ def test_clip_without_a_face_leaves_the_language_model_alone(encoder):
     model, inputs = make_reader(encoder, open_gates=True), make_inputs()
     inputs["keypoints_mask"][:] = 0
     alone = model.language_model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
-    assert torch.allclose(model(**inputs).logits, alone, atol=1e-6)
+    assert torch.allclose(model(**inputs).logits, alone, atol=1e-5)
 
 
 def test_cached_decoding_equals_full_recomputation():
@@ -257,7 +257,7 @@ def test_gradient_checkpointing_changes_no_gradient():
         model(**inputs, labels=inputs["input_ids"]).loss.backward()
         gradients.append([adapter.k_proj.weight.grad.clone() for adapter in model.adapters])
     assert model.is_gradient_checkpointing
-    assert all(torch.allclose(*pair, atol=1e-6) for pair in zip(*gradients, strict=True))
+    assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(*gradients, strict=True))
 
 
 def test_language_model_comes_back_in_the_type_it_was_trained_with(tmp_path, language_model_dir):
@@ -309,7 +309,7 @@ def test_new_tokens_are_for_language_models_that_learn(tmp_path):
     expected = model(**inputs).logits
     model.resize_token_embeddings(VOCABULARY + 5)
     logits = model(**inputs).logits
-    assert logits.shape[-1] == VOCABULARY + 5 and torch.allclose(logits[..., :VOCABULARY], expected, atol=1e-6)
+    assert logits.shape[-1] == VOCABULARY + 5 and torch.allclose(logits[..., :VOCABULARY], expected, atol=1e-5)
     model.save_pretrained(tmp_path)
     assert torch.equal(AutoModel.from_pretrained(tmp_path)(**inputs).logits, logits)
 

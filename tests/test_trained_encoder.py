@@ -42,7 +42,7 @@ def test_a_reading_run_begins_with_it(corpus, lm_config, encoder, tmp_path):
     run(dataset=corpus, lm_config=lm_config, output_dir=tmp_path, encoder=encoder, max_steps=1, learning_rate=1e-9)
     before, after = (load_file(folder / "model.safetensors") for folder in (encoder, tmp_path))
     names = [name for name in before if name.startswith("encoder.")]
-    assert names and all(torch.allclose(after[name], before[name], atol=1e-6) for name in names)
+    assert names and all(torch.allclose(after[name], before[name], atol=1e-5) for name in names)
     assert losses(tmp_path)  # the language model's is among them
     assert "lm_loss" in json.loads((tmp_path / "trainer_state.json").read_text())["log_history"][0]
 
