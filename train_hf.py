@@ -174,6 +174,11 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
     # An encoder that has the head keeps it on a corpus without word times, where it learns nothing more.
     alignment_head = alignment if model_args.encoder is None else begun.encoder_config.alignment_head
     alignment = alignment and alignment_head
+    if data_args.augment and augmentation.trim_silence and not alignment:
+        raise ValueError(
+            "--trim_silence goes by what is spoken in each frame: it needs a corpus with word times, the CTC head and "
+            "an --alignment_weight above 0; or leave it out"
+        )
     splicing = WordSplicing(data_args.word_splicing, args.seed) if data_args.word_splicing else None
     if splicing is not None and not has_word_times(train_clips):
         raise ValueError(f"--word_splicing: {data_args.dataset} does not say when its words are spoken; leave it out")

@@ -31,6 +31,8 @@ class KeypointAugmentation:
         mirror: Probability that a clip is seen in a mirror, left and right landmarks changing places.
         landmark_masks: Probability that a landmark stands still in a clip, at its average place.
         speed: Largest relative change of the speaking rate.
+        trim_silence: Probability that a clip loses frames before its first word and after its last, any share of them:
+            in a long video sentences follow one another more closely than the clips of a corpus tell.
         time_masks: Stretches of frames hidden, at most.
         time_mask_frames: Longest hidden stretch, in frames.
     """
@@ -44,6 +46,7 @@ class KeypointAugmentation:
     mirror: float = 0.0
     landmark_masks: float = 0.0
     speed: float = 0.15
+    trim_silence: float = 0.0
     time_masks: int = 2
     time_mask_frames: int = 8
     mirror_order: torch.Tensor | None = field(default=None, init=False, repr=False)
@@ -75,11 +78,14 @@ class KeypointAugmentation:
         Args:
             keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
             mask: Non-zero where there is a face, `(batch, frames)`.
-            labels: What is to be told of each frame, `(batch, frames)`; they keep to their frames.
+            labels: What is to be told of each frame, `(batch, frames)`; they keep to their frames. Above 0 somebody
+                speaks.
 
         Returns:
-            The same, with as many frames as the slowest clip now has.
+            The same, with as many frames as the longest clip now has.
         """
+        if self.trim_silence and labels is not None:
+            keypoints, mask, labels = self._trim(keypoints, mask, labels)
         if self.speed:
             keypoints, mask, labels = self._change_speed(keypoints, mask, labels)
         keypoints = self._change_face(keypoints, mask)
@@ -120,6 +126,24 @@ class KeypointAugmentation:
             coefficients = self.warp * torch.randn(batch, 1, 6, 3, device=keypoints.device, dtype=keypoints.dtype)
             keypoints = keypoints + squares @ coefficients
         return keypoints
+
+    def _trim(
+        self, keypoints: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Cuts frames off the ends of clips, as far as nobody speaks there."""
+        batch, frames = mask.shape
+        steps = torch.arange(frames, device=mask.device)
+        spoken = labels > 0
+        chosen = (torch.rand(batch, device=mask.device) < self.trim_silence) & spoken.any(1)
+        lengths = ((mask != 0) * (steps + 1)).amax(1)
+        silent = spoken.int().argmax(1), (lengths - (spoken * (steps + 1)).amax(1)).clamp(min=0)  # before, after
+        begin, left_out = (((count + 1) * torch.rand(batch, device=mask.device)).long() * chosen for count in silent)
+        new_lengths = lengths - begin - left_out
+        time = steps[: max(1, int(new_lengths.max()))]
+        inside = time < new_lengths[:, None]
+        rows, kept = torch.arange(batch, device=mask.device)[:, None], (time + begin[:, None]).clamp(max=frames - 1)
+        mask = mask[rows, kept] * inside
+        return keypoints[rows, kept] * inside[..., None, None], mask, labels[rows, kept].masked_fill(~inside, -100)
 
     def _rotations(self, batch: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
         """Small random rotations, `(batch, 3, 3)`."""

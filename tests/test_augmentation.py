@@ -144,3 +144,24 @@ def test_same_random_state_same_augmentation(seed):
         drawn.append(KeypointAugmentation()(keypoints, mask))
     assert torch.equal(drawn[0][0], drawn[1][0])
     assert torch.equal(drawn[0][1], drawn[1][1])
+
+
+def test_trimmed_clips_keep_every_spoken_frame():
+    torch.manual_seed(0)
+    keypoints, mask = clips(batch=64)
+    labels = torch.zeros_like(mask)
+    labels[:, 12:25], labels[0], labels[1, 15:20] = 3, 0, 0  # nobody speaks in the first; a pause in the second
+    labels[0, 30:] = -100
+    cut, cut_mask, cut_labels = KeypointAugmentation(**{**STILL, "trim_silence": 0.5})(keypoints, mask, labels)
+    frames, found = mask.sum(1), cut_mask.sum(1)
+    assert found[0] == frames[0] and (found <= frames).all() and (cut_labels[0, : found[0]] == 0).all()
+    assert 0.3 < (found < frames).float().mean() < 0.7
+    assert (cut_labels > 0).sum(1).tolist() == (labels > 0).sum(1).tolist()
+    begins = set()
+    for clip in range(1, 64):
+        begin = 12 - int((cut_labels[clip] > 0).int().argmax())
+        begins.add(begin)
+        assert torch.allclose(cut[clip, : found[clip]], keypoints[clip, begin : begin + found[clip]])
+        assert torch.equal(cut_labels[clip, : found[clip]], labels[clip, begin : begin + found[clip]])
+        assert not cut[clip, found[clip] :].any() and (cut_labels[clip, found[clip] :] == -100).all()
+    assert begins <= set(range(13)) and len(begins) > 6

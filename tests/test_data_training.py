@@ -136,6 +136,7 @@ def test_clips_grouped_by_length_are_trained_on_and_evaluated(corpus, lm_config,
         (["--max_frames_per_batch", "0"], "at least 1 frame"),
         (["--stream_window", "0"], "at least 1 row group"),
         (["--streaming"], "data.export --parquet"),
+        (["--trim_silence", "0.5", "--alignment_weight", "0"], "word times"),
     ],
 )
 def test_what_does_not_go_together_is_refused(corpus, lm_config, tmp_path, given, remedy):
