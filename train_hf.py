@@ -56,6 +56,7 @@ from data.ctc_vocab import build_ctc_vocab
 from data.distillation import Teachers
 from data.opening import Clips, has_split, open_split
 from data.packing import pack_texts, read_texts
+from data.pronunciation import spelling_of
 from data.sharding import check_sharding
 from data.special_tokens import check_texts, check_vocabulary, special_tokens
 from data.splicing import WordSplicing
@@ -161,18 +162,18 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
     texts = train_clips.column("text")
     tokenizer = build_tokenizer(model_args, texts)
     processor = build_processor(data_args, tokenizer)
-    ctc_vocab = build_ctc_vocab(texts) if model_args.ctc else []
-    if model_args.encoder is not None:
-        begun = encoder_settings(model_args.encoder)
-        if model_args.ctc != bool(begun.ctc_vocab):
-            has = "a CTC head: leave --ctc false out" if begun.ctc_vocab else "no CTC head: give --ctc false"
-            raise ValueError(f"--encoder {model_args.encoder} has {has}")
-        ctc_vocab = begun.ctc_vocab
+    begun = None if model_args.encoder is None else encoder_settings(model_args.encoder)
+    units = begun.ctc_units if begun else model_args.ctc_units
+    spelling = spelling_of(units)
+    if begun and model_args.ctc != bool(begun.ctc_vocab):
+        has = "a CTC head: leave --ctc false out" if begun.ctc_vocab else "no CTC head: give --ctc false"
+        raise ValueError(f"--encoder {model_args.encoder} has {has}")
+    ctc_vocab = begun.ctc_vocab if begun else build_ctc_vocab(texts, spelling) if model_args.ctc else []
     settings = {"seq_len": data_args.seq_len, "prompt": data_args.prompt}
     settings |= {"cache_bytes": int(data_args.feature_cache_gib * 2**30) // max(1, args.dataloader_num_workers)}
     alignment = bool(ctc_vocab) and adapter_args.alignment_weight > 0 and has_word_times(train_clips)
     # An encoder that has the head keeps it on a corpus without word times, where it learns nothing more.
-    alignment_head = alignment if model_args.encoder is None else begun.encoder_config.alignment_head
+    alignment_head = begun.encoder_config.alignment_head if begun else alignment
     alignment = alignment and alignment_head
     if data_args.augment and augmentation.trim_silence and not alignment:
         raise ValueError(
@@ -183,7 +184,7 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
     if splicing is not None and not has_word_times(train_clips):
         raise ValueError(f"--word_splicing: {data_args.dataset} does not say when its words are spoken; leave it out")
     train_collator = LipReadCollator(
-        processor, **settings, ctc_vocab=ctc_vocab, alignment=alignment, splicing=splicing
+        processor, **settings, ctc_vocab=ctc_vocab, spelling=spelling, alignment=alignment, splicing=splicing
     )
     eval_collator = LipReadCollator(processor, **settings, train=False)
 
@@ -197,6 +198,7 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
             **vars(encoder_args),
         ),
         ctc_vocab=ctc_vocab,
+        ctc_units=units,
         decoder_start_token_id=train_collator.prefix[0],
         prompt_ids=train_collator.prefix[1:],
         eos_token_id=train_collator.special_tokens.end,
@@ -213,7 +215,7 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
         pad_token_id=config.pad_token_id,
         max_new_tokens=data_args.seq_len,
     )
-    if ctc_vocab:
+    if config.spelling_vocab:
         model.set_token_spelling(tokenizer)
         model.generation_config.ctc_decoding_weight = model_args.ctc_decoding_weight
     if model_args.encoder is not None:

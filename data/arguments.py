@@ -17,6 +17,7 @@ from modeling_lipread.base_model_lipread import is_folder
 from modeling_lipread.configuration_lipread import FaceKeypointEncoderConfig, LipReadConfig
 
 from .augmentation import KeypointAugmentation
+from .pronunciation import CTCUnits
 
 
 @dataclass
@@ -36,6 +37,10 @@ class ModelArguments:
         default="float32", metadata={"help": "Type of the frozen language model's weights."}
     )
     ctc: bool = field(default=True, metadata={"help": "Whether the encoder also learns to spell, by CTC."})
+    ctc_units: CTCUnits = field(
+        default="characters",
+        metadata={"help": "What it spells: characters, phonemes or visemes. Only characters give words their times."},
+    )
     encoder: str | None = field(
         default=None,
         metadata={"help": "Folder or Hub id of a reader whose encoder this run begins with, as of --encoder_only."},
@@ -291,6 +296,8 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
         raise ValueError(f"--ctc_decoding_weight {model_args.ctc_decoding_weight}: a weight lies in [0, 1]")
     if model_args.ctc_decoding_weight and not model_args.ctc:
         raise ValueError("--ctc_decoding_weight is the CTC head's, which this run has not: leave --ctc false out")
+    if model_args.ctc_decoding_weight and model_args.ctc_units != "characters":
+        raise ValueError("--ctc_decoding_weight is of a CTC head that spells words: leave --ctc_units out")
     if args.average_checkpoints < 0 or args.average_checkpoints == 1:
         raise ValueError(f"--average_checkpoints {args.average_checkpoints}: at least 2 make an average; 0 for none")
     if not 0 <= args.label_smoothing_factor < 1:

@@ -106,7 +106,8 @@ def _check(source: str, config: LipReadConfig, processor: LipReadProcessor) -> N
             f"--teachers {source}: it writes other tokens than this run; train both with one language model on one "
             "corpus"
         )
-    if their_config.ctc_vocab != config.ctc_vocab or their_config.start_ids != config.start_ids:
+    spelling = [(settings.ctc_units, settings.ctc_vocab) for settings in (their_config, config)]
+    if spelling[0] != spelling[1] or their_config.start_ids != config.start_ids:
         raise ValueError(
             f"--teachers {source}: it was trained on other characters or with another prompt than this run; train "
             "both on one corpus"

@@ -12,6 +12,7 @@ import re
 import shutil
 import tempfile
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,9 @@ class LipReadTrainer(Trainer):
                 max_new_tokens=self.args.eval_max_new_tokens,
                 in_step=self.is_fsdp_enabled,
             )
+        if self.args.encoder_only and self.model.config.ctc_vocab != self.model.config.spelling_vocab:
+            spell = self.data_collator.spelling  # what is read are sounds: the reference is how the text sounds
+            readings = [replace(reading, reference=spell(reading.reference)) for reading in readings]
         reading = figures(readings)
         output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in (result | reading).items()})
         if self.is_world_process_zero():

@@ -338,8 +338,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         """
         if not 0 <= weight <= 1:
             raise ValueError(f"ctc_decoding_weight must lie in [0, 1], got {weight}")
-        if not self.config.ctc_vocab:
-            raise ValueError("this reader has no CTC head: generate with ctc_decoding_weight=0")
+        if not self.config.spelling_vocab:
+            raise ValueError("this reader has no CTC head that spells words: generate with ctc_decoding_weight=0")
         if not self.config.token_spelling_size:
             raise ValueError(
                 "this reader does not hold what its tokens spell, which decoding with the CTC head needs: call "
@@ -357,7 +357,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             begun = len(start)
         end_ids = self._generation_setting("eos_token_id", kwargs)
         return CTCLogitsProcessor(
-            CTCPrefixScores(ctc_logits, clip_lengths(keypoints_mask, ctc_logits), self.config.ctc_vocab),
+            CTCPrefixScores(ctc_logits, clip_lengths(keypoints_mask, ctc_logits), self.config.spelling_vocab),
             unpack_spellings(self.token_spelling.cpu().numpy().tobytes()),
             weight=weight,
             prompt_length=begun,
