@@ -163,12 +163,17 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
     tokenizer = build_tokenizer(model_args, texts)
     processor = build_processor(data_args, tokenizer)
     begun = None if model_args.encoder is None else encoder_settings(model_args.encoder)
+    if begun and begun.encoder_config.reconstruction_head:
+        begun = None  # pretrained without transcripts: its heads are this run's
+    if not args.pretrain and "" in texts:
+        raise ValueError(f"{data_args.dataset} has clips without a transcript, which only --pretrain takes")
     units = begun.ctc_units if begun else model_args.ctc_units
     spelling = spelling_of(units)
     if begun and model_args.ctc != bool(begun.ctc_vocab):
         has = "a CTC head: leave --ctc false out" if begun.ctc_vocab else "no CTC head: give --ctc false"
         raise ValueError(f"--encoder {model_args.encoder} has {has}")
-    ctc_vocab = begun.ctc_vocab if begun else build_ctc_vocab(texts, spelling) if model_args.ctc else []
+    learns_to_spell = model_args.ctc and not args.pretrain
+    ctc_vocab = begun.ctc_vocab if begun else build_ctc_vocab(texts, spelling) if learns_to_spell else []
     settings = {"seq_len": data_args.seq_len, "prompt": data_args.prompt}
     settings |= {"cache_bytes": int(data_args.feature_cache_gib * 2**30) // max(1, args.dataloader_num_workers)}
     alignment = bool(ctc_vocab) and adapter_args.alignment_weight > 0 and has_word_times(train_clips)
@@ -195,6 +200,7 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
             num_landmarks=num_landmarks,
             ctc_vocab_size=len(ctc_vocab),
             alignment_head=alignment_head,
+            reconstruction_head=args.pretrain,
             **vars(encoder_args),
         ),
         ctc_vocab=ctc_vocab,
@@ -254,7 +260,7 @@ def train_reader(trainer: LipReadTrainer, checkpoint: str | None) -> None:
         trainer.save_metrics("eval", trainer.evaluate())
     if trainer.is_world_process_zero():
         output = trainer.args.output_dir
-        if trainer.args.encoder_only:
+        if trainer.args.encoder_only or trainer.args.pretrain:
             logger.info("The encoder is in %s. Train a reader from it: --encoder %s", output, output)
         else:
             logger.info("The reader is in %s. Try it: lipread transcribe VIDEO --model %s", output, output)

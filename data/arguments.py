@@ -181,6 +181,12 @@ class LipReadTrainingArguments(TrainingArguments):
         default=False,
         metadata={"help": "Train the encoder alone, by CTC and alignment, for a reading run with --encoder."},
     )
+    pretrain: bool = field(
+        default=False,
+        metadata={"help": "Train the encoder alone to tell hidden frames, without transcripts, for --encoder."},
+    )
+    hidden_share: float = field(default=0.5, metadata={"help": "Share of the frames that --pretrain hides."})
+    hidden_span: int = field(default=6, metadata={"help": "Frames that --pretrain hides together."})
     restart: bool = field(default=False, metadata={"help": "Start anew although output_dir holds checkpoints."})
 
     def __post_init__(self):
@@ -190,6 +196,8 @@ class LipReadTrainingArguments(TrainingArguments):
         self.dataloader_persistent_workers = self.dataloader_persistent_workers or self.dataloader_num_workers > 0
         if self.average_checkpoints and self.save_total_limit:  # and the best beside them
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1)
+        if self.pretrain:  # no words are read
+            self.metric_for_best_model, self.greater_is_better, self.blank_check_after = "loss", False, 0.0
         super().__post_init__()
 
 
@@ -292,6 +300,13 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
         raise ValueError("--lora_r adapts a frozen language model (--model_id); that of --lm_config is trained whole")
     if args.encoder_only and (data_args.dataset is None or not model_args.ctc):
         raise ValueError("--encoder_only trains the encoder by its CTC head: it needs a --dataset, and no --ctc false")
+    if args.pretrain and (data_args.dataset is None or args.encoder_only or model_args.teachers or model_args.encoder):
+        raise ValueError(
+            "--pretrain needs a --dataset, and nothing that goes by transcripts: leave --encoder_only, --encoder and "
+            "--teachers out"
+        )
+    if not (0 < args.hidden_share < 1 and args.hidden_span >= 1):
+        raise ValueError("--hidden_share lies between 0 and 1, and --hidden_span is at least 1 frame")
     if not 0 <= model_args.ctc_decoding_weight <= 1:
         raise ValueError(f"--ctc_decoding_weight {model_args.ctc_decoding_weight}: a weight lies in [0, 1]")
     if model_args.ctc_decoding_weight and not model_args.ctc:

@@ -153,6 +153,11 @@ class Folder:
                         self.skipped.append(self.skip(path, f"a symbolic link out of the folder; {_OUTSIDE}"))
         return files, folders, links
 
+    def videos(self) -> Iterator[str]:
+        """Every video, with or without anything beside it."""
+        for folder, names in self.walk():
+            yield from (f"{folder}/{name}" if folder else name for name in names if _kind(name) == "video")
+
     def pairs(self, *suffixes: str, ignore: Container[str] = (), language: str | None = None) -> Iterator[Pair]:
         """Every video with the transcripts of its name in the same folder; those without a partner become skips.
 
@@ -214,12 +219,12 @@ class Folder:
             raise TranscriptError(f"{path} leads out of the folder; {_OUTSIDE}")
         return read_text(self.root / path, path)
 
-    def clip(self, video: str, text: str, *, place: str | None = None, **more: Any) -> Record | Skip:
+    def clip(self, video: str, text: str | None, *, place: str | None = None, **more: Any) -> Record | Skip:
         """A clip of the folder, or the reason why it is none.
 
         Args:
             video (`str`): Its path, relative to the folder.
-            text (`str`): What is said in it.
+            text (`str`, *optional*): What is said in it; `None` if nobody wrote that down.
             place (`str`, *optional*): Where it is written down, if not by the video's name alone.
             more: ``speaker``, ``words``, ``start``, ``end``, ``id``, ``split``, ``notes``: see `data.records.Record`.
         """

@@ -8,6 +8,7 @@ encoder learn alone first (`--encoder_only`), by CTC and alignment, and the adap
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import Any
 
 from transformers import AutoConfig
@@ -15,6 +16,10 @@ from transformers import AutoConfig
 from modeling_lipread import LipReadConfig, LipReadFeatureExtractor, LipReadForConditionalGeneration
 from modeling_lipread.weights_lipread import checkpoint_files, refuse_wrong_weights, saved_weights
 
+logger = logging.getLogger(__name__)
+
+HEADS = ("ctc_head.", "ctc_embedding.", "alignment_head.", "alignment_embedding.", "reconstruction_head.")
+HEAD_SETTINGS = {"ctc_vocab_size", "alignment_head", "reconstruction_head"}
 FREE = {"kp_dropout", "initializer_range", "dtype"}  # may differ: the weights mean the same
 
 
@@ -49,6 +54,8 @@ def load_encoder(
 ) -> None:
     """Gives a new reader the encoder of one trained before, with the landmarks' statistics it was trained with.
 
+    Of an encoder that was pretrained without transcripts (`--pretrain`) all but its heads is taken.
+
     Args:
         model: The new reader.
         feature_extractor: What makes its input.
@@ -61,9 +68,15 @@ def load_encoder(
     theirs = LipReadFeatureExtractor.from_pretrained(source)
     option = f"--encoder {source}"
     refuse_differences(option, *(feature_settings(extractor) for extractor in (theirs, feature_extractor)))
-    configs = (encoder_settings(source).encoder_config, model.config.encoder_config)
-    refuse_differences(option, *(config.to_diff_dict() for config in configs))
+    their_config = encoder_settings(source).encoder_config
+    settings = [config.to_diff_dict() for config in (their_config, model.config.encoder_config)]
     weights, own = saved_weights(checkpoint_files(source, {}), "encoder."), model.encoder.state_dict()
+    if their_config.reconstruction_head:
+        settings = [{key: part[key] for key in part.keys() - HEAD_SETTINGS} for part in settings]
+        weights = {name: weight for name, weight in weights.items() if not name.startswith(HEADS)}
+        weights |= {name: weight for name, weight in own.items() if name.startswith(HEADS)}
+        logger.info("%s was pretrained without transcripts: what reads words begins anew", source)
+    refuse_differences(option, *settings)
     refuse_wrong_weights(
         source, "the encoder's", missing=own.keys() - weights.keys(), unexpected=weights.keys() - own.keys()
     )

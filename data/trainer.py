@@ -35,6 +35,7 @@ from .distillation import Teachers
 from .evaluation import closing_line, figures, read_clips
 from .loading import DataClock, batch_sampler, padding_share, train_loader
 from .opening import Clips
+from .pretraining import FrameHiding, interpolation_loss
 from .sharding import gather_to_encode, gathered, own_class, shard_by_layer
 from .watching import BlankVideoGuard, GradientNorms, write_transcripts
 
@@ -72,6 +73,7 @@ class LipReadTrainer(Trainer):
         self.augmentation = augmentation
         self.teachers = None if teachers is None else teachers.to(self.args.device)
         self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
+        self.hiding = FrameHiding(self.args.hidden_share, self.args.hidden_span, self.args.seed)
         self._training_data: dict[str, Any] | None = None
         self.clock, self.norms = DataClock(), GradientNorms()
         self.guard = BlankVideoGuard(self.args.blank_check_after) if self.args.blank_check_after else None
@@ -137,7 +139,9 @@ class LipReadTrainer(Trainer):
             )
             inputs = {**inputs, "keypoints": keypoints, "keypoints_mask": mask}
             inputs |= {"alignment_labels": labels} if labels is not None else {}
-        if self.args.encoder_only:
+        if self.args.pretrain:
+            inputs = self._hide_frames(model, inputs)
+        elif self.args.encoder_only:
             texts = ("input_ids", "attention_mask", "labels")
             inputs = {name: value for name, value in inputs.items() if name not in texts}
         outputs = model(**inputs)
@@ -156,6 +160,16 @@ class LipReadTrainer(Trainer):
             if (value := getattr(outputs, part)) is not None:
                 self._parts[part].append(value.detach().float())
         return (loss, outputs) if return_outputs else loss
+
+    def _hide_frames(self, model, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What pretraining goes by; in evaluation it is also measured what a line between the seen frames tells."""
+        faces = {name: inputs[name] for name in ("keypoints", "keypoints_mask")}
+        hidden = self.hiding(faces["keypoints_mask"], train=model.training)
+        if not model.training:
+            encoder = self.accelerator.unwrap_model(model).encoder
+            drawn = interpolation_loss(encoder, faces["keypoints"], faces["keypoints_mask"], hidden)
+            self._parts["interpolation_loss"].append(drawn)
+        return faces | {"hidden_frames": hidden}
 
     def _drain_parts(self) -> dict[str, float]:
         """Mean of each part of the loss since the last call, over all processes, and the perplexity."""
@@ -192,6 +206,9 @@ class LipReadTrainer(Trainer):
         output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
         result = self._drain_parts()
         self._parts = waiting
+        if self.args.pretrain:
+            output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in result.items()})
+            return output
         model = self.accelerator.unwrap_model(self.model)
         gather_to_encode(model)
         with self.accelerator.autocast():

@@ -81,6 +81,8 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
         alignment_head (`bool`, *optional*, defaults to `False`):
             Whether a head tells for every frame which of the CTC head's characters is spoken in it, its blank standing
             for silence. Its posteriors are embedded and added like those of the CTC head.
+        reconstruction_head (`bool`, *optional*, defaults to `False`):
+            Whether a head tells the landmarks of frames that the encoder did not see, which pretraining learns by.
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of the weights at initialisation.
     """
@@ -114,6 +116,7 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
     ctc_vocab_size: int = 0
     ctc_feedback: bool = True
     alignment_head: bool = False
+    reconstruction_head: bool = False
     initializer_range: float = 0.02
 
     def validate_architecture(self):

@@ -201,6 +201,9 @@ class FaceKeypointEncoder(PreTrainedModel):
         if config.alignment_head:
             self.alignment_head = nn.Linear(config.hidden_size, config.ctc_vocab_size)
             self.alignment_embedding = nn.Linear(config.ctc_vocab_size, config.hidden_size, bias=False)
+        self.reconstruction_head = None
+        if config.reconstruction_head:
+            self.reconstruction_head = nn.Linear(config.hidden_size, config.num_landmarks * channels)
         resampler = PerceiverResampler if config.resampler == "perceiver" else PoolResampler
         self.resampler = resampler(config)
         self.post_init()
@@ -256,6 +259,36 @@ class FaceKeypointEncoder(PreTrainedModel):
             change, valid = change_since_before(channels[-1], valid)
             channels.append(change)
         return torch.cat(channels, dim=-1)
+
+    def standardized(self, keypoints: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """What the encoder sees of each landmark, by the training clips' mean and spread.
+
+        Args:
+            keypoints: `(batch, frames, landmarks, 3)`.
+            mask: True where there is a face, `(batch, frames)`.
+
+        Returns:
+            Float32 `(batch, frames, landmarks, channels)`.
+        """
+        # In full precision: half precision would lose the small motions.
+        return (self._channels(keypoints.float(), mask) - self.input_mean.float()) / self.input_std.float()
+
+    def reconstruction_loss(
+        self, keypoints: torch.Tensor, mask: torch.Tensor, hidden_frames: torch.Tensor
+    ) -> torch.Tensor:
+        """How well frames can be told from those around them: masked prediction, as BERT does it with words.
+
+        Args:
+            keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
+            mask: Non-zero where there is a face, `(batch, frames)`.
+            hidden_frames: True where the encoder is to see none, `(batch, frames)`.
+
+        Returns:
+            Mean squared error of the standardised channels of the hidden frames that have a face; 0 if none has.
+        """
+        mask = mask.bool()
+        told = self.reconstruction_head(self(keypoints, mask & ~hidden_frames).frame_hidden_states)
+        return reconstruction_error(told.float(), self.standardized(keypoints, mask), mask & hidden_frames)
 
     @property
     def average_face(self) -> torch.Tensor:
@@ -320,9 +353,7 @@ class FaceKeypointEncoder(PreTrainedModel):
                 f"{tuple(keypoints.shape)} and keypoints_mask {tuple(keypoints_mask.shape)}"
             )
         mask = keypoints_mask.bool()
-        # Standardised in full precision: half precision would lose the small motions.
-        channels = (self._channels(keypoints.float(), mask) - self.input_mean.float()) / self.input_std.float()
-        hidden_states = self.frame_encoder(channels.to(self.dtype), mask)
+        hidden_states = self.frame_encoder(self.standardized(keypoints, mask).to(self.dtype), mask)
         if self.convolution is not None:
             local = self.convolution(hidden_states.transpose(1, 2)).transpose(1, 2)
             hidden_states = hidden_states + nn.functional.gelu(local)
@@ -347,6 +378,12 @@ class FaceKeypointEncoder(PreTrainedModel):
             ctc_logits=ctc_logits,
             alignment_logits=alignment_logits,
         )
+
+
+def reconstruction_error(told: torch.Tensor, true: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """Mean squared error over the frames `where` is True, `(batch, frames)`; 0 if it is nowhere."""
+    error = (told.flatten(2) - true.flatten(2)).square().mean(-1)
+    return (error * where).sum() / where.sum().clamp(min=1)
 
 
 __all__ = ["FaceKeypointEncoder", "FaceKeypointEncoderOutput"]

@@ -133,6 +133,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         labels: torch.LongTensor | None = None,
         ctc_labels: torch.LongTensor | None = None,
         alignment_labels: torch.LongTensor | None = None,
+        hidden_frames: torch.Tensor | None = None,
         conditioning: Conditioning | None = None,
         past_key_values=None,
         position_ids: torch.LongTensor | None = None,
@@ -154,6 +155,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             ctc_labels: Characters to learn as indices of `config.ctc_vocab`, -100 on padding, `(batch, characters)`.
             alignment_labels: The character spoken in each frame as an index of `config.ctc_vocab`, the blank in
                 silence, -100 where that is not known, `(batch, frames)`.
+            hidden_frames: True where the encoder is to tell frames that it does not see, `(batch, frames)`. Nothing
+                else is scored then.
             conditioning: The clips as `encode` gave them, instead of `keypoints`.
             past_key_values, position_ids, inputs_embeds, use_cache, logits_to_keep: As for any causal language model.
             kwargs: Passed on to the language model, such as `output_hidden_states`; `return_dict=False` gives a tuple.
@@ -164,6 +167,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         Raises:
             ValueError: If the texts cannot be divided among the clips, or the clips are not of the shape configured.
         """
+        if hidden_frames is not None:
+            return LipReadOutput(loss=self.encoder.reconstruction_loss(keypoints, keypoints_mask, hidden_frames))
         encoded = None
         if conditioning is None and keypoints is not None:
             conditioning, encoded = self.encode(keypoints, keypoints_mask)

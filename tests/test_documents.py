@@ -62,6 +62,7 @@ CORPORA = {
         "test/2.mov": None,
         "test/2.txt": "Good day.",
     },
+    "recordings": {"a/1.mp4": None, "a/2.mp4": None},
     "mylab": {
         "anna/001.mp4": None,
         "anna/sentences.csv": "video,sentence\n001.mp4,The tide comes in at seven.\n002.mp4,Gone.\n",
@@ -83,6 +84,7 @@ EXPECTED = {
     "prepared/interviews": ({"train": ["The tide."], "validation": ["Tide."]}, 3, 0),
     "prepared/anna": ({"train": ["The tide."], "validation": ["Tide."]}, 3, 0),
     "prepared/clips": ({"train": ["Good morning."], "test": ["Good day."]}, 0, 0),
+    "prepared/recordings": ({"train": [""], "validation": [""]}, 0, 0),
     "prepared/mylab": ({"train": ["The tide comes in at seven."], "validation": ["Good morning, everyone."]}, 0, 2),
     "prepared/all": ({"train": ["The tide comes in at seven.", "Good morning, everyone."]}, 0, 2),
 }
