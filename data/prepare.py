@@ -200,8 +200,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(format_summary(report))
     print(f"corpus: {output} (details in {Path(output) / REPORT})")
     if "train" in report["splits"]:
-        model = "HuggingFaceTB/SmolLM2-135M"
-        print(f"next: accelerate launch train_hf.py --dataset {output} --model_id {model} --output_dir runs/a")
+        settings = f"--dataset {output} --model_id HuggingFaceTB/SmolLM2-135M --output_dir runs/a"
+        settings += " --pretrain" * (options.get("format") == "unlabelled")  # without transcripts
+        print(f"next: accelerate launch train_hf.py {settings}")
     else:
         print(f"next: python evaluate_hf.py CHECKPOINT {Path(output) / next(iter(report['splits']))}")
 
