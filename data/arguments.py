@@ -300,11 +300,16 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
         raise ValueError("--lora_r adapts a frozen language model (--model_id); that of --lm_config is trained whole")
     if args.encoder_only and (data_args.dataset is None or not model_args.ctc):
         raise ValueError("--encoder_only trains the encoder by its CTC head: it needs a --dataset, and no --ctc false")
-    if args.pretrain and (data_args.dataset is None or args.encoder_only or model_args.teachers or model_args.encoder):
-        raise ValueError(
-            "--pretrain needs a --dataset, and nothing that goes by transcripts: leave --encoder_only, --encoder and "
-            "--teachers out"
-        )
+    by_transcripts = {
+        "encoder_only": args.encoder_only,
+        "encoder": model_args.encoder,
+        "teachers": model_args.teachers,
+        "train_text": data_args.train_text,
+        "ctc_weight_end": args.ctc_weight_end is not None,
+    }
+    if args.pretrain and (data_args.dataset is None or any(by_transcripts.values())):
+        given = ", ".join(f"--{name}" for name, value in by_transcripts.items() if value) or "text alone"
+        raise ValueError(f"--pretrain needs a --dataset, and looks at no transcripts: leave {given} out")
     if not (0 < args.hidden_share < 1 and args.hidden_span >= 1):
         raise ValueError("--hidden_share lies between 0 and 1, and --hidden_span is at least 1 frame")
     if not 0 <= model_args.ctc_decoding_weight <= 1:
