@@ -160,18 +160,18 @@ def decoder_layers(language_model: PreTrainedModel) -> nn.ModuleList:
 
 
 def carry_by_positions(
-    conditioning: Conditioning, position_ids: torch.Tensor | None, past_key_values: Any, length: int
+    conditioning: Conditioning, position_ids: torch.Tensor | None, cache: Any, length: int
 ) -> torch.Tensor:
     """Position ids that carry the conditioning, for language models that hand their layers nothing else untouched.
 
     Args:
         conditioning: What the adapters attend to.
         position_ids: `(rows, length)`; those after the cache if `None`.
-        past_key_values: The language model's cache, if there is one.
+        cache: The language model's, if there is one.
         length: Tokens.
     """
     if position_ids is None:
-        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        past = 0 if cache is None else cache.get_seq_length()
         position_ids = torch.arange(past, past + length, device=conditioning.mask.device)[None]
     position_ids = position_ids.view_as(position_ids)  # the caller's own tensor stays as it is
     position_ids.conditioning = conditioning

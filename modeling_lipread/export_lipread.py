@@ -22,6 +22,7 @@ from torch.export import Dim
 from transformers import DynamicCache, PreTrainedModel
 
 from .adapters_lipread import Conditioning
+from .output_lipread import CACHE
 
 CLIPS, TOKENS = 2, 3  # of the example that is traced; both stay free
 ENCODER_FILE, DECODER_FILE = "encoder.onnx", "decoder.onnx"
@@ -53,10 +54,10 @@ class DecoderGraph(nn.Module):
             input_ids=input_ids,
             position_ids=position_ids,
             conditioning=Conditioning(tuple(keys), tuple(values), mask),
-            past_key_values=cache,
+            cache=cache,
             use_cache=True,
         )
-        layers = output.past_key_values.layers
+        layers = output[CACHE].layers
         return (output.logits, *(layer.keys for layer in layers), *(layer.values for layer in layers))
 
 
@@ -102,7 +103,7 @@ def export_decoder(reader: PreTrainedModel, path: Path) -> None:
     config = reader.config.encoder_config
     tokens = torch.ones(CLIPS, TOKENS, dtype=torch.long, device=reader.device)
     conditioning, _ = reader.encode(torch.zeros(CLIPS, 12, config.num_landmarks, 3, device=reader.device))
-    cache = reader(input_ids=tokens, conditioning=conditioning, use_cache=True).past_key_values
+    cache = reader(input_ids=tokens, conditioning=conditioning, use_cache=True)[CACHE]
     layers = getattr(cache, "layers", [])
     if not layers or not all(hasattr(layer, "keys") and layer.keys is not None for layer in layers):
         model_type = reader.config.get_text_config().model_type

@@ -3,7 +3,7 @@
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, GenerationMixin, LogitsProcessorList, PreTrainedModel
+from transformers import AutoModelForCausalLM, Cache, GenerationMixin, LogitsProcessorList, PreTrainedModel
 from transformers.utils.generic import can_return_tuple
 
 from .adapters_lipread import Conditioning, GatedCrossAttention, carry_by_positions
@@ -11,7 +11,7 @@ from .attention_lipread import additive_mask
 from .configuration_lipread import LipReadConfig
 from .ctc_decoding_lipread import CTCLogitsProcessor, CTCPrefixScores, clip_lengths
 from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput
-from .output_lipread import LipReadOutput
+from .output_lipread import CACHE, LipReadOutput
 from .pretrained_lipread import LipReadPreTrainedModel
 from .token_spelling_lipread import pack_spellings, token_spellings, unpack_spellings
 
@@ -135,7 +135,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         alignment_labels: torch.LongTensor | None = None,
         hidden_frames: torch.Tensor | None = None,
         conditioning: Conditioning | None = None,
-        past_key_values=None,
+        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         position_ids: torch.LongTensor | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
@@ -158,7 +159,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             hidden_frames: True where the encoder is to tell frames that it does not see, `(batch, frames)`. Nothing
                 else is scored then.
             conditioning: The clips as `encode` gave them, instead of `keypoints`.
-            past_key_values, position_ids, inputs_embeds, use_cache, logits_to_keep: As for any causal language model.
+            past_key_values: The language model's cache; `cache` since transformers 5.24. Either name will do.
+            position_ids, inputs_embeds, use_cache, logits_to_keep: As for any causal language model.
             kwargs: Passed on to the language model, such as `output_hidden_states`; `return_dict=False` gives a tuple.
 
         Returns:
@@ -169,6 +171,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         """
         if hidden_frames is not None:
             return LipReadOutput(loss=self.encoder.reconstruction_loss(keypoints, keypoints_mask, hidden_frames))
+        cache = past_key_values if cache is None else cache
         encoded = None
         if conditioning is None and keypoints is not None:
             conditioning, encoded = self.encode(keypoints, keypoints_mask)
@@ -181,15 +184,15 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             kwargs["conditioning"] = conditioning
         elif conditioning is not None:
             length = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
-            position_ids = carry_by_positions(conditioning, position_ids, past_key_values, length)
+            position_ids = carry_by_positions(conditioning, position_ids, cache, length)
         outputs = self.language_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            past_key_values=past_key_values,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             logits_to_keep=logits_to_keep,
+            **{CACHE: cache},
             **kwargs,
         )
         lm_loss = None
@@ -198,7 +201,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         return LipReadOutput(
             **self._losses(encoded, keypoints_mask, ctc_labels, alignment_labels, lm_loss),
             logits=outputs.logits,
-            past_key_values=outputs.get("past_key_values"),
+            **{CACHE: outputs.get(CACHE)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )

@@ -1,15 +1,18 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """What a reader's forward pass gives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
-from transformers.utils import ModelOutput
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+# What language models call their cache, as an argument and in their output: `past_key_values` until transformers 5.24.
+CACHE = "cache" if "cache" in {field.name for field in fields(CausalLMOutputWithPast)} else "past_key_values"
 
 
 @dataclass
-class LipReadOutput(ModelOutput):
-    """What the reader gives.
+class LipReadOutput(CausalLMOutputWithPast):
+    """What the reader gives: a causal language model's output, and what its encoder was scored by.
 
     Args:
         loss (`torch.FloatTensor`, *optional*):
@@ -17,7 +20,9 @@ class LipReadOutput(ModelOutput):
         logits (`torch.FloatTensor`):
             Scores of the next token, `(batch, sequence, vocab_size)`.
         past_key_values (`Cache`, *optional*):
-            The language model's cache.
+            The language model's cache; `cache` since transformers 5.24.
+        hidden_states, attentions:
+            The language model's, if asked for.
         lm_loss (`torch.FloatTensor`, *optional*):
             Cross-entropy of the transcript's tokens; in training with `config.label_smoothing`.
         ctc_loss (`torch.FloatTensor`, *optional*):
@@ -28,20 +33,13 @@ class LipReadOutput(ModelOutput):
             Scores of the CTC head, `(batch, frames, len(config.ctc_vocab))`.
         alignment_logits (`torch.FloatTensor`, *optional*):
             Scores of the alignment head, `(batch, frames, len(config.ctc_vocab))`.
-        hidden_states, attentions:
-            The language model's, if asked for.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    past_key_values: object | None = None
     lm_loss: torch.FloatTensor | None = None
     ctc_loss: torch.FloatTensor | None = None
     alignment_loss: torch.FloatTensor | None = None
     ctc_logits: torch.FloatTensor | None = None
     alignment_logits: torch.FloatTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
-__all__ = ["LipReadOutput"]
+__all__ = ["CACHE", "LipReadOutput"]

@@ -23,6 +23,7 @@ from .base_model_lipread import (
 )
 from .configuration_lipread import LipReadConfig
 from .lora_lipread import add_lora, is_lora, load_lora, merge_lora
+from .output_lipread import CACHE
 from .pipeline_lipread import PIPELINE_TASK, LipReadingPipeline
 from .weights_lipread import checkpoint_files, refuse_peft_adapter, refuse_wrong_weights, saved_weights
 
@@ -47,7 +48,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _can_compile_fullgraph = True
     _no_split_modules = ["FaceKeypointEncoder", "GatedCrossAttention"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = [CACHE]
     # A gate moves by thousandths and landmarks differ by hundredths: half precision would round both away.
     # Patterns are looked for anywhere in a name: these must not find a mixture of experts' router, also called gate.
     _keep_in_fp32_modules_strict = [r"^adapters\.\d+\.gate$", r"^encoder\.input_mean$", r"^encoder\.input_std$"]
