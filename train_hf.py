@@ -29,6 +29,7 @@ import logging
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from peft import LoraConfig, get_peft_model
@@ -54,7 +55,7 @@ from data.batching import check_speakers
 from data.collator import LipReadCollator
 from data.ctc_vocab import build_ctc_vocab
 from data.distillation import Teachers
-from data.opening import Clips, has_split, open_split
+from data.opening import Clips, has_split, open_split, seconds_of
 from data.packing import pack_texts, read_texts
 from data.pronunciation import spelling_of
 from data.sharding import check_sharding
@@ -230,6 +231,7 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
         pad_token_id=train_collator.special_tokens.pad,
         lora=model_args.lora(),
         label_smoothing=args.label_smoothing_factor,
+        clip_seconds=round(float(np.quantile(seconds_of(train_clips), 0.95)), 2),
         **vars(adapter_args),
     )
     model = build_model(model_args, config, tokenizer)

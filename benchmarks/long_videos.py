@@ -2,7 +2,7 @@
 """What is lost when clips are read as one long video instead of one by one, and how much memory a long one takes.
 
     python -m benchmarks.long_videos grid/validation.jsonl --clips 50
-    python -m benchmarks.long_videos grid/validation.jsonl --clips 50 --tight 0.2 --max_seconds 3.5
+    python -m benchmarks.long_videos grid/validation.jsonl --clips 50 --tight 0.2 --max_seconds 4
 
 The clips are put one after another into one file, as they are or with the silence at their ends cut off but for
 `--tight` seconds (which needs word times in the manifest). Then the file is repeated, to see whether memory grows.
@@ -69,14 +69,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", default=EMBEDDED, help="reader (default: the one in the package)")
     parser.add_argument("--clips", type=int, default=50, help="how many (default: 50)")
     parser.add_argument("--tight", type=float, help="seconds of silence left before and after the words of a clip")
-    parser.add_argument("--max_seconds", type=float, default=SegmentSettings().max_seconds, help="longest segment")
+    parser.add_argument("--max_seconds", type=float, help="longest segment (default: as the reader learned)")
     parser.add_argument("--repeat", type=int, default=3, help="times the video is repeated for memory (default: 3)")
     options = parser.parse_args(arguments)
     transformers.utils.logging.disable_progress_bar()
     clips = list(read_manifest(options.manifest)[0])[: options.clips]
     truth = [clip.text for clip in clips]
-    settings = SegmentSettings(max_seconds=options.max_seconds)
     processor, model = AutoProcessor.from_pretrained(options.model), AutoModel.from_pretrained(options.model)
+    given = {} if options.max_seconds is None else {"max_seconds": options.max_seconds}
+    settings = SegmentSettings.of_reader(model.config, **given)
     reader = LipReadingPipeline(model=model, processor=processor)
     single = [reader(str(clip.media))["text"] for clip in clips]
     with TemporaryDirectory() as folder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from datasets import load_dataset, load_dataset_builder
 from datasets.exceptions import DatasetGenerationError
 from huggingface_hub.errors import HFValidationError
@@ -86,6 +87,11 @@ def open_split(source: str | Path, split: str | None = None, streaming: bool = F
             "`python -m data.export --parquet` of this version wrote"
         )
     return clips if streaming else ClipTable(clips)
+
+
+def seconds_of(clips: Clips) -> np.ndarray:
+    """How long each clip is, in seconds, `(clips,)`."""
+    return np.asarray(clips.column("num_frames")) / np.asarray(clips.column("frame_rate"))
 
 
 def _files(source: str | Path) -> dict[str, list[str]]:

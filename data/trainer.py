@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import torch
 from accelerate import PartialState
@@ -34,7 +33,7 @@ from .augmentation import KeypointAugmentation
 from .distillation import Teachers
 from .evaluation import closing_line, figures, read_clips
 from .loading import DataClock, batch_sampler, padding_share, train_loader
-from .opening import Clips
+from .opening import Clips, seconds_of
 from .pretraining import FrameHiding, interpolation_loss
 from .sharding import gather_to_encode, gathered, own_class, shard_by_layer
 from .watching import BlankVideoGuard, GradientNorms, write_transcripts
@@ -315,7 +314,7 @@ def replace_pickled_arguments(folder: str | os.PathLike, args: TrainingArguments
 
 def training_data(clips: Clips) -> dict[str, Any]:
     """How much a reader was trained on, for its model card: clips of a split, and seconds in all."""
-    seconds = float((np.asarray(clips.column("num_frames")) / np.asarray(clips.column("frame_rate"))).sum())
+    seconds = float(seconds_of(clips).sum())
     return {"split": None if clips.split is None else str(clips.split), "clips": len(clips), "seconds": seconds}
 
 

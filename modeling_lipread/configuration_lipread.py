@@ -217,6 +217,9 @@ class LipReadConfig(PreTrainedConfig):
             Token that ends a transcript.
         pad_token_id (`int`, *optional*):
             Token that fills a batch; also stands for hidden tokens in training.
+        clip_seconds (`float`, *optional*):
+            How long the clips were that it learned from: 95 of 100 were no longer. Long videos are read in stretches
+            of at most this length. `None` if that is not known.
         calibration (`dict`, *optional*):
             How the pipeline tells the chance that a written word is right: weights `log_odds`, `fit` and `bias`
             (`confidence_lipread`). `python -m data.calibrate` measures them. `None`: the word's probability.
@@ -261,6 +264,7 @@ class LipReadConfig(PreTrainedConfig):
     prompt_ids: list[int] | None = None
     eos_token_id: int | list[int] | None = None
     pad_token_id: int | None = None
+    clip_seconds: float | int | None = None
     calibration: dict | None = None
     abstention: dict | None = None
     initializer_range: float = 0.02
@@ -323,6 +327,8 @@ class LipReadConfig(PreTrainedConfig):
                 raise ValueError(f"calibration lacks {', '.join(missing)}; python -m data.calibrate measures it")
         if self.abstention is not None:
             _check_numbers("abstention", self.abstention, LIMITS)
+        if self.clip_seconds is not None and not 0 < self.clip_seconds < math.inf:
+            raise ValueError(f"clip_seconds must be a positive number of seconds, got {self.clip_seconds}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
         if not 0 <= self.decoder_mask_prob < 1:

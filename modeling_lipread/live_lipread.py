@@ -91,7 +91,7 @@ def live(arguments: argparse.Namespace) -> int:
     display = Display(arguments.format)
     session = LiveSession(
         reader,
-        SegmentSettings(end_seconds=arguments.end_seconds, pause_seconds=pause_seconds),
+        SegmentSettings.of_reader(reader.model.config, end_seconds=arguments.end_seconds, pause_seconds=pause_seconds),
         arguments.every,
         display.show,
         **generation_arguments(arguments),

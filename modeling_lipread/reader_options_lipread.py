@@ -93,7 +93,11 @@ def load_reader(arguments: argparse.Namespace) -> LipReadingPipeline:
         processor = AutoProcessor.from_pretrained(reader)
         model = AutoModel.from_pretrained(reader)
     except (OSError, ValueError) as error:
-        refuse(f"--model {reader}: {error}")
+        folder = Path(reader)
+        if folder.is_dir() and not (folder / "config.json").is_file():
+            refuse(f"--model {reader}: the folder holds no reader; train_hf.py writes one to its --output_dir")
+        place = "" if folder.exists() else "no such folder here, and none from the Hub: "
+        refuse(f"--model {reader}: {place}{error}")
     device = None if arguments.device == "auto" else arguments.device
     try:
         return LipReadingPipeline(model=model, processor=processor, device=device)

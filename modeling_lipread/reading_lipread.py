@@ -49,7 +49,7 @@ def read_video(
         end: Seconds from the start of the file where reading ends.
         face: Whose lips are read: the `largest` face, the most `central`, the `speaking` one (at every moment the one
             whose lips move most), or `all`, each for itself.
-        settings: How speech is cut into segments.
+        settings: How speech is cut into segments; by default into such as the reader learned from.
         batch_size: Segments read at a time.
         watch: Told how many seconds of the video have been looked at, after every frame.
         generation: Arguments of `generate`, for example `num_beams`.
@@ -98,7 +98,7 @@ def read_faces(
     Raises:
         NoFaceError: No frame shows a face.
     """
-    settings = settings or SegmentSettings()
+    settings = settings or SegmentSettings.of_reader(reader.model.config)
     frames = _Watched(faces, start, watch)
     segments: Iterable[Segment] = segment_people(frames, settings)
     if face == "speaking":

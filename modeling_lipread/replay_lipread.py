@@ -86,7 +86,7 @@ def describe(
         `text`, `start`, `end`, `score`, and `frames`: how much it looked at each, the most 255, a byte each in base64.
     """
     words, unread = [], []
-    segmenter = Segmenter(SegmentSettings(), ONLY_PERSON)
+    segmenter = Segmenter(SegmentSettings.of_reader(reader.model.config), ONLY_PERSON)
     segments = []
     for time, face, present in zip(sequence.timestamps, sequence.keypoints, sequence.present, strict=True):
         segments += segmenter.push(float(time), face if present else None, (sequence.width, sequence.height))

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from .configuration_lipread import LipReadConfig
 from .face_measures_lipread import LONGEST_STEP, SPEED_SECONDS, lip_energy
 from .geometry_lipread import NUM_LANDMARKS
 from .landmarks_lipread import LandmarkSequence
@@ -51,6 +52,23 @@ class SegmentSettings:
     end_seconds: float = 0.8
     margin_seconds: float = 0.5
     overlap_seconds: float = 0.5
+
+    @classmethod
+    def of_reader(cls, config: LipReadConfig, **given: float) -> SegmentSettings:
+        """Settings for a reader: segments as long as the clips it learned from, where it knows.
+
+        Args:
+            config: The reader's configuration.
+            given: Settings that are as they are given.
+
+        Raises:
+            ValueError: As for the class.
+        """
+        settings = cls(**given)
+        if "max_seconds" in given or config.clip_seconds is None:
+            return settings
+        least = 2 * (settings.overlap_seconds + settings.margin_seconds)
+        return replace(settings, max_seconds=max(config.clip_seconds, least))
 
     def __post_init__(self) -> None:
         for name, seconds in asdict(self).items():

@@ -73,8 +73,9 @@ def add_transcribe(commands: Any) -> None:
     long.add_argument(
         "--max_seconds",
         type=float,
-        default=cutting.max_seconds,
-        help=f"longest stretch read at once; longer ones are cut where lips pause (default: {cutting.max_seconds:g})",
+        default=argparse.SUPPRESS,
+        help="longest stretch read at once; longer ones are cut where lips pause (default: as long as the clips that "
+        f"the reader learned from, or {cutting.max_seconds:g})",
     )
     long.add_argument(
         "--pause_seconds",
@@ -100,7 +101,7 @@ def transcribe(arguments: argparse.Namespace) -> int:
     Raises:
         SystemExit: The arguments do not go together (2).
     """
-    settings, cues = _checked(arguments)
+    cutting, cues = _checked(arguments)
     videos, errors = find_videos(arguments.videos)
     if arguments.output is None and arguments.format in ("srt", "vtt") and len(videos) > 1:
         refuse(f"{len(videos)} videos need --output with --format {arguments.format}: a subtitle file is of one video")
@@ -115,6 +116,7 @@ def transcribe(arguments: argparse.Namespace) -> int:
     if not wanted:
         return SOME_FAILED if failed else READ
     reader = load_reader(arguments)
+    settings = SegmentSettings.of_reader(reader.model.config, **cutting)
     generation = generation_arguments(arguments)
     generation["num_return_sequences"] = arguments.nbest
     if arguments.output is None and arguments.format == "tsv":
@@ -150,7 +152,7 @@ def transcribe(arguments: argparse.Namespace) -> int:
     return SOME_FAILED if failed else READ
 
 
-def _checked(arguments: argparse.Namespace) -> tuple[SegmentSettings, CueSettings]:
+def _checked(arguments: argparse.Namespace) -> tuple[dict[str, float], CueSettings]:
     """Settings of the arguments, those that do not go together refused before anything is loaded."""
     if arguments.nbest > 1 and arguments.format != "json":
         refuse(f"--nbest {arguments.nbest} needs --format json; {arguments.format} has room for one reading")
@@ -159,13 +161,16 @@ def _checked(arguments: argparse.Namespace) -> tuple[SegmentSettings, CueSetting
         require("webvtt", "webvtt-py", "Writing subtitles")
     if arguments.output is not None and arguments.output.exists() and not arguments.output.is_dir():
         refuse(f"--output {arguments.output}: is a file; give a folder")
+    if arguments.output is not None and arguments.output.suffix.lower() in {f".{name}" for name in FORMATS}:
+        refuse(f"--output {arguments.output}: names a folder; for one file give > {arguments.output} in its place")
     names = {field.name for field in fields(SegmentSettings)}
+    cutting = {key: value for key, value in vars(arguments).items() if key in names}
     try:
-        settings = SegmentSettings(**{key: value for key, value in vars(arguments).items() if key in names})
+        SegmentSettings(**cutting)
     except ValueError as error:
         refuse(f"--{error}")
     names = {field.name for field in fields(CueSettings)}
-    return settings, CueSettings(**{key: value for key, value in vars(arguments).items() if key in names})
+    return cutting, CueSettings(**{key: value for key, value in vars(arguments).items() if key in names})
 
 
 def _unwritten(

@@ -14,6 +14,7 @@ from training import REPOSITORY, TORCHRUN, command, environment, losses, make_co
 from data.export import main as export
 from data.trainer import last_complete_checkpoint
 from evaluate_hf import evaluate
+from modeling_lipread import LipReadConfig
 from train_hf import main
 
 LENGTHS = (20, 12, 25, 40)
@@ -117,6 +118,7 @@ def test_killed_and_resumed_in_an_epoch_gives_the_same_losses(corpus, parquet, l
     assert any(entry["data/padding"] > 0 for entry in logged)
     trained = json.loads((tmp_path / "undisturbed" / "training_data.json").read_text())
     assert trained["clips"] == 24 and trained["seconds"] == pytest.approx(6 * sum(LENGTHS) / 25)
+    assert LipReadConfig.from_pretrained(tmp_path / "undisturbed").clip_seconds == pytest.approx(max(LENGTHS) / 25)
     figures = evaluate(str(tmp_path / "undisturbed"), str(parquet), split="validation")
     assert figures["figures"]["clips"] == 4 and figures["split"] == "validation"
 

@@ -9,6 +9,7 @@ from clips import made_up_face
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modeling_lipread import LipReadConfig
 from modeling_lipread.segmentation_lipread import Segmenter, SegmentSettings, calmness
 
 SETTINGS = SegmentSettings()
@@ -153,6 +154,21 @@ def test_a_longer_pause_can_be_asked_for():
     said = [(0.5, 2.0), (3.2, 4.5), (7.0, 8.5)]  # 1.2 and 2.5 seconds of rest
     ends = {pause: len(cut(talking(said, 10), SegmentSettings(8.0, pause))) for pause in (0.25, 1.0, 2.0)}
     assert ends == {0.25: 3, 1.0: 3, 2.0: 2}
+
+
+@pytest.mark.parametrize(
+    ("clip_seconds", "given", "expected"),
+    [
+        (None, {}, SETTINGS.max_seconds),
+        (2.8, {}, 2.8),
+        (2.8, {"max_seconds": 6.0}, 6.0),
+        (0.4, {}, 2.0),  # what overlap and margins take on both sides
+        (0.4, {"margin_seconds": 1.0, "overlap_seconds": 1.0}, 4.0),
+    ],
+)
+def test_segments_are_as_long_as_the_clips_a_reader_learned_from(clip_seconds, given, expected):
+    config = LipReadConfig(clip_seconds=clip_seconds)
+    assert SegmentSettings.of_reader(config, **given) == SegmentSettings(**given | {"max_seconds": expected})
 
 
 @pytest.mark.parametrize(

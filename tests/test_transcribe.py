@@ -204,6 +204,9 @@ def test_what_the_reader_cannot_have_seen_is_left_out_unless_asked_for(transcrib
         (["--beams", "0"], "--beams"),
         (["--face", "nobody"], "--face"),
         (["--output", __file__], "--output"),
+        (["--output", "talk.srt"], "> talk.srt"),
+        (["--model", "nowhere/at-all"], "no such folder"),
+        (["--model", str(Path(__file__).parent)], "holds no reader"),
     ],
 )
 def test_wrong_usage_is_status_2(transcribe, talk, arguments, word):
