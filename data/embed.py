@@ -55,10 +55,10 @@ def embed(reader: str, folder: Path) -> int:
 
 
 def _settled(settings: Any) -> Any:
-    """Settings that ask for single precision."""
+    """Settings that ask for single precision, and for no code beside them: what is embedded comes without."""
     if not isinstance(settings, dict):
         return settings
-    kept = {key: _settled(value) for key, value in settings.items()}
+    kept = {key: _settled(value) for key, value in settings.items() if key not in ("auto_map", "custom_pipelines")}
     return kept | ({"dtype": "float32"} if "dtype" in kept else {})
 
 
