@@ -28,7 +28,10 @@ from typing import Any
 FOLDER = tempfile.TemporaryDirectory(prefix="lipread-page-")
 os.environ["GRADIO_TEMP_DIR"] = os.path.realpath(FOLDER.name)
 
-import gradio as gr  # noqa: E402
+try:
+    import gradio as gr
+except ModuleNotFoundError:
+    sys.exit("error: the page needs the extra app: pip install -c constraints.txt -e '.[app]'")
 import numpy as np  # noqa: E402
 from transformers import AutoModel, AutoProcessor  # noqa: E402
 from transformers.utils import logging  # noqa: E402

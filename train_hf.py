@@ -29,6 +29,9 @@ import logging
 import sys
 from pathlib import Path
 
+import data  # noqa: F401  (says what to install where the extra is missing)
+
+# isort: split
 import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError

@@ -10,7 +10,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from modeling_lipread.reader_options_lipread import generation_arguments, load_reader, reader_options, tell
+from modeling_lipread.reader_options_lipread import (
+    generation_arguments,
+    load_reader,
+    output_file,
+    reader_options,
+    tell,
+)
 from modeling_lipread.replay_lipread import describe, write_replay
 
 from .opening import open_split
@@ -27,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--row", type=int, default=0, help="its number in the split (default: 0)")
     parser.add_argument("--output", type=Path, required=True, help="HTML file to write")
     options = parser.parse_args(arguments)
+    output = output_file(options.output, ".html")
     try:
         clips = open_split(options.corpus, options.split)
         if not 0 <= options.row < len(clips):
@@ -36,11 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
         sequence = decode_row(row)
         name = f"{options.corpus} row {options.row}"
         clip = describe(reader, sequence, name, text=row["text"], **generation_arguments(options))
-        write_replay(options.output, clip)
+        write_replay(output, clip)
     except (OSError, ValueError) as error:
         tell(error)
         return 1
-    print(f"{' '.join(word['text'] for word in clip['words'])}\n{options.output}")
+    print(f"{' '.join(word['text'] for word in clip['words'])}\n{output}")
     return 0
 
 

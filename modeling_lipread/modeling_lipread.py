@@ -96,6 +96,11 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             for layer, adapter in zip(self.config.adapter_layers, self.adapters, strict=True)
         }
 
+    @property
+    def sees(self) -> bool:
+        """Whether any adapter lets the face through: none does before training, or where the encoder learned alone."""
+        return any(bool(adapter.o_proj.weight.any() and adapter.gate_value()) for adapter in self.adapters)
+
     def set_token_spelling(self, tokenizer) -> None:
         """Writes down what each token spells, as decoding with the CTC head needs it; it is saved with the weights.
 

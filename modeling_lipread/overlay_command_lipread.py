@@ -12,6 +12,7 @@ from .reader_options_lipread import (
     SOME_FAILED,
     generation_arguments,
     load_reader,
+    output_file,
     reader_options,
     span_options,
     tell,
@@ -35,13 +36,14 @@ def overlay(arguments: argparse.Namespace) -> int:
     Returns:
         The exit status: 0, or 1 if the video could not be read.
     """
+    output = output_file(arguments.output, ".mp4", arguments.video)
     reader = load_reader(arguments)
     try:
         span = {"start": arguments.start, "end": arguments.end}
         sequence = reader.processor.extract_landmarks(arguments.video, **span, face=arguments.face)[0]
         since = arguments.start or 0.0
         read = read_faces(reader, faces_of(sequence), arguments.video, since, **generation_arguments(arguments))
-        write_overlay(arguments.video, sequence, arguments.output, words=read.words(since) or None, **span)
+        write_overlay(arguments.video, sequence, output, words=read.words(since) or None, **span)
     except (OSError, ValueError) as error:
         tell(error)
         return SOME_FAILED
@@ -49,5 +51,5 @@ def overlay(arguments: argparse.Namespace) -> int:
         print(read.text)
     else:
         tell(f"{arguments.video}: no words: {read.why_nothing}")
-    print(arguments.output)
+    print(output)
     return READ

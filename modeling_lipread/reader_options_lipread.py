@@ -80,11 +80,36 @@ def positive(text: str) -> int:
     return number
 
 
+def output_file(path: str | Path, suffix: str, video: str | Path | None = None) -> Path:
+    """The one file that a command writes, its folder made if need be.
+
+    Args:
+        path: As it was given by `--output`.
+        suffix: The ending it must have.
+        video: What is read, and so must not be written over.
+
+    Raises:
+        SystemExit: It has another ending, is a folder, is the video, or its folder cannot be made.
+    """
+    path = Path(path)
+    if path.suffix.lower() != suffix:
+        refuse(f"--output {path}: the file must end in {suffix}")
+    if path.is_dir():
+        refuse(f"--output {path}: is a folder; name a file in it")
+    if video is not None and path.exists() and Path(video).exists() and path.samefile(video):
+        refuse(f"--output {path}: is the video that is read; choose another name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        refuse(f"--output {path}: {error}")
+    return path
+
+
 def load_reader(arguments: argparse.Namespace) -> LipReadingPipeline:
     """The reader that the arguments of `reader_options` name.
 
     Raises:
-        SystemExit: There is no such reader, or no such device.
+        SystemExit: There is no such reader, it was never trained to read, or there is no such device.
     """
     if arguments.model is None:
         tell(EMBEDDED_NOTE)
@@ -96,13 +121,18 @@ def load_reader(arguments: argparse.Namespace) -> LipReadingPipeline:
         folder = Path(reader)
         if folder.is_dir() and not (folder / "config.json").is_file():
             refuse(f"--model {reader}: the folder holds no reader; train_hf.py writes one to its --output_dir")
-        place = "" if folder.exists() else "no such folder here, and none from the Hub: "
-        refuse(f"--model {reader}: {place}{error}")
+        if folder.exists():
+            refuse(f"--model {reader}: {error}")
+        refuse(f"--model {reader}: no such folder here, check the path; and from the Hub: {error}")
+    if not model.sees:
+        refuse(
+            f"--model {reader}: an encoder alone, which writes no words; train a reader from it: --encoder {reader}"
+        )
     device = None if arguments.device == "auto" else arguments.device
     try:
         return LipReadingPipeline(model=model, processor=processor, device=device)
     except (RuntimeError, ValueError, AssertionError) as error:  # torch says it in any of these ways
-        refuse(f"--device {arguments.device}: {error}")
+        refuse(f"--device {arguments.device}: {error}; without --device the best one is taken")
 
 
 def generation_arguments(arguments: argparse.Namespace) -> dict[str, Any]:

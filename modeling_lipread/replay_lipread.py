@@ -24,6 +24,7 @@ from .reader_options_lipread import (
     SOME_FAILED,
     generation_arguments,
     load_reader,
+    output_file,
     reader_options,
     span_options,
     tell,
@@ -54,16 +55,17 @@ def replay(arguments: argparse.Namespace) -> int:
     Returns:
         The exit status: 0, or 1 if the video could not be read.
     """
+    output = output_file(arguments.output, ".html", arguments.video)
     reader = load_reader(arguments)
     try:
         span = {"start": arguments.start, "end": arguments.end}
         sequence = reader.processor.extract_landmarks(arguments.video, **span, face=arguments.face)[0]
         clip = describe(reader, sequence, Path(arguments.video).name, **generation_arguments(arguments))
-        write_replay(arguments.output, clip)
+        write_replay(output, clip)
     except (OSError, ValueError) as error:
         tell(error)
         return SOME_FAILED
-    print(f"{' '.join(word['text'] for word in clip['words'])}\n{arguments.output}")
+    print(f"{' '.join(word['text'] for word in clip['words'])}\n{output}")
     return READ
 
 

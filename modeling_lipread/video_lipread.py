@@ -286,8 +286,8 @@ def _decode(
     if time is None:
         raise VideoError(f"{path}: no frame could be decoded; re-encode it with ffmpeg")
     if not found:
-        span = f"start={start:g}" + ("" if end is None else f", end={end:g}")
-        raise VideoError(f"{path}: no frame between {span}; the video ends at about {time:.2f} seconds")
+        span = f"from {start:g} seconds on" if end is None else f"between {start:g} and {end:g} seconds"
+        raise VideoError(f"{path}: no frame {span}; the video ends at about {time:.2f} seconds")
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:

@@ -1,12 +1,15 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """The overlay: a video with its landmarks and words drawn on it."""
 
+import shutil
+
 import av
 import numpy as np
 import pytest
 
 from data.talker import TalkingHead
 from modeling_lipread import overlay_lipread
+from modeling_lipread.cli import main
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from modeling_lipread.overlay_lipread import LIP_COLOR, SCORE_COLORS, score_color, write_overlay
 from modeling_lipread.video_lipread import read_frames
@@ -19,6 +22,24 @@ def clip(tmp_path_factory):
     words = TalkingHead().render("call mama", path)
     with Face3DKeypointExtractor() as extractor:
         return path, words, extractor.extract_video(path)
+
+
+@pytest.mark.parametrize("command, suffix", [("overlay", ".mp4"), ("replay", ".html")])
+def test_a_command_writes_over_no_video_and_no_folder(clip, tmp_path, capsys, command, suffix):
+    video, folder = tmp_path / f"talk{suffix}", tmp_path / f"folder{suffix}"
+    shutil.copyfile(clip[0], video)
+    folder.mkdir()
+    for output, word in [(video, "is the video"), (folder, "is a folder"), (tmp_path / "a.txt", f"end in {suffix}")]:
+        with pytest.raises(SystemExit, match="2"):
+            main([command, str(video), "--output", str(output)])
+        assert word in capsys.readouterr().err
+    assert video.read_bytes() == clip[0].read_bytes() and not (tmp_path / "a.txt").exists()
+
+
+def test_the_folder_of_the_overlay_is_made(clip, tmp_path, capsys):
+    output = tmp_path / "new" / "overlay.mp4"
+    assert main(["overlay", str(clip[0]), "--output", str(output), "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(output) and len(read(output)) == len(clip[2])
 
 
 def read(path) -> list[np.ndarray]:

@@ -97,7 +97,7 @@ def test_videos_end_to_end(media, tmp_path, capsys):
         "test.jsonl line 5 wall": "a face in 0 of 6 frames",
         "test.jsonl line 6 empty": "empty (0 bytes)",
         "test.jsonl line 7 cut": "truncated",
-        "test.jsonl line 8 late": "no frame between start=60",
+        "test.jsonl line 8 late": "no frame from 60 seconds on",
         "test.jsonl line 9 None": "not JSON",
         "test.jsonl line 10 None": "nowhere.mp4 is no file",
         "test.jsonl line 11 whole": "the id already stands in line 1",

@@ -13,14 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from clips import PORTRAIT, write_video
 from hypothesis import given
 from hypothesis import strategies as st
 from long_videos import grid_lines, one_after_another
+from transformers import AutoModel, AutoProcessor
 from webvtt import WebVTT
 
 from data.talker import TalkingHead
 from modeling_lipread.cli import main
+from modeling_lipread.reader_options_lipread import EMBEDDED
 from modeling_lipread.transcript_files_lipread import write_whole
 from modeling_lipread.video_files_lipread import _named_apart, find_videos
 
@@ -213,6 +216,17 @@ def test_wrong_usage_is_status_2(transcribe, talk, arguments, word):
     status, out, errors = transcribe(talk, *arguments)
     assert (status, out) == (2, "")
     assert word in errors[-1] and not any("Traceback" in error for error in errors)
+
+
+def test_an_encoder_alone_is_not_read_with(transcribe, talk, tmp_path):
+    model = AutoModel.from_pretrained(EMBEDDED)
+    assert model.sees
+    for adapter in model.adapters:
+        torch.nn.init.zeros_(adapter.o_proj.weight)
+    model.save_pretrained(tmp_path)
+    AutoProcessor.from_pretrained(EMBEDDED).save_pretrained(tmp_path)
+    status, out, errors = transcribe(talk, "--model", tmp_path)
+    assert (status, out) == (2, "") and f"--encoder {tmp_path}" in errors[-1]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
