@@ -55,10 +55,10 @@ def embed(reader: str, folder: Path) -> int:
 
 
 def _settled(settings: Any) -> Any:
-    """Settings that ask for single precision, and for no code beside them: what is embedded comes without."""
+    """Settings that ask for single precision."""
     if not isinstance(settings, dict):
         return settings
-    kept = {key: _settled(value) for key, value in settings.items() if key not in ("auto_map", "custom_pipelines")}
+    kept = {key: _settled(value) for key, value in settings.items()}
     return kept | ({"dtype": "float32"} if "dtype" in kept else {})
 
 

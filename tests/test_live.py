@@ -33,7 +33,7 @@ COMMAND = [sys.executable, "-m", "modeling_lipread.cli", "live", "--device", "cp
 def talk(tmp_path_factory) -> Path:
     """The talking head: two sentences, each with a rest of a second and a half after it."""
     head, frames = TalkingHead(), []
-    for seed, text in enumerate(("please follow the doctor now", "my teacher will find a garden")):
+    for seed, text in enumerate(("the weather is good today", "my teacher will find a garden")):
         said = list(head.frames(perform(text, seed=seed)))
         frames += said + said[-1:] * 37
     return write_video(tmp_path_factory.mktemp("talk") / "talk.mp4", frames)
