@@ -51,7 +51,8 @@ def write_overlay(
     Args:
         video_path: The video the landmarks come from.
         sequence: Its landmarks, one row for each frame.
-        output_path: The mp4 to write; it appears when it is complete. It has the video's frames, without sound.
+        output_path: The mp4 to write; it appears when it is complete, and its folder is made if need be. It has the
+            video's frames, without sound.
         text: What is said, in any script; shown throughout and wrapped.
         words: The same with times, `{"word", "start", "end"}` in seconds from the sequence's start; each word appears
             when it begins. With a `score`, the chance that it is right, its colour goes from red (0) over yellow (0.5)
@@ -66,6 +67,7 @@ def write_overlay(
     """
     av = require("av", "av", "Writing a video")
     output_path = Path(output_path)
+    output_path.parent.mkdir(parents=True, exist_ok=True)
     scale = max(1, -(-LEAST_WIDTH // sequence.width))
     caption = _Caption(text, words, sequence.width * scale, font_path)
     partial_path = output_path.with_name(f".{output_path.name}.{os.getpid()}.part")

@@ -81,7 +81,7 @@ def positive(text: str) -> int:
 
 
 def output_file(path: str | Path, suffix: str, video: str | Path | None = None) -> Path:
-    """The one file that a command writes, its folder made if need be.
+    """The one file that a command writes.
 
     Args:
         path: As it was given by `--output`.
@@ -89,7 +89,7 @@ def output_file(path: str | Path, suffix: str, video: str | Path | None = None) 
         video: What is read, and so must not be written over.
 
     Raises:
-        SystemExit: It has another ending, is a folder, is the video, or its folder cannot be made.
+        SystemExit: It has another ending, is a folder, or is the video.
     """
     path = Path(path)
     if path.suffix.lower() != suffix:
@@ -98,10 +98,6 @@ def output_file(path: str | Path, suffix: str, video: str | Path | None = None) 
         refuse(f"--output {path}: is a folder; name a file in it")
     if video is not None and path.exists() and Path(video).exists() and path.samefile(video):
         refuse(f"--output {path}: is the video that is read; choose another name")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        refuse(f"--output {path}: {error}")
     return path
 
 
