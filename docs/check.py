@@ -37,11 +37,11 @@ SMALL = (
 # By a pattern of the command: why it is not run. Whatever fits none of these is.
 PARSED_ONLY = {
     r"^make|^PIP_EXTRA": "the demo and the tests are run by themselves",
-    r"^pip ": "changes the environment, from the network",
+    r"^pip |^python3 -m venv": "changes the environment, from the network",
     r"^tensorboard": "a server, which does not end",
     r"^hf ": "asks for a token",
     r"^ffmpeg": "a program of others",
-    r"^lipread live": "needs a camera",
+    r"^lipread live(?! --source \S+\.mp4)": "needs a camera",
     r"^python app\.py": "a server, which does not end; tests/test_app.py",
     r"benchmarks\.": "minutes of quiet processors; benchmarks/ has tests of its own",
     r"fsdp2\.yaml|deepspeed\.yaml": "needs GPUs; tests/test_distributed.py runs FSDP2 on processors",
