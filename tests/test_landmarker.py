@@ -1,13 +1,9 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""One landmarker for many clips: as good as new for each, and called without MediaPipe's Python."""
+"""One landmarker for many clips, with the same landmarks as a new one for each."""
 
-import ctypes
 import itertools
-import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
-import mediapipe
 import numpy as np
 import pytest
 from clips import PORTRAIT, moving_portrait, portrait_on
@@ -15,7 +11,6 @@ from clips import PORTRAIT, moving_portrait, portrait_on
 from modeling_lipread.face_search_lipread import FaceFinder, whole
 from modeling_lipread.landmarker_lipread import FaceCounter, Landmarker, landmarker_path
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
-from modeling_lipread.mediapipe_calls_lipread import DirectCalls, ObjectCalls, make_calls
 
 GREY = np.full_like(PORTRAIT, 90)
 CLIPS = {
@@ -77,36 +72,22 @@ def test_faces_are_counted():
 
 
 @pytest.mark.parametrize("video", [True, False])
-def test_direct_calls_find_what_mediapipes_objects_say(video):
+def test_frames_need_not_be_contiguous(video):
     found = []
-    for calls in (DirectCalls, ObjectCalls):
-        landmarker = Landmarker(landmarker_path(), video, num_faces=1 if video else 4)
-        assert isinstance(landmarker._calls, DirectCalls), "this version of MediaPipe is called directly"
-        landmarker._calls = calls(mediapipe, landmarker._task)
-        frames = [*moving_portrait(4), GREY, CLIPS["two faces"][0]]
-        found.append(
-            [
-                landmarker.detect(frame, whole(frame), index / 25 if video else None)
-                for index, frame in enumerate(frames)
-            ]
-        )
+    for frames in (moving_portrait(3), [np.asfortranarray(frame) for frame in moving_portrait(3)]):
+        landmarker = Landmarker(landmarker_path(), video, num_faces=1)
+        times = [index / 25 if video else None for index in range(3)]
+        found.append([landmarker.detect(frame, whole(frame), time) for frame, time in zip(frames, times, strict=True)])
         landmarker.close()
-    assert [len(faces) for faces in found[0]] == [1, 1, 1, 1, 0, 1 if video else 2]
-    for direct, objects in zip(*found, strict=True):
-        assert len(direct) == len(objects)
-        for face, other in zip(direct, objects, strict=True):
-            assert face.dtype == np.float32 and face.shape == (478, 3)
-            np.testing.assert_array_equal(face, other)
+    assert np.shape(found[0]) == (3, 1, 478, 3)
+    np.testing.assert_array_equal(*found)
 
 
-def test_what_mediapipe_refuses_is_an_error():
+def test_a_closed_landmarker_is_an_error():
     landmarker = Landmarker(landmarker_path(), video=True, num_faces=1)
-    landmarker._calls.detect(PORTRAIT, 40)
-    with pytest.raises(RuntimeError, match="MpFaceLandmarkerDetectForVideo: .*timestamp"):
-        landmarker._calls.detect(PORTRAIT, 40)
     landmarker.close()
     with pytest.raises(ValueError, match="closed"):
-        landmarker._calls.detect(PORTRAIT, 80)
+        landmarker.detect(PORTRAIT, whole(PORTRAIT), 0.0)
 
 
 def test_one_extractor_serves_several_threads(fresh):
@@ -115,45 +96,3 @@ def test_one_extractor_serves_several_threads(fresh):
         clips = list(threads.map(lambda name: extractor.extract_frames(CLIPS[name], 25), names))
     for name, clip in zip(names, clips, strict=True):
         np.testing.assert_array_equal(clip.keypoints, fresh[name], name)
-
-
-class OtherVersion:
-    """A landmarker of a MediaPipe that keeps its functions elsewhere."""
-
-    _handle = None
-
-
-def test_another_version_of_mediapipe_is_called_through_its_python(monkeypatch):
-    landmarker = Landmarker(landmarker_path(), video=True, num_faces=1)
-    assert isinstance(make_calls(mediapipe, OtherVersion()), ObjectCalls)
-    module = sys.modules[type(landmarker._task).__module__]
-    with monkeypatch.context() as other:
-        fewer = [signature for signature in module._CTYPES_SIGNATURES if not signature.func_name.endswith("ForVideo")]
-        other.setattr(module, "_CTYPES_SIGNATURES", fewer)
-        assert isinstance(make_calls(mediapipe, landmarker._task), ObjectCalls)
-    with monkeypatch.context() as other:
-        longer = type("Longer", (ctypes.Structure,), {"_fields_": [("faces", ctypes.c_int)]})
-        other.setattr(module, "MpFaceLandmarkerResultC", longer)
-        assert isinstance(make_calls(mediapipe, landmarker._task), ObjectCalls)
-    assert isinstance(make_calls(mediapipe, landmarker._task), DirectCalls)
-    landmarker.close()
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads have no cores of their own here")
-def test_a_landmarker_has_as_many_threads_on_any_machine_and_they_run_on_all_its_cores():
-    cores, counts = os.sched_getaffinity(0), []
-    if len(cores) < 2:
-        pytest.skip("one core: as many threads as there are cores are as many as on one core")
-    for allowed in ({max(cores)}, cores):
-        os.sched_setaffinity(0, allowed)
-        try:
-            before = set(os.listdir("/proc/self/task"))
-            landmarker = Landmarker(landmarker_path(), True, num_faces=1)
-            threads = set(os.listdir("/proc/self/task")) - before
-            assert os.sched_getaffinity(0) == allowed
-            assert all(os.sched_getaffinity(int(thread)) == allowed for thread in threads)
-            counts.append(len(threads))
-            landmarker.close()
-        finally:
-            os.sched_setaffinity(0, cores)
-    assert counts[0] == counts[1] > 0
