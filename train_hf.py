@@ -57,10 +57,8 @@ from data.averaging import take_average
 from data.batching import check_speakers
 from data.collator import LipReadCollator
 from data.ctc_vocab import build_ctc_vocab
-from data.distillation import Teachers
 from data.opening import Clips, has_split, open_split, seconds_of
 from data.packing import pack_texts, read_texts
-from data.pronunciation import spelling_of
 from data.sharding import check_sharding
 from data.special_tokens import check_texts, check_vocabulary, special_tokens
 from data.splicing import WordSplicing
@@ -158,19 +156,6 @@ def has_word_times(clips: Clips) -> bool:
     return any(len(row["words"]) for row in clips.__getitems__(clips.spread(64)))
 
 
-def _check_units(model_args: ModelArguments, units: str) -> None:
-    """Refuses what contradicts the units of the encoder that a run begins with, which stay its own.
-
-    Raises:
-        ValueError: If other units were asked for, or sounds are to take part in decoding.
-    """
-    encoder = f"--encoder {model_args.encoder} writes {units}"
-    if model_args.ctc_units not in ("characters", units):
-        raise ValueError(f"{encoder} and goes on with them: leave --ctc_units {model_args.ctc_units} out")
-    if model_args.ctc_decoding_weight and units != "characters":
-        raise ValueError(f"{encoder}, which do not spell words: leave --ctc_decoding_weight out")
-
-
 def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation, args) -> LipReadTrainer:
     """Everything that a reading run needs: clips, processor, collators, model and Trainer."""
     train_clips, eval_clips = load_clips(data_args)
@@ -180,23 +165,10 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
     tokenizer = build_tokenizer(model_args, texts)
     processor = build_processor(data_args, tokenizer)
     begun = None if model_args.encoder is None else encoder_settings(model_args.encoder)
-    if begun and begun.encoder_config.reconstruction_head:
-        begun = None  # pretrained without transcripts: its heads are this run's
-    if not args.pretrain and "" in texts:
-        raise ValueError(f"{data_args.dataset} has clips without a transcript, which only --pretrain takes")
-    units = begun.ctc_units if begun else model_args.ctc_units
-    if begun:
-        _check_units(model_args, units)
-    spelling = spelling_of(units)
     if begun and model_args.ctc != bool(begun.ctc_vocab):
         has = "a CTC head: leave --ctc false out" if begun.ctc_vocab else "no CTC head: give --ctc false"
         raise ValueError(f"--encoder {model_args.encoder} has {has}")
-    learns_to_spell = model_args.ctc and not args.pretrain
-    ctc_vocab = begun.ctc_vocab if begun else build_ctc_vocab(texts, spelling) if learns_to_spell else []
-    if ctc_vocab and units != "characters":  # what has no pronunciation is told of now, not in the middle of a run
-        unheard = [*(texts if begun else ()), *(eval_clips.column("text") if args.encoder_only and eval_clips else ())]
-        for text in unheard:
-            spelling(text)
+    ctc_vocab = begun.ctc_vocab if begun else build_ctc_vocab(texts) if model_args.ctc else []
     settings = {"seq_len": data_args.seq_len, "prompt": data_args.prompt}
     settings |= {"cache_bytes": int(data_args.feature_cache_gib * 2**30) // max(1, args.dataloader_num_workers)}
     alignment = bool(ctc_vocab) and adapter_args.alignment_weight > 0 and has_word_times(train_clips)
@@ -212,7 +184,7 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
     if splicing is not None and not has_word_times(train_clips):
         raise ValueError(f"--word_splicing: {data_args.dataset} does not say when its words are spoken; leave it out")
     train_collator = LipReadCollator(
-        processor, **settings, ctc_vocab=ctc_vocab, spelling=spelling, alignment=alignment, splicing=splicing
+        processor, **settings, ctc_vocab=ctc_vocab, alignment=alignment, splicing=splicing
     )
     eval_collator = LipReadCollator(processor, **settings, train=False)
 
@@ -223,11 +195,9 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
             num_landmarks=num_landmarks,
             ctc_vocab_size=len(ctc_vocab),
             alignment_head=alignment_head,
-            reconstruction_head=args.pretrain,
             **vars(encoder_args),
         ),
         ctc_vocab=ctc_vocab,
-        ctc_units=units,
         decoder_start_token_id=train_collator.prefix[0],
         prompt_ids=train_collator.prefix[1:],
         eos_token_id=train_collator.special_tokens.end,
@@ -245,7 +215,7 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
         pad_token_id=config.pad_token_id,
         max_new_tokens=data_args.seq_len,
     )
-    if config.spelling_vocab:
+    if config.ctc_vocab:
         model.set_token_spelling(tokenizer)
         model.generation_config.ctc_decoding_weight = model_args.ctc_decoding_weight
     if model_args.encoder is not None:
@@ -268,7 +238,6 @@ def build_reader(model_args, data_args, encoder_args, adapter_args, augmentation
         data_collator=train_collator,
         eval_collator=eval_collator,
         augmentation=augmentation if data_args.augment else None,
-        teachers=Teachers(model_args.teachers, config, processor) if model_args.teachers else None,
         processing_class=processor,
     )
 
@@ -284,7 +253,7 @@ def train_reader(trainer: LipReadTrainer, checkpoint: str | None) -> None:
         trainer.save_metrics("eval", trainer.evaluate())
     if trainer.is_world_process_zero():
         output = trainer.args.output_dir
-        if trainer.args.encoder_only or trainer.args.pretrain:
+        if trainer.args.encoder_only:
             logger.info("The encoder is in %s. Train a reader from it: --encoder %s", output, output)
         else:
             logger.info("The reader is in %s. Try it: lipread transcribe VIDEO --model %s", output, output)

@@ -17,7 +17,6 @@ from modeling_lipread.base_model_lipread import is_folder
 from modeling_lipread.configuration_lipread import FaceKeypointEncoderConfig, LipReadConfig
 
 from .augmentation import KeypointAugmentation
-from .pronunciation import CTCUnits
 
 
 @dataclass
@@ -37,17 +36,9 @@ class ModelArguments:
         default="float32", metadata={"help": "Type of the frozen language model's weights."}
     )
     ctc: bool = field(default=True, metadata={"help": "Whether the encoder also learns to spell, by CTC."})
-    ctc_units: CTCUnits = field(
-        default="characters",
-        metadata={"help": "What it spells: characters, phonemes or visemes. Only characters give words their times."},
-    )
     encoder: str | None = field(
         default=None,
         metadata={"help": "Folder or Hub id of a reader whose encoder this run begins with, as of --encoder_only."},
-    )
-    teachers: list[str] | None = field(
-        default=None,
-        metadata={"help": "Folders or Hub ids of readers whose average opinion this one learns from as well."},
     )
     ctc_decoding_weight: float = field(
         default=0.0, metadata={"help": "Weight of the CTC head in reading, in evaluation and ever after; 0 to 1."}
@@ -144,9 +135,6 @@ class LipReadTrainingArguments(TrainingArguments):
         default=0,
         metadata={"help": "The result is the average of the last so many checkpoints, if that reads as well."},
     )
-    ctc_weight_end: float | None = field(
-        default=None, metadata={"help": "What --ctc_weight, step by step, has become in the end; constant by default."}
-    )
     logging_steps: float = field(default=10, metadata={"help": "Steps between two log entries."})
     report_to: str = field(default="tensorboard", metadata={"help": "Where logs go."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator needs the columns."})
@@ -174,19 +162,10 @@ class LipReadTrainingArguments(TrainingArguments):
             "(and 500 steps); 0 never stops."
         },
     )
-    distillation_weight: float = field(
-        default=1.0, metadata={"help": "Weight of the distance from what the --teachers expect."}
-    )
     encoder_only: bool = field(
         default=False,
         metadata={"help": "Train the encoder alone, by CTC and alignment, for a reading run with --encoder."},
     )
-    pretrain: bool = field(
-        default=False,
-        metadata={"help": "Train the encoder alone to tell hidden frames, without transcripts, for --encoder."},
-    )
-    hidden_share: float = field(default=0.5, metadata={"help": "Share of the frames that --pretrain hides."})
-    hidden_span: int = field(default=6, metadata={"help": "Frames that --pretrain hides together."})
     restart: bool = field(default=False, metadata={"help": "Start anew although output_dir holds checkpoints."})
 
     def __post_init__(self):
@@ -196,8 +175,6 @@ class LipReadTrainingArguments(TrainingArguments):
         self.dataloader_persistent_workers = self.dataloader_persistent_workers or self.dataloader_num_workers > 0
         if self.average_checkpoints and self.save_total_limit:  # and the best beside them
             self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1)
-        if self.pretrain:  # no words are read
-            self.metric_for_best_model, self.greater_is_better, self.blank_check_after = "loss", False, 0.0
         super().__post_init__()
 
 
@@ -300,32 +277,16 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
         raise ValueError("--lora_r adapts a frozen language model (--model_id); that of --lm_config is trained whole")
     if args.encoder_only and (data_args.dataset is None or not model_args.ctc):
         raise ValueError("--encoder_only trains the encoder by its CTC head: it needs a --dataset, and no --ctc false")
-    by_transcripts = {
-        "encoder_only": args.encoder_only,
-        "encoder": model_args.encoder,
-        "teachers": model_args.teachers,
-        "train_text": data_args.train_text,
-        "ctc_weight_end": args.ctc_weight_end is not None,
-    }
-    if args.pretrain and (data_args.dataset is None or any(by_transcripts.values())):
-        given = ", ".join(f"--{name}" for name, value in by_transcripts.items() if value) or "text alone"
-        raise ValueError(f"--pretrain needs a --dataset, and looks at no transcripts: leave {given} out")
-    if not (0 < args.hidden_share < 1 and args.hidden_span >= 1):
-        raise ValueError("--hidden_share lies between 0 and 1, and --hidden_span is at least 1 frame")
     if not 0 <= model_args.ctc_decoding_weight <= 1:
         raise ValueError(f"--ctc_decoding_weight {model_args.ctc_decoding_weight}: a weight lies in [0, 1]")
     if model_args.ctc_decoding_weight and not model_args.ctc:
         raise ValueError("--ctc_decoding_weight is the CTC head's, which this run has not: leave --ctc false out")
-    if model_args.ctc_decoding_weight and model_args.ctc_units != "characters":
-        raise ValueError("--ctc_decoding_weight is of a CTC head that spells words: leave --ctc_units out")
     if args.average_checkpoints < 0 or args.average_checkpoints == 1:
         raise ValueError(f"--average_checkpoints {args.average_checkpoints}: at least 2 make an average; 0 for none")
     if not 0 <= args.label_smoothing_factor < 1:
         raise ValueError(f"--label_smoothing_factor {args.label_smoothing_factor}: it lies in [0, 1)")
-    if args.ctc_weight_end is not None and not model_args.ctc:
-        raise ValueError("--ctc_weight_end is of the CTC loss, which this run has not: leave --ctc false out")
-    if data_args.dataset is None and (args.average_checkpoints or args.ctc_weight_end is not None):
-        raise ValueError("--average_checkpoints and --ctc_weight_end are for readers, not for a text-only run")
+    if data_args.dataset is None and args.average_checkpoints:
+        raise ValueError("--average_checkpoints is for readers, not for a text-only run")
     without_rank = [
         name
         for name in ("lora_alpha", "lora_dropout", "lora_target_modules")
@@ -333,10 +294,6 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
     ]
     if data_args.dataset is not None and without_rank:
         raise ValueError(f"--{without_rank[0]} is about LoRA, which this run has not: give --lora_r, its rank, too")
-    if model_args.teachers and data_args.dataset is None:
-        raise ValueError("--teachers are readers, who teach nothing in a text-only run: give --dataset too")
-    if args.distillation_weight < 0:
-        raise ValueError(f"--distillation_weight {args.distillation_weight}: a weight is at least 0")
     if args.blank_check_after < 0:
         raise ValueError(f"--blank_check_after {args.blank_check_after}: an epoch, a share of the run, or 0 for never")
     if not 0 <= data_args.word_splicing <= 1:

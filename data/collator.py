@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,6 @@ class LipReadCollator:
         ctc_vocab (`list[str]`, *optional*): Characters, index 0 the blank. Adds `ctc_labels` to training batches.
         alignment (`bool`): Whether training batches with a `ctc_vocab` also say which character is spoken when, from
             the rows' `words`. Adds `alignment_labels`.
-        spelling (`Callable`, *optional*): Spells the CTC labels of a text. Default: `TextNormalizer()`.
         splicing (`WordSplicing`, *optional*): Makes new sentences of the words of a training batch.
         cache_bytes (`int`): Memory in which what is made of each row is kept for the next epoch; each worker process
             has its own.
@@ -63,7 +62,6 @@ class LipReadCollator:
         start_ids: Sequence[int] | None = None,
         ctc_vocab: Sequence[str] | None = None,
         alignment: bool = False,
-        spelling: Callable[[str], str] | None = None,
         splicing: WordSplicing | None = None,
         cache_bytes: int = 0,
     ):
@@ -72,7 +70,7 @@ class LipReadCollator:
         self.seq_len = seq_len
         self.train = train
         self.add_special_tokens = add_special_tokens
-        self.spelling = spelling or TextNormalizer()
+        self.normalize = TextNormalizer()
         self.special_tokens = special_tokens(tokenizer)
         prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
         self.prefix = [self.special_tokens.start, *prompt_ids] if start_ids is None else list(start_ids)
@@ -145,7 +143,7 @@ class LipReadCollator:
         middles, spoken = self._frame_times(row, frames), []
         spellings, words = text.split(), row.get("words", ())
         said = " ".join(str(word["word"]) for word in words)
-        if len(spellings) != len(words) or self.spelling(said) != self.spelling(text):
+        if len(spellings) != len(words) or self.normalize(said) != self.normalize(text):
             return []
         for spelling, word in zip(spellings, words, strict=True):
             start, end = np.searchsorted(middles, [float(word["start"]), float(word["end"])]).tolist()
@@ -158,7 +156,7 @@ class LipReadCollator:
         words, middles = row["words"], self._frame_times(row, frames)
         labels = np.full(frames, 0 if len(words) else IGNORED)
         for word in words:
-            spelling = np.array(self._ids(self.spelling(word["word"])), dtype=np.int64)
+            spelling = np.array(self._ids(self.normalize(word["word"])), dtype=np.int64)
             start, end = float(word["start"]), float(word["end"])
             inside = np.flatnonzero((start <= middles) & (middles < end))
             place = ((middles[inside] - start) / (end - start) * len(spelling)).astype(int)
@@ -193,7 +191,7 @@ class LipReadCollator:
         return tokens[:room]
 
     def _spell(self, text: str) -> list[int]:
-        characters = self.spelling(text)
+        characters = self.normalize(text)
         unknown = sorted(set(characters) - self.ctc_ids.keys())
         if unknown:
             self._warn_once(f"CTC labels leave out {unknown}, not in ctc_vocab; the first text is {text!r}", "unknown")

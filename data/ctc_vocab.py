@@ -3,23 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
 
-def build_ctc_vocab(texts: Iterable[str], spelling: Callable[[str], str] | None = None) -> list[str]:
-    """The characters of `texts` as the head spells them, in code point order, after the CTC blank ``""`` at index 0.
+def build_ctc_vocab(texts: Iterable[str]) -> list[str]:
+    """Returns the characters of the normalised `texts`, in code point order, after the CTC blank ``""`` at index 0.
 
     Args:
         texts (`Iterable[str]`): Transcripts of the training split.
-        spelling (`Callable`, *optional*): What the labels will be made with. Default: `TextNormalizer()`.
 
     Raises:
         ValueError: If no text holds a character.
     """
-    spell = spelling or TextNormalizer()
-    characters = sorted(set().union(*(spell(text) for text in texts)))
+    normalize = TextNormalizer()
+    characters = sorted(set().union(*(normalize(text) for text in texts)))
     if not characters:
         raise ValueError("the texts hold no letter or digit to build a CTC vocabulary from")
     return ["", *characters]

@@ -219,12 +219,12 @@ class Folder:
             raise TranscriptError(f"{path} leads out of the folder; {_OUTSIDE}")
         return read_text(self.root / path, path)
 
-    def clip(self, video: str, text: str | None, *, place: str | None = None, **more: Any) -> Record | Skip:
+    def clip(self, video: str, text: str, *, place: str | None = None, **more: Any) -> Record | Skip:
         """A clip of the folder, or the reason why it is none.
 
         Args:
             video (`str`): Its path, relative to the folder.
-            text (`str`, *optional*): What is said in it; `None` if nobody wrote that down.
+            text (`str`): What is said in it.
             place (`str`, *optional*): Where it is written down, if not by the video's name alone.
             more: ``speaker``, ``words``, ``start``, ``end``, ``id``, ``split``, ``notes``: see `data.records.Record`.
         """

@@ -201,7 +201,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"corpus: {output} (details in {Path(output) / REPORT})")
     if "train" in report["splits"]:
         settings = f"--dataset {output} --model_id HuggingFaceTB/SmolLM2-135M --output_dir runs/a"
-        settings += " --pretrain" * (options.get("format") == "unlabelled")  # without transcripts
         print(f"next: accelerate launch train_hf.py {settings}")
     else:
         print(f"next: python evaluate_hf.py CHECKPOINT {Path(output) / next(iter(report['splits']))}")

@@ -66,7 +66,7 @@ class Record:
         line (`int`): Line of the manifest, or number of the clip in the folder, from 1.
         id (`str`): The clip's name, unique in its source: as given, else the media path without suffix (and the
             segment's times).
-        text (`str`): Transcript: `clean_text` of what the source says; empty only where nobody wrote it down.
+        text (`str`): Transcript: `clean_text` of what the source says.
         source (`str`): Media path as the manifest writes it, or relative to the folder.
         media (`Path`): The video, or the ``.npy`` of landmarks.
         is_landmarks (`bool`): Whether `media` holds landmarks.
@@ -135,7 +135,7 @@ def says_something(text: str) -> bool:
 def make_record(
     root: Path,
     source: str,
-    text: str | None,
+    text: str,
     *,
     manifest: str,
     line: int,
@@ -153,7 +153,7 @@ def make_record(
     Args:
         root (`Path`): Folder that `source` and `alignment` are relative to, and must not lead out of.
         source, text, manifest, line, id, start, end, words, alignment, notes: See `Record`; texts are cleaned here,
-            times are checked. A text of `None` is one that nobody wrote down.
+            times are checked.
         allow_outside (`bool`): Take files outside `root` too.
         more: Further fields of `Record`.
 
@@ -162,8 +162,8 @@ def make_record(
     """
     if "\0" in source:
         raise BadClip(f"the path {source!r} holds a NUL character; write the path of a file")
-    text = None if text is None else clean_text(text)
-    if text is not None and not says_something(text):
+    text = clean_text(text)
+    if not says_something(text):
         raise BadClip("the transcript is empty, or holds neither letter nor digit; write what is said in the clip")
     for value in (start, end):
         if value is not None and not 0 <= value < math.inf:
@@ -182,13 +182,13 @@ def make_record(
     words = tuple(Word(clean_text(word), start, end) for word, start, end in words)
     if reason := wrong_times(words):
         words, notes = (), (*notes, f"no word times: {reason}")
-    if len(text or "") > LONG_TEXT:
+    if len(text) > LONG_TEXT:
         notes = (*notes, f"the transcript is {len(text):,} characters long; cut the clip into utterances")
     return Record(
         manifest=manifest,
         line=line,
         id=clean_text(id or "") or default_id(source, start, end),
-        text=text or "",
+        text=text,
         source=source,
         media=media,
         start=start,

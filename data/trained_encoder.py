@@ -8,7 +8,6 @@ encoder learn alone first (`--encoder_only`), by CTC and alignment, and the adap
 from __future__ import annotations
 
 import inspect
-import logging
 from typing import Any
 
 from transformers import AutoConfig
@@ -16,10 +15,6 @@ from transformers import AutoConfig
 from modeling_lipread import LipReadConfig, LipReadFeatureExtractor, LipReadForConditionalGeneration
 from modeling_lipread.weights_lipread import checkpoint_files, refuse_wrong_weights, saved_weights
 
-logger = logging.getLogger(__name__)
-
-HEADS = ("ctc_head.", "ctc_embedding.", "alignment_head.", "alignment_embedding.", "reconstruction_head.")
-HEAD_SETTINGS = {"ctc_vocab_size", "alignment_head", "reconstruction_head"}
 FREE = {"kp_dropout", "initializer_range", "dtype"}  # may differ: the weights mean the same
 
 
@@ -33,19 +28,9 @@ def encoder_settings(source: str) -> LipReadConfig:
         OSError: If there is no such reader.
         ValueError: If it is another kind of model.
     """
-    return reader_config(source, "--encoder")
-
-
-def reader_config(source: str, option: str) -> LipReadConfig:
-    """The configuration of a reader that a run was given by an option.
-
-    Raises:
-        OSError: If there is no such reader.
-        ValueError: If it is another kind of model.
-    """
     config = AutoConfig.from_pretrained(source)
     if not isinstance(config, LipReadConfig):
-        raise ValueError(f"{option} {source}: a {config.model_type} model, not a reader that train_hf.py wrote")
+        raise ValueError(f"--encoder {source}: a {config.model_type} model, not a reader that train_hf.py wrote")
     return config
 
 
@@ -53,8 +38,6 @@ def load_encoder(
     model: LipReadForConditionalGeneration, feature_extractor: LipReadFeatureExtractor, source: str
 ) -> None:
     """Gives a new reader the encoder of one trained before, with the landmarks' statistics it was trained with.
-
-    Of an encoder that was pretrained without transcripts (`--pretrain`) all but its heads is taken.
 
     Args:
         model: The new reader.
@@ -66,17 +49,10 @@ def load_encoder(
         OSError: If its weights are missing or damaged.
     """
     theirs = LipReadFeatureExtractor.from_pretrained(source)
-    option = f"--encoder {source}"
-    refuse_differences(option, *(feature_settings(extractor) for extractor in (theirs, feature_extractor)))
-    their_config = encoder_settings(source).encoder_config
-    settings = [config.to_diff_dict() for config in (their_config, model.config.encoder_config)]
+    refuse_differences(source, feature_settings(theirs), feature_settings(feature_extractor))
+    configs = encoder_settings(source).encoder_config, model.config.encoder_config
+    refuse_differences(source, *(config.to_diff_dict() for config in configs))
     weights, own = saved_weights(checkpoint_files(source, {}), "encoder."), model.encoder.state_dict()
-    if their_config.reconstruction_head:
-        settings = [{key: part[key] for key in part.keys() - HEAD_SETTINGS} for part in settings]
-        weights = {name: weight for name, weight in weights.items() if not name.startswith(HEADS)}
-        weights |= {name: weight for name, weight in own.items() if name.startswith(HEADS)}
-        logger.info("%s was pretrained without transcripts: what reads words begins anew", source)
-    refuse_differences(option, *settings)
     refuse_wrong_weights(
         source, "the encoder's", missing=own.keys() - weights.keys(), unexpected=weights.keys() - own.keys()
     )
@@ -89,11 +65,11 @@ def feature_settings(extractor: LipReadFeatureExtractor) -> dict[str, Any]:
     return {name: getattr(extractor, name) for name in names}
 
 
-def refuse_differences(option: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    """Refuses a reader whose settings are not those of this run."""
+def refuse_differences(source: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Raises ValueError if the encoder in `source` was trained with other settings than this run's."""
     different = sorted(
         name for name in theirs.keys() | ours.keys() if name not in FREE and theirs.get(name) != ours.get(name)
     )
     if different:
         settings = ", ".join(f"{name} {theirs.get(name)!r} instead of {ours.get(name)!r}" for name in different)
-        raise ValueError(f"{option}: it was trained with {settings}; give this run the same")
+        raise ValueError(f"--encoder {source}: it was trained with {settings}; give this run the same")

@@ -12,7 +12,6 @@ import re
 import shutil
 import tempfile
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,9 @@ from modeling_lipread.publish_lipread import push, stage
 
 from .arguments import LipReadTrainingArguments
 from .augmentation import KeypointAugmentation
-from .distillation import Teachers
 from .evaluation import closing_line, figures, read_clips
 from .loading import DataClock, batch_sampler, padding_share, train_loader
 from .opening import Clips, seconds_of
-from .pretraining import FrameHiding, interpolation_loss
 from .sharding import gather_to_encode, gathered, own_class, shard_by_layer
 from .watching import BlankVideoGuard, GradientNorms, write_transcripts
 
@@ -49,7 +46,6 @@ class LipReadTrainer(Trainer):
     Args:
         eval_collator: Collator in evaluation mode, whose batches hold no transcript.
         augmentation: Applied to training batches on their device.
-        teachers: Readers that this one learns from, beside the transcripts.
         args, kwargs: As for [`Trainer`]; `processing_class` is the reader's processor.
     """
 
@@ -60,7 +56,6 @@ class LipReadTrainer(Trainer):
         *args,
         eval_collator,
         augmentation: KeypointAugmentation | None = None,
-        teachers: Teachers | None = None,
         **kwargs,
     ):
         super().__init__(*args, **kwargs)
@@ -70,9 +65,7 @@ class LipReadTrainer(Trainer):
         self.label_names = ["labels"]
         self.eval_collator = eval_collator
         self.augmentation = augmentation
-        self.teachers = None if teachers is None else teachers.to(self.args.device)
         self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
-        self.hiding = FrameHiding(self.args.hidden_share, self.args.hidden_span, self.args.seed)
         self._training_data: dict[str, Any] | None = None
         self.clock, self.norms = DataClock(), GradientNorms()
         self.guard = BlankVideoGuard(self.args.blank_check_after) if self.args.blank_check_after else None
@@ -138,37 +131,15 @@ class LipReadTrainer(Trainer):
             )
             inputs = {**inputs, "keypoints": keypoints, "keypoints_mask": mask}
             inputs |= {"alignment_labels": labels} if labels is not None else {}
-        if self.args.pretrain:
-            inputs = self._hide_frames(model, inputs)
-        elif self.args.encoder_only:
+        if self.args.encoder_only:
             texts = ("input_ids", "attention_mask", "labels")
             inputs = {name: value for name, value in inputs.items() if name not in texts}
         outputs = model(**inputs)
         loss = outputs.loss
-        if model.training and self.args.ctc_weight_end is not None:
-            start, progress = self.model.config.ctc_weight, self.state.global_step / max(1, self.state.max_steps)
-            change = progress * (self.args.ctc_weight_end - start)
-            loss = loss + change * outputs.ctc_loss
-            self._parts["ctc_weight"].append(torch.tensor(start + change, device=loss.device))
-        if model.training and self.teachers is not None:
-            with self.accelerator.autocast():
-                distillation_loss = self.teachers.loss(outputs, inputs)
-            loss = loss + self.args.distillation_weight * distillation_loss
-            self._parts["distillation_loss"].append(distillation_loss.detach())
         for part in ("lm_loss", "ctc_loss", "alignment_loss"):
             if (value := getattr(outputs, part)) is not None:
                 self._parts[part].append(value.detach().float())
         return (loss, outputs) if return_outputs else loss
-
-    def _hide_frames(self, model, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What pretraining goes by; in evaluation it is also measured what a line between the seen frames tells."""
-        faces = {name: inputs[name] for name in ("keypoints", "keypoints_mask")}
-        hidden = self.hiding(faces["keypoints_mask"], train=model.training)
-        if not model.training:
-            encoder = self.accelerator.unwrap_model(model).encoder
-            drawn = interpolation_loss(encoder, faces["keypoints"], faces["keypoints_mask"], hidden)
-            self._parts["interpolation_loss"].append(drawn)
-        return faces | {"hidden_frames": hidden}
 
     def _drain_parts(self) -> dict[str, float]:
         """Mean of each part of the loss since the last call, over all processes, and the perplexity."""
@@ -205,9 +176,6 @@ class LipReadTrainer(Trainer):
         output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
         result = self._drain_parts()
         self._parts = waiting
-        if self.args.pretrain:
-            output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in result.items()})
-            return output
         model = self.accelerator.unwrap_model(self.model)
         gather_to_encode(model)
         with self.accelerator.autocast():
@@ -225,9 +193,6 @@ class LipReadTrainer(Trainer):
                 max_new_tokens=self.args.eval_max_new_tokens,
                 in_step=self.is_fsdp_enabled,
             )
-        if self.args.encoder_only and self.model.config.ctc_vocab != self.model.config.spelling_vocab:
-            spell = self.data_collator.spelling  # what is read are sounds: the reference is how the text sounds
-            readings = [replace(reading, reference=spell(reading.reference)) for reading in readings]
         reading = figures(readings)
         output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in (result | reading).items()})
         if self.is_world_process_zero():

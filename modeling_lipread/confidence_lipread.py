@@ -129,8 +129,8 @@ def weighed_words(
         log_probs,
         lambda ids: processor.decode(ids, skip_special_tokens=True),
         processor.tokenizer.all_special_ids,
-        head.cpu().numpy() if head is not None and config.spelling_vocab else None,
-        config.spelling_vocab,
+        head.cpu().numpy() if head is not None and config.ctc_vocab else None,
+        config.ctc_vocab,
         config.encoder_config.alignment_head,
     )
 

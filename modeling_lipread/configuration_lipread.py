@@ -81,8 +81,6 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
         alignment_head (`bool`, *optional*, defaults to `False`):
             Whether a head tells for every frame which of the CTC head's characters is spoken in it, its blank standing
             for silence. Its posteriors are embedded and added like those of the CTC head.
-        reconstruction_head (`bool`, *optional*, defaults to `False`):
-            Whether a head tells the landmarks of frames that the encoder did not see, which pretraining learns by.
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of the weights at initialisation.
     """
@@ -116,7 +114,6 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
     ctc_vocab_size: int = 0
     ctc_feedback: bool = True
     alignment_head: bool = False
-    reconstruction_head: bool = False
     initializer_range: float = 0.02
 
     def validate_architecture(self):
@@ -194,9 +191,6 @@ class LipReadConfig(PreTrainedConfig):
             `gate_type="sigmoid", gate_init=-10.0` starts with a gate that is nearly zero, and learns very slowly.
         ctc_vocab (`list[str]`, *optional*, defaults to `[]`):
             Characters that the CTC head writes; the first is the blank, `""`. Empty: no CTC head.
-        ctc_units (`str`, *optional*, defaults to `"characters"`):
-            What these are: the `"characters"` of the words, or, in the International Phonetic Alphabet, their
-            `"phonemes"` or `"visemes"`. Only characters take part in decoding and tell when words are said.
         ctc_weight (`float`, *optional*, defaults to 0.5):
             Weight of the CTC loss beside the language model's.
         label_smoothing (`float`, *optional*, defaults to 0.0):
@@ -254,7 +248,6 @@ class LipReadConfig(PreTrainedConfig):
     gate_init: float | int = 1.0
     zero_init_projection: bool = True
     ctc_vocab: list[str] | None = None
-    ctc_units: Literal["characters", "phonemes", "visemes"] = "characters"
     ctc_weight: float | int = 0.5
     label_smoothing: float | int = 0.0
     token_spelling_size: int = 0
@@ -285,11 +278,6 @@ class LipReadConfig(PreTrainedConfig):
         if self.adapter_top_k is not None:
             return list(range(max(0, num_layers - self.adapter_top_k), num_layers))
         return sorted(range(num_layers - 1, -1, -self.adapter_every))
-
-    @property
-    def spelling_vocab(self) -> list[str]:
-        """`ctc_vocab` if the CTC head spells words by it; empty if it writes their sounds, or there is none."""
-        return self.ctc_vocab if self.ctc_units == "characters" else []
 
     @property
     def start_ids(self) -> list[int]:

@@ -201,9 +201,6 @@ class FaceKeypointEncoder(PreTrainedModel):
         if config.alignment_head:
             self.alignment_head = nn.Linear(config.hidden_size, config.ctc_vocab_size)
             self.alignment_embedding = nn.Linear(config.ctc_vocab_size, config.hidden_size, bias=False)
-        self.reconstruction_head = None
-        if config.reconstruction_head:
-            self.reconstruction_head = nn.Linear(config.hidden_size, config.num_landmarks * channels)
         resampler = PerceiverResampler if config.resampler == "perceiver" else PoolResampler
         self.resampler = resampler(config)
         self.post_init()
@@ -272,23 +269,6 @@ class FaceKeypointEncoder(PreTrainedModel):
         """
         # In full precision: half precision would lose the small motions.
         return (self._channels(keypoints.float(), mask) - self.input_mean.float()) / self.input_std.float()
-
-    def reconstruction_loss(
-        self, keypoints: torch.Tensor, mask: torch.Tensor, hidden_frames: torch.Tensor
-    ) -> torch.Tensor:
-        """How well frames can be told from those around them: masked prediction, as BERT does it with words.
-
-        Args:
-            keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
-            mask: Non-zero where there is a face, `(batch, frames)`.
-            hidden_frames: True where the encoder is to see none, `(batch, frames)`.
-
-        Returns:
-            Smooth L1 distance of the standardised channels of the hidden frames that have a face; 0 if none has.
-        """
-        mask = mask.bool()
-        told = self.reconstruction_head(self(keypoints, mask & ~hidden_frames).frame_hidden_states)
-        return reconstruction_error(told.float(), self.standardized(keypoints, mask), mask & hidden_frames)
 
     @property
     def average_face(self) -> torch.Tensor:
@@ -378,13 +358,6 @@ class FaceKeypointEncoder(PreTrainedModel):
             ctc_logits=ctc_logits,
             alignment_logits=alignment_logits,
         )
-
-
-def reconstruction_error(told: torch.Tensor, true: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-    """Smooth L1 distance over the frames `where` is True, `(batch, frames)`; 0 if it is nowhere."""
-    # Not its square: a head that turns moves landmarks by many of their standard deviations.
-    error = nn.functional.smooth_l1_loss(told.flatten(2), true.flatten(2), reduction="none").mean(-1)
-    return (error * where).sum() / where.sum().clamp(min=1)
 
 
 __all__ = ["FaceKeypointEncoder", "FaceKeypointEncoderOutput"]

@@ -164,7 +164,7 @@ class LiveSession:
         self.left_out = 0
         self.seconds, self.frames = 0.0, 0
         self._reader, self._show = reader, show
-        timestamps = "word" if reader.model.config.spelling_vocab else False
+        timestamps = "word" if reader.model.config.ctc_vocab else False
         self._arguments = {"return_timestamps": timestamps, **generation}
         self._windows = LiveWindows(settings, every_frames)
         self._transcript = LiveTranscript(settings)

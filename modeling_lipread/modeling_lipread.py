@@ -138,7 +138,6 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         labels: torch.LongTensor | None = None,
         ctc_labels: torch.LongTensor | None = None,
         alignment_labels: torch.LongTensor | None = None,
-        hidden_frames: torch.Tensor | None = None,
         conditioning: Conditioning | None = None,
         past_key_values: Cache | None = None,
         cache: Cache | None = None,
@@ -161,8 +160,6 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             ctc_labels: Characters to learn as indices of `config.ctc_vocab`, -100 on padding, `(batch, characters)`.
             alignment_labels: The character spoken in each frame as an index of `config.ctc_vocab`, the blank in
                 silence, -100 where that is not known, `(batch, frames)`.
-            hidden_frames: True where the encoder is to tell frames that it does not see, `(batch, frames)`. Nothing
-                else is scored then.
             conditioning: The clips as `encode` gave them, instead of `keypoints`.
             past_key_values: The language model's cache; `cache` since transformers 5.24. Either name will do.
             position_ids, inputs_embeds, use_cache, logits_to_keep: As for any causal language model.
@@ -174,8 +171,6 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         Raises:
             ValueError: If the texts cannot be divided among the clips, or the clips are not of the shape configured.
         """
-        if hidden_frames is not None:
-            return LipReadOutput(loss=self.encoder.reconstruction_loss(keypoints, keypoints_mask, hidden_frames))
         cache = past_key_values if cache is None else cache
         encoded = None
         if conditioning is None and keypoints is not None:
@@ -351,7 +346,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         """
         if not 0 <= weight <= 1:
             raise ValueError(f"ctc_decoding_weight must lie in [0, 1], got {weight}")
-        if not self.config.spelling_vocab:
+        if not self.config.ctc_vocab:
             raise ValueError("this reader has no CTC head that spells words: generate with ctc_decoding_weight=0")
         if not self.config.token_spelling_size:
             raise ValueError(
@@ -370,7 +365,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             begun = len(start)
         end_ids = self._generation_setting("eos_token_id", kwargs)
         return CTCLogitsProcessor(
-            CTCPrefixScores(ctc_logits, clip_lengths(keypoints_mask, ctc_logits), self.config.spelling_vocab),
+            CTCPrefixScores(ctc_logits, clip_lengths(keypoints_mask, ctc_logits), self.config.ctc_vocab),
             unpack_spellings(self.token_spelling.cpu().numpy().tobytes()),
             weight=weight,
             prompt_length=begun,

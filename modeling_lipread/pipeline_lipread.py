@@ -90,7 +90,7 @@ class LipReadingPipeline(Pipeline):
         if return_timestamps is not None:
             if return_timestamps not in (True, False, "word"):
                 raise ValueError(f'return_timestamps must be True, False or "word", not {return_timestamps!r}')
-            if return_timestamps and not self.model.config.spelling_vocab:
+            if return_timestamps and not self.model.config.ctc_vocab:
                 raise ValueError(
                     "no CTC head of this reader spells words, and tells when they are said: no timestamps"
                 )
@@ -177,8 +177,8 @@ class LipReadingPipeline(Pipeline):
         """The texts of a clip, when they were said, and if nothing was, why."""
         limits, mask = self._limits(limits), outputs["keypoints_mask"]
         config, speed, spelled = self.model.config, outputs["lip_speed"][0].item(), None
-        if "ctc_logits" in outputs and config.spelling_vocab:
-            spelled = greedy_ctc(outputs["ctc_logits"], mask, config.spelling_vocab)[0]
+        if "ctc_logits" in outputs and config.ctc_vocab:
+            spelled = greedy_ctc(outputs["ctc_logits"], mask, config.ctc_vocab)[0]
         seen = {"spelled": spelled, "speed": None if np.isnan(speed) else speed, "has_face": bool(mask.any())}
         seen["seldom_seen"] = bool(outputs["seldom_seen"][0])
         results, reason = [], None

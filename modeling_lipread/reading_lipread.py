@@ -112,12 +112,7 @@ def read_faces(
             unread.append(Unread(segment.start, segment.end, results[0]["reason"]))
         # A clip that is one segment is given as it was read; in a longer one, so many words in so little time are
         # those of a twitch.
-        if (
-            words
-            and not words[0].timed
-            and frames.seconds > settings.max_seconds
-            and reader.model.config.spelling_vocab
-        ):
+        if words and not words[0].timed and frames.seconds > settings.max_seconds and reader.model.config.ctc_vocab:
             unread.append(Unread(segment.start, segment.end, "too short for the words that were read in it"))
             words = []
         utterance = Utterance(segment.start, segment.end, words, segment.person)
@@ -269,7 +264,7 @@ def _read(
     reader: LipReadingPipeline, segments: Iterable[Segment], batch_size: int, generation: dict[str, Any]
 ) -> Iterator[tuple[Segment, list[dict[str, Any]]]]:
     """Segments with their readings, in the order of the search; no more are in memory than are read at a time."""
-    timestamps = "word" if reader.model.config.spelling_vocab else False
+    timestamps = "word" if reader.model.config.ctc_vocab else False
     read: deque[Segment] = deque()
 
     def sequences() -> Iterator[Any]:

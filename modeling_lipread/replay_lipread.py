@@ -92,7 +92,7 @@ def describe(
     segments = []
     for time, face, present in zip(sequence.timestamps, sequence.keypoints, sequence.present, strict=True):
         segments += segmenter.push(float(time), face if present else None, (sequence.width, sequence.height))
-    timestamps = "word" if reader.model.config.spelling_vocab else False
+    timestamps = "word" if reader.model.config.ctc_vocab else False
     extractor = reader.processor.feature_extractor
     for segment in [*segments, *segmenter.flush()]:
         result = reader(segment.sequence, return_timestamps=timestamps, **generation)

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The average of checkpoints, and the losses that a run may smooth or anneal."""
+"""The average of checkpoints, and label smoothing."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ def settings(corpus, lm_config):
 @pytest.fixture(scope="module")
 def averaged(settings, tmp_path_factory):
     output = tmp_path_factory.mktemp("averaged")
-    return run(**settings, ctc_weight_end=0.1, output_dir=output).stderr, output
+    return run(**settings, output_dir=output).stderr, output
 
 
 def write_weights(folder, **weights):
@@ -97,15 +97,14 @@ def test_the_average_must_read_as_well(averaged, settings, tmp_path, caplog, bes
     assert any(not torch.equal(before[name], value) for name, value in average.items())
 
 
-def test_the_weight_of_ctc_goes_in_a_line(averaged):
+def test_the_loss_is_the_weighted_sum_of_its_parts(averaged):
     _, output = averaged
     state = json.loads((output / "trainer_state.json").read_text())
-    weights = [entry["ctc_weight"] for entry in state["log_history"] if "ctc_weight" in entry]
-    assert weights == pytest.approx([0.5 - 0.4 * step / 8 for step in range(8)])
-    for entry in state["log_history"]:
-        if "ctc_weight" in entry:
-            parts = entry["lm_loss"] + entry["ctc_weight"] * entry["ctc_loss"] + entry["alignment_loss"]
-            assert entry["loss"] == pytest.approx(parts, rel=1e-3)
+    logged = [entry for entry in state["log_history"] if "lm_loss" in entry and "loss" in entry]
+    assert len(logged) == 8
+    for entry in logged:
+        parts = entry["lm_loss"] + 0.5 * entry["ctc_loss"] + entry["alignment_loss"]
+        assert entry["loss"] == pytest.approx(parts, rel=1e-3)
     assert json.loads((output / "config.json").read_text())["label_smoothing"] == 0.1
 
 
@@ -132,7 +131,6 @@ def test_smoothing_changes_the_loss_in_training_alone():
     [
         (["--average_checkpoints", "1"], "at least 2"),
         (["--label_smoothing_factor", "1"], "label_smoothing_factor"),
-        (["--ctc", "false", "--ctc_weight_end", "0"], "ctc_weight_end"),
         (["--ctc", "false", "--ctc_decoding_weight", "0.3"], "ctc_decoding_weight"),
         (["--ctc_decoding_weight", "3"], "ctc_decoding_weight"),
     ],

@@ -135,8 +135,7 @@ def test_damaged_corpora_give_skips_or_clips_that_hold(format, data, tmp_path_fa
 
 
 def test_every_format_is_fuzzed():
-    without_transcripts = {"unlabelled"}
-    assert set(SUFFIXES) == set(formats()) - without_transcripts
+    assert set(SUFFIXES) == set(formats())
 
 
 JSON = st.recursive(

@@ -144,7 +144,7 @@ def read_clips(
                 hypotheses = texts(written)
                 blank_seen = {"keypoints": blank_keypoints, "keypoints_mask": mask}
                 blank = texts(model.generate(**prompt, **blank_seen, **generation))
-                if encoded.ctc_logits is not None and model.config.spelling_vocab:
+                if encoded.ctc_logits is not None and model.config.ctc_vocab:
                     spelled = spell(encoded.ctc_logits)
                 if confidence:
                     log_probs = token_log_probs(model, written[::nbest], start, conditioning=conditioning)
