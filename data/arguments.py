@@ -195,10 +195,9 @@ def _config_arguments(name: str, config_class: type, settings: str) -> type:
 EncoderArguments = _config_arguments(
     "EncoderArguments",
     FaceKeypointEncoderConfig,
-    "default_kp_frames use_depth use_velocity use_acceleration clip_normalization frame_encoder kp_embed_dim "
-    "kp_spatial_layers hidden_size conv_kernel_size temporal_encoder position_embedding kp_temporal_layers "
-    "conformer_kernel_size max_relative_distance kp_heads kp_ff_mult kp_dropout resampler pool_frames cond_len "
-    "resampler_layers ctc_feedback",
+    "default_kp_frames use_velocity clip_normalization frame_encoder kp_embed_dim kp_spatial_layers hidden_size "
+    "conv_kernel_size temporal_encoder kp_temporal_layers conformer_kernel_size max_relative_distance kp_heads "
+    "kp_ff_mult kp_dropout resampler pool_frames cond_len resampler_layers ctc_feedback",
 )
 AdapterArguments = _config_arguments(
     "AdapterArguments",

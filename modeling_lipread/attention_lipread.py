@@ -6,7 +6,6 @@ import math
 import torch
 from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from .configuration_lipread import FaceKeypointEncoderConfig
 
@@ -38,53 +37,30 @@ def additive_mask(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor
 
 def sinusoidal_positions(length: int, width: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """Sines and cosines of each position, `(length, width)` (Vaswani et al., 2017). Any length; nothing is stored."""
-    angle = position_angles(length, width, device)
-    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width].to(dtype)
-
-
-def position_angles(length: int, width: int, device: torch.device) -> torch.Tensor:
-    """The angle of each position at each frequency, in radians, float32 `(length, ceil(width / 2))`."""
     position = torch.arange(length, device=device, dtype=torch.float32)[:, None]
     frequency = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000.0) / width))
-    return position * frequency
-
-
-def rotate_by_position(query: torch.Tensor, key: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Turns queries and keys by their positions, so that scores depend on distances alone (Su et al., 2021).
-
-    Args:
-        query: `(batch, heads, tokens, head_dim)`; `head_dim` is even.
-        key: The same tokens' keys, of the same shape.
-
-    Returns:
-        Both, turned in float32: half precision would blur far positions.
-    """
-    angles = position_angles(*query.shape[2:], query.device).repeat(1, 2)[None]
-    rotated = apply_rotary_pos_emb(query.float(), key.float(), angles.cos(), angles.sin())
-    return rotated[0].to(query.dtype), rotated[1].to(key.dtype)
+    angle = position * frequency
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :width].to(dtype)
 
 
 class Attention(nn.Module):
     """Multi-head attention from queries to keys and values, by whichever kernel the configuration names.
 
     With `max_distance` each head learns to prefer some distances in time (Shaw et al., 2018, as in T5: one number a
-    head and distance, added to the scores); those beyond it are taken for it. With `rotary`, which is for tokens that
-    attend to themselves, queries and keys are turned by their positions.
+    head and distance, added to the scores); those beyond it are taken for it.
     """
 
     is_causal = False
 
-    def __init__(self, config: FaceKeypointEncoderConfig, width: int, max_distance: int = 0, rotary: bool = False):
+    def __init__(self, config: FaceKeypointEncoderConfig, width: int, max_distance: int = 0):
         super().__init__()
         self.config = config
-        self.rotary = rotary
         self.max_distance = max_distance
         self.distance_bias = nn.Embedding(2 * max_distance + 1, config.kp_heads) if max_distance else None
         self.num_heads = config.kp_heads
         self.scaling = (width // self.num_heads) ** -0.5
         self.q_proj = nn.Linear(width, width)
-        # A bias on the keys shifts all scores of a query alike, which the softmax takes out again. (Turned by `rotary`
-        # it would not, but there the norm before the layer has one.)
+        # A bias on the keys shifts all scores of a query alike, which the softmax takes out again.
         self.k_proj = nn.Linear(width, width, bias=False)
         self.v_proj = nn.Linear(width, width)
         self.o_proj = nn.Linear(width, width)
@@ -97,8 +73,6 @@ class Attention(nn.Module):
             self._heads(projection(states))
             for projection, states in ((self.q_proj, queries), (self.k_proj, keys_values), (self.v_proj, keys_values))
         )
-        if self.rotary:
-            query, key = rotate_by_position(query, key)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         mask = additive_mask(mask, query.dtype)
         if self.distance_bias is not None:
@@ -140,10 +114,10 @@ class Attention(nn.Module):
 class EncoderLayer(nn.Module):
     """A pre-norm Transformer layer. With `context`, its queries read the context instead of themselves."""
 
-    def __init__(self, config: FaceKeypointEncoderConfig, width: int, max_distance: int = 0, rotary: bool = False):
+    def __init__(self, config: FaceKeypointEncoderConfig, width: int, max_distance: int = 0):
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(config, width, max_distance, rotary)
+        self.attention = Attention(config, width, max_distance)
         self.feed_forward_norm = nn.LayerNorm(width)
         self.feed_forward = nn.Sequential(
             nn.Linear(width, width * config.kp_ff_mult),

@@ -23,17 +23,11 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
             Landmarks in a frame, as the feature extractor selects them.
         default_kp_frames (`int`, *optional*, defaults to 75):
             Frames of the example clip that `dummy_inputs` makes (3 s at 25 frames a second).
-        use_depth (`bool`, *optional*, defaults to `True`):
-            Whether the encoder sees how near each landmark is. `False` drops z inside the encoder: its inputs keep all
-            three coordinates, of which only x and y, and their motion, are looked at.
         use_velocity (`bool`, *optional*, defaults to `True`):
             Whether every landmark also carries its displacement since the frame before.
-        use_acceleration (`bool`, *optional*, defaults to `False`):
-            Whether every landmark also carries how its displacement changed since the frame before; zero where any of
-            the three frames has no face. Needs `use_velocity`.
         clip_normalization (`str`, *optional*, defaults to `"none"`):
-            What is taken out of a clip that says who speaks rather than what is said: `"none"`, `"mean"` (the clip's
-            average face, so that only movement is left), or `"spread"` (its average face, and how far it moves).
+            What is subtracted from a clip that says who speaks rather than what is said: `"none"`, or `"mean"` (the
+            clip's average face, so that only movement is left).
         frame_encoder (`str`, *optional*, defaults to `"linear"`):
             `"linear"` embeds a frame by one linear layer over its flattened landmarks; `"transformer"` by a
             Transformer over the landmarks and a CLS token.
@@ -47,11 +41,7 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
             Frames that the convolution before the layers over time sees; 0 leaves it out.
         temporal_encoder (`str`, *optional*, defaults to `"conformer"`):
             Layers over time: `"conformer"` ones, with relative positions, or those of a plain `"transformer"`, with
-            those of `position_embedding`.
-        position_embedding (`str`, *optional*, defaults to `"sinusoidal"`):
-            How the layers of a `"transformer"` over time know when a frame was: `"sinusoidal"` adds its position to
-            the frame (Vaswani et al., 2017); `"rotary"` turns queries and keys by it, so that scores depend on
-            distances in time alone (Su et al., 2021). `"conformer"` layers have distances of their own.
+            sinusoidal positions added to the frames (Vaswani et al., 2017).
         kp_temporal_layers (`int`, *optional*, defaults to 4):
             How many layers over time.
         conformer_kernel_size (`int`, *optional*, defaults to 9):
@@ -90,17 +80,14 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
 
     num_landmarks: int = 478
     default_kp_frames: int = 75
-    use_depth: bool = True
     use_velocity: bool = True
-    use_acceleration: bool = False
-    clip_normalization: Literal["none", "mean", "spread"] = "none"
+    clip_normalization: Literal["none", "mean"] = "none"
     frame_encoder: Literal["linear", "transformer"] = "linear"
     kp_embed_dim: int = 64
     kp_spatial_layers: int = 2
     hidden_size: int = 256
     conv_kernel_size: int = 5
     temporal_encoder: Literal["conformer", "transformer"] = "conformer"
-    position_embedding: Literal["sinusoidal", "rotary"] = "sinusoidal"
     kp_temporal_layers: int = 4
     conformer_kernel_size: int = 9
     max_relative_distance: int = 40
@@ -126,19 +113,6 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
         for name in widths:
             if getattr(self, name) % self.kp_heads:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be a multiple of kp_heads ({self.kp_heads})")
-        if self.use_acceleration and not self.use_velocity:
-            raise ValueError("use_acceleration is the change of the velocity: set use_velocity too")
-        if self.position_embedding == "rotary":
-            if self.temporal_encoder != "transformer":
-                raise ValueError(
-                    "position_embedding 'rotary' is for temporal_encoder 'transformer'; the layers of a "
-                    f"{self.temporal_encoder!r} know distances in time already"
-                )
-            if self.hidden_size // self.kp_heads % 2:
-                raise ValueError(
-                    "position_embedding 'rotary' turns pairs of channels: hidden_size / kp_heads "
-                    f"({self.hidden_size} / {self.kp_heads}) must be even"
-                )
         if self.alignment_head and not self.ctc_vocab_size:
             raise ValueError("an alignment_head tells the characters of the CTC head apart: set ctc_vocab_size")
         if self.conv_kernel_size and self.conv_kernel_size % 2 == 0:

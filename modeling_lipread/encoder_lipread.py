@@ -2,7 +2,6 @@
 """The face encoder: 3D landmarks over time to a few conditioning tokens, with an optional CTC head on the way."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import nn
@@ -43,25 +42,6 @@ class FaceKeypointEncoderOutput(ModelOutput):
     frame_hidden_states: torch.FloatTensor | None = None
     ctc_logits: torch.FloatTensor | None = None
     alignment_logits: torch.FloatTensor | None = None
-
-
-LEAST_SPREAD = 0.005  # of a clip, in the landmarks' unit: a face that stands still is not blown up to a speaking one
-
-
-def change_since_before(values: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """How values changed since the frame before.
-
-    Args:
-        values: `(batch, frames, landmarks, coordinates)`.
-        valid: True where a frame's values mean something, `(batch, frames)`.
-
-    Returns:
-        The changes, of the shape of `values`, zero where either frame means nothing; and where both mean something.
-    """
-    change, both = torch.zeros_like(values), torch.zeros_like(valid)
-    both[:, 1:] = valid[:, 1:] & valid[:, :-1]
-    change[:, 1:] = (values[:, 1:] - values[:, :-1]) * both[:, 1:, None, None]
-    return change, both
 
 
 class LinearFrameEncoder(nn.Module):
@@ -176,8 +156,7 @@ class FaceKeypointEncoder(PreTrainedModel):
 
     def __init__(self, config: FaceKeypointEncoderConfig):
         super().__init__(config)
-        self.coordinates = 3 if config.use_depth else 2
-        channels = self.coordinates * (1 + config.use_velocity + config.use_acceleration)
+        channels = 6 if config.use_velocity else 3
         # Mean and spread of the training clips' channels; `fit_statistics` measures them.
         self.register_buffer("input_mean", torch.zeros(config.num_landmarks, channels))
         self.register_buffer("input_std", torch.ones(config.num_landmarks, channels))
@@ -189,8 +168,7 @@ class FaceKeypointEncoder(PreTrainedModel):
                 config.hidden_size, config.hidden_size, config.conv_kernel_size, padding=config.conv_kernel_size // 2
             )
         self.dropout = nn.Dropout(config.kp_dropout)
-        self.rotary = config.position_embedding == "rotary"
-        layer = ConformerLayer if config.temporal_encoder == "conformer" else partial(EncoderLayer, rotary=self.rotary)
+        layer = ConformerLayer if config.temporal_encoder == "conformer" else EncoderLayer
         self.layers = nn.ModuleList([layer(config, config.hidden_size) for _ in range(config.kp_temporal_layers)])
         self.norm = nn.LayerNorm(config.hidden_size)
         self.ctc_head = nn.Linear(config.hidden_size, config.ctc_vocab_size) if config.ctc_vocab_size else None
@@ -233,29 +211,26 @@ class FaceKeypointEncoder(PreTrainedModel):
         }
 
     def _channels(self, keypoints: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """What the frame encoder sees of each landmark: place, velocity, acceleration, as far as configured.
+        """Returns the position of each landmark and, with `use_velocity`, its displacement since the frame before.
 
         Args:
             keypoints: `(batch, frames, landmarks, 3)`.
             mask: True where there is a face, `(batch, frames)`; elsewhere all channels are zero.
 
         Returns:
-            `(batch, frames, landmarks, channels)`: the coordinates in use, then their change in the landmarks' unit
-            a frame, then that one's change.
+            `(batch, frames, landmarks, channels)`: x, y, z, then their displacement in the landmarks' unit a frame,
+            which is zero unless both frames have a face.
         """
         present = mask[..., None, None]
-        keypoints = keypoints[..., : self.coordinates].masked_fill(~present, 0.0)
-        if self.config.clip_normalization != "none":
-            count = present.sum(1, keepdim=True).clamp(min=1)
-            keypoints = (keypoints - keypoints.sum(1, keepdim=True) / count).masked_fill(~present, 0.0)
-        if self.config.clip_normalization == "spread":
-            variance = keypoints.square().mean((2, 3), keepdim=True).sum(1, keepdim=True) / count
-            keypoints = keypoints / variance.sqrt().clamp(min=LEAST_SPREAD)
-        channels, valid = [keypoints], mask
-        for _ in range(self.config.use_velocity + self.config.use_acceleration):
-            change, valid = change_since_before(channels[-1], valid)
-            channels.append(change)
-        return torch.cat(channels, dim=-1)
+        keypoints = keypoints.masked_fill(~present, 0.0)
+        if self.config.clip_normalization == "mean":
+            average = keypoints.sum(1, keepdim=True) / present.sum(1, keepdim=True).clamp(min=1)
+            keypoints = (keypoints - average).masked_fill(~present, 0.0)
+        if not self.config.use_velocity:
+            return keypoints
+        velocity = torch.zeros_like(keypoints)
+        velocity[:, 1:] = (keypoints[:, 1:] - keypoints[:, :-1]) * (present[:, 1:] & present[:, :-1])
+        return torch.cat([keypoints, velocity], dim=-1)
 
     def standardized(self, keypoints: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """What the encoder sees of each landmark, by the training clips' mean and spread.
@@ -272,9 +247,8 @@ class FaceKeypointEncoder(PreTrainedModel):
 
     @property
     def average_face(self) -> torch.Tensor:
-        """The training clips' average face, `(landmarks, 3)`; at depth 0 where the encoder sees no depth."""
-        face = self.input_mean[:, : self.coordinates]
-        return nn.functional.pad(face, (0, 3 - self.coordinates))
+        """The training clips' average face, `(landmarks, 3)`."""
+        return self.input_mean[:, :3]
 
     @torch.no_grad()
     def fit_statistics(self, batches) -> None:
@@ -337,7 +311,7 @@ class FaceKeypointEncoder(PreTrainedModel):
         if self.convolution is not None:
             local = self.convolution(hidden_states.transpose(1, 2)).transpose(1, 2)
             hidden_states = hidden_states + nn.functional.gelu(local)
-        if self.config.temporal_encoder == "transformer" and not self.rotary:
+        if self.config.temporal_encoder == "transformer":
             positions = sinusoidal_positions(*hidden_states.shape[1:], hidden_states.device, hidden_states.dtype)
             hidden_states = hidden_states + positions
         hidden_states = self.dropout(hidden_states)

@@ -125,10 +125,5 @@ def save_reader(folder: Path, **settings) -> Path:
 ENCODERS = [
     {"frame_encoder": "linear", "resampler": "pool"},
     {"frame_encoder": "transformer", "resampler": "perceiver", "cond_len": 5},
-    {
-        "use_depth": False,
-        "use_acceleration": True,
-        "temporal_encoder": "transformer",
-        "position_embedding": "rotary",
-    },
+    {"temporal_encoder": "transformer", "clip_normalization": "mean"},
 ]

@@ -34,13 +34,12 @@ def export_alone(settings, folder):
 
 
 @pytest.fixture(scope="module")
-def exported_transformer(tmp_path_factory):
+def exported_spatial(tmp_path_factory):
     return export_alone(ENCODERS[1], tmp_path_factory.mktemp("onnx"))
 
 
 @pytest.fixture(scope="module")
-def exported_rotary(tmp_path_factory):
-    """With acceleration and without depth."""
+def exported_transformer(tmp_path_factory):
     return export_alone(ENCODERS[2], tmp_path_factory.mktemp("onnx"))
 
 
@@ -64,7 +63,7 @@ def empty_past(session, clips: int) -> dict[str, np.ndarray]:
     return {name: np.zeros((clips, shape[1], 0, shape[3]), np.float32) for name, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("graphs", ["exported", "exported_transformer", "exported_rotary"])
+@pytest.mark.parametrize("graphs", ["exported", "exported_spatial", "exported_transformer"])
 @pytest.mark.parametrize("clips, frames", [(2, FRAMES), (1, 7), (3, 20)])
 def test_encoder_gives_the_same(request, graphs, clips, frames):
     reader, encoder, *_ = request.getfixturevalue(graphs)
