@@ -115,7 +115,6 @@ def build_processor(data_args: DataArguments, tokenizer: PreTrainedTokenizerBase
         frame_rate=data_args.frame_rate,
         pose=None if data_args.pose == "none" else data_args.pose,
         normalize=None if data_args.normalize == "none" else data_args.normalize,
-        smoothing=data_args.smoothing,
     )
     return LipReadProcessor(feature_extractor, tokenizer)
 

@@ -90,10 +90,6 @@ class DataArguments:
         default="rigid", metadata={"help": "How landmarks are brought to one size and place."}
     )
     frame_rate: float = field(default=25.0, metadata={"help": "Frames a second that every clip is brought to."})
-    smoothing: float | None = field(
-        default=None,
-        metadata={"help": "Seconds of a filter over time that takes jitter out of the landmarks, for instance 0.2."},
-    )
     feature_cache_gib: float = field(
         default=1.0,
         metadata={"help": "Memory, in GiB, in which a process keeps features for later epochs; 0 for none."},

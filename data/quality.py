@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 from datasets import Value
 
-from modeling_lipread.face_measures_lipread import identity_switches, lip_motion
+from modeling_lipread.face_measures_lipread import identity_switches, lip_motion, runs
 from modeling_lipread.geometry_lipread import OUTER_EYE_CORNERS, RIGID, angles_from_rotation, rigid_rotation
 from modeling_lipread.landmarks_lipread import LandmarkSequence
-from modeling_lipread.smoothing_lipread import runs
 
 PERCENTILES = (0, 5, 50, 95, 100)
 

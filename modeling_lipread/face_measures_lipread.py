@@ -25,6 +25,12 @@ LEAST_SHAPE_SECONDS = 0.4  # near the ends of a clip at least over so long
 SETTLING_SECONDS = 0.12  # around a switch, in which landmarks still slide from one face to the other
 
 
+def runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """Returns the first index and the one after the last of each unbroken run of True in bool `(frames,)`."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], np.asarray(flags, bool), [False]]).astype(np.int8)))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
 def lip_motion(keypoints: np.ndarray, timestamps: np.ndarray) -> float | None:
     """The lips' speed: root mean square over time of how fast the mouth opens, closes, widens and narrows.
 

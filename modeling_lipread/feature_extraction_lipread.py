@@ -20,7 +20,6 @@ from .geometry_lipread import (
     rigid_rotation,
 )
 from .head_pose_lipread import solve_head_pose
-from .smoothing_lipread import smooth
 
 TIME_TOLERANCE = 5e-4  # seconds; containers round timestamps to a millisecond
 POSES = ("rigid", "solvepnp", None)
@@ -31,9 +30,8 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
 
     In order: frames without a face are filled by interpolation over time if they last no longer than
     `max_gap_seconds`, else marked absent; frames are resampled to `frame_rate` by their timestamps, so videos of any
-    frame rate read alike; if asked for, landmarks are smoothed over time; the head is turned to the camera; landmarks
-    are normalised, then selected. Setting a step to None leaves it out, e.g. for landmarks that another pipeline has
-    normalised.
+    frame rate read alike; the head is turned to the camera; landmarks are normalised, then selected. Setting a step to
+    None leaves it out, e.g. for landmarks that another pipeline has normalised.
 
     Args:
         frame_rate: Frames a second of the output; None keeps the frames as they are.
@@ -43,8 +41,6 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         normalize: `rigid` (anchored on eyes and nose, one length a clip), `unit_sphere`, `bbox_unit`, `zscore` (all
             per frame, over the whole face) or None.
         landmarks: `face` (478), `lips` (40), `lower_face` (79: lips, jaw, cheeks) or indices.
-        smoothing: Seconds of the window of a Savitzky-Golay filter over time, which takes jitter out without lag;
-            0.2 is five frames of 25 a second, up to three frames change nothing. None by default.
 
     Raises:
         ValueError: A setting is not one of these.
@@ -59,7 +55,6 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         pose: str | None = "rigid",
         normalize: str | None = "rigid",
         landmarks: str | Sequence[int] = "lower_face",
-        smoothing: float | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -69,10 +64,7 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
             raise ValueError(f"pose must be one of {POSES}, not {pose!r}")
         if normalize is not None and normalize not in NORMALIZATIONS:
             raise ValueError(f"normalize must be one of {(*NORMALIZATIONS, None)}, not {normalize!r}")
-        if smoothing is not None and not smoothing > 0:
-            raise ValueError(f"smoothing must be a positive number of seconds or None, not {smoothing}")
         self.frame_rate = frame_rate
-        self.smoothing = smoothing
         self.max_gap_seconds = max_gap_seconds
         self.pose = pose
         self.normalize = normalize
@@ -148,9 +140,6 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         keypoints, mask = resample(
             clip.keypoints, clip.present, clip.timestamps, self.frame_rate, self.max_gap_seconds
         )
-        if self.smoothing is not None:
-            times = clip.timestamps if self.frame_rate is None else np.arange(len(mask)) / self.frame_rate
-            keypoints = smooth(keypoints, mask, times, self.smoothing)
         if mask.all():
             features = self._transform(keypoints, clip)
         else:

@@ -16,10 +16,9 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from .configuration_lipread import LipReadConfig
-from .face_measures_lipread import LONGEST_STEP, SPEED_SECONDS, lip_energy
+from .face_measures_lipread import LONGEST_STEP, SPEED_SECONDS, lip_energy, runs
 from .geometry_lipread import NUM_LANDMARKS
 from .landmarks_lipread import LandmarkSequence
-from .smoothing_lipread import runs
 
 # Lips that move less rest, in distances between the outer eye corners a second over CALM_SECONDS. In GRID's validation
 # clips the median is 0.5 within words and 0.02 beside them.
