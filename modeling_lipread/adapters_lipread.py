@@ -7,7 +7,7 @@ keyword arguments and is taken out at every layer, so that no module holds a cli
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -128,8 +128,6 @@ class GatedCrossAttention(nn.Module):
         """Forward pre-hook of a decoder layer. A bound method, so that it survives deepcopy and pickle."""
         conditioning = kwargs.pop("conditioning", None)
         if conditioning is None:
-            conditioning = getattr(kwargs.get("position_ids"), "conditioning", None)
-        if conditioning is None:
             return args, kwargs
         if args:
             return (self(args[0], conditioning), *args[1:]), kwargs
@@ -153,68 +151,52 @@ def decoder_layers(language_model: PreTrainedModel) -> nn.ModuleList:
     for module in language_model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == num_layers:
             return module
-    raise ValueError(
-        f"{type(language_model).__name__} cannot be conditioned: it has no list of {num_layers} decoder layers to "
-        "hook adapters into. Choose a decoder-only Transformer, for example HuggingFaceTB/SmolLM2-135M."
-    )
+    raise cannot_be_conditioned(language_model, f"has no list of {num_layers} decoder layers")
 
 
-def carry_by_positions(
-    conditioning: Conditioning, position_ids: torch.Tensor | None, cache: Any, length: int
-) -> torch.Tensor:
-    """Position ids that carry the conditioning, for language models that hand their layers nothing else untouched.
+def check_conditioning(language_model: PreTrainedModel) -> None:
+    """Checks, with a forward pass of one token, that keyword arguments reach every decoder layer.
+
+    A language model on the meta device is not checked: it has no weights to compute with yet.
 
     Args:
-        conditioning: What the adapters attend to.
-        position_ids: `(rows, length)`; those after the cache if `None`.
-        cache: The language model's, if there is one.
-        length: Tokens.
-    """
-    if position_ids is None:
-        past = 0 if cache is None else cache.get_seq_length()
-        position_ids = torch.arange(past, past + length, device=conditioning.mask.device)[None]
-    position_ids = position_ids.view_as(position_ids)  # the caller's own tensor stays as it is
-    position_ids.conditioning = conditioning
-    return position_ids
-
-
-def conditioning_argument(language_model: PreTrainedModel) -> str:
-    """Finds out, with one token, by which argument a conditioning reaches every decoder layer.
-
-    Returns:
-        `"conditioning"`, a keyword that most families pass on; or `"position_ids"`, for those that pass on none, as
-        Falcon, but hand each layer the position ids they were given.
+        language_model: Causal language model, with or without adapters attached.
 
     Raises:
-        ValueError: If there is none: adapters would be hooked in and never see a face.
+        ValueError: If they do not: the adapters would never receive the conditioning.
     """
+    if language_model.device.type == "meta":
+        return
     layers = decoder_layers(language_model)
     training = language_model.training
-    for name in ("conditioning", "position_ids"):
-        given = torch.zeros(1, 1, dtype=torch.long, device=language_model.device)
-        arrived: list[bool] = []
+    token = torch.zeros(1, 1, dtype=torch.long, device=language_model.device)
+    received: list[bool] = []
 
-        def notice(layer, args, kwargs, name=name, given=given, arrived=arrived):
-            arrived.append(kwargs.get(name) is given)
-            return drop_conditioning(layer, args, kwargs)
+    def take_out(layer, args, kwargs):
+        received.append(kwargs.pop("conditioning", None) is token)
+        return args, kwargs
 
-        # Before the adapters' own hooks, if they are there already: no adapter must take the token for a clip.
-        hooks = [layer.register_forward_pre_hook(notice, with_kwargs=True, prepend=True) for layer in layers]
-        language_model.eval()  # LayerDrop would leave layers out
-        try:
-            with torch.no_grad():
-                language_model(torch.zeros_like(given), use_cache=False, **{name: given})
-        except (TypeError, ValueError):
-            continue
-        finally:
-            language_model.train(training)
-            for hook in hooks:
-                hook.remove()
-        if len(arrived) == len(layers) and all(arrived):
-            return name
-    raise ValueError(
-        f"{type(language_model).__name__} cannot be conditioned: it passes no argument on to all of its decoder "
-        "layers. Choose another language model, for example HuggingFaceTB/SmolLM2-135M."
+    # Before the hooks of adapters that are attached already: they must not attend to the token.
+    hooks = [layer.register_forward_pre_hook(take_out, with_kwargs=True, prepend=True) for layer in layers]
+    language_model.eval()  # LayerDrop would leave layers out
+    try:
+        with torch.no_grad():
+            language_model(token, use_cache=False, conditioning=token)
+    except (TypeError, ValueError):
+        received.clear()  # the model accepts no such argument
+    finally:
+        language_model.train(training)
+        for hook in hooks:
+            hook.remove()
+    if len(received) != len(layers) or not all(received):
+        raise cannot_be_conditioned(language_model, "does not pass keyword arguments on to its decoder layers")
+
+
+def cannot_be_conditioned(language_model: PreTrainedModel, reason: str) -> ValueError:
+    """Returns the error that names a language model's family and what to use instead."""
+    return ValueError(
+        f"{language_model.config.model_type} models cannot be conditioned: this one {reason}. Choose a language model "
+        "of another family, such as llama, qwen3, gemma3 or gpt2; for example HuggingFaceTB/SmolLM2-135M."
     )
 
 

@@ -142,9 +142,6 @@ class LipReadConfig(PreTrainedConfig):
         lora (`dict`, *optional*):
             LoRA on the frozen language model, trained and saved with the reader: its rank `r`, and optionally `alpha`,
             its scale (twice the rank by default), `dropout`, and `target_modules`, a list of names or `"all-linear"`.
-        conditioning_argument (`str`, *optional*, defaults to `"conditioning"`):
-            Argument of the language model that brings the face to its decoder layers: `"conditioning"`, a keyword it
-            passes on, or `"position_ids"`. Found out whenever a language model is attached.
         adapter_every (`int`, *optional*, defaults to 4):
             An adapter before every so many layers of the language model, counted down from the last layer.
         adapter_top_k (`int`, *optional*):
@@ -212,7 +209,6 @@ class LipReadConfig(PreTrainedConfig):
     base_model_quantization: dict | None = None
     freeze_language_model: bool = True
     lora: dict | None = None
-    conditioning_argument: Literal["conditioning", "position_ids"] = "conditioning"
     adapter_every: int = 4
     adapter_top_k: int | None = None
     adapter_heads: int = 8

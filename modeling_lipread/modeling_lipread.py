@@ -6,7 +6,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, Cache, GenerationMixin, LogitsProcessorList, PreTrainedModel
 from transformers.utils.generic import can_return_tuple
 
-from .adapters_lipread import Conditioning, GatedCrossAttention, carry_by_positions
+from .adapters_lipread import Conditioning, GatedCrossAttention
 from .attention_lipread import additive_mask
 from .configuration_lipread import LipReadConfig
 from .ctc_decoding_lipread import CTCLogitsProcessor, CTCPrefixScores, clip_lengths
@@ -180,11 +180,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         learns_alone = encoded is not None and (ctc_labels is not None or alignment_labels is not None)
         if learns_alone and input_ids is None and inputs_embeds is None:
             return LipReadOutput(**self._losses(encoded, keypoints_mask, ctc_labels, alignment_labels))
-        if conditioning is not None and self.config.conditioning_argument == "conditioning":
+        if conditioning is not None:
             kwargs["conditioning"] = conditioning
-        elif conditioning is not None:
-            length = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
-            position_ids = carry_by_positions(conditioning, position_ids, cache, length)
         outputs = self.language_model(
             input_ids=input_ids,
             attention_mask=attention_mask,

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
-from .adapters_lipread import GatedCrossAttention, attach_adapters, conditioning_argument
+from .adapters_lipread import GatedCrossAttention, attach_adapters, check_conditioning
 from .base_model_lipread import (
     is_folder,
     keep_unpacked,
@@ -71,7 +71,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
         self._is_stateful = language_model._is_stateful
         keep_unpacked(language_model)
         self.config.text_config, self.config.base_model_quantization = without_quantization(language_model.config)
-        self._find_conditioning_argument()
+        check_conditioning(language_model)
         attach_adapters(language_model, self.adapters, self.config.adapter_layers)
         self._freeze_language_model()
         if self.config.freeze_language_model:
@@ -87,15 +87,6 @@ class LipReadPreTrainedModel(PreTrainedModel):
             for name, parameter in self.named_parameters():
                 if belongs_to_base(name):
                     parameter.requires_grad_(False)
-
-    def _find_conditioning_argument(self) -> None:
-        """Makes sure that adapters will see a face, whatever a configuration says.
-
-        Raises:
-            ValueError: If they would not.
-        """
-        if self.language_model.device.type != "meta":  # without weights yet: `from_pretrained` asks again
-            self.config.conditioning_argument = conditioning_argument(self.language_model)
 
     @classmethod
     def from_language_model(
@@ -196,7 +187,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
             model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
             model.eval()
         else:
-            model._find_conditioning_argument()
+            check_conditioning(model.language_model)  # it had no weights yet when it was attached
             model._freeze_language_model()  # again: what was frozen was on the meta device, and has been replaced
         return (model, loading_info) if output_loading_info else model
 

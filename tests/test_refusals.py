@@ -320,29 +320,12 @@ def test_a_language_model_that_is_not_whole(base, reader, ignore):
 
 def test_a_language_model_that_hands_nothing_on_is_refused_wherever_it_comes_from(tmp_path):
     bloom = tiny_language_model("bloom", {})
-    with pytest.raises(ValueError, match="BloomForCausalLM cannot be conditioned"):
+    with pytest.raises(ValueError, match="bloom models cannot be conditioned"):
         LipReadForConditionalGeneration(reader_config(), language_model=bloom)
     config = reader_config()
     config.text_config = bloom.config
-    with pytest.raises(ValueError, match="BloomForCausalLM cannot be conditioned"):
+    with pytest.raises(ValueError, match="bloom models cannot be conditioned"):
         LipReadForConditionalGeneration(config)
-
-
-@pytest.mark.parametrize("family", ["falcon", "llama"])
-@pytest.mark.parametrize("include_base", [False, True])
-def test_how_a_language_model_is_conditioned_is_found_out_at_load(tmp_path, family, include_base):
-    """Whatever config.json says: with the wrong argument no adapter would ever see a face."""
-    tiny_language_model(family, FAMILIES[family]).save_pretrained(tmp_path / "base")
-    reader = write_reader(tmp_path / "reader", tmp_path / "base", include_base)
-    right = json.loads((reader / "config.json").read_text()).get("conditioning_argument", "conditioning")
-    wrong = "position_ids" if right == "conditioning" else "conditioning"
-    change_config(reader, conditioning_argument=wrong)
-    model = AutoModel.from_pretrained(reader)
-    assert model.config.conditioning_argument == right
-    inputs = make_inputs()
-    torch.nn.init.normal_(model.adapters[0].o_proj.weight, std=0.5)
-    other = {**inputs, "keypoints": inputs["keypoints"].flip(1)}
-    assert (model(**inputs).logits - model(**other).logits).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("family", ["mixtral", "qwen3_moe"])
