@@ -39,9 +39,9 @@ class LipReadCollator:
         add_special_tokens (`bool`): Passed to the tokenizer for the transcript.
         start_ids (`list[int]`, *optional*): What every transcript continues, as a trained reader's configuration has
             it, in place of the start token and the prompt.
-        ctc_vocab (`list[str]`, *optional*): Characters, index 0 the blank. Adds `ctc_labels` to training batches.
+        ctc_vocab (`list[str]`, *optional*): Characters, index 0 the blank. Adds `ctc_targets` to training batches.
         alignment (`bool`): Whether training batches with a `ctc_vocab` also say which character is spoken when, from
-            the rows' `words`. Adds `alignment_labels`.
+            the rows' `words`. Adds `alignment_targets`.
         splicing (`WordSplicing`, *optional*): Makes new sentences of the words of a training batch.
         cache_bytes (`int`): Memory in which what is made of each row is kept for the next epoch; each worker process
             has its own.
@@ -96,8 +96,8 @@ class LipReadCollator:
             `dict[str, torch.Tensor]`: `keypoints` float32 (batch, frames, landmarks, 3), `keypoints_mask`
             (batch, frames), `input_ids` and `attention_mask` (batch, tokens), `labels` (batch, tokens; in evaluation
             the reference's own length, never cut) with -100 where nothing is to be predicted, and with a `ctc_vocab`
-            in training `ctc_labels` (batch, characters) padded with -100, and with `alignment` also
-            `alignment_labels` (batch, frames), 0 in silence and -100 after the clip or where it is
+            in training `ctc_targets` (batch, characters) padded with -100, and with `alignment` also
+            `alignment_targets` (batch, frames), 0 in silence and -100 after the clip or where it is
             not known what is said.
         """
         examples = self.cache.fetch(rows, self._examples)
@@ -121,7 +121,7 @@ class LipReadCollator:
             text = str(row["text"])
             example = {"keypoints": keypoints, "keypoints_mask": mask, **self._said(text)}
             if self.train and self.ctc_ids and self.alignment:
-                example["alignment_labels"] = self._align(row, len(mask))
+                example["alignment_targets"] = self._align(row, len(mask))
             if self.train:
                 example["words"] = self._spoken_words(row, text, len(mask))
             examples.append(example)
@@ -131,7 +131,7 @@ class LipReadCollator:
         """A transcript, as it is to be written and as it is to be spelled."""
         if not self.train:
             return {"target": self._tokenize(text)}
-        return {"target": self._target(text)} | ({"ctc_labels": self._spell(text)} if self.ctc_ids else {})
+        return {"target": self._target(text)} | ({"ctc_targets": self._spell(text)} if self.ctc_ids else {})
 
     def _frame_times(self, row: Mapping[str, Any], frames: int) -> np.ndarray:
         """The middle of each frame, seconds `(frames,)`."""

@@ -61,8 +61,7 @@ class LipReadTrainer(Trainer):
         super().__init__(*args, **kwargs)
         if self.is_fsdp_enabled:
             shard_by_layer(self.accelerator.state.fsdp_plugin, self.model)
-        # Of all that forward could be given as labels, these are what every batch has.
-        self.label_names = ["labels"]
+        self.label_smoother = None  # label_smoothing_factor is in the model's configuration, which its loss goes by
         self.eval_collator = eval_collator
         self.augmentation = augmentation
         self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
@@ -126,19 +125,20 @@ class LipReadTrainer(Trainer):
         if model.training:
             self._parts["data/padding"].append(padding_share(inputs["keypoints_mask"]))
         if model.training and self.augmentation is not None:
-            keypoints, mask, labels = self.augmentation(
-                inputs["keypoints"], inputs["keypoints_mask"], inputs.get("alignment_labels")
+            keypoints, mask, targets = self.augmentation(
+                inputs["keypoints"], inputs["keypoints_mask"], inputs.get("alignment_targets")
             )
             inputs = {**inputs, "keypoints": keypoints, "keypoints_mask": mask}
-            inputs |= {"alignment_labels": labels} if labels is not None else {}
+            inputs |= {"alignment_targets": targets} if targets is not None else {}
         if self.args.encoder_only:
-            texts = ("input_ids", "attention_mask", "labels")
-            inputs = {name: value for name, value in inputs.items() if name not in texts}
-        outputs = model(**inputs)
-        loss = outputs.loss
+            inputs = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        # A part of this batch is its share of the whole update's, to which as many batches add up.
+        batches = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+        batches *= self.current_gradient_accumulation_steps if model.training else 1
         for part in ("lm_loss", "ctc_loss", "alignment_loss"):
             if (value := getattr(outputs, part)) is not None:
-                self._parts[part].append(value.detach().float())
+                self._parts[part].append(value.detach().float() * batches)
         return (loss, outputs) if return_outputs else loss
 
     def _drain_parts(self) -> dict[str, float]:

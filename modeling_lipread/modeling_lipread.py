@@ -32,9 +32,6 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
     ```
     """
 
-    # Each micro-batch's loss is a mean over its own tokens, so the Trainer divides by the accumulation steps.
-    accepts_loss_kwargs = False
-
     def __init__(
         self,
         config: LipReadConfig,
@@ -136,9 +133,10 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         keypoints: torch.FloatTensor | None = None,
         keypoints_mask: torch.Tensor | None = None,
         labels: torch.LongTensor | None = None,
-        ctc_labels: torch.LongTensor | None = None,
-        alignment_labels: torch.LongTensor | None = None,
+        ctc_targets: torch.LongTensor | None = None,
+        alignment_targets: torch.LongTensor | None = None,
         conditioning: Conditioning | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
         past_key_values: Cache | None = None,
         cache: Cache | None = None,
         position_ids: torch.LongTensor | None = None,
@@ -150,17 +148,22 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         """Scores the next tokens of transcripts.
 
         Args:
-            input_ids: Tokens of the transcripts so far, `(batch, sequence)`. Without them, but with `ctc_labels` or
-                `alignment_labels`, the encoder alone is scored and the language model is not asked.
+            input_ids: Tokens of the transcripts so far, `(batch, sequence)`. Without them, but with `ctc_targets` or
+                `alignment_targets`, the encoder alone is scored and the language model is not asked.
             attention_mask: Zero on padding, `(batch, sequence)`.
             keypoints: Landmarks, `(batch, frames, landmarks, 3)`. Without them or `conditioning` the language model
                 writes on its own.
             keypoints_mask: Non-zero where there is a face, `(batch, frames)`.
-            labels: Tokens to learn, -100 where there is none, `(batch, sequence)`.
-            ctc_labels: Characters to learn as indices of `config.ctc_vocab`, -100 on padding, `(batch, characters)`.
-            alignment_labels: The character spoken in each frame as an index of `config.ctc_vocab`, the blank in
+            labels: Tokens to learn, -100 where there is none, `(batch, sequence)`. Where the encoder alone is scored
+                they give the weights of the clips.
+            ctc_targets: Characters to learn as indices of `config.ctc_vocab`, -100 on padding, `(batch, characters)`.
+            alignment_targets: The character spoken in each frame as an index of `config.ctc_vocab`, the blank in
                 silence, -100 where that is not known, `(batch, frames)`.
             conditioning: The clips as `encode` gave them, instead of `keypoints`.
+            num_items_in_batch: Number of `labels` other than -100 in all batches of an update, over gradient
+                accumulation and processes, as the Trainer counts them; without `labels` the number of clips. Losses
+                are divided by it, so that those of the batches add up to the loss of one large batch. Default: that
+                of this batch.
             past_key_values: The language model's cache; `cache` since transformers 5.24. Either name will do.
             position_ids, inputs_embeds, use_cache, logits_to_keep: As for any causal language model.
             kwargs: Passed on to the language model, such as `output_hidden_states`; `return_dict=False` gives a tuple.
@@ -177,9 +180,11 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             conditioning, encoded = self.encode(keypoints, keypoints_mask)
         if self.training and labels is not None and input_ids is not None:
             input_ids = self._hide_tokens(input_ids, labels)
-        learns_alone = encoded is not None and (ctc_labels is not None or alignment_labels is not None)
-        if learns_alone and input_ids is None and inputs_embeds is None:
-            return LipReadOutput(**self._losses(encoded, keypoints_mask, ctc_labels, alignment_labels))
+        targets = {"labels": labels, "ctc_targets": ctc_targets, "alignment_targets": alignment_targets}
+        has_frame_targets = encoded is not None and (ctc_targets is not None or alignment_targets is not None)
+        if has_frame_targets and input_ids is None and inputs_embeds is None:
+            losses = self._losses(None, encoded, keypoints_mask, num_items_in_batch, **targets)
+            return LipReadOutput(**losses, ctc_logits=encoded.ctc_logits, alignment_logits=encoded.alignment_logits)
         if conditioning is not None:
             kwargs["conditioning"] = conditioning
         outputs = self.language_model(
@@ -192,41 +197,57 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             **{CACHE: cache},
             **kwargs,
         )
-        lm_loss = None
-        if labels is not None:
-            lm_loss = self._lm_loss(outputs.logits, labels)
         return LipReadOutput(
-            **self._losses(encoded, keypoints_mask, ctc_labels, alignment_labels, lm_loss),
+            **self._losses(outputs.logits, encoded, keypoints_mask, num_items_in_batch, **targets),
             logits=outputs.logits,
             **{CACHE: outputs.get(CACHE)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
+            ctc_logits=encoded.ctc_logits if encoded is not None else None,
+            alignment_logits=encoded.alignment_logits if encoded is not None else None,
         )
 
     def _losses(
         self,
+        logits: torch.Tensor | None,
         encoded: FaceKeypointEncoderOutput | None,
-        mask: torch.Tensor | None,
-        ctc_labels: torch.Tensor | None,
-        alignment_labels: torch.Tensor | None,
-        lm_loss: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor | None]:
-        """The losses, as far as there are labels for them, and their weighted sum, with what the CTC head said."""
-        ctc_loss = alignment_loss = None
-        if ctc_labels is not None and encoded is not None and encoded.ctc_logits is not None:
-            ctc_loss = self._ctc_loss(encoded.ctc_logits, mask, ctc_labels)
-        if alignment_labels is not None and encoded is not None and encoded.alignment_logits is not None:
-            alignment_loss = self._alignment_loss(encoded.alignment_logits, mask, alignment_labels)
-        weighted = ((1.0, lm_loss), (self.config.ctc_weight, ctc_loss), (self.config.alignment_weight, alignment_loss))
-        losses = [weight * loss for weight, loss in weighted if loss is not None]
-        return {
-            "loss": sum(losses) if losses else None,
-            "lm_loss": lm_loss,
-            "ctc_loss": ctc_loss,
-            "alignment_loss": alignment_loss,
-            "ctc_logits": encoded.ctc_logits if encoded is not None else None,
-            "alignment_logits": encoded.alignment_logits if encoded is not None else None,
-        }
+        keypoints_mask: torch.Tensor | None,
+        num_items_in_batch: torch.Tensor | int | None,
+        *,
+        labels: torch.Tensor | None,
+        ctc_targets: torch.Tensor | None,
+        alignment_targets: torch.Tensor | None,
+    ) -> dict[str, torch.Tensor]:
+        """Returns the parts of the loss whose targets are given, and their weighted sum.
+
+        Every part is a mean over clips of the clip's own mean: over its tokens, its characters, its frames. Clips
+        count by the tokens of their transcripts in all three, so that one number, `num_items_in_batch`, normalises
+        them: the parts of any division into batches add up to those of the whole.
+        """
+        losses = {}
+        ctc_logits = alignment_logits = None
+        if encoded is not None:
+            ctc_logits, alignment_logits = encoded.ctc_logits, encoded.alignment_logits
+        if labels is not None:
+            labels = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)  # the logits at i are those of token i + 1
+            tokens = (labels != -100).sum(1)
+            if logits is not None:
+                losses["lm_loss"] = self._lm_loss(logits, labels.to(logits.device))
+        elif encoded is not None:
+            tokens = torch.ones(len(encoded.last_hidden_state), device=encoded.last_hidden_state.device)
+        if ctc_targets is not None and ctc_logits is not None:
+            losses["ctc_loss"] = self._ctc_loss(ctc_logits, keypoints_mask, ctc_targets)
+        if alignment_targets is not None and alignment_logits is not None:
+            losses["alignment_loss"] = self._alignment_loss(alignment_logits, keypoints_mask, alignment_targets)
+        if not losses:
+            return {}
+        total = tokens.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
+        shares = tokens / torch.as_tensor(total, device=tokens.device)
+        for part, loss in losses.items():
+            # The transcripts of a clip, should it have several, are rows that stand together.
+            losses[part] = (shares.to(loss.device).view(len(loss), -1).sum(1) * loss).sum()
+        weights = {"ctc_loss": self.config.ctc_weight, "alignment_loss": self.config.alignment_weight}
+        return {**losses, "loss": sum(weights.get(part, 1.0) * loss for part, loss in losses.items())}
 
     def _hide_tokens(self, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Hides transcript tokens at random, so that the words before cannot stand in for the face."""
@@ -236,29 +257,35 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         return input_ids.masked_fill(hidden & (labels != -100), self.config.pad_token_id)
 
     def _lm_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        # Measured, the loss is that of the transcript alone, whatever was smoothed in training.
+        """Returns the mean cross-entropy of the tokens of each transcript, `(rows,)`."""
+        # In evaluation the loss is that of the transcript alone, without label smoothing.
         smoothing = self.config.label_smoothing if self.training else 0.0
-        following = nn.functional.pad(labels[:, 1:], (0, 1), value=-100).to(logits.device)
-        return nn.functional.cross_entropy(
-            logits.float().flatten(0, 1), following.flatten(), label_smoothing=smoothing
+        loss = nn.functional.cross_entropy(
+            logits.float().flatten(0, 1), labels.flatten(), label_smoothing=smoothing, reduction="none"
         )
+        return loss.view_as(labels).sum(1) / (labels != -100).sum(1).clamp(min=1)
 
     @staticmethod
-    def _ctc_loss(logits: torch.Tensor, mask: torch.Tensor | None, labels: torch.Tensor) -> torch.Tensor:
-        return nn.functional.ctc_loss(
+    def _ctc_loss(logits: torch.Tensor, mask: torch.Tensor | None, targets: torch.Tensor) -> torch.Tensor:
+        """Returns the CTC loss of each clip divided by its number of characters, `(clips,)`."""
+        lengths = (targets >= 0).sum(1)
+        loss = nn.functional.ctc_loss(
             logits.float().log_softmax(-1).transpose(0, 1),
-            labels.clamp(min=0),
+            targets.clamp(min=0),
             clip_lengths(mask, logits),
-            (labels >= 0).sum(1),
+            lengths,
+            reduction="none",
             zero_infinity=True,
         )
+        return loss / lengths.clamp(min=1)
 
     @staticmethod
-    def _alignment_loss(logits: torch.Tensor, mask: torch.Tensor | None, labels: torch.Tensor) -> torch.Tensor:
+    def _alignment_loss(logits: torch.Tensor, mask: torch.Tensor | None, targets: torch.Tensor) -> torch.Tensor:
+        """Returns the mean cross-entropy of the frames of each clip, `(clips,)`; 0 where no frame has a target."""
         if mask is not None:
-            labels = labels.masked_fill(~mask.bool(), -100)
-        loss = nn.functional.cross_entropy(logits.float().transpose(1, 2), labels, reduction="sum")
-        return loss / (labels >= 0).sum().clamp(min=1)  # a batch may have no word times at all
+            targets = targets.masked_fill(~mask.bool(), -100)
+        loss = nn.functional.cross_entropy(logits.float().transpose(1, 2), targets, reduction="none")
+        return loss.sum(1) / (targets >= 0).sum(1).clamp(min=1)
 
     @torch.no_grad()
     def generate(

@@ -16,7 +16,8 @@ class LipReadOutput(CausalLMOutputWithPast):
 
     Args:
         loss (`torch.FloatTensor`, *optional*):
-            `lm_loss + ctc_weight * ctc_loss + alignment_weight * alignment_loss`, of those whose labels were given.
+            `lm_loss + ctc_weight * ctc_loss + alignment_weight * alignment_loss`, of those whose targets were given.
+            Each is a mean over clips of the clip's own mean; a clip counts by its transcript's tokens.
         logits (`torch.FloatTensor`):
             Scores of the next token, `(batch, sequence, vocab_size)`.
         past_key_values (`Cache`, *optional*):
@@ -26,9 +27,9 @@ class LipReadOutput(CausalLMOutputWithPast):
         lm_loss (`torch.FloatTensor`, *optional*):
             Cross-entropy of the transcript's tokens; in training with `config.label_smoothing`.
         ctc_loss (`torch.FloatTensor`, *optional*):
-            Connectionist temporal classification loss of the transcript's characters.
+            Connectionist temporal classification loss of the transcript, by character.
         alignment_loss (`torch.FloatTensor`, *optional*):
-            Cross-entropy of the character spoken in each frame.
+            Cross-entropy of the character spoken in each frame; 0 for a clip without word times.
         ctc_logits (`torch.FloatTensor`, *optional*):
             Scores of the CTC head, `(batch, frames, len(config.ctc_vocab))`.
         alignment_logits (`torch.FloatTensor`, *optional*):

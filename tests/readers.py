@@ -93,12 +93,15 @@ def write_language_model(folder: Path, seed: int = 3) -> Path:
     return folder
 
 
-def write_reader(folder: Path, language_model: Path | str, include_base: bool = False, **settings) -> Path:
+def write_reader(
+    folder: Path, language_model: Path | str, include_base: bool = False, encoder: dict | None = None, **settings
+) -> Path:
     """A reader with its processor that knows nothing yet, but is whole, and writes what depends on the face."""
     tokenizer = train_tokenizer(TEXTS, 280)
     settings = {"ctc_vocab": build_ctc_vocab(TEXTS), **settings}
+    size = {"num_landmarks": 79, "hidden_size": 16, "kp_temporal_layers": 1, "kp_heads": 2}
     config = LipReadConfig(
-        encoder_config=FaceKeypointEncoderConfig(num_landmarks=79, hidden_size=16, kp_temporal_layers=1, kp_heads=2),
+        encoder_config=FaceKeypointEncoderConfig(**size, **(encoder or {})),
         adapter_every=1,
         decoder_start_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

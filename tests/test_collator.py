@@ -68,11 +68,11 @@ def test_the_character_of_each_frame_follows_the_words_times(processor, sequence
     row = dict(encode_row(sequences[1], text="set white", id="set", words=words))
     vocab = build_ctc_vocab(TEXTS)
     collate = LipReadCollator(processor, seq_len=64, ctc_vocab=vocab, alignment=True)
-    said, unknown = collate([row, row | {"words": [], "id": "silent"}])["alignment_labels"]
+    said, unknown = collate([row, row | {"words": [], "id": "silent"}])["alignment_targets"]
     # Frames of 40 ms: two before the word, a letter in each of three, one between the words, four for five letters.
     assert [vocab[label] for label in said] == ["", "", "s", "e", "t", "", "w", "h", "t", "e", "", ""]
     assert unknown.eq(-100).all()
-    assert "alignment_labels" not in LipReadCollator(processor, seq_len=64, ctc_vocab=vocab)([row])
+    assert "alignment_targets" not in LipReadCollator(processor, seq_len=64, ctc_vocab=vocab)([row])
 
 
 def test_the_character_of_each_frame_follows_frames_of_another_rate(processor, sequences):
@@ -81,7 +81,7 @@ def test_the_character_of_each_frame_follows_frames_of_another_rate(processor, s
     sequence.timestamps = np.arange(24) / 50
     rows = [encode_row(kept, text="set", id="set", words=words) for kept in (sequences[1], sequence)]
     labels = LipReadCollator(processor, seq_len=64, ctc_vocab=build_ctc_vocab(TEXTS), alignment=True)(rows)
-    assert labels["alignment_labels"][0].equal(labels["alignment_labels"][1])
+    assert labels["alignment_targets"][0].equal(labels["alignment_targets"][1])
 
 
 def unpadded(labels):
@@ -188,21 +188,21 @@ def test_special_tokens_of_the_tokenizer_are_not_doubled(processor, rows):
     assert unpadded(collator([rows[1]])["labels"]) == [[0, 1, 2]]
 
 
-def test_ctc_labels_spell_the_normalised_text(processor, rows, caplog):
+def test_ctc_targets_spell_the_normalised_text(processor, rows, caplog):
     vocabulary = build_ctc_vocab(TEXTS)
-    labels = LipReadCollator(processor, seq_len=64, ctc_vocab=vocabulary)(list(rows))["ctc_labels"]
+    labels = LipReadCollator(processor, seq_len=64, ctc_vocab=vocabulary)(list(rows))["ctc_targets"]
     normalize = TextNormalizer()
     assert ["".join(vocabulary[index] for index in row) for row in unpadded(labels)] == [
         normalize(text) for text in TEXTS
     ]
     assert labels.dtype == torch.int64 and not (labels == 0).any(), "the blank is no label"
     with caplog.at_level(logging.WARNING):
-        few = LipReadCollator(processor, seq_len=64, ctc_vocab=["", "e", "t"])([rows[1]])["ctc_labels"]
+        few = LipReadCollator(processor, seq_len=64, ctc_vocab=["", "e", "t"])([rows[1]])["ctc_targets"]
     assert few.tolist() == [[1, 2, 2, 1]], "set white"
     assert "CTC labels leave out [' ', 'h', 'i', 's', 'w']" in caplog.records[0].getMessage()
     with pytest.raises(ValueError, match="index 0 is the CTC blank"):
         LipReadCollator(processor, seq_len=64, ctc_vocab=["a", "b"])
-    assert "ctc_labels" not in LipReadCollator(processor, seq_len=64, ctc_vocab=[])([rows[1]])
+    assert "ctc_targets" not in LipReadCollator(processor, seq_len=64, ctc_vocab=[])([rows[1]])
 
 
 def test_collator_travels_to_worker_processes(processor, rows):

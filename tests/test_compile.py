@@ -35,7 +35,7 @@ def test_training_step_compiles(ctc):
     inputs = make_inputs()
     inputs["labels"] = inputs["input_ids"]
     if ctc:
-        inputs["ctc_labels"] = torch.tensor([[2, 3, -100], [3, 1, 2]])
+        inputs["ctc_targets"] = torch.tensor([[2, 3, -100], [3, 1, 2]])
     # Inside CTC a size depends on the data, which breaks the graph in two.
     compiled = torch.compile(model, backend=BACKEND, fullgraph=not ctc)
     losses = [model(**inputs).loss, compiled(**inputs).loss]

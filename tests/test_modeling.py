@@ -165,8 +165,8 @@ def test_copies_keep_the_conditioning(copier):
 def test_gradients_reach_everything_but_the_language_model():
     model, inputs = make_reader(open_gates=True), make_inputs()
     model.train()
-    ctc_labels = torch.tensor([[2, 3, -100], [3, 1, 2]])
-    output = model(**inputs, labels=inputs["input_ids"], ctc_labels=ctc_labels)
+    ctc_targets = torch.tensor([[2, 3, -100], [3, 1, 2]])
+    output = model(**inputs, labels=inputs["input_ids"], ctc_targets=ctc_targets)
     assert torch.allclose(output.loss, output.lm_loss + model.config.ctc_weight * output.ctc_loss)
     output.loss.backward()
     for name, parameter in model.named_parameters():
@@ -178,13 +178,13 @@ def test_the_alignment_loss_is_of_frames_with_a_face_and_a_known_character():
     labels = torch.randint(0, 4, inputs["keypoints"].shape[:2])
     inputs["keypoints_mask"][:, 5:] = 0
     labels[0, 2] = -100
-    output = model(**inputs, alignment_labels=labels)
+    output = model(**inputs, alignment_targets=labels)
     logits = model.encoder(inputs["keypoints"], inputs["keypoints_mask"]).alignment_logits[:, :5]
-    counted = labels[:, :5] != -100
-    expected = torch.nn.functional.cross_entropy(logits[counted], labels[:, :5][counted])
+    means = [torch.nn.functional.cross_entropy(*clip) for clip in zip(logits, labels[:, :5], strict=True)]
+    expected = torch.stack(means).mean()
     assert torch.allclose(output.alignment_loss, expected)
     assert torch.allclose(output.loss, model.config.alignment_weight * expected)
-    assert model(**inputs, alignment_labels=torch.full_like(labels, -100)).alignment_loss == 0
+    assert model(**inputs, alignment_targets=torch.full_like(labels, -100)).alignment_loss == 0
 
 
 def test_learns_from_the_first_step():

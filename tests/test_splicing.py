@@ -126,7 +126,7 @@ def test_what_is_written_and_spelled_follows_the_words(rows):
         collate = collator(splicing=WordSplicing(1.0, seed), cache_bytes=2**20)
         batch = collate(rows)
         for labels, ctc, alignment in zip(
-            batch["labels"], batch["ctc_labels"], batch["alignment_labels"], strict=True
+            batch["labels"], batch["ctc_targets"], batch["alignment_targets"], strict=True
         ):
             text = collate.tokenizer.decode(labels[labels != IGNORED], skip_special_tokens=True).strip()
             assert "".join(vocab[index] for index in ctc[ctc != IGNORED]) == text
