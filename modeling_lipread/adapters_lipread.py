@@ -103,7 +103,7 @@ class GatedCrossAttention(nn.Module):
         query = self._heads(self.q_proj(self.norm(states)), clips).to(key.dtype)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         mask = conditioning.mask.to(key)
-        output, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=0.0, is_causal=False)
+        output, _ = attend(self, query, key, value, mask, scaling=self.scaling, is_causal=False)
         update = self.dropout(self.o_proj(output.reshape(rows, length, -1)))
         return hidden_states + update.to(hidden_states)
 

@@ -10,7 +10,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from .configuration_lipread import FaceKeypointEncoderConfig
 
 
-def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+def eager_attention_forward(module, query, key, value, attention_mask, scaling, **kwargs):
     """Attention written out; `(batch, heads, tokens, head_dim)` in, `(batch, tokens, heads, head_dim)` out."""
     scores = query @ key.transpose(-1, -2) * scaling
     if attention_mask is not None:
@@ -46,8 +46,9 @@ def sinusoidal_positions(length: int, width: int, device: torch.device, dtype: t
 class Attention(nn.Module):
     """Multi-head attention from queries to keys and values, by whichever kernel the configuration names.
 
-    With `max_distance` each head learns to prefer some distances in time (Shaw et al., 2018, as in T5: one number a
-    head and distance, added to the scores); those beyond it are taken for it.
+    With `max_distance` frames attend to each other, always with a mask, and each head learns to prefer some distances
+    in time (Shaw et al., 2018, as in T5: one number a head and distance, added to the scores). Larger distances count
+    as `max_distance`.
     """
 
     is_causal = False
@@ -76,15 +77,14 @@ class Attention(nn.Module):
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         mask = additive_mask(mask, query.dtype)
         if self.distance_bias is not None:
-            bias = self._distance_bias(query.shape[2], key.shape[2], query)
-            mask = bias if mask is None else mask + bias
-        output, _ = attend(self, query, key, value, mask, scaling=self.scaling, dropout=0.0, is_causal=False)
+            mask = mask + self._distance_bias(query.shape[2], query)
+        output, _ = attend(self, query, key, value, mask, scaling=self.scaling, is_causal=False)
         return self.o_proj(output.flatten(-2))
 
-    def _distance_bias(self, queries: int, keys: int, like: torch.Tensor) -> torch.Tensor:
-        """What is added to the scores, `(1, heads, queries, keys)`."""
-        positions = torch.arange(max(queries, keys), device=like.device)
-        distance = positions[None, :keys] - positions[:queries, None]
+    def _distance_bias(self, frames: int, like: torch.Tensor) -> torch.Tensor:
+        """Returns what is added to the scores, `(1, heads, frames, frames)`."""
+        positions = torch.arange(frames, device=like.device)
+        distance = positions[None, :] - positions[:, None]
         bias = self.distance_bias(distance.clamp(-self.max_distance, self.max_distance) + self.max_distance)
         return bias.permute(2, 0, 1)[None].to(like.dtype)
 

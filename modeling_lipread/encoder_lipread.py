@@ -232,19 +232,6 @@ class FaceKeypointEncoder(PreTrainedModel):
         velocity[:, 1:] = (keypoints[:, 1:] - keypoints[:, :-1]) * (present[:, 1:] & present[:, :-1])
         return torch.cat([keypoints, velocity], dim=-1)
 
-    def standardized(self, keypoints: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """What the encoder sees of each landmark, by the training clips' mean and spread.
-
-        Args:
-            keypoints: `(batch, frames, landmarks, 3)`.
-            mask: True where there is a face, `(batch, frames)`.
-
-        Returns:
-            Float32 `(batch, frames, landmarks, channels)`.
-        """
-        # In full precision: half precision would lose the small motions.
-        return (self._channels(keypoints.float(), mask) - self.input_mean.float()) / self.input_std.float()
-
     @property
     def average_face(self) -> torch.Tensor:
         """The training clips' average face, `(landmarks, 3)`."""
@@ -307,7 +294,9 @@ class FaceKeypointEncoder(PreTrainedModel):
                 f"{tuple(keypoints.shape)} and keypoints_mask {tuple(keypoints_mask.shape)}"
             )
         mask = keypoints_mask.bool()
-        hidden_states = self.frame_encoder(self.standardized(keypoints, mask).to(self.dtype), mask)
+        # Standardised in full precision: half precision would lose the small motions.
+        landmarks = (self._channels(keypoints.float(), mask) - self.input_mean.float()) / self.input_std.float()
+        hidden_states = self.frame_encoder(landmarks.to(self.dtype), mask)
         if self.convolution is not None:
             local = self.convolution(hidden_states.transpose(1, 2)).transpose(1, 2)
             hidden_states = hidden_states + nn.functional.gelu(local)
