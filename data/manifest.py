@@ -13,7 +13,7 @@ order mark and CRLF are fine. Paths that lead out of the manifest's folder are r
 counted by where they lead. Texts are cleaned by `data.records.clean_text`: white space becomes single spaces, and
 control and direction characters go.
 
-A manifest is read line by line, so a million lines take no more memory than `RecordList` does.
+A manifest is read line by line into a `RecordFile`: a million lines take 8 MB of memory.
 """
 
 from __future__ import annotations
@@ -25,8 +25,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .record_list import RecordList, collect
-from .records import BadClip, Record, Skip, SourceError, Word, clean_text, forget_folders, make_record
+from .records import (
+    BadClip,
+    Record,
+    RecordFile,
+    Skip,
+    SourceError,
+    Word,
+    clean_text,
+    collect,
+    forget_folders,
+    make_record,
+)
 
 LONGEST_LINE = 16 * 2**20  # bytes
 
@@ -35,7 +45,7 @@ class ManifestError(SourceError):
     """A manifest that cannot be used at all; the message names it and the remedy."""
 
 
-def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[RecordList, list[Skip]]:
+def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[RecordFile, list[Skip]]:
     """Read a manifest; a line that cannot be used is returned as a `Skip`, never dropped.
 
     Args:
@@ -43,7 +53,7 @@ def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[Record
         allow_outside (`bool`): Take files outside the manifest's folder too.
 
     Returns:
-        `tuple[RecordList, list[Skip]]`: Usable lines and unusable ones, both in the order of the file.
+        `tuple[RecordFile, list[Skip]]`: Usable lines and unusable ones, both in the order of the file.
 
     Raises:
         ManifestError: If the file cannot be read, is in UTF-16, is empty, or has no usable line.

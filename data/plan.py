@@ -16,8 +16,7 @@ import numpy as np
 
 from .assembly import Layout
 from .extraction import Chunk, chunk_key
-from .record_list import RecordList, equal_runs
-from .records import Skip, SourceError
+from .records import Record, RecordFile, Skip, SourceError, repeated
 from .settings import ExtractionSettings
 from .sources import Source
 from .splits import split_records
@@ -57,7 +56,7 @@ def make_plan(
     Raises:
         SourceError: If two sources would become the same split, or there is nothing that `split_by` could divide.
     """
-    splits: dict[str, RecordList] = {}
+    splits: dict[str, RecordFile] = {}
     for source in sources:
         for name, records in _own_splits(source).items():
             if name in splits:
@@ -74,7 +73,7 @@ def make_plan(
     return Plan([source.name for source in sources], chunks, skipped, _shared_clips(sources))
 
 
-def _own_splits(source: Source) -> dict[str, RecordList]:
+def _own_splits(source: Source) -> dict[str, RecordFile]:
     """The splits of the corpus' own, or the one named after the source."""
     named_after = re.sub(r"\W+", "_", source.split)
     positions: dict[str, array] = {}
@@ -83,7 +82,7 @@ def _own_splits(source: Source) -> dict[str, RecordList]:
     return {name: source.records.select(np.frombuffer(some, dtype=np.int64)) for name, some in positions.items()}
 
 
-def _to_chunks(records: RecordList, parts: Path, settings: ExtractionSettings) -> list[Chunk]:
+def _to_chunks(records: RecordFile, parts: Path, settings: ExtractionSettings) -> list[Chunk]:
     """Chunks by line number, so that mending a line leaves the parts of all others as they are."""
     chunks, start = [], 0
     lines = max(CHUNK_LINES, records[-1].line // MOST_PARTS)
@@ -98,18 +97,16 @@ def _shared_clips(sources: Sequence[Source]) -> list[str]:
     """Warnings about clips that stand in two sources: what is trained on must not be tested on."""
     if len(sources) < 2:
         return []
-    digests, bounds = array("Q"), [0]
+    hashes, bounds = array("q"), []
     for source in sources:
-        for record in source.records:
-            digest = hashlib.blake2b(repr(record.segment).encode(errors="surrogatepass"), digest_size=8).digest()
-            digests.append(int.from_bytes(digest, "big"))
-        bounds.append(len(digests))
+        hashes.extend(hash(record.segment) for record in source.records)
+        bounds.append(len(hashes))
     warnings = []
-    for run in equal_runs(np.frombuffer(digests, dtype=np.uint64)):
-        owners = np.searchsorted(bounds, run, side="right") - 1
-        first = sources[owners[0]].records[int(run[0]) - bounds[owners[0]]]
-        for position, owner in zip(run.tolist(), owners.tolist(), strict=True):
-            record = sources[owner].records[position - bounds[owner]]
-            if owner != owners[0] and record.segment == first.segment:
-                warnings.append((position, f"{record.where} ({record.id}): the same clip as {first.where}"))
-    return [warning for _, warning in sorted(warnings)]
+    first: dict[tuple, tuple[int, Record]] = {}  # by segment, with the source's number
+    for position in repeated(hashes).tolist():
+        owner = int(np.searchsorted(bounds, position, side="right"))
+        record = sources[owner].records[position - bounds[owner]]  # counted from the source's end
+        first_owner, other = first.setdefault(record.segment, (owner, record))
+        if owner != first_owner:
+            warnings.append(f"{record.where} ({record.id}): the same clip as {other.where}")
+    return warnings

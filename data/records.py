@@ -7,13 +7,18 @@ All of them go through `make_record`, so text, times and paths are checked alike
 from __future__ import annotations
 
 import functools
+import json
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
+
+import numpy as np
 
 LONG_TEXT = 10_000  # characters; more is no utterance, and a warning says so
 # Controls, soft hyphen, zero-width spaces, byte order marks and marks of direction. They show nothing, yet tokenise,
@@ -45,7 +50,7 @@ class Word(NamedTuple):
     end: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Skip:
     """A clip left out, and why."""
 
@@ -111,6 +116,113 @@ class Record:
     def segment(self) -> tuple[str, float | None, float | None]:
         """What is read of which file: equal for two records that hold the same clip."""
         return real_path(os.fspath(self.media)), self.start, self.end
+
+
+# The fields that a `RecordFile` stores; `media` is its root and `source` together.
+_STORED = tuple(field.name for field in fields(Record) if field.name != "media")
+
+
+class RecordFile(Sequence[Record]):
+    """Records in a temporary file, a JSON line each, read on demand.
+
+    Memory holds only the byte offset of each line, 8 MB for a million records. Slices and selections share the file;
+    pickling one stores the records themselves.
+
+    Args:
+        root (`Path`): The folder that the records' `source` is relative to.
+        records (`Iterable[Record]`): What to store, in order.
+
+    Raises:
+        SourceError: If the temporary file cannot be written.
+    """
+
+    def __init__(self, root: Path, records: Iterable[Record]):
+        self._root = root
+        self._file = tempfile.TemporaryFile()
+        offsets, size = array("q"), 0
+        for record in records:
+            values = [getattr(record, name) for name in _STORED]
+            line = json.dumps(values, default=os.fspath).encode() + b"\n"
+            try:
+                self._file.write(line)
+            except OSError as error:
+                raise SourceError(
+                    f"{tempfile.gettempdir()}: cannot hold the list of clips ({error.strerror}); set TMPDIR to a "
+                    "folder with more room"
+                ) from error
+            offsets.append(size)
+            size += len(line)
+        self._offsets = np.array(offsets, np.int64)
+
+    def select(self, positions: np.ndarray | slice) -> RecordFile:
+        """Returns the records at these positions, in this order."""
+        selected = RecordFile.__new__(RecordFile)
+        selected._root, selected._file, selected._offsets = self._root, self._file, self._offsets[positions]
+        return selected
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> RecordFile: ...
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return self.select(index)
+        self._file.seek(int(self._offsets[index]))
+        values = dict(zip(_STORED, json.loads(self._file.readline()), strict=True))
+        values["words"] = tuple(Word(*word) for word in values["words"])
+        values["notes"] = tuple(values["notes"])
+        if values["alignment"] is not None:
+            values["alignment"] = Path(values["alignment"])
+        return Record(media=self._root / values["source"], **values)
+
+    def __reduce__(self):
+        return tuple, (tuple(self),)
+
+
+def collect(root: Path, found: Iterable[Record | Skip]) -> tuple[RecordFile, list[Skip]]:
+    """Divides what a reader of a source found into records and skips; a clip whose id is taken becomes a skip.
+
+    Args:
+        root (`Path`): The folder that the records' `source` is relative to.
+        found (`Iterable[Record | Skip]`): Clips in the order of the source.
+
+    Returns:
+        `tuple[RecordFile, list[Skip]]`: Both in the order of the source.
+    """
+    hashes = array("q")
+    skips: list[tuple[int, Skip]] = []  # with the number of records before it
+
+    def usable() -> Iterator[Record]:
+        for item in found:
+            if isinstance(item, Skip):
+                skips.append((len(hashes), item))
+            else:
+                hashes.append(hash(item.id))
+                yield item
+
+    records = RecordFile(root, usable())
+    first: dict[str, str] = {}
+    kept = np.ones(len(records), dtype=bool)
+    for position in repeated(hashes).tolist():
+        record = records[position]
+        if record.id not in first:
+            first[record.id] = record.where_inside
+        else:
+            reason = f"the id already stands in {first[record.id]}; give each clip its own id"
+            skips.append((position, Skip(record.where, record.id, reason)))
+            kept[position] = False
+    skips.sort(key=lambda skip: skip[0])
+    return records.select(kept), [skip for _, skip in skips]
+
+
+def repeated(values: Sequence[int]) -> np.ndarray:
+    """Returns the positions, rising, of the integers that occur more than once."""
+    values = np.array(values, np.int64)
+    unique, counts = np.unique(values, return_counts=True)
+    return np.flatnonzero(np.isin(values, unique[counts > 1]))
 
 
 def clean_text(text: str) -> str:

@@ -13,8 +13,7 @@ from typing import Any
 from .corpora import formats
 from .folder import Folder
 from .manifest import read_manifest
-from .record_list import RecordList, collect
-from .records import Record, Skip, SourceError
+from .records import Record, RecordFile, Skip, SourceError, collect
 
 MANIFEST = "manifest"
 _MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -29,7 +28,7 @@ class Source:
         split (`str`): What a split made of it is called.
         format (`str`): ``"manifest"`` or a format of `data.corpora`.
         recognised (`bool`): Whether the format was recognised, not given.
-        records (`RecordList`): Usable clips.
+        records (`RecordFile`): Usable clips.
         skips (`list[Skip]`): What was left out, and why; both in the order of the source.
     """
 
@@ -37,7 +36,7 @@ class Source:
     split: str
     format: str
     recognised: bool
-    records: RecordList
+    records: RecordFile
     skips: list[Skip]
 
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .record_list import RecordList
-from .records import Record, SourceError
+from .records import Record, RecordFile, SourceError
 
 # What stays together on one side, by the name that --split_by has for it.
 GROUPS: dict[str, Callable[[Record], str | None]] = {
@@ -42,7 +41,7 @@ def split_records(
             ``"folder"`` or ``"speaker"``.
 
     Returns:
-        `tuple[Sequence, Sequence]`: Train and validation, each in the order given; `RecordList` if that was given.
+        `tuple[Sequence, Sequence]`: Train and validation, each in the order given; `RecordFile` if that was given.
 
     Raises:
         ValueError: If `val_ratio` is not in [0, 1).
@@ -88,8 +87,9 @@ def _choose_groups(records: Sequence[Record], by: str, count: int, seed: int) ->
 
 
 def _select(records: Sequence, chosen: np.ndarray) -> Sequence:
-    indices = np.flatnonzero(chosen)
-    return records.select(indices) if isinstance(records, RecordList) else [records[index] for index in indices]
+    if isinstance(records, RecordFile):
+        return records.select(chosen)
+    return [records[index] for index in np.flatnonzero(chosen)]
 
 
 def _name(record: Record | dict) -> str:

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Lists of records: what goes in comes out, whole or in parts, in this process or another, in little memory."""
+"""Record files: the records are read back whole or in parts, in this process or another, in little memory."""
 
 import json
 import pickle
@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from data.manifest import read_manifest
-from data.record_list import RecordList, equal_runs
-from data.records import Record, Word
+from data.records import Record, RecordFile, Skip, Word, collect, repeated
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROOT = Path("corpus")
@@ -45,53 +44,50 @@ def make(index, id=None):
 
 @pytest.fixture(scope="module")
 def records():
-    """A list over several blocks, the last of them open, and what went into it."""
-    several, plain = RecordList(ROOT), [make(index) for index in range(1000)]
-    for record in plain:
-        several.append(record)
-    return several, plain
+    plain = [make(index) for index in range(1000)]
+    return RecordFile(ROOT, plain), plain
 
 
-def test_what_goes_in_comes_out(records):
-    several, plain = records
-    assert len(several) == 1000 and list(several) == plain
-    assert several[-1] == plain[-1] and several[255] == plain[255] and several[256] == plain[256]
+def test_the_records_are_read_back(records):
+    stored, plain = records
+    assert len(stored) == 1000 and list(stored) == plain
+    assert stored[-1] == plain[-1] and stored[255] == plain[255]
     with pytest.raises(IndexError):
-        several[1000]
+        stored[1000]
 
 
 def test_parts_are_those_of_a_list(records):
-    several, plain = records
+    stored, plain = records
     picked = np.array([900, 3, 3, 256])
-    assert list(several.select(picked)) == [plain[index] for index in picked]
-    assert list(several.select(picked)[1:].select([2, 0])) == [plain[256], plain[3]]
-    assert list(several[10:900:7][5:20]) == plain[10:900:7][5:20]
-    assert list(several[::-1][:3]) == plain[::-1][:3]
-    assert len(several[5:5]) == 0 and several.select(picked)[-1] == plain[256]
-    with pytest.raises(TypeError, match="cannot grow"):
-        several[:3].append(plain[0])
+    assert list(stored.select(picked)) == [plain[index] for index in picked]
+    assert list(stored.select(picked)[1:].select(np.array([2, 0]))) == [plain[256], plain[3]]
+    assert list(stored[10:900:7][5:20]) == plain[10:900:7][5:20]
+    assert list(stored[::-1][:3]) == plain[::-1][:3]
+    assert len(stored[5:5]) == 0 and stored.select(picked)[-1] == plain[256]
 
 
 def test_only_the_part_goes_to_another_process(records):
-    several, plain = records
-    sent = pickle.dumps(several[500:516])
+    stored, plain = records
+    sent = pickle.dumps(stored[500:516])
     assert pickle.loads(sent) == tuple(plain[500:516])
     assert len(sent) < 10_000
 
 
-def test_repeated_ids():
-    several = RecordList(ROOT)
-    for index, id in enumerate("abcbaab"):
-        several.append(make(index, id))
-    assert several.repeated_ids() == [(3, 1), (4, 0), (5, 0), (6, 1)]
-    assert several[1:4].repeated_ids() == [(2, 0)]
-    assert RecordList(ROOT).repeated_ids() == []
+def test_repeated_ids_become_skips():
+    found = [make(index, id) for index, id in enumerate("abcba", start=1)]
+    stored, skips = collect(ROOT, [*found[:4], Skip("corpus line 9", None, "damaged"), found[4]])
+    assert list(stored) == found[:3]
+    assert [skip.reason for skip in skips] == [
+        "the id already stands in talk.srt cue 3; give each clip its own id",
+        "damaged",
+        "the id already stands in line 1; give each clip its own id",
+    ]
+    assert collect(ROOT, [])[1] == [] and len(collect(ROOT, [])[0]) == 0
 
 
-def test_equal_runs():
-    values = np.array([5, 1, 5, 2, 1, 5, 3])
-    assert [run.tolist() for run in equal_runs(values)] == [[1, 4], [0, 2, 5]]
-    assert list(equal_runs(values[:0])) == []
+def test_repeated():
+    assert repeated([5, 1, 5, 2, 1, 5, 3]).tolist() == [0, 1, 2, 4, 5]
+    assert repeated([]).tolist() == []
 
 
 def write_manifest(folder, rows):

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data.record_list import RecordList
-from data.records import Record, SourceError
+from data.records import Record, RecordFile, SourceError
 from data.splits import split_records
 
 
@@ -43,12 +42,12 @@ def test_split_refuses_other_ratios(ratio):
 
 def make_records(speakers):
     """Clips of these speakers, in folders and videos of their own."""
-    records = RecordList(Path("corpus"))
+    records = []
     for index, speaker in enumerate(speakers):
         source = f"{speaker}/{index % 3}.mp4"
         media = Path("corpus", source)
         records.append(Record("corpus", index + 1, str(index), "x", source, media, False, speaker=speaker))
-    return records
+    return RecordFile(Path("corpus"), records)
 
 
 def test_records_are_divided_as_dictionaries_are():
