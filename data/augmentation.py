@@ -65,8 +65,8 @@ class KeypointAugmentation:
         if self.mirror and None in opposite:
             alone = indices[opposite.index(None)]
             raise ValueError(
-                f"--mirror {self.mirror}: landmark {alone} has no counterpart among those chosen; choose a set that "
-                "is the same on both sides (face, lips, lower_face), or leave --mirror out"
+                f"mirror={self.mirror}: landmark {alone} has no counterpart among those chosen; choose a set that "
+                "is the same on both sides (face, lips, lower_face), or set mirror to 0"
             )
         self.mirror_order = None if None in opposite else torch.tensor(opposite)
 

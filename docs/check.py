@@ -32,7 +32,8 @@ LANGUAGE_MODEL = "HuggingFaceTB/SmolLM2-135M"
 SMALL = (
     "--restart --max_steps 2 --logging_steps 1 --save_strategy steps --save_steps 1 --eval_strategy steps "
     "--eval_steps 1 --max_eval_clips 2 --per_device_train_batch_size 4 --hidden_size 32 --kp_temporal_layers 1 "
-    "--kp_heads 2 --adapter_heads 2 --adapter_head_dim 8 --lm_vocab_size 300 --seq_len 60 --eval_max_new_tokens 6"
+    "--kp_heads 2 --config_overrides adapter_heads=2,adapter_head_dim=8 --lm_vocab_size 300 --seq_len 60 "
+    "--eval_max_new_tokens 6"
 )
 # By a pattern of the command: why it is not run. Whatever fits none of these is.
 PARSED_ONLY = {

@@ -93,7 +93,7 @@ def test_half_of_the_clips_are_mirrored():
 
 
 def test_a_landmark_set_of_one_side_cannot_be_mirrored():
-    with pytest.raises(ValueError, match="--mirror 0.5: landmark 61 has no counterpart"):
+    with pytest.raises(ValueError, match="mirror=0.5: landmark 61 has no counterpart"):
         KeypointAugmentation(mirror=0.5).set_landmarks([61, 13])
     KeypointAugmentation().set_landmarks([61, 13])
 

@@ -27,9 +27,9 @@ GROUPED = {"train_sampling_strategy": "group_by_length"}
 WATCH = """
 import json, sys
 from data.arguments import parse_arguments
-from train_hf import build_reader
+from train_hf import build_trainer
 *settings, args = parse_arguments(sys.argv[2:])
-trainer = build_reader(*settings, args)
+trainer = build_trainer(*settings, args)
 collate, seen = trainer.data_collator, []
 def watch(rows):
     seen[-1].append([str(row["id"]) for row in rows])
@@ -135,10 +135,8 @@ def test_clips_grouped_by_length_are_trained_on_and_evaluated(corpus, lm_config,
 @pytest.mark.parametrize(
     ("given", "remedy"),
     [
-        (["--max_frames_per_batch", "0"], "at least 1 frame"),
-        (["--stream_window", "0"], "at least 1 row group"),
         (["--streaming"], "data.export --parquet"),
-        (["--trim_silence", "0.5", "--alignment_weight", "0"], "word times"),
+        (["--config_overrides", "trim_silence=0.5", "--alignment_weight", "0"], "word times"),
     ],
 )
 def test_what_does_not_go_together_is_refused(corpus, lm_config, tmp_path, given, remedy):

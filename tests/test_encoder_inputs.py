@@ -76,4 +76,4 @@ def test_frames_without_a_face_have_no_part_in_the_average_face(clips):
 def test_the_command_line_refuses_nonsense_without_a_traceback(corpus, lm_config, tmp_path):
     arguments = ["--use_cpu", "--dataset", str(corpus), "--lm_config", str(lm_config), "--output_dir", str(tmp_path)]
     with pytest.raises(SystemExit, match="conv_kernel_size must be odd"):
-        main([*arguments, "--conv_kernel_size", "4"])
+        main([*arguments, "--config_overrides", "conv_kernel_size=4"])

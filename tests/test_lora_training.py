@@ -133,9 +133,8 @@ def test_what_the_command_line_means():
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
     [
-        (["--model_id", "x", "--dataset", "y", "--lora_r", "-1"], "at least 1"),
         (["--lm_config", "x", "--dataset", "y", "--lora_r", "4"], "--model_id"),
-        (["--model_id", "x", "--train_text", "y", "--lora_r", "0"], "rank of at least 1"),
+        (["--model_id", "x", "--train_text", "y", "--lora_r", "0"], "lora_r of at least 1"),
         (["--model_id", "x", "--dataset", "y", "--lora_alpha", "4"], "--lora_alpha.*give --lora_r"),
         (["--model_id", "x", "--dataset", "y", "--lora_target_modules", "q_proj", "v_proj"], "give --lora_r"),
     ],

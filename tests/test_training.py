@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import SUPPRESS
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -20,10 +22,10 @@ from training import (
     make_clip,
     run,
 )
-from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor, LlamaConfig
+from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor, LlamaConfig, TrainingArguments
 
 import modeling_lipread  # noqa: F401  (registers the reader)
-from data.arguments import parse_arguments
+from data.arguments import make_parser, parse_arguments
 from data.tokenizer import train_tokenizer
 from data.trainer import last_complete_checkpoint, resume_point
 from train_hf import main
@@ -160,12 +162,40 @@ def test_text_only_run_warms_up_a_language_model(tmp_path):
 
 def test_command_line_wins_over_the_config_file(tmp_path):
     path = tmp_path / "recipe.yaml"
-    path.write_text("model_id: some/model\nlearning_rate: 1.0e-3\nhidden_size: 64\nbf16: false\nctc: false\n")
-    model_args, _, encoder_args, _, _, args = parse_arguments(
+    path.write_text(
+        "model_id: some/model\nlearning_rate: 1.0e-3\nhidden_size: 64\nrotation: 3\ngate_type: sigmoid\nctc: false\n"
+    )
+    _, model_args, encoder_args, adapter_args, augmentation, args = parse_arguments(
         [f"--config={path}", "--hidden_size", "128", "--output_dir", str(tmp_path)]
+        + ["--config_overrides", "rotation=2,use_velocity=false", "--config_overrides=gate_init=-10,kp_heads=2"]
     )
     assert (model_args.model_id, args.learning_rate, encoder_args.hidden_size) == ("some/model", 1e-3, 128)
-    assert model_args.ctc is False
+    assert model_args.ctc is False and (augmentation.rotation, encoder_args.use_velocity) == (2.0, False)
+    assert (adapter_args.gate_type, adapter_args.gate_init, encoder_args.kp_heads) == ("sigmoid", -10.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["--config_overrides", "gate_tipe=tanh"], "unknown gate_tipe; did you mean gate_type"),
+        (["--config_overrides", "learning_rate=1"], "unknown learning_rate"),
+        (["--config_overrides", "gate_type"], "gate_type has no value"),
+        (["--config_overrides", "rotation=much"], "rotation: invalid float value"),
+        (["--rotation", "3"], "--config_overrides rotation=VALUE"),
+    ],
+)
+def test_wrong_overrides_are_named(given, named, capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(given)
+    assert named in capsys.readouterr().err
+
+
+def test_the_help_shows_few_options_of_our_own_and_explains_each():
+    theirs = {item.name for item in fields(TrainingArguments)} | {"help"}
+    shown = {action.dest: action.help for action in make_parser()._actions if action.help != SUPPRESS}
+    own = shown.keys() - theirs
+    assert len(own) <= 55 and all(shown[name] for name in own)
+    assert {"cond_len", "adapter_every", "config", "config_overrides"} <= own and "rotation" not in own
 
 
 def test_half_precision_needs_no_further_argument_without_a_gpu(tmp_path):
