@@ -1,16 +1,16 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Reads every clip of a corpus or a video manifest with a trained reader and says how well.
+"""Evaluates a trained reader on every clip of a corpus or of a video manifest.
 
     python evaluate_hf.py runs/a corpus/test
     python evaluate_hf.py you/lipread-grid videos.jsonl --num_beams 8 --nbest 8 --output results.json
 
-It writes figures, with 95% bootstrap intervals, and every hypothesis to a JSON file, a page to look at beside it, and
-closes with one line:
+It writes metrics, with 95% bootstrap intervals, and every hypothesis to a JSON file, an HTML page beside it, and ends
+with one line:
 
     WER 0.123 CER 0.051 | blank video WER 0.871 | shuffled video WER 0.812 | 50 clips
 
-A clip that cannot be read (no face, damaged file) counts as one from which nothing was read; it is listed with its
-reason, as is a line of the manifest that is no clip at all.
+A clip that cannot be read (no face, damaged file) counts as one with an empty hypothesis; it is listed with its
+reason, as is a line of the manifest that does not describe a clip.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import modeling_lipread  # noqa: F401  (registers the reader with the Auto class
 from data.assembly import write_json
 from data.collator import LipReadCollator
 from data.errors import PrepareError
-from data.evaluation import Reading, abstention_line, closing_line, read_clips, report, word_times_line
+from data.evaluation import Prediction, closing_line, predict, report
 from data.evaluation.page import write_evaluation
 from data.manifest import read_manifest
 from data.opening import is_parquet, open_split
@@ -49,14 +49,14 @@ def prepared_clips(
     split: str | None = None,
     face: str | None = None,
 ):
-    """The clips of a prepared corpus or of a manifest, which is prepared in `folder` first.
+    """Opens the clips of a prepared corpus, or prepares those of a manifest in `folder` first.
 
     Returns:
-        Rows of `data.schema`; an empty reading for every clip of the manifest that could not be read; and the lines
+        Rows of `data.schema`; an empty prediction for every clip of the manifest that could not be read; and the lines
         that were left out, with their reasons.
 
     Raises:
-        ValueError: If a face is chosen where only its landmarks are left.
+        ValueError: If `face` is given for a corpus, which holds landmarks of one face alone.
     """
     if source.is_dir() or is_parquet(source):
         if face is not None:
@@ -71,11 +71,11 @@ def prepared_clips(
     clips = open_split(folder)
     readable = set(clips.column("id"))
     lost = [record for record in records if record.id not in readable]
-    return clips, [Reading(record.id, record.speaker, record.text, "", "") for record in lost], skipped
+    return clips, [Prediction(record.id, record.speaker, record.text, "", "") for record in lost], skipped
 
 
 def source_names(source: Path, split: str | None = None) -> dict[str, str | None]:
-    """The corpus and its split by their names, as a model card gives them; a manifest is of no corpus."""
+    """Returns the names of the corpus and of its split for the model card; a manifest has no corpus."""
     if is_parquet(source):
         return {"corpus": source.resolve().name if source.exists() else str(source), "split": split}
     if (source / "dataset_dict.json").is_file():
@@ -99,7 +99,7 @@ def evaluate(
     face: str | None = None,
     device: str | None = None,
 ) -> dict:
-    """Reads a corpus or manifest with a checkpoint.
+    """Evaluates a checkpoint on a corpus or manifest.
 
     Args:
         checkpoint: Folder or Hub id of a trained reader.
@@ -108,15 +108,14 @@ def evaluate(
         num_beams: Beams of the search; 1 is greedy.
         ctc_decoding_weight: Weight of the CTC head beside the language model, 0 to 1; the reader's own by default.
         nbest: Hypotheses kept of a clip, at most as many as beams.
-        batch_size: Clips read at once.
+        batch_size: Clips in a batch.
         num_proc: Processes that extract landmarks, for a manifest.
         allow_outside: Whether a manifest may name files outside its folder.
         face: Which of several faces of a manifest's videos is read; the largest by default.
         device: Torch device; a GPU if there is one by default.
 
     Returns:
-        What `data.evaluation.report` makes, and what was asked for; `weights` is the sha256 of the weights that were
-        measured.
+        The result of `data.evaluation.report`, with the arguments and the sha256 of the `weights`.
 
     Raises:
         CorpusError, SourceError, PrepareError, OSError, ValueError: If checkpoint or source cannot be read.
@@ -137,11 +136,11 @@ def evaluate(
             start_ids=model.config.start_ids,
             train=False,
         )
-        reading = {"batch_size": batch_size, "nbest": nbest, "confidence": True}
+        options = {"batch_size": batch_size, "nbest": nbest, "confidence": True}
         search = {"num_beams": num_beams, "ctc_decoding_weight": ctc_decoding_weight}
-        readings = read_clips(model, processor, clips, collator, **reading, **search)
+        predictions = predict(model, processor, clips, collator, **options, **search)
     return report(
-        readings + lost,
+        predictions + lost,
         checkpoint=checkpoint,
         weights=weights,
         source=source,
@@ -166,12 +165,12 @@ def main(arguments: list[str] | None = None) -> None:
         help="weight of the CTC head beside the language model, 0 to 1 (default: the reader's own)",
     )
     parser.add_argument("--nbest", type=int, default=1, help="hypotheses kept of a clip, for the best of them (1)")
-    parser.add_argument("--batch_size", type=int, default=16, help="clips read at once (default: 16)")
+    parser.add_argument("--batch_size", type=int, default=16, help="clips in a batch (default: 16)")
     parser.add_argument("--num_proc", type=int, default=os.cpu_count(), help="processes that extract landmarks")
     parser.add_argument("--allow_outside", action="store_true", help="take files outside the manifest's folder too")
     parser.add_argument("--face", choices=FACES, help="which of several faces of a video is read (default: largest)")
     parser.add_argument("--device", help="torch device (default: a GPU if there is one)")
-    parser.add_argument("--show", type=int, default=0, help="print so many clips: what was said, what was read")
+    parser.add_argument("--show", type=int, default=0, help="clips whose reference and hypothesis are printed")
     parser.add_argument(
         "--output",
         help="JSON file to write, with a page beside it (default: evaluation-SOURCE.json in the checkpoint)",
@@ -190,18 +189,26 @@ def main(arguments: list[str] | None = None) -> None:
     )
     write_json(path, result)
     page = write_evaluation(result, path.with_suffix(".html"))
-    for reading in result["readings"][:show]:
-        print(f"said: {reading['reference']}\nread: {reading['hypothesis']}\n")
-    low, high = result["figures"]["wer_interval"]
+    for row in result["predictions"][:show]:
+        print(f"reference:  {row['reference']}\nhypothesis: {row['hypothesis']}\n")
+    low, high = result["metrics"]["wer_interval"]
     for skip in result["skipped"]:
         print(f"not read: {skip['where']}: {skip['reason']}")
     print(f"95% interval of the word error rate {low:.3f} to {high:.3f}; every hypothesis is in {path}")
     print(f"report: {page} (open it in a browser)")
-    if result["word_times"]:
-        print(word_times_line(result["word_times"]))
-    if result["abstention"]:
-        print(abstention_line(result["abstention"], result["figures"]["clips"]))
-    print(closing_line(result["figures"]))
+    if times := result["word_times"]:
+        print(
+            f"word times: median error {times['median_ms']:.0f} ms, 90th percentile {times['p90_ms']:.0f} ms, "
+            f"at both ends of {times['words']} correct words"
+        )
+    if abstention := result["abstention"]:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in abstention["reasons"].items())
+        print(
+            f"with abstention, as in the pipeline: no words from {abstention['clips']} of "
+            f"{result['metrics']['clips']} clips{reasons and f' ({reasons})'}, {abstention['correct_words_lost']} of "
+            f"{abstention['correct_words']} correct words lost, WER {abstention['wer']:.3f}"
+        )
+    print(closing_line(result["metrics"]))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ import torch
 import transformers
 from transformers import AutoModel, AutoProcessor
 
+from data.evaluation.metrics import edit_counts, error_rate
 from data.manifest import read_manifest
-from data.metrics import ReadingErrorRate
 from data.talker import TalkingHead, sentences
 from modeling_lipread.live_lipread import LiveSession, warm_up
 from modeling_lipread.live_source_lipread import LiveSource
@@ -158,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
         "partial_left_out": session.left_out,
         "frames_left_out": left_out,
         "real_time_factor": round(factor, 3),
-        "wer": round(ReadingErrorRate().compute(predictions=said, references=clips.texts)["wer"], 3),
+        "wer": round(error_rate(*edit_counts(said, clips.texts)), 3),
         "agreed_and_kept": round(agreed_and_kept(updates), 3),
     }
     print(", ".join(f"{key} {value}" for key, value in found.items()), end="\n\n")

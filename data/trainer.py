@@ -29,7 +29,7 @@ from modeling_lipread.publish_lipread import push, stage
 
 from .arguments import LipReadTrainingArguments
 from .augmentation import KeypointAugmentation
-from .evaluation import closing_line, figures, read_clips
+from .evaluation import closing_line, compute_metrics, predict
 from .loading import DataClock, batch_sampler, padding_share, train_loader
 from .opening import Clips, seconds_of
 from .sharding import gather_to_encode, gathered, own_class, shard_by_layer
@@ -179,7 +179,7 @@ class LipReadTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         gather_to_encode(model)
         with self.accelerator.autocast():
-            readings = read_clips(
+            predictions = predict(
                 model,
                 self.processing_class,
                 dataloader.dataset,
@@ -193,14 +193,14 @@ class LipReadTrainer(Trainer):
                 max_new_tokens=self.args.eval_max_new_tokens,
                 in_step=self.is_fsdp_enabled,
             )
-        reading = figures(readings)
-        output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in (result | reading).items()})
+        metrics = compute_metrics(predictions)
+        output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in (result | metrics).items()})
         if self.is_world_process_zero():
-            for example in readings[:3]:
-                logger.info("said %r, read %r", example.reference, example.hypothesis)
-            logger.info(closing_line(reading))
+            for example in predictions[:3]:
+                logger.info("reference %r, hypothesis %r", example.reference, example.hypothesis)
+            logger.info(closing_line(metrics))
             name = f"{metric_key_prefix}/transcripts"
-            write_transcripts(self.callback_handler.callbacks, name, readings, self.state.global_step)
+            write_transcripts(self.callback_handler.callbacks, name, predictions, self.state.global_step)
         return output
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:

@@ -12,7 +12,7 @@ from torch.nn.utils import get_total_norm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
-from .evaluation import Reading
+from .evaluation import Prediction
 from .sharding import whole
 
 logger = logging.getLogger(__name__)
@@ -105,18 +105,20 @@ def _part(name: str) -> str:
     return part if part in PARTS else "language_model"
 
 
-def transcript_table(readings: Sequence[Reading], most: int = SHOWN) -> str:
+def transcript_table(predictions: Sequence[Prediction], most: int = SHOWN) -> str:
     """Clips from all over the corpus, always the same ones, as a table in Markdown."""
-    lines = ["| clip | said | read | from blank video |", "|---|---|---|---|"]
-    for index in np.linspace(0, len(readings) - 1, min(most, len(readings))).astype(int):
-        reading = readings[index]
-        cells = (reading.id, reading.reference, reading.hypothesis, reading.blank_hypothesis)
+    lines = ["| clip | reference | hypothesis | from blank video |", "|---|---|---|---|"]
+    for index in np.linspace(0, len(predictions) - 1, min(most, len(predictions))).astype(int):
+        prediction = predictions[index]
+        cells = (prediction.id, prediction.reference, prediction.hypothesis, prediction.blank_hypothesis)
         lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
 
-def write_transcripts(callbacks: Sequence[TrainerCallback], name: str, readings: Sequence[Reading], step: int) -> None:
+def write_transcripts(
+    callbacks: Sequence[TrainerCallback], name: str, predictions: Sequence[Prediction], step: int
+) -> None:
     """Puts a fixed sample of transcripts into TensorBoard, where the run has one."""
     for callback in callbacks:
         if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
-            callback.tb_writer.add_text(name, transcript_table(readings), step)
+            callback.tb_writer.add_text(name, transcript_table(predictions), step)

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from data.evaluation.plots import reliability_canvas
+from data.evaluation import plots
 
 
 def main(evaluation: str, output: str) -> None:
@@ -19,7 +19,7 @@ def main(evaluation: str, output: str) -> None:
         output: PNG file to write.
     """
     found = json.loads(Path(evaluation).read_text(encoding="utf-8"))["reliability"]
-    reliability_canvas(found).savefig(output, dpi=110)
+    plots.reliability(found).savefig(output, dpi=110)
 
 
 if __name__ == "__main__":

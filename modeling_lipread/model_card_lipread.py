@@ -83,14 +83,14 @@ def read_evaluations(reader: Path, weights: Iterable[str | Path]) -> tuple[list[
     for path in sorted(reader.glob(EVALUATIONS)):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            figures = content["figures"]
-            numbers = [figures[key] for key in (*RATES, "empty", "clips")]
-            numbers += [*figures["wer_interval"], *figures["cer_interval"]]
+            metrics = content["metrics"]
+            numbers = [metrics[key] for key in (*RATES, "empty", "clips")]
+            numbers += [*metrics["wer_interval"], *metrics["cer_interval"]]
             numbers += [content["num_beams"], content["ctc_decoding_weight"]]
             if not all(isinstance(number, (int, float)) for number in numbers) or not isinstance(
                 content["split"], str
             ):
-                raise ValueError("its figures are no numbers")
+                raise ValueError("its metrics are no numbers")
         except (ValueError, KeyError, TypeError) as error:
             left_out.append(f"{path.name} is left out of the card: it is not what evaluate_hf.py writes ({error!r})")
             continue
@@ -165,13 +165,13 @@ def _corpus(evaluation: dict[str, Any], details: CardDetails) -> str | None:
 
 def _eval_results(evaluation: dict[str, Any], details: CardDetails) -> list[EvalResult]:
     """The entries of the model index, of all rates that are a number."""
-    figures, split = evaluation["figures"], evaluation["split"]
+    metrics, split = evaluation["metrics"], evaluation["split"]
     name = _corpus(evaluation, details) or split
     results = []
     for rate, (metric, title) in RATES.items():
-        if f"{rate}_interval" in figures:
-            title += f" (95% interval {_interval(figures[f'{rate}_interval'])})"
-        if math.isfinite(figures[rate]):
+        if f"{rate}_interval" in metrics:
+            title += f" (95% interval {_interval(metrics[f'{rate}_interval'])})"
+        if math.isfinite(metrics[rate]):
             results.append(
                 EvalResult(
                     task_type=TASK,
@@ -181,24 +181,24 @@ def _eval_results(evaluation: dict[str, Any], details: CardDetails) -> list[Eval
                     dataset_split=split,
                     metric_type=metric,
                     metric_name=title,
-                    metric_value=round(figures[rate], 4),
+                    metric_value=round(metrics[rate], 4),
                 )
             )
     return results
 
 
 def _row(evaluation: dict[str, Any], details: CardDetails) -> dict[str, Any]:
-    figures = evaluation["figures"]
+    metrics = evaluation["metrics"]
     return {
         "corpus": _cell(_corpus(evaluation, details)),
         "split": _cell(evaluation["split"]),
-        "clips": figures["clips"],
-        "empty": figures["empty"],
+        "clips": metrics["clips"],
+        "empty": metrics["empty"],
         "num_beams": evaluation["num_beams"],
         "ctc_decoding_weight": evaluation["ctc_decoding_weight"],
-        "blind": figures["blank_wer"] <= figures["wer_interval"][1],
-        **{rate: _number(figures[rate]) for rate in RATES},
-        **{f"{rate}_interval": _interval(figures[f"{rate}_interval"]) for rate in ("wer", "cer")},
+        "blind": metrics["blank_wer"] <= metrics["wer_interval"][1],
+        **{rate: _number(metrics[rate]) for rate in RATES},
+        **{f"{rate}_interval": _interval(metrics[f"{rate}_interval"]) for rate in ("wer", "cer")},
     }
 
 

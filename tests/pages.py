@@ -4,13 +4,15 @@
 from html.parser import HTMLParser
 from pathlib import Path
 
+HOSTILE = '<script>alert(1)</script>" onload="alert(2)'
+
 
 class Page(HTMLParser):
-    """Tags, attributes and text of an HTML file; subclasses take more from its tags."""
+    """Tags, attributes and text of an HTML file."""
 
     def __init__(self, path: Path):
         super().__init__()
-        self.tags, self.attributes, self.texts, self.figures = [], [], [], {}
+        self.tags, self.attributes, self.texts = [], [], []
         self.source = path.read_text(encoding="utf-8")
         self.feed(self.source)
         self.close()
@@ -22,3 +24,13 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.texts.append(data)
+
+    def check_harmless(self):
+        """Nothing in the page runs, and nothing is loaded."""
+        assert not {"script", "link", "iframe"} & set(self.tags)
+        assert ("http-equiv", "Content-Security-Policy") in self.attributes
+        assert "<!DOCTYPE svg" not in self.source and "@import" not in self.source
+        for name, value in self.attributes:
+            assert not name.startswith("on"), (name, value)
+            if name in ("src", "href", "xlink:href"):
+                assert value.startswith(("data:image/jpeg;base64,", "#")), value

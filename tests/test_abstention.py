@@ -15,11 +15,11 @@ from transformers import AutoModel, AutoProcessor
 
 from data.clips import ClipTable
 from data.collator import LipReadCollator
-from data.evaluation import read_clips
-from data.inventions import main as inventions
+from data.evaluation import predict
+from data.evaluation.hallucination import MADE_OF_LANDMARKS, landmark_clips, silences, there_and_back, video_clips
+from data.hallucination import main as hallucination
 from data.opening import open_split
 from data.schema import encode_row, rows_to_table
-from data.unspoken import MADE_OF_LANDMARKS, landmark_clips, silences, there_and_back, video_clips
 from modeling_lipread import LipReadingPipeline, NoFaceError
 from modeling_lipread.abstention_lipread import (
     FEW_FRAMES,
@@ -165,9 +165,7 @@ def test_an_evaluation_and_the_pipeline_are_silent_for_the_same_reasons(reader, 
     clips["faceless"] = replace(moving, present=np.zeros(75, bool))
     rows += [{**rows[0], "id": "faceless", "present": clips["faceless"].present}]
     collator = LipReadCollator(reader.processor, seq_len=16, train=False)
-    read = read_clips(
-        reader.model, reader.processor, ClipTable(Dataset(rows_to_table(rows))), collator, confidence=True
-    )
+    read = predict(reader.model, reader.processor, ClipTable(Dataset(rows_to_table(rows))), collator, confidence=True)
     found = {reading.id: reading.reason for reading in read}
     assert found == {name: reader(clip).get("reason") for name, clip in clips.items()}
     assert [found[name] for name in ("still", "seldom", "faceless")] == [STILL_LIPS, FEW_FRAMES, NO_FACE]
@@ -208,7 +206,7 @@ def test_silence_is_what_is_around_the_words():
     assert np.allclose(np.diff(longer.timestamps), 0.04)
 
 
-def test_the_reader_in_the_package_invents_nothing(grid_dir, tmp_path):
+def test_the_reader_in_the_package_does_not_hallucinate(grid_dir, tmp_path):
     """Real faces: as they speak, frozen, through a camera's noise, and the talker with its mouth closed."""
     reader, lines = embedded_reader(), grid_lines(grid_dir, "validation", "s1", 3)
     for line in lines:
@@ -220,18 +218,17 @@ def test_the_reader_in_the_package_invents_nothing(grid_dir, tmp_path):
         assert reader(clip.sequence) == {"text": "", "reason": STILL_LIPS}, clip.kind
 
 
-def test_inventions_are_counted(tmp_path, capsys):
+def test_hallucinations_are_counted(tmp_path, capsys):
     folder, corpus = save_reader(tmp_path / "reader"), make_corpus(tmp_path / "corpus")
-    inventions([str(folder), str(corpus / "validation"), "--clips", "1", "--device", "cpu"])
+    hallucination([str(folder), str(corpus / "validation"), "--clips", "1", "--device", "cpu"])
     lines = capsys.readouterr().out.splitlines()
     # Nothing was calibrated, so it always says something; here of one clip of each kind, the talker's too.
-    assert lines[-1] == "without speech: words invented in 7 of 7 clips, without abstention in 7"
-    assert lines[2] == "| blank | 1 | 1 | 1 |  |" and sum(line.startswith("invented, ") for line in lines) == 7
+    assert lines[-1] == "without speech: words hallucinated in 7 of 7 clips, without abstention in 7"
+    assert lines[2] == "| blank | 1 | 1 | 1 |  |" and sum(line.startswith("hallucinated, ") for line in lines) == 7
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"abstention": {"min_confidence": 1.0}}))
-    inventions([str(folder), str(corpus / "validation"), "--clips", "1", "--device", "cpu"])
+    hallucination([str(folder), str(corpus / "validation"), "--clips", "1", "--device", "cpu"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "without speech: words invented in 0 of 7 clips, without abstention in 7"
-    assert lines[-2].startswith("with speech: nothing read from 4 of 4 clips (low confidence: 4), WER 1.000")
+    assert lines[-1] == "without speech: words hallucinated in 0 of 7 clips, without abstention in 7"
     with pytest.raises(SystemExit, match="not a prepared corpus"):
-        inventions([str(folder), str(tmp_path)])
+        hallucination([str(folder), str(tmp_path)])

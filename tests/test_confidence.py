@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""How sure a reader is of a word: what tells, the calibration that makes a chance of it, and figures about both."""
+"""Confidence of words: evidence, calibration, reliability and the cost of abstaining."""
 
 import json
 from pathlib import Path
@@ -7,17 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pages import Page
 from readers import make_reader, save_reader
 from training import make_corpus
 from transformers import AutoModel, AutoProcessor
 
-from data.calibrate import fit_calibration, fit_limits
 from data.calibrate import main as calibrate
-from data.evaluation import Reading, report
-from data.evaluation.page import write_evaluation
-from data.evaluation.reliability import abstention, reliability
-from data.evaluation.word_times import matches, word_times, word_times_line
+from data.evaluation import Prediction
+from data.evaluation.calibration import abstention, fit_calibration, fit_limits, reliability
 from modeling_lipread import LipReadConfig, LipReadingPipeline
 from modeling_lipread.confidence_lipread import (
     LOWEST_FIT,
@@ -79,61 +75,39 @@ def test_the_calibration_finds_what_made_the_words_right():
         assert np.abs(list(fit_calibration(found[:300], all_of_them).values())).max() < 10
 
 
-def scored(reference, read, scores, spoken=(), **more):
+def scored(reference, read, scores, **more):
     words = [
         {"word": word, "start": start, "end": start + 0.2, "log_prob": np.log(score), "fit": 0.0, "score": score}
         for word, score, start in zip(read.split(), scores, np.arange(9) * 0.2, strict=False)
     ]
-    return Reading(reference, None, reference, read, "x", words=words, spoken=list(spoken), **more)
-
-
-def test_a_word_is_right_where_it_was_said():
-    assert matches("bin blue at f".split(), "bin at f now".split()) == [0, 2, 3, None]
-    assert matches("a b c".split(), "A, b! x c".split()) == [0, 1, None, 2]
-    assert matches([], ["a"]) == [None] and matches(["a"], []) == []
-    assert matches(["-", "a"], ["-", "a"]) == [None, 1], "what has no letter is no word"
-
-
-def test_word_times_are_compared_where_words_are_right():
-    said = [{"word": w, "start": s, "end": e} for w, s, e in (("a", 0.0, 0.25), ("b", 0.25, 0.5), ("c", 0.5, 0.6))]
-    found = word_times([scored("a b c", "a x c", [0.9] * 3, said), scored("d", "d", [0.9])])
-    # a: 0 and 50 ms; c, which stands at 0.4 to 0.6: 100 and 0 ms.
-    assert found == pytest.approx({"words": 2, "median_ms": 25, "p90_ms": 85, "mean_ms": 37.5})
-    assert word_times_line(found).startswith("word times: median error 25 ms, 90th percentile 85 ms")
-    assert word_times([scored("d", "d", [0.9])]) == {}
+    return Prediction(reference, None, reference, read, "x", words=words, **more)
 
 
 def test_reliability_of_scores_in_tenths():
     readings = [scored("a b c d", "a b c x", [0.95, 0.95, 0.95, 0.95]), scored("a b", "a x", [0.25, 0.21])]
     found = reliability(readings)
-    assert [(row["words"], row["right"]) for row in found["bins"]] == [(2, 0.5), (4, 0.75)]
+    assert [(row["words"], row["correct"]) for row in found["bins"]] == [(2, 0.5), (4, 0.75)]
     assert found["bins"][0]["score"] == pytest.approx(0.23)
     assert found["ece"] == found["probability_ece"] == pytest.approx((2 * 0.27 + 4 * 0.2) / 6)
-    assert found["words"] == 6 and found["right"] == pytest.approx(4 / 6)
-    assert reliability([Reading("0", None, "a", "a", "")]) == {}
+    assert found["words"] == 6 and found["correct"] == pytest.approx(4 / 6)
+    assert reliability([Prediction("0", None, "a", "a", "")]) == {}
 
 
-def test_what_abstaining_would_cost(tmp_path):
+def test_what_abstaining_would_cost():
     readings = [
         scored("a b", "a b", [0.9, 0.9], lip_speed=0.5),
         scored("c d", "c x", [0.4, 0.3], lip_speed=0.5, reason="low confidence"),
-        Reading("lost", None, "e f", "", ""),  # could not be read at all
+        Prediction("lost", None, "e f", "", ""),  # could not be read at all
     ]
     found = abstention(readings)
     assert found == {
         "clips": 1,
         "reasons": {"low confidence": 1},
-        "right_words_lost": 1,
-        "right_words": 3,
+        "correct_words_lost": 1,
+        "correct_words": 3,
         "wer": pytest.approx(4 / 6),
     }
-    assert abstention([Reading("0", None, "a", "a", "")]) == {}
-    about = {"checkpoint": "runs/a", "source": "corpus/test", "num_beams": 1, "nbest": 1, "skipped": [], "weights": ""}
-    result = json.loads(json.dumps(report(readings, **about)))
-    assert result["figures"]["wer"] == pytest.approx(3 / 6), "the rate itself is of a reader that always speaks"
-    page = Page(write_evaluation(result, tmp_path / "page.html"))
-    assert "1 clip: low confidence 1" in page.text
-    assert "Is a word as often right as its score says?" in page.text
+    assert abstention([Prediction("0", None, "a", "a", "")]) == {}
 
 
 def clip(score, agreed, speed):
@@ -173,7 +147,7 @@ def test_numbers_that_are_none_are_refused(settings, words):
 def test_a_reader_is_calibrated_and_its_pipeline_goes_by_it(tmp_path, capsys):
     folder, corpus = save_reader(tmp_path / "reader"), make_corpus(tmp_path / "corpus")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    calibrate([str(folder), str(corpus / "validation"), "--unspoken", "2", "--device", "cpu"])
+    calibrate([str(folder), str(corpus / "validation"), "--clips", "2", "--device", "cpu"])
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert [name for name in after if after[name] != before.get(name)] == ["config.json"], "and no file is added"
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])

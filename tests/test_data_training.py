@@ -120,7 +120,7 @@ def test_killed_and_resumed_in_an_epoch_gives_the_same_losses(corpus, parquet, l
     assert trained["clips"] == 24 and trained["seconds"] == pytest.approx(6 * sum(LENGTHS) / 25)
     assert LipReadConfig.from_pretrained(tmp_path / "undisturbed").clip_seconds == pytest.approx(max(LENGTHS) / 25)
     figures = evaluate(str(tmp_path / "undisturbed"), str(parquet), split="validation")
-    assert figures["figures"]["clips"] == 4 and figures["split"] == "validation"
+    assert figures["metrics"]["clips"] == 4 and figures["split"] == "validation"
 
 
 def test_clips_grouped_by_length_are_trained_on_and_evaluated(corpus, lm_config, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from readers import FRAMES, LANDMARKS, make_reader
 
-from data.evaluation.reading import blank_video
+from data.evaluation.generation import blank_video
 from modeling_lipread import FaceKeypointEncoder
 from train_hf import main
 

@@ -51,7 +51,7 @@ def test_measured_results_stand_in_the_card_and_in_its_metadata(reader):
     assert len(results) == 8
     for split in ("validation", "train"):
         evaluation = json.loads((reader / f"evaluation-{split}.json").read_text())
-        figures = evaluation["figures"]
+        metrics = evaluation["metrics"]
         for metric, rate in (
             ("wer", "wer"),
             ("cer", "cer"),
@@ -59,16 +59,16 @@ def test_measured_results_stand_in_the_card_and_in_its_metadata(reader):
             ("shuffled_video_wer", "shuffled_wer"),
         ):
             result = results[split, metric]
-            assert result.metric_value == pytest.approx(figures[rate], abs=1e-4)
+            assert result.metric_value == pytest.approx(metrics[rate], abs=1e-4)
             assert (result.dataset_name, result.dataset_type) == ("tiny_corpus", "tiny_corpus")
             assert result.task_type == card.data.pipeline_tag == "video-text-to-text"
-        low, high = figures["wer_interval"]
+        low, high = metrics["wer_interval"]
         assert results[split, "wer"].metric_name == f"WER (95% interval {low:.3f} to {high:.3f})"
         row = next(line for line in card.text.splitlines() if line.startswith(f"| tiny_corpus | {split} |"))
         cells = [cell.strip() for cell in row.split("|")[3:-1]]
-        assert cells[0] == str(figures["clips"])
-        assert cells[1] == f"{figures['wer']:.3f} ({low:.3f} to {high:.3f})"
-        assert cells[3:] == [f"{figures['blank_wer']:.3f}", f"{figures['shuffled_wer']:.3f}"]
+        assert cells[0] == str(metrics["clips"])
+        assert cells[1] == f"{metrics['wer']:.3f} ({low:.3f} to {high:.3f})"
+        assert cells[3:] == [f"{metrics['blank_wer']:.3f}", f"{metrics['shuffled_wer']:.3f}"]
         # This reader knows nothing, and the card does not hide it.
         assert f"**On `{split}` this reader does no better than with blank video" in card.text
     assert "`train` was read with 2 beams." in card.text
@@ -80,7 +80,7 @@ def test_measured_results_stand_in_the_card_and_in_its_metadata(reader):
 def test_a_reader_that_reads_is_not_called_blind(reader):
     path = reader / "evaluation-validation.json"
     evaluation = json.loads(path.read_text())
-    evaluation["figures"] |= {"wer": 0.2, "wer_interval": [0.1, 0.3], "blank_wer": 0.8, "shuffled_wer": float("nan")}
+    evaluation["metrics"] |= {"wer": 0.2, "wer_interval": [0.1, 0.3], "blank_wer": 0.8, "shuffled_wer": float("nan")}
     path.write_text(json.dumps(evaluation))
     card, _ = card_of(reader)
     assert "**On `validation`" not in card.text and "| not defined |" in card.text
@@ -92,7 +92,7 @@ def test_what_was_measured_on_other_weights_does_not_count(reader):
     weights = load_file(reader / "model.safetensors")
     weights["encoder.input_mean"] += 1
     save_file(weights, reader / "model.safetensors", metadata={"format": "pt"})
-    (reader / "evaluation-broken.json").write_text('{"figures": {"wer": "0.01"}}')
+    (reader / "evaluation-broken.json").write_text('{"metrics": {"wer": "0.01"}}')
     card, notes = card_of(reader)
     assert card.data.eval_results is None and card.data.get("metrics") is None
     assert "None. This reader was published without a measurement" in card.text

@@ -15,8 +15,9 @@ from training import TEXTS, make_clip, make_corpus
 
 import evaluate_hf
 from data.collator import LipReadCollator
-from data.evaluation import blank_video, read_clips
-from data.evaluation.certainty import token_confidence
+from data.evaluation import predict
+from data.evaluation.calibration import token_confidence
+from data.evaluation.generation import blank_video
 from data.schema import load_split
 from modeling_lipread import LipReadForConditionalGeneration, LipReadProcessor
 from modeling_lipread.cli import main as lipread
@@ -50,10 +51,10 @@ def test_evaluates_a_prepared_split(reader_dir, corpus, capsys):
     *_, last = capsys.readouterr().out.splitlines()
     assert re.fullmatch(LINE, last)[1] == "4"
     result = json.loads((reader_dir / "evaluation-validation.json").read_text())
-    assert [reading["reference"] for reading in result["readings"]] == list(TEXTS[:4])
-    assert len(result["figures"]["wer_interval"]) == 2
+    assert [reading["reference"] for reading in result["predictions"]] == list(TEXTS[:4])
+    assert len(result["metrics"]["wer_interval"]) == 2
     page = (reader_dir / "evaluation-validation.html").read_text()
-    assert f'data-figure="wer" value="{result["figures"]["wer"]}"' in page
+    assert f"{result['metrics']['wer']:.1%}" in page
 
 
 def test_several_hypotheses_come_from_one_search(reader_dir, corpus, tmp_path, monkeypatch):
@@ -71,13 +72,13 @@ def test_several_hypotheses_come_from_one_search(reader_dir, corpus, tmp_path, m
     evaluate_hf.main([*arguments, "--num_beams", "3"])
     one = json.loads((tmp_path / "a.json").read_text())
     # Different tokens may spell the same text.
-    assert all(len(reading["nbest"]) == 3 for reading in several["readings"])
-    assert any(len(set(reading["nbest"])) == 3 for reading in several["readings"])
-    for reading in several["readings"]:
+    assert all(len(reading["nbest"]) == 3 for reading in several["predictions"])
+    assert any(len(set(reading["nbest"])) == 3 for reading in several["predictions"])
+    for reading in several["predictions"]:
         assert reading.pop("nbest")[0] == reading["hypothesis"]
-    assert several["readings"] == one["readings"] and several["oracle_wer"][0] == one["figures"]["wer"]
+    assert several["predictions"] == one["predictions"] and several["oracle_wer"][0] == one["metrics"]["wer"]
     assert several["oracle_wer"] == sorted(several["oracle_wer"], reverse=True)
-    assert several["figures"]["oracle_wer"] == several["oracle_wer"][2] and "oracle_wer" not in one["figures"]
+    assert several["metrics"]["oracle_wer"] == several["oracle_wer"][2] and "oracle_wer" not in one["metrics"]
     with pytest.raises(SystemExit, match="--nbest 4: a search with 3 beams keeps 1 to 3"):
         evaluate_hf.main([*arguments, "--num_beams", "3", "--nbest", "4"])
 
@@ -103,7 +104,7 @@ def test_confidence_is_the_mean_probability_of_what_was_written(reader_dir, corp
         lengths.add(length)
     assert len(lengths) > 3, lengths
     collator = LipReadCollator(processor, seq_len=8, train=False)
-    (reading,) = read_clips(model, processor, clips.select([0]), collator, progress=False, confidence=True)
+    (reading,) = predict(model, processor, clips.select([0]), collator, progress=False, confidence=True)
     greedy = model.generate(batch["input_ids"][:1], **{key: value[:1] for key, value in video.items()})
     log_probs = token_log_probs(model, greedy, 1, **{key: value[:1] for key, value in video.items()})
     expected = token_confidence(model, greedy[:, 1:], log_probs)
@@ -128,7 +129,7 @@ def test_the_ctc_head_reads_on_its_own_and_takes_part_if_asked_to(reader_dir, co
     assert any(spelled)
     for given, weight in ({}, 0.0), ({"ctc_decoding_weight": 0.9}, 0.9):
         result = evaluate_hf.evaluate(str(reader_dir), str(corpus / "validation"), device="cpu", **given)
-        assert [reading["ctc_hypothesis"] for reading in result["readings"]] == spelled
+        assert [reading["ctc_hypothesis"] for reading in result["predictions"]] == spelled
         assert result["ctc_decoding_weight"] == weight
     assert processors == [0.9, 0.9], "the clips, and blank video"
 
@@ -147,7 +148,7 @@ def test_evaluates_a_manifest_and_counts_what_cannot_be_read(reader_dir, tmp_pat
     assert re.fullmatch(LINE, printed[-1])[1] == "4"
     assert any(line.startswith("not read: clips.jsonl line 4") for line in printed)
     result = json.loads(output.read_text())
-    assert {r["id"]: r["hypothesis"] for r in result["readings"]}["broken"] == ""
+    assert {r["id"]: r["hypothesis"] for r in result["predictions"]}["broken"] == ""
     assert [skip["id"] for skip in result["skipped"]] == ["broken"]
 
 
@@ -161,7 +162,7 @@ def test_a_manifest_may_name_files_elsewhere_only_if_allowed(reader_dir, tmp_pat
         evaluate_hf.main(arguments)
     evaluate_hf.main([*arguments, "--allow_outside"])
     result = json.loads((tmp_path / "result.json").read_text())
-    assert [reading["reference"] for reading in result["readings"]] == [TEXTS[0]]
+    assert [reading["reference"] for reading in result["predictions"]] == [TEXTS[0]]
 
 
 def test_which_face_is_read_is_chosen_for_videos_only(reader_dir, corpus, tmp_path, monkeypatch):
@@ -194,9 +195,9 @@ def test_reading_depends_on_neither_batch_nor_order(reader_dir, corpus):
     processor = LipReadProcessor.from_pretrained(reader_dir)
     collator = LipReadCollator(processor, seq_len=8, train=False)
     clips = load_split(corpus, "validation")
-    together = read_clips(model, processor, clips, collator, batch_size=4, progress=False)
+    together = predict(model, processor, clips, collator, batch_size=4, progress=False)
     reversed_clips = clips.select(range(len(clips) - 1, -1, -1))
-    apart = read_clips(model, processor, reversed_clips, collator, batch_size=1, progress=False)
+    apart = predict(model, processor, reversed_clips, collator, batch_size=1, progress=False)
     assert together == apart[::-1]
     assert [reading.reference for reading in together] == list(TEXTS[:4])
 

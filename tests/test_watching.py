@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from training import TEXTS, make_corpus, make_lm_config, run
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from data.evaluation import Reading
+from data.evaluation import Prediction
 from data.watching import BlankVideoGuard, transcript_table
 from train_hf import main
 
@@ -103,7 +103,7 @@ def test_other_evaluations_are_let_pass():
 
 
 def test_a_table_holds_whatever_was_read():
-    reading = Reading("a|b", None, "two\nlines", "", "x | y")
+    reading = Prediction("a|b", None, "two\nlines", "", "x | y")
     assert transcript_table([reading]).splitlines()[2] == "| a\\|b | two lines |  | x \\| y |"
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The page of an evaluation once more, from the JSON file that evaluate_hf.py wrote:
+"""Writes the page of an evaluation again, from the JSON file that evaluate_hf.py wrote:
 
 python -m data.evaluation runs/a/evaluation-test.json
 """
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         sys.exit(f"error: {error}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        sys.exit(f"error: {options.evaluation} is not what this version's evaluate_hf.py writes ({error!r})")
+        sys.exit(f"error: {options.evaluation} is not a result of this version's evaluate_hf.py ({error!r})")
     print(f"report: {page} (open it in a browser)")
 
 

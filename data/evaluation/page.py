@@ -1,27 +1,25 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""An evaluation on one page, made from what its JSON file holds."""
+"""The HTML page of an evaluation, made from its JSON file."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
-from ..metrics import edit_counts
-from ..page import template, write_page
+from ..page import Card, Section, plural, write_page
 from . import plots
-from .breakdown import Pair, aligned_words
-from .reading import Reading
-from .remarks import remarks
+from .breakdown import aligned_words
+from .metrics import Prediction, edit_counts
 
-WORST = 12  # clips shown
-SAMPLE = 12
-MOST_SPEAKERS = 60
-MOST_SKIPPED = 100
+SHOWN_CLIPS = 12
+SHOWN_CONFUSIONS = 20
+SHOWN_SPEAKERS = 60
+SHOWN_SKIPS = 100
 RATES = {
     "wer": "words (WER)",
     "oracle_wer": "words, best of n-best",
@@ -31,79 +29,305 @@ RATES = {
     "shuffled_wer": "words, shuffled video",
     "blank_wer": "words, blank video",
 }
-
-
-@dataclass(frozen=True)
-class ShownClip:
-    """A clip as the page shows it: its reading, its words beside those read, and its word error rate."""
-
-    reading: Reading
-    pairs: list[Pair]
-    wer: float
+MANY_EMPTY = 0.02  # share of the clips
+FEW_DISTINCT = 0.2  # share of the distinct references
+MANY_INSERTED = 0.1  # share of the reference words
+FEW_CLIPS = 30
 
 
 def write_evaluation(result: Mapping[str, Any], output: str | Path) -> Path:
-    """Writes the page of an evaluation; it appears whole or not at all.
+    """Writes the page of an evaluation atomically; returns its path.
 
     Args:
-        result: What `data.evaluation.report` made.
-        output: The page.
+        result: The result of `data.evaluation.report`.
+        output: Path of the page.
 
     Raises:
-        KeyError, TypeError: If the result is of another form.
+        KeyError, TypeError: If the result has another form.
         OSError: If the page cannot be written.
     """
-    readings = [Reading(**row) for row in result["readings"]]
-    references, hypotheses = [r.reference for r in readings], [r.hypothesis for r in readings]
-    edits, lengths = edit_counts(hypotheses, references)
-    # A clip without a reference has no rate; whatever was read from it is wrong.
-    rates = np.where(lengths > 0, edits / np.maximum(lengths, 1), np.minimum(edits, 1))
-
-    def shown(indices: Sequence[int]) -> list[ShownClip]:
-        chosen = [readings[index] for index in indices]
-        pairs = aligned_words(chosen) if chosen else []
-        return [ShownClip(*clip) for clip in zip(chosen, pairs, rates[list(indices)].tolist(), strict=True)]
-
-    worst = [int(index) for index in np.argsort(-rates, kind="stable")[:WORST] if rates[index] > 0]
-    sample = np.linspace(0, len(readings) - 1, min(SAMPLE, len(readings))).astype(int).tolist()
-    visemes = result["visemes"]
-    text = template(Path(__file__).parent / "page.html", rate=_rate, interval=_interval).render(
-        result=result,
-        figures=result["figures"],
-        name=_name(result),
-        remarks=remarks(result),
-        rates=plots.rates(_rows(result)),
-        histogram=plots.histogram(rates),
-        exact=float((rates == 0).mean()),
-        word_matrix=plots.matrix(result["words"]["matrix"]) if result["words"]["matrix"]["labels"] else "",
-        viseme_matrix=plots.matrix(visemes["matrix"]) if visemes.get("matrix", {}).get("labels") else "",
-        reliability=plots.reliability(result["reliability"]) if result["reliability"] else "",
-        shown_speakers=result["speakers"][:MOST_SPEAKERS],
-        shown_skips=result.get("skipped", [])[:MOST_SKIPPED],
-        clips=[("Worst read", shown(worst)), ("From all over the split", shown(sample))],
+    metrics, words, visemes = result["metrics"], result["words"], result["visemes"]
+    predictions = [Prediction(**row) for row in result["predictions"]]
+    sections = [
+        Section(
+            "Does it read?",
+            [
+                *(Card(text=text, mood=mood, wide=True) for mood, text in findings(result)),
+                *_rates(metrics, visemes),
+            ],
+        ),
+        Section("Where the errors are", _breakdown(words, result["speakers"]), _edits(**words["edits"])),
+        Section("Confusions", _confusions(words, visemes)),
+        Section("Confidence and alternatives", _confidence(result)),
+        Section(
+            "Most frequent hypotheses",
+            [
+                _table(title, ("hypothesis", "clips"), [(row["text"] or "(empty)", row["clips"]) for row in rows])
+                for title, rows in zip(
+                    ("From the clips' own video", "From blank video"), result["most_frequent"].values(), strict=True
+                )
+            ],
+            "A model that does not look writes few texts, and the same ones without a face.",
+        ),
+        Section(
+            "Clips",
+            _clips(predictions),
+            "Words as they are scored: in one case, without punctuation. Struck out: deleted. Orange: wrong.",
+        ),
+    ]
+    if skipped := result.get("skipped"):
+        listed = [
+            f"{skip['where']}{f' ({name})' if (name := skip.get('id')) else ''}: {skip['reason']}"
+            for skip in skipped[:SHOWN_SKIPS]
+        ]
+        more = f"; the JSON file has all {len(skipped):,}" if len(skipped) > SHOWN_SKIPS else ""
+        card = Card(details=[(plural(len(skipped), "line"), listed)], wide=True)
+        sections.append(Section("Not read", [card], f"A clip of these counts as one with an empty hypothesis{more}."))
+    name = " / ".join(str(part) for part in (result.get("corpus"), result.get("split")) if part)
+    search = "greedy search" if result["num_beams"] == 1 else f"{result['num_beams']} beams"
+    weight = result.get("ctc_decoding_weight")
+    return write_page(
+        Path(output),
+        title=name or str(result.get("source", "evaluation")),
+        subtitle=f"{plural(metrics['clips'], 'clip')} read by {result['checkpoint']}, {search}"
+        + (f", CTC head with a weight of {weight:g}" if weight else ""),
+        sections=sections,
+        footer=f"Written by evaluate_hf.py from {result['source']}. sha256 of the weights: {result['weights']}.",
     )
-    write_page(text, Path(output))
-    return Path(output)
 
 
-def _name(result: Mapping[str, Any]) -> str:
-    parts = [result.get("corpus"), result.get("split")]
-    return " / ".join(str(part) for part in parts if part) or str(result.get("source", "evaluation"))
+def findings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Interprets the metrics.
+
+    Args:
+        result: The result of `data.evaluation.report`.
+
+    Returns:
+        "good", "bad" or "" and a sentence or two; the first says whether the model reads from the face at all.
+    """
+    metrics, edits = result["metrics"], result["words"]["edits"]
+    clips, distinct = metrics["clips"], metrics["distinct"]
+    references = len({row["reference"] for row in result["predictions"]})
+    gain, (low, high) = 100 * metrics["blank_gain"], [100 * end for end in metrics["blank_gain_interval"]]
+    interval = f"95% interval {low:.1f} to {high:.1f}"
+    found = [
+        (
+            "good",
+            "It reads from the face: with the clips' own video its word error rate is "
+            f"{gain:.1f} points lower than with a motionless face ({interval}).",
+        )
+        if low > 0
+        else (
+            "bad",
+            "Nothing here shows that it reads from the face: with the clips' own video its word error rate is no "
+            f"lower than with a motionless face, as far as these clips can tell (by {gain:.1f} points, {interval}). "
+            "What it gets right it may know from the language alone.",
+        )
+    ]
+    # The shuffled rate is NaN, and so not lower, where all clips have one text.
+    if low > 0 and metrics["shuffled_wer"] <= metrics["wer_interval"][1]:
+        found.append(("bad", "The video of another clip does as well as the clip's own: see its frequent hypotheses."))
+    if 1 < references and distinct <= max(1, FEW_DISTINCT * references):
+        most = result["most_frequent"]["hypothesis"][0]["clips"]
+        found.append(
+            ("bad", f"It wrote {plural(distinct, 'text')} for {clips} clips, one of them for {most / clips:.0%}.")
+        )
+    if metrics["empty"] > MANY_EMPTY * clips:
+        found.append(("bad", f"{metrics['empty']} of {clips} hypotheses are empty."))
+    if metrics["loops"]:
+        loops = f"{metrics['loops']} of {clips} hypotheses repeat a phrase"
+        found.append(("bad", f"{loops}; repetition_penalty or fewer new tokens in its generation_config may help."))
+    if edits["insertions"] > max(edits["deletions"], MANY_INSERTED * edits["reference_words"]):
+        inserted = f"It inserts more words than it deletes ({edits['insertions']} against {edits['deletions']})"
+        found.append(("", f"{inserted}; a length_penalty may help with beams."))
+    if clips < FEW_CLIPS:
+        found.append(("", f"{clips} clips are few: look at the intervals before the rates."))
+    return found
 
 
-def _rows(result: Mapping[str, Any]) -> list[tuple[str, float, list[float] | None]]:
-    figures, visemes = result["figures"], result["visemes"]
-    known = {name: (rate, figures.get(f"{name}_interval")) for name, rate in figures.items() if name in RATES}
+def _rates(metrics: Mapping[str, Any], visemes: Mapping[str, Any]) -> list[Card]:
+    known = {name: (metrics[name], metrics[f"{name}_interval"]) for name in RATES if name in metrics}
     if "error_rate" in visemes:
         known["visemes"] = visemes["error_rate"], visemes["interval"]
-    return [(title, *known[name]) for name, title in RATES.items() if name in known and math.isfinite(known[name][0])]
+    rows = [(title, *known[name]) for name, title in RATES.items() if name in known and math.isfinite(known[name][0])]
+    note = "Intervals are bootstrap intervals over clips: they hold for further clips of these speakers."
+    if "wer_speaker_interval" in metrics:
+        note += f" Over speakers, for new ones: WER {_interval(metrics['wer_speaker_interval'])}."
+    table = [(title, _percent(rate), _interval(interval)) for title, rate, interval in rows]
+    distinct = f"{metrics['distinct']:,} distinct hypotheses, {metrics['empty']:,} empty"
+    return [
+        _table("Error rates", ("errors in", "rate", "95% interval"), table, note=f"{note} {distinct}."),
+        Card("Error rates with their intervals", plot=plots.error_rates(rows)),
+    ]
 
 
-def _rate(value: float | None) -> str:
+def _edits(reference_words: int, **edits: int) -> str:
+    kinds = ", ".join(
+        f"{count:,} {kind} ({_percent(count / max(reference_words, 1))})" for kind, count in edits.items()
+    )
+    return f"{reference_words:,} words in the references: {kinds}."
+
+
+def _breakdown(words: Mapping[str, Any], speakers: Sequence[Mapping[str, Any]]) -> list[Card]:
+    def error_rows(rows: Sequence[tuple[object, Mapping[str, Any]]]) -> list[tuple]:
+        return [
+            (
+                Markup("{} <small>{}</small>").format(
+                    name, ", ".join(row["examples"]) + ", …" * (row["distinct"] > len(row["examples"]))
+                ),
+                f"{row['words']:,}",
+                _percent(row["error_rate"]),
+                _percent(row["baseline_error_rate"]),
+            )
+            for name, row in rows
+        ]
+
+    columns = ("words", "wrong", "baseline")
+    note = "Baseline: always answering with the most frequent word. Letters are words of one letter."
+    cards = [_table("By class of word", ("class", *columns), error_rows(list(words["classes"].items())), note=note)]
+    if words["positions"]:
+        rows = error_rows(list(enumerate(words["positions"], start=1)))
+        cards.append(_table("By place in the sentence", ("place", *columns), rows))
+    if speakers:
+        columns = ("speaker", "clips", "words", "WER", "95% interval", "blank WER", "CER", "empty")
+        rows = [
+            (
+                "(not named)" if row["speaker"] is None else row["speaker"],
+                f"{row['clips']:,}",
+                f"{row['words']:,}",
+                _percent(row["wer"]),
+                _interval(row["wer_interval"]),
+                _percent(row["blank_wer"]),
+                _percent(row["cer"]),
+                f"{row['empty']:,}",
+            )
+            for row in speakers[:SHOWN_SPEAKERS]
+        ]
+        more = len(speakers) - len(rows)
+        note = "The highest word error rate first." + (f" {more:,} more are in the JSON file." if more else "")
+        cards.append(_table("By speaker", columns, rows, note=note, wide=True))
+    return cards
+
+
+def _confusions(words: Mapping[str, Any], visemes: Mapping[str, Any]) -> list[Card]:
+    cards = []
+    note = "Each row is a reference unit, in percent of the row. Blue is correct, orange wrong."
+    if words["confusions"]:
+        rows = [
+            (
+                "(nothing)" if row["reference"] is None else row["reference"],
+                "(nothing)" if row["hypothesis"] is None else row["hypothesis"],
+                f"{row['count']:,}",
+                "–" if row["reference_count"] is None else f"{row['reference_count']:,}",
+            )
+            for row in words["confusions"][:SHOWN_CONFUSIONS]
+        ]
+        half = -(-len(rows) // 2)
+        columns = ("reference", "hypothesis", "times", "of")
+        for title, part in (("Most frequent confusions", rows[:half]), ("The next ones", rows[half:])):
+            cards += [_table(title, columns, part, text_columns=(0, 1))] if part else []
+        plot = plots.confusion_matrix(words["matrix"])
+        cards.append(Card("Confusion matrix of the words with the most errors", plot=plot, note=note, wide=True))
+    else:
+        cards.append(Card(text="No word is wrong."))
+    if "left_out" in visemes:
+        cards.append(Card("Visemes", f"Left out: {visemes['left_out']}."))
+    elif visemes["matrix"]["labels"]:
+        text = "Visemes are what the phonemes of the words look like on the lips."
+        if visemes["alike"] is not None:
+            text += f" {visemes['alike']:.1%} of the substituted words look the same as the reference."
+        if visemes["outside_count"]:
+            unknown = ", ".join(visemes["outside_dictionary"])
+            note += f" {plural(visemes['outside_count'], 'word')} outside the CMU dictionary: {unknown}."
+        plot = plots.confusion_matrix(visemes["matrix"])
+        cards.append(Card("Confusion matrix of visemes", text, plot, note=note, wide=True))
+    return cards
+
+
+def _confidence(result: Mapping[str, Any]) -> list[Card]:
+    reliability, times, abstention = result["reliability"], result["word_times"], result["abstention"]
+    cards = []
+    if reliability:
+        note = (
+            f"Expected calibration error of {plural(reliability['words'], 'word')}: scores {reliability['ece']:.3f}, "
+            f"probabilities of the language model {reliability['probability_ece']:.3f}. Bars: within chance."
+        )
+        cards.append(
+            Card("Are words as often correct as their scores say?", plot=plots.reliability(reliability), note=note)
+        )
+    if abstention:
+        reasons = ", ".join(f"{reason}: {clips}" for reason, clips in abstention["reasons"].items())
+        rows = [
+            ("clips without an answer", f"{abstention['clips']:,}"),
+            ("correct words lost", f"{abstention['correct_words_lost']:,} of {abstention['correct_words']:,}"),
+            ("WER with abstention", _percent(abstention["wer"])),
+        ]
+        if times:
+            rows += [
+                ("median error of a word's start or end", f"{times['median_ms']:.0f} ms"),
+                ("90th percentile", f"{times['p90_ms']:.0f} ms"),
+            ]
+        note = f"Abstention as in the pipeline, by the limits in config.json. Reasons: {reasons or 'none'}."
+        note += f" Times of {plural(times['words'], 'correct word')}." if times else ""
+        cards.append(_table("Abstention and word times", (), rows, note=note))
+    if result["oracle_wer"]:
+        rows = [(count, _percent(rate)) for count, rate in enumerate(result["oracle_wer"], start=1)]
+        note = "The rate if the best of the first hypotheses of each clip were chosen (n-best oracle)."
+        cards.append(_table("WER of the best hypothesis", ("of the first", "WER"), rows, note=note))
+    return cards or [Card(text="Neither was asked for.")]
+
+
+def _clips(predictions: Sequence[Prediction]) -> list[Card]:
+    counts = edit_counts([each.hypothesis for each in predictions], [each.reference for each in predictions])
+    edits, lengths = counts
+    # A clip with an empty reference has no rate; any word is wrong.
+    rates = np.where(lengths > 0, edits / np.maximum(lengths, 1), np.minimum(edits, 1))
+    worst = [int(index) for index in np.argsort(-rates, kind="stable")[:SHOWN_CLIPS] if rates[index] > 0]
+    sample = np.linspace(0, len(predictions) - 1, min(SHOWN_CLIPS, len(predictions))).astype(int).tolist()
+    columns = ("clip", "reference, hypothesis, alternatives, blank video")
+    return [
+        _table(
+            title,
+            columns,
+            [_clip(predictions[index], rates[index]) for index in chosen],
+            text_columns=(0, 1),
+            note=f"{(rates == 0).mean():.1%} of the clips have no error." if title == "Worst" else "",
+        )
+        for title, chosen in (("Worst", worst), ("From all over the split", sample))
+        if chosen
+    ]
+
+
+def _clip(prediction: Prediction, rate: float) -> tuple[Markup, Markup]:
+    (pairs,) = aligned_words([prediction])
+    reference = [
+        Markup("<del>{}</del>" if pair.hypothesis is None else "{}").format(pair.reference)
+        for pair in pairs
+        if pair.reference is not None
+    ]
+    hypothesis = [
+        Markup("{}" if pair.hypothesis == pair.reference else "<ins>{}</ins>").format(pair.hypothesis)
+        for pair in pairs
+        if pair.hypothesis is not None
+    ]
+    others = [f"{place}. {text}" for place, text in enumerate(prediction.nbest[1:4], start=2)]
+    others.append(f"blank: {prediction.blank_hypothesis or '(empty)'}")
+    lines = [Markup(" ").join(reference), Markup(" ").join(hypothesis) or "(empty)"]
+    lines += [Markup("<small>{}</small>").format(text) for text in others]
+    about = [prediction.speaker] if prediction.speaker else []
+    about += [f"WER {_percent(rate)}"]
+    about += [] if prediction.confidence is None else [f"confidence {prediction.confidence:.2f}"]
+    name = Markup("{}<br><small>{}</small>").format(prediction.id, ", ".join(about))
+    return name, Markup("<br>").join(lines)
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], **more: Any) -> Card:
+    return Card(title, columns=columns, rows=rows, **more)
+
+
+def _percent(value: float | None) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.1%}"
 
 
-def _interval(ends: Sequence[float] | None) -> str:
-    if not ends or not all(map(math.isfinite, ends)):
-        return "–"
-    return f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}%"
+def _interval(ends: Sequence[float]) -> str:
+    return f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}%" if all(map(math.isfinite, ends)) else "–"

@@ -1,82 +1,133 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""What the project's pages share: one look (`base.html`), templates that escape, and plots as SVG.
+"""HTML pages of sections and cards: one template (`page.html`), one look, plots as SVG.
 
-A page is one file that loads nothing from anywhere and runs nothing; whatever comes from a corpus is escaped.
+A page is one file without scripts that loads nothing. All text is escaped; plots are matplotlib figures.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure as Canvas
+from matplotlib.figure import Figure
 
 from ..extraction import replacing
 
-# Dark enough on white, and told apart by the colour-blind; what goes beyond them begins anew.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#8a6d00", "#4b4bc3")
-_STYLE = {
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "lipread",  # the same names inside the picture on every run
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#889",
-    "axes.labelcolor": "#445",
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": "#e3e6ea",
-    "xtick.color": "#445",
-    "ytick.color": "#445",
-    "text.parse_math": False,
-}
+"""Colours of series: dark enough on white, and distinguishable for the colour-blind."""
+
+styled = matplotlib.rc_context(
+    {
+        "svg.fonttype": "none",  # text stays text
+        "svg.hashsalt": "lipread",  # the same identifiers on every run
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.edgecolor": "#889",
+        "axes.labelcolor": "#445",
+        "axes.axisbelow": True,
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "grid.color": "#e3e6ea",
+        "xtick.color": "#445",
+        "ytick.color": "#445",
+        "text.parse_math": False,
+    }
+)
+"""Decorator of the functions that draw plots."""
 
 
-def color_of(number: int) -> str:
-    """The colour of the series of that number."""
-    return COLORS[number % len(COLORS)]
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture of a clip.
+
+    Attributes:
+        picture: Data URL of a square JPEG.
+        caption: Lines of text below it.
+        tooltip: Text that is shown when the pointer is over it.
+    """
+
+    picture: str
+    caption: Sequence[str]
+    tooltip: str = ""
 
 
-def style() -> Any:
-    """The look of plots, as a context in which they are drawn."""
-    return matplotlib.rc_context(_STYLE)
+@dataclass(frozen=True)
+class Card:
+    """A box of a page; what is given is shown in this order.
+
+    Attributes:
+        title, text: Heading and a paragraph.
+        plot: A matplotlib figure.
+        columns, rows: A table.
+        text_columns: Indices of its columns of text; all others are numbers, and set flush right.
+        galleries: Pictures, each list with its label.
+        details: Lists that the reader can open: summary and items.
+        note: A remark in small print.
+        wide: Whether the card takes the whole width.
+        mood: "good" or "bad" for a coloured edge.
+    """
+
+    title: str = ""
+    text: str = ""
+    plot: Figure | None = None
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[object]] = ()
+    text_columns: Collection[int] = (0,)
+    galleries: Sequence[tuple[str, Sequence[Thumbnail]]] = ()
+    details: Sequence[tuple[str, Sequence[str]]] = ()
+    note: str = ""
+    wide: bool = False
+    mood: str = ""
 
 
-def svg(canvas: Canvas) -> str:
-    """A plot as SVG that goes into a page."""
+@dataclass(frozen=True)
+class Section:
+    """A heading of a page, a note in small print, and its cards."""
+
+    title: str
+    cards: Sequence[Card]
+    note: str = ""
+
+
+@styled
+def _svg(figure: Figure) -> Markup:
     written = io.StringIO()
-    canvas.savefig(
+    figure.savefig(
         written, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
     )
     picture = written.getvalue()
-    return picture[picture.index("<svg") :]  # without the head of a file, which names addresses
+    return Markup(picture[picture.index("<svg") :])  # without the XML header, which names addresses
 
 
-def template(path: Path, **filters: Any) -> Template:
-    """A page's template.
+def write_page(output: Path, title: str, subtitle: str, sections: Sequence[Section], footer: str) -> Path:
+    """Writes a page atomically, with its folder if need be; returns its path.
 
-    Args:
-        path (`Path`): Its file, which may extend ``base.html``.
-        filters: Filters beside those of Jinja and `svg`, which lets through what the function of that name drew.
+    Raises:
+        OSError: If the page cannot be written.
     """
     environment = Environment(
-        loader=FileSystemLoader([path.parent, Path(__file__).parent]),
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"svg": Markup, **filters}
-    return environment.get_template(path.name)
-
-
-def write_page(text: str, output: Path) -> None:
-    """Writes a page, with its folder if need be; it appears whole or not at all."""
+    environment.filters["svg"] = _svg
+    text = environment.get_template("page.html").render(
+        title=title, subtitle=subtitle, sections=sections, footer=footer
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as beside:
-        beside.write_text(text, encoding="utf-8", errors="replace")  # JSON can spell what UTF-8 cannot
+        beside.write_text(text, encoding="utf-8", errors="replace")  # JSON may hold surrogates, UTF-8 cannot
+    return output
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """Returns a number with its noun: "1 clip", "2,000 clips"."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -1,13 +1,13 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""A prepared corpus on one page: what is in it, how well its faces were tracked, and what was left out:
+"""Writes an HTML page about a prepared corpus: its splits, how well faces were tracked, and what was left out.
 
     python -m data.report corpus/
     python -m data.report corpus/ --videos clips/ --output report.html
 
-The page is one file and loads nothing from anywhere. It shows the splits, the distribution of every figure of
-`data.quality`, the clips at the ends of each, a sample of clips with their landmarks drawn, and what `report.json`
-says was skipped and why. Landmarks are drawn on white; with --videos, the folder that the sources are relative to (or
-a manifest in it), on a frame of their video. The page then shows people: treat it as you treat their videos.
+The page is one file and loads nothing. It shows the distribution of every metric of `data.quality` with the clips at
+its ends, a sample of clips with their landmarks, and the skips and warnings of `report.json`. Landmarks are drawn on
+white; with --videos, the folder that the sources are relative to (or a manifest in it), on a frame of their video. The
+page then shows people: treat it as you treat their videos.
 """
 
 from __future__ import annotations
@@ -16,20 +16,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from tqdm import tqdm
+from markupsafe import Markup
 
 from ..assembly import REPORT, read_json
 from ..dataset_card import duration
 from ..export import split_names
-from ..page import color_of, template, write_page
+from ..page import Card, Section, Thumbnail, plural, write_page
 from ..schema import CorpusError
 from ..settings import count
-from . import plots
-from .figures import AXES, FIGURES, STATISTICS, Figure, SplitFigures, extreme_clips, read_split
-from .reasons import LISTED, skip_reasons, warning_reasons
+from .clip_metrics import AXES, METRICS, PERCENTILES, ClipMetric, SplitMetrics, extreme_clips, histogram, read_split
+from .reasons import skip_reasons, warning_reasons
 from .thumbnails import Thumbnails
 
 PAGE = "report.html"
@@ -45,83 +43,124 @@ def write_report(
     sample: int = SAMPLE,
     allow_outside: bool = False,
 ) -> Path:
-    """Writes the page of a corpus; it appears whole or not at all.
+    """Writes the page of a corpus atomically; returns its path.
 
     Args:
-        corpus (`str` or `Path`): Folder that `data.prepare` wrote.
-        output (`str` or `Path`, *optional*): The page. Default: ``report.html`` in the corpus' folder.
-        videos (`Sequence[str | Path]`): Folders that the clips' sources are relative to, or manifests in them.
-        sample (`int`): How many clips of each split are shown, from all over it.
-        allow_outside (`bool`): Take videos that lie outside those folders too.
-
-    Returns:
-        `Path`: The page.
+        corpus: Folder that `data.prepare` wrote.
+        output: The page. Default: `report.html` in the corpus' folder.
+        videos: Folders that the clips' sources are relative to, or manifests in them.
+        sample: Clips shown of each split, evenly spaced.
+        allow_outside: Whether to use videos outside those folders too.
 
     Raises:
         CorpusError: If the folder is no finished corpus, or of another version.
-        FileNotFoundError: If a folder of videos is none.
+        FileNotFoundError: If a folder of videos does not exist.
         OSError: If the page cannot be written.
     """
-    corpus = Path(corpus)
-    output = corpus / PAGE if output is None else Path(output)
-    videos = [Path(path) for path in videos]
+    corpus, videos = Path(corpus), [Path(path) for path in videos]
     for path in videos:
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such folder of videos; give the one that the sources are relative to")
     splits = [read_split(corpus, split) for split in split_names(corpus)]
     thumbnails = Thumbnails(corpus, videos, allow_outside)
-    ranked = [
-        (figure, label, extreme_clips(splits, figure, highest, EXTREMES))
-        for figure in FIGURES
-        for label, highest in figure.extremes
-    ]
-    sampled = {split.name: np.linspace(0, split.clips - 1, min(sample, split.clips)).astype(int) for split in splits}
-    shown = {clip: None for _, _, clips in ranked for clip in clips}
-    shown |= {(split, index): None for split, indices in sampled.items() for index in indices.tolist()}
-    for split, index in tqdm(shown, unit="clip", desc="Drawing clips"):
-        thumbnails.clip(split, index)
-
-    values = {split.name: split.values for split in splits}
-
-    def extremes(figure: Figure) -> list[tuple[str, list[tuple[Any, float]]]]:
-        return [
-            (label, [(thumbnails.clip(*clip), values[clip[0]][figure.name][clip[1]]) for clip in clips])
-            for other, label, clips in ranked
-            if other is figure
-        ]
-
     report = read_json(corpus / REPORT)
-    page = template(Path(__file__).parent / "page.html", duration=duration, degrees=_degrees).render(
-        name=corpus.resolve().name,
-        sources=report.get("manifests", []),
-        splits=splits,
-        total=_total(splits),
-        colors={split.name: color_of(number) for number, split in enumerate(splits)},
-        statistics=list(STATISTICS),
-        figures=[(figure, *plots.histogram(splits, figure), extremes(figure)) for figure in FIGURES],
-        turns=plots.turns(splits),
-        axes=AXES,
-        sample=[
-            (name, [thumbnails.clip(name, index) for index in indices.tolist()]) for name, indices in sampled.items()
+    metric_cards = [_metric_card(splits, metric, thumbnails) for metric in METRICS]
+    samples = [
+        Card(
+            split.name,
+            galleries=[("", [thumbnails.clip(split.name, index) for index in _spread(split.clips, sample)])],
+            wide=True,
+        )
+        for split in splits
+        if sample
+    ]
+    missing = "; ".join(f"{plural(clips, 'clip')}: {why}" for why, clips in thumbnails.without_video.most_common())
+    sources = ", ".join(report.get("manifests", []))
+    return write_page(
+        corpus / PAGE if output is None else Path(output),
+        title=corpus.resolve().name,
+        subtitle=f"{plural(sum(split.clips for split in splits), 'clip')}"
+        + (f", made from {sources}" * bool(sources)),
+        sections=[
+            Section("Splits", [_splits_card(splits)]),
+            Section(
+                "Metrics of the clips",
+                metric_cards,
+                "Bars: the share of a split's clips. Below them the clips at the ends of the distribution, of all "
+                "splits. An option of data.prepare leaves clips out by the metric.",
+            ),
+            Section("Head pose", [_pose_card(splits)]),
+            Section("Clips", samples, f"Without a frame of their video: {missing}." * bool(missing)),
+            *(
+                Section(title, [_reasons_card(found if report else None)])
+                for title, found in (
+                    ("Skipped clips", skip_reasons(report.get("skipped", []))),
+                    ("Warnings", warning_reasons(report.get("warnings", []))),
+                )
+            ),
         ],
-        thumbnails=thumbnails,
-        has_report=bool(report),
-        skips=skip_reasons(report.get("skipped", [])),
-        warnings=warning_reasons(report.get("warnings", [])),
-        listed=LISTED,
+        footer="Written by python -m data.report.",
     )
-    write_page(page, output)
-    return output
 
 
-def _total(splits: Sequence[SplitFigures]) -> dict[str, Any]:
-    totals = {name: sum(getattr(split, name) for split in splits) for name in ("clips", "seconds", "words", "frames")}
-    faces = sum(split.frames_with_face for split in splits)
-    return totals | {"coverage": faces / totals["frames"], "speakers": set().union(*(s.speakers for s in splits))}
+def _spread(clips: int, most: int) -> list[int]:
+    return np.linspace(0, clips - 1, min(most, clips)).astype(int).tolist()
 
 
-def _degrees(value: float) -> str:
-    return f"{round(value, 1) + 0.0:+.1f}°".replace("-", "−")  # and never a minus zero
+def _splits_card(splits: Sequence[SplitMetrics]) -> Card:
+    rows = [
+        (
+            split.name,
+            f"{split.clips:,}",
+            duration(split.values["seconds"].sum()),
+            f"{len(split.speakers):,}" if split.speakers else "not named",
+            f"{split.values['words'].sum():,.0f}",
+            f"{split.frames:,}",
+            f"{split.frames_with_face / split.frames:.2%}",
+        )
+        for split in splits
+    ]
+    columns = ("split", "clips", "duration", "speakers", "words", "frames", "frames with a face")
+    return Card(columns=columns, rows=rows, wide=True)
+
+
+def _metric_card(splits: Sequence[SplitMetrics], metric: ClipMetric, thumbnails: Thumbnails) -> Card:
+    values = {split.name: split.values[metric.name] for split in splits}
+    galleries = []
+    for label, highest in metric.extremes:
+        clips = extreme_clips(splits, metric.name, highest, EXTREMES)
+        found = [(metric.write(values[split][index]), thumbnails.clip(split, index)) for split, index in clips]
+        shown = [Thumbnail(clip.picture, (value, clip.caption[0]), clip.tooltip) for value, clip in found]
+        galleries += [(label, shown)] if shown else []
+    unknown = sum(int(np.isnan(found).sum()) for found in values.values())
+    return Card(
+        metric.title,
+        Markup("{} <code>{}</code>").format(metric.meaning, metric.option),
+        histogram(splits, metric),
+        columns=("split", *PERCENTILES),
+        rows=[(split.name, *map(metric.write, split.percentiles(metric.name))) for split in splits],
+        galleries=galleries,
+        note=f"Unknown for {plural(unknown, 'clip')}." if unknown else "",
+    )
+
+
+def _pose_card(splits: Sequence[SplitMetrics]) -> Card:
+    """Makes a table of the head's angles: a clip's range is from the 5th to the 95th percentile over its frames."""
+    rows = []
+    for split in splits:
+        for axis in AXES:
+            low, high = split.percentiles(f"{axis}_low"), split.percentiles(f"{axis}_high")
+            median, farthest = (low[2], high[2]), (low[0], high[-1])
+            rows.append((split.name, axis, *("{:+.1f}° to {:+.1f}°".format(*ends) for ends in (median, farthest))))
+    note = "A clip's range is from the 5th to the 95th percentile of the angle over its frames; 0° is frontal."
+    columns = ("split", "axis", "median range", "farthest")
+    return Card(columns=columns, rows=rows, text_columns=(0, 1), note=note, wide=True)
+
+
+def _reasons_card(reasons: list[tuple[str, list[str]]] | None) -> Card:
+    if reasons is None:
+        return Card(text="Not known: the corpus has no readable report.json.")
+    return Card(text="" if reasons else "None.", details=reasons, wide=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,14 +1,14 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Skips and warnings by their reason: what differs from clip to clip (names, numbers) does not tell reasons apart."""
+"""Groups skips and warnings by reason, leaving out what differs from clip to clip: names and numbers."""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-LISTED = 100  # clips of a reason that are named
+LISTED = 100  # clips of a reason that are listed
 MOST_REASONS = 60
 _LEADING_PATH = re.compile(r"^[^:]*[^\s:]\.\w{1,8}: ")
 _VARYING = re.compile(
@@ -21,50 +21,31 @@ _VARYING = re.compile(
 )
 
 
-@dataclass
-class Reason:
-    """Clips that share a reason.
-
-    Attributes:
-        words (`str`): The reason, what varies left out.
-        count (`int`): How many clips.
-        clips (`list[tuple[str, str]]`): Of the first ones, where they are written down with their id, and the reason
-            in full.
-    """
-
-    words: str
-    count: int = 0
-    clips: list[tuple[str, str]] = field(default_factory=list)
+def skip_reasons(skipped: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Groups the skips of a `report.json`; returns each reason with its count, and its clips, most frequent first."""
+    return _grouped(
+        (f"{skip.get('where')} ({skip['id']})" if skip.get("id") else str(skip.get("where")), str(skip.get("reason")))
+        for skip in skipped
+    )
 
 
-def skip_reasons(skipped: Iterable[Mapping[str, Any]]) -> list[Reason]:
-    """The skips of a ``report.json`` by reason, the most frequent first."""
-    return _grouped((_place(skip), str(skip.get("reason"))) for skip in skipped)
+def warning_reasons(warnings: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Groups its warnings likewise; those about a clip begin with it: `train.jsonl line 3 (id): `."""
+    parts = (str(warning).partition("): ") for warning in warnings)
+    return _grouped((place + ")", reason) if colon else ("", place) for place, colon, reason in parts)
 
 
-def warning_reasons(warnings: Iterable[str]) -> list[Reason]:
-    """Its warnings likewise; they begin with the clip, ``train.jsonl line 3 (id): ``, if they are about one."""
-    parted = (str(warning).partition("): ") for warning in warnings)
-    return _grouped((place + ")", reason) if colon else ("", place) for place, colon, reason in parted)
-
-
-def _place(skip: Mapping[str, Any]) -> str:
-    return f"{skip.get('where')} ({skip['id']})" if skip.get("id") else str(skip.get("where"))
-
-
-def _grouped(entries: Iterable[tuple[str, str]]) -> list[Reason]:
-    reasons: dict[str, Reason] = {}
+def _grouped(entries: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    groups: dict[str, list[str]] = defaultdict(list)
     for place, text in entries:
-        words = _VARYING.sub("…", _LEADING_PATH.sub("", text))
-        reason = reasons.setdefault(words, Reason(words))
-        reason.count += 1
-        if len(reason.clips) < LISTED:
-            reason.clips.append((place, text))
-    found = sorted(reasons.values(), key=lambda reason: -reason.count)
-    if len(found) <= MOST_REASONS:
-        return found
-    rest = Reason("other reasons")
-    for reason in found[MOST_REASONS:]:
-        rest.count += reason.count
-        rest.clips += reason.clips[: LISTED - len(rest.clips)]
-    return [*found[:MOST_REASONS], rest]
+        reason = _VARYING.sub("…", _LEADING_PATH.sub("", text))
+        groups[reason].append(f"{place}: {text}" if place else text)
+    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
+    shown, rest = ordered[:MOST_REASONS], ordered[MOST_REASONS:]
+    if rest:
+        shown.append(("other reasons", [item for _, items in rest for item in items]))
+    found = []
+    for reason, items in shown:
+        more = [f"and {len(items) - LISTED:,} more in report.json"] if len(items) > LISTED else []
+        found.append((f"{len(items):,} × {reason}", items[:LISTED] + more))
+    return found

@@ -1,14 +1,15 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Clips in which nobody speaks, made from a prepared corpus: what a reader should read nothing from.
+"""Hallucination: how often a model reads words from clips in which nobody speaks.
 
-Some are real (people before and after their sentence), some half real (a real frame that stands still, seen by
-MediaPipe again and again through the noise of a camera), some made up (the average face, a face that moves but does
-not speak, the synthetic talker with its mouth closed).
+The clips are made from a prepared corpus. Some are real (people before and after their sentence), some half real (a
+real frame that stands still, seen by MediaPipe through the noise of a camera), some synthetic (the average face, a
+face that moves but does not speak, the synthetic talker with its mouth closed).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -18,25 +19,26 @@ import numpy as np
 
 from modeling_lipread.geometry_lipread import rigid_rotation
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence
+from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from modeling_lipread.video_lipread import read_frames
 
-from .schema import decode_row
+from ..schema import decode_row
 
-SECONDS = 3.0  # of the clips that can be made as long as one likes
-LEAST_SILENCE = 0.28  # seconds of a silent stretch that is worth reading
-BEFORE_SPEECH = 0.12  # seconds around the words that belong to them: lips move before there is a sound
+SECONDS = 3.0  # length of the clips that are made of single frames
+LEAST_SILENCE = 0.28  # seconds of a silent segment that is used
+BEFORE_SPEECH = 0.12  # seconds around the words that are left out: lips move before there is a sound
 INNER_LIPS = (13, 14)  # MediaPipe's landmarks in the middle of the upper and of the lower one
-FRAME_RATE = 25.0  # of what is filmed here
+FRAME_RATE = 25.0  # of the videos that are made here
 CAMERA_NOISE = (2.0, 6.0)  # standard deviation of a pixel, of 255
 
 
 @dataclass(frozen=True)
-class UnspokenClip:
+class NonSpeechClip:
     """A clip in which nobody speaks.
 
     Attributes:
-        kind: How it was made.
-        id: The clip it was made from.
+        kind: The name of the method.
+        id: The clip that it was made from.
         sequence: Its landmarks.
     """
 
@@ -46,30 +48,30 @@ class UnspokenClip:
 
 
 def silences(sequence: LandmarkSequence, words: Sequence[Mapping[str, Any]]) -> list[LandmarkSequence]:
-    """The stretches of a clip before its first and after its last word, as far as they are long enough."""
+    """Returns the segments of a clip before its first and after its last word, if they are long enough."""
     if not len(words):
         return []
     times = sequence.timestamps
     before = np.flatnonzero(times < words[0]["start"] - BEFORE_SPEECH)
     after = np.flatnonzero(times > words[-1]["end"] + BEFORE_SPEECH)
     least = LEAST_SILENCE * sequence.frame_rate
-    long_enough = [stretch for stretch in (before, after) if len(stretch) >= least and sequence.present[stretch].any()]
-    return [_frames(sequence, stretch) for stretch in long_enough]
+    segments = [segment for segment in (before, after) if len(segment) >= least and sequence.present[segment].any()]
+    return [_frames(sequence, segment) for segment in segments]
 
 
 def blank(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
-    """The clip's average face, motionless."""
+    """Returns the average face of the clip, motionless."""
     average = sequence.keypoints[sequence.present].mean(axis=0, keepdims=True)
     return _still(sequence, average)
 
 
 def frozen(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
-    """One of its frames, again and again, as a video that hangs shows it."""
+    """Repeats one frame, as a frozen video does."""
     return _still(sequence, sequence.keypoints[[random.choice(np.flatnonzero(sequence.present))]])
 
 
 def nodding(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
-    """One of its frames, nodding and shaking its head without a word, with a little noise on every landmark."""
+    """Turns one frame slowly about three axes, with a little noise on every landmark."""
     still = frozen(sequence, random)
     face = still.keypoints[0].astype(np.float64)
     frontal = (face - face.mean(axis=0)) @ rigid_rotation(face[None])[0]
@@ -82,7 +84,7 @@ def nodding(sequence: LandmarkSequence, random: np.random.Generator) -> Landmark
 
 
 def trembling(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
-    """One of its frames, every landmark shaking by itself, as a bad camera in bad light makes them."""
+    """Adds independent noise to every landmark of one frame, as a bad camera in bad light does."""
     still = frozen(sequence, random)
     deviation = random.uniform(0.005, 0.02) * np.ptp(still.keypoints[0, :, 0])
     noise = deviation * random.standard_normal(still.keypoints.shape, np.float32)
@@ -90,17 +92,17 @@ def trembling(sequence: LandmarkSequence, random: np.random.Generator) -> Landma
 
 
 def gaping(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
-    """Its mouth opens as wide as it ever does and closes again, too slowly for speech: in some three seconds."""
+    """Opens and closes the mouth too slowly for speech: once in about three seconds."""
     return _opening(sequence, random, random.uniform(0.25, 0.4))
 
 
 def chewing(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
-    """Its mouth opens as wide as it ever does and closes again, as fast as one chews: once or twice a second."""
+    """Opens and closes the mouth as in chewing: once or twice a second."""
     return _opening(sequence, random, random.uniform(1.0, 2.0))
 
 
 def there_and_back(sequence: LandmarkSequence) -> LandmarkSequence:
-    """A clip forwards and backwards until it is as long as a sentence."""
+    """Plays a clip forwards and backwards until it is as long as a sentence."""
     frames = len(sequence)
     order = np.concatenate([np.arange(frames), np.arange(frames - 2, 0, -1)])
     order = np.resize(order, round(SECONDS * sequence.frame_rate))
@@ -110,34 +112,34 @@ def there_and_back(sequence: LandmarkSequence) -> LandmarkSequence:
 MADE_OF_LANDMARKS = (blank, frozen, nodding, trembling, gaping, chewing)
 
 
-def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0) -> Iterator[UnspokenClip]:
-    """Clips made of landmarks alone, and silent stretches, which takes no time.
+def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0) -> Iterator[NonSpeechClip]:
+    """Makes clips from landmarks alone, and takes silent segments.
 
     Args:
-        rows: Rows of `data.schema`; silence is found where they have the words' times.
-        count: How many of each kind; fewer of what the rows have fewer of.
+        rows: Rows of `data.schema`; silent segments need word times.
+        count: Clips of each kind, fewer if there are not enough rows.
         seed: The same seed gives the same clips.
     """
     random = np.random.default_rng(seed)
-    # Clips enough for each kind to have its own, and not all of a large split.
+    # Enough clips for each kind to have its own, without decoding all of a large split.
     chosen = islice(_shuffled(rows, random), 2 * count * len(MADE_OF_LANDMARKS))
     clips = [row for row in chosen if row["num_frames"] > 1]
     for place, make in enumerate(MADE_OF_LANDMARKS):
         for row in (clips[place * count :] + clips[: place * count])[:count]:
-            yield UnspokenClip(make.__name__, str(row["id"]), make(decode_row(row), random))
-    stretches = [(str(row["id"]), cut) for row in clips for cut in silences(decode_row(row), row["words"])]
-    for name, cut in stretches[:count]:
-        yield UnspokenClip("silent", name, cut)
-    for name, cut in stretches[count : 2 * count] or stretches[:count]:
-        yield UnspokenClip("silent, longer", name, there_and_back(cut))
+            yield NonSpeechClip(make.__name__, str(row["id"]), make(decode_row(row), random))
+    segments = [(str(row["id"]), cut) for row in clips for cut in silences(decode_row(row), row["words"])]
+    for name, cut in segments[:count]:
+        yield NonSpeechClip("silent", name, cut)
+    for name, cut in segments[count : 2 * count] or segments[:count]:
+        yield NonSpeechClip("silent, longer", name, there_and_back(cut))
 
 
-def video_clips(videos: Mapping[str, Path], count: int, seed: int = 0) -> Iterator[UnspokenClip]:
-    """Clips that MediaPipe looked at: real frames that stand still, and the talker with its mouth closed.
+def video_clips(videos: Mapping[str, Path], count: int, seed: int = 0) -> Iterator[NonSpeechClip]:
+    """Makes clips through MediaPipe: real frames with camera noise, and the talker with its mouth closed.
 
     Args:
-        videos: Videos by the ids of their clips; without any, there is the talker only.
-        count: How many of each kind; fewer of what there are fewer of.
+        videos: Videos by the ids of their clips; without any, only the talker is used.
+        count: Clips of each kind, fewer if there are not enough videos.
         seed: The same seed gives the same clips.
 
     Raises:
@@ -146,13 +148,13 @@ def video_clips(videos: Mapping[str, Path], count: int, seed: int = 0) -> Iterat
     random = np.random.default_rng(seed)
     with Face3DKeypointExtractor() as extractor:
         for name, video in list(_shuffled(list(videos.items()), random))[:count]:
-            yield UnspokenClip("jittered", name, extractor.extract_frames(_noisy(video, random), FRAME_RATE))
+            yield NonSpeechClip("jittered", name, extractor.extract_frames(_noisy(video, random), FRAME_RATE))
         for frames in _closed_mouths(count, random):
-            yield UnspokenClip("closed mouth", "talker", extractor.extract_frames(frames, FRAME_RATE))
+            yield NonSpeechClip("closed mouth", "talker", extractor.extract_frames(frames, FRAME_RATE))
 
 
 def _noisy(video: Path, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """A frame of a video again and again, each time with another noise."""
+    """Yields one frame of a video repeatedly, with independent noise."""
     frames = [frame for _, frame in read_frames(video)]
     picture = frames[random.integers(len(frames))].astype(np.float32)
     deviation = random.uniform(*CAMERA_NOISE)
@@ -162,8 +164,8 @@ def _noisy(video: Path, random: np.random.Generator) -> Iterator[np.ndarray]:
 
 
 def _closed_mouths(count: int, random: np.random.Generator) -> Iterator[list[np.ndarray]]:
-    """The frames of the talker, which sways as it does when it talks and keeps its mouth closed."""
-    from .talker import TalkingHead, perform  # needs scikit-image
+    """Yields frames of the talker, whose head moves as in speech while its mouth stays closed."""
+    from ..talker import TalkingHead, perform  # needs scikit-image
 
     head = TalkingHead(frame_rate=FRAME_RATE)
     for _ in range(count):
@@ -177,7 +179,7 @@ def _shuffled(items: Sequence[Any], random: np.random.Generator) -> Iterator[Any
 
 
 def _opening(sequence: LandmarkSequence, random: np.random.Generator, frequency: float) -> LandmarkSequence:
-    """From its most closed mouth to its most open one and back, so many times a second."""
+    """Blends between the frames with the most closed and the most open mouth, `frequency` times a second."""
     faces = sequence.keypoints[sequence.present]
     upper, lower = INNER_LIPS
     gaps = np.linalg.norm(faces[:, upper] - faces[:, lower], axis=-1)
@@ -188,7 +190,7 @@ def _opening(sequence: LandmarkSequence, random: np.random.Generator, frequency:
 
 
 def _frames(sequence: LandmarkSequence, indices: np.ndarray) -> LandmarkSequence:
-    """Some of its frames, timed from the first of them."""
+    """Selects frames; times start at the first of them."""
     times = sequence.timestamps[indices] - sequence.timestamps[indices[0]]
     return replace(
         sequence, keypoints=sequence.keypoints[indices], present=sequence.present[indices], timestamps=times
@@ -206,8 +208,37 @@ def _still(sequence: LandmarkSequence, face: np.ndarray) -> LandmarkSequence:
 
 
 def _rotation(angles: np.ndarray) -> np.ndarray:
-    """Turns about the three axes one after the other, `(3, 3)`."""
+    """Returns the rotation about x, then y, then z, `(3, 3)`."""
     (sx, sy, sz), (cx, cy, cz) = np.sin(angles), np.cos(angles)
     about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     return about_x @ about_y @ np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+
+
+def hallucinations(
+    pipeline: LipReadingPipeline, clips: Iterable[NonSpeechClip], **options: Any
+) -> dict[str, dict[str, Any]]:
+    """Reads clips without speech.
+
+    Args:
+        pipeline: The pipeline of the model.
+        clips: The clips.
+        options: Arguments of the pipeline.
+
+    Returns:
+        For each kind of clip the number of `clips`; from how many words were read (`hallucinated`), and from how many
+        without abstention (`without_abstention`); the `reasons` for abstaining with their numbers; and the `texts`.
+    """
+    kinds: dict[str, dict[str, Any]] = {}
+    for clip in clips:
+        new = {"clips": 0, "without_abstention": 0, "hallucinated": 0, "reasons": Counter(), "texts": []}
+        row = kinds.setdefault(clip.kind, new)
+        row["clips"] += 1
+        row["without_abstention"] += bool(pipeline(clip.sequence, **{**options, "abstain": False})["text"])
+        result = pipeline(clip.sequence, **options)
+        if result["text"]:
+            row["hallucinated"] += 1
+            row["texts"].append(result["text"])
+        else:
+            row["reasons"][result.get("reason", "nothing was written")] += 1
+    return kinds

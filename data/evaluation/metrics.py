@@ -1,0 +1,249 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Word and character error rates, their controls and their bootstrap intervals.
+
+A word error rate alone cannot tell lip reading from a language model that knows the sentences. Beside it stand the
+rates with blank video (the average training face, motionless) and with shuffled video (the video of another clip).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import Any, Literal
+
+import jiwer
+import numpy as np
+from scipy.stats import bootstrap
+
+from modeling_lipread.text_normalizer_lipread import TextNormalizer
+
+LONGEST_PHRASE = 8  # words of a repeated phrase that counts as a loop
+FEWEST_SPEAKERS = 5  # for an interval over speakers
+RESAMPLES = 1000
+DRAWN_AT_ONCE = 2**22  # clips of all resampled corpora in one batch, 32 MiB
+_NORMALIZER = TextNormalizer()
+
+
+@dataclass
+class Prediction:
+    """A clip, its reference, and the hypotheses of a model.
+
+    Attributes:
+        id, speaker, reference: As in the corpus.
+        hypothesis: The text that the model generated from the clip.
+        blank_hypothesis: The text that it generated from blank video of the same length.
+        nbest: The most likely hypotheses where more than one was asked for; the first is `hypothesis`.
+        confidence: Geometric mean of the probabilities of the tokens of `hypothesis`, in (0, 1].
+        ctc_hypothesis: The greedy hypothesis of the CTC head, if the model has one.
+        words: The words of `hypothesis`: each with `word`, `start` and `end` (seconds, None where unknown), and the
+            `log_prob` and `fit` of which its `score` is made (`modeling_lipread.confidence_lipread`).
+        reference_words: The words of `reference` with `start` and `end`, where the corpus has them.
+        lip_speed, agreement: The speed of the lips, and how far `hypothesis` agrees with `ctc_hypothesis`.
+        reason: Why the pipeline would abstain; None where it would return `hypothesis`.
+
+        `confidence`, `words`, `lip_speed`, `agreement` and `reason` are set only where confidence was asked for.
+    """
+
+    id: str
+    speaker: str | None
+    reference: str
+    hypothesis: str
+    blank_hypothesis: str
+    nbest: list[str] = field(default_factory=list)
+    confidence: float | None = None
+    ctc_hypothesis: str | None = None
+    words: list[dict[str, Any]] = field(default_factory=list)
+    reference_words: list[dict[str, Any]] = field(default_factory=list)
+    lip_speed: float | None = None
+    agreement: float | None = None
+    reason: str | None = None
+
+    def as_row(self) -> dict[str, Any]:
+        """Returns the fields that are set, for JSON."""
+        return {key: value for key, value in asdict(self).items() if key == "speaker" or value not in (None, [])}
+
+
+@lru_cache(maxsize=2**16)
+def normalized(text: str) -> str:
+    """Returns a text as it is scored: in one case, without punctuation."""
+    return _NORMALIZER(text)
+
+
+def edit_counts(
+    hypotheses: Sequence[str], references: Sequence[str], rate: Literal["wer", "cer"] = "wer"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Counts the edits and the reference length of each clip, after normalising both texts.
+
+    Args:
+        hypotheses, references: One text for each clip.
+        rate: "wer" counts words, "cer" characters (spaces count).
+
+    Returns:
+        int64 edits and lengths, each `(clips,)`. A clip with an empty reference has its hypothesis as insertions.
+
+    Raises:
+        ValueError: If the numbers of texts differ, or if no reference holds a word.
+    """
+    if len(hypotheses) != len(references):
+        raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references; give one for each clip")
+    hypotheses, references = [list(map(normalized, texts)) for texts in (hypotheses, references)]
+    if not any(references):
+        raise ValueError(f"the {len(references)} references hold no word, so an error rate is undefined")
+    process = {"wer": jiwer.process_words, "cer": jiwer.process_characters}[rate]
+    output = process(references, hypotheses)
+    edits = [
+        sum(
+            max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+            for chunk in alignment
+            if chunk.type != "equal"
+        )
+        for alignment in output.alignments
+    ]
+    return np.array(edits, np.int64), np.array([len(units) for units in output.references], np.int64)
+
+
+def error_rate(edits: np.ndarray, lengths: np.ndarray) -> float:
+    """Returns the edits of all clips over the length of all references; NaN where that is 0."""
+    return float(edits.sum() / lengths.sum()) if lengths.sum() else math.nan
+
+
+def bootstrap_interval(edits: np.ndarray, lengths: np.ndarray) -> list[float]:
+    """Returns the 95% percentile bootstrap interval of an error rate, drawing clips with replacement.
+
+    Clips of one speaker are alike, so the interval holds for further clips of these speakers, not for new speakers.
+
+    Args:
+        edits: Edits of each clip (or speaker), `(clips,)`. The difference between the edits of two hypotheses gives
+            the paired interval of the difference between their rates.
+        lengths: Lengths of the references, `(clips,)`.
+
+    Returns:
+        Lower and upper end; NaN where no reference has a word.
+
+    Source: Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", 2004.
+    """
+    if not lengths.sum():
+        return [math.nan, math.nan]
+    if len(edits) == 1:  # one clip, of which every resampled corpus is made
+        return [error_rate(edits, lengths)] * 2
+    interval = bootstrap(
+        (edits, lengths),
+        # A resampled corpus without any word has no rate of its own.
+        lambda edits, lengths, axis: edits.sum(axis) / np.maximum(lengths.sum(axis), 1),
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        batch=max(1, DRAWN_AT_ONCE // len(edits)),
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return [float(interval.low), float(interval.high)]
+
+
+def shuffled_partners(references: Sequence[str], seed: int = 0) -> list[int | None]:
+    """Returns for each clip the index of another clip with another text; None where there is none.
+
+    Each clip's partner is the next clip in a random order, so no clip serves twice unless texts repeat.
+    """
+    order = np.random.default_rng(seed).permutation(len(references)).tolist()
+    partners: list[int | None] = [None] * len(references)
+    for place, clip in enumerate(order):
+        following = (order[(place + step) % len(order)] for step in range(1, len(order)))
+        partners[clip] = next((other for other in following if references[other] != references[clip]), None)
+    return partners
+
+
+def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) -> dict[str, Any]:
+    """Computes error rates with the clips' own, blank and shuffled video, and signs of a failed decoder.
+
+    Args:
+        predictions: All clips.
+        intervals: Whether to add 95% bootstrap intervals.
+
+    Returns:
+        `wer`, `cer`, `blank_wer`, `shuffled_wer` (NaN where all clips have one text), `oracle_wer` (with n-best
+        hypotheses: the best of each clip), `ctc_wer` (with a CTC head), `mean_confidence` (where it was asked for),
+        the numbers of `empty` hypotheses, of hypotheses with `loops`, of `distinct` hypotheses and of `clips`. With
+        `intervals` also `RATE_interval` for each rate, `blank_gain` (`blank_wer` - `wer`) with its
+        `blank_gain_interval`, and `wer_speaker_interval`, over speakers, where there are at least five.
+
+    Raises:
+        ValueError: If no reference holds a word.
+    """
+    references = [prediction.reference for prediction in predictions]
+    hypotheses = [prediction.hypothesis for prediction in predictions]
+    counts = {
+        "wer": edit_counts(hypotheses, references),
+        "cer": edit_counts(hypotheses, references, "cer"),
+        "blank_wer": edit_counts([prediction.blank_hypothesis for prediction in predictions], references),
+        "shuffled_wer": _shuffled_counts(references, hypotheses),
+    }
+    if any(prediction.nbest for prediction in predictions):
+        counts["oracle_wer"] = oracle_counts(predictions)
+    if any(prediction.ctc_hypothesis is not None for prediction in predictions):
+        counts["ctc_wer"] = edit_counts([prediction.ctc_hypothesis or "" for prediction in predictions], references)
+    result: dict[str, Any] = {name: error_rate(*found) for name, found in counts.items()}
+    confidences = [prediction.confidence for prediction in predictions if prediction.confidence is not None]
+    if confidences:
+        result["mean_confidence"] = float(np.mean(confidences))
+    texts = list(map(normalized, hypotheses))
+    result |= {
+        "empty": sum(not hypothesis for hypothesis in hypotheses),
+        "loops": sum(
+            has_loop(text) and not has_loop(normalized(reference))
+            for text, reference in zip(texts, references, strict=True)
+        ),
+        "distinct": len(set(texts)),
+        "clips": len(predictions),
+    }
+    if intervals:
+        result |= {f"{name}_interval": bootstrap_interval(*found) for name, found in counts.items()}
+        (edits, lengths), (blank_edits, _) = counts["wer"], counts["blank_wer"]
+        result["blank_gain"] = result["blank_wer"] - result["wer"]
+        result["blank_gain_interval"] = bootstrap_interval(blank_edits - edits, lengths)
+        speakers = [prediction.speaker for prediction in predictions]
+        if None not in speakers and len(set(speakers)) >= FEWEST_SPEAKERS:
+            _, owner = np.unique(speakers, return_inverse=True)
+            counted = (np.bincount(owner, edits), np.bincount(owner, lengths))
+            result["wer_speaker_interval"] = bootstrap_interval(*counted)
+    return result
+
+
+def _shuffled_counts(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    # A hypothesis depends on the video alone, so the video of another clip gives that clip's hypothesis.
+    pairs = zip(shuffled_partners(references), references, strict=True)
+    shuffled = [(hypotheses[partner], reference) for partner, reference in pairs if partner is not None]
+    if not shuffled:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    return edit_counts(*map(list, zip(*shuffled, strict=True)))
+
+
+def oracle_counts(predictions: Sequence[Prediction], best: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Returns edits and lengths in words of the best of the first `best` hypotheses of each clip (default: all)."""
+    candidates = [(prediction.nbest or [prediction.hypothesis])[:best] for prediction in predictions]
+    owners = [prediction.reference for prediction, texts in zip(predictions, candidates, strict=True) for _ in texts]
+    edits, lengths = edit_counts([text for texts in candidates for text in texts], owners)
+    starts = np.cumsum([0, *(len(texts) for texts in candidates[:-1])])
+    return np.minimum.reduceat(edits, starts), lengths[starts]
+
+
+def has_loop(text: str) -> bool:
+    """Returns whether a word stands three times in a row, or a phrase of two to eight words twice."""
+    words = text.split()
+    for size in range(1, LONGEST_PHRASE + 1):
+        times = 3 if size == 1 else 2
+        for start in range(len(words) - times * size + 1):
+            phrase = words[start : start + size]
+            if words[start : start + times * size] == phrase * times:
+                return True
+    return False
+
+
+def closing_line(metrics: dict[str, Any]) -> str:
+    """Returns the line with which every evaluation ends."""
+    return (
+        f"WER {metrics['wer']:.3f} CER {metrics['cer']:.3f} | blank video WER {metrics['blank_wer']:.3f} | "
+        f"shuffled video WER {metrics['shuffled_wer']:.3f} | {metrics['clips']} clips"
+    )

@@ -1,0 +1,74 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Measures from how many clips in which nobody speaks a model reads words, with and without abstention.
+
+    python -m data.hallucination runs/a corpus/test --videos grid/test.jsonl
+
+The clips are made of those of the split (`data.evaluation.hallucination`): the average face, frozen frames, faces that
+nod, tremble, gape or chew, people before and after their sentence; and, through MediaPipe, real frames with camera
+noise (with `--videos`, the manifest that the split was prepared from) and the talker with its mouth closed. What
+abstention costs where people do speak is among the results of evaluate_hf.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from itertools import chain
+from pathlib import Path
+
+from transformers import AutoModel, AutoProcessor
+from transformers.utils import logging as transformers_logging
+
+import modeling_lipread  # noqa: F401  (registers the model with the Auto classes)
+from modeling_lipread.pipeline_lipread import LipReadingPipeline
+from modeling_lipread.video_lipread import VideoError
+
+from .evaluation.hallucination import hallucinations, landmark_clips, video_clips
+from .manifest import read_manifest
+from .opening import open_split
+from .records import SourceError
+from .schema import CorpusError
+
+SEED = 1  # other clips than those of data.calibrate, should the split be the same
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data.hallucination", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("reader", help="folder or Hub id of a trained reader")
+    parser.add_argument("source", help="folder of a prepared split, or a data set's id")
+    parser.add_argument("--split", help="split of a source that has several")
+    parser.add_argument("--videos", type=Path, help="manifest of the split's videos")
+    parser.add_argument("--clips", type=int, default=15, help="clips made of each kind (default: 15)")
+    parser.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
+    parser.add_argument("--device", help="torch device (default: a GPU if there is one)")
+    options = parser.parse_args(arguments)
+    transformers_logging.set_verbosity_error()
+    try:
+        model, processor = (Auto.from_pretrained(options.reader) for Auto in (AutoModel, AutoProcessor))
+        pipeline = LipReadingPipeline(
+            model=model, processor=processor, device=options.device, num_beams=options.num_beams
+        )
+        rows = open_split(options.source, options.split)
+        records = read_manifest(options.videos)[0] if options.videos else []
+        videos = {record.id: Path(record.media) for record in records}
+        clips = chain(landmark_clips(rows, options.clips, SEED), video_clips(videos, options.clips, SEED))
+        kinds = hallucinations(pipeline, clips)
+    except (CorpusError, SourceError, VideoError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print("| kind of clip | clips | words without abstention | words with abstention | why none |")
+    print("|---|---|---|---|---|")
+    for kind, row in kinds.items():
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in row["reasons"].most_common())
+        print(f"| {kind} | {row['clips']} | {row['without_abstention']} | {row['hallucinated']} | {reasons} |")
+    for kind, row in kinds.items():
+        for text in row["texts"]:
+            print(f"hallucinated, {kind}: {text}")
+    totals = [sum(row[name] for row in kinds.values()) for name in ("hallucinated", "clips", "without_abstention")]
+    print("without speech: words hallucinated in {} of {} clips, without abstention in {}".format(*totals))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The metrics of each clip that a report shows, read from the small columns of a corpus; landmarks are not read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from ..page import COLORS, styled
+from ..schema import load_split
+
+COLUMNS = ["text", "speaker", "num_frames", "frame_rate", "quality"]
+BATCH = 4096  # clips read at once
+AXES = ("yaw", "pitch", "roll")
+PERCENTILES = {"least": 0, "p5": 5, "median": 50, "p95": 95, "most": 100}
+MOST_BARS = 40
+
+
+@dataclass(frozen=True)
+class ClipMetric:
+    """A number that every clip has.
+
+    Attributes:
+        name: Its name in `SplitMetrics.values`; a field of `ClipQuality`, or `seconds` or `words`.
+        title, meaning: What the page calls it, and what it measures.
+        form: Format of a value.
+        extremes: Labels of the ends of the distribution whose clips are shown, and whether it is the upper end.
+        option: The option of `data.prepare` that leaves clips out by it.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    form: str
+    extremes: tuple[tuple[str, bool], ...]
+    option: str = ""
+
+    def write(self, value: float) -> str:
+        """Returns a value as text; a dash for NaN."""
+        return "–" if np.isnan(value) else self.form.format(value)
+
+
+LOW, HIGH = (("Lowest", False),), (("Highest", True),)
+METRICS = (
+    ClipMetric("coverage", "Coverage", "Share of the frames with a face.", "{:.1%}", LOW, "--min_coverage"),
+    ClipMetric("longest_gap", "Longest gap", "Longest stretch without a face.", "{:.2f} s", HIGH, "--max_gap"),
+    ClipMetric(
+        "face_width", "Face width", "Median width of the face in the video.", "{:.0f} px", LOW, "--min_face_size"
+    ),
+    ClipMetric("jitter", "Jitter", "Shaking between frames, in eye distances.", "{:.5f}", HIGH, "--max_jitter"),
+    ClipMetric(
+        "rotation", "Head rotation", "Largest rotation from frontal about any axis.", "{:.0f}°", HIGH, "--max_rotation"
+    ),
+    ClipMetric(
+        "lip_motion",
+        "Lip motion",
+        "Speed of the lips in eye distances a second. Near 0 nobody speaks, or someone else does.",
+        "{:.3f}",
+        LOW,
+        "--min_lip_motion",
+    ),
+    ClipMetric(
+        "identity_switches",
+        "Identity switches",
+        "How often the landmarks jump to another face.",
+        "{:.0f}",
+        HIGH,
+        "--max_identity_switches",
+    ),
+    ClipMetric("seconds", "Clip length", "Duration of a clip.", "{:.2f} s", LOW + HIGH, "--max_seconds"),
+    ClipMetric("words", "Words a clip", "Space-separated words of the transcript.", "{:.0f}", LOW + HIGH),
+)
+
+
+@dataclass
+class SplitMetrics:
+    """The metrics of a split.
+
+    Attributes:
+        name: The split.
+        values: For each of `METRICS`, and each end of the head's range about an axis, the values of the clips in
+            float64, NaN where unknown.
+        frames, frames_with_face: In all clips.
+        speakers: Names of the speakers.
+    """
+
+    name: str
+    values: dict[str, np.ndarray]
+    frames: int
+    frames_with_face: int
+    speakers: set[str]
+
+    @property
+    def clips(self) -> int:
+        return len(self.values["seconds"])
+
+    def percentiles(self, name: str) -> list[float]:
+        """Returns the `PERCENTILES` of a metric over the clips where it is known; NaN if there are none."""
+        values = self.values[name]
+        known = values[~np.isnan(values)]
+        return np.percentile(known, list(PERCENTILES.values())).tolist() if len(known) else [np.nan] * len(PERCENTILES)
+
+
+def read_split(corpus: Path, split: str) -> SplitMetrics:
+    """Reads the metrics of a split, one batch of clips at a time.
+
+    Raises:
+        CorpusError: If the folder is no corpus of this version, or has no such split.
+    """
+    rows = load_split(corpus, split).with_format("arrow", columns=COLUMNS)
+    columns: dict[str, list[np.ndarray]] = defaultdict(list)
+    speakers: set[str] = set()
+    for start in range(0, len(rows), BATCH):
+        table = rows[start : start + BATCH].flatten()
+        for name in table.column_names:
+            if pa.types.is_floating(table[name].type) or pa.types.is_integer(table[name].type):
+                numbers = table[name].cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False)
+                columns[name.removeprefix("quality.")].append(numbers)
+        columns["words"].append(np.array([len(text.split()) for text in table["text"].to_pylist()], np.float64))
+        speakers.update(table["speaker"].unique().to_pylist())
+    values = {name: np.concatenate(parts) for name, parts in columns.items()}
+    frames, rate = values.pop("num_frames"), values.pop("frame_rate")
+    # A clip of a single frame has no rate and no duration.
+    values["seconds"] = np.divide(frames, rate, out=np.zeros_like(frames), where=rate > 0)
+    values["rotation"] = np.abs([values[f"{axis}_{end}"] for axis in AXES for end in ("low", "high")]).max(axis=0)
+    with_face = int(np.rint(values["coverage"] * frames).sum())
+    return SplitMetrics(split, values, int(frames.sum()), with_face, speakers - {None})
+
+
+def extreme_clips(splits: Sequence[SplitMetrics], name: str, highest: bool, most: int) -> list[tuple[str, int]]:
+    """Finds the clips at one end of the distribution of a metric over all splits.
+
+    Args:
+        splits: The corpus.
+        name: The metric.
+        highest: Whether the largest values come first.
+        most: How many clips.
+
+    Returns:
+        Split and index of each, the most extreme first; equal ones in the order of the corpus. Only clips on that side
+        of the median: the value of most clips is not extreme.
+    """
+    values = np.concatenate([split.values[name] for split in splits]) * (-1 if highest else 1)
+    known = values[~np.isnan(values)]
+    candidates = np.flatnonzero(values < np.median(known)) if len(known) else np.empty(0, np.int64)
+    order = candidates[np.argsort(values[candidates], kind="stable")][:most]
+    bounds = np.cumsum([0, *(split.clips for split in splits)])
+    owners = np.searchsorted(bounds, order, side="right") - 1
+    return [
+        (splits[owner].name, int(place - bounds[owner])) for place, owner in zip(order, owners.tolist(), strict=True)
+    ]
+
+
+@styled
+def histogram(splits: Sequence[SplitMetrics], metric: ClipMetric) -> Figure | None:
+    """Draws the distribution of a metric in each split; None if all known values are equal.
+
+    A few stray clips do not set the scale: values far beyond the 99% in the middle are counted in the outermost bars.
+    """
+    known = {split.name: split.values[metric.name] for split in splits}
+    known = {name: values[~np.isnan(values)] for name, values in known.items()}
+    everything = np.concatenate(list(known.values()))
+    if not len(everything) or everything.min() == everything.max():
+        return None
+    lower, upper = np.percentile(everything, (0.5, 99.5))
+    low, high = everything.min(), everything.max()
+    if upper > lower:
+        low, high = max(low, 2 * lower - upper), min(high, 2 * upper - lower)
+    if metric.form == "{:.0f}":  # counts
+        edges = np.arange(low - 0.5, high + 1.5, max(1, round((high - low) / MOST_BARS)))
+    else:
+        edges = np.linspace(low, high, min(MOST_BARS, max(8, round(2 * np.sqrt(len(everything))))) + 1)
+    figure = Figure(figsize=(5.4, 1.9), layout="constrained")
+    axes = figure.add_subplot()
+    for (name, values), color in zip(known.items(), COLORS * len(known), strict=False):
+        share = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / max(len(values), 1)
+        axes.stairs(share, edges, fill=True, color=color, alpha=0.22, linewidth=0)
+        axes.stairs(share, edges, color=color, linewidth=1.4, label=name)
+    if len(known) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    axes.set_ylabel("clips")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=metric.form == "{:.0f}"))
+    if "%" in metric.form:
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.margins(x=0.01)
+    return figure
