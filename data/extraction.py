@@ -20,9 +20,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from modeling_lipread.landmark_files_lipread import LandmarkFileError, read_landmark_file
 from modeling_lipread.landmarker_lipread import LANDMARKER_SHA256
-from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, VideoError
+from modeling_lipread.landmarks_lipread import (
+    Face3DKeypointExtractor,
+    LandmarkFileError,
+    LandmarkSequence,
+    VideoError,
+    read_landmark_file,
+)
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
 from .corpora import read_alignment

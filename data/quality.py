@@ -14,8 +14,15 @@ from typing import Any
 import numpy as np
 from datasets import Value
 
-from modeling_lipread.face_measures_lipread import identity_switches, lip_motion, runs
-from modeling_lipread.geometry_lipread import OUTER_EYE_CORNERS, RIGID, angles_from_rotation, rigid_rotation
+from modeling_lipread.geometry_lipread import (
+    OUTER_EYE_CORNERS,
+    RIGID,
+    angles_from_rotation,
+    identity_switches,
+    lip_motion,
+    rigid_rotation,
+    runs,
+)
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 
 PERCENTILES = (0, 5, 50, 95, 100)
@@ -34,7 +41,7 @@ class ClipQuality:
             that do not move with speech about a straight movement through three frames, in eye distances.
         yaw_low, yaw_high, pitch_low, pitch_high, roll_low, roll_high (`float`): 5th and 95th percentile of the head's
             angles in degrees (`geometry_lipread.angles_from_rotation`), 0 being frontal.
-        lip_motion (`float`): Speed of the lips in eye distances a second (`face_measures_lipread.lip_motion`).
+        lip_motion (`float`): Speed of the lips in eye distances a second (`geometry_lipread.lip_motion`).
         identity_switches (`int`): How often the landmarks jump to another face.
         most_faces (`int`, *optional*): Most faces seen in one frame, of those that were searched.
         thumbnail_frame (`int`): Index of a frame to show the clip by: the one with a face nearest to the middle.

@@ -8,7 +8,8 @@ from .adapters_lipread import Conditioning, GatedCrossAttention
 from .configuration_lipread import FaceKeypointEncoderConfig, LipReadConfig
 from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput
 from .feature_extraction_lipread import LipReadFeatureExtractor
-from .landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, NoFaceError, VideoError, solve_head_pose
+from .geometry_lipread import solve_head_pose
+from .landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, NoFaceError, VideoError
 from .modeling_lipread import LipReadForConditionalGeneration, LipReadOutput
 from .pipeline_lipread import PIPELINE_TASK, LipReadingPipeline
 from .pretrained_lipread import LipReadPreTrainedModel

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from .confidence_lipread import WrittenWord, word_scores
-from .face_measures_lipread import LONGEST_STEP, lip_motion
-from .geometry_lipread import NUM_LANDMARKS
+from .geometry_lipread import LONGEST_STEP, NUM_LANDMARKS, lip_motion
 from .text_normalizer_lipread import TextNormalizer
 
 NO_FACE = "no face"

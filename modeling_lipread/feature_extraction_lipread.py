@@ -18,8 +18,8 @@ from .geometry_lipread import (
     frontalize,
     rigid_anchor,
     rigid_rotation,
+    solve_head_pose,
 )
-from .head_pose_lipread import solve_head_pose
 
 TIME_TOLERANCE = 5e-4  # seconds; containers round timestamps to a millisecond
 POSES = ("rigid", "solvepnp", None)

@@ -1,8 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""MediaPipe's face landmarker and face detector, and their model file.
+"""MediaPipe's face landmarker and its model file.
 
-Only the public Tasks API is used. The model file is verified, and creating and closing a task writes nothing to
-standard error. A task belongs to the process that created it: a fork must not use it.
+Only the public Tasks API is used. The model file is verified, and creating and closing a landmarker writes
+nothing to standard error.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import hashlib
 import os
 import threading
 import weakref
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
@@ -52,35 +51,8 @@ def landmarker_path(path: str | os.PathLike | None = None) -> Path:
     return path
 
 
-class _Task:
-    """A MediaPipe task, owned by the process that created it."""
-
-    def __init__(self, mediapipe: Any, create: Callable[[], Any]):
-        self._mediapipe = mediapipe
-        with quiet():
-            self._task = create()
-        self._process = os.getpid()
-        self.close = weakref.finalize(self, _close, self._task, self._process)
-
-    @property
-    def usable(self) -> bool:
-        """Whether this process created the task; a fork does not inherit the thread that MediaPipe runs it on."""
-        return self._process == os.getpid()
-
-    def _image(self, pixels: np.ndarray) -> Any:
-        """Returns a MediaPipe image of RGB pixels, uint8 `(height, width, 3)`.
-
-        Raises:
-            ValueError: The task is closed.
-        """
-        if not self.close.alive:  # MediaPipe itself would report an image without faces
-            raise ValueError("The MediaPipe task is closed; create another one.")
-        # MediaPipe sees no face in an image that is not contiguous.
-        return self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
-
-
-class Landmarker(_Task):
-    """MediaPipe's FaceLandmarker in image or video mode.
+class Landmarker:
+    """MediaPipe's FaceLandmarker in image or video mode, owned by the process that created it.
 
     Args:
         model_path: The model file.
@@ -90,17 +62,25 @@ class Landmarker(_Task):
     """
 
     def __init__(self, model_path: Path, video: bool, **options: Any):
-        mediapipe = require("mediapipe", "mediapipe", "Finding face landmarks")
-        tasks = mediapipe.tasks
+        self._mediapipe = require("mediapipe", "mediapipe", "Finding face landmarks")
+        tasks = self._mediapipe.tasks
         modes = tasks.vision.RunningMode
         options = tasks.vision.FaceLandmarkerOptions(
             base_options=tasks.BaseOptions(model_asset_buffer=model_path.read_bytes()),
             running_mode=modes.VIDEO if video else modes.IMAGE,
             **options,
         )
-        super().__init__(mediapipe, lambda: tasks.vision.FaceLandmarker.create_from_options(options))
+        with quiet():
+            self._task = tasks.vision.FaceLandmarker.create_from_options(options)
+        self._process = os.getpid()
+        self.close = weakref.finalize(self, _close, self._task, self._process)
         self._milliseconds = 0
         self._shift: int | None = None  # from a clip's milliseconds to those that rise over all clips
+
+    @property
+    def usable(self) -> bool:
+        """Whether this process created the landmarker; a fork does not inherit MediaPipe's thread."""
+        return self._process == os.getpid()
 
     def detect(self, frame: np.ndarray, region: Region, time: float | None = None) -> list[np.ndarray]:
         """Returns the landmarks of all faces in a region of a frame.
@@ -139,31 +119,16 @@ class Landmarker(_Task):
             self._task.detect_for_video(self._image(np.zeros((64, 64, 3), np.uint8)), self._milliseconds)
             self._shift = None
 
+    def _image(self, pixels: np.ndarray) -> Any:
+        """Returns a MediaPipe image of RGB pixels, uint8 `(height, width, 3)`.
 
-class FaceCounter(_Task):
-    """MediaPipe's face detector in image mode: the first stage of the FaceLandmarker.
-
-    Args:
-        model_path: The model file of the landmarker.
-        min_face_detection_confidence: MediaPipe's threshold on its detector, 0..1.
-    """
-
-    def __init__(self, model_path: Path, min_face_detection_confidence: float):
-        mediapipe = require("mediapipe", "mediapipe", "Finding face landmarks")
-        tasks = mediapipe.tasks
-        with zipfile.ZipFile(model_path) as models:
-            options = tasks.vision.FaceDetectorOptions(
-                base_options=tasks.BaseOptions(model_asset_buffer=models.read("face_detector.tflite")),
-                min_detection_confidence=min_face_detection_confidence,
-                min_suppression_threshold=0.5,  # as in the landmarker
-            )
-        super().__init__(mediapipe, lambda: tasks.vision.FaceDetector.create_from_options(options))
-        with quiet():  # MediaPipe writes a line at the first image as well
-            self.count(np.zeros((64, 64, 3), np.uint8))
-
-    def count(self, frame: np.ndarray) -> int:
-        """Returns the number of faces that the detector finds in a frame: RGB, uint8, `(height, width, 3)`."""
-        return len(self._task.detect(self._image(frame)).detections)
+        Raises:
+            ValueError: The landmarker is closed.
+        """
+        if not self.close.alive:  # MediaPipe itself would report an image without faces
+            raise ValueError("The landmarker is closed; create another one.")
+        # MediaPipe sees no face in an image that is not contiguous.
+        return self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
 
 
 def _in_pixels(face: list[Any], region: Region) -> np.ndarray:

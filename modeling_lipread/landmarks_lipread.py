@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Video to face landmarks with MediaPipe's FaceLandmarker.
+"""Face landmarks of a clip, from a video with MediaPipe's FaceLandmarker or from a `.npy` file.
 
 ```python
 with Face3DKeypointExtractor() as extractor:
@@ -19,10 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .face_search_lipread import FaceFinder
-from .face_tracking_lipread import FACES, FaceFollower, SpeakerFollower
+from .face_tracking_lipread import FACES, FaceFinder, FaceFollower, SpeakerFollower
 from .geometry_lipread import NUM_LANDMARKS
-from .head_pose_lipread import HeadPose, solve_head_pose
 from .landmarker_lipread import LANDMARKER_FILE, landmarker_path
 from .people_tracking_lipread import PeopleFollower
 from .video_lipread import VideoError, read_ahead, read_frames
@@ -31,13 +29,13 @@ __all__ = [
     "FACES",
     "LANDMARKER_FILE",
     "Face3DKeypointExtractor",
-    "HeadPose",
+    "LandmarkFileError",
     "LandmarkSequence",
     "NoFaceError",
     "StreamedFrame",
     "VideoError",
     "landmarker_path",
-    "solve_head_pose",
+    "read_landmark_file",
 ]
 
 STREAMED_FACES = ("largest", "central", "all")
@@ -46,6 +44,10 @@ ONLY_PERSON = 0
 
 class NoFaceError(ValueError):
     """A video in which no frame shows a face."""
+
+
+class LandmarkFileError(ValueError):
+    """A landmark file that is missing, damaged, or holds something else; the message names the remedy."""
 
 
 @dataclass
@@ -187,7 +189,8 @@ class Face3DKeypointExtractor:
             ValueError: `frame` is not such an image.
         """
         which = "largest" if self.face == "speaking" else self.face  # one picture does not show who speaks
-        return self._finder.choose(_check_frame(frame), which).face
+        face, _, _ = self._finder.choose(_check_frame(frame), which)
+        return face
 
     def extract_video(
         self,
@@ -305,6 +308,87 @@ class Face3DKeypointExtractor:
         if shape is None:
             raise ValueError("A clip of no frames; give at least one frame.")
         return LandmarkSequence.from_faces(follower.faces, timestamps, (shape[1], shape[0]), follower.most_seen)
+
+
+def read_landmark_file(
+    path: str | os.PathLike,
+    frame_rate: float = 25.0,
+    start: float | None = None,
+    end: float | None = None,
+    num_landmarks: int | None = None,
+) -> LandmarkSequence:
+    """Reads the landmarks of a clip, or of a span of it, at a steady frame rate.
+
+    A frame of nothing but zeros or of nothing but NaN counts as one without a face. Halves, singles and doubles of
+    either byte order, in C's or Fortran's order, are read; integers are not.
+
+    Args:
+        path: A `.npy` file as `numpy.save` writes it.
+        frame_rate: Frames a second.
+        start: Seconds from the start of the file; earlier frames are left out.
+        end: Seconds from the start of the file; frames from there on are left out.
+        num_landmarks: How many landmarks a frame must have; any number by default.
+
+    Returns:
+        The clip, width and height 0 (not known).
+
+    Raises:
+        LandmarkFileError: The file is missing, is no such array, is shorter than its header says, holds a frame that
+            is finite in part or infinite, or no frame between `start` and `end`.
+    """
+    name = os.fspath(path)
+    stored = _open_array(name)
+    wanted = "landmarks" if num_landmarks is None else str(num_landmarks)
+    is_clip = stored.ndim == 3 and stored.shape[2] == 3 and stored.shape[1] > 0
+    if not is_clip or num_landmarks not in (None, stored.shape[1]):
+        raise LandmarkFileError(f"{name}: holds shape {stored.shape}; expected floats (frames, {wanted}, 3)")
+    if stored.dtype.kind != "f":
+        raise LandmarkFileError(
+            f'{name}: holds {stored.dtype}; expected floats (frames, {wanted}, 3): save array.astype("float32")'
+        )
+    timestamps = np.arange(len(stored)) / frame_rate
+    first, last = np.searchsorted(timestamps, [start or 0.0, np.inf if end is None else end]).tolist()
+    if first >= last:
+        raise LandmarkFileError(f"{name}: no frame in the span; the file lasts {len(stored) / frame_rate:.2f} s")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        keypoints = np.array(stored[first:last], dtype=np.float32, order="C")
+    finite = np.isfinite(keypoints)
+    present = ~np.isnan(keypoints).all(axis=(1, 2)) & keypoints.any(axis=(1, 2))
+    if not finite[present].all():
+        frame = first + int(np.flatnonzero(present & ~finite.all(axis=(1, 2)))[0])
+        raise LandmarkFileError(
+            f"{name}: frame {frame} holds NaN beside numbers, or infinite values; extract the clip again, or write "
+            "NaN throughout a frame without a face"
+        )
+    keypoints[~present] = 0.0
+    return LandmarkSequence(
+        keypoints=keypoints,
+        present=present,
+        timestamps=timestamps[first:last] - (start or 0.0),
+        width=0,
+        height=0,
+        frame_rate=frame_rate,
+    )
+
+
+def _open_array(name: str) -> np.ndarray:
+    """Maps the array of a `.npy` file into memory; pickled objects are refused, not loaded."""
+    try:
+        with open(name, "rb") as file:
+            start = file.read(4)
+        if start == b"PK\x03\x04":
+            raise LandmarkFileError(f"{name}: an .npz archive in place of a .npy file; save one array with numpy.save")
+        return np.lib.format.open_memmap(name, mode="r")
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise LandmarkFileError(f"{name}: {reason}; check the path") from error
+    except LandmarkFileError:
+        raise
+    except Exception as error:  # numpy parses a damaged header with whatever exception comes of it
+        raise LandmarkFileError(
+            f"{name}: truncated, or not a .npy file of plain numbers ({error}); copy or extract it again, and save "
+            "arrays with numpy.save"
+        ) from error
 
 
 def _check_choice(face: str) -> str:

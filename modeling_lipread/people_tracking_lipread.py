@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .face_measures_lipread import LEAST_SHAPE_SECONDS, SAME_SHAPE, face_shape, shape_distance
-from .face_search_lipread import FaceFinder, nearest
-from .face_tracking_lipread import REACQUIRE_SECONDS, SpeakerFollower
+from .face_tracking_lipread import REACQUIRE_SECONDS, FaceFinder, SpeakerFollower, nearest
+from .geometry_lipread import LEAST_SHAPE_SECONDS, SAME_SHAPE, face_shape, shape_distance
 
 BLOCK_SECONDS = 8.0  # long enough to know a face by its shape
 

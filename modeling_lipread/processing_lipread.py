@@ -15,13 +15,13 @@ from transformers.processing_utils import ProcessorMixin
 from transformers.utils import cached_file, logging
 
 from .feature_extraction_lipread import LipReadFeatureExtractor
-from .landmark_files_lipread import read_landmark_file
 from .landmarks_lipread import (
     LANDMARKER_FILE,
     Face3DKeypointExtractor,
     LandmarkSequence,
     NoFaceError,
     landmarker_path,
+    read_landmark_file,
 )
 
 logger = logging.get_logger(__name__)

@@ -17,9 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from .face_measures_lipread import lip_motion
-from .landmark_files_lipread import read_landmark_file
-from .landmarks_lipread import FACES, ONLY_PERSON, LandmarkSequence, NoFaceError, StreamedFrame
+from .geometry_lipread import lip_motion
+from .landmarks_lipread import FACES, ONLY_PERSON, LandmarkSequence, NoFaceError, StreamedFrame, read_landmark_file
 from .pipeline_lipread import LipReadingPipeline
 from .processing_lipread import LipReadProcessor
 from .segmentation_lipread import LONGEST_GAP, Segment, Segmenter, SegmentSettings

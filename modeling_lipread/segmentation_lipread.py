@@ -16,8 +16,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 
 from .configuration_lipread import LipReadConfig
-from .face_measures_lipread import LONGEST_STEP, SPEED_SECONDS, lip_energy, runs
-from .geometry_lipread import NUM_LANDMARKS
+from .geometry_lipread import LONGEST_STEP, NUM_LANDMARKS, SPEED_SECONDS, lip_energy, runs
 from .landmarks_lipread import LandmarkSequence
 
 # Lips that move less rest, in distances between the outer eye corners a second over CALM_SECONDS. In GRID's validation

@@ -7,7 +7,7 @@ import pytest
 from clips import FACE, PORTRAIT, portrait_on
 
 from data.talker import TalkingHead, perform
-from modeling_lipread.face_measures_lipread import face_shape, identity_switches, lip_motion, shape_distance
+from modeling_lipread.geometry_lipread import face_shape, identity_switches, lip_motion, shape_distance
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from modeling_lipread.video_lipread import read_frames
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from clips import PORTRAIT, moving_portrait, portrait_on
 
-from modeling_lipread.face_search_lipread import FaceFinder, whole
-from modeling_lipread.landmarker_lipread import FaceCounter, Landmarker, landmarker_path
+from modeling_lipread.face_tracking_lipread import whole
+from modeling_lipread.landmarker_lipread import Landmarker, landmarker_path
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 
 GREY = np.full_like(PORTRAIT, 90)
@@ -44,31 +44,6 @@ def test_when_a_clip_begins_does_not_matter(fresh):
     with Face3DKeypointExtractor() as extractor:
         late = extractor._extract(zip(times, CLIPS["moving"], strict=True), "largest")
     np.testing.assert_array_equal(late.keypoints, fresh["moving"])
-
-
-def test_a_lone_face_is_the_one_that_a_search_finds(fresh, monkeypatch):
-    """Most clips show one face; it is followed without looking for all of them first."""
-    monkeypatch.setattr(FaceFinder, "count", lambda *_: 0)
-    for name, frames in CLIPS.items():
-        with Face3DKeypointExtractor() as extractor:
-            np.testing.assert_array_equal(extractor.extract_frames(frames, 25).keypoints, fresh[name], name)
-
-
-def test_the_search_begins_only_where_there_is_a_choice(monkeypatch):
-    searched = []
-    monkeypatch.setattr(FaceFinder, "detect", lambda *_: searched.append(1) or [])
-    with Face3DKeypointExtractor() as extractor:
-        assert extractor.extract_frames(CLIPS["moving"], 25).most_faces == 1 and not searched
-        extractor.extract_frames(CLIPS["two faces"], 25)
-        assert searched
-
-
-def test_faces_are_counted():
-    counter = FaceCounter(landmarker_path(), 0.5)
-    assert [counter.count(frames[0]) for frames in CLIPS.values()] == [1, 1, 1, 2]
-    assert counter.count(GREY) == 0
-    assert counter.count(PORTRAIT[:, ::-1]) == 1, "frames need not be contiguous"
-    counter.close()
 
 
 @pytest.mark.parametrize("video", [True, False])

@@ -15,8 +15,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
-from modeling_lipread.landmark_files_lipread import LandmarkFileError
-from modeling_lipread.landmarks_lipread import LANDMARKER_FILE, LandmarkSequence, NoFaceError, VideoError
+from modeling_lipread.landmarks_lipread import (
+    LANDMARKER_FILE,
+    LandmarkFileError,
+    LandmarkSequence,
+    NoFaceError,
+    VideoError,
+)
 from modeling_lipread.processing_lipread import LipReadProcessor
 from modeling_lipread.video_lipread import read_frames
 
