@@ -386,7 +386,7 @@ def _open_array(name: str) -> np.ndarray:
         raise
     except Exception as error:  # numpy parses a damaged header with whatever exception comes of it
         raise LandmarkFileError(
-            f"{name}: truncated, or not a .npy file of plain numbers ({error}); copy or extract it again, and save "
+            f"{name}: not a complete .npy file of plain numbers ({error}); copy or extract it again, and save "
             "arrays with numpy.save"
         ) from error
 

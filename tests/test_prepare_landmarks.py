@@ -86,7 +86,7 @@ def test_bad_landmark_files_are_skipped_by_name(tmp_path, monkeypatch, capsys):
     (tmp_path / "empty.npy").touch()
     np.savez(tmp_path / "archive", good)
     os.rename(tmp_path / "archive.npz", tmp_path / "archive.npy")
-    reasons |= dict.fromkeys(("pickle", "cut", "empty"), "truncated, or not a .npy file of plain numbers")
+    reasons |= dict.fromkeys(("pickle", "cut", "empty"), "not a complete .npy file of plain numbers")
     reasons |= {"archive": "an .npz archive"}
     lines = [{"kp_path": f"{name}.npy", "text": "x"} for name in reasons]
     manifest = write_manifest(tmp_path, "train.jsonl", lines)
