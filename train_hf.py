@@ -45,7 +45,6 @@ from data.arguments import (
     parse_arguments,
 )
 from data.augmentation import KeypointAugmentation
-from data.averaging import take_average
 from data.batching import check_speakers
 from data.collator import LipReadCollator
 from data.ctc_vocab import build_ctc_vocab
@@ -271,8 +270,6 @@ def build_trainer(
 def train_reader(trainer: LipReadTrainer, checkpoint: str | None) -> None:
     """Trains a reader and writes it to the output folder, with its processor and its results."""
     trainer.train(resume_from_checkpoint=checkpoint)
-    if trainer.args.average_checkpoints:
-        take_average(trainer)
     trainer.save_state()  # first, because --push_to_hub reads from it what the model card says
     trainer.save_model()
     if trainer.eval_dataset is not None:

@@ -89,7 +89,6 @@ class LipReadTrainingArguments(TrainingArguments):
     encoder_only: bool = _option(False, "Train the encoder alone, by CTC and alignment, to begin from with --encoder.")
     gate_learning_rate: float = _option(5e-3, "Peak learning rate of the adapters' gates.")
     restart: bool = _option(False, "Delete the checkpoints in output_dir and start anew.")
-    average_checkpoints: int = _option(0, "Average the last so many checkpoints, if that reads as well as the best.")
     eval_num_beams: int = _option(1, "Beams in evaluation; 1 is greedy.")
     eval_max_new_tokens: int | None = _option(None, "Largest number of tokens read in evaluation; default: seq_len.")
     max_frames_per_batch: int | None = _option(
@@ -131,8 +130,6 @@ class LipReadTrainingArguments(TrainingArguments):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         # Workers that end with an epoch would take with them what they keep for the next.
         self.dataloader_persistent_workers = self.dataloader_persistent_workers or self.dataloader_num_workers > 0
-        if self.average_checkpoints and self.save_total_limit:  # and the best beside them
-            self.save_total_limit = max(self.save_total_limit, self.average_checkpoints + 1)
         super().__post_init__()
 
 
@@ -285,10 +282,10 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
         raise ValueError("give --model_id (a pretrained language model, kept frozen) or --lm_config (one to train)")
     if not reading and data_args.train_text is None:
         raise ValueError("give --dataset (a folder that data.prepare wrote), or --train_text for a text-only run")
-    if not reading and (builds_model or model_args.lora_r == 0 or args.average_checkpoints or args.encoder_only):
+    if not reading and (builds_model or model_args.lora_r == 0 or args.encoder_only):
         raise ValueError(
-            "a text-only run trains LoRA on a --model_id: give a --lora_r of at least 1, and neither --lm_config, "
-            "--encoder_only nor --average_checkpoints"
+            "a text-only run trains LoRA on a --model_id: give a --lora_r of at least 1, and neither --lm_config nor "
+            "--encoder_only"
         )
     if model_args.lora_r and builds_model:
         raise ValueError("--lora_r adapts a frozen language model (--model_id); that of --lm_config is trained whole")

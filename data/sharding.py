@@ -66,8 +66,6 @@ def check_sharding(args: LipReadTrainingArguments, reading: bool) -> None:
     state = given.get("state_dict_type", os.environ.get("FSDP_STATE_DICT_TYPE", FULL_STATE))
     if state != FULL_STATE:
         raise ValueError(f"fsdp_state_dict_type {state}: a reader is saved whole; give {FULL_STATE}")
-    if args.average_checkpoints:
-        raise ValueError("--average_checkpoints: averaging needs the whole model in one place, which FSDP has not")
 
 
 def shard_by_layer(plugin, model: PreTrainedModel) -> None:

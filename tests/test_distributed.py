@@ -155,7 +155,6 @@ ZERO = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "
         (SHARDED, {}, False, "a text-only run merges LoRA"),
         ({**SHARDED, "FSDP_VERSION": "1"}, {}, True, "FSDP version 1: only version 2"),
         ({**SHARDED, "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}, {}, True, "a reader is saved whole"),
-        (SHARDED, {"average_checkpoints": 2}, True, "--average_checkpoints: averaging needs the whole model"),
         (ZERO, {}, True, "DeepSpeed ZeRO-3 cuts up the adapters"),
     ],
 )

@@ -117,3 +117,21 @@ def test_training_logs_the_parts_of_the_whole_update(corpus, lm_config, tmp_path
         history = json.loads((tmp_path / str(size) / "trainer_state.json").read_text())["log_history"]
         logs.append([[entry[part] for part in ("loss", *PARTS)] for entry in history if "loss" in entry])
     assert len(logs[0]) == 2 and logs[0] == [pytest.approx(entry, rel=1e-4) for entry in logs[1]]
+
+
+def test_smoothing_changes_the_loss_in_training_alone():
+    inputs = make_inputs()
+    inputs["labels"] = inputs["input_ids"].clone()
+    inputs["labels"][0, :3] = -100
+    settings = {"decoder_mask_prob": 0.0, "adapter_dropout": 0.0, "encoder": {"kp_dropout": 0.0}}
+    plain, smoothed = make_reader(**settings), make_reader(label_smoothing=0.1, **settings)
+    with torch.no_grad():
+        measured = plain(**inputs)
+        assert smoothed(**inputs).loss == measured.loss
+        logits, labels = measured.logits[:, :-1], inputs["labels"][:, 1:]
+        scores = logits.log_softmax(-1)[labels != -100]
+        right = -scores.gather(-1, labels[labels != -100][:, None]).mean()
+        torch.testing.assert_close(measured.loss, right)
+        expected = 0.9 * right - 0.1 * scores.mean()
+        torch.testing.assert_close(smoothed.train()(**inputs).loss, expected)
+        torch.testing.assert_close(plain.train()(**inputs).loss, right)
