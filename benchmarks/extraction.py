@@ -28,10 +28,11 @@ import numpy as np
 import torch
 from tqdm.auto import trange
 
-from data.extraction import Chunk, ClipReader, extract_chunk
+from data.extraction import Chunk, extract_clip, write_part
 from data.records import Record
 from data.settings import ExtractionSettings
 from modeling_lipread.landmarker_lipread import landmarker_path
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from modeling_lipread.video_lipread import read_frames
 
 from .measure import Row
@@ -72,7 +73,7 @@ def landmarker_alone(videos: list[Path]) -> Callable[[int], None]:
 
 def ours(videos: list[Path]) -> Callable[[int], None]:
     """A chunk of `data.prepare`, of one clip: a part is written for each, where otherwise it is one for several."""
-    reader = ClipReader()
+    extractor, settings = Face3DKeypointExtractor(), ExtractionSettings()
     records = [
         Record("videos.jsonl", line, video.stem, "bin blue", video.name, video, False)
         for line, video in enumerate(videos, start=1)
@@ -80,7 +81,8 @@ def ours(videos: list[Path]) -> Callable[[int], None]:
 
     def run(clip: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            extract_chunk(Chunk([records[clip]], Path(folder, "part.arrow"), ExtractionSettings()), reader)
+            chunk = Chunk([records[clip]], Path(folder, "part.arrow"), settings)
+            write_part(chunk, [extract_clip(records[clip], settings, extractor)])
 
     return run
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""A few clips to one part file: the unit of work that `data.prepare` hands to its workers and resumes by.
+"""Clips to rows, and the rows of a few clips to one part file, by which `data.prepare` resumes.
 
 A part is an Arrow stream of rows (`data.schema.features`) whose schema metadata lists the clips that were skipped and
 why. It is named by a hash of all that decides its content, and appears whole or not at all.
@@ -11,9 +11,9 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -90,114 +90,74 @@ def _file_state(path: Path | None) -> tuple[int, int] | None:
     return state.st_size, state.st_mtime_ns
 
 
-class ClipReader:
-    """Reads clips one after the other with one landmark extractor.
+@dataclass
+class ClipResult:
+    """What became of a clip: a row, or the reason why it is skipped; and warnings about it.
 
-    Raises:
-        FileNotFoundError, ValueError: If MediaPipe's face model is missing or another one.
+    Attributes:
+        row (`dict`, *optional*): See `data.schema.encode_row`.
+        reason (`str`, *optional*): Why there is no row.
+        warnings (`list[str]`): What the report warns about.
     """
 
-    def __init__(self):
-        self._extractor = Face3DKeypointExtractor()
-
-    def read(self, record: Record, settings: ExtractionSettings) -> LandmarkSequence:
-        """Landmarks of a clip.
-
-        Raises:
-            ClipError, LandmarkFileError, VideoError: If the media cannot be read, or lasts too long.
-        """
-        span = {"start": record.start, "end": record.end}
-        if not record.is_landmarks:
-            limit = settings.max_seconds
-            return self._extractor.extract_video(record.media, **span, face=settings.face, max_seconds=limit)
-        sequence = read_landmark_file(record.media, record.frame_rate, **span, num_landmarks=NUM_LANDMARKS)
-        seconds = len(sequence) / record.frame_rate
-        if settings.max_seconds is not None and seconds > settings.max_seconds:
-            raise ClipError(
-                f"the clip lasts {seconds:.0f} seconds, more than --max_seconds {settings.max_seconds:g}; cut it into "
-                "utterances with start and end"
-            )
-        return sequence
-
-    def close(self) -> None:
-        """Free MediaPipe's memory; the next video opens it anew."""
-        self._extractor.close()
+    row: dict[str, Any] | None = None
+    reason: str | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
-def extract_chunk(
-    chunk: Chunk,
-    reader: ClipReader,
-    lost: Mapping[int, str] | None = None,
-    starting: Callable[[int, int], None] | None = None,
-) -> PartReport:
-    """Extract a chunk's clips and write its part.
+def extract_clip(record: Record, settings: ExtractionSettings, extractor: Face3DKeypointExtractor) -> ClipResult:
+    """Extracts a clip.
 
     Args:
-        chunk (`Chunk`): The clips, and where their part goes.
-        reader (`ClipReader`): What reads them.
-        lost (`Mapping[int, str]`, *optional*): Clips, by their place in the chunk, that are not to be touched, and why
-            they are skipped.
-        starting (`Callable`, *optional*): Told before each clip is read, and once after the last, how many clips are
-            done and how many of them were skipped.
+        record (`Record`): The clip.
+        settings (`ExtractionSettings`): Which face is followed, and which clips are skipped.
+        extractor (`Face3DKeypointExtractor`): Reads videos. It is closed after an unexpected error, and opens anew
+            for the next video.
 
-    Returns:
-        `PartReport`: What became of the clips.
+    Raises:
+        ImportError: If a package is missing. All other errors become the reason why the clip is skipped.
     """
-    rows, skipped, warnings = [], [], []
-    frames_with_face, seconds = 0, 0.0
-    for record in _announced(chunk, skipped, lost or {}, starting):
-        try:
-            sequence = reader.read(record, chunk.settings)
-            quality = _check_quality(sequence, chunk.settings)
-            words = _aligned_words(record, warnings)
-            warnings += [f"{record.where} ({record.id}): {note}" for note in record.notes]
-            rows.append(
-                encode_row(
-                    sequence,
-                    text=record.text,
-                    id=record.id,
-                    speaker=record.speaker,
-                    source=record.source,
-                    start=record.start,
-                    words=words,
-                    quality=quality,
-                )
-            )
-        except ImportError:
-            raise  # a missing package is no fault of the clip
-        except (ClipError, LandmarkFileError, VideoError) as error:
-            skipped.append(Skip(record.where, record.id, str(error)))
-        except Exception as error:
-            skipped.append(Skip(record.where, record.id, f"{type(error).__name__}: {error}"))
-            reader.close()  # whatever failed may have left the extractor unusable for the clips that follow
-        else:
-            frames_with_face += int(sequence.present.sum())
-            seconds += len(sequence) / sequence.frame_rate if sequence.frame_rate else 0.0  # 0 for a single frame
-    report = PartReport(
-        clips=len(rows),
-        frames=sum(row["num_frames"] for row in rows),
-        frames_with_face=frames_with_face,
-        seconds=seconds,
-        skipped=skipped,
-        warnings=warnings,
-    )
-    _write_part(rows_to_table(rows), report, chunk.part)
-    return report
+    result = ClipResult()
+    try:
+        sequence = _read_landmarks(record, settings, extractor)
+        quality = _check_quality(sequence, settings)
+        words = _aligned_words(record, result.warnings)
+        result.warnings += [f"{record.where} ({record.id}): {note}" for note in record.notes]
+        result.row = encode_row(
+            sequence,
+            text=record.text,
+            id=record.id,
+            speaker=record.speaker,
+            source=record.source,
+            start=record.start,
+            words=words,
+            quality=quality,
+        )
+    except ImportError:
+        raise
+    except (ClipError, LandmarkFileError, VideoError) as error:
+        result.reason = str(error)
+    except Exception as error:
+        result.reason = f"{type(error).__name__}: {error}"
+        extractor.close()  # it may be unusable for the clips that follow
+    return result
 
 
-def _announced(
-    chunk: Chunk, skipped: list[Skip], lost: Mapping[int, str], starting: Callable[[int, int], None] | None
-) -> Iterator[Record]:
-    """The clips to read, each announced; those that are lost go to the skipped ones."""
-    for index, record in enumerate(chunk.records):
-        if index in lost:
-            skipped.append(Skip(record.where, record.id, lost[index]))
-            continue
-        if starting is not None:
-            starting(index, len(skipped))
-        yield record
-    if starting is not None:
-        starting(len(chunk.records), len(skipped))
+def _read_landmarks(
+    record: Record, settings: ExtractionSettings, extractor: Face3DKeypointExtractor
+) -> LandmarkSequence:
+    span = {"start": record.start, "end": record.end}
+    limit = settings.max_seconds
+    if not record.is_landmarks:
+        return extractor.extract_video(record.media, **span, face=settings.face, max_seconds=limit)
+    sequence = read_landmark_file(record.media, record.frame_rate, **span, num_landmarks=NUM_LANDMARKS)
+    seconds = len(sequence) / record.frame_rate
+    if limit is not None and seconds > limit:
+        raise ClipError(
+            f"the clip lasts {seconds:.0f} seconds, more than --max_seconds {limit:g}; cut it into utterances with "
+            "start and end"
+        )
+    return sequence
 
 
 def _check_quality(sequence: LandmarkSequence, settings: ExtractionSettings) -> ClipQuality:
@@ -236,14 +196,36 @@ def _aligned_words(record: Record, warnings: list[str]) -> list[dict[str, Any]]:
     return words
 
 
-def _write_part(table: pa.Table, report: PartReport, path: Path) -> None:
+def write_part(chunk: Chunk, results: Sequence[ClipResult]) -> PartReport:
+    """Writes the part of a chunk.
+
+    Args:
+        chunk (`Chunk`): The clips, and where their part goes.
+        results (`Sequence[ClipResult]`): What became of each clip, in the same order.
+    """
+    rows = [result.row for result in results if result.row is not None]
+    report = PartReport(
+        clips=len(rows),
+        frames=sum(row["num_frames"] for row in rows),
+        frames_with_face=sum(int(row["present"].sum()) for row in rows),
+        # The frame rate of a single frame is 0.
+        seconds=sum((row["num_frames"] / row["frame_rate"] for row in rows if row["frame_rate"]), 0.0),
+        skipped=[
+            Skip(record.where, record.id, result.reason)
+            for record, result in zip(chunk.records, results, strict=True)
+            if result.reason is not None
+        ],
+        warnings=[warning for result in results for warning in result.warnings],
+    )
+    table = rows_to_table(rows)
     report_bytes = json.dumps(asdict(report)).encode()
     table = table.replace_schema_metadata({**table.schema.metadata, _METADATA_KEY: report_bytes})
-    with replacing(path) as beside, open(beside, "wb") as file:
+    with replacing(chunk.part) as beside, open(beside, "wb") as file:
         with pa.ipc.new_stream(file, table.schema) as writer:
             writer.write_table(table)
         file.flush()
         os.fsync(file.fileno())
+    return report
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def _run(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float | 
     elif num_proc == 0:
         yield from extract_here(chunks)
     else:
-        with WorkerPool(min(num_proc, len(chunks)), clip_timeout) as pool:
+        with WorkerPool(num_proc, clip_timeout) as pool:
             yield from pool.extract(chunks)
 
 

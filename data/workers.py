@@ -1,13 +1,12 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Worker processes that extract chunks, of which a crash takes one clip and no more.
+"""Extraction of chunks, in this process or in worker processes of which a crash costs one clip and no more.
 
-Each worker has a pipe of its own and says through it which clip it is about to read. When it ends, of a fault in
-native code, for want of memory or because the clip outlasted its time, the pipe tells the clip in hand; a fresh worker
-does the chunk again, and a clip that has ended two workers is skipped by name. One death alone proves nothing: the
-kernel that lacks memory kills the largest process, which may be at an innocent clip.
+A worker has one clip at a time, and a pipe of its own. If it dies, of a fault in native code, for want of memory or
+because the clip outlasted its time, a new worker reads the clip again; after a second death the clip is skipped. One
+death alone proves nothing: the kernel that lacks memory kills the largest process, which may be at an innocent clip.
 
-The pools in the standard library, joblib and loky end as a whole when a worker dies; pebble's replaces the worker, but
-its workers share one pipe and one lock, time limits are those of a task, and it does not tell the clip in hand.
+The pools in the standard library, joblib and loky end as a whole when a worker dies. So does pebble's if the worker is
+killed before it has acknowledged a task, since its workers share one pipe and its locks.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ import os
 import signal
 import sys
 import threading
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -28,14 +27,18 @@ from pathlib import Path
 import cv2
 import torch
 
-from .errors import PrepareError
-from .extraction import Chunk, ClipReader, extract_chunk
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 
-DEATHS_ALLOWED = 1  # a clip's, before it is skipped
-STARTS_ALLOWED = 3  # of workers that die before they read a clip
+from .errors import PrepareError
+from .extraction import Chunk, ClipResult, extract_clip, write_part
+from .records import Record
+
+DEATHS_ALLOWED = 1  # of workers at the same clip, before it is skipped
+STARTS_ALLOWED = 3  # of workers in a row that die before they are ready
 HOPELESS = 8  # clips lost, and none read: the machine is at fault, not the clips
 
-Progress = tuple[int, int]  # clips done and, among them, clips skipped since the last one; negative after a death
+
+Progress = tuple[int, int]  # clips done since the last one and, among them, clips skipped
 
 
 def worker_context() -> BaseContext:
@@ -55,56 +58,79 @@ def worker_context() -> BaseContext:
     return context
 
 
-def extract_here(chunks: Iterable[Chunk]) -> Iterator[Progress]:
-    """Extract chunks in this process: no start-up, but a crash in native code ends the run."""
-    reader = ClipReader()
+def extract_here(chunks: Sequence[Chunk]) -> Iterator[Progress]:
+    """Extracts chunks in this process: nothing has to start, but a crash in native code ends the run."""
+    extractor = Face3DKeypointExtractor()
     try:
-        for chunk in chunks:
-            report = extract_chunk(chunk, reader)
-            yield len(chunk.records), len(report.skipped)
+        for task in _tasks(chunks):
+            yield task.finish(extract_clip(task.record, task.chunk.settings, extractor))
     finally:
-        reader.close()
+        extractor.close()
 
 
 @dataclass
 class _Task:
-    """A chunk on its way through the workers."""
+    """A clip to extract. Tasks of a chunk share `results`, by the clip's index in the chunk."""
 
     chunk: Chunk
-    position: int | None = None  # the clip in hand; None before the first, their number after the last
-    skipped: int = 0
-    deaths: Counter[int | None] = field(default_factory=Counter)
-    lost: dict[int, str] = field(default_factory=dict)
+    index: int
+    record: Record
+    results: dict[int, ClipResult]
+    deaths: int = 0
 
-    def advance(self, position: int | None, skipped: int) -> Progress:
-        step = (position or 0) - (self.position or 0), skipped - self.skipped
-        self.position, self.skipped = position, skipped
-        return step
+    def finish(self, result: ClipResult) -> Progress:
+        """Keeps the result, and writes the part if it was the chunk's last."""
+        self.results[self.index] = result
+        if len(self.results) == len(self.chunk.records):
+            write_part(self.chunk, [result for _, result in sorted(self.results.items())])
+        return 1, int(result.reason is not None)
+
+
+def _tasks(chunks: Iterable[Chunk]) -> Iterator[_Task]:
+    for chunk in chunks:
+        results: dict[int, ClipResult] = {}
+        for index, record in enumerate(chunk.records):
+            yield _Task(chunk, index, record, results)
 
 
 class _Worker:
-    """One process and the pipe to it."""
+    """One process and the pipe to it.
+
+    Raises:
+        PrepareError: If the process cannot be started.
+    """
 
     def __init__(self, clip_timeout: float | None):
         context = worker_context()
         self.connection, far_end = context.Pipe()
         self.process = context.Process(target=_serve, args=(far_end, clip_timeout), daemon=True)
-        self.process.start()
+        try:
+            self.process.start()
+        except (EOFError, ConnectionError) as error:
+            raise PrepareError(
+                "the process that starts the worker processes was killed, most likely for want of memory; give fewer "
+                "--num_proc and run the same command again. Finished clips are kept."
+            ) from error
         far_end.close()  # so that the pipe ends with the process
+        self.ready = False
         self.task: _Task | None = None
 
-    def stop(self) -> int | None:
-        """End the process if need be; its exit code."""
+    def give(self, task: _Task) -> None:
+        self.task = task
+        try:
+            self.connection.send((task.record, task.chunk.settings))
+        except OSError:
+            pass  # the worker is dead, as the next `recv` says
+
+    def stop(self) -> None:
+        """Kills the process, which writes no files, and frees the pipe."""
+        self.process.kill()
+        self.process.join()
         self.connection.close()
-        self.process.join(timeout=5 if self.task is None else 0)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        return self.process.exitcode
 
 
 class WorkerPool:
-    """Worker processes that extract chunks; a context manager that ends them.
+    """Worker processes that extract clips; a context manager that ends them.
 
     Args:
         num_proc (`int`): How many.
@@ -115,6 +141,7 @@ class WorkerPool:
         self.num_proc = num_proc
         self.clip_timeout = clip_timeout
         self._workers: list[_Worker] = []
+        self._failed_starts = 0  # in a row
         self._lost = 0
         self._any_read = False
 
@@ -122,146 +149,123 @@ class WorkerPool:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._end(list(self._workers))
+        while self._workers:
+            self._workers.pop().stop()
 
-    def extract(self, chunks: Iterable[Chunk]) -> Iterator[Progress]:
-        """Extract chunks and write their parts, in any order.
+    def extract(self, chunks: Sequence[Chunk]) -> Iterator[Progress]:
+        """Extracts chunks and writes their parts, in any order.
 
         Raises:
             PrepareError: If no worker gets as far as reading a clip, or every clip ends its worker.
-            OSError, ImportError: What a worker raised that is no fault of a clip.
+            OSError, ImportError: A part cannot be written, or a package is missing.
         """
-        waiting = deque(map(_Task, chunks))
-        try:
-            while waiting or any(worker.task for worker in self._workers):
-                self._hand_out(waiting)
-                pipes = {worker.connection: worker for worker in self._workers}
-                for pipe in multiprocessing.connection.wait(list(pipes)):
-                    yield self._receive(pipes[pipe], waiting)
-        finally:
-            self._end(worker for worker in list(self._workers) if worker.task)  # if something was raised
+        tasks, again = _tasks(chunks), deque()
+        remaining = sum(len(chunk.records) for chunk in chunks)
+        while remaining:
+            while len(self._workers) < min(self.num_proc, remaining):
+                self._workers.append(_Worker(self.clip_timeout))
+            for worker in self._workers:
+                if worker.ready and worker.task is None and (task := again.popleft() if again else next(tasks, None)):
+                    worker.give(task)
+            workers = {worker.connection: worker for worker in self._workers}
+            for connection in multiprocessing.connection.wait(list(workers)):
+                worker = workers[connection]
+                task, result = worker.task, self._receive(worker)
+                if result is not None:
+                    remaining -= 1
+                    yield task.finish(result)
+                elif task is not None:
+                    again.append(task)
 
-    def _receive(self, worker: _Worker, waiting: deque[_Task]) -> Progress:
-        """Take a worker's next word, or notice its end."""
+    def _receive(self, worker: _Worker) -> ClipResult | None:
+        """Returns the result of the worker's task; None if it has none or is to be done again."""
         try:
             message = worker.connection.recv()
         except (EOFError, OSError):
-            return self._bury(worker, waiting)
-        if isinstance(message, BaseException):
+            self._workers.remove(worker)
+            worker.process.join(5)  # its end of the pipe is closed a moment before it ends
+            worker.stop()
+            return self._after_death(worker)
+        if isinstance(message, Exception):
             raise message
         if message is None:
-            worker.task = None
-            return 0, 0
-        position, skipped = message
-        self._any_read |= position > sum(lost < position for lost in worker.task.lost)
-        return worker.task.advance(position, skipped)
+            worker.ready, self._failed_starts = True, 0
+            return None
+        worker.task, self._any_read = None, True
+        return message
 
-    def _end(self, workers: Iterable[_Worker]) -> None:
-        for worker in workers:
-            worker.stop()
-            self._workers.remove(worker)
-
-    def _hand_out(self, waiting: deque[_Task]) -> None:
-        while waiting:
-            worker = next((worker for worker in self._workers if worker.task is None), None)
-            if worker is None:
-                if len(self._workers) == self.num_proc:
-                    return
-                worker = _Worker(self.clip_timeout)
-                self._workers.append(worker)
-            worker.task = waiting.popleft()
-            try:
-                worker.connection.send((worker.task.chunk, worker.task.lost))
-            except OSError:
-                self._bury(worker, waiting)  # nothing to yield: no clip of the chunk was done
-
-    def _bury(self, worker: _Worker, waiting: deque[_Task]) -> Progress:
-        """Note what a dead worker had in hand, and put its chunk first in the queue."""
-        self._workers.remove(worker)
-        task = worker.task
-        worker.task = None  # let it finish ending: the exit code tells why it did
-        ending = worker.stop()
+    def _after_death(self, worker: _Worker) -> ClipResult | None:
+        """Returns the result of the dead worker's task if the task is given up."""
+        task, exitcode = worker.task, worker.process.exitcode
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts > STARTS_ALLOWED:
+                raise PrepareError(
+                    f"worker processes die while they start ({_cause(exitcode)}); if memory is short, give fewer "
+                    "--num_proc; --num_proc 0 works without them and shows what is wrong. Finished clips are kept."
+                )
         if task is None:
-            return 0, 0
-        clips = len(task.chunk.records)
-        at = task.position if task.position is not None and task.position < clips else None
-        task.deaths[at] += 1
-        step = task.advance(None, 0)
-        waiting.appendleft(task)
-        if at is None:
-            if task.deaths[at] > STARTS_ALLOWED:
-                raise PrepareError(
-                    f"worker processes die ({_cause(ending)}) without a clip in hand, at last at "
-                    f"{task.chunk.records[0].where}; if memory is short, give fewer --num_proc; --num_proc 0 works "
-                    "without them and shows what is wrong. Finished clips are kept."
-                )
-        elif task.deaths[at] > DEATHS_ALLOWED:
-            task.lost[at] = _reason(ending, self.clip_timeout)
-            self._lost += 1
-            if self._lost >= HOPELESS and not self._any_read:
-                raise PrepareError(
-                    f"each of the first {self._lost} clips ended its worker process ({_cause(ending)}), at last "
-                    f"{task.chunk.records[at].where}; MediaPipe or the video decoder does not run on this machine, or "
-                    "its memory is too small for one clip"
-                )
-        return step
+            return None
+        task.deaths += 1
+        if task.deaths <= DEATHS_ALLOWED:
+            return None
+        self._lost += 1
+        if self._lost >= HOPELESS and not self._any_read:
+            raise PrepareError(
+                f"each of the first {self._lost} clips ended its worker process ({_cause(exitcode)}), at last "
+                f"{task.record.where}; MediaPipe or the video decoder does not run on this machine, or its memory is "
+                "too small for one clip"
+            )
+        return ClipResult(reason=_reason(exitcode, self.clip_timeout))
 
 
-def _cause(ending: int | None) -> str:
-    """How a process ended, by its exit code."""
-    if ending is None or ending >= 0:
-        return f"exit status {ending}"
-    try:
-        return signal.Signals(-ending).name
-    except ValueError:
-        return f"signal {-ending}"
+def _cause(exitcode: int) -> str:
+    """How a process ended."""
+    if exitcode >= 0:
+        return f"exit status {exitcode}"
+    return next((known.name for known in signal.Signals if known == -exitcode), f"signal {-exitcode}")
 
 
-def _reason(ending: int | None, clip_timeout: float | None) -> str:
+def _reason(exitcode: int, clip_timeout: float | None) -> str:
     """Why a clip is skipped that ended its worker."""
-    if ending == -signal.SIGALRM and clip_timeout is not None:
+    if exitcode == -signal.SIGALRM and clip_timeout is not None:
         return (
             f"not read within {clip_timeout:g} seconds, twice; cut it into shorter clips with start and end, or raise "
             "--clip_timeout"
         )
-    if ending == -signal.SIGKILL:
+    if exitcode == -signal.SIGKILL:
         return (
             "its worker process was killed (SIGKILL) twice, most likely for want of memory; cut it into shorter clips "
             "with start and end, or give fewer --num_proc"
         )
     return (
-        f"its worker process died ({_cause(ending)}) twice, of a fault in native code; encode the clip anew, for "
+        f"its worker process died ({_cause(exitcode)}) twice, of a fault in native code; encode the clip anew, for "
         "instance with ffmpeg, or take it out"
     )
 
 
 def _serve(connection: Connection, clip_timeout: float | None) -> None:
-    """A worker's life: one thread, one extractor, and an end when the parent ends."""
+    """A worker: says that it is ready, and then answers each clip with a `ClipResult` or an exception."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
     # The kernel ends the process when the clip's time is up, whatever native code it is in.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    reader = ClipReader()
-
+    extractor = Face3DKeypointExtractor()
+    connection.send(None)
     while True:
         try:
-            chunk, lost = connection.recv()
+            record, settings = connection.recv()
         except EOFError:
             return
-
-        def starting(position: int, skipped: int, clips: int = len(chunk.records)) -> None:
-            signal.setitimer(signal.ITIMER_REAL, (clip_timeout or 0.0) if position < clips else 0.0)
-            connection.send((position, skipped))
-
+        signal.setitimer(signal.ITIMER_REAL, clip_timeout or 0.0)
         try:
-            extract_chunk(chunk, reader, lost, starting)
+            answer = extract_clip(record, settings, extractor)
         except Exception as error:
-            signal.setitimer(signal.ITIMER_REAL, 0.0)
-            connection.send(error)
-        else:
-            connection.send(None)
+            answer = error
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        connection.send(answer)
 
 
 def _end_with_parent() -> None:

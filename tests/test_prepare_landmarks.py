@@ -182,11 +182,11 @@ def test_mending_a_line_keeps_the_parts_of_the_others(landmark_manifest, tmp_pat
     output = tmp_path / "corpus"
     extracted = []
 
-    def record(chunk, reader, original=workers.extract_chunk):
+    def record(chunk, results, original=workers.write_part):
         extracted.append(chunk)
-        return original(chunk, reader)
+        return original(chunk, results)
 
-    monkeypatch.setattr(workers, "extract_chunk", record)
+    monkeypatch.setattr(workers, "write_part", record)
     with monkeypatch.context() as patch:
         patch.setattr(assembly, "_assemble", kill)
         with pytest.raises(Killed):
