@@ -6,6 +6,7 @@ Everything here may be killed at any moment, or find the disk full, and be run a
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -35,18 +36,21 @@ class Layout:
     """What a corpus consists of.
 
     Attributes:
-        fingerprint (`str`): Hash of all that decides its content.
         manifests (`list[str]`): File names of the manifests.
         parts (`dict[str, list[str]]`): File names of each split's parts, in order.
         skipped (`list[Skip]`): Clips that the manifests rule out.
         warnings (`list[str]`): What the manifests give cause to say.
     """
 
-    fingerprint: str
     manifests: list[str]
     parts: dict[str, list[str]]
     skipped: list[Skip]
     warnings: list[str]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash of all that decides the content: part names are hashes of theirs."""
+        return hashlib.sha256(json.dumps([self.manifests, self.parts]).encode()).hexdigest()
 
 
 def build(

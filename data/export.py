@@ -33,7 +33,7 @@ from huggingface_hub import CommitInfo, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from tqdm import tqdm
 
-from .assembly import CORPUS_MARK, REPORT
+from .assembly import CORPUS_MARK, REPORT, read_json
 from .dataset_card import CardOptions, SplitStatistics, statistics, write_card
 from .schema import CorpusError, decode_row, load_split
 
@@ -93,7 +93,7 @@ def export_parquet(
         for split, rows in splits.items():
             _write_shards(rows, folder / "data", split, shard_bytes)
         found = [statistics(split, rows) for split, rows in splits.items()]
-        write_card(folder, splits, found, card, _report(corpus))
+        write_card(folder, splits, found, card, read_json(corpus / REPORT))
         return found
 
     return _whole(output, write, overwrite)
@@ -151,13 +151,6 @@ def export_npy(corpus: str | Path, output: str | Path, *, overwrite: bool = Fals
         return counts
 
     return _whole(output, write, overwrite)
-
-
-def _report(corpus: Path) -> dict:
-    try:
-        return json.loads((corpus / REPORT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def _whole(output: Path, write: Callable[[Path], Result], overwrite: bool) -> Result:

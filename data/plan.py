@@ -5,18 +5,16 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import re
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .assembly import Layout
 from .extraction import Chunk, chunk_key
-from .records import Record, RecordFile, Skip, SourceError, repeated
+from .records import Record, RecordFile, SourceError, repeated
 from .settings import ExtractionSettings
 from .sources import Source
 from .splits import split_records
@@ -26,23 +24,6 @@ MOST_PARTS = 10_000  # of a split; all are memory-mapped at once in the end, and
 STANDARD_SPLITS = ("train", "validation", "test")
 
 
-@dataclass
-class Plan:
-    """What is to be done: the clips of each split in chunks, and what the sources already rule out."""
-
-    manifests: list[str]
-    chunks: dict[str, list[Chunk]]
-    skipped: list[Skip]
-    warnings: list[str]
-
-    @property
-    def layout(self) -> Layout:
-        """What the corpus will consist of."""
-        parts = {split: [chunk.part.name for chunk in chunks] for split, chunks in self.chunks.items()}
-        fingerprint = hashlib.sha256(json.dumps([self.manifests, parts]).encode()).hexdigest()
-        return Layout(fingerprint, self.manifests, parts, self.skipped, self.warnings)
-
-
 def make_plan(
     sources: Sequence[Source],
     parts: Path,
@@ -50,8 +31,8 @@ def make_plan(
     seed: int,
     settings: ExtractionSettings,
     split_by: str = "clip",
-) -> Plan:
-    """Lay out splits and chunks.
+) -> tuple[Layout, list[Chunk]]:
+    """Returns what the corpus consists of, and in which chunks its clips are extracted.
 
     Raises:
         SourceError: If two sources would become the same split, or there is nothing that `split_by` could divide.
@@ -69,8 +50,13 @@ def make_plan(
     elif split_by != "clip":
         raise SourceError(f"the sources are the splits {', '.join(splits)}; --split_by divides a single other one")
     chunks = {name: _to_chunks(records, parts, settings) for name, records in splits.items()}
-    skipped = [skip for source in sources for skip in source.skips]
-    return Plan([source.name for source in sources], chunks, skipped, _shared_clips(sources))
+    layout = Layout(
+        manifests=[source.name for source in sources],
+        parts={split: [chunk.part.name for chunk in some] for split, some in chunks.items()},
+        skipped=[skip for source in sources for skip in source.skips],
+        warnings=_shared_clips(sources),
+    )
+    return layout, list(itertools.chain.from_iterable(chunks.values()))
 
 
 def _own_splits(source: Source) -> dict[str, RecordFile]:

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -40,7 +39,7 @@ from .errors import PrepareError
 from .extraction import Chunk, read_part_report
 from .plan import make_plan
 from .records import Skip, SourceError
-from .settings import ExtractionSettings, add_arguments, share
+from .settings import ExtractionSettings, add_arguments, count, not_negative, share
 from .shards import build_shard, describe_shard, merge, parse_shard, shard_folder, share_of
 from .sources import MANIFEST, describe_formats, read_source
 from .splits import GROUPS
@@ -62,7 +61,7 @@ def prepare(
     seed: int = 42,
     overwrite: bool = False,
     engine: str = "local",
-    clip_timeout: float | None = CLIP_TIMEOUT,
+    clip_timeout: float = CLIP_TIMEOUT,
     shard: tuple[int, int] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -82,8 +81,8 @@ def prepare(
         overwrite (`bool`): Make the corpus anew even if the folder holds one, of whatever manifests and settings. The
             older one stays readable until the new one takes its place.
         engine (`str`): ``local``, or ``ray`` for a cluster whose machines share the files (see `data.ray_engine`).
-        clip_timeout (`float`, *optional*): Seconds that worker processes may take for one clip; longer ones are
-            skipped. None waits for ever.
+        clip_timeout (`float`): Seconds that worker processes may take for one clip; longer ones are skipped. 0 waits
+            for ever.
         shard (`tuple[int, int]`, *optional*): Make only the i-th of n shards, for `data.shards.merge`.
         **settings: Those of `data.settings.ExtractionSettings`: which face is followed, and which clips are skipped.
 
@@ -97,28 +96,29 @@ def prepare(
             processes die whatever clip they are given.
     """
     output = Path(output)
+    if engine == "ray":  # paths have to mean the same on all machines
+        sources, output = [Path(source).absolute() for source in sources], output.absolute()
     landmarker_path()
     parts = output / PARTS if shard is None else shard_folder(output, shard)
     read = [read_source(path, format, options, allow_outside) for path in sources]
     for source in read:
         if source.recognised and source.format != MANIFEST:
             print(f"{source.name}: recognised as {source.format}, {len(source.records):,} clips", file=sys.stderr)
-    plan = make_plan(read, parts, val_ratio, seed, ExtractionSettings(**settings), split_by)
-    chunks = list(itertools.chain.from_iterable(plan.chunks.values()))
+    layout, chunks = make_plan(read, parts, val_ratio, seed, ExtractionSettings(**settings), split_by)
     if shard is not None:
         chunks = share_of(chunks, shard)
 
     def extract() -> None:
         todo = [chunk for chunk in chunks if not chunk.part.is_file()]
         with contextlib.closing(_run(todo, num_proc, engine, clip_timeout)) as progress:
-            _show(progress, chunks, len(plan.skipped))
+            _show(progress, chunks, len(layout.skipped))
 
     if shard is not None:
-        return build_shard(plan.layout, output, shard, overwrite, extract)
-    return build(plan.layout, output, overwrite, extract)
+        return build_shard(layout, output, shard, overwrite, extract)
+    return build(layout, output, overwrite, extract)
 
 
-def _run(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float | None) -> Iterator[Progress]:
+def _run(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float) -> Iterator[Progress]:
     if not chunks:
         return
     if engine == "ray":
@@ -217,7 +217,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--num_proc",
-        type=_count,
+        type=count,
         help="worker processes (default: 1; with ray one for each processor of the cluster); 0 works in this process, "
         "where a clip that crashes native code ends the run",
     )
@@ -225,7 +225,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shard", type=parse_shard, metavar="I/N", help="make the I-th of N shards, to be merged")
     parser.add_argument(
         "--clip_timeout",
-        type=_timeout,
+        type=not_negative,
         default=CLIP_TIMEOUT,
         metavar="SECONDS",
         help=f"a clip that takes longer is skipped; 0 waits for ever ({CLIP_TIMEOUT:g})",
@@ -236,20 +236,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=42, help="seed of that division (42)")
     add_arguments(parser)
-
-
-def _count(value: str) -> int:
-    number = int(value)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{value} is less than 0")
-    return number
-
-
-def _timeout(value: str) -> float | None:
-    number = float(value)
-    if not 0.0 <= number < 1e9:
-        raise argparse.ArgumentTypeError(f"{value} is no number of seconds")
-    return number or None
 
 
 def _setting(value: str) -> tuple[str, str]:

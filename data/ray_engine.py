@@ -17,9 +17,8 @@ import logging
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from .errors import PrepareError
 from .extraction import Chunk
@@ -29,37 +28,29 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 LOSSES_ALLOWED = 4  # actors that may be lost with the same chunk in hand, or that may fail to start
 PATIENCE = 60.0  # seconds without an actor, after which it is said
 
-Paths = TypeVar("Paths")
-Outcome = tuple[int, int, Exception | None]  # clips, clips skipped among them, what ended the work
-
 
 class ChunkExtractor:
     """What an actor does: write the part of a chunk."""
 
-    def __init__(self, clip_timeout: float | None):
+    def __init__(self, clip_timeout: float):
         self.pool = WorkerPool(1, clip_timeout)
 
     def start(self) -> None:
         """Returns once the actor is there."""
 
-    def extract(self, chunk: Chunk) -> Outcome:
-        """Extract a chunk. An error is returned: raised, it would come wrapped, its message a traceback."""
-        clips = skipped = 0
-        try:
-            for step in self.pool.extract([chunk]):
-                clips, skipped = clips + step[0], skipped + step[1]
-        except (PrepareError, OSError, ImportError) as error:
-            return clips, skipped, error
-        return clips, skipped, None
+    def extract(self, chunk: Chunk) -> Progress:
+        """Extracts a chunk and writes its part."""
+        steps = list(self.pool.extract([chunk]))
+        return len(steps), sum(skipped for _, skipped in steps)
 
 
-def extract_on_ray(chunks: list[Chunk], num_proc: int, clip_timeout: float | None) -> Iterator[Progress]:
+def extract_on_ray(chunks: list[Chunk], num_proc: int, clip_timeout: float) -> Iterator[Progress]:
     """Extract chunks on the cluster that RAY_ADDRESS names, else on one that runs here, else on this machine alone.
 
     Args:
         chunks (`list[Chunk]`): What to extract.
         num_proc (`int`): Actors, of one processor each; 0 for one on each processor of the cluster.
-        clip_timeout (`float`, *optional*): See `WorkerPool`.
+        clip_timeout (`float`): See `WorkerPool`.
 
     Raises:
         ImportError: Ray is not installed.
@@ -86,7 +77,7 @@ def extract_on_ray(chunks: list[Chunk], num_proc: int, clip_timeout: float | Non
 class _Actors:
     """Actors, each with at most one chunk in hand; a lost one is replaced as soon as the cluster has room."""
 
-    def __init__(self, ray: Any, clip_timeout: float | None):
+    def __init__(self, ray: Any, clip_timeout: float):
         self.ray = ray
         self.kind = ray.remote(num_cpus=1, max_restarts=0)(ChunkExtractor)
         self.clip_timeout = clip_timeout
@@ -104,18 +95,17 @@ class _Actors:
             for future in returned:
                 actor, chunk = self.busy.pop(future)
                 try:
-                    outcome = self.ray.get(future)
+                    progress = self.ray.get(future)
+                except self.ray.exceptions.RayTaskError as error:
+                    raise error.cause from None  # its own message is a traceback
                 except self.ray.exceptions.RayError as error:
                     self._replace(chunk, waiting, error)
                     continue
                 if chunk is not None:
-                    clips, skipped, error = outcome
-                    if error is not None:
-                        raise error
-                    yield clips, skipped
+                    yield progress
                 if waiting:
                     chunk = waiting.popleft()
-                    self.busy[actor.extract.remote(_everywhere(chunk))] = actor, chunk
+                    self.busy[actor.extract.remote(chunk)] = actor, chunk
 
     def end(self) -> None:
         for actor, _ in self.busy.values():
@@ -138,13 +128,3 @@ class _Actors:
         if chunk is not None:
             waiting.appendleft(chunk)
         self._start()
-
-
-def _everywhere(chunk: Chunk) -> Chunk:
-    """The chunk with paths that mean the same wherever they are read."""
-    return _absolute(replace(chunk, records=tuple(_absolute(record) for record in chunk.records)))
-
-
-def _absolute(paths: Paths) -> Paths:
-    values = {field.name: getattr(paths, field.name) for field in fields(paths)}
-    return replace(paths, **{name: value.absolute() for name, value in values.items() if isinstance(value, Path)})

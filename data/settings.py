@@ -22,10 +22,10 @@ def share(value: str) -> float:
 
 
 def not_negative(value: str) -> float:
-    """Argument type: a number that is not negative."""
+    """Argument type: a finite number that is not negative."""
     number = float(value)
-    if not number >= 0.0:
-        raise argparse.ArgumentTypeError(f"{value} is negative or no number")
+    if not 0.0 <= number < 1e9:
+        raise argparse.ArgumentTypeError(f"{value} is negative, too large or no number")
     return number
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, parse_flag_from_env
 from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
@@ -24,10 +24,6 @@ from modeling_lipread.adapters_lipread import decoder_layers
 from .arguments import LipReadTrainingArguments
 
 FULL_STATE = "FULL_STATE_DICT"
-
-
-def _is_set(name: str) -> bool:
-    return os.environ.get(name, "false").lower() == "true"
 
 
 def check_sharding(args: LipReadTrainingArguments, reading: bool) -> None:
@@ -40,7 +36,7 @@ def check_sharding(args: LipReadTrainingArguments, reading: bool) -> None:
     Raises:
         ValueError: With what to use instead.
     """
-    if _is_set("ACCELERATE_USE_DEEPSPEED") or args.deepspeed:
+    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED") or args.deepspeed:
         stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE")
         given = getattr(args, "hf_deepspeed_config", None)  # of --deepspeed FILE
         if stage == "3" or (given is not None and given.is_zero3()):
@@ -49,7 +45,7 @@ def check_sharding(args: LipReadTrainingArguments, reading: bool) -> None:
                 "accelerate_configs/fsdp2.yaml, or ZeRO stage 1 or 2"
             )
         return
-    if not (_is_set("ACCELERATE_USE_FSDP") or args.fsdp):
+    if not (parse_flag_from_env("ACCELERATE_USE_FSDP") or args.fsdp):
         return
     if PartialState().distributed_type in (DistributedType.NO, DistributedType.MULTI_CPU):
         raise ValueError(

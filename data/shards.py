@@ -16,7 +16,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from .assembly import CORPUS_MARK, LOCK, RUN, Layout, build, claimed, read_json, refuse_others, write_json
 from .errors import PrepareError
@@ -24,8 +24,6 @@ from .extraction import read_part_report
 from .records import Skip
 
 SHARD = "shard.json"
-
-Item = TypeVar("Item")
 
 
 def parse_shard(value: str) -> tuple[int, int]:
@@ -45,10 +43,10 @@ def shard_folder(output: Path, shard: tuple[int, int]) -> Path:
     return output / f"shard-{index:0{len(str(count))}}-of-{count}"
 
 
-def share_of(items: Sequence[Item], shard: tuple[int, int]) -> list[Item]:
+def share_of(items: list[Any], shard: tuple[int, int]) -> list[Any]:
     """What of a corpus falls to a shard: every n-th, so that long and short manifests are spread evenly."""
     index, count = shard
-    return list(items[index - 1 :: count])
+    return items[index - 1 :: count]
 
 
 def build_shard(
@@ -155,7 +153,9 @@ def _read_shards(folders: Sequence[Path]) -> list[_Shard]:
         for path in found:
             content = read_json(path / SHARD)
             if content:
-                shards.append(_Shard(path, content["shard"], content["of"], _to_layout(content["layout"])))
+                layout = content["layout"]
+                layout["skipped"] = [Skip(**skip) for skip in layout["skipped"]]
+                shards.append(_Shard(path, content["shard"], content["of"], Layout(**layout)))
             else:
                 complaints.append(f"{path}: is not finished; run its command again, it continues")
     if shards:
@@ -180,10 +180,6 @@ def _read_shards(folders: Sequence[Path]) -> list[_Shard]:
     if complaints:
         raise PrepareError("these shards do not make a corpus:" + "".join(f"\n  {each}" for each in complaints))
     return sorted(shards, key=lambda shard: shard.index)
-
-
-def _to_layout(content: dict[str, Any]) -> Layout:
-    return Layout(**content | {"skipped": [Skip(**skip) for skip in content["skipped"]]})
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:

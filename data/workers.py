@@ -100,7 +100,7 @@ class _Worker:
         PrepareError: If the process cannot be started.
     """
 
-    def __init__(self, clip_timeout: float | None):
+    def __init__(self, clip_timeout: float):
         context = worker_context()
         self.connection, far_end = context.Pipe()
         self.process = context.Process(target=_serve, args=(far_end, clip_timeout), daemon=True)
@@ -134,10 +134,10 @@ class WorkerPool:
 
     Args:
         num_proc (`int`): How many.
-        clip_timeout (`float`, *optional*): Seconds after which a clip's worker is ended, as if it had crashed.
+        clip_timeout (`float`): Seconds after which a clip's worker is ended, as if it had crashed; 0 for never.
     """
 
-    def __init__(self, num_proc: int, clip_timeout: float | None = None):
+    def __init__(self, num_proc: int, clip_timeout: float = 0.0):
         self.num_proc = num_proc
         self.clip_timeout = clip_timeout
         self._workers: list[_Worker] = []
@@ -226,9 +226,9 @@ def _cause(exitcode: int) -> str:
     return next((known.name for known in signal.Signals if known == -exitcode), f"signal {-exitcode}")
 
 
-def _reason(exitcode: int, clip_timeout: float | None) -> str:
+def _reason(exitcode: int, clip_timeout: float) -> str:
     """Why a clip is skipped that ended its worker."""
-    if exitcode == -signal.SIGALRM and clip_timeout is not None:
+    if exitcode == -signal.SIGALRM:
         return (
             f"not read within {clip_timeout:g} seconds, twice; cut it into shorter clips with start and end, or raise "
             "--clip_timeout"
@@ -244,7 +244,7 @@ def _reason(exitcode: int, clip_timeout: float | None) -> str:
     )
 
 
-def _serve(connection: Connection, clip_timeout: float | None) -> None:
+def _serve(connection: Connection, clip_timeout: float) -> None:
     """A worker: says that it is ready, and then answers each clip with a `ClipResult` or an exception."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
     # The kernel ends the process when the clip's time is up, whatever native code it is in.
@@ -259,7 +259,7 @@ def _serve(connection: Connection, clip_timeout: float | None) -> None:
             record, settings = connection.recv()
         except EOFError:
             return
-        signal.setitimer(signal.ITIMER_REAL, clip_timeout or 0.0)
+        signal.setitimer(signal.ITIMER_REAL, clip_timeout)
         try:
             answer = extract_clip(record, settings, extractor)
         except Exception as error:

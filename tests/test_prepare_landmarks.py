@@ -212,7 +212,7 @@ def test_two_at_once_in_one_folder(landmark_manifest, tmp_path):
 
 @pytest.mark.parametrize(
     ("more", "reason"),
-    [(["--num_proc", "-1"], "less than 0"), (["--val_ratio", "1"], "not in"), (["--min_coverage", "-1"], "not in")],
+    [(["--num_proc", "-1"], "is negative"), (["--val_ratio", "1"], "not in"), (["--min_coverage", "-1"], "not in")],
 )
 def test_settings_out_of_range(landmark_manifest, tmp_path, capsys, more, reason):
     with pytest.raises(SystemExit) as exit:

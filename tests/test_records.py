@@ -121,8 +121,8 @@ def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before = peak()
 source = read_source(sys.argv[1])
 read = peak()
-plan = make_plan([source], Path("parts"), 0.1, 42, ExtractionSettings())
-print(sum(len(chunk.records) for chunks in plan.chunks.values() for chunk in chunks), read - before, peak() - before)
+_, chunks = make_plan([source], Path("parts"), 0.1, 42, ExtractionSettings())
+print(sum(len(chunk.records) for chunk in chunks), read - before, peak() - before)
 """
 
 
