@@ -7,16 +7,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from long_videos import embedded_reader, grid_lines
 from readers import make_reader
 from transformers import AutoModel, AutoProcessor
 
 from data.corpora import read_alignment
-from data.embed import embed
-from data.embed import main as write
 from data.evaluation.metrics import edit_counts, error_rate
+from examples.make_grid_reader import main as make_grid_reader
 from modeling_lipread.cli import main
 from modeling_lipread.configuration_lipread import LIMITS
 from modeling_lipread.reader_options_lipread import EMBEDDED
@@ -71,15 +69,13 @@ def test_it_is_what_the_command_reads_with(grid_dir, capsys):
     assert "51 words" in output.err
 
 
-def test_weights_come_back_to_half_precision(tmp_path):
+def test_the_script_that_makes_it(tmp_path):
     model = make_reader()
-    processor = AutoProcessor.from_pretrained(EMBEDDED)
-    for part in (model, processor):
+    for part in (model, AutoProcessor.from_pretrained(EMBEDDED)):
         part.save_pretrained(tmp_path / "reader")
-    embed(str(tmp_path / "reader"), tmp_path / "embedded")
+    make_grid_reader(str(tmp_path / "reader"), str(tmp_path / "embedded"))
+    assert {path.suffix for path in (tmp_path / "embedded").iterdir()} <= {".json", ".safetensors", ".jinja"}
     loaded = AutoModel.from_pretrained(tmp_path / "embedded")
     for (name, expected), (_, found) in zip(model.named_parameters(), loaded.named_parameters(), strict=True):
         assert found.dtype == torch.float32
         assert torch.allclose(found, expected, rtol=1e-3, atol=1e-5), name
-    with pytest.raises(SystemExit, match="nowhere"):
-        write([str(tmp_path / "nowhere"), str(tmp_path / "out")])

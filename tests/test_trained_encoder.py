@@ -9,7 +9,6 @@ from safetensors.torch import load_file
 from training import losses, make_corpus, run
 
 from data.arguments import parse_arguments
-from data.embed import embed
 from train_hf import main
 
 
@@ -60,8 +59,7 @@ def test_an_encoder_of_other_settings_is_refused(corpus, lm_config, encoder, tmp
 
 def test_an_encoder_with_an_alignment_head_reads_a_corpus_without_word_times(lm_config, encoder, tmp_path):
     corpus = make_corpus(tmp_path / "corpus", word_times=False)
-    embed(str(encoder), tmp_path / "embedded")  # its settings name a type of weights too
-    run(dataset=corpus, lm_config=lm_config, output_dir=tmp_path / "run", encoder=tmp_path / "embedded", max_steps=1)
+    run(dataset=corpus, lm_config=lm_config, output_dir=tmp_path / "run", encoder=encoder, max_steps=1)
     history = json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
     assert "ctc_loss" in history[0] and "alignment_loss" not in history[0]
 
