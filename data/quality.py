@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""How good a clip's landmarks are, in figures that a corpus is filtered and looked through by.
+"""How good a clip's landmarks are, in metrics by which a corpus is filtered and inspected.
 
 They are measured once, from the raw landmarks, stored with each row (column `quality`) and summed up in `report.json`.
 Lengths on the face are in eye distances: distances between the outer corners of the eyes, some 9 cm.
@@ -30,7 +30,7 @@ PERCENTILES = (0, 5, 50, 95, 100)
 
 @dataclass(frozen=True)
 class ClipQuality:
-    """Figures of one clip; None where they cannot be told.
+    """Metrics of one clip; None where they cannot be told.
 
     Attributes:
         coverage (`float`): Share of the frames with a face.
@@ -83,7 +83,7 @@ def measure(sequence: LandmarkSequence) -> ClipQuality:
         sequence (`LandmarkSequence`): Landmarks `(frames, 478, 3)`, neither smoothed nor frontalised.
 
     Returns:
-        `ClipQuality`: Its figures.
+        `ClipQuality`: Its metrics.
 
     Raises:
         ValueError: If no frame holds a face.
@@ -135,21 +135,21 @@ def _jitter(points: np.ndarray, present: np.ndarray) -> float | None:
 
 
 def summarize(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Distributions of the figures over a split, for its report.
+    """Computes the distribution of each metric over a split, for its report.
 
     Args:
         rows (`Iterable[Mapping]`): The column `quality`, a mapping a clip.
 
     Returns:
-        `dict`: For each figure `min`, `p5`, `median`, `p95`, `max`, and `unknown`, the number of clips without it.
+        `dict`: For each metric `min`, `p5`, `median`, `p95`, `max`, and `unknown`, the number of clips without it.
     """
     rows = list(rows)
     names = ("min", "p5", "median", "p95", "max")
     summary = {}
-    for figure in features():
-        if figure == "thumbnail_frame":
+    for metric in features():
+        if metric == "thumbnail_frame":
             continue
-        known = [row[figure] for row in rows if row[figure] is not None]
+        known = [row[metric] for row in rows if row[metric] is not None]
         values = np.percentile(known, PERCENTILES).round(5).tolist() if known else []
-        summary[figure] = dict(zip(names, values, strict=False)) | {"unknown": len(rows) - len(known)}
+        summary[metric] = dict(zip(names, values, strict=False)) | {"unknown": len(rows) - len(known)}
     return summary

@@ -43,3 +43,11 @@ def lm_config(tmp_path_factory) -> Path:
     from training import make_lm_config
 
     return make_lm_config(tmp_path_factory.mktemp("lm"))
+
+
+@pytest.fixture(scope="session")
+def reader_dir(tmp_path_factory) -> Path:
+    """A whole reader that was not trained; nobody writes into it."""
+    from readers import save_reader
+
+    return save_reader(tmp_path_factory.mktemp("reader"))

@@ -2,6 +2,7 @@
 """Saying nothing where there is nothing to read, and why: in the pipeline, and on real faces that do not speak."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 from clips import moving_portrait, write_video
 from datasets import Dataset
 from long_videos import embedded_reader, grid_lines
-from readers import save_reader
 from training import TEXTS, make_clip, make_corpus
 from transformers import AutoModel, AutoProcessor
 
@@ -90,9 +90,8 @@ def test_a_speed_that_cannot_be_told_is_not_that_of_still_lips(reader, limits, e
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory):
-    folder = save_reader(tmp_path_factory.mktemp("reader"))
-    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+def reader(reader_dir):
+    model, processor = AutoModel.from_pretrained(reader_dir), AutoProcessor.from_pretrained(reader_dir)
     return LipReadingPipeline(model=model, processor=processor, device="cpu")
 
 
@@ -218,8 +217,8 @@ def test_the_reader_in_the_package_does_not_hallucinate(grid_dir, tmp_path):
         assert reader(clip.sequence) == {"text": "", "reason": STILL_LIPS}, clip.kind
 
 
-def test_hallucinations_are_counted(tmp_path, capsys):
-    folder, corpus = save_reader(tmp_path / "reader"), make_corpus(tmp_path / "corpus")
+def test_hallucinations_are_counted(reader_dir, corpus, tmp_path, capsys):
+    folder = shutil.copytree(reader_dir, tmp_path / "reader")
     hallucination([str(folder), str(corpus / "validation"), "--clips", "1", "--device", "cpu"])
     lines = capsys.readouterr().out.splitlines()
     # Nothing was calibrated, so it always says something; here of one clip of each kind, the talker's too.

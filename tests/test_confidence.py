@@ -2,13 +2,12 @@
 """Confidence of words: evidence, calibration, reliability and the cost of abstaining."""
 
 import json
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from readers import make_reader, save_reader
-from training import make_corpus
+from readers import make_reader
 from transformers import AutoModel, AutoProcessor
 
 from data.calibrate import main as calibrate
@@ -144,8 +143,8 @@ def test_numbers_that_are_none_are_refused(settings, words):
         LipReadConfig(**settings)
 
 
-def test_a_reader_is_calibrated_and_its_pipeline_goes_by_it(tmp_path, capsys):
-    folder, corpus = save_reader(tmp_path / "reader"), make_corpus(tmp_path / "corpus")
+def test_a_reader_is_calibrated_and_its_pipeline_uses_it(reader_dir, corpus, tmp_path, capsys):
+    folder = shutil.copytree(reader_dir, tmp_path / "reader")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     calibrate([str(folder), str(corpus / "validation"), "--clips", "2", "--device", "cpu"])
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -165,13 +164,11 @@ def test_a_reader_is_calibrated_and_its_pipeline_goes_by_it(tmp_path, capsys):
     assert AutoModel.from_pretrained(tmp_path / "again").config.abstention == printed["abstention"]
 
 
-def test_what_cannot_be_calibrated_is_said(tmp_path):
+def test_what_cannot_be_calibrated_is_said(reader_dir, tmp_path):
     with pytest.raises(SystemExit, match="no folder with a config.json"):
         calibrate(["you/lipread-grid", str(tmp_path)])
-    folder = save_reader(tmp_path / "reader")
     with pytest.raises(SystemExit, match="not a prepared corpus"):
-        calibrate([str(folder), str(tmp_path / "nothing")])
-    assert json.loads(Path(folder, "config.json").read_text())["calibration"] is None
+        calibrate([str(reader_dir), str(tmp_path / "nothing")])
 
 
 def test_a_reader_without_heads_has_nothing_to_fit_words_to():

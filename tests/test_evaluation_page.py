@@ -7,7 +7,6 @@ import pytest
 from pages import HOSTILE, Page
 
 from data.evaluation import Prediction, report
-from data.evaluation.__main__ import main
 from data.evaluation.page import findings, write_evaluation
 
 ABOUT = {"checkpoint": "runs/a", "source": "corpus/test", "corpus": "corpus", "split": "test", "num_beams": 2}
@@ -37,9 +36,8 @@ def test_the_numbers_of_the_page_are_those_of_the_file(tmp_path):
     predictions[0].reason = "low confidence"
     skipped = [{"where": "a.jsonl line 3", "id": "x", "reason": "no face"}]
     result = report(predictions, **ABOUT | {"nbest": 2, "ctc_decoding_weight": 0.3, "skipped": skipped})
-    (tmp_path / "evaluation-test.json").write_text(json.dumps(result))
-    main([str(tmp_path / "evaluation-test.json")])
-    page = Page(tmp_path / "evaluation-test.html")
+    result = json.loads(json.dumps(result))
+    page = Page(write_evaluation(result, tmp_path / "evaluation-test.html"))
     metrics = result["metrics"]
     shown = {
         "words (WER)": metrics["wer"],
@@ -113,14 +111,3 @@ def test_the_page_says_whether_it_reads_and_what_went_wrong(predictions, expecte
     found = findings(report(predictions, **ABOUT))
     for mood, text in expected:
         assert any(kind == mood and words.startswith(text) for kind, words in found), found
-
-
-def test_what_is_no_evaluation_is_named(tmp_path):
-    path = tmp_path / "evaluation-x.json"
-    for content in ("[]", "{}", "no json", '{"metrics": {}, "predictions": [{"id": 1}], "visemes": {}, "words": {}}'):
-        path.write_text(content)
-        with pytest.raises(SystemExit, match="evaluation-x.json is not a result"):
-            main([str(path)])
-    with pytest.raises(SystemExit, match="nowhere"):
-        main([str(tmp_path / "nowhere.json")])
-    assert not list(tmp_path.glob("*.html"))

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Figures of a clip's quality: each follows what it is named after, and filters clips by name."""
+"""Metrics of a clip's quality: each follows what it is named after, and filters clips by name."""
 
 import json
 import re
@@ -105,19 +105,19 @@ BASE = replace(measure(clip()), lip_motion=1.0)
         ({"identity_switches": 2}, {"max_identity_switches": 0}, "2 jumps to another face, at most 0 wanted"),
     ],
 )
-def test_limits_name_figure_and_remedy(change, setting, reason):
+def test_limits_name_metric_and_remedy(change, setting, reason):
     quality, settings = replace(BASE, **change), ExtractionSettings(**setting)
     assert ExtractionSettings().failure(quality) is None
     assert settings.failure(BASE) is None
     found = settings.failure(quality)
     assert found is not None
     assert re.search(reason, found), found
-    (figure,) = change
-    if ClipQuality.__annotations__[figure].endswith("None"):
-        assert settings.failure(replace(BASE, **{figure: None})) is None, "what is not known passes"
+    (metric,) = change
+    if ClipQuality.__annotations__[metric].endswith("None"):
+        assert settings.failure(replace(BASE, **{metric: None})) is None, "what is not known passes"
 
 
-def test_figures_are_stored_summed_up_and_filter_by_name(tmp_path, capsys):
+def test_metrics_are_stored_summed_up_and_filter_by_name(tmp_path, capsys):
     still, speaking = clip().keypoints, clip(moved(LOWER_LIP, 1, 0.1 * EYES * np.sin(np.arange(FRAMES)))).keypoints
     lines = []
     for name, keypoints in (("still", still), ("speaking", speaking)):
@@ -130,10 +130,10 @@ def test_figures_are_stored_summed_up_and_filter_by_name(tmp_path, capsys):
     stored = {row["id"]: row["quality"] for row in rows}
     assert stored["still"]["face_width"] is None
     assert stored["still"]["lip_motion"] < 0.1 < stored["speaking"]["lip_motion"]
-    figures = report["splits"]["test"]["quality"]
-    assert figures == summarize(stored.values())
-    assert figures["face_width"] == {"unknown": 2}
-    assert figures["lip_motion"]["max"] == pytest.approx(stored["speaking"]["lip_motion"], abs=1e-4)
+    metrics = report["splits"]["test"]["quality"]
+    assert metrics == summarize(stored.values())
+    assert metrics["face_width"] == {"unknown": 2}
+    assert metrics["lip_motion"]["max"] == pytest.approx(stored["speaking"]["lip_motion"], abs=1e-4)
     assert "quality" not in load_split(tmp_path / "all", "test")[0], "training does not read them"
 
     main([str(manifest), "--output", str(tmp_path / "some"), "--min_lip_motion", "0.1"])

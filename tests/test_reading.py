@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 from clips import moving_portrait, write_video
-from readers import save_reader
-from training import TEXTS, make_clip, make_corpus
+from training import TEXTS, make_clip
 
 import evaluate_hf
 from data.collator import LipReadCollator
@@ -29,31 +28,21 @@ LINE = r"WER \d+\.\d{3} CER \d+\.\d{3} \| blank video WER \d+\.\d{3} \| shuffled
 
 
 @pytest.fixture(scope="module")
-def reader_dir(tmp_path_factory):
-    """A reader that knows nothing yet, but is whole."""
-    return save_reader(tmp_path_factory.mktemp("reader"))
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
-
-
-@pytest.fixture(scope="module")
 def video(tmp_path_factory):
     path = tmp_path_factory.mktemp("video") / "face.mp4"
     write_video(path, moving_portrait(12))
     return path
 
 
-def test_evaluates_a_prepared_split(reader_dir, corpus, capsys):
-    evaluate_hf.main([str(reader_dir), str(corpus / "validation"), "--show", "1", "--device", "cpu"])
+def test_evaluates_a_prepared_split(reader_dir, corpus, tmp_path, capsys):
+    reader = shutil.copytree(reader_dir, tmp_path / "reader")
+    evaluate_hf.main([str(reader), str(corpus / "validation"), "--show", "1", "--device", "cpu"])
     *_, last = capsys.readouterr().out.splitlines()
     assert re.fullmatch(LINE, last)[1] == "4"
-    result = json.loads((reader_dir / "evaluation-validation.json").read_text())
+    result = json.loads((reader / "evaluation-validation.json").read_text())
     assert [reading["reference"] for reading in result["predictions"]] == list(TEXTS[:4])
     assert len(result["metrics"]["wer_interval"]) == 2
-    page = (reader_dir / "evaluation-validation.html").read_text()
+    page = (reader / "evaluation-validation.html").read_text()
     assert f"{result['metrics']['wer']:.1%}" in page
 
 
@@ -76,9 +65,8 @@ def test_several_hypotheses_come_from_one_search(reader_dir, corpus, tmp_path, m
     assert any(len(set(reading["nbest"])) == 3 for reading in several["predictions"])
     for reading in several["predictions"]:
         assert reading.pop("nbest")[0] == reading["hypothesis"]
-    assert several["predictions"] == one["predictions"] and several["oracle_wer"][0] == one["metrics"]["wer"]
-    assert several["oracle_wer"] == sorted(several["oracle_wer"], reverse=True)
-    assert several["metrics"]["oracle_wer"] == several["oracle_wer"][2] and "oracle_wer" not in one["metrics"]
+    assert several["predictions"] == one["predictions"]
+    assert several["metrics"]["oracle_wer"] <= one["metrics"]["wer"] and "oracle_wer" not in one["metrics"]
     with pytest.raises(SystemExit, match="--nbest 4: a search with 3 beams keeps 1 to 3"):
         evaluate_hf.main([*arguments, "--num_beams", "3", "--nbest", "4"])
 

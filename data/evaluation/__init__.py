@@ -1,8 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Evaluation of a model on a corpus, for training and for `evaluate_hf.py`.
-
-python -m data.evaluation runs/a/evaluation-test.json     # writes the page again, from the JSON file
-"""
+"""Evaluation of a model on a corpus, for training and for `evaluate_hf.py`."""
 
 from __future__ import annotations
 
@@ -29,8 +26,8 @@ def report(predictions: Sequence[Prediction], **about: Any) -> dict[str, Any]:
 
     Returns:
         `metrics` (with intervals), `words` (edits, classes, positions, confusions and their matrix), `visemes`,
-        `speakers`, `word_times`, `reliability` of word scores, `abstention`, `oracle_wer` by the number of hypotheses,
-        the `most_frequent` hypotheses with own and with blank video, and all `predictions`.
+        `speakers`, `word_times`, `reliability` of word scores, `abstention`, the `most_frequent` hypotheses with own
+        and with blank video, and all `predictions`.
     """
     clips = breakdown.aligned_words(predictions)
     return {
@@ -48,7 +45,6 @@ def report(predictions: Sequence[Prediction], **about: Any) -> dict[str, Any]:
         "word_times": breakdown.word_times(predictions),
         "reliability": reliability(predictions),
         "abstention": abstention(predictions),
-        "oracle_wer": breakdown.oracle_rates(predictions),
         "most_frequent": {
             name: [
                 {"text": text, "clips": count}

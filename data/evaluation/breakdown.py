@@ -12,7 +12,7 @@ from typing import Any
 import jiwer
 import numpy as np
 
-from .metrics import Prediction, bootstrap_interval, edit_counts, error_rate, normalized, oracle_counts
+from .metrics import Prediction, bootstrap_interval, edit_counts, error_rate, normalized
 
 DIGITS = frozenset("zero one two three four five six seven eight nine".split())
 CLASSES = ("letters", "digits", "other words")
@@ -139,12 +139,6 @@ def speaker_rates(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
         row["empty"] = sum(not hypotheses[index] for index in indices)
         rows.append(row)
     return sorted(rows, key=lambda row: (-np.nan_to_num(row["wer"], nan=-1.0), str(row["speaker"])))
-
-
-def oracle_rates(predictions: Sequence[Prediction]) -> list[float]:
-    """Returns the word error rate of the best among the first 1, 2, ... hypotheses; nothing without n-best lists."""
-    most = max(len(prediction.nbest) for prediction in predictions)
-    return [error_rate(*oracle_counts(predictions, best)) for best in range(1, most + 1)]
 
 
 def confusions(clips: Sequence[Sequence[Pair]]) -> list[dict[str, Any]]:

@@ -181,7 +181,7 @@ def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) 
         "shuffled_wer": _shuffled_counts(references, hypotheses),
     }
     if any(prediction.nbest for prediction in predictions):
-        counts["oracle_wer"] = oracle_counts(predictions)
+        counts["oracle_wer"] = _oracle_counts(predictions)
     if any(prediction.ctc_hypothesis is not None for prediction in predictions):
         counts["ctc_wer"] = edit_counts([prediction.ctc_hypothesis or "" for prediction in predictions], references)
     result: dict[str, Any] = {name: error_rate(*found) for name, found in counts.items()}
@@ -220,9 +220,9 @@ def _shuffled_counts(references: Sequence[str], hypotheses: Sequence[str]) -> tu
     return edit_counts(*map(list, zip(*shuffled, strict=True)))
 
 
-def oracle_counts(predictions: Sequence[Prediction], best: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Returns edits and lengths in words of the best of the first `best` hypotheses of each clip (default: all)."""
-    candidates = [(prediction.nbest or [prediction.hypothesis])[:best] for prediction in predictions]
+def _oracle_counts(predictions: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns edits and lengths in words of the best hypothesis of each clip."""
+    candidates = [prediction.nbest or [prediction.hypothesis] for prediction in predictions]
     owners = [prediction.reference for prediction, texts in zip(predictions, candidates, strict=True) for _ in texts]
     edits, lengths = edit_counts([text for texts in candidates for text in texts], owners)
     starts = np.cumsum([0, *(len(texts) for texts in candidates[:-1])])

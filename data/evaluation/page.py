@@ -58,11 +58,11 @@ def write_evaluation(result: Mapping[str, Any], output: str | Path) -> Path:
         ),
         Section("Where the errors are", _breakdown(words, result["speakers"]), _edits(**words["edits"])),
         Section("Confusions", _confusions(words, visemes)),
-        Section("Confidence and alternatives", _confidence(result)),
+        Section("Confidence", _confidence(result)),
         Section(
             "Most frequent hypotheses",
             [
-                _table(title, ("hypothesis", "clips"), [(row["text"] or "(empty)", row["clips"]) for row in rows])
+                Card(title, ("hypothesis", "clips"), [(row["text"] or "(empty)", row["clips"]) for row in rows])
                 for title, rows in zip(
                     ("From the clips' own video", "From blank video"), result["most_frequent"].values(), strict=True
                 )
@@ -156,7 +156,7 @@ def _rates(metrics: Mapping[str, Any], visemes: Mapping[str, Any]) -> list[Card]
     table = [(title, _percent(rate), _interval(interval)) for title, rate, interval in rows]
     distinct = f"{metrics['distinct']:,} distinct hypotheses, {metrics['empty']:,} empty"
     return [
-        _table("Error rates", ("errors in", "rate", "95% interval"), table, note=f"{note} {distinct}."),
+        Card("Error rates", ("errors in", "rate", "95% interval"), table, note=f"{note} {distinct}."),
         Card("Error rates with their intervals", plot=plots.error_rates(rows)),
     ]
 
@@ -184,10 +184,10 @@ def _breakdown(words: Mapping[str, Any], speakers: Sequence[Mapping[str, Any]]) 
 
     columns = ("words", "wrong", "baseline")
     note = "Baseline: always answering with the most frequent word. Letters are words of one letter."
-    cards = [_table("By class of word", ("class", *columns), error_rows(list(words["classes"].items())), note=note)]
+    cards = [Card("By class of word", ("class", *columns), error_rows(list(words["classes"].items())), note=note)]
     if words["positions"]:
         rows = error_rows(list(enumerate(words["positions"], start=1)))
-        cards.append(_table("By place in the sentence", ("place", *columns), rows))
+        cards.append(Card("By place in the sentence", ("place", *columns), rows))
     if speakers:
         columns = ("speaker", "clips", "words", "WER", "95% interval", "blank WER", "CER", "empty")
         rows = [
@@ -205,7 +205,7 @@ def _breakdown(words: Mapping[str, Any], speakers: Sequence[Mapping[str, Any]]) 
         ]
         more = len(speakers) - len(rows)
         note = "The highest word error rate first." + (f" {more:,} more are in the JSON file." if more else "")
-        cards.append(_table("By speaker", columns, rows, note=note, wide=True))
+        cards.append(Card("By speaker", columns, rows, note=note, wide=True))
     return cards
 
 
@@ -225,13 +225,13 @@ def _confusions(words: Mapping[str, Any], visemes: Mapping[str, Any]) -> list[Ca
         half = -(-len(rows) // 2)
         columns = ("reference", "hypothesis", "times", "of")
         for title, part in (("Most frequent confusions", rows[:half]), ("The next ones", rows[half:])):
-            cards += [_table(title, columns, part, text_columns=(0, 1))] if part else []
+            cards += [Card(title, columns, part, text_columns=(0, 1))] if part else []
         plot = plots.confusion_matrix(words["matrix"])
         cards.append(Card("Confusion matrix of the words with the most errors", plot=plot, note=note, wide=True))
     else:
         cards.append(Card(text="No word is wrong."))
     if "left_out" in visemes:
-        cards.append(Card("Visemes", f"Left out: {visemes['left_out']}."))
+        cards.append(Card("Visemes", text=f"Left out: {visemes['left_out']}."))
     elif visemes["matrix"]["labels"]:
         text = "Visemes are what the phonemes of the words look like on the lips."
         if visemes["alike"] is not None:
@@ -240,7 +240,7 @@ def _confusions(words: Mapping[str, Any], visemes: Mapping[str, Any]) -> list[Ca
             unknown = ", ".join(visemes["outside_dictionary"])
             note += f" {plural(visemes['outside_count'], 'word')} outside the CMU dictionary: {unknown}."
         plot = plots.confusion_matrix(visemes["matrix"])
-        cards.append(Card("Confusion matrix of visemes", text, plot, note=note, wide=True))
+        cards.append(Card("Confusion matrix of visemes", text=text, plot=plot, note=note, wide=True))
     return cards
 
 
@@ -269,12 +269,8 @@ def _confidence(result: Mapping[str, Any]) -> list[Card]:
             ]
         note = f"Abstention as in the pipeline, by the limits in config.json. Reasons: {reasons or 'none'}."
         note += f" Times of {plural(times['words'], 'correct word')}." if times else ""
-        cards.append(_table("Abstention and word times", (), rows, note=note))
-    if result["oracle_wer"]:
-        rows = [(count, _percent(rate)) for count, rate in enumerate(result["oracle_wer"], start=1)]
-        note = "The rate if the best of the first hypotheses of each clip were chosen (n-best oracle)."
-        cards.append(_table("WER of the best hypothesis", ("of the first", "WER"), rows, note=note))
-    return cards or [Card(text="Neither was asked for.")]
+        cards.append(Card("Abstention and word times", (), rows, note=note))
+    return cards or [Card(text="Not measured.")]
 
 
 def _clips(predictions: Sequence[Prediction]) -> list[Card]:
@@ -286,7 +282,7 @@ def _clips(predictions: Sequence[Prediction]) -> list[Card]:
     sample = np.linspace(0, len(predictions) - 1, min(SHOWN_CLIPS, len(predictions))).astype(int).tolist()
     columns = ("clip", "reference, hypothesis, alternatives, blank video")
     return [
-        _table(
+        Card(
             title,
             columns,
             [_clip(predictions[index], rates[index]) for index in chosen],
@@ -319,10 +315,6 @@ def _clip(prediction: Prediction, rate: float) -> tuple[Markup, Markup]:
     about += [] if prediction.confidence is None else [f"confidence {prediction.confidence:.2f}"]
     name = Markup("{}<br><small>{}</small>").format(prediction.id, ", ".join(about))
     return name, Markup("<br>").join(lines)
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], **more: Any) -> Card:
-    return Card(title, columns=columns, rows=rows, **more)
 
 
 def _percent(value: float | None) -> str:

@@ -59,7 +59,7 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Card:
-    """A box of a page; what is given is shown in this order.
+    """A box of a page; what is given is shown in the order title, text, plot, table, pictures, lists, note.
 
     Attributes:
         title, text: Heading and a paragraph.
@@ -74,10 +74,10 @@ class Card:
     """
 
     title: str = ""
-    text: str = ""
-    plot: Figure | None = None
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[object]] = ()
+    text: str = ""
+    plot: Figure | None = None
     text_columns: Collection[int] = (0,)
     galleries: Sequence[tuple[str, Sequence[Thumbnail]]] = ()
     details: Sequence[tuple[str, Sequence[str]]] = ()

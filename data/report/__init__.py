@@ -135,8 +135,8 @@ def _metric_card(splits: Sequence[SplitMetrics], metric: ClipMetric, thumbnails:
     unknown = sum(int(np.isnan(found).sum()) for found in values.values())
     return Card(
         metric.title,
-        Markup("{} <code>{}</code>").format(metric.meaning, metric.option),
-        histogram(splits, metric),
+        text=Markup("{} <code>{}</code>").format(metric.meaning, metric.option),
+        plot=histogram(splits, metric),
         columns=("split", *PERCENTILES),
         rows=[(split.name, *map(metric.write, split.percentiles(metric.name))) for split in splits],
         galleries=galleries,
