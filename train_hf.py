@@ -46,6 +46,7 @@ from data.arguments import (
 )
 from data.augmentation import KeypointAugmentation
 from data.batching import check_speakers
+from data.checkpoints import check_fits, resume_point
 from data.collator import LipReadCollator
 from data.ctc_vocab import build_ctc_vocab
 from data.opening import Clips, has_split, open_split, seconds_of
@@ -55,7 +56,7 @@ from data.splicing import WordSplicing
 from data.text_training import build_text_trainer, train_on_text
 from data.tokenizer import build_tokenizer
 from data.trained_encoder import encoder_settings, load_encoder
-from data.trainer import LipReadTrainer, check_fits, resume_point
+from data.trainer import LipReadTrainer
 from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
 from modeling_lipread.processing_lipread import LipReadProcessor

@@ -1,17 +1,15 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The loader of training batches, and what it costs: frames that are padding, and time that is waiting."""
+"""The loader of training batches, and the share of their frames that is padding."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, TrainingArguments
+from transformers import TrainingArguments
 from transformers.trainer_utils import seed_worker
 
 from .batching import (
@@ -69,27 +67,3 @@ def padding_share(mask: torch.Tensor) -> torch.Tensor:
     """Share of a batch's frames that come after a clip's last face; `mask` is `(batch, frames)`."""
     position = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     return 1.0 - (mask * position).amax(dim=1).sum() / mask.numel()
-
-
-class DataClock(TrainerCallback):
-    """Measures which share of the steps' time is waiting for batches; evaluating and saving are no part of it."""
-
-    def __init__(self):
-        self.waited = self.stepped = 0.0
-        self._began = time.perf_counter()
-
-    def fetch(self, fetch: Callable[[], Any]) -> Any:
-        """Fetches a step's batches, with which the step begins."""
-        self._began = time.perf_counter()
-        batches = fetch()
-        self.waited += time.perf_counter() - self._began
-        return batches
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self.stepped += time.perf_counter() - self._began
-
-    def drain(self) -> dict[str, float]:
-        """The share since it was asked last."""
-        share = {"data/wait": self.waited / self.stepped} if self.stepped else {}
-        self.waited = self.stepped = 0.0
-        return share

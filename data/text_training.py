@@ -4,18 +4,35 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq
+from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq, Trainer
 
 from .arguments import DataArguments, LipReadTrainingArguments, ModelArguments
+from .callbacks import resources
+from .checkpoints import replace_pickled_arguments
 from .packing import pack_texts, read_texts
 from .special_tokens import check_vocabulary
 from .tokenizer import build_tokenizer
-from .trainer import TextTrainer
 
 logger = logging.getLogger("train_hf")
+
+
+class TextTrainer(Trainer):
+    """Trains a language model on packed text, with perplexity beside the loss."""
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        for key in ("loss", "eval_loss"):
+            if key in logs:
+                logs = {**logs, key.replace("loss", "perplexity"): math.exp(min(logs[key], 50.0)), **resources()}
+        super().log(logs, start_time)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            replace_pickled_arguments(output_dir or self.args.output_dir, self.args)
 
 
 def build_text_trainer(

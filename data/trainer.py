@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The Trainer of readers: gates on their own learning rate, and evaluation that reads."""
+"""The Trainer: augmentation on the device, gates on their own learning rate, evaluation by generation."""
 
 from __future__ import annotations
 
@@ -7,21 +7,15 @@ import copy
 import json
 import logging
 import math
-import os
-import re
-import shutil
 import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
-from accelerate import PartialState
 from huggingface_hub import CommitInfo
-from safetensors import SafetensorError, safe_open
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer
 
 from modeling_lipread.model_card_lipread import CardDetails
 from modeling_lipread.pretrained_lipread import belongs_to_base
@@ -29,46 +23,41 @@ from modeling_lipread.publish_lipread import push, stage
 
 from .arguments import LipReadTrainingArguments
 from .augmentation import KeypointAugmentation
+from .callbacks import BlankVideoCallback, DataTimeCallback, GradientNormCallback, resources, write_transcripts
+from .checkpoints import replace_pickled_arguments, training_data
 from .evaluation import closing_line, compute_metrics, predict
-from .loading import DataClock, batch_sampler, padding_share, train_loader
-from .opening import Clips, seconds_of
+from .loading import batch_sampler, padding_share, train_loader
+from .opening import Clips
 from .sharding import gather_to_encode, gathered, own_class, shard_by_layer
-from .watching import BlankVideoGuard, GradientNorms, write_transcripts
 
 logger = logging.getLogger(__name__)
 
-PROCESS = psutil.Process()  # one object: its use of the processor is counted since it was asked last
-
 
 class LipReadTrainer(Trainer):
-    """Trains a reader.
+    """Trains a `LipReadForConditionalGeneration`, whose forward computes the loss.
 
     Args:
-        eval_collator: Collator in evaluation mode, whose batches hold no transcript.
+        eval_collator: Collator in evaluation mode, whose `input_ids` hold no transcript.
         augmentation: Applied to training batches on their device.
-        args, kwargs: As for [`Trainer`]; `processing_class` is the reader's processor.
+        args, kwargs: As for [`Trainer`]; `processing_class` is the model's processor.
     """
 
     args: LipReadTrainingArguments
 
-    def __init__(
-        self,
-        *args,
-        eval_collator,
-        augmentation: KeypointAugmentation | None = None,
-        **kwargs,
-    ):
+    def __init__(self, *args, eval_collator, augmentation: KeypointAugmentation | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         if self.is_fsdp_enabled:
             shard_by_layer(self.accelerator.state.fsdp_plugin, self.model)
         self.label_smoother = None  # label_smoothing_factor is in the model's configuration, which its loss goes by
         self.eval_collator = eval_collator
         self.augmentation = augmentation
-        self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
+        # What compute_loss measured since the last log, and since the evaluation began.
+        self._train_parts: dict[str, list[torch.Tensor]] = defaultdict(list)
+        self._eval_parts: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._training_data: dict[str, Any] | None = None
-        self.clock, self.norms = DataClock(), GradientNorms()
-        self.guard = BlankVideoGuard(self.args.blank_check_after) if self.args.blank_check_after else None
-        for callback in filter(None, (self.clock, self.norms, self.guard)):
+        self.data_time, self.norms = DataTimeCallback(), GradientNormCallback()
+        self.guard = BlankVideoCallback(self.args.blank_check_after) if self.args.blank_check_after else None
+        for callback in filter(None, (self.data_time, self.norms, self.guard)):
             self.add_callback(callback)
 
     def get_train_dataloader(self) -> DataLoader:
@@ -92,7 +81,10 @@ class LipReadTrainer(Trainer):
         )
 
     def get_batch_samples(self, *args, **kwargs):
-        return self.clock.fetch(lambda: super(LipReadTrainer, self).get_batch_samples(*args, **kwargs))
+        self.data_time.on_fetch_begin()
+        batches = super().get_batch_samples(*args, **kwargs)
+        self.data_time.on_fetch_end()
+        return batches
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """Three groups of parameters: with weight decay, without, and the gates with their own learning rate."""
@@ -122,39 +114,42 @@ class LipReadTrainer(Trainer):
         return super().autocast_smart_context_manager(*args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Returns the model's loss, after augmentation, and keeps its parts for the log."""
+        parts = self._train_parts if model.training else self._eval_parts
         if model.training:
-            self._parts["data/padding"].append(padding_share(inputs["keypoints_mask"]))
-        if model.training and self.augmentation is not None:
-            keypoints, mask, targets = self.augmentation(
-                inputs["keypoints"], inputs["keypoints_mask"], inputs.get("alignment_targets")
-            )
-            inputs = {**inputs, "keypoints": keypoints, "keypoints_mask": mask}
-            inputs |= {"alignment_targets": targets} if targets is not None else {}
+            parts["data/padding"].append(padding_share(inputs["keypoints_mask"]))
+            if self.augmentation is not None:
+                inputs = self._augment(inputs)
         if self.args.encoder_only:
             inputs = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
-        # A part of this batch is its share of the whole update's, to which as many batches add up.
+        # The parts of a batch are its share of the whole update's; the mean over so many batches is logged.
         batches = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
         batches *= self.current_gradient_accumulation_steps if model.training else 1
         for part in ("lm_loss", "ctc_loss", "alignment_loss"):
             if (value := getattr(outputs, part)) is not None:
-                self._parts[part].append(value.detach().float() * batches)
+                parts[part].append(value.detach().float() * batches)
         return (loss, outputs) if return_outputs else loss
 
-    def _drain_parts(self) -> dict[str, float]:
-        """Mean of each part of the loss since the last call, over all processes, and the perplexity."""
+    def _augment(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        names = ("keypoints", "keypoints_mask", "alignment_targets")
+        augmented = zip(names, self.augmentation(*map(inputs.get, names)), strict=True)
+        return {**inputs, **{name: value for name, value in augmented if value is not None}}
+
+    def _drain(self, parts: dict[str, list[torch.Tensor]]) -> dict[str, float]:
+        """Returns the mean of each part over its values and all processes, and the perplexity; empties `parts`."""
         means = {}
-        for part, values in self._parts.items():
+        for part, values in parts.items():
             mean = torch.stack(values).mean().reshape(1)
             means[part] = self.accelerator.gather(mean).mean().item()
-        self._parts.clear()
+        parts.clear()
         if "lm_loss" in means:
             means["perplexity"] = math.exp(min(means["lm_loss"], 50.0))
         return means
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            logs = {**logs, **self._drain_parts(), **self.clock.drain(), **self._gates(), **resources()}
+            logs = {**logs, **self._drain(self._train_parts), **self.data_time.drain(), **self._gates(), **resources()}
             logs |= self.norms.drain(logs.get("grad_norm", 0.0))
         super().log(logs, start_time)
 
@@ -172,10 +167,9 @@ class LipReadTrainer(Trainer):
             return self._evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
 
     def _evaluation_loop(self, dataloader, *args, metric_key_prefix: str, **kwargs):
-        waiting, self._parts = self._parts, defaultdict(list)
+        self._eval_parts.clear()
         output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
-        result = self._drain_parts()
-        self._parts = waiting
+        result = self._drain(self._eval_parts)
         model = self.accelerator.unwrap_model(self.model)
         gather_to_encode(model)
         with self.accelerator.autocast():
@@ -252,109 +246,3 @@ class LipReadTrainer(Trainer):
             for note in stage(reader, staging, self.hub_model_id, details=CardDetails(**details), **settings):
                 logger.warning(note)
             return push(staging, self.hub_model_id, commit_message=commit_message, **settings)
-
-
-class TextTrainer(Trainer):
-    """Trains a language model on packed text, with perplexity beside the loss."""
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        for key in ("loss", "eval_loss"):
-            if key in logs:
-                logs = {**logs, key.replace("loss", "perplexity"): math.exp(min(logs[key], 50.0)), **resources()}
-        super().log(logs, start_time)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        super()._save(output_dir, state_dict)
-        if self.args.should_save:
-            replace_pickled_arguments(output_dir or self.args.output_dir, self.args)
-
-
-def replace_pickled_arguments(folder: str | os.PathLike, args: TrainingArguments) -> None:
-    """Puts the arguments beside the weights as JSON that anyone can read, in place of the Trainer's pickle."""
-    pickled = Path(folder, "training_args.bin")
-    if pickled.exists():
-        Path(folder, "training_args.json").write_text(args.to_json_string() + "\n", encoding="utf-8")
-        pickled.unlink()
-
-
-def training_data(clips: Clips) -> dict[str, Any]:
-    """How much a reader was trained on, for its model card: clips of a split, and seconds in all."""
-    seconds = float(seconds_of(clips).sum())
-    return {"split": None if clips.split is None else str(clips.split), "clips": len(clips), "seconds": seconds}
-
-
-def resources() -> dict[str, float]:
-    """Use of processor and memory by this process, in percent and GiB."""
-    used = {"system/cpu_percent": PROCESS.cpu_percent(), "system/ram_gib": PROCESS.memory_info().rss / 2**30}
-    if torch.cuda.is_available():
-        used["system/gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-    return used
-
-
-def check_fits(checkpoint: str | os.PathLike, model: torch.nn.Module) -> None:
-    """Makes sure that a checkpoint's weights are those of the model that is to go on from it.
-
-    Raises:
-        ValueError: If they are not, because the run was begun with other settings.
-        OSError: If they are in a pickle, or damaged.
-    """
-    path = Path(checkpoint, "model.safetensors")
-    if not path.is_file():
-        if Path(checkpoint, "pytorch_model.bin").exists():
-            raise OSError(f"{checkpoint}: holds a pickle, and only safetensors are read; give --restart to start anew")
-        return  # sharded, or adapters of peft: whatever reads them checks them
-    expected = {key: list(value.shape) for key, value in model.state_dict().items()}
-    try:
-        with safe_open(path, "pt") as file:
-            held = {key: file.get_slice(key).get_shape() for key in file.keys()}
-    except SafetensorError as error:
-        raise OSError(f"{path}: damaged ({error}); remove this checkpoint to go on from the one before") from error
-    wrong = [key for key, shape in held.items() if expected.get(key) != shape]
-    # Tied weights are saved once; a frozen language model's own are not saved at all.
-    apart = model.config.freeze_language_model and model.config.base_model_name_or_path
-    absent = expected.keys() - held.keys() - model.all_tied_weights_keys.keys()
-    wrong += sorted(key for key in absent if not (apart and belongs_to_base(key)))
-    if wrong:
-        raise ValueError(
-            f"{checkpoint} was written by a run with other settings ({wrong[0]} differs); give --restart to start "
-            "anew, or another --output_dir"
-        )
-
-
-def complete_checkpoints(output_dir: str | os.PathLike) -> list[str]:
-    """The checkpoints in a folder that were written to their end, the newest last.
-
-    The Trainer writes `trainer_state.json` last: a checkpoint without it was cut off, and the one before it counts.
-    """
-    found = []
-    for folder in Path(output_dir).glob("checkpoint-*"):
-        step = re.fullmatch(r"checkpoint-(\d+)", folder.name)
-        if step is None:
-            continue
-        try:
-            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            logger.warning("%s was not written to its end and is left out", folder)
-            continue
-        found.append((int(step[1]), str(folder)))
-    return [folder for _, folder in sorted(found)]
-
-
-def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
-    """The newest checkpoint in a folder that was written to its end."""
-    return next(reversed(complete_checkpoints(output_dir)), None)
-
-
-def resume_point(args: LipReadTrainingArguments) -> str | None:
-    """The checkpoint to go on from: the one named, else the last complete one, else none."""
-    if args.resume_from_checkpoint not in (None, "True", "true"):
-        return args.resume_from_checkpoint
-    if args.restart:
-        if args.process_index == 0:
-            for checkpoint in Path(args.output_dir).glob("checkpoint-*"):
-                shutil.rmtree(checkpoint)
-        PartialState().wait_for_everyone()
-    checkpoint = last_complete_checkpoint(args.output_dir)
-    if checkpoint:
-        logger.info("Going on from %s (give --restart to start anew)", checkpoint)
-    return checkpoint

@@ -11,8 +11,8 @@ import time
 import pytest
 from training import REPOSITORY, TORCHRUN, command, environment, losses, make_corpus, run
 
+from data.checkpoints import last_complete_checkpoint
 from data.export import main as export
-from data.trainer import last_complete_checkpoint
 from evaluate_hf import evaluate
 from modeling_lipread import LipReadConfig
 from train_hf import main

@@ -94,16 +94,15 @@ def test_two_processes_train_with_the_file_for_it(runs):
 
 def test_fsdp_trains_and_saves_what_ddp_does(runs):
     folder, _ = runs
-    assert losses(folder / "fsdp2") == losses(folder / "ddp")
+    assert losses(folder / "fsdp2") == pytest.approx(losses(folder / "ddp"), rel=1e-5)
     ddp, fsdp = (load_file(folder / name / "model.safetensors") for name in ("ddp", "fsdp2"))
     assert ddp.keys() == fsdp.keys()
     for key, value in ddp.items():  # to the bit on some processors; others add up in another order
         torch.testing.assert_close(fsdp[key], value, rtol=1e-4, atol=1e-6)
     read = [json.loads((folder / name / "eval_results.json").read_text()) for name in ("ddp", "fsdp2")]
     assert read[0]["eval_clips"] == read[1]["eval_clips"] == 3
-    assert {key: read[0][key] for key in ("eval_wer", "eval_cer", "eval_blank_wer", "eval_loss")} == {
-        key: read[1][key] for key in ("eval_wer", "eval_cer", "eval_blank_wer", "eval_loss")
-    }
+    measured = [{key: each[f"eval_{key}"] for key in ("wer", "cer", "blank_wer", "loss")} for each in read]
+    assert measured[0] == pytest.approx(measured[1], rel=1e-5)
 
 
 def test_what_fsdp_saved_is_a_reader_with_its_own_code(runs):
@@ -135,7 +134,8 @@ def test_fsdp_computes_in_half_precision_where_it_is_asked_to(runs, tmp_path):
         result = launch(name, script, "--bf16", output_dir=tmp_path / name, **settings)
         assert result.returncode == 0, result.stderr[-6000:]
         found[name] = losses(tmp_path / name)[1]
-    assert found["fsdp2"] == found["ddp"] != losses(folder / "ddp")[1]
+    assert found["fsdp2"] == pytest.approx(found["ddp"], rel=1e-5)
+    assert found["ddp"] != losses(folder / "ddp")[1]
 
 
 def test_fsdp_on_processors_is_refused_rather_than_left_out(corpus, lm_config, tmp_path):

@@ -14,8 +14,8 @@ from transformers import AutoModel, AutoModelForCausalLM, LlamaConfig
 
 import modeling_lipread  # noqa: F401  (registers the reader)
 from data.arguments import ModelArguments
+from data.checkpoints import check_fits, last_complete_checkpoint
 from data.tokenizer import train_tokenizer
-from data.trainer import check_fits, last_complete_checkpoint
 from train_hf import main
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from test_families import FAMILIES, tiny_language_model
 from transformers import AutoModel, AutoModelForCausalLM, GPT2Config
 
-from data.trainer import check_fits
+from data.checkpoints import check_fits
 from modeling_lipread import LipReadForConditionalGeneration
 
 WEIGHTS, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"

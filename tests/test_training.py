@@ -26,8 +26,8 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor, LlamaCo
 
 import modeling_lipread  # noqa: F401  (registers the reader)
 from data.arguments import make_parser, parse_arguments
+from data.checkpoints import last_complete_checkpoint, resume_point
 from data.tokenizer import train_tokenizer
-from data.trainer import last_complete_checkpoint, resume_point
 from train_hf import main
 
 

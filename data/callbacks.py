@@ -1,12 +1,14 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Watching a run: whether it learns to look at the face, where its gradients are, and what it reads."""
+"""Callbacks of a training run and what it logs: blank video, gradient norms, waiting times, transcripts."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 import numpy as np
+import psutil
 import torch
 from torch.nn.utils import get_total_norm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -28,18 +30,19 @@ WARNING = (
     "with --blank_check_after 0."
 )
 SHOWN = 8  # transcripts in TensorBoard
+PROCESS = psutil.Process()  # one object: its processor time is counted from one call to the next
 PARTS = ("encoder", "adapters", "gates", "language_model")
 
 
-class BlankVideoGuard(TrainerCallback):
-    """Stops a run that does as well without the face, because it would only learn sentences by heart.
+class BlankVideoCallback(TrainerCallback):
+    """Stops a run whose word error rate on blank video is as low: it learns the sentences, not the lips.
 
     Args:
-        after: What to wait for: below 1 the share of the run (and 500 steps), past which evaluations count; from 1 on
-            the epoch, from which they count. A reader may need a third of its run before it begins to look.
+        after: First evaluation that counts: below 1 past that share of the run and 500 steps, else at that epoch. A
+            model may need a third of its run before its adapters open.
 
     Attributes:
-        warning: What was seen and what to try, if it was seen.
+        warning: Why the run was stopped and what to try; `None` if it was not.
     """
 
     def __init__(self, after: float):
@@ -71,8 +74,8 @@ class BlankVideoGuard(TrainerCallback):
         return state.global_step > max(LEAST_STEPS, self.after * state.max_steps)
 
 
-class GradientNorms(TrainerCallback):
-    """Gradient norms of the parts of a reader, at the steps that are logged."""
+class GradientNormCallback(TrainerCallback):
+    """Gradient norms of the parts of a model, at the steps that are logged."""
 
     def __init__(self):
         self._norms: dict[str, torch.Tensor] = {}
@@ -90,12 +93,44 @@ class GradientNorms(TrainerCallback):
         self._norms = {part: whole(get_total_norm(found)) for part, found in gradients.items() if found}
 
     def drain(self, total: float) -> dict[str, float]:
-        """The norms since the last call; they have been clipped since `total`, the norm of all, was taken."""
+        """Returns the norms before clipping, since the last call; `total` is the norm of all of them."""
         norms = {part: norm.item() for part, norm in self._norms.items()}
         self._norms = {}
         clipped = float(np.linalg.norm(list(norms.values()))) if norms else 0.0
         scale = total / clipped if clipped > 0 else 1.0
         return {f"grad_norm/{part}": scale * norm for part, norm in norms.items()}
+
+
+class DataTimeCallback(TrainerCallback):
+    """Measures the share of the steps' time that is spent on waiting for batches, without evaluating and saving."""
+
+    def __init__(self):
+        self._waited = self._stepped = 0.0
+        self._began = time.perf_counter()
+
+    def on_fetch_begin(self) -> None:
+        """Starts a step, which begins with fetching its batches."""
+        self._began = time.perf_counter()
+
+    def on_fetch_end(self) -> None:
+        self._waited += time.perf_counter() - self._began
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
+        self._stepped += time.perf_counter() - self._began
+
+    def drain(self) -> dict[str, float]:
+        """Returns the share since the last call."""
+        share = {"data/wait": self._waited / self._stepped} if self._stepped else {}
+        self._waited = self._stepped = 0.0
+        return share
+
+
+def resources() -> dict[str, float]:
+    """Returns the use of processor and memory by this process, in percent and GiB."""
+    used = {"system/cpu_percent": PROCESS.cpu_percent(), "system/ram_gib": PROCESS.memory_info().rss / 2**30}
+    if torch.cuda.is_available():
+        used["system/gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    return used
 
 
 def _part(name: str) -> str:

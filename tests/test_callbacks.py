@@ -9,8 +9,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from training import TEXTS, make_corpus, make_lm_config, run
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
+from data.callbacks import BlankVideoCallback, transcript_table
 from data.evaluation import Prediction
-from data.watching import BlankVideoGuard, transcript_table
 from train_hf import main
 
 
@@ -81,7 +81,7 @@ def test_transcripts_and_gradients_are_in_tensorboard(corpus, lm_config, tmp_pat
 
 def checked(after, wer, blank, step=6000, epoch=6.0):
     state = TrainerState(global_step=step, max_steps=10000, epoch=epoch, num_train_epochs=10)
-    control, guard = TrainerControl(), BlankVideoGuard(after)
+    control, guard = TrainerControl(), BlankVideoCallback(after)
     guard.on_evaluate(None, state, control, {"eval_wer": wer, "eval_blank_wer": blank})
     assert control.should_training_stop == (guard.warning is not None)
     return control.should_training_stop
@@ -96,7 +96,7 @@ def test_when_it_stops():
 
 
 def test_other_evaluations_are_let_pass():
-    control, guard = TrainerControl(), BlankVideoGuard(0.5)
+    control, guard = TrainerControl(), BlankVideoCallback(0.5)
     state = TrainerState(global_step=9000, max_steps=10000, epoch=9.0, num_train_epochs=10)
     guard.on_evaluate(TrainingArguments(use_cpu=True), state, control, {"eval_loss": 1.0})
     assert not control.should_training_stop and guard.warning is None
