@@ -37,8 +37,8 @@ from data.prepare import prepare
 from data.records import SourceError
 from data.schema import CorpusError
 from modeling_lipread.landmarks_lipread import FACES
+from modeling_lipread.language_model_lipread import checkpoint_files
 from modeling_lipread.model_card_lipread import weights_sha256
-from modeling_lipread.weights_lipread import checkpoint_files
 
 
 def prepared_clips(

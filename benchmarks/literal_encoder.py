@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from modeling_lipread import FaceKeypointEncoder, FaceKeypointEncoderConfig
-from modeling_lipread.attention_lipread import EncoderLayer, sinusoidal_positions
+from modeling_lipread.encoder_lipread import EncoderLayer, sinusoidal_positions
 
 
 def literal_config(num_landmarks: int = 478, **settings) -> FaceKeypointEncoderConfig:

@@ -15,8 +15,8 @@ import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
-from modeling_lipread.base_model_lipread import is_folder
 from modeling_lipread.configuration_lipread import FaceKeypointEncoderConfig, LipReadConfig
+from modeling_lipread.language_model_lipread import is_folder
 
 from .augmentation import KeypointAugmentation
 

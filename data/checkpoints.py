@@ -16,7 +16,7 @@ from accelerate import PartialState
 from safetensors import SafetensorError, safe_open
 from transformers import TrainingArguments
 
-from modeling_lipread.pretrained_lipread import belongs_to_base
+from modeling_lipread.modeling_lipread import belongs_to_base
 
 from .arguments import LipReadTrainingArguments
 from .opening import Clips, seconds_of

@@ -13,7 +13,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from modeling_lipread import LipReadConfig, LipReadFeatureExtractor, LipReadForConditionalGeneration
-from modeling_lipread.weights_lipread import checkpoint_files, refuse_wrong_weights, saved_weights
+from modeling_lipread.language_model_lipread import checkpoint_files, refuse_wrong_weights, saved_weights
 
 FREE = {"kp_dropout", "initializer_range", "dtype"}  # may differ: the weights mean the same
 

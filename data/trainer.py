@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from modeling_lipread.model_card_lipread import CardDetails
-from modeling_lipread.pretrained_lipread import belongs_to_base
+from modeling_lipread.modeling_lipread import belongs_to_base
 from modeling_lipread.publish_lipread import push, stage
 
 from .arguments import LipReadTrainingArguments

@@ -10,9 +10,8 @@ from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput
 from .feature_extraction_lipread import LipReadFeatureExtractor
 from .geometry_lipread import solve_head_pose
 from .landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, NoFaceError, VideoError
-from .modeling_lipread import LipReadForConditionalGeneration, LipReadOutput
+from .modeling_lipread import LipReadForConditionalGeneration, LipReadOutput, LipReadPreTrainedModel
 from .pipeline_lipread import PIPELINE_TASK, LipReadingPipeline
-from .pretrained_lipread import LipReadPreTrainedModel
 from .processing_lipread import LipReadProcessor
 
 AutoConfig.register("lipread_encoder", FaceKeypointEncoderConfig)

@@ -190,7 +190,7 @@ class LipReadConfig(PreTrainedConfig):
             (`confidence_lipread`). `python -m data.calibrate` measures them. `None`: the word's probability.
         abstention (`dict`, *optional*):
             Below what the pipeline says nothing: `min_lip_motion`, in distances between the eyes a second,
-            `min_agreement` and `min_confidence`, both 0 to 1 (`abstention_lipread`). `python -m data.calibrate`
+            `min_agreement` and `min_confidence`, both 0 to 1 (`confidence_lipread`). `python -m data.calibrate`
             measures them too. `generate` does not go by it.
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of the adapters' weights at initialisation.

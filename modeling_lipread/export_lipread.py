@@ -22,7 +22,7 @@ from torch.export import Dim
 from transformers import DynamicCache, PreTrainedModel
 
 from .adapters_lipread import Conditioning
-from .output_lipread import CACHE
+from .modeling_lipread import CACHE
 
 CLIPS, TOKENS = 2, 3  # of the example that is traced; both stay free
 ENCODER_FILE, DECODER_FILE = "encoder.onnx", "decoder.onnx"

@@ -11,10 +11,17 @@ import numpy as np
 import torch
 from transformers import Pipeline
 
-from .abstention_lipread import is_seldom_seen, judge, lip_speed
-from .confidence_lipread import WrittenWord, head_log_probs, token_log_probs, weighed_words
+from .confidence_lipread import (
+    WrittenWord,
+    head_log_probs,
+    is_seldom_seen,
+    judge,
+    lip_speed,
+    token_log_probs,
+    weighed_words,
+)
 from .configuration_lipread import LIMITS
-from .ctc_decoding_lipread import clip_lengths, greedy_ctc
+from .ctc_lipread import clip_lengths, greedy_ctc
 from .landmarks_lipread import NoFaceError
 
 PIPELINE_TASK = "lip-reading"
@@ -65,7 +72,7 @@ class LipReadingPipeline(Pipeline):
     each with its `text`, its `timestamp` (seconds of its start and end in the video; `None` where the video is too
     short to say so much) and its `score`, the chance that it is right: calibrated if the reader is (`python -m
     data.calibrate`), and else the probability that the model gives those words after the ones before. Where nothing is
-    read, the text is empty, there are no chunks, and `reason` is one of `abstention_lipread.REASONS`. With
+    read, the text is empty, there are no chunks, and `reason` is one of `confidence_lipread.REASONS`. With
     `num_return_sequences` it is a list of these, in the order of the search: the first is what is read without it, and
     decides for all of them whether anything is read. Scores need not fall in that order, since the search does not go
     by them.

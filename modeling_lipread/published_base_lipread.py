@@ -16,8 +16,8 @@ from huggingface_hub.utils.sha import sha_fileobj
 from transformers import AutoConfig
 from transformers.utils import CONFIG_NAME
 
-from .base_model_lipread import check_same_size, is_folder, load_language_model
 from .configuration_lipread import LipReadConfig
+from .language_model_lipread import check_same_size, is_folder, load_language_model
 from .staging_lipread import PublishError
 
 COMMIT = re.compile(r"[0-9a-f]{40}")

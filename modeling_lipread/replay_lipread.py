@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from .cross_attention_lipread import word_attention
+from .adapters_lipread import word_attention
 from .landmarks_lipread import ONLY_PERSON, LandmarkSequence
 from .overlay_lipread import INNER_LIPS, OUTER_LIPS
 from .pipeline_lipread import LipReadingPipeline

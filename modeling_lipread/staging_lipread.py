@@ -31,9 +31,9 @@ from transformers.utils import (
 
 from .configuration_lipread import LipReadConfig
 from .landmarks_lipread import LANDMARKER_FILE, landmarker_path
+from .language_model_lipread import checkpoint_files
 from .modeling_lipread import LipReadForConditionalGeneration
 from .processing_lipread import LipReadProcessor
-from .weights_lipread import checkpoint_files
 
 TOKENIZER_FILES = (TOKENIZER_CONFIG_FILE, FULL_TOKENIZER_FILE, SPECIAL_TOKENS_MAP_FILE, ADDED_TOKENS_FILE)
 SETTINGS = (CONFIG_NAME, PROCESSOR_NAME, TOKENIZER_CONFIG_FILE)  # files that may name code

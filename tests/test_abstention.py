@@ -21,7 +21,7 @@ from data.hallucination import main as hallucination
 from data.opening import open_split
 from data.schema import encode_row, rows_to_table
 from modeling_lipread import LipReadingPipeline, NoFaceError
-from modeling_lipread.abstention_lipread import (
+from modeling_lipread.confidence_lipread import (
     FEW_FRAMES,
     LOW_CONFIDENCE,
     NO_FACE,

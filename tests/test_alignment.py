@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from modeling_lipread.alignment_lipread import align_words
+from modeling_lipread.ctc_lipread import align_words
 
 VOCABULARY = ["", " ", "a", "b", "c"]
 NO_SPACE = ["", "a", "b", "c"]

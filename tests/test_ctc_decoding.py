@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modeling_lipread.ctc_decoding_lipread import (
+from modeling_lipread.ctc_lipread import (
     IMPOSSIBLE,
     CTCLogitsProcessor,
     CTCPrefixScores,

@@ -14,8 +14,7 @@ from transformers import AutoModel, AutoProcessor, GenerationConfig, pipeline
 
 import modeling_lipread  # noqa: F401  (registers the reader)
 from data.tokenizer import train_tokenizer
-from modeling_lipread.ctc_decoding_lipread import CTCSpelling, clip_lengths
-from modeling_lipread.token_spelling_lipread import pack_spellings, token_spellings
+from modeling_lipread.ctc_lipread import CTCSpelling, clip_lengths, pack_spellings, token_spellings
 
 WEIGHT = 0.4
 SPELLINGS = [b"", b"", b"", b" ", b"a", b"b", b"ab", b" b", b"A!"]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from modeling_lipread import FaceKeypointEncoder, FaceKeypointEncoderConfig, encoder_lipread
-from modeling_lipread.attention_lipread import Attention, EncoderLayer
+from modeling_lipread.encoder_lipread import Attention, EncoderLayer
 
 FRAMES, LANDMARKS = 9, 7
 

@@ -1,10 +1,14 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Readers in half precision, on quantised language models, spread over devices."""
+"""Loading: half precision, quantised language models, several devices, and what loading a model imports."""
+
+import subprocess
+import sys
 
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
-from readers import make_inputs, reader_config, text_config
+from readers import make_inputs, reader_config, save_reader, text_config
+from training import environment
 from transformers import AutoModel, AutoModelForCausalLM, BitsAndBytesConfig
 
 from modeling_lipread import LipReadForConditionalGeneration
@@ -189,3 +193,32 @@ def test_settings_may_be_given_at_load(tmp_path, language_model_dir, include_bas
     assert (again.config.ctc_weight, again.config.decoder_mask_prob) == (0.25, 0.0)
     with pytest.raises(TypeError, match="no_such_setting"):
         load(tmp_path / "hub", subfolder="reader", no_such_setting=1)
+
+
+LOAD_ELSEWHERE = """
+import sys
+sys.modules["modeling_lipread"] = sys.modules["data"] = None  # the repository is not importable
+from transformers import AutoModel
+model = AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True)
+print(*sys.modules)
+model.save_pretrained(sys.argv[2])
+"""
+
+
+def test_loading_a_model_imports_no_video_code(tmp_path):
+    reader, again = save_reader(tmp_path / "reader"), tmp_path / "again"
+    result = subprocess.run(
+        [sys.executable, "-c", LOAD_ELSEWHERE, str(reader), str(again)],
+        cwd=tmp_path,
+        env={**environment(), "HF_MODULES_CACHE": str(tmp_path / "modules")},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    modules = result.stdout.split()
+    assert not {"cv2", "av", "mediapipe"} & set(modules)
+    names = ("adapters", "configuration", "ctc", "encoder", "language_model", "modeling", "text_normalizer")
+    loaded = {name.rpartition(".")[2] for name in modules if name.endswith("_lipread") and "." in name}
+    assert loaded == {f"{name}_lipread" for name in names}
+    # The code of the pipeline travels with the model all the same.
+    assert (again / "pipeline_lipread.py").exists()

@@ -21,7 +21,7 @@ from data.schema import load_split
 from modeling_lipread import LipReadForConditionalGeneration, LipReadProcessor
 from modeling_lipread.cli import main as lipread
 from modeling_lipread.confidence_lipread import token_log_probs
-from modeling_lipread.ctc_decoding_lipread import CTCLogitsProcessor, greedy_ctc
+from modeling_lipread.ctc_lipread import CTCLogitsProcessor, greedy_ctc
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 
 LINE = r"WER \d+\.\d{3} CER \d+\.\d{3} \| blank video WER \d+\.\d{3} \| shuffled video WER \d+\.\d{3} \| (\d+) clips"

@@ -17,9 +17,9 @@ from readers import ENCODERS, make_inputs, make_reader
 
 from data.replay import main as replay_row
 from data.talker import TalkingHead
-from modeling_lipread.attention_lipread import eager_attention_forward
+from modeling_lipread.adapters_lipread import token_attention, token_frames, word_attention
 from modeling_lipread.cli import main
-from modeling_lipread.cross_attention_lipread import token_attention, token_frames, word_attention
+from modeling_lipread.encoder_lipread import eager_attention_forward
 from modeling_lipread.replay_lipread import STEPS, describe, write_replay
 
 

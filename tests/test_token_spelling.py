@@ -9,7 +9,7 @@ from training import TEXTS
 from transformers import PreTrainedTokenizerFast
 
 from data.tokenizer import train_tokenizer
-from modeling_lipread.token_spelling_lipread import pack_spellings, token_spellings, unpack_spellings
+from modeling_lipread.ctc_lipread import pack_spellings, token_spellings, unpack_spellings
 
 SENTENCES = [*TEXTS, "Don't go, naïve café!", "größer als 3.5 km", "привет мир", "今日は"]
 

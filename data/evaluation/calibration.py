@@ -10,10 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from modeling_lipread.abstention_lipread import is_seldom_seen, judge, lip_speed, why_nothing
-from modeling_lipread.confidence_lipread import WrittenWord, head_log_probs, logistic, weighed_words, word_scores
+from modeling_lipread.confidence_lipread import (
+    WrittenWord,
+    head_log_probs,
+    is_seldom_seen,
+    judge,
+    lip_speed,
+    logistic,
+    weighed_words,
+    why_nothing,
+    word_scores,
+)
 from modeling_lipread.configuration_lipread import CALIBRATION
-from modeling_lipread.ctc_decoding_lipread import clip_lengths
+from modeling_lipread.ctc_lipread import clip_lengths
 from modeling_lipread.encoder_lipread import FaceKeypointEncoderOutput
 from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from modeling_lipread.confidence_lipread import token_log_probs
-from modeling_lipread.ctc_decoding_lipread import greedy_ctc
+from modeling_lipread.ctc_lipread import greedy_ctc
 from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
 
 from ..opening import Clips

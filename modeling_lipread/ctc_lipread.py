@@ -1,26 +1,38 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""What the CTC head has to say about a text while the language model writes it.
+"""CTC with the face encoder's heads: greedy decoding, prefix scores for joint decoding, and forced alignment.
 
-The language model knows what people say, the CTC head what was seen frame by frame, in order. In joint decoding
-(Hori et al., 2017, https://huggingface.co/papers/1706.02737) a text's score is the weighted sum of its log-probability
-by both. While it is being written, the CTC head's is that of all the texts that begin with it (its prefix score;
-Watanabe et al., 2017). Tokens and characters need not match: a token goes as many characters on as it spells.
+In joint decoding (Hori et al., 2017, https://huggingface.co/papers/1706.02737) the score of a text is the weighted sum
+of its log-probability by the language model and by the CTC head. For a text that is still being written, the latter is
+that of all texts that begin with it (its prefix score; Watanabe et al., 2017). Tokens and characters need not match: a
+token extends the prefix by the characters that it spells, which a model keeps with its weights.
+
+Forced alignment finds the frames of known words by a Viterbi search in numpy. The alignment head names the character
+of every frame, silence included, so a word lies where its characters are. The CTC head emits each character once, in
+any frame, and blanks elsewhere: its words come out too short, and the first one often too early.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from transformers import LogitsProcessor
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from .text_normalizer_lipread import TextNormalizer
 
-BLANK = 0
+BLANK = 0  # of the CTC head; silence of the alignment head
 IMPOSSIBLE = -1e4  # for what cannot be or is not looked at; finite, so that there is always something to write
 NUM_CANDIDATES = 20
 MOST_SILENT = 3  # tokens in a row that spell nothing: punctuation, or all but the last byte of a character
+NO_WORD = -1
+SEPARATOR = b"\xff"  # in no text of UTF-8
+_REPLACEMENT = "\ufffd"  # what a tokenizer shows for bytes that are no whole character
+_BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}
 
 
 def clip_lengths(mask: torch.Tensor | None, logits: torch.Tensor) -> torch.Tensor:
@@ -300,4 +312,170 @@ def _gain(after: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
     return (after - before).nan_to_num(nan=IMPOSSIBLE).clamp(min=IMPOSSIBLE)
 
 
-__all__ = ["CTCLogitsProcessor", "CTCPrefixScores", "CTCSpelling", "clip_lengths", "greedy_ctc"]
+class WordAlignment(NamedTuple):
+    """Where words lie in a clip.
+
+    Attributes:
+        frames: For each word its first frame and the one after its last, int `(words, 2)`.
+        fit: How well it fits what was seen: the mean log-probability of its characters in the frames they were given,
+            `(words,)`; 0 for a word without any.
+    """
+
+    frames: np.ndarray
+    fit: np.ndarray
+
+
+def align_words(
+    log_probs: np.ndarray, words: Sequence[str], ctc_vocab: Sequence[str], each_frame: bool = False
+) -> WordAlignment | None:
+    """The frames of each word, and how well it fits what was seen in them.
+
+    Args:
+        log_probs: Logarithms of a head's posteriors, `(frames, vocabulary)`.
+        words: What is known to be said.
+        ctc_vocab: Characters of both heads, the blank first.
+        each_frame: Whether they are the alignment head's, which names the character of each frame, and not the CTC
+            head's.
+
+    Returns:
+        Their alignment; a word without any character that the heads know has no frames where it stands. `None` if
+        there are too few frames to say so much.
+    """
+    known = {character: index for index, character in enumerate(ctc_vocab) if index != BLANK}
+    normalize = TextNormalizer()
+    spelled = [[known[character] for character in normalize(word) if character in known] for word in words]
+    symbols, owners, may_skip = _frame_states(spelled) if each_frame else _ctc_states(spelled, known.get(" "))
+    path = best_path(log_probs[:, symbols], may_skip)
+    if path is None:
+        return None
+    emissions, owner = log_probs[np.arange(len(path)), symbols[path]], owners[path]
+    frames, fit = np.zeros((len(words), 2), int), np.zeros(len(words))
+    end = 0
+    for index in range(len(words)):
+        own = np.flatnonzero(owner == index)
+        if len(own):
+            frames[index], fit[index] = (own[0], own[-1] + 1), emissions[own].mean()
+        else:
+            frames[index] = end
+        end = frames[index, 1]
+    return WordAlignment(frames, fit)
+
+
+def _ctc_states(words: Sequence[Sequence[int]], space: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The states that a path of the CTC head goes through: characters, with a blank before and after each.
+
+    Source: Graves et al., "Connectionist temporal classification", 2006.
+
+    Returns:
+        Of each state its symbol, the index of its word or `NO_WORD`, and whether the state before may be left out: a
+        blank between two characters, unless these are alike.
+    """
+    symbols, owners = [BLANK], [NO_WORD]
+    for index, word in enumerate(words):
+        between = [(space, NO_WORD)] if word and len(symbols) > 1 and space is not None else []
+        for symbol, owner in [*between, *((symbol, index) for symbol in word)]:
+            symbols += [symbol, BLANK]
+            owners += [owner, NO_WORD]
+    states = np.array(symbols)
+    may_skip = np.zeros(len(states), bool)
+    may_skip[3::2] = states[3::2] != states[1:-2:2]
+    return states, np.array(owners), may_skip
+
+
+def _frame_states(words: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The states that a path of the alignment head goes through: characters, and silence before and after each word.
+
+    Returns:
+        As for the CTC head. What may be left out is the silence between two words, and a character between two others
+        of a word: in training too, a word with fewer frames than characters lacks some of them.
+    """
+    symbols, owners, may_skip = [BLANK], [NO_WORD], [False]
+    for index, word in enumerate(words):
+        if word:
+            may_skip += [len(symbols) > 1, *(place > 1 for place in range(1, len(word))), False]
+            symbols += [*word, BLANK]
+            owners += [*[index] * len(word), NO_WORD]
+    return np.array(symbols), np.array(owners), np.array(may_skip)
+
+
+def best_path(emissions: np.ndarray, may_skip: np.ndarray) -> np.ndarray | None:
+    """The likeliest way through states in their order, each frame in one of them (Viterbi).
+
+    A path begins in the first or second state and ends in the last or last but one. From a frame to the next it stays,
+    goes one state on, or goes two on where the state between may be left out.
+
+    Args:
+        emissions: Log-probabilities of the states, `(frames, states)`.
+        may_skip: For each state whether the one before it may be left out, bool `(states,)`.
+
+    Returns:
+        The state of every frame, int `(frames,)`; `None` if there is no path, the frames being too few.
+    """
+    frames, states = emissions.shape
+    score = np.full(states, -np.inf)
+    score[:2] = 0.0
+    moves = np.zeros(emissions.shape, np.int8)
+    for frame in range(frames):
+        if frame:
+            one_on = np.concatenate([[-np.inf], score])[:states]
+            two_on = np.where(may_skip, np.concatenate([[-np.inf, -np.inf], score])[:states], -np.inf)
+            options = np.stack([score, one_on, two_on])
+            moves[frame], score = options.argmax(0), options.max(0)
+        score = score + emissions[frame]
+    state = states - 1 if states == 1 or score[-1] >= score[-2] else states - 2
+    if not np.isfinite(score[state]) or (not frames and states > 1):
+        return None
+    path = np.zeros(frames, int)
+    for frame in range(frames - 1, -1, -1):
+        path[frame] = state
+        state -= moves[frame, state]
+    return path
+
+
+def token_spellings(tokenizer: Any) -> list[bytes]:
+    """The bytes that each token adds to a text, by its id.
+
+    Special tokens, and ids without a token, add none. A token may end within a character, as those of byte-level
+    tokenizers do: the bytes of all tokens together are the text.
+
+    Args:
+        tokenizer: The language model's tokenizer.
+
+    Raises:
+        ValueError: If no token of it spells a letter.
+    """
+    arguments = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
+    ids = sorted(set(tokenizer.get_vocab().values()))
+    # Behind a letter a token shows the space before it, which many tokenizers leave out at the beginning of a text.
+    alone = tokenizer.batch_decode([[token] for token in ids], **arguments)
+    letter = next((place for place, text in enumerate(alone) if text.strip().isalpha()), None)
+    if letter is None:
+        raise ValueError("no token of the tokenizer spells a letter")
+    behind = len(alone[letter])
+    texts = tokenizer.batch_decode([[ids[letter], token] for token in ids], **arguments)
+    spellings = [b""] * (ids[-1] + 1)
+    for token, text in zip(ids, texts, strict=True):
+        text = text[behind:]
+        whole = _REPLACEMENT not in text
+        spellings[token] = text.encode() if whole else _bytes_of(tokenizer.convert_ids_to_tokens(token), text)
+    return spellings
+
+
+def _bytes_of(token: str, text: str) -> bytes:
+    """The bytes of a token that is no whole text, in the notations of SentencePiece and of byte-level BPE."""
+    if byte := re.fullmatch("<0x([0-9A-Fa-f]{2})>", token):
+        return bytes.fromhex(byte[1])
+    if all(character in _BYTE_OF for character in token):
+        return bytes(_BYTE_OF[character] for character in token)
+    return text.encode()
+
+
+def pack_spellings(spellings: list[bytes]) -> bytes:
+    """All spellings in one string of bytes."""
+    # Both bytes are in no text, so one may stand for the other.
+    return SEPARATOR.join(spelling.replace(SEPARATOR, b"\xfe") for spelling in spellings)
+
+
+def unpack_spellings(packed: bytes) -> list[bytes]:
+    """The spellings in a string of bytes that `pack_spellings` made."""
+    return packed.split(SEPARATOR)
