@@ -30,8 +30,8 @@ from data.talker import TalkingHead, sentences
 from modeling_lipread.live_lipread import LiveSession, warm_up
 from modeling_lipread.live_source_lipread import LiveSource
 from modeling_lipread.live_windows_lipread import EVERY_FRAMES, LiveTranscript, LiveWindows, Update
+from modeling_lipread.options_lipread import BUNDLED_MODEL
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
-from modeling_lipread.reader_options_lipread import EMBEDDED
 from modeling_lipread.segmentation_lipread import SegmentSettings
 from modeling_lipread.video_lipread import read_frames
 
@@ -79,8 +79,8 @@ def play(reader: LipReadingPipeline, clips: Clips, **arguments: bool) -> tuple[L
         updates.append(found)
         total.latencies += session.latencies
         total.final_latencies += session.final_latencies
-        total.left_out += session.left_out
-        left_out += source.left_out
+        total.dropped += session.dropped
+        left_out += source.dropped
     return total, updates, left_out
 
 
@@ -126,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; the exit status is 1 if a goal was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", type=Path, nargs="?", help="manifest of videos (default: the talking head)")
-    parser.add_argument("--model", default=EMBEDDED, help="reader (default: the one in the package)")
+    parser.add_argument("--model", default=BUNDLED_MODEL, help="reader (default: the one in the package)")
     parser.add_argument("--num_clips", type=int, default=10, help="clips (default: 10)")
     parser.add_argument("--device", default="cpu", type=torch.device, help="torch device (default: cpu)")
     parser.add_argument("--output", default="benchmark-live.json", help="JSON file to write")
@@ -155,7 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
         **machine(options.device),
         "clips": len(clips.videos),
         "partial_readings": len(session.latencies),
-        "partial_left_out": session.left_out,
+        "partial_left_out": session.dropped,
         "frames_left_out": left_out,
         "real_time_factor": round(factor, 3),
         "wer": round(error_rate(*edit_counts(said, clips.texts)), 3),

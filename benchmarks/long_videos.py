@@ -25,10 +25,10 @@ from transformers import AutoModel, AutoProcessor
 
 from data.corpora.grid import read_words
 from data.manifest import read_manifest
+from modeling_lipread.options_lipread import BUNDLED_MODEL
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
-from modeling_lipread.reader_options_lipread import EMBEDDED
-from modeling_lipread.reading_lipread import read_video
 from modeling_lipread.segmentation_lipread import SegmentSettings
+from modeling_lipread.transcription_lipread import transcribe_video
 from modeling_lipread.video_lipread import read_frames
 
 
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", help="clips of one speaker, with texts")
-    parser.add_argument("--model", default=EMBEDDED, help="reader (default: the one in the package)")
+    parser.add_argument("--model", default=BUNDLED_MODEL, help="reader (default: the one in the package)")
     parser.add_argument("--clips", type=int, default=50, help="how many (default: 50)")
     parser.add_argument("--tight", type=float, help="seconds of silence left before and after the words of a clip")
     parser.add_argument("--max_seconds", type=float, help="longest segment (default: as the reader learned)")
@@ -77,14 +77,14 @@ def main(arguments: list[str] | None = None) -> int:
     truth = [clip.text for clip in clips]
     processor, model = AutoProcessor.from_pretrained(options.model), AutoModel.from_pretrained(options.model)
     given = {} if options.max_seconds is None else {"max_seconds": options.max_seconds}
-    settings = SegmentSettings.of_reader(model.config, **given)
+    settings = SegmentSettings.for_model(model.config, **given)
     reader = LipReadingPipeline(model=model, processor=processor)
     single = [reader(str(clip.media))["text"] for clip in clips]
     with TemporaryDirectory() as folder:
         path, repeated = Path(folder, "long.mp4"), Path(folder, "repeated.mp4")
         seconds = write_video(path, frames_of(clips, options.tight))
         begun = time.perf_counter()
-        long = read_video(reader, path, settings=settings, batch_size=8)
+        long = transcribe_video(reader, path, settings=settings, batch_size=8)
         speed = seconds / (time.perf_counter() - begun)
         repeats = write_video(repeated, (frame for _ in range(options.repeat) for _, frame in read_frames(path)))
         held: list[float] = []
@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
             if moment >= 60 * len(held):
                 held.append(round(memory(), 1))
 
-        read_video(reader, repeated, settings=settings, batch_size=8, watch=watch)
+        transcribe_video(reader, repeated, settings=settings, batch_size=8, on_progress=watch)
     found = {
         "clips": len(clips),
         "seconds": seconds,

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Replays of a prepared corpus' clips: as `lipread replay`, from stored landmarks, beside what was said.
+"""Writes a replay, as `lipread replay` does, of a stored clip in a prepared corpus, with its reference transcript.
 
 python -m data.replay corpora/grid/validation --row 3 --output replay.html
 """
@@ -10,45 +10,51 @@ import argparse
 import sys
 from pathlib import Path
 
-from modeling_lipread.reader_options_lipread import (
+from modeling_lipread.options_lipread import (
+    FAILURE,
+    SUCCESS,
+    USAGE_ERROR,
+    UsageError,
     generation_arguments,
-    load_reader,
+    load_pipeline,
+    model_options,
     output_file,
-    reader_options,
-    tell,
+    print_message,
 )
-from modeling_lipread.replay_lipread import describe, write_replay
+from modeling_lipread.replay_lipread import describe_clip, write_replay
 
 from .opening import open_split
 from .schema import CorpusError, decode_row
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; the exit status is 1 if there is no such row, or it cannot be written."""
+    """Runs the command and returns its exit status, which is 1 if the row cannot be read."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, parents=[reader_options()]
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, parents=[model_options()]
     )
     parser.add_argument("corpus", help="split of a prepared corpus, or a data set of one split")
-    parser.add_argument("--split", help="which split, where there are several")
-    parser.add_argument("--row", type=int, default=0, help="its number in the split (default: 0)")
+    parser.add_argument("--split", help="name of the split, if there are several")
+    parser.add_argument("--row", type=int, default=0, help="number of the row in the split (default: 0)")
     parser.add_argument("--output", type=Path, required=True, help="HTML file to write")
     options = parser.parse_args(arguments)
-    output = output_file(options.output, ".html")
     try:
-        clips = open_split(options.corpus, options.split)
-        if not 0 <= options.row < len(clips):
-            raise CorpusError(f"{options.corpus}: no row {options.row}; there are {len(clips)}, from 0 on")
-        row = clips[options.row]
-        reader = load_reader(options)
-        sequence = decode_row(row)
+        output = output_file(options.output, ".html")
+        rows = open_split(options.corpus, options.split)
+        if not 0 <= options.row < len(rows):
+            raise CorpusError(f"{options.corpus}: no row {options.row}; there are {len(rows)}, from 0 on")
+        row = rows[options.row]
+        pipeline = load_pipeline(options.model, options.device)
         name = f"{options.corpus} row {options.row}"
-        clip = describe(reader, sequence, name, text=row["text"], **generation_arguments(options))
+        clip = describe_clip(pipeline, decode_row(row), name, text=row["text"], **generation_arguments(options))
         write_replay(output, clip)
+    except UsageError as error:
+        print_message(error)
+        return USAGE_ERROR
     except (OSError, ValueError) as error:
-        tell(error)
-        return 1
+        print_message(error)
+        return FAILURE
     print(f"{' '.join(word['text'] for word in clip['words'])}\n{output}")
-    return 0
+    return SUCCESS
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing, suppress
 from typing import Any
 
 import numpy as np
@@ -27,21 +27,19 @@ import torch
 from .landmarks_lipread import Face3DKeypointExtractor
 from .live_source_lipread import LiveSource
 from .live_windows_lipread import EVERY_FRAMES, LiveTranscript, LiveWindows, Update, Window
-from .pipeline_lipread import LipReadingPipeline
-from .reader_options_lipread import (
-    READ,
-    SOME_FAILED,
+from .options_lipread import (
+    SUCCESS,
+    UsageError,
     generation_arguments,
-    load_reader,
-    positive,
-    reader_options,
-    refuse,
-    tell,
+    load_pipeline,
+    model_options,
+    positive_int,
+    print_message,
 )
+from .pipeline_lipread import LipReadingPipeline
 from .segmentation_lipread import SegmentSettings
 
-FORMATS = ("txt", "json")
-NO_FACE_SECONDS = 2.0  # without a face until the user is told
+NO_FACE_SECONDS = 2.0  # without a face until a notice is shown
 _CLEAR, _DIM, _PLAIN = "\r\x1b[K", "\x1b[2m", "\x1b[0m"
 
 
@@ -49,21 +47,21 @@ def add_live(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
     settings = SegmentSettings()
     parser = commands.add_parser(
-        "live", parents=[reader_options(("largest", "central"))], help="read a camera while somebody speaks"
+        "live", parents=[model_options(("largest", "central"))], help="read a camera while somebody speaks"
     )
     parser.add_argument("--source", default="0", help="number of a camera, stream, or video file (default: 0)")
     parser.add_argument(
         "--format",
-        choices=FORMATS,
+        choices=("txt", "json"),
         default="txt",
-        help="txt: a line an utterance, on a terminal also while it is said; json: a line an update (default: txt)",
+        help="txt: an utterance a line, and on a terminal its words so far; json: an update a line (default: txt)",
     )
     parser.add_argument(
         "--every",
-        type=positive,
+        type=positive_int,
         default=EVERY_FRAMES,
         metavar="FRAMES",
-        help=f"frames between two readings of what is being said (default: {EVERY_FRAMES})",
+        help=f"frames between two hypotheses of the current utterance (default: {EVERY_FRAMES})",
     )
     parser.add_argument(
         "--end_seconds",
@@ -71,108 +69,91 @@ def add_live(commands: Any) -> None:
         default=settings.end_seconds,
         help=f"rest of the lips that ends an utterance (default: {settings.end_seconds:g})",
     )
-    parser.add_argument("--at_once", action="store_true", help="do not play a video file at its own speed")
+    parser.add_argument("--at_once", action="store_true", help="read a video file faster than its own speed")
     parser.set_defaults(run=live)
 
 
 def live(arguments: argparse.Namespace) -> int:
-    """Reads until the source ends or Ctrl-C is pressed, and says how long words took.
+    """Reads until the source ends or Ctrl-C is pressed, then prints the latencies.
 
     Returns:
-        The exit status: 0, also after Ctrl-C, or 1 if the source cannot be read.
+        The exit status, 0, also after Ctrl-C.
+
+    Raises:
+        UsageError: Options are wrong.
+        VideoError: The source cannot be read.
     """
-    if not 0 < arguments.end_seconds < math.inf:
-        refuse(f"--end_seconds must be positive, not {arguments.end_seconds:g}")
-    pause_seconds = min(arguments.end_seconds, SegmentSettings.pause_seconds)
-    reader = load_reader(arguments)
-    if reader.device.type == "cpu":
-        # One core is the landmarks'; a second thread here would take turns with them.
+    end_seconds = arguments.end_seconds
+    if not 0 < end_seconds < math.inf:
+        raise UsageError(f"--end_seconds must be positive, not {end_seconds:g}")
+    pipeline = load_pipeline(arguments.model, arguments.device)
+    if pipeline.device.type == "cpu":  # leaves one core to the landmarks
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+    pause_seconds = min(end_seconds, SegmentSettings.pause_seconds)
+    settings = SegmentSettings.for_model(pipeline.model.config, end_seconds=end_seconds, pause_seconds=pause_seconds)
     display = Display(arguments.format)
-    session = LiveSession(
-        reader,
-        SegmentSettings.of_reader(reader.model.config, end_seconds=arguments.end_seconds, pause_seconds=pause_seconds),
-        arguments.every,
-        display.show,
-        **generation_arguments(arguments),
-    )
-    warm_up(reader)
-    source = LiveSource(arguments.source, arguments.at_once)
-    tell(f"opening {'camera ' if arguments.source.isdecimal() else ''}{arguments.source}; Ctrl-C ends")
-    try:
-        with session, ending_by_interrupt():
-            session.read(source, reader.processor.keypoint_extractor, arguments.face, display.notice)
-    except BrokenPipeError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:  # the last: memory of a GPU
-        display.notice("")
-        tell(error)
-        return SOME_FAILED
-    finally:
-        source.close()
-    display.notice("")
-    tell(session.summary(source))
-    return READ
+    session = LiveSession(pipeline, settings, arguments.every, display.show, **generation_arguments(arguments))
+    warm_up(pipeline)
+    print_message(f"opening {'camera ' if arguments.source.isdecimal() else ''}{arguments.source}; Ctrl-C ends")
+    with closing(LiveSource(arguments.source, arguments.at_once)) as source:
+        try:
+            with session, suppress(KeyboardInterrupt):  # after Ctrl-C the session still reads the last frames
+                session.read(source, pipeline.processor.keypoint_extractor, arguments.face, display.notice)
+        finally:
+            display.notice("")
+    print_message(session.summary(source))
+    return SUCCESS
 
 
-@contextmanager
-def ending_by_interrupt() -> Iterator[None]:
-    """Takes Ctrl-C for the end of the frames, after which what was seen is still read."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        pass
-
-
-def warm_up(reader: LipReadingPipeline) -> None:
-    """Lets everything be loaded that otherwise the first frames would wait for."""
-    reader.processor.keypoint_extractor.extract(np.zeros((64, 64, 3), np.uint8))
-    reader(np.random.default_rng(0).normal(size=(25, 478, 3)).astype(np.float32), max_new_tokens=2)
+def warm_up(pipeline: LipReadingPipeline) -> None:
+    """Runs the landmarker and the model once, so that the first frames do not wait for their initialization."""
+    pipeline.processor.keypoint_extractor.extract(np.zeros((64, 64, 3), np.uint8))
+    pipeline(np.random.default_rng(0).normal(size=(25, 478, 3)).astype(np.float32), max_new_tokens=2)
 
 
 class LiveSession:
-    """Finds landmarks in one thread and reads in another. Leaving its context reads what is left.
+    """Finds landmarks in the calling thread and reads windows in another. Exiting its context reads the last frames.
 
-    Frames never wait for words: a partial reading that did not begin before the next one is due is left out. Complete
-    utterances are all read, in order.
+    A partial window that is still queued when the next one arrives is dropped. Complete utterances are all read, in
+    order.
 
     Args:
-        reader: A [`LipReadingPipeline`].
-        settings: How speech is cut.
-        every_frames: How many frames come between two partial readings.
-        show: Told every update, in the reading thread.
-        generation: Arguments of the reader, for example `num_beams`.
+        pipeline: The model with its processor.
+        settings: How speech is segmented.
+        every_frames: Number of frames between two partial windows.
+        on_update: Callback that gets every update, in the reading thread.
+        generation: Arguments of the pipeline, for example `num_beams`.
 
     Attributes:
-        latencies: Seconds from the arrival of the newest frame to the words, of partial readings.
-        final_latencies: The same of complete utterances, from the frame that completed them.
-        left_out: How many partial readings were left out.
+        latencies: Seconds from the arrival of the newest frame to each partial update.
+        final_latencies: Seconds from the arrival of the completing frame to each final update.
+        dropped: Number of dropped partial windows.
         seconds: Time of the last frame.
-        frames: How many frames were looked at.
+        frames: Number of processed frames.
     """
 
     def __init__(
         self,
-        reader: LipReadingPipeline,
+        pipeline: LipReadingPipeline,
         settings: SegmentSettings,
         every_frames: int,
-        show: Callable[[Update], None],
+        on_update: Callable[[Update], None],
         **generation: Any,
     ):
         self.latencies: list[float] = []
         self.final_latencies: list[float] = []
-        self.left_out = 0
+        self.dropped = 0
         self.seconds, self.frames = 0.0, 0
-        self._reader, self._show = reader, show
-        timestamps = "word" if reader.model.config.ctc_vocab else False
+        self._pipeline, self._on_update = pipeline, on_update
+        timestamps = "word" if pipeline.model.config.ctc_vocab else False
         self._arguments = {"return_timestamps": timestamps, **generation}
         self._windows = LiveWindows(settings, every_frames)
         self._transcript = LiveTranscript(settings)
-        self._jobs: deque[Window] = deque()
+        self._queue: deque[Window] = deque()
         self._changed = threading.Condition()
         self._ended = False
         self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._work, name="live-reader", daemon=True)
+        self._thread = threading.Thread(target=self._read_windows, name="live-reader", daemon=True)
 
     def __enter__(self) -> LiveSession:
         self._thread.start()
@@ -190,75 +171,74 @@ class LiveSession:
             raise self._error
 
     def read(
-        self, source: LiveSource, extractor: Face3DKeypointExtractor, face: str, notice: Callable[[str], None]
+        self, source: LiveSource, extractor: Face3DKeypointExtractor, face: str, on_notice: Callable[[str], None]
     ) -> None:
-        """Looks at the frames of a source until it ends.
+        """Processes the frames of a source until it ends.
 
         Args:
-            source: Gives the frames.
-            extractor: Finds landmarks in them.
+            source: The frames.
+            extractor: Finds the landmarks.
             face: `largest` or `central`.
-            notice: Told when no face has been seen for `NO_FACE_SECONDS`, and, with nothing to say, when there is one.
+            on_notice: Callback that gets a notice after `NO_FACE_SECONDS` without a face, and "" once there is one.
 
         Raises:
             VideoError: The source cannot be read.
         """
-        seen, told = 0.0, False
+        last_seen, noticed = 0.0, False
         for frame in extractor.stream_frames(source, face):
             self.seconds, self.frames = frame.time, self.frames + 1
             if frame.faces:
-                seen = frame.time
-            is_missing = frame.time - seen > NO_FACE_SECONDS
-            if is_missing != told:
-                notice("no face: it must be lit, seen from the front, and near enough" if is_missing else "")
-                told = is_missing
+                last_seen = frame.time
+            is_missing = frame.time - last_seen > NO_FACE_SECONDS
+            if is_missing != noticed:
+                on_notice("no face: it must be lit, seen from the front, and near enough" if is_missing else "")
+                noticed = is_missing
             for window in self._windows.push(frame, source.arrived):
                 self._submit(window)
             if self._error is not None:
                 raise self._error
 
     def summary(self, source: LiveSource) -> str:
-        """How much was seen and how long words took."""
+        """Returns a sentence with the number of frames and the latencies."""
         text = f"{self.seconds:.1f} seconds, {self.frames} frames"
-        if source.left_out:
-            text += f" and {source.left_out} left out, because finding faces took too long"
+        if source.dropped:
+            text += f" and {source.dropped} dropped, because finding faces took too long"
         if self.latencies:
-            middle, most = statistics.median(self.latencies), float(np.quantile(self.latencies, 0.95))
+            median, most = statistics.median(self.latencies), float(np.quantile(self.latencies, 0.95))
             text += (
-                f"; words {1000 * middle:.0f} ms after their newest frame (median; 95% within {1000 * most:.0f} ms), "
-                f"{len(self.latencies)} partial readings, {self.left_out} left out"
+                f"; words {1000 * median:.0f} ms after their newest frame (median; 95% within {1000 * most:.0f} ms), "
+                f"{len(self.latencies)} partial updates, {self.dropped} dropped"
             )
         return text
 
     def _submit(self, window: Window) -> None:
         with self._changed:
-            if self._jobs and not self._jobs[-1].is_final:
-                self._jobs.pop()  # this window holds all that is in it
-                self.left_out += 1
-            self._jobs.append(window)
+            if self._queue and not self._queue[-1].is_final:
+                self._queue.pop()  # the new window contains it
+                self.dropped += 1
+            self._queue.append(window)
             self._changed.notify()
 
-    def _work(self) -> None:
+    def _read_windows(self) -> None:
         try:
             while True:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._jobs or self._ended)
-                    if not self._jobs:
+                    while not self._queue and not self._ended:
+                        self._changed.wait()
+                    if not self._queue:
                         break
-                    window = self._jobs.popleft()
-                result = self._reader(window.segment.sequence, **self._arguments)
+                    window = self._queue.popleft()
+                result = self._pipeline(window.segment.sequence, **self._arguments)
                 result = result[0] if isinstance(result, list) else result
                 for update in self._transcript.update(window, result):
-                    self._tell(update, window)
+                    update.latency = time.perf_counter() - window.arrived
+                    self._on_update(update)
+                    latency = time.perf_counter() - window.arrived
+                    (self.final_latencies if update.is_final else self.latencies).append(latency)
             for update in self._transcript.flush():
-                self._show(update)
-        except Exception as error:  # raised where the frames are looked at
+                self._on_update(update)
+        except Exception as error:  # raised again in the thread of the frames
             self._error = error
-
-    def _tell(self, update: Update, window: Window) -> None:
-        update.latency = time.perf_counter() - window.arrived
-        self._show(update)
-        (self.final_latencies if update.is_final else self.latencies).append(time.perf_counter() - window.arrived)
 
 
 class Display:
@@ -269,14 +249,14 @@ class Display:
     """
 
     def __init__(self, kind: str):
-        self._kind = kind
+        self._is_json = kind == "json"
         self._is_terminal = kind == "txt" and sys.stdout.isatty()
         self._lock = threading.Lock()
 
     def show(self, update: Update) -> None:
-        """Writes an update: words that are not agreed on yet are dim."""
-        if self._kind == "json":
-            self._write(json.dumps(as_dictionary(update), ensure_ascii=False) + "\n")
+        """Writes an update. On a terminal, words that may still change are dim."""
+        if self._is_json:
+            self._write(json.dumps(update_dict(update), ensure_ascii=False) + "\n")
         elif update.is_final:
             line = update.text or (f"({update.reason})" if update.reason else "")
             self._write((_CLEAR if self._is_terminal else "") + (line + "\n" if line else ""))
@@ -284,21 +264,22 @@ class Display:
             room = shutil.get_terminal_size().columns - 1
             words = [word.text for word in update.words]
             agreed = update.agreed
-            while len(words) > 1 and len(" ".join(words)) > room:  # the newest are of more interest
+            while len(words) > 1 and len(" ".join(words)) > room:  # the newest words stay
                 del words[0]
                 agreed = max(0, agreed - 1)
-            shown = " ".join(words[:agreed]), f"{_DIM}{' '.join(words[agreed:])}{_PLAIN}" if words[agreed:] else ""
-            self._write(_CLEAR + " ".join(part for part in shown if part))
+            stable, changing = " ".join(words[:agreed]), " ".join(words[agreed:])
+            shown = [stable] * bool(stable) + [f"{_DIM}{changing}{_PLAIN}"] * bool(changing)
+            self._write(_CLEAR + " ".join(shown))
 
     def notice(self, text: str) -> None:
-        """Says something on the line of what is being said, or takes it away."""
-        if self._kind == "json":
+        """Shows a notice in place of the current words, or removes it if the text is empty."""
+        if self._is_json:
             if text:
                 self._write(json.dumps({"type": "notice", "text": text}) + "\n")
         elif self._is_terminal:
             self._write(f"{_CLEAR}{_DIM}{text}{_PLAIN}" if text else _CLEAR)
         elif text:
-            tell(text)
+            print_message(text)
 
     def _write(self, text: str) -> None:
         with self._lock:
@@ -306,8 +287,8 @@ class Display:
             sys.stdout.flush()
 
 
-def as_dictionary(update: Update) -> dict[str, Any]:
-    """An update as a line of JSON holds it."""
+def update_dict(update: Update) -> dict[str, Any]:
+    """Returns an update as an object for JSON."""
     found = {
         "type": "final" if update.is_final else "partial",
         "start": round(update.start, 3),

@@ -1,9 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""What to read of a face that is being watched, and what the readings say: no clock, no thread, no camera.
+"""The logic of live reading without clock, thread or camera: which windows to read, and which words are stable.
 
-An utterance is read again every few frames while it grows, and once more when the lips rest. As in simultaneous
-speech translation (LocalAgreement, Liu et al., 2020), the words on which two readings in a row agree from the first on
-are likely to stay.
+An utterance is read every few frames while it grows, and again when the lips rest. The longest common prefix of two
+consecutive hypotheses is likely to stay (LocalAgreement, Liu et al., 2020, on simultaneous speech translation).
 """
 
 from __future__ import annotations
@@ -14,24 +13,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .landmarks_lipread import ONLY_PERSON, StreamedFrame
-from .reading_lipread import join_at_cut, words_of
 from .segmentation_lipread import Segment, Segmenter, SegmentSettings
-from .stitching_lipread import Word
 from .text_normalizer_lipread import TextNormalizer
-from .transcript_lipread import Utterance
+from .transcript_lipread import Utterance, Word
+from .transcription_lipread import segment_words, stitch_utterances
 
-EVERY_FRAMES = 5  # 0.2 seconds of 25 frames a second
+EVERY_FRAMES = 5  # 0.2 seconds at 25 frames a second
 normalize = TextNormalizer()
 
 
 @dataclass(frozen=True)
 class Window:
-    """What is to be read.
+    """A segment to read.
 
     Attributes:
-        segment: The utterance, or what there is of it so far.
-        is_final: Whether it is complete.
-        arrived: When its newest frame arrived, by the caller's clock.
+        segment: The utterance, or its frames so far.
+        is_final: Whether the utterance is complete.
+        arrived: Arrival time of the newest frame, by the caller's clock.
     """
 
     segment: Segment
@@ -41,16 +39,16 @@ class Window:
 
 @dataclass
 class Update:
-    """What is known of an utterance.
+    """The current hypothesis of an utterance.
 
     Attributes:
         start: Seconds from the first frame.
         end: Seconds from the first frame.
-        words: What was read.
-        is_final: Whether this is the last of it.
-        agreed: How many of the words, from the first on, the reading before gave as well; all of a final one.
-        reason: Why nothing was read; empty if something was.
-        latency: Seconds from the arrival of the newest frame that was read to these words.
+        words: The words.
+        is_final: Whether this is the last update of the utterance.
+        agreed: Length of the prefix of words that the previous hypothesis has too; all words of a final update.
+        reason: Why a final update has no words; empty otherwise.
+        latency: Seconds from the arrival of the newest frame to this update.
     """
 
     start: float
@@ -63,110 +61,97 @@ class Update:
 
     @property
     def text(self) -> str:
-        """Its words between spaces."""
+        """The words, separated by spaces."""
         return " ".join(word.text for word in self.words)
 
 
 class LiveWindows:
-    """Cuts the landmarks of a face into what is to be read of them, as they come.
+    """Turns the frames of one face into windows to read.
 
     Args:
-        settings: How speech is cut.
-        every_frames: How many frames come between two partial readings.
+        settings: How speech is segmented.
+        every_frames: Number of frames between two partial windows.
     """
 
     def __init__(self, settings: SegmentSettings, every_frames: int = EVERY_FRAMES):
         self._segmenter = Segmenter(settings, ONLY_PERSON, live=True)
         self._every_frames = every_frames
-        self._unread = 0  # frames since the last window
+        self._since_window = 0  # frames
         self._arrived = 0.0
 
     def push(self, frame: StreamedFrame, arrived: float) -> Iterator[Window]:
-        """Takes the next frame.
-
-        Args:
-            frame: Its face.
-            arrived: When it arrived, by a clock of the caller's.
-
-        Yields:
-            What is to be read now, usually nothing.
-        """
+        """Adds a frame that arrived at a time of the caller's clock. Yields the windows to read now, usually none."""
         self._arrived = arrived
-        self._unread += 1
+        self._since_window += 1
         for segment in self._segmenter.push(frame.time, frame.faces.get(ONLY_PERSON), frame.size):
-            self._unread = 0
+            self._since_window = 0
             yield Window(segment, True, arrived)
-        if self._unread >= self._every_frames:
-            segment = self._segmenter.so_far()
+        if self._since_window >= self._every_frames:
+            segment = self._segmenter.partial()
             if segment is not None:
-                self._unread = 0
+                self._since_window = 0
                 yield Window(segment, False, arrived)
 
     def flush(self) -> Iterator[Window]:
-        """Yields what is left when no more frames come."""
+        """Yields the remaining windows after the last frame."""
         for segment in self._segmenter.flush():
             yield Window(segment, True, self._arrived)
 
 
 class LiveTranscript:
-    """Makes updates of the readings of windows, in their order; some of the partial ones may be missing.
+    """Turns the results of windows into updates. Results come in order; partial ones may be missing.
 
     Args:
-        settings: How the windows were cut.
+        settings: How the windows were segmented.
     """
 
     def __init__(self, settings: SegmentSettings):
-        self._reach = settings.overlap_seconds
-        self._held: Utterance | None = None  # cut from what follows it, whose words decide about its last ones
-        self._before: list[str] = []  # the words of the last reading
+        self._overlap = settings.overlap_seconds
+        self._pending: Utterance | None = None  # ends at a cut; the next utterance decides on its last words
+        self._previous: list[str] = []  # words of the previous hypothesis
 
     def update(self, window: Window, result: dict[str, Any]) -> Iterator[Update]:
-        """Takes the reading of the next window.
-
-        Args:
-            window: What was read.
-            result: What the pipeline gave for it.
+        """Adds the pipeline's result for the next window.
 
         Yields:
-            What is known now: of an utterance cut through speech, and of the one read.
+            Updates of the utterance before a cut and of the window's own.
         """
         segment = window.segment
-        words = words_of(result, segment)
+        words = segment_words(result, segment)
         if not window.is_final and result.get("chunks") is not None and not any(word.timed for word in words):
-            return  # nothing yet, or more words than there is time for, as readers of whole sentences make them up
-        said = Utterance(segment.start, segment.end, words, goes_on=segment.cut_after is not None)
-        held = None
-        if self._held is not None:
-            held = copy(self._held)
-            if segment.cut_before is not None:
-                join_at_cut(held, said, segment.cut_before, self._reach)
+            return  # no words, or more than fit into the time, as models of whole sentences predict at first
+        utterance = Utterance(segment.start, segment.end, words, continues=segment.cut_after is not None)
+        before = copy(self._pending)
+        if before is not None and segment.cut_before is not None:
+            stitch_utterances(before, utterance, segment.cut_before, self._overlap)
         if not window.is_final:
-            yield self._partial([held, said] if held else [said])
+            yield self._partial([before, utterance] if before else [utterance])
             return
-        if held is not None:
-            yield _final(held)
-        self._before = []
-        self._held = said if said.goes_on else None
-        if self._held is None:
-            yield _final(said, result.get("reason") or "")
+        if before is not None:
+            yield _final(before)
+        self._previous = []
+        self._pending = utterance if utterance.continues else None
+        if self._pending is None:
+            yield _final(utterance, result.get("reason") or "")
 
     def flush(self) -> Iterator[Update]:
-        """Yields the utterance that waited for what follows it."""
-        if self._held is not None:
-            yield _final(self._held)
-        self._held = None
+        """Yields the pending utterance after the last window."""
+        if self._pending is not None:
+            yield _final(self._pending)
+        self._pending = None
 
-    def _partial(self, said: list[Utterance]) -> Update:
-        words = [word for utterance in said for word in utterance.words]
-        spelled = [normalize(word.text) for word in words]
+    def _partial(self, utterances: list[Utterance]) -> Update:
+        words = [word for utterance in utterances for word in utterance.words]
+        normalized = [normalize(word.text) for word in words]
         agreed = 0
-        for word, before in zip(spelled, self._before, strict=False):
-            if word != before:
+        for word, previous in zip(normalized, self._previous, strict=False):
+            if word != previous:
                 break
             agreed += 1
-        self._before = spelled
-        return Update(said[0].start, said[-1].end, words, agreed=agreed)
+        self._previous = normalized
+        return Update(utterances[0].start, utterances[-1].end, words, agreed=agreed)
 
 
-def _final(said: Utterance, reason: str = "") -> Update:
-    return Update(said.start, said.end, said.words, True, len(said.words), "" if said.words else reason)
+def _final(utterance: Utterance, reason: str = "") -> Update:
+    words = utterance.words
+    return Update(utterance.start, utterance.end, words, True, len(words), "" if words else reason)

@@ -1,8 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The model card of a published reader: what was measured, how it was trained, what it is for. Nothing is made up.
+"""Builds the model card of a published checkpoint from its evaluations, its training run and the user's options.
 
-Results come from the `evaluation-*.json` that `evaluate_hf.py` writes beside the weights, and count only if they were
-measured on these very weights. The words are in `model_card_template.md` and `intended_use.md`.
+Results come from the `evaluation-*.json` files of `evaluate_hf.py`, and are used only if they were measured on exactly
+these weights. The text is in `model_card_template.md` and `intended_use.md`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from huggingface_hub.utils.sha import sha_fileobj
 
 from .configuration_lipread import LipReadConfig
 from .processing_lipread import LipReadProcessor
-from .published_base_lipread import NamedBase
+from .published_base_lipread import BaseModel
 
-TASK = "video-text-to-text"  # of the tasks that the Hub knows, the nearest
+TASK = "video-text-to-text"  # the closest of the Hub's tasks
 TAGS = ["lip-reading", "visual-speech-recognition", "face-landmarks"]
+UNLICENSED = "Its publisher has stated no licence for the weights."
 EVALUATIONS = "evaluation-*.json"
 RATES = {
     "wer": ("wer", "WER"),
@@ -36,20 +37,20 @@ TRAINING_SETTINGS = (
     "warmup_steps weight_decay max_grad_norm optim bf16 fp16 seed"
 ).split()
 ENCODER_SETTINGS = "frame_encoder hidden_size temporal_encoder kp_temporal_layers resampler".split()
-READER_SETTINGS = "adapter_every adapter_top_k gate_type ctc_weight decoder_mask_prob".split()
+MODEL_SETTINGS = "adapter_every adapter_top_k gate_type ctc_weight decoder_mask_prob".split()
 
 
 @dataclass
 class CardDetails:
-    """What a card says that cannot be read from a reader's folder.
+    """Content of a card that cannot be read from a checkpoint.
 
     Args:
-        language: Codes of the languages it reads, such as `en`.
-        license: The licence of its weights, by the Hub's name for it, such as `apache-2.0`.
-        dataset_id: The corpus on the Hub.
-        dataset_name: The corpus by its name.
-        dataset_license: The corpus's licence.
-        dataset_attribution: Whom to name for the corpus, and how.
+        language: Codes of the languages, such as `en`.
+        license: License of the weights, by the Hub's name for it, such as `apache-2.0`.
+        dataset_id: Hub id of the training corpus.
+        dataset_name: Name of the training corpus.
+        dataset_license: License of the training corpus.
+        dataset_attribution: Attribution that the training corpus requires.
     """
 
     language: list[str] | None = None
@@ -61,7 +62,7 @@ class CardDetails:
 
 
 def weights_sha256(paths: Iterable[str | Path]) -> str:
-    """One sha256 for all files of a checkpoint's weights, by which an evaluation knows what it measured."""
+    """Returns one sha256 for all weight files of a checkpoint, which identifies the weights of an evaluation."""
     digest = hashlib.sha256()
     for path in sorted(map(Path, paths)):
         with path.open("rb") as file:
@@ -69,18 +70,18 @@ def weights_sha256(paths: Iterable[str | Path]) -> str:
     return digest.hexdigest()
 
 
-def read_evaluations(reader: Path, weights: Iterable[str | Path]) -> tuple[list[dict[str, Any]], list[str]]:
-    """What was measured of a reader.
+def read_evaluations(checkpoint: Path, weights: Iterable[str | Path]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Reads the evaluations of a checkpoint.
 
     Args:
-        reader: Its folder.
-        weights: The files of its weights.
+        checkpoint: The checkpoint.
+        weights: Its weight files.
 
     Returns:
-        What `evaluate_hf.py` wrote of these weights; and which files do not count, and why.
+        The content of the files that `evaluate_hf.py` wrote for these weights, and notes on rejected files.
     """
-    fingerprint, found, left_out = weights_sha256(weights), [], []
-    for path in sorted(reader.glob(EVALUATIONS)):
+    digest, found, rejected = weights_sha256(weights), [], []
+    for path in sorted(checkpoint.glob(EVALUATIONS)):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             metrics = content["metrics"]
@@ -90,38 +91,38 @@ def read_evaluations(reader: Path, weights: Iterable[str | Path]) -> tuple[list[
             if not all(isinstance(number, (int, float)) for number in numbers) or not isinstance(
                 content["split"], str
             ):
-                raise ValueError("its metrics are no numbers")
+                raise ValueError("its metrics are not numbers")
         except (ValueError, KeyError, TypeError) as error:
-            left_out.append(f"{path.name} is left out of the card: it is not what evaluate_hf.py writes ({error!r})")
+            rejected.append(f"{path.name} is not in the card: evaluate_hf.py did not write it ({error!r})")
             continue
-        if content.get("weights") == fingerprint:
+        if content.get("weights") == digest:
             found.append(content)
         else:
-            left_out.append(f"{path.name} is left out of the card: it was measured on other weights; evaluate again")
-    return found, left_out
+            rejected.append(f"{path.name} is not in the card: it was measured on other weights; evaluate again")
+    return found, rejected
 
 
 def build_card(
-    reader: Path,
+    checkpoint: Path,
     repo_id: str,
     config: LipReadConfig,
     processor: LipReadProcessor,
     evaluations: list[dict[str, Any]],
-    base: NamedBase,
+    base: BaseModel,
     details: CardDetails,
     revision: str | None = None,
 ) -> ModelCard:
-    """The card of a reader.
+    """Builds the card of a checkpoint.
 
     Args:
-        reader: Its folder, for how it was trained.
-        repo_id: The repository it will be in.
-        config: Its configuration.
+        checkpoint: The checkpoint, whose folder tells how it was trained.
+        repo_id: The target repository.
+        config: The checkpoint's configuration.
         processor: Its processor.
-        evaluations: What was measured, from `read_evaluations`.
+        evaluations: Results from `read_evaluations`.
         base: Its language model.
-        details: What its publisher says.
-        revision: The branch it will be on, if not the default one.
+        details: Content from the user.
+        revision: The target branch, if not the default one.
     """
     name = repo_id.split("/")[-1]
     data = ModelCardData(
@@ -137,7 +138,7 @@ def build_card(
         eval_results=[result for item in evaluations for result in _eval_results(item, details)] or None,
     )
     here = Path(__file__).parent
-    state, arguments = (_read(reader / file) for file in ("trainer_state.json", "training_args.json"))
+    state, arguments = (_read(checkpoint / file) for file in ("trainer_state.json", "training_args.json"))
     return ModelCard.from_template(
         data,
         template_str=(here / "model_card_template.md").read_text(encoding="utf-8"),
@@ -151,10 +152,10 @@ def build_card(
         lora=config.lora,
         quantized=config.base_model_quantization is not None,
         results=[_row(item, details) for item in evaluations],
-        training_data=_training_data(_read(reader / "training_data.json"), details),
+        training_data=_training_data(_read(checkpoint / "training_data.json"), details),
         training=_training(config, processor, state, arguments),
-        validation=_validation(reader, state, arguments),
-        license_text=_license_text(details),
+        validation=_validation(checkpoint, state, arguments),
+        license_text=f"The weights: {details.license}." if details.license else UNLICENSED,
         attribution=details.dataset_attribution,
     )
 
@@ -164,7 +165,7 @@ def _corpus(evaluation: dict[str, Any], details: CardDetails) -> str | None:
 
 
 def _eval_results(evaluation: dict[str, Any], details: CardDetails) -> list[EvalResult]:
-    """The entries of the model index, of all rates that are a number."""
+    """Returns the entries of the model index for all finite rates."""
     metrics, split = evaluation["metrics"], evaluation["split"]
     name = _corpus(evaluation, details) or split
     results = []
@@ -216,23 +217,23 @@ def _training_data(counts: dict[str, Any], details: CardDetails) -> str:
 
 
 def _training(config: LipReadConfig, processor: LipReadProcessor, state: dict, arguments: dict) -> list[tuple]:
-    """Settings of the run, as far as its folder tells them."""
+    """Returns the settings of the training that the checkpoint's folder holds."""
     extractor = processor.feature_extractor
     rows = [
         ("landmarks", f"{extractor.num_landmarks} of 478 at {extractor.frame_rate or 'as many'} frames a second"),
         ("pose, normalisation", f"{extractor.pose}, {extractor.normalize}"),
     ]
     rows += [(name, getattr(config.encoder_config, name)) for name in ENCODER_SETTINGS]
-    rows += [(name, getattr(config, name)) for name in READER_SETTINGS if getattr(config, name) is not None]
+    rows += [(name, getattr(config, name)) for name in MODEL_SETTINGS if getattr(config, name) is not None]
     rows += [(name, arguments[name]) for name in TRAINING_SETTINGS if arguments.get(name) not in (None, False)]
     if state:
         rows += [("steps", state["global_step"]), ("epochs", round(state["epoch"], 2))]
     return [(name, _cell(value)) for name, value in rows]
 
 
-def _validation(reader: Path, state: dict, arguments: dict) -> dict[str, Any] | None:
-    """What the Trainer measured of these weights: the best checkpoint's where that is the result, else the last's."""
-    is_checkpoint = reader.name == f"checkpoint-{state.get('global_step')}"
+def _validation(checkpoint: Path, state: dict, arguments: dict) -> dict[str, Any] | None:
+    """Returns the Trainer's metrics of these weights: those of the best step if it was loaded, else of the last."""
+    is_checkpoint = checkpoint.name == f"checkpoint-{state.get('global_step')}"
     chosen = bool(arguments.get("load_best_model_at_end")) and not is_checkpoint
     step = state.get("best_global_step" if chosen else "global_step")
     for entry in reversed(state.get("log_history", [])):
@@ -240,12 +241,6 @@ def _validation(reader: Path, state: dict, arguments: dict) -> dict[str, Any] | 
             rates = {rate: _number(entry[f"eval_{rate}"]) for rate in RATES}
             return {**rates, "clips": entry["eval_clips"], "chosen": chosen}
     return None
-
-
-def _license_text(details: CardDetails) -> str:
-    if details.license is None:
-        return "Its publisher has stated no licence for the weights."
-    return f"The weights: {details.license}."
 
 
 def _interval(bounds: list[float]) -> str:
@@ -257,12 +252,12 @@ def _number(rate: float) -> str:
 
 
 def _cell(value: Any) -> str:
-    """A value that does not break a table; none is an empty cell."""
+    """Escapes a value for a Markdown table."""
     return "" if value is None else " ".join(str(value).split()).replace("|", "\\|")
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A file of the run, if there is one."""
+    """Returns a JSON object from a file; empty if there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

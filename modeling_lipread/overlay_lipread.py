@@ -1,15 +1,18 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""A video with its landmarks and the words drawn on it, to see what the reader saw and said.
+"""`lipread overlay`: a video with the landmarks and the words drawn on it.
+
+lipread overlay clip.mp4 --output overlay.mp4
 
 ```python
 with Face3DKeypointExtractor() as extractor:
     sequence = extractor.extract_video("clip.mp4")
-write_overlay("clip.mp4", sequence, "overlay.mp4", text="good morning")
+write_overlay("clip.mp4", sequence, "overlay.mp4", words=[{"word": "good", "start": 0.4}])
 ```
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import unicodedata
 from fractions import Fraction
@@ -17,49 +20,89 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 from transformers.utils import logging
 
 from .landmarks_lipread import LandmarkSequence
+from .options_lipread import (
+    SUCCESS,
+    clip_options,
+    generation_arguments,
+    load_pipeline,
+    model_options,
+    output_file,
+    print_message,
+)
+from .transcription_lipread import sequence_frames, transcribe_frames
 from .video_lipread import read_frames, require
 
 logger = logging.get_logger(__name__)
 
-# MediaPipe's lips, once around.
+# Indices of MediaPipe's lip landmarks, each ring in order.
 OUTER_LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
 INNER_LIPS = [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191]
 LANDMARK_COLOR, LIP_COLOR = (120, 220, 160), (255, 40, 120)
-LEAST_WIDTH = 480  # pixels; smaller videos are enlarged, so that landmarks and words can be made out
+MIN_WIDTH = 480  # pixels; smaller videos are enlarged so that landmarks and words are legible
 WORD_COLOR = (245, 245, 245)
-SCORE_COLORS = ((250, 90, 90), (250, 215, 90), (130, 230, 140))  # of words that are wrong, doubtful, right
-TIMED_LINES = 3  # lines of timed words in view at once
+SCORE_COLORS = ((250, 90, 90), (250, 215, 90), (130, 230, 140))  # of the scores 0, 0.5 and 1
+MAX_LINES = 3  # visible at once
 FONTS = ("NotoSans-Regular.ttf", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf")
 _TIME_BASE = Fraction(1, 90_000)
+
+
+def add_overlay(commands: Any) -> None:
+    """Registers the command with the subparsers of `lipread`."""
+    parser = commands.add_parser(
+        "overlay", parents=[model_options(), clip_options()], help="draw landmarks and words on a video"
+    )
+    parser.add_argument("video", metavar="VIDEO", help="video file")
+    parser.add_argument("--output", required=True, help="mp4 file to write")
+    parser.set_defaults(run=overlay)
+
+
+def overlay(arguments: argparse.Namespace) -> int:
+    """Writes the video, and prints the words and the path of the file.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        UsageError: Options are wrong.
+        OSError, ValueError: The video cannot be read, or the file cannot be written.
+    """
+    output = output_file(arguments.output, ".mp4", arguments.video)
+    pipeline = load_pipeline(arguments.model, arguments.device)
+    video, origin, clip = arguments.video, arguments.start or 0.0, {"start": arguments.start, "end": arguments.end}
+    sequence = pipeline.processor.extract_landmarks(video, **clip, face=arguments.face)[0]
+    frames = sequence_frames(sequence)
+    transcript = transcribe_frames(pipeline, frames, video, origin, **generation_arguments(arguments))
+    write_overlay(video, sequence, output, words=transcript.words(origin) or None, **clip)
+    if transcript.text:
+        print(transcript.text)
+    else:
+        print_message(f"{video}: no words: {transcript.unread_reasons}")
+    print(output)
+    return SUCCESS
 
 
 def write_overlay(
     video_path: str | os.PathLike,
     sequence: LandmarkSequence,
     output_path: str | os.PathLike,
-    text: str | None = None,
     words: list[dict[str, Any]] | None = None,
     start: float | None = None,
     end: float | None = None,
-    font_path: str | os.PathLike | None = None,
 ) -> None:
-    """Writes an mp4 of a video with the landmarks drawn in, the lips highlighted, and the words in a band under it.
+    """Writes a silent mp4 of a video with the landmarks drawn in and the words in a band below.
 
     Args:
-        video_path: The video the landmarks come from.
-        sequence: Its landmarks, one row for each frame.
-        output_path: The mp4 to write; it appears when it is complete, and its folder is made if need be. It has the
-            video's frames, without sound.
-        text: What is said, in any script; shown throughout and wrapped.
-        words: The same with times, `{"word", "start", "end"}` in seconds from the sequence's start; each word appears
-            when it begins. With a `score`, the chance that it is right, its colour goes from red (0) over yellow (0.5)
-            to green (1). Takes the place of `text`.
-        start: Where in the video the sequence starts, as given to `extract_video`.
-        end: Where it ends, as given to `extract_video`.
-        font_path: A TrueType font with the letters of the text; by default a common font of the system.
+        video_path: The video that the landmarks come from.
+        sequence: Its landmarks, one row a frame.
+        output_path: The mp4, which appears when it is complete. Its folder is created.
+        words: `{"word", "start"}` with seconds from the start of the sequence; each appears when it begins. A `score`
+            colours it from red (0) through yellow to green (1).
+        start: Start of the sequence in the video, as given to `extract_video`.
+        end: End of the sequence in the video, as given to `extract_video`.
 
     Raises:
         VideoError: The video cannot be read.
@@ -68,8 +111,8 @@ def write_overlay(
     av = require("av", "av", "Writing a video")
     output_path = Path(output_path)
     output_path.parent.mkdir(parents=True, exist_ok=True)
-    scale = max(1, -(-LEAST_WIDTH // sequence.width))
-    caption = _Caption(text, words, sequence.width * scale, font_path)
+    scale = max(1, -(-MIN_WIDTH // sequence.width))
+    caption = _Caption(words or [], sequence.width * scale)
     partial_path = output_path.with_name(f".{output_path.name}.{os.getpid()}.part")
     count = 0
     try:
@@ -131,14 +174,14 @@ def draw_landmarks(
     Args:
         picture: RGB, uint8 `(height, width, 3)`; drawn on in place.
         keypoints: Landmarks `(478, 3)` in project axes.
-        scale: How many times the picture was enlarged since they were found.
-        color: Of the landmarks.
+        scale: Factor by which the picture is larger than the frame of the landmarks.
+        color: RGB of the landmarks.
 
     Returns:
         The picture.
     """
     cv2 = require("cv2", "opencv-contrib-python", "Drawing landmarks")
-    shift = 4  # binary digits after the point: OpenCV draws between pixels
+    shift = 4  # fractional bits of OpenCV's coordinates
     points = keypoints[:, :2] * (1, -1) * scale + (scale - 1) / 2
     points = np.round(points * (1 << shift)).astype(np.int32)
     size = np.ptp(keypoints[:, :2], axis=0).max() * scale
@@ -152,39 +195,33 @@ def draw_landmarks(
 
 
 class _Caption:
-    """The band under the picture; its size never changes, whatever it shows."""
+    """The band of words below the picture. Its size is constant."""
 
-    def __init__(self, text: str | None, words: list[dict] | None, width: int, font_path: str | os.PathLike | None):
-        parts = (text or "").split() if words is None else [word["word"] for word in words]
-        self._colors = [
-            score_color(None if words is None else words[number].get("score")) for number in range(len(parts))
-        ]
-        self._starts = [-1.0] * len(parts) if words is None else [word["start"] for word in words]
-        self._width = width
-        self._margin = width // 24
-        self._drawn: dict[int, np.ndarray] = {}
-        self._lines: list[list[tuple[int, str]]] = []
-        if parts:
-            self._font = _load_font(font_path, size=max(16, width // 20), text="".join(parts))
-            self._lines = self._wrap(parts)
-        self._most_lines = len(self._lines) if words is None else min(len(self._lines), TIMED_LINES)
+    def __init__(self, words: list[dict[str, Any]], width: int):
+        texts = [word["word"] for word in words]
+        self._colors = [score_color(word.get("score")) for word in words]
+        self._starts = [word["start"] for word in words]
+        self._width, self._margin = width, width // 24
+        self._drawn: dict[int, np.ndarray] = {}  # by number of visible words
+        self._font = _load_font(max(16, width // 20), "".join(texts)) if words else None
+        self._lines = self._wrap(texts) if words else []
 
     def at(self, time: float) -> np.ndarray:
-        """The band at a time in seconds, RGB, uint8 `(height, width, 3)`."""
+        """Returns the band at a time in seconds, RGB, uint8 `(height, width, 3)`."""
         visible = sum(start <= time + 1e-6 for start in self._starts)
         if visible not in self._drawn:
             self._drawn[visible] = self._draw(visible)
         return self._drawn[visible]
 
     def _wrap(self, parts: list[str]) -> list[list[tuple[int, str]]]:
-        """Breaks words into lines of `(number of the word, word)`."""
+        """Breaks words into lines of `(index of the word, text)`."""
         room = self._width - 2 * self._margin
         lines: list[list[tuple[int, str]]] = [[]]
         for number, part in enumerate(parts):
             line = [piece for _, piece in lines[-1]]
             if line and self._font.getlength(" ".join([*line, part])) > room:
                 lines.append([])
-            # A word too long for a line, as in scripts without spaces, goes on in the next.
+            # A word longer than a line, as in scripts without spaces, is split over several lines.
             while len(part) > 1 and self._font.getlength(part) > room:
                 fitting = next(
                     n for n in range(len(part) - 1, 0, -1) if n == 1 or self._font.getlength(part[:n]) <= room
@@ -198,16 +235,15 @@ class _Caption:
     def _draw(self, visible: int) -> np.ndarray:
         if not self._lines:
             return np.zeros((0, self._width, 3), np.uint8)
-        image_module, draw_module = _pillow("Image"), _pillow("ImageDraw")
         line_height = round(1.35 * self._font.size)
-        size = (self._width, self._most_lines * line_height + line_height // 2)
-        image = image_module.new("RGB", size, (16, 16, 20))
-        draw = draw_module.Draw(image)
+        size = (self._width, min(len(self._lines), MAX_LINES) * line_height + line_height // 2)
+        image = Image.new("RGB", size, (16, 16, 20))
+        draw = ImageDraw.Draw(image)
         lines = [[(number, piece) for number, piece in line if number < visible] for line in self._lines]
         started = [line for line in lines if line]
-        for row, line in enumerate(started[-self._most_lines :]):
+        for row, line in enumerate(started[-MAX_LINES:]):
             joined = " ".join(piece for _, piece in line)
-            # Scripts written from right to left begin at the right edge.
+            # Right-to-left scripts start at the right edge.
             rightwards = next((unicodedata.bidirectional(c) == "L" for c in joined if c.isalpha()), True)
             x, anchor = (self._margin, "la") if rightwards else (self._width - self._margin, "ra")
             before = ""
@@ -220,7 +256,7 @@ class _Caption:
 
 
 def score_color(score: float | None) -> tuple[int, int, int]:
-    """The colour of a word of a score in [0, 1]; white where it is not known."""
+    """Returns the colour of a word by its score, 0 to 1; white without a score."""
     if score is None:
         return WORD_COLOR
     place = min(max(score, 0.0), 1.0) * (len(SCORE_COLORS) - 1)
@@ -229,24 +265,17 @@ def score_color(score: float | None) -> tuple[int, int, int]:
     return tuple((below + (place - low) * (above - below)).round().astype(int).tolist())
 
 
-def _pillow(module: str) -> Any:
-    return require(f"PIL.{module}", "pillow", "Writing words on a video")
-
-
-def _load_font(path: str | os.PathLike | None, size: int, text: str) -> Any:
-    """The font asked for, or the first common one the system has, or the small one that comes with Pillow."""
-    image_font = _pillow("ImageFont")
-    if path is not None:
-        return image_font.truetype(os.fspath(path), size)
-    font = image_font.load_default(size)
+def _load_font(size: int, text: str) -> ImageFont.FreeTypeFont:
+    """Returns the first common font of the system, or Pillow's own. Warns of characters that it lacks."""
+    font = ImageFont.load_default(size)
     for name in FONTS:
         try:
-            font = image_font.truetype(name, size)
+            font = ImageFont.truetype(name, size)
             break
         except OSError:
             continue
     absent = bytes(font.getmask("\uffff"))
     missing = sorted({c for c in text if not c.isspace() and bytes(font.getmask(c)) == absent})
     if missing:
-        logger.warning(f"the font {font.getname()[0]} lacks {''.join(missing)}; pass font_path with one that has them")
+        logger.warning(f"the font {font.getname()[0]} lacks {''.join(missing)}; install Noto Sans for that script")
     return font

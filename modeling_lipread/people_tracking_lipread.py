@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Following all the people of a long video at once, in flat memory: who is where, and who is the same as before."""
+"""Tracks all people of a long video in constant memory and re-identifies them by the shape of the face."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from .face_tracking_lipread import REACQUIRE_SECONDS, FaceFinder, SpeakerFollower, nearest
 from .geometry_lipread import LEAST_SHAPE_SECONDS, SAME_SHAPE, face_shape, shape_distance
 
-BLOCK_SECONDS = 8.0  # long enough to know a face by its shape
+BLOCK_SECONDS = 8.0  # long enough to identify a face by its shape
 
 
 @dataclass
 class _Person:
-    """What is remembered of a person between two blocks: the average shape, and where the face was last."""
+    """The state of a person between two blocks: the average face shape over `frames`, and the last face seen."""
 
     shape: np.ndarray
     frames: int
@@ -24,17 +24,14 @@ class _Person:
 
 
 class PeopleFollower:
-    """Follows every face of a video, and numbers the people from 1 in the order in which they appear.
+    """Tracks every face of a video, and numbers the people from 1 in order of appearance.
 
-    Faces are gathered in blocks of some seconds, told apart within a block as by `SpeakerFollower`, and then compared
-    with the people seen before: the same is who goes on where a face was, or has its shape. A face too short to be
-    known, below 0.4 seconds, is nobody's.
+    Frames are collected in blocks of `BLOCK_SECONDS`. `SpeakerFollower` separates the faces within a block. A track
+    belongs to a known person if it continues where their face was, or has the same shape. Tracks shorter than 0.4
+    seconds get no number.
 
     Args:
         finder: Finds the faces.
-
-    Attributes:
-        people: How many people were told apart so far.
     """
 
     def __init__(self, finder: FaceFinder):
@@ -42,23 +39,18 @@ class PeopleFollower:
         self._times: list[float] = []
         self._known: list[_Person] = []
 
-    @property
-    def people(self) -> int:
-        return len(self._known)
-
     def step(self, frame: np.ndarray, time: float) -> list[tuple[float, dict[int, np.ndarray]]]:
-        """Takes the next frame: RGB, uint8, `(height, width, 3)`, at so many seconds.
+        """Adds a frame: RGB, uint8, `(height, width, 3)`, at a time in seconds.
 
         Returns:
-            Once a block is complete, its frames: seconds, and landmarks `(478, 3)` by the number of the person.
-            Otherwise nothing.
+            The frames of a block once it is complete, else nothing: seconds, and landmarks `(478, 3)` by person.
         """
         self._follower.step(frame, time)
         self._times.append(time)
         return self.flush() if time - self._times[0] >= BLOCK_SECONDS else []
 
     def flush(self) -> list[tuple[float, dict[int, np.ndarray]]]:
-        """The frames of the block that is not complete, at the end of the video; then as `step`."""
+        """Returns the frames of the last block as `step` does."""
         frames: list[tuple[float, dict[int, np.ndarray]]] = [(time, {}) for time in self._times]
         tracks = sorted(self._follower.take_people(), key=min)
         for number, track in zip(self._numbered(tracks), tracks, strict=True):
@@ -70,11 +62,11 @@ class PeopleFollower:
         return frames
 
     def close(self) -> None:
-        """Gives all landmarkers back."""
+        """Releases all landmarkers."""
         self._follower.close()
 
     def _numbered(self, tracks: list[dict[int, np.ndarray]]) -> list[int | None]:
-        """The person of each track of a block, `{frame: face}`; None for what is too short to know."""
+        """Returns the person of each track, `{frame: face}`; None for tracks that are too short."""
         shapes = [face_shape(np.stack(list(track.values()))) for track in tracks]
         pairs = sorted(
             (apart, index, number)
@@ -83,7 +75,7 @@ class PeopleFollower:
             if (apart := self._apart(track, shape, person)) < SAME_SHAPE
         )
         numbers: list[int | None] = [None] * len(tracks)
-        for _, index, number in pairs:  # the surest first; nobody is two
+        for _, index, number in pairs:  # closest first; a person has one track a block
             if numbers[index] is None and number not in numbers:
                 numbers[index] = number
                 self._remember(self._known[number - 1], tracks[index], shapes[index])

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The language model that a published reader names: one that others can fetch, and the one it was trained on."""
+"""Finds the language model that a published checkpoint refers to: on the Hub, and the one it was trained on."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass
-class NamedBase:
-    """The language model under a published reader.
+class BaseModel:
+    """The language model of a published checkpoint.
 
     Args:
-        id: On the Hub; `None` if it is not there, or not known.
-        revision: Its commit.
-        included: Whether the reader's own repository holds its weights.
+        id: Hub id; `None` if it is not on the Hub, or not known.
+        revision: Commit.
+        included: Whether the checkpoint's own repository holds its weights.
     """
 
     id: str | None = None
@@ -38,79 +38,79 @@ class NamedBase:
     included: bool = False
 
 
-def settle_base(
+def resolve_base_model(
     config: LipReadConfig,
-    reader: Path,
+    checkpoint: Path,
     base_model_id: str | None,
     base_model_revision: str | None,
     include_base: bool,
     token: str | None,
-) -> tuple[NamedBase, list[str]]:
-    """Finds the language model that a published reader will name.
+) -> tuple[BaseModel, list[str]]:
+    """Finds the language model that a published checkpoint will refer to.
 
     Args:
-        config: The reader's configuration.
-        reader: Its folder, for errors.
-        base_model_id, base_model_revision: What to name instead of what the configuration names.
-        include_base: Whether it will be published inside the reader.
-        token: For reading the Hub.
+        config: The checkpoint's configuration.
+        checkpoint: Its folder, for errors.
+        base_model_id, base_model_revision: Replace those of the configuration.
+        include_base: Whether the weights will be published inside the checkpoint.
+        token: Access token.
 
     Returns:
-        The language model, by its exact commit; and what the publisher should know of it.
+        The language model at its exact commit, and notes for the user.
 
     Raises:
-        PublishError: Others could not fetch it, or it is not the one that the reader was trained on.
-        ValueError: It has another shape.
+        PublishError: Others could not load it, or it is not the one that the checkpoint was trained on.
+        ValueError: Its shape differs.
     """
     name, commit = config.base_model_name_or_path, config.base_model_revision
     if name is None or include_base:
         if base_model_id or base_model_revision:
-            raise PublishError(f"{reader}: holds its language model when published; leave --base_model_id out")
+            raise PublishError(f"{checkpoint}: is published with its language model inside; leave --base_model_id out")
         on_hub = name is not None and not is_folder(name)
-        return NamedBase(name if on_hub else None, commit if on_hub else None, included=True), []
+        return BaseModel(name if on_hub else None, commit if on_hub else None, included=True), []
     if base_model_id is None and is_folder(name):
         raise PublishError(
-            f"{reader}: names its language model by a folder, {name}, where nobody else finds it: give "
+            f"{checkpoint}: refers to its language model by a local folder, {name}: give "
             "--base_model_id if the same model is on the Hub (put it there with `hf upload you/name FOLDER`), or "
-            "--include_base to publish its weights inside the reader"
+            "--include_base to publish its weights too"
         )
     if base_model_id is None and base_model_revision is None:
         if commit is None or not COMMIT.fullmatch(commit):
-            raise PublishError(
-                f"{reader}: names {name} without the commit it was trained with: give --base_model_revision COMMIT"
-            )
-        return NamedBase(name, commit), []
-    found = find_on_hub(base_model_id or name, base_model_revision, token)
-    base = NamedBase(found.id, found.sha)
+            raise PublishError(f"{checkpoint}: refers to {name} without a commit: give --base_model_revision COMMIT")
+        return BaseModel(name, commit), []
+    found = model_info(base_model_id or name, base_model_revision, token)
+    base = BaseModel(found.id, found.sha)
     if (name, commit) == (base.id, base.revision):
         return base, []
     in_the_hub = AutoConfig.from_pretrained(base.id, revision=base.revision, token=token)
-    check_same_size(config.get_text_config(), in_the_hub.get_text_config(), base.id, str(reader))
+    check_same_size(config.get_text_config(), in_the_hub.get_text_config(), base.id, str(checkpoint))
     same = _same_weights(config, found, token)
     if same is False:
         raise PublishError(
             f"{base.id} at {base.revision} has other weights than {name}, which the reader was trained on: upload "
             "that one with `hf upload` and give its id, or give --include_base"
         )
-    unknown = f"{name} is not to be had here: whether {base.id} has the same weights could not be checked"
-    return base, [unknown] if same is None else []
+    note = f"could not check that {base.id} has the weights of the training: {name} cannot be loaded here"
+    return base, [note] if same is None else []
 
 
-def find_on_hub(model_id: str, revision: str | None, token: str | None) -> ModelInfo:
-    """What the Hub says of a language model.
+def model_info(model_id: str, revision: str | None, token: str | None) -> ModelInfo:
+    """Returns the Hub's information on a language model.
 
     Raises:
-        PublishError: It is not there, or has no such revision.
+        PublishError: It or the revision does not exist, or is not accessible.
     """
     try:
         return HfApi(token=token).model_info(model_id, revision=revision, files_metadata=True)
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         at = f" at {revision}" if revision else ""
-        raise PublishError(f"the language model {model_id}{at} is not on the Hub, or is kept from you") from error
+        raise PublishError(
+            f"the language model {model_id}{at} is not on the Hub, or your token cannot read it"
+        ) from error
 
 
 def _same_weights(config: LipReadConfig, found: ModelInfo, token: str | None) -> bool | None:
-    """Whether a language model on the Hub is the one that was trained on; `None` if that one cannot be had."""
+    """Returns whether a model on the Hub has the weights of the training; `None` if those cannot be loaded."""
     name = config.base_model_name_or_path
     here = {}
     for path in Path(name).glob("*.safetensors"):
@@ -119,7 +119,7 @@ def _same_weights(config: LipReadConfig, found: ModelInfo, token: str | None) ->
     there = {file.rfilename: file.lfs.sha256 for file in found.siblings if file.lfs}
     if here and all(there.get(file) == digest for file, digest in here.items()):
         return True
-    # Other files may hold the same numbers: saved anew, in other shards, in another type.
+    # Other files may hold the same values, for example in other shards.
     dtype = config.get_text_config().dtype or "auto"
     try:
         trained = load_language_model(name, revision=config.base_model_revision, dtype=dtype).state_dict()
@@ -129,8 +129,8 @@ def _same_weights(config: LipReadConfig, found: ModelInfo, token: str | None) ->
     return trained.keys() == other.keys() and all(torch.equal(trained[key], other[key]) for key in trained)
 
 
-def name_base(folder: Path, base: NamedBase) -> None:
-    """Writes the language model's name into a staged configuration, and leaves the rest as it is."""
+def write_base_model(folder: Path, base: BaseModel) -> None:
+    """Writes the language model's id and commit into a staged configuration."""
     path = folder / CONFIG_NAME
     config = json.loads(path.read_text(encoding="utf-8"))
     config |= {"base_model_name_or_path": base.id, "base_model_revision": base.revision}

@@ -1,12 +1,12 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""What others need of a trained reader's folder, copied to where it can be uploaded from.
+"""Copies the files that others need to load a checkpoint to a folder for uploading.
 
-A run's folder also holds checkpoints, optimizer states, logs and whatever its owner put there. What is copied is named
-here, one kind after the other, and nothing else leaves the folder.
+A training run's folder also holds checkpoints, optimizer states and logs. Only files named here are copied.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Iterator
@@ -35,95 +35,93 @@ from .language_model_lipread import checkpoint_files
 from .modeling_lipread import LipReadForConditionalGeneration
 from .processing_lipread import LipReadProcessor
 
+PACKAGE = Path(inspect.getfile(LipReadForConditionalGeneration)).parent
 TOKENIZER_FILES = (TOKENIZER_CONFIG_FILE, FULL_TOKENIZER_FILE, SPECIAL_TOKENS_MAP_FILE, ADDED_TOKENS_FILE)
-SETTINGS = (CONFIG_NAME, PROCESSOR_NAME, TOKENIZER_CONFIG_FILE)  # files that may name code
+SETTINGS = (CONFIG_NAME, PROCESSOR_NAME, TOKENIZER_CONFIG_FILE)  # files that may refer to code
 
 
 class PublishError(ValueError):
-    """A reader that cannot be published as it is; the message names the remedy."""
+    """A checkpoint that cannot be published as it is; the message names the remedy."""
 
 
-def read_config(reader: Path) -> LipReadConfig:
-    """The configuration of the reader in a folder.
-
-    Args:
-        reader: What `train_hf.py --output_dir` left, or one of its checkpoints.
+def read_config(checkpoint: Path) -> LipReadConfig:
+    """Returns the configuration of a checkpoint.
 
     Raises:
-        PublishError: There is no such folder, or no reader in it.
+        PublishError: The folder does not exist, or holds no lipread model.
     """
-    if not reader.is_dir():
-        raise PublishError(f"{reader}: there is no such folder")
-    path = reader / CONFIG_NAME
+    if not checkpoint.is_dir():
+        raise PublishError(f"{checkpoint}: no such folder")
+    path = checkpoint / CONFIG_NAME
     if not path.is_file():
-        checkpoints = sorted(reader.glob("checkpoint-*/config.json"), key=lambda found: found.stat().st_mtime)
+        checkpoints = sorted(checkpoint.glob("checkpoint-*/config.json"), key=lambda found: found.stat().st_mtime)
         remedy = "give the --output_dir of train_hf.py, or a folder that save_pretrained wrote"
         if checkpoints:
             remedy = f"the run has not ended; let it go on, or publish its last checkpoint, {checkpoints[-1].parent}"
-        raise PublishError(f"{reader}: holds no reader ({CONFIG_NAME} is missing): {remedy}")
+        raise PublishError(f"{checkpoint}: holds no reader ({CONFIG_NAME} is missing): {remedy}")
     model_type = _read_json(path).get("model_type")
     if model_type != LipReadConfig.model_type:
-        raise PublishError(f"{reader}: holds a model of type {model_type!r}, not a reader: upload it with `hf upload`")
-    return LipReadConfig.from_pretrained(reader)
+        raise PublishError(f"{checkpoint}: holds a model of type {model_type!r}, not a reader: use `hf upload`")
+    return LipReadConfig.from_pretrained(checkpoint)
 
 
-def checked_weights(reader: Path) -> list[Path]:
-    """The files that hold a reader's weights, each of them readable to its end.
+def check_weights(checkpoint: Path) -> list[Path]:
+    """Returns the weight files of a checkpoint after checking that each is complete.
 
     Raises:
-        PublishError: A file is missing or damaged, or there is none in safetensors.
+        PublishError: A file is missing or damaged, or there are no safetensors.
     """
     try:
-        paths = [Path(path) for path in checkpoint_files(reader, {})]
+        paths = [Path(path) for path in checkpoint_files(checkpoint, {})]
     except OSError as error:
         raise PublishError(str(error)) from error
     for path in paths:
-        if path.parent != reader or path.suffix != ".safetensors":
-            raise PublishError(f"{reader / SAFE_WEIGHTS_INDEX_NAME}: names {path}, which is no weight file beside it")
+        if path.parent != checkpoint or path.suffix != ".safetensors":
+            raise PublishError(f"{checkpoint / SAFE_WEIGHTS_INDEX_NAME}: names {path}, which is not beside it")
     return paths
 
 
-def stage_reader(reader: Path, staging: Path, processor: LipReadProcessor, include_base: bool = False) -> None:
+def stage_checkpoint(checkpoint: Path, staging: Path, processor: LipReadProcessor, include_base: bool = False) -> None:
     """Copies weights, settings, tokenizer, code and MediaPipe's model file.
 
     Args:
-        reader: The reader's folder, which stays as it is.
-        staging: The folder to fill, made if need be.
-        processor: The reader's processor.
-        include_base: Whether to write the frozen language model's weights too, with the installed code.
+        checkpoint: The checkpoint; not changed.
+        staging: The folder to fill, created if missing.
+        processor: The checkpoint's processor.
+        include_base: Whether to add the weights of the frozen language model; the code is then the installed one.
 
     Raises:
-        PublishError: Part of the reader is missing or damaged.
-        OSError, ValueError: The language model is to be included and cannot be.
+        PublishError: A file is missing or damaged.
+        OSError, ValueError: The language model cannot be included.
     """
-    weights = checked_weights(reader)
+    weights = check_weights(checkpoint)
     staging.mkdir(parents=True, exist_ok=True)
-    # The reader in the package has no code beside it: it runs on the package's.
-    code = reader if any(reader.glob("*.py")) else Path(__file__).parent
+    # The checkpoint in the package has no code of its own.
+    code = checkpoint if any(checkpoint.glob("*.py")) else PACKAGE
     if include_base:
-        LipReadForConditionalGeneration.from_pretrained(reader).save_pretrained(staging, include_base=True)
-        code = Path(__file__).parent
+        LipReadForConditionalGeneration.from_pretrained(checkpoint).save_pretrained(staging, include_base=True)
+        code = PACKAGE
     else:
         index = [SAFE_WEIGHTS_INDEX_NAME] if len(weights) > 1 else []
-        _copy(reader, staging, [CONFIG_NAME, GENERATION_CONFIG_NAME, *index, *(path.name for path in weights)])
+        _copy(checkpoint, staging, [CONFIG_NAME, GENERATION_CONFIG_NAME, *index, *(path.name for path in weights)])
     vocabulary = type(processor.tokenizer).vocab_files_names.values()
-    templates = [f"{CHAT_TEMPLATE_DIR}/{path.name}" for path in reader.glob(f"{CHAT_TEMPLATE_DIR}/*.jinja")]
-    _copy(reader, staging, [PROCESSOR_NAME, CHAT_TEMPLATE_FILE, *templates, *TOKENIZER_FILES, *vocabulary])
+    templates = [f"{CHAT_TEMPLATE_DIR}/{path.name}" for path in checkpoint.glob(f"{CHAT_TEMPLATE_DIR}/*.jinja")]
+    _copy(checkpoint, staging, [PROCESSOR_NAME, CHAT_TEMPLATE_FILE, *templates, *TOKENIZER_FILES, *vocabulary])
     shutil.copyfile(landmarker_path(processor.landmarker_path), staging / LANDMARKER_FILE)
     for path in _code_files(code, staging):
         shutil.copyfile(path, staging / path.name)
 
 
-def _copy(reader: Path, staging: Path, names: list[str]) -> None:
-    """Copies those of the files that there are."""
+def _copy(checkpoint: Path, staging: Path, names: list[str]) -> None:
+    """Copies the files that exist."""
     for name in dict.fromkeys(names):
-        if (reader / name).is_file():
+        if (checkpoint / name).is_file():
             (staging / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(reader / name, staging / name)
+            shutil.copyfile(checkpoint / name, staging / name)
 
 
 def _code_files(code: Path, staging: Path) -> list[Path]:
-    """The Python files that the staged settings name, and those that these import."""
+    """Returns the Python files that the staged settings refer to, and the files that these import."""
     modules = {
         module
         for name in SETTINGS
@@ -131,7 +129,7 @@ def _code_files(code: Path, staging: Path) -> list[Path]:
         for module in _named_modules(_read_json(staging / name))
     }
     if not modules:
-        raise PublishError(f"{code}: its settings name no code, so nobody could load it; save the reader again")
+        raise PublishError(f"{code}: its settings refer to no code; save the checkpoint again")
     files = {code / f"{module}.py" for module in modules}
     try:
         return sorted(files | {Path(path) for file in files for path in get_relative_import_files(file)})
@@ -140,7 +138,7 @@ def _code_files(code: Path, staging: Path) -> list[Path]:
 
 
 def _named_modules(settings: Any) -> Iterator[str]:
-    """Modules in all the `auto_map` and `custom_pipelines` of a file of settings, but those of other repositories."""
+    """Yields the modules in every `auto_map` and `custom_pipelines`, without those of other repositories."""
     if isinstance(settings, list):
         for item in settings:
             yield from _named_modules(item)
@@ -161,7 +159,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise PublishError(f"{path}: is not JSON ({error}); save the reader again") from error
+        raise PublishError(f"{path}: is not JSON ({error}); save the checkpoint again") from error
     if not isinstance(content, dict):
-        raise PublishError(f"{path}: must hold a JSON object; save the reader again")
+        raise PublishError(f"{path}: must hold a JSON object; save the checkpoint again")
     return content

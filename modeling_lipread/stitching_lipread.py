@@ -1,94 +1,69 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Words of segments that overlap, made one text without doubled or lost words."""
+"""Merges the words of two overlapping segments without duplicates or losses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from .text_normalizer_lipread import TextNormalizer
+from .transcript_lipread import Word
 
-SAME_WORD_SECONDS = 0.4  # how far apart two segments may place the middle of the same word
-EDGE_SECONDS = 0.1  # a word that ends so near to the edge of its segment may be part of one
+SAME_WORD_SECONDS = 0.4  # largest distance between the middles of one word in the two segments
+EDGE_SECONDS = 0.1  # a word that ends this close to the edge of its segment may be truncated
 normalize = TextNormalizer()
 
 
-@dataclass(frozen=True)
-class Word:
-    """A word and when it was seen.
+def stitch(before: Sequence[Word], after: Sequence[Word], cut: float, overlap: float) -> tuple[list[Word], list[Word]]:
+    """Merges the words of two segments that overlap around a cut through speech.
 
-    Attributes:
-        text: As written.
-        start: Seconds from the start of the file.
-        end: Seconds from the start of the file.
-        score: Probability that the model gives it, 0..1; None if it does not say.
-        timed: Whether its times were aligned; otherwise they are shares of its segment's.
-    """
-
-    text: str
-    start: float
-    end: float
-    score: float | None = None
-    timed: bool = True
-
-    @property
-    def middle(self) -> float:
-        """Seconds from the start of the file."""
-        return (self.start + self.end) / 2
-
-
-def stitch(before: Sequence[Word], after: Sequence[Word], cut: float, reach: float) -> tuple[list[Word], list[Word]]:
-    """Shares the words out that two overlapping segments read about a cut through speech.
-
-    Both segments reach beyond the cut, and each reads badly at its own edge. A word that both saw is said once, by
-    the segment that it lies deeper in. A word that only one saw counts on its own side of the cut, and beyond it if
-    the other segment has nothing there and the word does not touch the edge.
+    A segment is unreliable at its own edge. A word in both segments is taken from the segment that extends further
+    beyond it. A word in one segment is kept on that segment's side of the cut; on the other side it is kept if it
+    does not touch the edge and the other segment has no word at that time.
 
     Args:
         before: Words of the segment that ends after the cut, in order.
-        after: Words of the segment that begins before the cut, in order.
+        after: Words of the segment that starts before the cut, in order.
         cut: Seconds from the start of the file.
-        reach: How many seconds each segment goes beyond the cut.
+        overlap: Seconds by which each segment extends beyond the cut.
 
     Returns:
-        The words before the cut, and those after it.
+        The words before the cut and the words after it.
     """
     stitched: list[Word] = []
-    last_before = last_after = 0
-    for first, second in [*_matched(before, after), (len(before), len(after))]:
-        alone = [
+    next_before = next_after = 0
+    for first, second in [*_align(before, after), (len(before), len(after))]:
+        unmatched = [
             word
-            for word in before[last_before:first]
-            if word.middle < cut or (word.end < cut + reach - EDGE_SECONDS and not _meets(word, after))
+            for word in before[next_before:first]
+            if word.middle < cut or (word.end < cut + overlap - EDGE_SECONDS and not _overlaps_any(word, after))
         ]
-        alone += [
+        unmatched += [
             word
-            for word in after[last_after:second]
-            if word.middle >= cut or (word.start > cut - reach + EDGE_SECONDS and not _meets(word, before))
+            for word in after[next_after:second]
+            if word.middle >= cut or (word.start > cut - overlap + EDGE_SECONDS and not _overlaps_any(word, before))
         ]
-        stitched += sorted(alone, key=lambda word: word.middle)
+        stitched += sorted(unmatched, key=lambda word: word.middle)
         if first < len(before):
             middle = (before[first].middle + after[second].middle) / 2
             stitched.append(before[first] if middle < cut else after[second])
-        last_before, last_after = first + 1, second + 1
+        next_before, next_after = first + 1, second + 1
     count = next((index for index, word in enumerate(stitched) if word.middle >= cut), len(stitched))
     return stitched[:count], stitched[count:]
 
 
-def _meets(word: Word, others: Sequence[Word]) -> bool:
-    """Whether one of the other segment's words stands where this one does."""
+def _overlaps_any(word: Word, others: Sequence[Word]) -> bool:
     return any(min(word.end, other.end) > max(word.start, other.start) for other in others)
 
 
-def _matched(before: Sequence[Word], after: Sequence[Word]) -> list[tuple[int, int]]:
-    """Pairs of indices of words that are one and the same, rising in both: the pairing of the greatest likeness."""
+def _align(before: Sequence[Word], after: Sequence[Word]) -> list[tuple[int, int]]:
+    """Returns the monotonic alignment with the highest total similarity, as pairs of indices of the same word."""
     best = np.zeros((len(before) + 1, len(after) + 1))
     for i in range(len(before) - 1, -1, -1):
         for j in range(len(after) - 1, -1, -1):
-            likeness = _likeness(before[i], after[j])
-            paired = best[i + 1, j + 1] + likeness if likeness else 0.0
+            similarity = _similarity(before[i], after[j])
+            paired = best[i + 1, j + 1] + similarity if similarity else 0.0
             best[i, j] = max(best[i + 1, j], best[i, j + 1], paired)
     pairs, i, j = [], 0, 0
     while i < len(before) and j < len(after) and best[i, j] > 0:
@@ -102,11 +77,11 @@ def _matched(before: Sequence[Word], after: Sequence[Word]) -> list[tuple[int, i
     return pairs
 
 
-def _likeness(word: Word, other: Word) -> float:
-    """How sure it is that two segments saw the same word: 1 to 2 if it reads alike, to 1 if it only stands there."""
-    apart = abs(word.middle - other.middle)
+def _similarity(word: Word, other: Word) -> float:
+    """Returns 1 to 2 for equal texts at nearly the same time, 0.5 to 1 for other texts that overlap, else 0."""
+    distance = abs(word.middle - other.middle)
     if normalize(word.text) == normalize(other.text):
-        return max(0.0, 2.0 - apart / SAME_WORD_SECONDS) if apart <= SAME_WORD_SECONDS else 0.0
+        return max(0.0, 2.0 - distance / SAME_WORD_SECONDS) if distance <= SAME_WORD_SECONDS else 0.0
     shared = min(word.end, other.end) - max(word.start, other.start)
     shortest = min(word.end - word.start, other.end - other.start)
     return shared / shortest if shortest > 0 and shared > shortest / 2 else 0.0

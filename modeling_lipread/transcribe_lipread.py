@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread transcribe`: what is said in videos, as text, subtitles, JSON or a table.
+"""`lipread transcribe`: videos to text, subtitles, JSON or a table.
 
 lipread transcribe talk.mp4
 lipread transcribe talks/ --model runs/a --format srt --output subtitles/
@@ -13,227 +13,241 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from .reader_options_lipread import (
-    READ,
-    SOME_FAILED,
+from .options_lipread import (
+    FAILURE,
+    SUCCESS,
+    UsageError,
+    clip_options,
     generation_arguments,
-    load_reader,
-    positive,
-    reader_options,
-    refuse,
-    span_options,
-    tell,
+    load_pipeline,
+    model_options,
+    positive_int,
+    print_message,
 )
-from .reading_lipread import READABLE_FACES, read_video
 from .segmentation_lipread import SegmentSettings
-from .subtitles_lipread import CueSettings
-from .transcript_files_lipread import (
-    FORMATS,
-    TABLE_HEAD,
-    OutputFolder,
-    as_dictionary,
-    format_transcript,
-    table,
-    table_rows,
-)
 from .transcript_lipread import Transcript
+from .transcription_lipread import TRANSCRIPTION_FACES, transcribe_video
 from .video_files_lipread import find_videos
 from .video_lipread import require, video_seconds
+from .writers_lipread import (
+    FORMATS,
+    TSV_HEADER,
+    CueSettings,
+    OutputFolder,
+    format_transcript,
+    format_tsv,
+    transcript_dict,
+    tsv_rows,
+)
 
-NAMED = 8  # videos on one line of what was not read again
+MAX_LISTED = 8  # videos that a message lists by name
 
 
 def add_transcribe(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
     parser = commands.add_parser(
         "transcribe",
-        parents=[reader_options(READABLE_FACES), span_options()],
-        help="write what is said in videos: text, subtitles, JSON",
+        parents=[model_options(TRANSCRIPTION_FACES), clip_options()],
+        help="write the words of videos: text, subtitles, JSON",
     )
+    segments, cues = SegmentSettings(), CueSettings()
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="file, folder, or pattern such as 'talks/**/*.mp4'")
-    parser.add_argument("--format", choices=FORMATS, default="txt", help="what is written (default: txt)")
+    parser.add_argument("--format", choices=FORMATS, default="txt", help="output format (default: txt)")
     parser.add_argument(
-        "--output", type=Path, help="folder for a file a video (default: everything to standard output)"
+        "--output", type=Path, help="folder for one file a video (default: everything to standard output)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="read videos again whose output is there already")
+    parser.add_argument("--overwrite", action="store_true", help="read videos again whose output file exists")
     parser.add_argument(
-        "--nbest", type=positive, default=1, help="readings of each utterance, in JSON (default: 1; as many beams)"
+        "--nbest", type=positive_int, default=1, help="hypotheses of each segment, in JSON; at least as many beams"
     )
-    parser.add_argument("--batch_size", type=positive, default=1, help="utterances read at a time (default: 1)")
-    cutting, cues = SegmentSettings(), CueSettings()
+    parser.add_argument("--batch_size", type=positive_int, default=1, help="segments read at once (default: 1)")
     long = parser.add_argument_group("long videos")
     long.add_argument(
         "--max_seconds",
         type=float,
         default=argparse.SUPPRESS,
-        help="longest stretch read at once; longer ones are cut where lips pause (default: as long as the clips that "
-        f"the reader learned from, or {cutting.max_seconds:g})",
+        help="longest segment; longer speech is cut where the lips pause (default: the length of the clips that the "
+        f"reader was trained on, or {segments.max_seconds:g})",
     )
     long.add_argument(
         "--pause_seconds",
         type=float,
-        default=cutting.pause_seconds,
-        help=f"shortest pause of the lips to cut at (default: {cutting.pause_seconds:g})",
+        default=segments.pause_seconds,
+        help=f"shortest pause of the lips to cut at (default: {segments.pause_seconds:g})",
     )
     subtitles = parser.add_argument_group("subtitles")
-    subtitles.add_argument("--by_word", action="store_true", help="a cue for every word")
+    subtitles.add_argument("--by_word", action="store_true", help="make a cue of every word")
     subtitles.add_argument(
-        "--line_length", type=positive, default=cues.line_length, help=f"characters (default: {cues.line_length})"
+        "--line_length",
+        type=positive_int,
+        default=cues.line_length,
+        help=f"most characters a line (default: {cues.line_length})",
     )
-    subtitles.add_argument("--lines", type=positive, default=cues.lines, help=f"lines a cue (default: {cues.lines})")
+    subtitles.add_argument(
+        "--lines", type=positive_int, default=cues.lines, help=f"most lines a cue (default: {cues.lines})"
+    )
     parser.set_defaults(run=transcribe)
 
 
 def transcribe(arguments: argparse.Namespace) -> int:
-    """Writes what is said in each video; one that cannot be read is named on the error stream.
+    """Writes the transcript of each video. Names videos that cannot be read on standard error and goes on.
 
     Returns:
-        The exit status: 0, or 1 if any video could not be read.
+        The exit status: 0, or 1 if a video could not be read.
 
     Raises:
-        SystemExit: The arguments do not go together (2).
+        UsageError: Options contradict each other.
     """
-    cutting, cues = _checked(arguments)
+    _check_options(arguments)
+    segment_options, cues = _options_of(SegmentSettings, arguments), CueSettings(**_options_of(CueSettings, arguments))
+    try:
+        SegmentSettings(**segment_options)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
     videos, errors = find_videos(arguments.videos)
     if arguments.output is None and arguments.format in ("srt", "vtt") and len(videos) > 1:
-        refuse(f"{len(videos)} videos need --output with --format {arguments.format}: a subtitle file is of one video")
-    folder = None if arguments.output is None else OutputFolder(arguments.output)
-    wanted = [(file, None) for file, _ in videos]
-    if folder is not None:
-        wanted, others = _unwritten(videos, arguments, folder)
-        errors += others
+        raise UsageError(f"{len(videos)} videos need --output with --format {arguments.format}: one file a video")
+    folder, pending = None, [(file, None) for file, _ in videos]
+    if arguments.output is not None:
+        folder = OutputFolder(arguments.output)
+        pending, conflicts = _pending_videos(videos, arguments, folder)
+        errors += conflicts
     for error in errors:
-        tell(error)
+        print_message(error)
     failed = len(errors)
-    if not wanted:
-        return SOME_FAILED if failed else READ
-    reader = load_reader(arguments)
-    settings = SegmentSettings.of_reader(reader.model.config, **cutting)
-    generation = generation_arguments(arguments)
-    generation["num_return_sequences"] = arguments.nbest
-    if arguments.output is None and arguments.format == "tsv":
-        sys.stdout.write(table([TABLE_HEAD]))
-    with _progress([file for file, _ in wanted], arguments) as watch:
-        for file, output in wanted:
+    if not pending:
+        return FAILURE if failed else SUCCESS
+    pipeline = load_pipeline(arguments.model, arguments.device)
+    if folder is None and arguments.format == "tsv":
+        sys.stdout.write(format_tsv([TSV_HEADER]))
+    files = [file for file, _ in pending]
+    with closing(ProgressBar(files, arguments.start or 0.0, arguments.end or float("inf"))) as progress:
+        for file, output in pending:
+            progress.start(file)
             try:
-                transcript = read_video(
-                    reader,
+                transcript = transcribe_video(
+                    pipeline,
                     file,
                     start=arguments.start,
                     end=arguments.end,
                     face=arguments.face,
-                    settings=settings,
+                    settings=SegmentSettings.for_model(pipeline.model.config, **segment_options),
                     batch_size=arguments.batch_size,
-                    watch=watch(file),
-                    **generation,
+                    on_progress=progress.update,
+                    num_return_sequences=arguments.nbest,
+                    **generation_arguments(arguments),
                 )
-                if output is not None:
+                if folder is not None:
                     folder.write(output, format_transcript(transcript, arguments.format, cues), file)
-            except (OSError, ValueError, RuntimeError) as error:  # the last: memory of a GPU
+            except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: GPU out of memory
                 with tqdm.external_write_mode(file=sys.stderr):
-                    tell(error if str(file) in str(error) else f"{file}: {error}")
+                    print_message(error if str(file) in str(error) else f"{file}: {error}")
                 failed += 1
                 continue
-            if not transcript.text:  # which is no failure, but a script that sees an empty file may wonder
+            if not transcript.text:  # not a failure, but explains an empty file
                 with tqdm.external_write_mode(file=sys.stderr):
-                    tell(f"{file}: no words: {transcript.why_nothing}")
-            if output is None:
+                    print_message(f"{file}: no words: {transcript.unread_reasons}")
+            if folder is None:
                 with tqdm.external_write_mode(file=sys.stdout):
-                    sys.stdout.write(_for_screen(transcript, arguments.format, cues, single=len(videos) == 1))
+                    sys.stdout.write(_format_for_stdout(transcript, arguments.format, cues, single=len(videos) == 1))
                     sys.stdout.flush()
-    return SOME_FAILED if failed else READ
+    return FAILURE if failed else SUCCESS
 
 
-def _checked(arguments: argparse.Namespace) -> tuple[dict[str, float], CueSettings]:
-    """Settings of the arguments, those that do not go together refused before anything is loaded."""
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Rejects options that contradict each other, before anything is loaded."""
+    output = arguments.output
     if arguments.nbest > 1 and arguments.format != "json":
-        refuse(f"--nbest {arguments.nbest} needs --format json; {arguments.format} has room for one reading")
+        raise UsageError(f"--nbest {arguments.nbest} needs --format json; {arguments.format} holds one hypothesis")
     arguments.num_beams = max(arguments.num_beams, arguments.nbest)
     if arguments.format in ("srt", "vtt"):
         require("webvtt", "webvtt-py", "Writing subtitles")
-    if arguments.output is not None and arguments.output.exists() and not arguments.output.is_dir():
-        refuse(f"--output {arguments.output}: is a file; give a folder")
-    if arguments.output is not None and arguments.output.suffix.lower() in {f".{name}" for name in FORMATS}:
-        refuse(f"--output {arguments.output}: names a folder; for one file give > {arguments.output} in its place")
-    names = {field.name for field in fields(SegmentSettings)}
-    cutting = {key: value for key, value in vars(arguments).items() if key in names}
-    try:
-        SegmentSettings(**cutting)
-    except ValueError as error:
-        refuse(f"--{error}")
-    names = {field.name for field in fields(CueSettings)}
-    return cutting, CueSettings(**{key: value for key, value in vars(arguments).items() if key in names})
+    if output is not None and output.exists() and not output.is_dir():
+        raise UsageError(f"--output {output}: is a file; give a folder")
+    if output is not None and output.suffix.lower() in {f".{name}" for name in FORMATS}:
+        raise UsageError(f"--output {output}: must be a folder; to write one file, use > {output} instead")
 
 
-def _unwritten(
+def _options_of(settings: type, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the arguments that are fields of a settings class."""
+    names = {field.name for field in fields(settings)}
+    return {name: value for name, value in vars(arguments).items() if name in names}
+
+
+def _pending_videos(
     videos: list[tuple[Path, Path]], arguments: argparse.Namespace, folder: OutputFolder
 ) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """The videos to read, each with the file to write, and what is wrong with those whose file is another's.
-
-    Those written before are left as they are, and named.
-    """
-    wanted, there, errors = [], [], []
+    """Returns the videos without an output file, each with its path, and errors for files made from other videos."""
+    pending, done, errors = [], [], []
     sources = folder.sources()
     for file, name in videos:
-        output = arguments.output / name.with_name(f"{name.name}.{arguments.format}")
+        output = folder.folder / name.with_name(f"{name.name}.{arguments.format}")
         source = sources.get(output)
         if arguments.overwrite or not output.exists():
-            wanted.append((file, output))
+            pending.append((file, output))
         elif source in (None, os.path.realpath(file)):
-            there.append(str(file))
+            done.append(str(file))
         else:
             errors.append(f"{file}: {output} was read from {source}; give another --output, or --overwrite")
-    if there:
-        named = ", ".join(there[:NAMED]) + (f" and {len(there) - NAMED} more" if len(there) > NAMED else "")
-        already = f"{len(there)} of {len(videos)} videos are in {arguments.output} already"
-        tell(f"{already}, and --overwrite reads them again: {named}")
-    return wanted, errors
+    if done:
+        names = ", ".join(done[:MAX_LISTED]) + (
+            f" and {len(done) - MAX_LISTED} more" if len(done) > MAX_LISTED else ""
+        )
+        print_message(
+            f"{len(done)} of {len(videos)} videos are in {folder.folder}; --overwrite reads them again: {names}"
+        )
+    return pending, errors
 
 
-def _for_screen(transcript: Transcript, kind: str, cues: CueSettings, single: bool) -> str:
-    """What is printed of one of several videos: a line each where that is possible."""
+def _format_for_stdout(transcript: Transcript, kind: str, cues: CueSettings, single: bool) -> str:
+    """Formats one of several transcripts for the same stream, a line each where possible."""
     if kind == "tsv":
-        return table(table_rows(transcript))
+        return format_tsv(tsv_rows(transcript))
     if single:
         return format_transcript(transcript, kind, cues)
     if kind == "json":
-        return json.dumps(as_dictionary(transcript), ensure_ascii=False) + "\n"
+        return json.dumps(transcript_dict(transcript), ensure_ascii=False) + "\n"
     return f"{transcript.file}\t{transcript.text}\n"
 
 
-@contextmanager
-def _progress(files: list[Path], arguments: argparse.Namespace) -> Iterator[Any]:
-    """One bar over the seconds of all videos, on a terminal only; gives what to tell it for each of them."""
-    shown = sys.stderr.isatty()
-    seconds = {file: _span(file, arguments) if shown else 0.0 for file in files}
-    total, before = sum(seconds.values()), 0.0
-    form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of video [{elapsed}<{remaining}]"
-    with tqdm(total=total, disable=not shown, file=sys.stderr, bar_format=form, leave=False) as bar:
+class ProgressBar:
+    """A bar over the seconds of all videos. It shows on a terminal only.
 
-        def watch(file: Path) -> Any:
-            nonlocal before
-            begun, before = before, before + seconds[file]
-            bar.set_description(file.name, refresh=False)
+    Args:
+        files: The videos in the order of reading.
+        start: Seconds at which reading starts in each video.
+        end: Seconds at which reading ends in each video.
+    """
 
-            def seen(time: float) -> None:
-                if shown:
-                    bar.update(begun + min(time, seconds[file]) - bar.n)
+    def __init__(self, files: list[Path], start: float, end: float):
+        shown = sys.stderr.isatty()
+        self._seconds = {
+            file: max(0.0, min(video_seconds(file), end) - start) if shown and file.is_file() else 0.0
+            for file in files
+        }
+        self._file: Path | None = None
+        self._done = 0.0  # seconds of the videos before the current one
+        form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of video [{elapsed}<{remaining}]"
+        total = sum(self._seconds.values())
+        self._bar = tqdm(total=total, disable=not shown, file=sys.stderr, bar_format=form, leave=False)
 
-            return seen
+    def start(self, file: Path) -> None:
+        """Moves to the start of a video."""
+        self._done += self._seconds.get(self._file, 0.0)
+        self._file = file
+        self._bar.set_description(file.name, refresh=False)
 
-        yield watch
+    def update(self, seconds: float) -> None:
+        """Moves to a time within the current video."""
+        self._bar.update(self._done + min(seconds, self._seconds[self._file]) - self._bar.n)
 
-
-def _span(file: Path, arguments: argparse.Namespace) -> float:
-    if not file.is_file():
-        return 0.0
-    start, end = arguments.start or 0.0, arguments.end or float("inf")
-    return max(0.0, min(video_seconds(file), end) - start)
+    def close(self) -> None:
+        """Removes the bar."""
+        self._bar.close()

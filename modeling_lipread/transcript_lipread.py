@@ -1,55 +1,71 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""What was read in a video: words with their times, in utterances, by person."""
+"""The result of reading a video: words with times, grouped into utterances by person."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from .stitching_lipread import Word
+
+@dataclass(frozen=True)
+class Word:
+    """A word with its times.
+
+    Attributes:
+        text: The word.
+        start: Seconds from the start of the file.
+        end: Seconds from the start of the file.
+        score: Probability that the word is right, 0 to 1; None if the model gives none.
+        timed: Whether the times come from the alignment; otherwise they divide the segment evenly.
+    """
+
+    text: str
+    start: float
+    end: float
+    score: float | None = None
+    timed: bool = True
+
+    @property
+    def middle(self) -> float:
+        """Seconds from the start of the file."""
+        return (self.start + self.end) / 2
 
 
 @dataclass
 class Utterance:
-    """Words that one person says without a rest.
+    """Words that one person says without a long pause.
 
     Attributes:
         start: Seconds from the start of the file.
         end: Seconds from the start of the file.
-        words: What is said.
+        words: The words.
         person: Number of the person, from 1; 0 if only one face was followed.
-        goes_on: Whether the utterance after it, of the same person, goes on without a rest.
-        alternatives: Readings of its segment, `{"text", "score"}`, in the order of the search: the first is the one
-            taken. Empty unless asked for. A score is the chance that all words are right, None without words.
+        continues: Whether the person's next utterance follows without a pause.
+        alternatives: The n-best hypotheses, `{"text", "score"}`, best first; empty unless requested. A score is the
+            probability that all words are right, None for a hypothesis without words or without word scores.
     """
 
     start: float
     end: float
     words: list[Word]
     person: int = 0
-    goes_on: bool = False
+    continues: bool = False
     alternatives: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def text(self) -> str:
-        """Its words between spaces."""
+        """The words, separated by spaces."""
         return " ".join(word.text for word in self.words)
 
     @property
     def speaker(self) -> str | None:
-        """The person's name in what is written; None if only one face was followed."""
+        """The label of the person in files; None if only one face was followed."""
         return f"person {self.person}" if self.person else None
 
 
 @dataclass
-class Unread:
-    """A stretch of a video that was not read.
-
-    Attributes:
-        start: Seconds from the start of the file.
-        end: Seconds from the start of the file.
-        reason: Why.
-    """
+class UnreadSpan:
+    """A part of a video without a transcript: `start` and `end` in seconds of the file, and the `reason`."""
 
     start: float
     end: float
@@ -58,40 +74,39 @@ class Unread:
 
 @dataclass
 class Transcript:
-    """What was read in a video.
+    """The transcript of a video.
 
     Attributes:
-        file: Its path as given.
-        seconds: How much of it was looked at.
-        utterances: What is said, in order of time.
-        unread: What of it was not read although somebody's lips moved, or because no face was found.
+        file: Path as given.
+        seconds: Duration of the part that was processed.
+        utterances: Ordered by start.
+        unread: Parts that show no face, or whose hypothesis was rejected, ordered by start.
     """
 
     file: str
     seconds: float
     utterances: list[Utterance]
-    unread: list[Unread] = field(default_factory=list)
+    unread: list[UnreadSpan] = field(default_factory=list)
 
     @property
     def text(self) -> str:
-        """Everything that is said."""
+        """All words, separated by spaces."""
         return " ".join(utterance.text for utterance in self.utterances if utterance.words)
 
-    def words(self, since: float = 0.0) -> list[dict[str, Any]]:
-        """Every word, `{"word", "start", "end", "score"}`, times counted from the second given."""
+    def words(self, origin: float = 0.0) -> list[dict[str, Any]]:
+        """Returns every word as `{"word", "start", "end", "score"}`, with times relative to `origin` seconds."""
         return [
-            {"word": word.text, "start": word.start - since, "end": word.end - since, "score": word.score}
+            {"word": word.text, "start": word.start - origin, "end": word.end - origin, "score": word.score}
             for utterance in self.utterances
             for word in utterance.words
         ]
 
     @property
-    def why_nothing(self) -> str:
-        """Why there is no word in it, if there is none: the reasons in order of time, each once."""
-        reasons = dict.fromkeys(stretch.reason for stretch in self.unread)
-        return "; ".join(reasons) or "the lips do not move"
+    def unread_reasons(self) -> str:
+        """The distinct reasons of `unread` in order of time, for a transcript without words."""
+        return "; ".join(dict.fromkeys(span.reason for span in self.unread)) or "the lips do not move"
 
     @property
-    def several_people(self) -> bool:
-        """Whether more than one person says something."""
+    def has_several_people(self) -> bool:
+        """Whether more than one person speaks."""
         return len({utterance.person for utterance in self.utterances}) > 1

@@ -51,3 +51,37 @@ def reader_dir(tmp_path_factory) -> Path:
     from readers import save_reader
 
     return save_reader(tmp_path_factory.mktemp("reader"))
+
+
+@pytest.fixture(scope="session")
+def pipeline():
+    """The model in the package with its processor."""
+    from modeling_lipread.options_lipread import BUNDLED_MODEL, load_pipeline
+
+    return load_pipeline(BUNDLED_MODEL, "cpu")
+
+
+@pytest.fixture(scope="session")
+def talker_clip(tmp_path_factory) -> Path:
+    """The talking head saying a sentence that the model in the package does not know."""
+    from data.talker import TalkingHead
+
+    path = tmp_path_factory.mktemp("talker") / "talker.mp4"
+    TalkingHead().render("please follow the doctor now", path, seed=3)
+    return path
+
+
+@pytest.fixture
+def lipread(capsys):
+    """Runs a command; returns its exit status, standard output, and lines of standard error but for one note."""
+    from modeling_lipread.cli import main
+
+    def run(*arguments: object) -> tuple[int, str, list[str]]:
+        try:
+            status = main([*map(str, arguments)])
+        except SystemExit as exit:  # argparse
+            status = exit.code
+        captured = capsys.readouterr()
+        return status, captured.out, [line for line in captured.err.splitlines() if "no --model given" not in line]
+
+    return run

@@ -133,10 +133,8 @@ class _Hub(Handler):
         ("GET", r"/api/whoami-v2", "whoami"),
         ("POST", r"/api/validate-yaml", "validate_yaml"),
         ("POST", r"/api/repos/create", "create"),
-        ("DELETE", r"/api/repos/delete", "delete"),
         ("GET", rf"{API}(?:/revision/(?P<revision>[^/]+))?", "info"),
         ("GET", rf"{API}/refs", "refs"),
-        ("GET", rf"{API}/commits/(?P<revision>[^/]+)", "commits"),
         ("GET", rf"{API}/tree/(?P<revision>[^/]+)(?:/(?P<path>.*))?", "tree"),
         ("POST", rf"{API}/paths-info/(?P<revision>[^/]+)", "paths_info"),
         ("POST DELETE", rf"{API}/(?P<kind>branch|tag)/(?P<name>[^/]+)", "change_ref"),
@@ -195,14 +193,6 @@ class _Hub(Handler):
             self.hub.repositories[type, id] = Repository(id, type, private=asked.get("visibility") == "private")
         return reply({"url": url, "name": id})
 
-    def delete(self) -> Reply:
-        asked = json.loads(self.body)
-        type = asked.get("type") or "model"
-        id = f"{asked.get('organization') or self._user()}/{asked['name']}"
-        self._repository(f"{type}s", id, write=True)
-        del self.hub.repositories[type, id]
-        return reply({})
-
     def info(self, type: str, id: str, revision: str | None) -> Reply:
         repository = self._repository(type, id)
         commit = repository.commit(revision or "main")
@@ -221,10 +211,6 @@ class _Hub(Handler):
             for kind, place, refs in (("branches", "heads", repository.branches), ("tags", "tags", repository.tags))
         }
         return reply({**found, "converts": [], "pullRequests": []})
-
-    def commits(self, type: str, id: str, revision: str) -> Reply:
-        history = self._repository(type, id).history(revision)
-        return reply([{**commit.details(), "authors": [{"user": id.split("/")[0]}]} for commit in history])
 
     def tree(self, type: str, id: str, revision: str, path: str | None) -> Reply:
         commit = self._repository(type, id).commit(revision)

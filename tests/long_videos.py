@@ -9,17 +9,14 @@ from pathlib import Path
 
 import numpy as np
 from clips import write_video
-from transformers import AutoModel, AutoProcessor
 
+from modeling_lipread.options_lipread import BUNDLED_MODEL, load_pipeline
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
-from modeling_lipread.reader_options_lipread import EMBEDDED
 from modeling_lipread.video_lipread import read_frames
 
 
 def embedded_reader() -> LipReadingPipeline:
-    return LipReadingPipeline(
-        model=AutoModel.from_pretrained(EMBEDDED), processor=AutoProcessor.from_pretrained(EMBEDDED), device="cpu"
-    )
+    return load_pipeline(BUNDLED_MODEL, "cpu")
 
 
 def grid_lines(grid_dir: Path, split: str, speaker: str, count: int) -> list[dict]:

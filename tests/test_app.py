@@ -18,22 +18,13 @@ from clips import PORTRAIT, write_video
 from conftest import REPOSITORY
 from long_videos import grid_lines, one_after_another
 
-from data.talker import TalkingHead
-
 pytest.importorskip("gradio", reason="gradio is not installed: pip install 'lipread[app]'")
 WAIT = 60_000  # milliseconds; a busy machine reads slowly
 
 
 @pytest.fixture(scope="module")
-def talker(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("talker") / "talker.mp4"
-    TalkingHead().render("please follow the doctor now", path, seed=3)
-    return path
-
-
-@pytest.fixture(scope="module")
-def browser(talker, tmp_path_factory):
-    with open_browser(write_camera(talker, tmp_path_factory.mktemp("camera") / "talker.y4m")) as opened:
+def browser(talker_clip, tmp_path_factory):
+    with open_browser(write_camera(talker_clip, tmp_path_factory.mktemp("camera") / "talker.y4m")) as opened:
         yield opened
 
 
@@ -130,8 +121,8 @@ def test_a_file_that_the_reader_knows(page, app, grid_dir, tmp_path):
     wait_until(lambda: not kept(app[1]), seconds=90)
 
 
-def test_why_nothing_was_read_is_said(page, talker):
-    give(page, talker)
+def test_why_nothing_was_read_is_said(page, talker_clip):
+    give(page, talker_clip)
     page.wait_for_selector("#words p")
     assert re.search(r"Nothing read from 0\.\d to \d\.\d s: .*words", page.inner_text("#words"))
 

@@ -17,12 +17,12 @@ from data.evaluation.metrics import edit_counts, error_rate
 from examples.make_grid_reader import main as make_grid_reader
 from modeling_lipread.cli import main
 from modeling_lipread.configuration_lipread import LIMITS
-from modeling_lipread.reader_options_lipread import EMBEDDED
+from modeling_lipread.options_lipread import BUNDLED_MODEL
 
 
 def test_it_is_small_and_whole():
-    assert sum(path.stat().st_size for path in Path(EMBEDDED).iterdir()) < 10e6
-    model = AutoModel.from_pretrained(EMBEDDED)
+    assert sum(path.stat().st_size for path in Path(BUNDLED_MODEL).iterdir()) < 10e6
+    model = AutoModel.from_pretrained(BUNDLED_MODEL)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     # Trained anew, it is to be calibrated anew: python -m data.calibrate modeling_lipread/grid_reader VALIDATION
     assert model.config.calibration and set(model.config.abstention) == set(LIMITS)
@@ -38,7 +38,7 @@ print(pipeline(model=sys.argv[1], trust_remote_code=True)(sys.argv[2])["text"])
 
 def test_published_it_needs_nothing_of_the_package(grid_dir, tmp_path):
     folder, clip = tmp_path / "staged", next((grid_dir / "video").rglob("*.mp4"))
-    publish = ["publish", EMBEDDED, "--repo_id", "you/tiny", "--license", "cc-by-4.0", "--language", "en"]
+    publish = ["publish", BUNDLED_MODEL, "--repo_id", "you/tiny", "--license", "cc-by-4.0", "--language", "en"]
     assert main([*publish, "--dry_run", "--output", str(folder)]) == 0
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
     result = subprocess.run(
@@ -71,7 +71,7 @@ def test_it_is_what_the_command_reads_with(grid_dir, capsys):
 
 def test_the_script_that_makes_it(tmp_path):
     model = make_reader()
-    for part in (model, AutoProcessor.from_pretrained(EMBEDDED)):
+    for part in (model, AutoProcessor.from_pretrained(BUNDLED_MODEL)):
         part.save_pretrained(tmp_path / "reader")
     make_grid_reader(str(tmp_path / "reader"), str(tmp_path / "embedded"))
     assert {path.suffix for path in (tmp_path / "embedded").iterdir()} <= {".json", ".safetensors", ".jinja"}

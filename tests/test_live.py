@@ -17,10 +17,8 @@ import av
 import numpy as np
 import pytest
 from clips import write_video
-from long_videos import embedded_reader
 
 from data.talker import TalkingHead, perform
-from modeling_lipread.cli import main
 from modeling_lipread.live_lipread import LiveSession
 from modeling_lipread.live_source_lipread import LiveSource
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
@@ -39,42 +37,34 @@ def talk(tmp_path_factory) -> Path:
     return write_video(tmp_path_factory.mktemp("talk") / "talk.mp4", frames)
 
 
-@pytest.fixture(scope="module")
-def reader() -> LipReadingPipeline:
-    return embedded_reader()
-
-
 def updates(output: str) -> list[dict]:
     return [json.loads(line) for line in output.splitlines()]
 
 
-def test_words_come_while_they_are_said_and_once_more_when_they_are_complete(talk, capsys):
-    assert main(["live", "--no_abstain", "--source", str(talk), "--format", "json", "--device", "cpu"]) == 0
-    captured = capsys.readouterr()
-    found = updates(captured.out)
+@pytest.fixture
+def live(lipread):
+    """Runs the command without abstention."""
+    return partial(lipread, "live", "--device", "cpu", "--no_abstain", "--source")
+
+
+def test_partial_updates_come_in_real_time_and_final_ones_do_not_depend_on_speed(talk, live):
+    status, out, errors = live(talk, "--format", "json")
+    assert status == 0 and "partial updates" in errors[-1]
+    found = updates(out)
     finals = [index for index, update in enumerate(found) if update["type"] == "final"]
     assert len(finals) == 2 and finals[-1] == len(found) - 1
     assert finals[0] > 2 and finals[1] - finals[0] > 2  # partial ones before each
-    assert [update["end"] for update in found if update["type"] == "partial"] == sorted(
-        update["end"] for update in found if update["type"] == "partial"
-    )
+    ends = [update["end"] for update in found if update["type"] == "partial"]
+    assert ends == sorted(ends)
     first, last = (found[index] for index in finals)
     assert first["text"] and last["text"] and first["end"] <= last["start"] + 0.5
     for update in found:
         assert update["text"].startswith(update["agreed"]) and update["latency"] > 0
         assert update["text"].split() == [chunk["text"] for chunk in update["chunks"]]
-    assert "partial readings" in captured.err and "Traceback" not in captured.err
+    assert live(talk, "--at_once")[1].splitlines() == [first["text"], last["text"]]
 
 
-def test_frames_that_are_not_waited_for_give_the_same_complete_utterances(talk, capsys):
-    lines = []
-    for options in ([], ["--at_once"]):
-        assert main(["live", "--no_abstain", "--source", str(talk), "--device", "cpu", *options]) == 0
-        lines.append(capsys.readouterr().out)
-    assert lines[0] == lines[1] and len(lines[0].splitlines()) == 2
-
-
-def test_a_stream_is_read_like_a_file(talk, tmp_path, capsys):
+def test_a_stream_is_read_like_a_file(talk, tmp_path, live):
     with av.open(str(talk)) as source, av.open(str(tmp_path / "talk.ts"), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
@@ -87,10 +77,9 @@ def test_a_stream_is_read_like_a_file(talk, tmp_path, capsys):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         address = f"http://127.0.0.1:{server.server_port}"
-        assert main(["live", "--no_abstain", "--source", f"{address}/talk.ts", "--device", "cpu"]) == 0
-        assert len(capsys.readouterr().out.splitlines()) == 2
-        assert main(["live", "--no_abstain", "--source", f"{address}/none.ts", "--device", "cpu"]) == 1
-        assert "/none.ts: the stream cannot be read" in capsys.readouterr().err
+        assert len(live(f"{address}/talk.ts")[1].splitlines()) == 2
+        status, _, errors = live(f"{address}/none.ts")
+        assert status == 1 and "/none.ts: the stream cannot be read" in errors[-1]
     finally:
         server.shutdown()
 
@@ -103,10 +92,9 @@ def test_a_stream_is_read_like_a_file(talk, tmp_path, capsys):
         ("rtsp://127.0.0.1:9/none", "the stream cannot be read"),
     ],
 )
-def test_a_source_that_is_not_there_is_an_error_line(source, said, capsys):
-    assert main(["live", "--no_abstain", "--source", source, "--device", "cpu"]) == 1
-    error = capsys.readouterr().err
-    assert said in error and "Traceback" not in error
+def test_a_missing_source_is_an_error(source, said, live):
+    status, _, errors = live(source)
+    assert status == 1 and said in errors[-1]
 
 
 def test_ctrl_c_ends_with_what_was_read_on_a_terminal(talk):
@@ -129,30 +117,30 @@ def test_ctrl_c_ends_with_what_was_read_on_a_terminal(talk):
     errors = process.communicate(timeout=60)[1].decode()
     os.close(ours)
     assert process.returncode == 0 and "Traceback" not in errors
-    assert "partial readings" in errors
+    assert "partial updates" in errors
     before, last = written.decode().split("\r\x1b[K")[:-1][-2:]
     assert last.endswith("\r\n") and last.strip(), "the utterance on a line of its own"
     assert "\n" not in before, "partial words stay on their line"
 
 
-def test_readings_that_come_too_late_are_left_out_and_no_complete_one_is(talk, reader):
+def test_late_partial_windows_are_dropped_and_no_final_one(talk, pipeline):
     class Slow(LipReadingPipeline):
         def __call__(self, *arguments, **options):
             time.sleep(0.7)
             return super().__call__(*arguments, **options)
 
     found, source = [], LiveSource(str(talk), at_once=True)
-    slow = Slow(model=reader.model, processor=reader.processor, device="cpu")
+    slow = Slow(model=pipeline.model, processor=pipeline.processor, device="cpu")
     with LiveSession(slow, SegmentSettings(), 5, found.append, abstain=False) as session:
-        session.read(source, reader.processor.keypoint_extractor, "largest", print)
+        session.read(source, pipeline.processor.keypoint_extractor, "largest", print)
     source.close()
-    assert session.left_out > 5 and source.left_out == 0
+    assert session.dropped > 5 and source.dropped == 0
     assert [update.is_final for update in found].count(True) == 2
     starts = [update.start for update in found]
     assert starts == sorted(starts)
 
 
-def test_frames_of_a_camera_that_are_too_many_are_left_out_oldest_first():
+def test_a_slow_consumer_loses_the_oldest_frames_of_a_camera():
     source = LiveSource("63")  # a camera that is not there, whose frames are made here instead
     source._frames = ((index / 100, index) for index in range(60) if time.sleep(0.005) is None)
     taken = []
@@ -160,20 +148,13 @@ def test_frames_of_a_camera_that_are_too_many_are_left_out_oldest_first():
         taken.append(frame)
         time.sleep(0.05)
     assert taken == sorted(taken) and taken[-1] == 59
-    assert source.left_out > 20 and len(taken) + source.left_out == 60
+    assert source.dropped > 20 and len(taken) + source.dropped == 60
 
 
-def test_no_face_is_said(tmp_path, capsys):
+def test_notices_and_rejections_are_updates_too(talk, tmp_path, live, lipread):
     video = write_video(tmp_path / "grey.mp4", [np.full((240, 320, 3), 90, np.uint8)] * 75)
-    assert (
-        main(["live", "--no_abstain", "--source", str(video), "--device", "cpu", "--format", "json", "--at_once"]) == 0
-    )
-    (notice,) = updates(capsys.readouterr().out)
+    (notice,) = updates(live(video, "--format", "json", "--at_once")[1])
     assert notice["type"] == "notice" and "no face" in notice["text"]
-
-
-def test_nothing_is_said_of_words_that_do_not_fit_the_lips(talk, capsys):
-    arguments = ["live", "--source", str(talk), "--device", "cpu", "--at_once", "--format", "json"]
-    assert main(arguments) == 0
-    first = updates(capsys.readouterr().out)[0]
+    out = lipread("live", "--source", talk, "--device", "cpu", "--at_once", "--format", "json")[1]
+    first = updates(out)[0]
     assert (first["type"], first["text"]) == ("final", "") and "the words" in first["reason"]

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""What is read of a face that is watched, and which words of it are agreed on."""
+"""Which windows of a face are read live, and which words are stable."""
 
 import numpy as np
 import pytest
@@ -66,12 +66,6 @@ def test_words_that_two_readings_begin_with_are_agreed_on():
     assert update.agreed == 0, "the next utterance begins anew"
 
 
-def test_more_words_than_there_is_time_for_are_not_shown():
-    untimed = {"text": "bin blue", "chunks": [{"text": w, "timestamp": (None, None), "score": 0.1} for w in "ab"]}
-    transcript = LiveTranscript(SETTINGS)
-    assert list(transcript.update(Window(segment(0, 1), False, 0.0), untimed)) == []
-
-
 def test_speech_that_was_cut_waits_for_what_follows_and_no_word_is_doubled():
     transcript = LiveTranscript(SETTINGS)
     first = reading(("bin", 0.5, 0.9), ("blue", 3.6, 4.1))
@@ -85,15 +79,13 @@ def test_speech_that_was_cut_waits_for_what_follows_and_no_word_is_doubled():
     assert list(transcript.flush()) == []
 
 
-def test_what_waits_is_said_in_the_end():
+def test_flush_rejection_and_untimed_words():
     transcript = LiveTranscript(SETTINGS)
     assert list(transcript.update(Window(segment(0, 4.3, cut_after=3.8), True, 0.0), reading(("bin", 1, 2)))) == []
     (final,) = transcript.flush()
     assert final.text == "bin" and final.is_final
-
-
-def test_why_nothing_was_read_is_passed_on():
-    transcript = LiveTranscript(SETTINGS)
     nothing = {"text": "", "chunks": [], "reason": "the lips hardly move"}
-    (final,) = transcript.update(Window(segment(0, 1), True, 0.0), nothing)
+    (final,) = transcript.update(Window(segment(5, 6), True, 0.0), nothing)
     assert final.text == "" and final.reason == "the lips hardly move"
+    untimed = {"text": "bin blue", "chunks": [{"text": w, "timestamp": (None, None), "score": 0.1} for w in "ab"]}
+    assert list(transcript.update(Window(segment(7, 8), False, 0.0), untimed)) == []

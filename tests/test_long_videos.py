@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Long videos and several people: the words of the single clips come back, in memory that does not grow."""
+"""Long-form transcription: long videos and several people give the words of the single clips, in constant memory."""
 
 import tracemalloc
 from itertools import cycle, islice
@@ -8,25 +8,16 @@ import jiwer
 import numpy as np
 import pytest
 from clips import PORTRAIT, made_up_face, write_video
-from long_videos import embedded_reader, grid_lines, one_after_another, side_by_side
+from long_videos import grid_lines, one_after_another, side_by_side
 from readers import save_reader
-from transformers import AutoModel, AutoProcessor
 
 from data.talker import TalkingHead, perform
 from modeling_lipread import people_tracking_lipread
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, NoFaceError, StreamedFrame
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
-from modeling_lipread.reading_lipread import _alternative, _join, most_speaking, read_video, segment_people
+from modeling_lipread.options_lipread import load_pipeline
 from modeling_lipread.segmentation_lipread import Segment, SegmentSettings
-from modeling_lipread.stitching_lipread import Word
-from modeling_lipread.subtitles_lipread import make_cues
-from modeling_lipread.transcript_files_lipread import as_dictionary
-from modeling_lipread.transcript_lipread import Utterance
-
-
-@pytest.fixture(scope="module")
-def reader():
-    return embedded_reader()
+from modeling_lipread.transcription_lipread import segment_people, select_speaking, transcribe_video
+from modeling_lipread.writers_lipread import make_cues, transcript_dict
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +34,10 @@ def pair(grid_dir, tmp_path_factory):
     return left, right, side_by_side(grid_dir, left, right, tmp_path_factory.mktemp("pair") / "pair.mp4")
 
 
-def test_a_long_video_says_what_its_clips_say(reader, ten, grid_dir):
+def test_a_long_video_says_what_its_clips_say(pipeline, ten, grid_dir):
     lines, video = ten
-    single = [reader(str(grid_dir / line["video"]))["text"] for line in lines]
-    long = read_video(reader, video, batch_size=4)
+    single = [pipeline(str(grid_dir / line["video"]))["text"] for line in lines]
+    long = transcribe_video(pipeline, video, batch_size=4)
     truth = " ".join(line["text"] for line in lines)
     assert jiwer.wer(" ".join(single), long.text) <= 0.1, long.text
     assert jiwer.wer(truth, long.text) <= jiwer.wer(truth, " ".join(single)) + 0.1
@@ -57,9 +48,9 @@ def test_a_long_video_says_what_its_clips_say(reader, ten, grid_dir):
     assert np.mean([word.text in text for word, text in zip(words, placed, strict=True)]) > 0.85
 
 
-def test_times_count_from_the_start_of_the_file(reader, ten):
+def test_times_count_from_the_start_of_the_file(pipeline, ten):
     _, video = ten
-    whole, part = read_video(reader, video), read_video(reader, video, start=12.0, end=18.0)
+    whole, part = transcribe_video(pipeline, video), transcribe_video(pipeline, video, start=12.0, end=18.0)
     assert part.utterances[0].start >= 12.0 and part.utterances[-1].end <= 18.0
     assert part.seconds == pytest.approx(6.0, abs=0.05)
     starts = {round(word.start, 1) for said in whole.utterances for word in said.words}
@@ -67,64 +58,28 @@ def test_times_count_from_the_start_of_the_file(reader, ten):
     assert np.median(near) < 0.1
 
 
-def test_a_clip_is_read_as_the_pipeline_reads_it(reader, ten, grid_dir):
-    clip = str(grid_dir / ten[0][0]["video"])
-    expected = reader(clip, return_timestamps="word", num_beams=2)
-    (said,) = read_video(reader, clip, num_beams=2).utterances
+def test_a_clip_gives_the_hypotheses_of_the_pipeline(pipeline, ten, grid_dir):
+    clip, options = str(grid_dir / ten[0][0]["video"]), {"num_beams": 3, "num_return_sequences": 3}
+    expected = pipeline(clip, return_timestamps="word", **options)
+    (said,) = transcribe_video(pipeline, clip, **options).utterances
     assert [(word.text, (word.start, word.end)) for word in said.words] == [
-        (chunk["text"], chunk["timestamp"]) for chunk in expected["chunks"]
+        (chunk["text"], chunk["timestamp"]) for chunk in expected[0]["chunks"]
     ]
+    assert [entry["text"] for entry in said.alternatives] == [result["text"] for result in expected]
+    for entry, result in zip(said.alternatives, expected, strict=True):  # no words, no score
+        score = np.prod([chunk["score"] for chunk in result["chunks"]]) if result["chunks"] else None
+        assert entry["score"] == (score if score is None else pytest.approx(score))
 
 
-def test_the_n_best_readings_of_each_utterance(reader, ten, grid_dir):
-    """In the order of the search; their scores are calibrated, and need not fall in that order."""
-    read = read_video(reader, ten[1], end=9.0, num_beams=3, num_return_sequences=3)
-    for said in read.utterances:
-        assert len(said.alternatives) == 3
-        assert all(
-            (0 < entry["score"] <= 1) if entry["text"] else entry["score"] is None for entry in said.alternatives
-        )
-    # A clip by itself, which is cut nowhere, gives those of the pipeline, one for one.
-    options = {"num_beams": 3, "num_return_sequences": 3}
-    clip = str(grid_dir / ten[0][0]["video"])
-    (said,) = read_video(reader, clip, **options).utterances
-    assert [entry["text"] for entry in said.alternatives] == [result["text"] for result in reader(clip, **options)]
-    assert said.alternatives[0]["text"] == said.text
-    assert said.alternatives[0]["score"] == pytest.approx(np.prod([word.score for word in said.words]))
-
-
-def test_a_reading_without_words_is_not_a_certain_one():
-    chunk = {"text": "bin", "timestamp": (0.0, 0.2), "score": 0.5}
-    results = ({"text": "bin bin", "chunks": [chunk, chunk]}, {"text": "", "chunks": []}, {"text": "bin"})
-    assert [_alternative(result)["score"] for result in results] == [0.25, None, None]
-
-
-def test_utterances_are_joined_at_the_cut_between_them_and_at_no_other():
-    """Of three segments of somebody who never rests, the second was left out: somebody else was speaking."""
-    face = made_up_face().astype(np.float32)
-    frames = [StreamedFrame(index / 25, {1: face.copy()}, (0, 0)) for index in range(12 * 25)]
-    for frame in frames:
-        frame.faces[1][[13, 14], 1] += np.array([1.0, -1.0]) * (1 - np.cos(8 * np.pi * frame.time))
-    first, second, third, *_ = segment_people(iter(frames), SegmentSettings())
-    assert first.cut_after == second.cut_before and second.cut_after == third.cut_before
-
-    def said(segment: Segment) -> Utterance:
-        times = np.arange(segment.start, segment.end - 0.3, 0.3)
-        return Utterance(segment.start, segment.end, [Word(f"{time:.1f}", time, time + 0.3) for time in times], 1)
-
-    before, after = said(first), said(third)
-    _join(first, before, third, after, 0.5)
-    assert (before, after) == (said(first), said(third)) and not before.goes_on
-    after = said(second)
-    _join(first, before, second, after, 0.5)
-    assert before.end == after.start == first.cut_after and before.goes_on
-    assert all(word.middle < first.cut_after + 0.3 for word in before.words)
-
-
-def test_everybody_is_read_for_themselves(reader, pair):
+def test_people_are_read_separately_or_only_the_one_who_speaks(pipeline, pair):
     left, right, video = pair
-    read = read_video(reader, video, face="all")
-    assert read.several_people
+    read = transcribe_video(pipeline, video, face="all")
+    assert read.has_several_people
+    speaking = transcribe_video(pipeline, video, face="speaking")
+    assert 0 < len(speaking.utterances) < len(read.utterances)
+    assert {(said.start, said.text) for said in speaking.utterances} <= {
+        (said.start, said.text) for said in read.utterances
+    }
     said = {
         person: " ".join(entry.text for entry in read.utterances if entry.person == person)
         for person in sorted({entry.person for entry in read.utterances})
@@ -135,16 +90,6 @@ def test_everybody_is_read_for_themselves(reader, pair):
     assert min(rates[0]) <= 0.25  # the reader knows s1; s4 it has hardly seen
     own = int(np.argmin(rates[0]))
     assert rates[1][1 - own] < rates[1][own]
-
-
-def test_of_two_the_one_who_speaks_is_read(reader, pair, grid_dir, tmp_path):
-    left, _, video = pair
-    everybody = read_video(reader, video, face="all")
-    speaking = read_video(reader, video, face="speaking")
-    assert 0 < len(speaking.utterances) < len(everybody.utterances)
-    assert {(said.start, said.text) for said in speaking.utterances} <= {
-        (said.start, said.text) for said in everybody.utterances
-    }
 
 
 def test_people_keep_their_numbers_from_block_to_block(pair, monkeypatch):
@@ -195,12 +140,12 @@ def test_memory_does_not_grow_with_the_video(talker, face):
     assert max(held[len(held) // 2 :]) < max(held[: len(held) // 2]) + 1.0, held
 
 
-def test_no_face_is_said_so_and_so_are_the_stretches_without_one(reader, tmp_path):
+def test_no_face_is_said_so_and_so_are_the_stretches_without_one(pipeline, tmp_path):
     empty = np.full((240, 320, 3), 90, np.uint8)
     with pytest.raises(NoFaceError, match="no face found in any of 150 frames"):
-        read_video(reader, write_video(tmp_path / "empty.mp4", [empty] * 150))
+        transcribe_video(pipeline, write_video(tmp_path / "empty.mp4", [empty] * 150))
     portrait = [PORTRAIT] * 50 + [np.full_like(PORTRAIT, 90)] * 75 + [PORTRAIT] * 50
-    read = read_video(reader, write_video(tmp_path / "gap.mp4", portrait))
+    read = transcribe_video(pipeline, write_video(tmp_path / "gap.mp4", portrait))
     assert read.utterances == []  # lips at rest say nothing
     (gap,) = read.unread
     assert (gap.start, gap.end, gap.reason) == (pytest.approx(2.0, abs=0.3), pytest.approx(5.0, abs=0.3), "no face")
@@ -217,15 +162,15 @@ def test_overlapping_segments_leave_the_livelier():
         return made
 
     made = [segment(1, 0.0, 1.0), segment(2, 0.2, 0.3), segment(2, 3.0, 0.3), segment(1, 4.8, 1.0)]
-    assert list(most_speaking(made)) == [made[0], made[2], made[3]]
+    assert list(select_speaking(made)) == [made[0], made[2], made[3]]
 
 
-def test_landmark_files_are_read_as_long_videos_are(reader, ten, tmp_path):
+def test_landmark_files_are_read_as_long_videos_are(pipeline, ten, tmp_path):
     with Face3DKeypointExtractor() as extractor:
         sequence = extractor.extract_video(ten[1], end=9.0)
     np.save(tmp_path / "long.npy", sequence.keypoints)
-    read = read_video(reader, tmp_path / "long.npy")
-    assert read.text == read_video(reader, ten[1], end=9.0).text
+    read = transcribe_video(pipeline, tmp_path / "long.npy")
+    assert read.text == transcribe_video(pipeline, ten[1], end=9.0).text
     assert len(read.utterances) >= 3
 
 
@@ -237,16 +182,15 @@ def test_landmarks_of_another_kind_are_not_cut():
     assert segment.sequence.present.sum() == 249
 
 
-def test_a_reader_without_word_times_shares_the_time_of_an_utterance_out(tmp_path, talker):
-    folder = save_reader(tmp_path, ctc_vocab=[])
-    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
-    read = read_video(LipReadingPipeline(model=model, processor=processor), talker, end=10.0, max_new_tokens=5)
+def test_words_without_times_divide_the_utterance(tmp_path, talker):
+    pipeline = load_pipeline(str(save_reader(tmp_path, ctc_vocab=[])), "cpu")
+    read = transcribe_video(pipeline, talker, end=10.0, max_new_tokens=5)
     assert len(read.utterances) > 2
     words = [word for said in read.utterances for word in said.words]
     assert words and not any(word.timed for word in words)
     for said in read.utterances:
-        if not said.goes_on:
+        if not said.continues:
             assert all(said.start - 0.51 <= word.start <= word.end <= said.end + 0.51 for word in said.words)
-    assert {tuple(chunk["timestamp"]) for chunk in as_dictionary(read)["chunks"]} == {(None, None)}
+    assert {tuple(chunk["timestamp"]) for chunk in transcript_dict(read)["chunks"]} == {(None, None)}
     cues = make_cues(read)
     assert " ".join(line for cue in cues for line in cue.lines).split() == read.text.split()

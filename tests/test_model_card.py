@@ -99,7 +99,7 @@ def test_what_was_measured_on_other_weights_does_not_count(reader):
     assert [note.split(" ")[0] for note in notes[:3]] == [
         f"evaluation-{name}.json" for name in ("broken", "train", "validation")
     ]
-    assert "other weights" in notes[1] and "nothing was measured" in notes[3]
+    assert "other weights" in notes[1] and "the card has no results" in notes[3]
 
 
 def test_the_card_says_what_its_publisher_said_and_makes_up_nothing(reader):
@@ -173,7 +173,7 @@ def test_a_language_model_on_the_hub_is_named(evaluated, tmp_path):
     assert "the language model is fetched from its own repository, at that commit" in card.text
     config["base_model_revision"] = "main"
     (reader / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="without the commit it was trained with: give --base_model_revision"):
+    with pytest.raises(ValueError, match="without a commit: give --base_model_revision"):
         card_of(reader)
 
 

@@ -11,38 +11,23 @@ import pytest
 import torch
 from browser import open_browser
 from datasets import load_from_disk
-from long_videos import embedded_reader
 from pages import Page
 from readers import ENCODERS, make_inputs, make_reader
 
 from data.replay import main as replay_row
-from data.talker import TalkingHead
 from modeling_lipread.adapters_lipread import token_attention, token_frames, word_attention
-from modeling_lipread.cli import main
 from modeling_lipread.encoder_lipread import eager_attention_forward
-from modeling_lipread.replay_lipread import STEPS, describe, write_replay
+from modeling_lipread.replay_lipread import MAX_STEPS, describe_clip, write_replay
 
 
 @pytest.fixture(scope="module")
-def video(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("talker") / "talker.mp4"
-    TalkingHead().render("please follow the doctor now", path, seed=3)
-    return path
+def sequence(pipeline, talker_clip):
+    return pipeline.processor.extract_landmarks(talker_clip)[0]
 
 
 @pytest.fixture(scope="module")
-def reader():
-    return embedded_reader()
-
-
-@pytest.fixture(scope="module")
-def sequence(reader, video):
-    return reader.processor.extract_landmarks(video)[0]
-
-
-@pytest.fixture(scope="module")
-def clip(reader, sequence):
-    return describe(reader, sequence, "talker <b>.mp4", text="</script>", abstain=False)
+def clip(pipeline, sequence):
+    return describe_clip(pipeline, sequence, "talker <b>.mp4", text="</script>", abstain=False)
 
 
 @pytest.fixture(scope="module")
@@ -90,12 +75,12 @@ def test_tokens_stand_for_their_frames(encoder):
     assert (shares.sum(0) > 0)[mask].all(), "every frame with a face is seen"
 
 
-def test_words_look_where_they_are_said(reader, grid_dir):
+def test_words_look_where_they_are_said(pipeline, grid_dir):
     """In the reader in the package the middle of what a word looks at goes along with the words."""
     line = json.loads((grid_dir / "validation.jsonl").read_text().splitlines()[0])
-    sequence = reader.processor.extract_landmarks(grid_dir / line["video"])[0]
-    features = reader.processor.feature_extractor([sequence], return_tensors="pt")
-    looked = word_attention(reader.model, reader.processor, features, line["text"])
+    sequence = pipeline.processor.extract_landmarks(grid_dir / line["video"])[0]
+    features = pipeline.processor.feature_extractor([sequence], return_tensors="pt")
+    looked = word_attention(pipeline.model, pipeline.processor, features, line["text"])
     assert looked.shape == (6, 75)
     np.testing.assert_allclose(looked.sum(1), 1, rtol=1e-6)
     middles = (looked * np.arange(75)).sum(1)
@@ -106,7 +91,7 @@ def test_landmarks_come_back(clip, sequence):
     steps = read(clip["landmarks"], "<i2").reshape(clip["frames"], clip["points"], 3)
     back = steps * clip["scale"]
     true = sequence.keypoints - (sequence.keypoints[:1, :1] - back[:1, :1])
-    assert np.abs(back - true).max() < 2 * clip["scale"] < 0.1 and np.abs(steps).max() <= STEPS
+    assert np.abs(back - true).max() < 2 * clip["scale"] < 0.1 and np.abs(steps).max() <= MAX_STEPS
     assert read(clip["present"], "u1").tolist() == sequence.present.tolist()
     assert all(len(read(word["frames"], "u1")) == clip["frames"] for word in clip["words"])
     assert all(read(word["frames"], "u1").max() == 255 for word in clip["words"])
@@ -154,14 +139,14 @@ def test_it_plays_and_turns_in_a_browser(page, clip, tmp_path):
         assert not errors and asked == [page.as_uri()]
 
 
-def test_the_command(video, tmp_path, capsys):
+def test_the_command(talker_clip, tmp_path, lipread):
     output = tmp_path / "replay.html"
-    assert main(["replay", str(video), "--output", str(output), "--device", "cpu"]) == 0
-    assert str(output) in capsys.readouterr().out
+    status, out, _ = lipread("replay", talker_clip, "--output", output, "--device", "cpu")
+    assert status == 0 and str(output) in out
     held = re.search(r'id="clip">(.*?)</script>', output.read_text(), re.S)[1]
     assert json.loads(held)["unread"][0]["reason"], "why nothing was read"
-    assert main(["replay", str(tmp_path / "none.mp4"), "--output", str(output), "--device", "cpu"]) == 1
-    assert "none.mp4: no such file" in capsys.readouterr().err
+    status, _, errors = lipread("replay", tmp_path / "none.mp4", "--output", output, "--device", "cpu")
+    assert status == 1 and "none.mp4: no such file" in errors[-1]
 
 
 def test_a_row_of_a_corpus(corpus, tmp_path, capsys):

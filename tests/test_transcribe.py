@@ -9,6 +9,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,7 @@ from long_videos import grid_lines, one_after_another
 from transformers import AutoModel, AutoProcessor
 from webvtt import WebVTT
 
-from data.talker import TalkingHead
-from modeling_lipread.cli import main
-from modeling_lipread.reader_options_lipread import EMBEDDED
-from modeling_lipread.transcript_files_lipread import write_whole
+from modeling_lipread.options_lipread import BUNDLED_MODEL
 from modeling_lipread.video_files_lipread import _named_apart, find_videos
 
 
@@ -36,18 +34,9 @@ def talk(grid_dir, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def transcribe(capsys):
-    """Runs the command; gives its exit status, output, and error lines but the note on the reader in the package."""
-
-    def run(*arguments: object) -> tuple[int, str, list[str]]:
-        try:
-            status = main(["transcribe", "--device", "cpu", *map(str, arguments)])
-        except SystemExit as exit:
-            status = exit.code
-        captured = capsys.readouterr()
-        return status, captured.out, [line for line in captured.err.splitlines() if "no --model given" not in line]
-
-    return run
+def transcribe(lipread):
+    """Runs the command."""
+    return partial(lipread, "transcribe", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -80,19 +69,15 @@ def test_all_formats_say_the_same(transcribe, talk):
     assert [row["word"] for row in rows] == words
     assert [float(row["start"]) for row in rows] == [chunk["timestamp"][0] for chunk in read["chunks"]]
 
+    read = json.loads(transcribe(talk, "--format", "json", "--nbest", 2)[1])
+    assert [len(said["alternatives"]) for said in read["utterances"]] == [2, 2]
+
     for kind in ("srt", "vtt"):
         cues = list(WebVTT.from_buffer(io.StringIO(transcribe(talk, "--format", kind)[1]), format=kind))
         assert " ".join(cue.text for cue in cues).split() == words
         assert len(cues) < len(words) / 2
         by_word = transcribe(talk, "--format", kind, "--by_word")[1]
         assert [cue.text for cue in WebVTT.from_buffer(io.StringIO(by_word), format=kind)] == words
-
-
-def test_n_best_readings_are_in_json(transcribe, talk):
-    read = json.loads(transcribe(talk, "--format", "json", "--nbest", 2)[1])
-    assert [len(said["alternatives"]) for said in read["utterances"]] == [2, 2]
-    status, out, errors = transcribe(talk, "--nbest", 2)
-    assert (status, out) == (2, "") and "--format json" in errors[0]
 
 
 def test_a_folder_is_read_and_what_is_damaged_named(transcribe, folders, tmp_path):
@@ -183,16 +168,12 @@ def test_a_video_without_words_is_no_failure_but_told_of(transcribe, tmp_path):
         assert errors == [f"lipread: {still}: no words: the lips do not move"]
 
 
-def test_what_the_reader_cannot_have_seen_is_left_out_unless_asked_for(transcribe, tmp_path):
-    """The talking head says other words than those of the GRID corpus."""
-    path = tmp_path / "head.mp4"
-    TalkingHead().render("please follow the doctor now", path, seed=3)
-    status, out, errors = transcribe(path)
+def test_words_that_do_not_fit_the_lips_are_rejected_unless_requested(transcribe, talker_clip):
+    status, out, errors = transcribe(talker_clip)
     assert (status, out) == (0, "") and "no words: the words do not fit the lips" in errors[0]
-    assert (
-        json.loads(transcribe(path, "--format", "json")[1])["unread"][0]["reason"] == "the words do not fit the lips"
-    )
-    status, out, errors = transcribe(path, "--no_abstain")
+    (span,) = json.loads(transcribe(talker_clip, "--format", "json")[1])["unread"]
+    assert span["reason"] == "the words do not fit the lips"
+    status, out, errors = transcribe(talker_clip, "--no_abstain")
     assert (status, errors) == (0, []) and len(out.split()) == 6
 
 
@@ -204,6 +185,7 @@ def test_what_the_reader_cannot_have_seen_is_left_out_unless_asked_for(transcrib
         (["--max_seconds", "0.5"], "--max_seconds"),
         (["--pause_seconds", "nan"], "--pause_seconds"),
         (["--format", "pdf"], "--format"),
+        (["--nbest", "2"], "--format json"),
         (["--beams", "0"], "--beams"),
         (["--face", "nobody"], "--face"),
         (["--output", __file__], "--output"),
@@ -219,12 +201,12 @@ def test_wrong_usage_is_status_2(transcribe, talk, arguments, word):
 
 
 def test_an_encoder_alone_is_not_read_with(transcribe, talk, tmp_path):
-    model = AutoModel.from_pretrained(EMBEDDED)
+    model = AutoModel.from_pretrained(BUNDLED_MODEL)
     assert model.sees
     for adapter in model.adapters:
         torch.nn.init.zeros_(adapter.o_proj.weight)
     model.save_pretrained(tmp_path)
-    AutoProcessor.from_pretrained(EMBEDDED).save_pretrained(tmp_path)
+    AutoProcessor.from_pretrained(BUNDLED_MODEL).save_pretrained(tmp_path)
     status, out, errors = transcribe(talk, "--model", tmp_path)
     assert (status, out) == (2, "") and f"--encoder {tmp_path}" in errors[-1]
 
@@ -275,12 +257,3 @@ def test_a_file_whose_name_is_a_pattern_is_that_file(tmp_path):
     (tmp_path / "talk1.mp4").touch()
     ((found, output),), errors = find_videos([str(tmp_path / "talk[1].mp4")])
     assert (found.name, str(output), errors) == ("talk[1].mp4", "talk[1]", [])
-
-
-def test_files_are_written_whole_or_not_at_all(tmp_path):
-    write_whole(tmp_path / "new" / "a.txt", "é\n")
-    assert (tmp_path / "new" / "a.txt").read_bytes() == "é\n".encode()
-    with pytest.raises(UnicodeEncodeError):
-        write_whole(tmp_path / "new" / "a.txt", "\udc80")
-    assert (tmp_path / "new" / "a.txt").read_bytes() == "é\n".encode()
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.txt"]
