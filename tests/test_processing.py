@@ -28,7 +28,7 @@ from modeling_lipread.video_lipread import read_frames
 SENTENCES = ["bin blue at f two now", "place red in a zero please", "set white with p four soon"]
 CODE_FILES = {
     f"{name}_lipread.py"
-    for name in ("feature_extraction", "geometry", "head_pose", "landmarker", "landmarks", "processing", "video")
+    for name in ("feature_extraction", "face_tracking", "geometry", "landmarker", "landmarks", "processing", "video")
 }
 
 # Run where neither our packages nor this checkout are on the path; prints the features of a clip.
