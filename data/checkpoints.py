@@ -68,28 +68,23 @@ def check_fits(checkpoint: str | os.PathLike, model: torch.nn.Module) -> None:
         )
 
 
-def complete_checkpoints(output_dir: str | os.PathLike) -> list[str]:
-    """Returns the complete checkpoints in a folder, the newest last.
+def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
+    """Returns the newest complete checkpoint in a folder; `None` if there is none.
 
     The Trainer writes `trainer_state.json` last: a checkpoint without it is incomplete.
     """
-    found = []
+    steps = {}
     for folder in Path(output_dir).glob("checkpoint-*"):
-        step = re.fullmatch(r"checkpoint-(\d+)", folder.name)
-        if step is None:
-            continue
+        if step := re.fullmatch(r"checkpoint-(\d+)", folder.name):
+            steps[int(step[1])] = folder
+    for step in sorted(steps, reverse=True):
         try:
-            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+            json.loads((steps[step] / "trainer_state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            logger.warning("%s is incomplete and is left out", folder)
-            continue
-        found.append((int(step[1]), str(folder)))
-    return [folder for _, folder in sorted(found)]
-
-
-def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
-    """Returns the newest complete checkpoint in a folder."""
-    return next(reversed(complete_checkpoints(output_dir)), None)
+            logger.warning("%s is incomplete and is left out", steps[step])
+        else:
+            return str(steps[step])
+    return None
 
 
 def resume_point(args: LipReadTrainingArguments) -> str | None:
