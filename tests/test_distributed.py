@@ -15,7 +15,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils import DistributedType
 from readers import write_language_model
 from safetensors.torch import load_file
-from training import REPOSITORY, TINY, environment, losses
+from training import REPOSITORY, STILL, TINY, environment, losses
 from transformers import AutoModel
 
 from data.arguments import LipReadTrainingArguments
@@ -27,8 +27,7 @@ CONFIGS = {
     "fsdp2": DistributedType.FSDP,
     "deepspeed": DistributedType.DEEPSPEED,
 }
-# As one process after another would see it, so that two ways of sharing the work can be compared to the bit.
-EVEN = {"kp_dropout": 0, "adapter_dropout": 0, "decoder_mask_prob": 0, "augment": "false", "max_steps": 4}
+EVEN = {**STILL, "max_steps": 4}
 EVEN |= {"save_strategy": "steps", "save_steps": 2, "eval_strategy": "steps", "eval_steps": 2, "lora_r": 2}
 # Three clips for two processes: one of them has nothing of its own left to read in the end.
 EVEN |= {"max_eval_clips": 3, "per_device_eval_batch_size": 1}

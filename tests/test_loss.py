@@ -11,14 +11,14 @@ import torch
 from readers import make_inputs, make_reader, save_reader
 from safetensors.torch import load_file
 from stock_trainer import make_trainer
-from training import REPOSITORY, TEXTS, TORCHRUN, environment, make_corpus, run
+from training import REPOSITORY, STILL, TEXTS, TORCHRUN, environment, make_corpus, run
 
 from data.ctc_vocab import build_ctc_vocab
 
 PARTS = ("lm_loss", "ctc_loss", "alignment_loss")
-# Without anything random in a forward pass.
+# A model without anything random in its forward pass.
 ENCODER = {"kp_dropout": 0.0, "alignment_head": True, "ctc_vocab_size": len(build_ctc_vocab(TEXTS))}
-STILL = {"encoder": ENCODER, "adapter_dropout": 0.0, "decoder_mask_prob": 0.0}
+DETERMINISTIC = {"encoder": ENCODER, "adapter_dropout": 0.0, "decoder_mask_prob": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
-    return save_reader(tmp_path_factory.mktemp("reader"), label_smoothing=0.1, alignment_weight=1.0, **STILL)
+    return save_reader(tmp_path_factory.mktemp("reader"), label_smoothing=0.1, alignment_weight=1.0, **DETERMINISTIC)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_the_stock_trainer_evaluates_and_keeps_the_best_checkpoint(reader, corpu
 
 
 def test_training_logs_the_parts_of_the_whole_update(corpus, lm_config, tmp_path):
-    still = {"kp_dropout": 0, "adapter_dropout": 0, "decoder_mask_prob": 0, "augment": "false", "max_steps": 2}
+    still = {**STILL, "max_steps": 2}
     still |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "dataset": corpus}
     logs = []
     for size, steps in ((4, 1), (2, 2)):

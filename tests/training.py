@@ -27,6 +27,12 @@ TINY = {
     "per_device_train_batch_size": 4,
     "logging_steps": 1,
 }
+# Settings without anything random in a forward pass, so that two ways of dividing the work can be compared.
+STILL = {
+    "kp_dropout": 0,
+    "augment": "false",
+    "config_overrides": f"{TINY['config_overrides']},adapter_dropout=0,decoder_mask_prob=0",
+}
 
 
 def make_clip(text: str, seed: int, frames: int = 20) -> LandmarkSequence:
