@@ -134,7 +134,7 @@ def test_why_nothing_was_read_is_said(page, talker_clip):
         ("small", "too small"),
         ("grey", "No face was found"),
         ("long", "at most 30 are read"),
-        ("wide", "Scale it down"),
+        ("wide", "Scale down"),
         ("text", "not a readable video"),
     ],
 )
