@@ -81,6 +81,24 @@ def make_inputs(batch: int = 2) -> dict[str, torch.Tensor]:
     }
 
 
+def clips(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What of the inputs is of the clips."""
+    return {key: value for key, value in inputs.items() if key.startswith("keypoints")}
+
+
+def language_model_alone(model: LipReadForConditionalGeneration, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The logits of a reader's language model without a clip."""
+    text = {key: inputs[key] for key in ("input_ids", "attention_mask")}
+    return model.language_model(**text).logits
+
+
+def without_dropout(model: torch.nn.Module) -> torch.nn.Module:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
+
+
 def write_language_model(folder: Path, seed: int = 3) -> Path:
     """A tiny language model with its tokenizer, of random weights."""
     torch.manual_seed(seed)

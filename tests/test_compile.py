@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from readers import ENCODERS, make_inputs, make_reader
+from readers import ENCODERS, clips, make_inputs, make_reader
 from transformers import CompileConfig, StaticCache
 
 BACKEND = "aot_eager"
@@ -16,19 +16,17 @@ def fresh_compiler():
     torch._dynamo.reset()
 
 
-def clips() -> dict:
-    return {key: value for key, value in make_inputs().items() if key.startswith("keypoints")}
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_encoder_compiles_as_one_graph(encoder):
     model = make_reader(encoder, open_gates=True)
     compiled = torch.compile(model.encoder, backend=BACKEND, fullgraph=True)
-    expected, found = model.encoder(**clips()), compiled(**clips())
+    expected, found = model.encoder(**clips(make_inputs())), compiled(**clips(make_inputs()))
     assert torch.allclose(found.last_hidden_state, expected.last_hidden_state, atol=1e-5)
     assert torch.allclose(found.ctc_logits, expected.ctc_logits, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ctc", [False, True])
 def test_training_step_compiles(ctc):
     model = make_reader(open_gates=True, adapter_dropout=0.0, decoder_mask_prob=0.0)
@@ -44,6 +42,7 @@ def test_training_step_compiles(ctc):
     assert torch.allclose(*gradients, atol=1e-5)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_token_after_a_static_cache_compiles_once():
     model, inputs = make_reader(open_gates=True), make_inputs()
@@ -74,21 +73,21 @@ def test_a_token_after_a_static_cache_compiles_once():
     assert len(graphs) <= 2
 
 
-@pytest.mark.parametrize("num_beams", [1, 3])
-def test_generate_with_a_static_cache(num_beams):
-    model = make_reader(open_gates=True)
-    options = {"max_new_tokens": 8, "min_new_tokens": 8, "num_beams": num_beams}
-    expected = model.generate(**clips(), **options)
-    assert torch.equal(model.generate(**clips(), **options, cache_implementation="static"), expected)
+def test_generate_with_a_static_cache():
+    model, inputs = make_reader(open_gates=True), clips(make_inputs())
+    options = {"max_new_tokens": 8, "min_new_tokens": 8, "num_beams": 3}
+    expected = model.generate(**inputs, **options)
+    assert torch.equal(model.generate(**inputs, **options, cache_implementation="static"), expected)
 
 
+@pytest.mark.slow
 def test_generate_compiles_its_own_step():
     """As it does of its own accord on a GPU, whenever the cache is static."""
-    model = make_reader(open_gates=True)
+    model, inputs = make_reader(open_gates=True), clips(make_inputs())
     options = {"max_new_tokens": 8, "min_new_tokens": 8}
-    expected = model.generate(**clips(), **options)
+    expected = model.generate(**inputs, **options)
     compilation = CompileConfig(backend=BACKEND, mode=None, fullgraph=True)
     compilation._compile_all_devices = True
-    compiled = model.generate(**clips(), **options, cache_implementation="static", compile_config=compilation)
+    compiled = model.generate(**inputs, **options, cache_implementation="static", compile_config=compilation)
     assert torch.equal(compiled, expected)
     assert model._last_compile_config is compilation

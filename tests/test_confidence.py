@@ -6,8 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
-from readers import make_reader
 from transformers import AutoModel, AutoProcessor
 
 from data.calibrate import main as calibrate
@@ -17,7 +15,6 @@ from modeling_lipread import LipReadConfig, LipReadingPipeline
 from modeling_lipread.confidence_lipread import (
     LOWEST_FIT,
     evidence,
-    head_log_probs,
     logistic,
     word_scores,
     written_words,
@@ -169,9 +166,3 @@ def test_what_cannot_be_calibrated_is_said(reader_dir, tmp_path):
         calibrate(["you/lipread-grid", str(tmp_path)])
     with pytest.raises(SystemExit, match="not a prepared corpus"):
         calibrate([str(reader_dir), str(tmp_path / "nothing")])
-
-
-def test_a_reader_without_heads_has_nothing_to_fit_words_to():
-    model = make_reader(ctc_vocab=[])
-    _, encoded = model.encode(torch.zeros(1, 5, model.config.encoder_config.num_landmarks, 3))
-    assert head_log_probs(encoded) is None

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from modeling_lipread import FaceKeypointEncoder, FaceKeypointEncoderConfig, encoder_lipread
-from modeling_lipread.encoder_lipread import Attention, EncoderLayer
+from modeling_lipread.encoder_lipread import EncoderLayer
 
 FRAMES, LANDMARKS = 9, 7
 
@@ -21,12 +21,6 @@ def make_clips(batch: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     mask[1, 3:5] = 0
     mask[2, 4:] = 0
     return torch.randn(batch, FRAMES, LANDMARKS, 3, generator=torch.Generator().manual_seed(1)), mask
-
-
-def test_reading_by_one_query_is_the_same_attention():
-    attention = Attention(FaceKeypointEncoderConfig(kp_heads=4), 32)
-    query, tokens = torch.randn(5, 1, 32), torch.randn(5, 11, 32)
-    assert torch.allclose(attention.read_by_one(query, tokens), attention(query, tokens), atol=1e-5)
 
 
 def test_first_token_alone_is_the_layer_s_first_token():

@@ -7,7 +7,6 @@ from readers import FRAMES, LANDMARKS, make_reader
 
 from data.evaluation.generation import blank_video
 from modeling_lipread import FaceKeypointEncoder
-from train_hf import main
 
 
 def make_encoder(**settings) -> FaceKeypointEncoder:
@@ -32,6 +31,11 @@ def test_velocity_is_the_displacement_between_frames_with_a_face(clips):
             faces = [frame >= i and bool(mask[clip, frame - i]) for i in range(2)]
             assert torch.equal(places[clip, frame], now if faces[0] else torch.zeros_like(now))
             assert torch.equal(velocity[clip, frame], now - before if all(faces) else torch.zeros_like(now))
+
+
+def test_even_kernels_are_refused():
+    with pytest.raises(Exception, match="conv_kernel_size must be odd"):
+        make_encoder(conv_kernel_size=4)
 
 
 def test_a_clip_of_one_frame_is_read():
@@ -71,9 +75,3 @@ def test_frames_without_a_face_have_no_part_in_the_average_face(clips):
     encoder = make_encoder(clip_normalization="mean")
     other = torch.where(mask.bool()[..., None, None], keypoints, 100 * keypoints)
     assert torch.equal(encoder(other, mask).frame_hidden_states, encoder(keypoints, mask).frame_hidden_states)
-
-
-def test_the_command_line_refuses_nonsense_without_a_traceback(corpus, lm_config, tmp_path):
-    arguments = ["--use_cpu", "--dataset", str(corpus), "--lm_config", str(lm_config), "--output_dir", str(tmp_path)]
-    with pytest.raises(SystemExit, match="conv_kernel_size must be odd"):
-        main([*arguments, "--config_overrides", "conv_kernel_size=4"])

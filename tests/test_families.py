@@ -5,12 +5,12 @@ import copy
 
 import pytest
 import torch
+from readers import LANDMARKS, VOCABULARY, clips, language_model_alone, make_inputs, without_dropout
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
 
-VOCABULARY, FRAMES, LANDMARKS, LENGTH = 48, 10, 5, 6
 TINY = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
@@ -57,6 +57,8 @@ FAMILIES = {
     },
 }
 REFUSED = {"bloom": {}, "falcon": {}, "mamba": {"state_size": 4}}
+QUICK = ("llama", "gpt2", "qwen3_moe")  # rotary and learned positions, linear and Conv1D layers, experts
+SWEEP = [pytest.param(family, marks=() if family in QUICK else pytest.mark.slow) for family in FAMILIES]
 
 
 def tiny_language_model(family: str, settings: dict) -> torch.nn.Module:
@@ -64,7 +66,7 @@ def tiny_language_model(family: str, settings: dict) -> torch.nn.Module:
     return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **{**TINY, **settings}))
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=SWEEP)
 def reader(request, tmp_path_factory):
     """A reader on a saved language model of the family, at its start; dropout off."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -95,26 +97,8 @@ def opened(reader):
     return reader
 
 
-def make_inputs(batch: int = 2) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    mask = torch.ones(batch, FRAMES, dtype=torch.long)
-    mask[-1, FRAMES - 3 :] = 0
-    return {
-        "input_ids": torch.randint(3, VOCABULARY, (batch, LENGTH), generator=generator),
-        "attention_mask": torch.ones(batch, LENGTH, dtype=torch.long),
-        "keypoints": torch.randn(batch, FRAMES, LANDMARKS, 3, generator=generator),
-        "keypoints_mask": mask,
-    }
-
-
-def clips(inputs: dict) -> dict[str, torch.Tensor]:
-    return {key: inputs[key] for key in ("keypoints", "keypoints_mask")}
-
-
 def test_starts_as_the_language_model(reader):
-    inputs = make_inputs()
-    alone = reader.language_model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
-    assert torch.equal(reader(**inputs).logits, alone)
+    assert torch.equal(reader(**make_inputs()).logits, language_model_alone(reader, make_inputs()))
 
 
 def test_the_face_reaches_the_logits_and_the_gradients_the_encoder(opened):
@@ -137,7 +121,7 @@ def test_cached_decoding_equals_full_recomputation(opened):
     full = opened(**inputs, use_cache=False).logits
     conditioning, _ = opened.encode(**clips(inputs))
     past, steps = None, []
-    for position in range(LENGTH):
+    for position in range(inputs["input_ids"].shape[1]):
         output = opened(
             input_ids=inputs["input_ids"][:, position : position + 1],
             conditioning=conditioning,
@@ -161,11 +145,8 @@ def test_beams_read_their_own_clip(opened):
 
 
 def test_gradient_checkpointing_changes_no_gradient(opened):
-    inputs = make_inputs()
-    for module in opened.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    gradients = []
+    inputs, gradients = make_inputs(), []
+    without_dropout(opened)
     for checkpointing in (False, True):
         if checkpointing:
             opened.gradient_checkpointing_enable()
@@ -185,17 +166,7 @@ def test_saves_its_own_weights_and_finds_the_language_model_again(opened, tmp_pa
     assert torch.allclose(again(**inputs).logits, opened(**inputs).logits, atol=1e-5)
 
 
-def test_copies_have_adapters_of_their_own(opened):
-    inputs, twin = make_inputs(), copy.deepcopy(opened)
-    assert torch.equal(twin(**inputs).logits, opened(**inputs).logits)
-    with torch.no_grad():
-        for adapter in twin.adapters:
-            adapter.gate.zero_()
-    alone = opened.language_model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
-    assert torch.equal(twin(**inputs).logits, alone)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", SWEEP)
 def test_a_frozen_language_model_has_no_dropout(family):
     """Whatever its family calls the rates, and wherever it keeps them; LayerDrop among them."""
     rates = {name for name in AutoConfig.for_model(family).to_dict() if "drop" in name}

@@ -79,11 +79,6 @@ def test_a_clip_at_the_wanted_rate_is_not_touched():
     assert mask.dtype == np.int64 and mask.all()
 
 
-def test_frame_rate_none_keeps_the_frames():
-    keypoints, _ = features(LipReadFeatureExtractor(frame_rate=None), talking(at_rate(60)))
-    assert keypoints.shape[1] == 180
-
-
 @pytest.mark.parametrize("frame_rate", [25.0, None])
 def test_frames_know_their_times(frame_rate):
     clip = talking(at_rate(50) + 0.3)
@@ -159,8 +154,7 @@ def test_turning_the_head_changes_nothing():
 def test_rigid_features_are_those_of_the_geometry():
     clip = talking(at_rate(25))
     expected = normalize_rigid(frontalize(clip.keypoints, rigid_rotation(clip.keypoints)))[:, LOWER_FACE]
-    found, _ = features(LipReadFeatureExtractor(), clip)
-    np.testing.assert_allclose(found[0], expected, atol=1e-5)
+    np.testing.assert_allclose(features(LipReadFeatureExtractor(), clip)[0][0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("normalize", [*NORMALIZATIONS, None])
@@ -230,21 +224,12 @@ def test_bad_clips_say_why():
             LipReadFeatureExtractor()([clip, wrong])
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"pose": "euler"},
-        {"normalize": "minmax"},
-        {"landmarks": "nose"},
-        {"landmarks": []},
-        {"landmarks": [1, 1]},
-        {"landmarks": [-1]},
-        {"frame_rate": 0},
-    ],
-)
-def test_bad_settings_say_why(settings):
-    with pytest.raises(ValueError, match=next(iter(settings))):
-        LipReadFeatureExtractor(**settings)
+def test_bad_settings_say_why():
+    wrong = {"pose": ["euler"], "normalize": ["minmax"], "landmarks": ["nose", [], [1, 1], [-1]], "frame_rate": [0]}
+    for name, values in wrong.items():
+        for value in values:
+            with pytest.raises(ValueError, match=name):
+                LipReadFeatureExtractor(**{name: value})
 
 
 def test_settings_are_saved_and_loaded(tmp_path):

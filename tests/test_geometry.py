@@ -39,14 +39,6 @@ def test_signs_of_the_angles():
     assert right[1] > 0  # counter-clockwise
 
 
-def test_rotations_are_vectorised_over_frames():
-    angles = np.array(ANGLES, dtype=float)
-    rotation = geometry.rotation_from_angles(*angles.T)
-    assert rotation.shape == (len(ANGLES), 3, 3)
-    seen = made_up_face() @ np.swapaxes(rotation, 1, 2)
-    np.testing.assert_allclose(geometry.angles_from_rotation(geometry.rigid_rotation(seen)), angles, atol=1e-6)
-
-
 def test_procrustes_never_reflects():
     random = np.random.default_rng(1)
     reference = random.normal(size=(12, 3))
@@ -82,11 +74,6 @@ def test_rigid_keeps_all_of_a_mouth_opening_and_changes_nothing_else(speaking):
     np.testing.assert_allclose(opening(normalized) * eyes, opening(speaking), atol=1e-9)
     np.testing.assert_allclose(normalized[:, STILL], np.repeat(normalized[:1, STILL], 20, axis=0), atol=1e-9)
     np.testing.assert_allclose(np.linalg.norm(normalized[:, 33] - normalized[:, 263], axis=-1), 1.0, atol=1e-9)
-
-
-def test_unit_sphere_does_lose_some_of_it(speaking):
-    normalized = geometry.normalize_unit_sphere(speaking)
-    assert np.ptp(normalized[:, STILL], axis=0).max() > 0.01
 
 
 def test_rigid_does_not_see_where_and_how_large_the_face_is(speaking):

@@ -7,11 +7,13 @@ import sys
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
-from readers import make_inputs, reader_config, save_reader, text_config
+from readers import clips, language_model_alone, make_inputs, reader_config, save_reader, text_config, without_dropout
 from training import environment
 from transformers import AutoModel, AutoModelForCausalLM, BitsAndBytesConfig
 
 from modeling_lipread import LipReadForConditionalGeneration
+
+LOADS = [(False, AutoModel.from_pretrained), (True, LipReadForConditionalGeneration.from_pretrained)]
 
 
 @pytest.fixture
@@ -30,10 +32,6 @@ def build(language_model_dir, open_gates: bool = True, **kwargs) -> LipReadForCo
     return model
 
 
-def clips() -> dict:
-    return {key: value for key, value in make_inputs().items() if key.startswith("keypoints")}
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_language_model_under_a_full_precision_face(tmp_path, language_model_dir, dtype):
     """As `--lm_dtype` trains it, and as a plain `from_pretrained` brings it back."""
@@ -50,11 +48,11 @@ def test_half_precision_language_model_under_a_full_precision_face(tmp_path, lan
     again = AutoModel.from_pretrained(tmp_path / "reader")
     assert again.language_model.dtype == dtype and again.adapters[0].q_proj.weight.dtype == torch.float32
     assert torch.equal(again(**inputs).logits, logits)
-    assert torch.equal(again.generate(**clips(), max_new_tokens=5), model.generate(**clips(), max_new_tokens=5))
+    read = again.generate(**clips(inputs), max_new_tokens=5)
+    assert torch.equal(read, model.generate(**clips(inputs), max_new_tokens=5))
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("include_base", [False, True])
+@pytest.mark.parametrize(("dtype", "include_base"), [(torch.bfloat16, False), (torch.float16, True)])
 def test_the_whole_reader_in_half_precision(tmp_path, language_model_dir, dtype, include_base):
     model = build(language_model_dir)
     model.save_pretrained(tmp_path / "reader", include_base=include_base)
@@ -63,7 +61,7 @@ def test_the_whole_reader_in_half_precision(tmp_path, language_model_dir, dtype,
     assert half.adapters[0].q_proj.weight.dtype == half.language_model.lm_head.weight.dtype == dtype
     inputs = make_inputs()
     assert torch.allclose(half(**inputs).logits.float(), model(**inputs).logits, atol=0.2)
-    assert half.generate(**clips(), max_new_tokens=5).shape[0] == 2
+    assert half.generate(**clips(inputs), max_new_tokens=5).shape[0] == 2
     # Nothing of a clip is lost to overflow where no frame shows a face.
     inputs["keypoints_mask"][:] = 0
     assert torch.isfinite(half(**inputs).logits).all()
@@ -89,8 +87,7 @@ def test_quantised_language_model(tmp_path, quantisable_dir, quantisation):
     settings = BitsAndBytesConfig(**QUANTISATIONS[quantisation])
     inputs = make_inputs()
     fresh = build(quantisable_dir, open_gates=False, quantization_config=settings)
-    alone = fresh.language_model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits
-    assert torch.equal(fresh(**inputs).logits, alone)
+    assert torch.equal(fresh(**inputs).logits, language_model_alone(fresh, inputs))
 
     model = build(quantisable_dir, quantization_config=settings)
     linear = {type(m).__name__ for m in model.language_model.model.modules() if isinstance(m, torch.nn.Linear)}
@@ -115,7 +112,7 @@ def test_gradients_pass_through_a_quantised_language_model(quantisable_dir):
     exact = build(quantisable_dir)
     inputs = {**make_inputs(), "labels": make_inputs()["input_ids"]}
     for _ in range(2):
-        model.generate(**clips(), max_new_tokens=2)
+        model.generate(**clips(inputs), max_new_tokens=2)
         model.state_dict()
     for name, module in model.language_model.named_modules():
         if type(module).__name__ == "Linear4bit":
@@ -125,9 +122,7 @@ def test_gradients_pass_through_a_quantised_language_model(quantisable_dir):
             original.copy_(weight)
     gradients = []
     for reader in (model, exact):
-        for module in reader.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
+        without_dropout(reader)
         reader.config.decoder_mask_prob = 0.0
         reader.train()(**inputs).loss.backward()
         trained = [*reader.encoder.parameters(), *reader.adapters.parameters()]
@@ -158,23 +153,11 @@ def test_language_model_spread_by_a_device_map(tmp_path, language_model_dir, spr
         assert placed.adapters[0].q_proj.weight.device.type == "cuda"
     inputs = make_inputs()
     assert torch.allclose(placed(**inputs).logits.cpu(), model(**inputs).logits, atol=1e-5)
-    written = placed.generate(**clips(), num_beams=2, max_new_tokens=5)
-    assert torch.equal(written.cpu(), model.generate(**clips(), num_beams=2, max_new_tokens=5))
+    written = placed.generate(**clips(inputs), num_beams=2, max_new_tokens=5)
+    assert torch.equal(written.cpu(), model.generate(**clips(inputs), num_beams=2, max_new_tokens=5))
 
 
-def test_attention_implementation_reaches_every_part(tmp_path, language_model_dir):
-    build(language_model_dir).save_pretrained(tmp_path / "reader")
-    logits = []
-    for name in ("eager", "sdpa"):
-        model = AutoModel.from_pretrained(tmp_path / "reader", attn_implementation=name)
-        parts = (model.config, model.encoder.config, model.adapters[0].config, model.language_model.config)
-        assert {part._attn_implementation for part in parts} == {name}
-        logits.append(model(**make_inputs()).logits)
-    assert torch.allclose(*logits, atol=1e-4)
-
-
-@pytest.mark.parametrize("include_base", [False, True])
-@pytest.mark.parametrize("load", [AutoModel.from_pretrained, LipReadForConditionalGeneration.from_pretrained])
+@pytest.mark.parametrize(("include_base", "load"), LOADS)
 def test_each_part_may_attend_in_its_own_way(tmp_path, language_model_dir, include_base, load):
     model = build(language_model_dir)
     model.save_pretrained(tmp_path / "reader", include_base=include_base)
@@ -185,8 +168,7 @@ def test_each_part_may_attend_in_its_own_way(tmp_path, language_model_dir, inclu
     assert torch.allclose(again(**make_inputs()).logits, model(**make_inputs()).logits, atol=1e-4)
 
 
-@pytest.mark.parametrize("include_base", [False, True])
-@pytest.mark.parametrize("load", [AutoModel.from_pretrained, LipReadForConditionalGeneration.from_pretrained])
+@pytest.mark.parametrize(("include_base", "load"), LOADS)
 def test_settings_may_be_given_at_load(tmp_path, language_model_dir, include_base, load):
     build(language_model_dir).save_pretrained(tmp_path / "hub" / "reader", include_base=include_base)
     again = load(tmp_path / "hub", subfolder="reader", ctc_weight=0.25, decoder_mask_prob=0.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from readers import make_inputs, reader_config, text_config
+from readers import make_inputs, reader_config, text_config, without_dropout
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_families import FAMILIES, tiny_language_model
@@ -83,7 +83,9 @@ def saved(trained, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral", "qwen3_moe"])
+@pytest.mark.parametrize(
+    "family", ["qwen3_moe", *(pytest.param(f, marks=pytest.mark.slow) for f in ("llama", "gpt2", "mixtral"))]
+)
 def test_families_take_lora(family, tmp_path):
     """gpt2 has Conv1D in place of linear layers; experts are parameters of one module, which peft wraps twice."""
     tiny_language_model(family, FAMILIES[family]).save_pretrained(tmp_path / "base")
@@ -123,9 +125,7 @@ def test_gradient_checkpointing_changes_no_gradient(trained, saved):
     inputs, gradients = make_inputs(), []
     for checkpointing in (False, True):
         model = AutoModel.from_pretrained(saved)
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
+        without_dropout(model)
         if checkpointing:
             model.gradient_checkpointing_enable()
         model.train()(**inputs, labels=inputs["input_ids"]).loss.backward()
@@ -193,13 +193,12 @@ def test_merging_leaves_no_trace_of_lora(trained, saved, tmp_path):
         model.merge_lora()
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_lora_is_in_full_precision_on_a_half_precision_language_model(language_model_dir, tmp_path, dtype):
-    model = build(language_model_dir, dtype=dtype)
+def test_lora_is_in_full_precision_on_a_half_precision_language_model(language_model_dir, tmp_path):
+    model = build(language_model_dir, dtype=torch.bfloat16)
     losses = train(model)
     assert losses[-1] < losses[0]
     types = {name: parameter.dtype for name, parameter in model.language_model.named_parameters()}
-    assert all(kind == (torch.float32 if ".lora_" in name else dtype) for name, kind in types.items())
+    assert all(kind == (torch.float32 if ".lora_" in name else torch.bfloat16) for name, kind in types.items())
     model.save_pretrained(tmp_path)
     again = AutoModel.from_pretrained(tmp_path)
     assert {name: parameter.dtype for name, parameter in again.language_model.named_parameters()} == types
@@ -208,7 +207,7 @@ def test_lora_is_in_full_precision_on_a_half_precision_language_model(language_m
     assert torch.allclose(logits(again).float(), logits(model).float(), atol=0.1)
 
 
-@pytest.mark.parametrize("bits", ["load_in_4bit", "load_in_8bit"])
+@pytest.mark.parametrize("bits", ["load_in_4bit", pytest.param("load_in_8bit", marks=pytest.mark.slow)])
 def test_lora_on_a_quantised_language_model(language_model_dir, tmp_path, bits):
     settings = {bits: True} | ({"bnb_4bit_compute_dtype": torch.float32} if "4" in bits else {})
     model = build(language_model_dir, quantization_config=BitsAndBytesConfig(**settings))
@@ -270,6 +269,7 @@ def read_elsewhere(tmp_path, peft: str, *folders) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_a_fresh_process_without_the_repository_reads_the_same(trained, language_model_dir, tmp_path):
     trained.save_pretrained(tmp_path / "apart")
     trained.save_pretrained(tmp_path / "whole", include_base=True)

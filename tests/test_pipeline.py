@@ -178,6 +178,7 @@ results = [
     reader(clips, batch_size=2),
     reader(arrays, batch_size=2),
     list(reader(iter_ for iter_ in arrays)),
+    reader(arrays[0], ctc_decoding_weight=0.3),
 ]
 reader.save_pretrained(again)
 reread = pipeline("lip-reading", model=again, trust_remote_code=True, device="cpu", num_beams=2)
@@ -186,6 +187,7 @@ print(json.dumps({"task": reader.task, "class": type(reader).__name__, "results"
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_process_needs_nothing_but_the_folder(folder, reader, clips, video, tmp_path):
     paths = []
     for index, clip in enumerate(clips):
@@ -202,8 +204,9 @@ def test_a_fresh_process_needs_nothing_but_the_folder(folder, reader, clips, vid
     assert done.returncode == 0, done.stderr[-4000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert (found["task"], found["class"]) == (PIPELINE_TASK, "LipReadingPipeline")
-    one, listed, arrays, generated, reread = found["results"]
+    one, listed, arrays, generated, weighed, reread = found["results"]
     expected = reader(str(video), return_timestamps="word", num_beams=2)
     assert one["text"] == reread["text"] == expected["text"]
     assert [chunk["timestamp"] for chunk in one["chunks"]] == [list(c["timestamp"]) for c in expected["chunks"]]
     assert listed == arrays == generated == reader(clips)
+    assert weighed == reader(clips[0], ctc_decoding_weight=0.3)

@@ -4,7 +4,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from training import TEXTS
 from transformers import PreTrainedTokenizerFast
 
@@ -64,13 +64,6 @@ def test_tokens_that_end_within_a_character(name):
     tokens = tokenizer("名", add_special_tokens=False)["input_ids"]
     parts = [token_spellings(tokenizer)[token] for token in tokens]
     assert len([part for part in parts if part.strip()]) > 1 and b"".join(parts).decode().strip() == "名"
-
-
-def test_special_tokens_and_gaps_spell_nothing():
-    tokenizer = byte_level()
-    tokenizer.add_tokens([AddedToken("<|extra|>", special=True)], special_tokens=True)
-    spellings = token_spellings(tokenizer)
-    assert spellings[tokenizer.eos_token_id] == spellings[tokenizer.convert_tokens_to_ids("<|extra|>")] == b""
 
 
 def test_packing_keeps_every_spelling():

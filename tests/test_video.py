@@ -28,31 +28,35 @@ def difference(frame: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(frame.astype(int) - expected).mean())
 
 
+CODECS = [
+    ("h264.mp4", "libx264", "yuv420p", 4),
+    ("h264.ts", "libx264", "yuv420p", 4),
+    ("h264.flv", "libx264", "yuv420p", 4),
+    ("stream.h264", "libx264", "yuv420p", 4),
+    ("ten_bits.mkv", "libx264", "yuv420p10le", 4),
+    ("hevc.mp4", "libx265", "yuv420p", 5),
+    ("vp8.webm", "libvpx", "yuv420p", 5),
+    ("vp9.webm", "libvpx-vp9", "yuv420p", 5),
+    ("av1.mp4", "libsvtav1", "yuv420p", 5),
+    ("mpeg4.avi", "mpeg4", "yuv420p", 5),
+    ("mpeg4.3gp", "mpeg4", "yuv420p", 5),
+    ("mjpeg.avi", "mjpeg", "yuvj420p", 7),
+    ("mpeg1.mpg", "mpeg1video", "yuv420p", 5),
+    ("mpeg2.ts", "mpeg2video", "yuv420p", 5),
+    ("wmv2.asf", "wmv2", "yuv420p", 5),
+    ("prores.mov", "prores_ks", "yuv422p10le", 3),
+    ("ffv1.mkv", "ffv1", "yuv444p", 1),
+    ("huffyuv.avi", "huffyuv", "yuv422p", 3),
+    ("palette.gif", "gif", "rgb8", 20),
+    ("runs.mov", "qtrle", "rgb24", 0),
+    ("planes.y4m", "rawvideo", "yuv420p", 3),
+]
+QUICK = ("h264.mp4", "vp9.webm", "mpeg4.avi")
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "pixel_format", "most"),
-    [
-        ("h264.mp4", "libx264", "yuv420p", 4),
-        ("h264.ts", "libx264", "yuv420p", 4),
-        ("h264.flv", "libx264", "yuv420p", 4),
-        ("stream.h264", "libx264", "yuv420p", 4),
-        ("ten_bits.mkv", "libx264", "yuv420p10le", 4),
-        ("hevc.mp4", "libx265", "yuv420p", 5),
-        ("vp8.webm", "libvpx", "yuv420p", 5),
-        ("vp9.webm", "libvpx-vp9", "yuv420p", 5),
-        ("av1.mp4", "libsvtav1", "yuv420p", 5),
-        ("mpeg4.avi", "mpeg4", "yuv420p", 5),
-        ("mpeg4.3gp", "mpeg4", "yuv420p", 5),
-        ("mjpeg.avi", "mjpeg", "yuvj420p", 7),
-        ("mpeg1.mpg", "mpeg1video", "yuv420p", 5),
-        ("mpeg2.ts", "mpeg2video", "yuv420p", 5),
-        ("wmv2.asf", "wmv2", "yuv420p", 5),
-        ("prores.mov", "prores_ks", "yuv422p10le", 3),
-        ("ffv1.mkv", "ffv1", "yuv444p", 1),
-        ("huffyuv.avi", "huffyuv", "yuv422p", 3),
-        ("palette.gif", "gif", "rgb8", 20),
-        ("runs.mov", "qtrle", "rgb24", 0),
-        ("planes.y4m", "rawvideo", "yuv420p", 3),
-    ],
+    [pytest.param(*row, marks=() if row[0] in QUICK else pytest.mark.slow) for row in CODECS],
 )
 def test_every_codec_is_read(tmp_path, name, codec, pixel_format, most):
     options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
@@ -104,10 +108,10 @@ def test_transparency_is_dropped(extractor, tmp_path, name, codec, pixel_format)
     assert extractor.extract_video(path).coverage == 1.0
 
 
-@pytest.mark.parametrize(
-    "display", [(90,), (180,), (270,), (0, True), (0, False, True), (90, True), (270, False, True)]
-)
-@pytest.mark.parametrize("name", ["turned.mp4", "turned.mkv"])
+TURNED = [(90,), (180,), (270,), (0, True), (0, False, True), (90, True), (270, False, True)]
+
+
+@pytest.mark.parametrize(("name", "display"), [("turned.mkv", (90, True)), *(("turned.mp4", way) for way in TURNED)])
 def test_any_way_up(tmp_path, name, display):
     degrees, mirrored, upside_down = (*display, False, False)[:3]
     stored = PORTRAIT[:, ::-1] if mirrored else PORTRAIT
@@ -188,6 +192,7 @@ def test_a_single_frame(extractor, tmp_path):
     assert sequence.timestamps.tolist() == [0.0]
 
 
+@pytest.mark.slow
 def test_4k(extractor, tmp_path):
     picture = cv2.resize(portrait_on(540, 960, [(1.0, 380, 120)]), (3840, 2160), interpolation=cv2.INTER_CUBIC)
     path = write_video(tmp_path / "large.mp4", [picture] * 3, codec_options={"preset": "ultrafast"})
@@ -207,6 +212,7 @@ print(len(times) + 100, times[-1], (resource.getrusage(resource.RUSAGE_SELF).ru_
 """
 
 
+@pytest.mark.slow
 def test_two_hours_take_no_more_memory_than_two_seconds(tmp_path):
     """All its frames at once would be 400 MB."""
     frames = [np.full((120, 160, 3), shade, np.uint8) for shade in (40, 120, 200)]

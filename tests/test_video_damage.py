@@ -126,7 +126,9 @@ def corrupted(path: Path, second: float) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ("h264.mp4", "mpeg2.ts") else pytest.mark.slow) for name in CODECS]
+)
 def test_what_is_corrupt_in_the_middle_is_named_with_the_time(tmp_path, name):
     codec, options = CODECS[name]
     path = write_video(tmp_path / name, moving_portrait(100), codec=codec, codec_options={"g": "25", **options})
