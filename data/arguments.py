@@ -298,6 +298,8 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
     for name, group in shares.items():
         if not 0 <= getattr(group, name) <= 1:
             raise ValueError(f"--{name} {getattr(group, name)}: it lies in [0, 1]")
+    if args.blank_check_after < 0:
+        raise ValueError(f"--blank_check_after {args.blank_check_after}: an epoch, a share of the run, or 0 for never")
     by_length = args.max_frames_per_batch is not None or args.train_sampling_strategy == "group_by_length"
     if args.speaker_balance and (by_length or data_args.streaming):
         raise ValueError("--speaker_balance mixes clips of a whole corpus: without --streaming and groups by length")

@@ -8,8 +8,7 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: with a thread for each as well they wait in line
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads spin against each other as soon as anything else runs
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -31,15 +30,26 @@ def grid_dir(shared_dir: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> Path:
-    """A small prepared corpus to train on; nobody writes into it."""
+    """A small prepared corpus to train on, with clips of three lengths; nobody writes into it."""
     from training import make_corpus
 
-    return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus", lengths=(20, 12, 25))
+
+
+@pytest.fixture(scope="session")
+def exported(corpus, tmp_path_factory) -> Path:
+    """The corpus as Parquet files with a card; nobody writes into it."""
+    from data.export import main
+
+    folder = tmp_path_factory.mktemp("exported") / "dataset"
+    about = ["--license", "cc-by-4.0", "--source_name", "GRID", "--attribution", "M. Cooke and others"]
+    main([str(corpus), "--parquet", str(folder), "--max_shard_size", "500KB", *about, "--language", "en"])
+    return folder
 
 
 @pytest.fixture(scope="session")
 def lm_config(tmp_path_factory) -> Path:
-    """The configuration of a small language model to train with it."""
+    """The configuration of a small language model to train with the corpus."""
     from training import make_lm_config
 
     return make_lm_config(tmp_path_factory.mktemp("lm"))
@@ -85,3 +95,13 @@ def lipread(capsys):
         return status, captured.out, [line for line in captured.err.splitlines() if "no --model given" not in line]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def trained(corpus, lm_config, tmp_path_factory) -> Path:
+    """A reader trained for two epochs of the corpus without an interruption; nobody writes into it."""
+    from training import SAVED, train
+
+    output = tmp_path_factory.mktemp("trained")
+    train(dataset=corpus, lm_config=lm_config, output_dir=output, **SAVED)
+    return output

@@ -1,17 +1,16 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Runs that cannot fool anybody: stopped where blank video does as well; gradients and transcripts in the logs."""
 
-import json
+import logging
 import math
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from training import TEXTS, make_corpus, make_lm_config, run
+from training import TEXTS, history, make_corpus, train
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from data.callbacks import BlankVideoCallback, transcript_table
 from data.evaluation import Prediction
-from train_hf import main
 
 
 @pytest.fixture(scope="module")
@@ -19,44 +18,27 @@ def corpus(tmp_path_factory):
     return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus", 16, 12)
 
 
-@pytest.fixture(scope="module")
-def lm_config(tmp_path_factory):
-    return make_lm_config(tmp_path_factory.mktemp("lm"))
-
-
-@pytest.fixture(scope="module")
-def blind(corpus, lm_config, tmp_path_factory):
+def test_a_run_that_ignores_the_face_stops_says_why_and_goes_on_if_told_to(corpus, lm_config, tmp_path, caplog):
     """A run of four epochs that learns nothing: its adapters stay closed, and the face changes no word."""
-    output = tmp_path_factory.mktemp("blind")
-    settings = {"dataset": corpus, "lm_config": lm_config, "output_dir": output, "num_train_epochs": 4}
+    caplog.set_level(logging.INFO)
+    settings = {"dataset": corpus, "lm_config": lm_config, "output_dir": tmp_path, "num_train_epochs": 4}
     settings |= {"learning_rate": 0, "gate_learning_rate": 0}
-    return settings, run(**settings, blank_check_after=3).stderr
-
-
-def logged(output):
-    return json.loads((output / "trainer_state.json").read_text())["log_history"]
-
-
-def test_a_run_that_ignores_the_face_stops_and_says_why(blind):
-    settings, printed = blind
-    output = settings["output_dir"]
-    evaluated = [entry for entry in logged(output) if "eval_wer" in entry]
+    train(**settings, blank_check_after=3)
+    evaluated = [entry for entry in history(tmp_path) if "eval_wer" in entry]
     assert all(entry["eval_wer"] == entry["eval_blank_wer"] for entry in evaluated)
     assert max(entry["epoch"] for entry in evaluated) == 3
-    assert "does not look at the face: at epoch 3 of 4" in printed and "--blank_check_after 0" in printed
-    assert "Do not rely on it." in printed.splitlines()[-1]
-    assert (output / "model.safetensors").exists() and (output / "eval_results.json").exists()
+    assert "does not look at the face: at epoch 3 of 4" in caplog.text and "--blank_check_after 0" in caplog.text
+    assert "Do not rely on it." in caplog.messages[-1]
+    assert (tmp_path / "model.safetensors").exists() and (tmp_path / "eval_results.json").exists()
 
-
-def test_it_goes_on_if_told_to(blind):
-    settings, _ = blind
-    printed = run(**settings, blank_check_after=0).stderr
-    assert "Going on from" in printed and "does not look" not in printed
-    assert max(entry["epoch"] for entry in logged(settings["output_dir"])) == 4
+    caplog.clear()
+    train(**settings, blank_check_after=0)
+    assert "Going on from" in caplog.text and "does not look" not in caplog.text
+    assert max(entry["epoch"] for entry in history(tmp_path)) == 4
 
 
 def test_transcripts_and_gradients_are_in_tensorboard(corpus, lm_config, tmp_path):
-    run(dataset=corpus, lm_config=lm_config, output_dir=tmp_path, num_train_epochs=2, max_grad_norm=0.1)
+    train(dataset=corpus, lm_config=lm_config, output_dir=tmp_path, num_train_epochs=2, max_grad_norm=0.1)
     (folder,) = (tmp_path / "runs").iterdir()
     events = EventAccumulator(str(folder), size_guidance={"tensors": 0, "scalars": 0}).Reload()
     written = events.Tensors("eval/transcripts/text_summary")
@@ -69,7 +51,7 @@ def test_transcripts_and_gradients_are_in_tensorboard(corpus, lm_config, tmp_pat
     scalars = set(events.Tags()["scalars"])
     assert {"train/lm_loss", "train/ctc_loss", "train/gate/layer_00", "eval/blank_wer", "eval/loops"} <= scalars
 
-    for entry in logged(tmp_path):
+    for entry in history(tmp_path):
         if "loss" in entry:
             parts = {name: value for name, value in entry.items() if name.startswith("grad_norm/")}
             assert set(parts) == {f"grad_norm/{part}" for part in ("encoder", "adapters", "gates", "language_model")}
@@ -105,9 +87,3 @@ def test_other_evaluations_are_let_pass():
 def test_a_table_holds_whatever_was_read():
     reading = Prediction("a|b", None, "two\nlines", "", "x | y")
     assert transcript_table([reading]).splitlines()[2] == "| a\\|b | two lines |  | x \\| y |"
-
-
-def test_a_negative_wait_is_refused(corpus, lm_config, tmp_path):
-    arguments = ["--dataset", str(corpus), "--lm_config", str(lm_config), "--output_dir", str(tmp_path), "--use_cpu"]
-    with pytest.raises(SystemExit, match="--blank_check_after -1.0"):
-        main([*arguments, "--blank_check_after", "-1"])

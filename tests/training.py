@@ -1,10 +1,11 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""What the tests of training share: a corpus of moving landmarks, and `train_hf.py` run as a user runs it."""
+"""What the tests of training share: a corpus of moving landmarks, and `train_hf.py` run here or in a process."""
 
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ STILL = {
     "augment": "false",
     "config_overrides": f"{TINY['config_overrides']},adapter_dropout=0,decoder_mask_prob=0",
 }
+# Two epochs of 6 steps, with a checkpoint and an evaluation in the middle of each.
+SAVED = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 3, "eval_strategy": "steps", "eval_steps": 3}
 
 
 def make_clip(text: str, seed: int, frames: int = 20) -> LandmarkSequence:
@@ -97,12 +100,17 @@ ACCELERATE = ("-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
 
+def options(*arguments: object, **settings: object) -> list[str]:
+    """The options of a run on the CPU; settings override `TINY`, and one that is True is a switch."""
+    written = [str(argument) for argument in (*arguments, "--use_cpu")]
+    for key, value in {**TINY, **settings}.items():
+        written += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+    return written
+
+
 def command(*arguments: object, launcher: tuple[str, ...] = (), **settings: object) -> list[str]:
-    """The command line of a run on the CPU; settings override `TINY`."""
-    python = [sys.executable, *launcher]
-    options = {**TINY, **settings}
-    written = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    return [*python, str(REPOSITORY / "train_hf.py"), *map(str, arguments), "--use_cpu", *written]
+    """The command line of a run on the CPU."""
+    return [sys.executable, *launcher, str(REPOSITORY / "train_hf.py"), *options(*arguments, **settings)]
 
 
 def environment() -> dict[str, str]:
@@ -110,8 +118,15 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
+def train(*arguments: object, **settings: object) -> None:
+    """Trains in this process, which saves the ten seconds that a new one takes to import everything."""
+    import train_hf  # not above: most who want a corpus want no Trainer
+
+    train_hf.main(options(*arguments, **settings))
+
+
 def run(*arguments: object, **settings: object) -> subprocess.CompletedProcess:
-    """Runs to the end; a failed run shows what it printed."""
+    """Trains in a process of its own, as a user does; a failed run shows what it printed."""
     result = subprocess.run(
         command(*arguments, **settings), env=environment(), capture_output=True, text=True, cwd=REPOSITORY, timeout=600
     )
@@ -119,7 +134,25 @@ def run(*arguments: object, **settings: object) -> subprocess.CompletedProcess:
     return result
 
 
+def train_and_kill(output_dir: Path, **settings: object) -> None:
+    """Trains in a process of its own and kills it at its first complete checkpoint."""
+    from data.checkpoints import last_complete_checkpoint
+
+    line = command(output_dir=output_dir, **settings)
+    process = subprocess.Popen(line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while last_complete_checkpoint(output_dir) is None:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+
+
+def history(output_dir: Path) -> list[dict]:
+    """The entries that a run logged."""
+    return json.loads((output_dir / "trainer_state.json").read_text())["log_history"]
+
+
 def losses(output_dir: Path) -> dict[int, float]:
     """The training loss at each logged step."""
-    state = json.loads((output_dir / "trainer_state.json").read_text())
-    return {entry["step"]: entry["loss"] for entry in state["log_history"] if "loss" in entry}
+    return {entry["step"]: entry["loss"] for entry in history(output_dir) if "loss" in entry}
