@@ -1,5 +1,5 @@
 # make demo   a fresh clone reads lips: talking-head clips, landmarks, training, transcripts, word error rate
-# make test   a fresh clone passes its tests
+# make test   a fresh clone passes its tests; make test-all runs the slow ones too
 # make browser   Chromium for the page's tests, which are skipped without it (Debian and Ubuntu, as root)
 # make lint   style
 # make docs-check   every command of the documents is run, or parsed where it cannot be; some 15 minutes
@@ -13,7 +13,7 @@ export TOKENIZERS_PARALLELISM := false
 CHROMIUM := chromium chromium-browser google-chrome google-chrome-stable
 APT := apt-get install --yes --quiet=2 --no-install-recommends chromium fonts-dejavu-core
 
-.PHONY: demo test browser lint docs-check clean
+.PHONY: demo test test-all browser lint docs-check clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(RUN) -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile
+
+test-all: $(VENV)/.installed
+	$(RUN) -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile -m ""
 
 browser:
 	@which $(CHROMIUM) | grep --quiet . || { apt-get update --quiet=2 && $(APT); } \

@@ -34,14 +34,15 @@ except ModuleNotFoundError:
 import numpy as np  # noqa: E402
 from transformers.utils import logging  # noqa: E402
 
+from lipread.long_form.streaming import stream_frames  # noqa: E402
+from lipread.long_form.transcription import transcribe_frames  # noqa: E402
+from lipread.options import UsageError, load_pipeline  # noqa: E402
+from lipread.overlay import write_overlay  # noqa: E402
+from lipread.transcript import Transcript  # noqa: E402
+from lipread.writers import format_transcript  # noqa: E402
 from modeling_lipread.landmarks_lipread import LandmarkSequence, NoFaceError, VideoError  # noqa: E402
-from modeling_lipread.options_lipread import UsageError, load_pipeline  # noqa: E402
-from modeling_lipread.overlay_lipread import write_overlay  # noqa: E402
 from modeling_lipread.pipeline_lipread import LipReadingPipeline  # noqa: E402
-from modeling_lipread.transcript_lipread import Transcript  # noqa: E402
-from modeling_lipread.transcription_lipread import transcribe_frames  # noqa: E402
 from modeling_lipread.video_lipread import read_ahead, read_frames, require, video_seconds, video_size  # noqa: E402
-from modeling_lipread.writers_lipread import format_transcript  # noqa: E402
 
 MAX_SECONDS, MAX_MEGABYTES, MAX_PIXELS = 30.0, 100, 1920 * 1200
 KEPT_SECONDS = 600  # results of a visitor who does not leave; Gradio checks once a minute
@@ -146,7 +147,7 @@ class Page:
         """Writes the overlay and the subtitles, and returns the words as HTML."""
         frames, duration = [], video_seconds(path) or MAX_SECONDS
         with closing(read_ahead(read_frames(path, max_seconds=MAX_SECONDS))) as pictures:
-            for frame in self.pipeline.processor.keypoint_extractor.stream_frames(pictures, "largest"):
+            for frame in stream_frames(self.pipeline.processor.keypoint_extractor, pictures, "largest"):
                 frames.append(frame)
                 progress(0.8 * min(1.0, frame.time / duration), desc=f"face found in {frame.time:.0f} seconds")
         progress(0.8, desc="Reading")

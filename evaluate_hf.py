@@ -26,19 +26,19 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 import modeling_lipread  # noqa: F401  (registers the reader with the Auto classes)
-from data.assembly import write_json
 from data.collator import LipReadCollator
+from data.dataset import is_parquet, open_split
 from data.errors import PrepareError
 from data.evaluation import Prediction, closing_line, predict, report
 from data.evaluation.page import write_evaluation
-from data.manifest import read_manifest
-from data.opening import is_parquet, open_split
+from data.preparation.write import write_json
 from data.prepare import prepare
-from data.records import SourceError
 from data.schema import CorpusError
+from data.sources.manifest import read_manifest
+from data.sources.records import SourceError
+from lipread.hub.model_card import weights_sha256
 from modeling_lipread.landmarks_lipread import FACES
 from modeling_lipread.language_model_lipread import checkpoint_files
-from modeling_lipread.model_card_lipread import weights_sha256
 
 
 def prepared_clips(

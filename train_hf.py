@@ -37,26 +37,24 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase, set_seed
 
-from data.arguments import (
+from data.collator import LipReadCollator
+from data.dataset import Clips, has_split, open_split, seconds_of
+from data.tokenizer import build_ctc_vocab, check_vocabulary, load_tokenizer, special_tokens, train_tokenizer
+from data.training.arguments import (
     DataArguments,
     LipReadTrainingArguments,
     ModelArguments,
     check_arguments,
     parse_arguments,
 )
-from data.augmentation import KeypointAugmentation
-from data.batching import check_speakers
-from data.checkpoints import check_fits, resume_point
-from data.collator import LipReadCollator
-from data.ctc_vocab import build_ctc_vocab
-from data.opening import Clips, has_split, open_split, seconds_of
-from data.sharding import check_sharding
-from data.special_tokens import check_vocabulary, special_tokens
-from data.splicing import WordSplicing
-from data.text_training import build_text_trainer, train_on_text
-from data.tokenizer import build_tokenizer
-from data.trained_encoder import encoder_settings, load_encoder
-from data.trainer import LipReadTrainer
+from data.training.augmentation import KeypointAugmentation
+from data.training.checkpoints import check_fits, resume_point
+from data.training.encoder_checkpoint import encoder_settings, load_encoder
+from data.training.fsdp import check_sharding
+from data.training.samplers import check_speakers
+from data.training.splicing import WordSplicing
+from data.training.text_training import build_text_trainer, train_on_text
+from data.training.trainer import LipReadTrainer
 from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
 from modeling_lipread.processing_lipread import LipReadProcessor
@@ -227,7 +225,11 @@ def build_trainer(
     train_clips, eval_clips = load_data(data_args)
     if args.speaker_balance:
         check_speakers(train_clips.column("speaker"))
-    tokenizer = build_tokenizer(model_args, train_clips.column("text"))
+    texts = train_clips.column("text")
+    if model_args.lm_config is not None:
+        tokenizer = train_tokenizer(texts, model_args.lm_vocab_size)
+    else:
+        tokenizer = load_tokenizer(model_args.model_id, texts, model_args.model_revision)
     processor = build_processor(data_args, tokenizer)
     config = build_config(data_args, model_args, encoder_args, adapter_args, args, processor, train_clips)
     collator = build_collator(data_args, args, processor, config, train_clips)

@@ -6,12 +6,7 @@ from functools import partial
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from modeling_lipread import (
-    Conditioning,
-    FaceKeypointEncoderConfig,
-    LipReadConfig,
-    LipReadForConditionalGeneration,
-)
+from modeling_lipread import Conditioning, FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
 
 from .measure import Row, side_by_side
 

@@ -27,12 +27,12 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from data.extraction import Chunk, extract_clip, write_part
-from data.records import Record
-from data.settings import ExtractionSettings
+from data.preparation.extraction import Chunk, extract_clip, write_part
+from data.preparation.settings import ExtractionSettings
+from data.sources.records import Record
+from lipread.video_files import VIDEO_SUFFIXES
 from modeling_lipread.landmarker_lipread import landmarker_path
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
-from modeling_lipread.video_files_lipread import VIDEO_SUFFIXES
 from modeling_lipread.video_lipread import read_frames
 
 from .measure import Row

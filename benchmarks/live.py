@@ -25,14 +25,15 @@ import transformers
 from transformers import AutoModel, AutoProcessor
 
 from data.evaluation.metrics import edit_counts, error_rate
-from data.manifest import read_manifest
+from data.sources.manifest import read_manifest
 from data.talker import TalkingHead, sentences
-from modeling_lipread.live_lipread import LiveSession, warm_up
-from modeling_lipread.live_source_lipread import LiveSource
-from modeling_lipread.live_windows_lipread import EVERY_FRAMES, LiveTranscript, LiveWindows, Update
-from modeling_lipread.options_lipread import BUNDLED_MODEL
+from lipread.live.session import LiveSession, warm_up
+from lipread.live.source import LiveSource
+from lipread.live.windows import EVERY_FRAMES, LiveTranscript, LiveWindows, Update
+from lipread.long_form.segmentation import SegmentSettings
+from lipread.long_form.streaming import stream_frames
+from lipread.options import BUNDLED_MODEL
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
-from modeling_lipread.segmentation_lipread import SegmentSettings
 from modeling_lipread.video_lipread import read_frames
 
 from .measure import Row
@@ -97,7 +98,7 @@ def real_time_factor(reader: LipReadingPipeline, clips: Clips, **arguments: bool
                 list(transcript.update(window, reader(window.segment.sequence, return_timestamps="word", **arguments)))
             return time.perf_counter() - before
 
-        for frame in reader.processor.keypoint_extractor.stream_frames(read_frames(video), "largest"):
+        for frame in stream_frames(reader.processor.keypoint_extractor, read_frames(video), "largest"):
             last = frame.time
             reading += read(list(windows.push(frame, 0.0)))
         reading += read(list(windows.flush()))

@@ -24,11 +24,11 @@ import transformers
 from transformers import AutoModel, AutoProcessor
 
 from data.corpora.grid import read_words
-from data.manifest import read_manifest
-from modeling_lipread.options_lipread import BUNDLED_MODEL
+from data.sources.manifest import read_manifest
+from lipread.long_form.segmentation import SegmentSettings
+from lipread.long_form.transcription import transcribe_video
+from lipread.options import BUNDLED_MODEL
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
-from modeling_lipread.segmentation_lipread import SegmentSettings
-from modeling_lipread.transcription_lipread import transcribe_video
 from modeling_lipread.video_lipread import read_frames
 
 

@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from datasets import Dataset, DatasetDict, disable_progress_bars
 
-from data.batching import StreamBatchSampler
-from data.clips import ClipTable
-from data.dataset_card import CardOptions
+from data.dataset import ClipTable, open_split
 from data.export import export_parquet
-from data.opening import open_split
+from data.preparation.dataset_card import CardOptions
 from data.schema import encode_row, features, load_split, rows_to_table
+from data.training.samplers import StreamBatchSampler
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 
 from .measure import Row, side_by_side

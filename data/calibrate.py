@@ -24,21 +24,13 @@ from transformers import AutoModel, AutoProcessor
 import modeling_lipread  # noqa: F401  (registers the model with the Auto classes)
 from modeling_lipread.confidence_lipread import evidence
 
-from .assembly import write_json
-from .clips import ClipTable
 from .collator import LipReadCollator
-from .evaluation.calibration import (
-    abstention_reason,
-    correct_words,
-    fit_calibration,
-    fit_limits,
-    reliability,
-    rescore,
-)
+from .dataset import Clips, ClipTable, open_split
+from .evaluation.calibration import abstention_reason, correct_words, fit_calibration, fit_limits, reliability, rescore
 from .evaluation.generation import predict
 from .evaluation.hallucination import landmark_clips
 from .evaluation.metrics import Prediction
-from .opening import Clips, open_split
+from .preparation.write import write_json
 from .schema import CorpusError, encode_row, rows_to_table
 
 

@@ -15,8 +15,8 @@ from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
 from .example_cache import ExampleCache
 from .schema import decode_row
-from .special_tokens import special_tokens
-from .splicing import SpokenWord, WordSplicing
+from .tokenizer import special_tokens
+from .training.splicing import SpokenWord, WordSplicing
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class LipReadCollator:
     """Turns rows of a prepared corpus (`data.schema.load_split`) into one padded batch.
 
     Landmarks go through the processor's feature extractor, the same way as at inference. Training batches teach the
-    model to continue ``start [prompt]`` with ``text end``, with the tokens of `data.special_tokens`. Evaluation
+    model to continue ``start [prompt]`` with ``text end``, with the tokens of `data.tokenizer`. Evaluation
     batches hold ``start [prompt]`` alone in `input_ids`, since `generate` continues them: the transcript is in
     `labels` only.
 

@@ -33,8 +33,8 @@ from huggingface_hub import CommitInfo, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from tqdm import tqdm
 
-from .assembly import CORPUS_MARK, REPORT, read_json
-from .dataset_card import CardOptions, SplitStatistics, statistics, write_card
+from .preparation.dataset_card import CardOptions, SplitStatistics, statistics, write_card
+from .preparation.write import CORPUS_MARK, REPORT, read_json
 from .schema import CorpusError, decode_row, load_split
 
 # A row group is what streaming reads at once: 64 clips of 3 s are about 10 MB.

@@ -23,11 +23,11 @@ import modeling_lipread  # noqa: F401  (registers the model with the Auto classe
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from modeling_lipread.video_lipread import VideoError
 
+from .dataset import open_split
 from .evaluation.hallucination import hallucinations, landmark_clips, video_clips
-from .manifest import read_manifest
-from .opening import open_split
-from .records import SourceError
 from .schema import CorpusError
+from .sources.manifest import read_manifest
+from .sources.records import SourceError
 
 SEED = 1  # other clips than those of data.calibrate, should the split be the same
 

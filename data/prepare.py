@@ -5,7 +5,7 @@
     python -m data.prepare videos.jsonl --output corpus/ --val_ratio 0.1
     python -m data.prepare lectures/ --format subtitles --output corpus/ --split_by video
 
-A source is a JSONL manifest (see `data.manifest`) or a folder in one of the formats of `data.corpora` (see
+A source is a JSONL manifest (see `data.sources.manifest`) or a folder in one of the formats of `data.corpora` (see
 docs/corpora.md). Every source becomes the split named after its file or folder; a corpus with splits of its own has
 those; a single source that is not called train, validation or test is divided into train and validation. `corpus/` is
 then a `datasets.DatasetDict` on disk, with a `report.json` of what was kept, what was skipped and why.
@@ -34,16 +34,16 @@ from tqdm import tqdm
 
 from modeling_lipread.landmarks_lipread import landmarker_path
 
-from .assembly import PARTS, REPORT, build
 from .errors import PrepareError
-from .extraction import Chunk, read_part_report
-from .plan import make_plan
-from .records import Skip, SourceError
-from .settings import ExtractionSettings, add_arguments, count, not_negative, share
-from .shards import build_shard, describe_shard, merge, parse_shard, shard_folder, share_of
-from .sources import MANIFEST, describe_formats, read_source
-from .splits import GROUPS
-from .workers import Progress, WorkerPool, extract_here
+from .preparation.extraction import Chunk, read_part_report
+from .preparation.plan import make_plan
+from .preparation.settings import ExtractionSettings, add_arguments, count, not_negative, share
+from .preparation.shards import build_shard, describe_shard, merge, parse_shard, shard_folder, share_of
+from .preparation.sources import MANIFEST, describe_formats, read_source
+from .preparation.splits import GROUPS
+from .preparation.workers import Progress, WorkerPool, extract_here
+from .preparation.write import PARTS, REPORT, build
+from .sources.records import Skip, SourceError
 
 CLIP_TIMEOUT = 3600.0  # seconds
 
@@ -76,15 +76,17 @@ def prepare(
         num_proc (`int`): Worker processes. 0 works in this process, which saves their start, but a clip that crashes
             native code then ends the run; with ray 0 means one for each processor of the cluster.
         val_ratio (`float`): Share for validation where a single source is divided.
-        split_by (`str`): What that division keeps on one side: see `data.splits.split_records`.
+        split_by (`str`): What that division keeps on one side: see `data.preparation.splits.split_records`.
         seed (`int`): Seed of that division.
         overwrite (`bool`): Make the corpus anew even if the folder holds one, of whatever manifests and settings. The
             older one stays readable until the new one takes its place.
-        engine (`str`): ``local``, or ``ray`` for a cluster whose machines share the files (see `data.ray_engine`).
+        engine (`str`): ``local``, or ``ray`` for a cluster whose machines share the files (see
+        `data.preparation.ray_engine`).
         clip_timeout (`float`): Seconds that worker processes may take for one clip; longer ones are skipped. 0 waits
             for ever.
-        shard (`tuple[int, int]`, *optional*): Make only the i-th of n shards, for `data.shards.merge`.
-        **settings: Those of `data.settings.ExtractionSettings`: which face is followed, and which clips are skipped.
+        shard (`tuple[int, int]`, *optional*): Make only the i-th of n shards, for `data.preparation.shards.merge`.
+        **settings: Those of `data.preparation.settings.ExtractionSettings`: which face is followed, and which clips
+        are skipped.
 
     Returns:
         `dict`: The report, as written to ``report.json``; of a shard what ``shard.json`` says.
@@ -122,7 +124,7 @@ def _run(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float) -
     if not chunks:
         return
     if engine == "ray":
-        from .ray_engine import extract_on_ray
+        from .preparation.ray_engine import extract_on_ray
 
         yield from extract_on_ray(chunks, num_proc, clip_timeout)
     elif num_proc == 0:

@@ -40,8 +40,9 @@ class ClipQuality:
         jitter (`float`, *optional*): What shakes from frame to frame: standard deviation of a coordinate of the points
             that do not move with speech about a straight movement through three frames, in eye distances.
         yaw_low, yaw_high, pitch_low, pitch_high, roll_low, roll_high (`float`): 5th and 95th percentile of the head's
-            angles in degrees (`geometry_lipread.angles_from_rotation`), 0 being frontal.
-        lip_motion (`float`): Speed of the lips in eye distances a second (`geometry_lipread.lip_motion`).
+            angles in degrees (`modeling_lipread.geometry_lipread.angles_from_rotation`), 0 being frontal.
+        lip_motion (`float`): Speed of the lips in eye distances a second
+        (`modeling_lipread.geometry_lipread.lip_motion`).
         identity_switches (`int`): How often the landmarks jump to another face.
         most_faces (`int`, *optional*): Most faces seen in one frame, of those that were searched.
         thumbnail_frame (`int`): Index of a frame to show the clip by: the one with a face nearest to the middle.

@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from modeling_lipread.options_lipread import (
+from lipread.options import (
     FAILURE,
     SUCCESS,
     USAGE_ERROR,
@@ -21,9 +21,9 @@ from modeling_lipread.options_lipread import (
     output_file,
     print_message,
 )
-from modeling_lipread.replay_lipread import describe_clip, write_replay
+from lipread.replay import describe_clip, write_replay
 
-from .opening import open_split
+from .dataset import open_split
 from .schema import CorpusError, decode_row
 
 

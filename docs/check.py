@@ -6,8 +6,8 @@
     python -m docs.check --parse                        # nothing is run: seconds
 
 Each document gets a folder in which the names it uses are there: clips and corpora of the synthetic talker, a reader,
-a small language model under SmolLM2's name on a Hub of its own (tests/hub_server.py). Training gets small settings
-after those of the command. What was only parsed is listed with the reason, and so is what the tests run.
+a small language model under SmolLM2's name on a Hub of its own (tests/helpers/hub_server.py). Training gets small
+settings after those of the command. What was only parsed is listed with the reason, and so is what the tests run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from typing import NamedTuple
 
 from .commands import DOCUMENTS, REPOSITORY, Command, Refused, check, commands, redirected
 
-sys.path.append(str(REPOSITORY / "tests"))
 LANGUAGE_MODEL = "HuggingFaceTB/SmolLM2-135M"
 SMALL = (
     "--restart --max_steps 2 --logging_steps 1 --save_strategy steps --save_steps 1 --eval_strategy steps "
@@ -45,9 +44,9 @@ PARSED_ONLY = {
     r"^lipread live(?! --source \S+\.mp4)": "needs a camera",
     r"^python app\.py": "a server, which does not end; tests/test_app.py",
     r"benchmarks\.": "minutes of quiet processors; benchmarks/ has tests of its own",
-    r"fsdp2\.yaml|deepspeed\.yaml": "needs GPUs; tests/test_distributed.py runs FSDP2 on processors",
-    r"data\.prepare merge": "needs what an array of jobs left; tests/test_prepare_shards.py",
-    r"--engine ray|RAY_ADDRESS": "needs Ray; tests/test_prepare_ray.py",
+    r"fsdp2\.yaml|deepspeed\.yaml": "needs GPUs; tests/data/training/test_distributed.py runs FSDP2 on processors",
+    r"data\.prepare merge": "needs what an array of jobs left; tests/data/preparation/test_prepare_shards.py",
+    r"--engine ray|RAY_ADDRESS": "needs Ray; tests/data/preparation/test_prepare_ray.py",
     r"data\.embed|modeling_lipread/grid_reader": "works on the reader in the package itself",
     r"^export ": "a setting of the shell",
 }
@@ -89,9 +88,8 @@ class Workplace:
         self._fill()
 
     def _fill(self) -> None:
-        from readers import write_language_model
-
         from data.talker import make_corpus
+        from tests.helpers.readers import write_language_model
 
         at = self.first
         for name in ("train_hf.py", "evaluate_hf.py", "configs", "accelerate_configs", "data", "modeling_lipread"):
@@ -122,7 +120,7 @@ class Workplace:
         shutil.copytree(at / "corpora" / "grid", at / "corpus")
         shutil.copytree(at / "corpora" / "grid", at / "prepared" / "grid")
         # The reader in the package, with its code beside it, as one that training left.
-        publish = ["modeling_lipread.cli", "publish", "modeling_lipread/grid_reader", "--repo_id", "you/lipread-grid"]
+        publish = ["lipread.cli", "publish", "modeling_lipread/grid_reader", "--repo_id", "you/lipread-grid"]
         self._do([*python, *publish, "--dry_run", "--output", "runs/grid"], at)
         self.hub.add("you/lipread-grid", at / "runs" / "grid")
         train = ["train_hf.py", "--dataset", "corpus", "--model_id", LANGUAGE_MODEL, "--output_dir", "runs/a"]
@@ -233,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         workplace = None
         if not options.parse:
-            from hub_server import TOKEN, HubServer
+            from tests.helpers.hub_server import TOKEN, HubServer
 
             hub = HubServer({TOKEN: "you"}).__enter__()
             workplace = Workplace(Path(folder), hub)

@@ -186,7 +186,7 @@ def check_words(words: list[str]) -> None:
         taken = _parse(get_args_parser().parse_args, arguments)
         _parse_script(taken.training_script, taken.training_script_args)
     elif program == "lipread":
-        _parse_module("modeling_lipread.cli", arguments)
+        _parse_module("lipread.cli", arguments)
     elif program == "make":
         makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
         for target in (word for word in arguments if "=" not in word):
@@ -209,7 +209,7 @@ def _is_there(path: str) -> None:
 def _parse_script(path: str, arguments: list[str]) -> None:
     _is_there(path)
     if path == "train_hf.py":
-        from data.arguments import parse_arguments
+        from data.training.arguments import parse_arguments
 
         _parse(parse_arguments, [*arguments, "--use_cpu"])
     else:

@@ -13,7 +13,7 @@ mediapipe, av and cv2 are imported on first use: training from stored landmarks 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -22,7 +22,6 @@ import numpy as np
 from .face_tracking_lipread import FACES, FaceFinder, FaceFollower, SpeakerFollower
 from .geometry_lipread import NUM_LANDMARKS
 from .landmarker_lipread import LANDMARKER_FILE, landmarker_path
-from .people_tracking_lipread import PeopleFollower
 from .video_lipread import VideoError, read_ahead, read_frames
 
 __all__ = [
@@ -32,14 +31,10 @@ __all__ = [
     "LandmarkFileError",
     "LandmarkSequence",
     "NoFaceError",
-    "StreamedFrame",
     "VideoError",
     "landmarker_path",
     "read_landmark_file",
 ]
-
-STREAMED_FACES = ("largest", "central", "all")
-ONLY_PERSON = 0
 
 
 class NoFaceError(ValueError):
@@ -111,22 +106,6 @@ class LandmarkSequence:
         return float(np.mean(self.present)) if len(self) else 0.0
 
 
-@dataclass
-class StreamedFrame:
-    """The faces of one frame.
-
-    Attributes:
-        time: Seconds from the start of what is read.
-        faces: Landmarks `(478, 3)` in pixels by the number of the person: `ONLY_PERSON` where one face is followed,
-            from 1 where all are.
-        size: Width and height of the frame as shown, in pixels.
-    """
-
-    time: float
-    faces: dict[int, np.ndarray]
-    size: tuple[int, int]
-
-
 class Face3DKeypointExtractor:
     """Finds the 478 three-dimensional landmarks of one face in frames and videos.
 
@@ -162,7 +141,7 @@ class Face3DKeypointExtractor:
         face: str = "largest",
     ):
         self.face = _check_choice(face)
-        self._finder = FaceFinder(
+        self.finder = FaceFinder(
             landmarker_path(model_path), num_faces, min_face_detection_confidence, min_face_presence_confidence
         )
 
@@ -174,7 +153,7 @@ class Face3DKeypointExtractor:
 
     def close(self) -> None:
         """Frees MediaPipe's memory; the extractor can be used again afterwards."""
-        self._finder.close()
+        self.finder.close()
 
     def extract(self, frame: np.ndarray) -> np.ndarray | None:
         """Finds the largest face of one image, or its most central one if `face` is `central`.
@@ -189,7 +168,7 @@ class Face3DKeypointExtractor:
             ValueError: `frame` is not such an image.
         """
         which = "largest" if self.face == "speaking" else self.face  # one picture does not show who speaks
-        face, _, _ = self._finder.choose(_check_frame(frame), which)
+        face, _, _ = self.finder.choose(_check_frame(frame), which)
         return face
 
     def extract_video(
@@ -220,61 +199,6 @@ class Face3DKeypointExtractor:
         with closing(read_ahead(read_frames(path, start, end, max_seconds))) as frames:
             return self._extract(frames, face)
 
-    def stream_video(
-        self, path: str | os.PathLike, start: float | None = None, end: float | None = None, face: str | None = None
-    ) -> Iterator[StreamedFrame]:
-        """Finds faces in a video frame by frame: memory does not grow with its length.
-
-        Args:
-            path: The video file.
-            start: Seconds from the start of the file.
-            end: Seconds from the start of the file.
-            face: Which face is followed; `largest` and `central` as by `extract_video`, `all` for everybody.
-
-        Yields:
-            The faces of each frame; those of `all` some seconds late, when it is known who is who.
-
-        Raises:
-            VideoError: As `extract_video`.
-            ValueError: `face` is none of the choices.
-        """
-        with closing(read_ahead(read_frames(path, start, end))) as frames:
-            yield from self.stream_frames(frames, face)
-
-    def stream_frames(
-        self, frames: Iterable[tuple[float, np.ndarray]], face: str | None = None
-    ) -> Iterator[StreamedFrame]:
-        """Finds faces in frames as they come, of a camera for example.
-
-        Args:
-            frames: Seconds, rising, and the frame: RGB, uint8, `(height, width, 3)`.
-            face: As for `stream_video`.
-
-        Yields:
-            The faces of each frame, before the next one is asked for; those of `all` some seconds late.
-
-        Raises:
-            ValueError: `face` is none of the choices.
-        """
-        which = self.face if face is None else face
-        if which not in STREAMED_FACES:
-            raise ValueError(f"face must be one of {STREAMED_FACES}, not {which!r}")
-        follower = PeopleFollower(self._finder) if which == "all" else FaceFollower(self._finder, which)
-        size = (0, 0)
-        try:
-            for time, frame in frames:
-                size = (frame.shape[1], frame.shape[0])
-                found = follower.step(frame, time)
-                if which == "all":
-                    yield from (StreamedFrame(*item, size) for item in found)
-                else:
-                    face_found = follower.faces.pop()  # or the follower would keep them all
-                    yield StreamedFrame(time, {} if face_found is None else {ONLY_PERSON: face_found}, size)
-            if which == "all":
-                yield from (StreamedFrame(*item, size) for item in follower.flush())
-        finally:
-            follower.close()
-
     def extract_frames(
         self, frames: Iterable[np.ndarray], frame_rate: float, face: str | None = None
     ) -> LandmarkSequence:
@@ -296,7 +220,7 @@ class Face3DKeypointExtractor:
 
     def _extract(self, frames: Iterable[tuple[float, np.ndarray]], face: str | None) -> LandmarkSequence:
         which = self.face if face is None else _check_choice(face)
-        follower = SpeakerFollower(self._finder) if which == "speaking" else FaceFollower(self._finder, which)
+        follower = SpeakerFollower(self.finder) if which == "speaking" else FaceFollower(self.finder, which)
         timestamps, shape = [], None
         try:
             for time, frame in frames:

@@ -31,7 +31,7 @@ def grid_dir(shared_dir: Path) -> Path:
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> Path:
     """A small prepared corpus to train on, with clips of three lengths; nobody writes into it."""
-    from training import make_corpus
+    from tests.helpers.training import make_corpus
 
     return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus", lengths=(20, 12, 25))
 
@@ -50,7 +50,7 @@ def exported(corpus, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def lm_config(tmp_path_factory) -> Path:
     """The configuration of a small language model to train with the corpus."""
-    from training import make_lm_config
+    from tests.helpers.training import make_lm_config
 
     return make_lm_config(tmp_path_factory.mktemp("lm"))
 
@@ -58,7 +58,7 @@ def lm_config(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def reader_dir(tmp_path_factory) -> Path:
     """A whole reader that was not trained; nobody writes into it."""
-    from readers import save_reader
+    from tests.helpers.readers import save_reader
 
     return save_reader(tmp_path_factory.mktemp("reader"))
 
@@ -66,7 +66,7 @@ def reader_dir(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def pipeline():
     """The model in the package with its processor."""
-    from modeling_lipread.options_lipread import BUNDLED_MODEL, load_pipeline
+    from lipread.options import BUNDLED_MODEL, load_pipeline
 
     return load_pipeline(BUNDLED_MODEL, "cpu")
 
@@ -84,7 +84,7 @@ def talker_clip(tmp_path_factory) -> Path:
 @pytest.fixture
 def lipread(capsys):
     """Runs a command; returns its exit status, standard output, and lines of standard error but for one note."""
-    from modeling_lipread.cli import main
+    from lipread.cli import main
 
     def run(*arguments: object) -> tuple[int, str, list[str]]:
         try:
@@ -100,7 +100,7 @@ def lipread(capsys):
 @pytest.fixture(scope="session")
 def trained(corpus, lm_config, tmp_path_factory) -> Path:
     """A reader trained for two epochs of the corpus without an interruption; nobody writes into it."""
-    from training import SAVED, train
+    from tests.helpers.training import SAVED, train
 
     output = tmp_path_factory.mktemp("trained")
     train(dataset=corpus, lm_config=lm_config, output_dir=output, **SAVED)

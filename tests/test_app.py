@@ -13,10 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from browser import open_browser, write_camera
-from clips import PORTRAIT, write_video
-from conftest import REPOSITORY
-from long_videos import grid_lines, one_after_another
+
+from tests.conftest import REPOSITORY
+from tests.helpers.browser import open_browser, write_camera
+from tests.helpers.clips import PORTRAIT, write_video
+from tests.helpers.long_videos import grid_lines, one_after_another
 
 pytest.importorskip("gradio", reason="gradio is not installed: pip install 'lipread[app]'")
 WAIT = 60_000  # milliseconds; a busy machine reads slowly

@@ -5,8 +5,6 @@ import json
 
 import pytest
 import torch
-from clips import moving_portrait, write_video
-from readers import write_language_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from benchmarks import extraction, live, long_videos, run
@@ -14,6 +12,8 @@ from benchmarks.ctc_decoding import ctc_decoding_rows
 from benchmarks.encoding import check_equal, half_padding, make_clips, make_pair
 from benchmarks.measure import Row
 from benchmarks.reading import reading_rows
+from tests.helpers.clips import moving_portrait, write_video
+from tests.helpers.readers import write_language_model
 
 TINY = {"num_landmarks": 6, "kp_embed_dim": 16, "hidden_size": 32, "kp_heads": 2}
 

@@ -9,10 +9,10 @@ import re
 import shlex
 
 import pytest
-from training import REPOSITORY
 
 from docs.check import as_run, reason_not_to_run
 from docs.commands import DOCUMENTS, Command, Refused, check, commands, shell_lines
+from tests.helpers.training import REPOSITORY
 
 SOURCES = [*(REPOSITORY / "modeling_lipread").glob("*.py"), *(REPOSITORY / "data").rglob("*.py")]
 SOURCES += [REPOSITORY / "train_hf.py", REPOSITORY / "evaluate_hf.py"]

@@ -6,7 +6,8 @@ import os
 import re
 
 import pytest
-from training import REPOSITORY
+
+from tests.helpers.training import REPOSITORY
 
 PATH = REPOSITORY / "examples" / "read_and_train.ipynb"
 

@@ -23,7 +23,7 @@ import pkgutil
 from pathlib import Path
 from types import ModuleType
 
-from ..records import TranscriptError, Word
+from ..sources.records import TranscriptError, Word
 
 
 def formats() -> dict[str, ModuleType]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..folder import Folder
-from ..records import Record, Skip, TranscriptError
+from ..sources.folder import Folder
+from ..sources.records import Record, Skip, TranscriptError
 
 IS_FALLBACK = True
 

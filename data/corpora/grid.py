@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..folder import VIDEO_SUFFIXES, Folder, read_text, text_lines
-from ..records import Record, Skip, TranscriptError, Word
+from ..sources.folder import VIDEO_SUFFIXES, Folder, read_text, text_lines
+from ..sources.records import Record, Skip, TranscriptError, Word
 
 ALIGNMENT_SUFFIX = ".align"
 UNITS_PER_SECOND = 25_000

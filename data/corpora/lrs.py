@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..folder import Folder, read_text, text_lines
-from ..records import Record, Skip, TranscriptError, Word
+from ..sources.folder import Folder, read_text, text_lines
+from ..sources.records import Record, Skip, TranscriptError, Word
 
 ALIGNMENT_SUFFIX = ".txt"
 _SPLITS = {"pretrain": "pretrain", "train": "train", "trainval": "trainval", "val": "validation", "test": "test"}

@@ -18,8 +18,8 @@ from webvtt import WebVTT
 from webvtt.errors import MalformedCaptionError, MalformedFileError
 from webvtt.models import Timestamp
 
-from ..folder import Folder, text_lines
-from ..records import Record, Skip, TranscriptError, Word, clean_text, says_something
+from ..sources.folder import Folder, text_lines
+from ..sources.records import Record, Skip, TranscriptError, Word, clean_text, says_something
 
 SUFFIXES = (".srt", ".vtt")
 SHORTEST_CUE = 0.05  # seconds, a frame or two: what rolling captions write between their lines

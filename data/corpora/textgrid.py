@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..folder import Folder, read_text
-from ..records import Record, Skip, TranscriptError, Word, clean_text, says_something
+from ..sources.folder import Folder, read_text
+from ..sources.records import Record, Skip, TranscriptError, Word, clean_text, says_something
 
 ALIGNMENT_SUFFIX = ".textgrid"
 # What aligners write for silence and for noise.

@@ -15,8 +15,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..folder import Folder, Pair, read_text, text_lines
-from ..records import Record, Skip, SourceError, TranscriptError, Word, clean_text
+from ..sources.folder import Folder, Pair, read_text, text_lines
+from ..sources.records import Record, Skip, SourceError, TranscriptError, Word, clean_text
 
 ALIGNMENT_SUFFIX = ".wrd"
 SAMPLE_RATE = 16_000

@@ -208,7 +208,7 @@ def viseme_errors(clips: Sequence[Sequence[Pair]]) -> dict[str, Any]:
         the reason why visemes were not scored.
     """
     try:
-        from .. import visemes
+        from ..talker import visemes
     except ImportError as error:
         return {"left_out": f"visemes need the pronouncing dictionary ({error.name}): pip install {error.name}"}
     words = [pair for clip in clips for pair in clip]
@@ -242,7 +242,7 @@ def viseme_errors(clips: Sequence[Sequence[Pair]]) -> dict[str, Any]:
 @lru_cache(maxsize=65536)
 def visemes_of_word(word: str) -> tuple[str, ...]:
     """Returns the visemes of a word; the word itself where English cannot pronounce it."""
-    from .. import visemes
+    from ..talker import visemes
 
     try:
         phonemes = visemes.pronounce(word)

@@ -15,7 +15,7 @@ from modeling_lipread.confidence_lipread import token_log_probs
 from modeling_lipread.ctc_lipread import greedy_ctc
 from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
 
-from ..opening import Clips
+from ..dataset import Clips
 from .calibration import word_confidence
 from .metrics import Prediction
 

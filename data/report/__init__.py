@@ -4,10 +4,10 @@
     python -m data.report corpus/
     python -m data.report corpus/ --videos clips/ --output report.html
 
-The page is one file and loads nothing. It shows the distribution of every metric of `data.quality` with the clips at
-its ends, a sample of clips with their landmarks, and the skips and warnings of `report.json`. Landmarks are drawn on
-white; with --videos, the folder that the sources are relative to (or a manifest in it), on a frame of their video. The
-page then shows people: treat it as you treat their videos.
+The page is one file and loads nothing. It shows the distribution of every metric of `data.quality` with
+the clips at its ends, a sample of clips with their landmarks, and the skips and warnings of `report.json`. Landmarks
+are drawn on white; with --videos, the folder that the sources are relative to (or a manifest in it), on a frame of
+their video. The page then shows people: treat it as you treat their videos.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from ..assembly import REPORT, read_json
-from ..dataset_card import duration
 from ..export import split_names
 from ..page import Card, Section, Thumbnail, plural, write_page
+from ..preparation.dataset_card import duration
+from ..preparation.settings import count
+from ..preparation.write import REPORT, read_json
 from ..schema import CorpusError
-from ..settings import count
 from .clip_metrics import AXES, METRICS, PERCENTILES, ClipMetric, SplitMetrics, extreme_clips, histogram, read_split
 from .reasons import skip_reasons, warning_reasons
 from .thumbnails import Thumbnails

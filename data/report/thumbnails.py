@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from modeling_lipread.overlay_lipread import draw_landmarks
+from lipread.overlay import draw_landmarks
 from modeling_lipread.video_lipread import VideoError, read_frames, require
 
-from ..clips import rows_of
+from ..dataset import rows_of
 from ..page import Thumbnail
-from ..records import forget_folders, is_inside
 from ..schema import NUM_LANDMARKS, TRAINING_COLUMNS, decode_row, load_split
+from ..sources.records import forget_folders, is_inside
 
 SIZE = 320  # pixels, enough for dense screens too
 AROUND = 1.5  # times the face

@@ -1,0 +1,261 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Clips to rows, and the rows of a few clips to one part file, by which `data.prepare` resumes.
+
+A part is an Arrow stream of rows (`data.schema.features`) whose schema metadata lists the clips that were skipped and
+why. It is named by a hash of all that decides its content, and appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from modeling_lipread.landmarker_lipread import LANDMARKER_SHA256
+from modeling_lipread.landmarks_lipread import (
+    Face3DKeypointExtractor,
+    LandmarkFileError,
+    LandmarkSequence,
+    VideoError,
+    read_landmark_file,
+)
+from modeling_lipread.text_normalizer_lipread import TextNormalizer
+
+from ..corpora import read_alignment
+from ..quality import ClipQuality, measure
+from ..schema import NUM_LANDMARKS, encode_row, rows_to_table
+from ..sources.records import Record, Skip, TranscriptError
+from .settings import ExtractionSettings
+
+# Raise it when the content of a part changes for the same manifest line, so that old parts are not continued.
+PART_VERSION = 3
+_METADATA_KEY = b"lipread"
+
+
+class ClipError(ValueError):
+    """Why a clip cannot be used; the message says what to do about it."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Clips that are extracted together, and the part file they go to."""
+
+    records: Sequence[Record]
+    part: Path
+    settings: ExtractionSettings
+
+
+@dataclass
+class PartReport:
+    """What became of a chunk's clips."""
+
+    clips: int
+    frames: int
+    frames_with_face: int
+    seconds: float
+    skipped: list[Skip]
+    warnings: list[str]
+
+
+def chunk_key(records: Sequence[Record], settings: ExtractionSettings) -> str:
+    """Hash of what decides a part's content: manifest lines, the media files' size and time, settings, versions."""
+    videos = any(not record.is_landmarks for record in records)
+    content = {
+        "version": PART_VERSION,
+        "extractor": [metadata.version("mediapipe"), LANDMARKER_SHA256] if videos else None,
+        "settings": asdict(settings),
+        # Files count by size and time, not by where they lie: the folder may move between two runs.
+        "records": [
+            asdict(record) | {"media": _file_state(record.media), "alignment": _file_state(record.alignment)}
+            for record in records
+        ],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _file_state(path: Path | None) -> tuple[int, int] | None:
+    try:
+        state = os.stat(path)
+    except (OSError, TypeError):
+        return None
+    return state.st_size, state.st_mtime_ns
+
+
+@dataclass
+class ClipResult:
+    """What became of a clip: a row, or the reason why it is skipped; and warnings about it.
+
+    Attributes:
+        row (`dict`, *optional*): See `data.schema.encode_row`.
+        reason (`str`, *optional*): Why there is no row.
+        warnings (`list[str]`): What the report warns about.
+    """
+
+    row: dict[str, Any] | None = None
+    reason: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+def extract_clip(record: Record, settings: ExtractionSettings, extractor: Face3DKeypointExtractor) -> ClipResult:
+    """Extracts a clip.
+
+    Args:
+        record (`Record`): The clip.
+        settings (`ExtractionSettings`): Which face is followed, and which clips are skipped.
+        extractor (`Face3DKeypointExtractor`): Reads videos. It is closed after an unexpected error, and opens anew
+            for the next video.
+
+    Raises:
+        ImportError: If a package is missing. All other errors become the reason why the clip is skipped.
+    """
+    result = ClipResult()
+    try:
+        sequence = _read_landmarks(record, settings, extractor)
+        quality = _check_quality(sequence, settings)
+        words = _aligned_words(record, result.warnings)
+        result.warnings += [f"{record.where} ({record.id}): {note}" for note in record.notes]
+        result.row = encode_row(
+            sequence,
+            text=record.text,
+            id=record.id,
+            speaker=record.speaker,
+            source=record.source,
+            start=record.start,
+            words=words,
+            quality=quality,
+        )
+    except ImportError:
+        raise
+    except (ClipError, LandmarkFileError, VideoError) as error:
+        result.reason = str(error)
+    except Exception as error:
+        result.reason = f"{type(error).__name__}: {error}"
+        extractor.close()  # it may be unusable for the clips that follow
+    return result
+
+
+def _read_landmarks(
+    record: Record, settings: ExtractionSettings, extractor: Face3DKeypointExtractor
+) -> LandmarkSequence:
+    span = {"start": record.start, "end": record.end}
+    limit = settings.max_seconds
+    if not record.is_landmarks:
+        return extractor.extract_video(record.media, **span, face=settings.face, max_seconds=limit)
+    sequence = read_landmark_file(record.media, record.frame_rate, **span, num_landmarks=NUM_LANDMARKS)
+    seconds = len(sequence) / record.frame_rate
+    if limit is not None and seconds > limit:
+        raise ClipError(
+            f"the clip lasts {seconds:.0f} seconds, more than --max_seconds {limit:g}; cut it into utterances with "
+            "start and end"
+        )
+    return sequence
+
+
+def _check_quality(sequence: LandmarkSequence, settings: ExtractionSettings) -> ClipQuality:
+    if sequence.coverage == 0.0 or sequence.coverage < settings.min_coverage:
+        raise ClipError(
+            f"a face in {sequence.present.sum()} of {len(sequence)} frames ({sequence.coverage:.0%}, wanted "
+            f"{settings.min_coverage:.0%}); crop or enlarge the picture around the face, or lower --min_coverage"
+        )
+    quality = measure(sequence)
+    if failure := settings.failure(quality):
+        raise ClipError(failure)
+    return quality
+
+
+def _aligned_words(record: Record, warnings: list[str]) -> list[dict[str, Any]]:
+    """Words of the clip's segment with their times in it; none, and a warning, if the alignment cannot be used."""
+    aligned = record.words
+    if record.alignment is not None:
+        try:
+            aligned = read_alignment(record.alignment)
+        except TranscriptError as error:
+            warnings.append(f"{record.where} ({record.id}): no word times: {error}")
+    if not aligned:
+        return []
+    start, end = record.start or 0.0, float("inf") if record.end is None else record.end
+    words = [
+        {"word": word.word, "start": max(word.start, start) - start, "end": min(word.end, end) - start}
+        for word in aligned
+        if word.end > start and word.start < end
+    ]
+    normalize = TextNormalizer()
+    spoken = " ".join(word["word"] for word in words)
+    if normalize(spoken) != normalize(record.text):
+        warnings.append(f"{record.where} ({record.id}): no word times: the alignment says {spoken!r}")
+        return []
+    return words
+
+
+def write_part(chunk: Chunk, results: Sequence[ClipResult]) -> PartReport:
+    """Writes the part of a chunk.
+
+    Args:
+        chunk (`Chunk`): The clips, and where their part goes.
+        results (`Sequence[ClipResult]`): What became of each clip, in the same order.
+    """
+    rows = [result.row for result in results if result.row is not None]
+    report = PartReport(
+        clips=len(rows),
+        frames=sum(row["num_frames"] for row in rows),
+        frames_with_face=sum(int(row["present"].sum()) for row in rows),
+        # The frame rate of a single frame is 0.
+        seconds=sum((row["num_frames"] / row["frame_rate"] for row in rows if row["frame_rate"]), 0.0),
+        skipped=[
+            Skip(record.where, record.id, result.reason)
+            for record, result in zip(chunk.records, results, strict=True)
+            if result.reason is not None
+        ],
+        warnings=[warning for result in results for warning in result.warnings],
+    )
+    table = rows_to_table(rows)
+    report_bytes = json.dumps(asdict(report)).encode()
+    table = table.replace_schema_metadata({**table.schema.metadata, _METADATA_KEY: report_bytes})
+    with replacing(chunk.part) as beside, open(beside, "wb") as file:
+        with pa.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table)
+        file.flush()
+        os.fsync(file.fileno())
+    return report
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place in the end, or goes if it cannot be written."""
+    # Machines that share a file system may have processes of the same number.
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        yield beside
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def read_part(path: Path) -> tuple[pa.Table, PartReport]:
+    """Rows of a part, memory-mapped, and what became of its clips."""
+    table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+    # Without the report all parts have one schema and concatenate.
+    schema_metadata = {key: value for key, value in table.schema.metadata.items() if key != _METADATA_KEY}
+    return table.replace_schema_metadata(schema_metadata), _report_of(table.schema)
+
+
+def read_part_report(path: Path) -> PartReport:
+    """What became of a part's clips."""
+    with pa.memory_map(str(path)) as file:
+        return _report_of(pa.ipc.open_stream(file).schema)
+
+
+def _report_of(schema: pa.Schema) -> PartReport:
+    fields = json.loads(schema.metadata[_METADATA_KEY])
+    fields["skipped"] = [Skip(**skip) for skip in fields["skipped"]]
+    return PartReport(**fields)

@@ -1,0 +1,274 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Extraction of chunks, in this process or in worker processes of which a crash costs one clip and no more.
+
+A worker has one clip at a time, and a pipe of its own. If it dies, of a fault in native code, for want of memory or
+because the clip outlasted its time, a new worker reads the clip again; after a second death the clip is skipped. One
+death alone proves nothing: the kernel that lacks memory kills the largest process, which may be at an innocent clip.
+
+The pools in the standard library, joblib and loky end as a whole when a worker dies. So does pebble's if the worker is
+killed before it has acknowledged a task, since its workers share one pipe and its locks.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from pathlib import Path
+
+import cv2
+import torch
+
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
+
+from ..errors import PrepareError
+from ..sources.records import Record
+from .extraction import Chunk, ClipResult, extract_clip, write_part
+
+DEATHS_ALLOWED = 1  # of workers at the same clip, before it is skipped
+STARTS_ALLOWED = 3  # of workers in a row that die before they are ready
+HOPELESS = 8  # clips lost, and none read: the machine is at fault, not the clips
+
+
+Progress = tuple[int, int]  # clips done since the last one and, among them, clips skipped
+
+
+def worker_context() -> BaseContext:
+    """How processes that run MediaPipe begin. Its threads do not survive a fork, so none is forked from this process.
+
+    Importing all that a worker needs takes seconds of a processor. On Linux one process does that, in which no
+    landmarker ever runs, and the workers are forked from it. Elsewhere each starts afresh: system libraries of macOS
+    do not survive a fork either.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # That process finds modules in the folder it starts in and not where this one found them (python/cpython#117378).
+    # From another folder it imports nothing, and every worker imports for itself.
+    if Path.cwd() == Path(__file__).resolve().parents[2]:
+        context.set_forkserver_preload([__name__, "mediapipe"])
+    return context
+
+
+def extract_here(chunks: Sequence[Chunk]) -> Iterator[Progress]:
+    """Extracts chunks in this process: nothing has to start, but a crash in native code ends the run."""
+    extractor = Face3DKeypointExtractor()
+    try:
+        for task in _tasks(chunks):
+            yield task.finish(extract_clip(task.record, task.chunk.settings, extractor))
+    finally:
+        extractor.close()
+
+
+@dataclass
+class _Task:
+    """A clip to extract. Tasks of a chunk share `results`, by the clip's index in the chunk."""
+
+    chunk: Chunk
+    index: int
+    record: Record
+    results: dict[int, ClipResult]
+    deaths: int = 0
+
+    def finish(self, result: ClipResult) -> Progress:
+        """Keeps the result, and writes the part if it was the chunk's last."""
+        self.results[self.index] = result
+        if len(self.results) == len(self.chunk.records):
+            write_part(self.chunk, [result for _, result in sorted(self.results.items())])
+        return 1, int(result.reason is not None)
+
+
+def _tasks(chunks: Iterable[Chunk]) -> Iterator[_Task]:
+    for chunk in chunks:
+        results: dict[int, ClipResult] = {}
+        for index, record in enumerate(chunk.records):
+            yield _Task(chunk, index, record, results)
+
+
+class _Worker:
+    """One process and the pipe to it.
+
+    Raises:
+        PrepareError: If the process cannot be started.
+    """
+
+    def __init__(self, clip_timeout: float):
+        context = worker_context()
+        self.connection, far_end = context.Pipe()
+        self.process = context.Process(target=_serve, args=(far_end, clip_timeout), daemon=True)
+        try:
+            self.process.start()
+        except (EOFError, ConnectionError) as error:
+            raise PrepareError(
+                "the process that starts the worker processes was killed, most likely for want of memory; give fewer "
+                "--num_proc and run the same command again. Finished clips are kept."
+            ) from error
+        far_end.close()  # so that the pipe ends with the process
+        self.ready = False
+        self.task: _Task | None = None
+
+    def give(self, task: _Task) -> None:
+        self.task = task
+        try:
+            self.connection.send((task.record, task.chunk.settings))
+        except OSError:
+            pass  # the worker is dead, as the next `recv` says
+
+    def stop(self) -> None:
+        """Kills the process, which writes no files, and frees the pipe."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+
+
+class WorkerPool:
+    """Worker processes that extract clips; a context manager that ends them.
+
+    Args:
+        num_proc (`int`): How many.
+        clip_timeout (`float`): Seconds after which a clip's worker is ended, as if it had crashed; 0 for never.
+    """
+
+    def __init__(self, num_proc: int, clip_timeout: float = 0.0):
+        self.num_proc = num_proc
+        self.clip_timeout = clip_timeout
+        self._workers: list[_Worker] = []
+        self._failed_starts = 0  # in a row
+        self._lost = 0
+        self._any_read = False
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        while self._workers:
+            self._workers.pop().stop()
+
+    def extract(self, chunks: Sequence[Chunk]) -> Iterator[Progress]:
+        """Extracts chunks and writes their parts, in any order.
+
+        Raises:
+            PrepareError: If no worker gets as far as reading a clip, or every clip ends its worker.
+            OSError, ImportError: A part cannot be written, or a package is missing.
+        """
+        tasks, again = _tasks(chunks), deque()
+        remaining = sum(len(chunk.records) for chunk in chunks)
+        while remaining:
+            while len(self._workers) < min(self.num_proc, remaining):
+                self._workers.append(_Worker(self.clip_timeout))
+            for worker in self._workers:
+                if worker.ready and worker.task is None and (task := again.popleft() if again else next(tasks, None)):
+                    worker.give(task)
+            workers = {worker.connection: worker for worker in self._workers}
+            for connection in multiprocessing.connection.wait(list(workers)):
+                worker = workers[connection]
+                task, result = worker.task, self._receive(worker)
+                if result is not None:
+                    remaining -= 1
+                    yield task.finish(result)
+                elif task is not None:
+                    again.append(task)
+
+    def _receive(self, worker: _Worker) -> ClipResult | None:
+        """Returns the result of the worker's task; None if it has none or is to be done again."""
+        try:
+            message = worker.connection.recv()
+        except (EOFError, OSError):
+            self._workers.remove(worker)
+            worker.process.join(5)  # its end of the pipe is closed a moment before it ends
+            worker.stop()
+            return self._after_death(worker)
+        if isinstance(message, Exception):
+            raise message
+        if message is None:
+            worker.ready, self._failed_starts = True, 0
+            return None
+        worker.task, self._any_read = None, True
+        return message
+
+    def _after_death(self, worker: _Worker) -> ClipResult | None:
+        """Returns the result of the dead worker's task if the task is given up."""
+        task, exitcode = worker.task, worker.process.exitcode
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts > STARTS_ALLOWED:
+                raise PrepareError(
+                    f"worker processes die while they start ({_cause(exitcode)}); if memory is short, give fewer "
+                    "--num_proc; --num_proc 0 works without them and shows what is wrong. Finished clips are kept."
+                )
+        if task is None:
+            return None
+        task.deaths += 1
+        if task.deaths <= DEATHS_ALLOWED:
+            return None
+        self._lost += 1
+        if self._lost >= HOPELESS and not self._any_read:
+            raise PrepareError(
+                f"each of the first {self._lost} clips ended its worker process ({_cause(exitcode)}), at last "
+                f"{task.record.where}; MediaPipe or the video decoder does not run on this machine, or its memory is "
+                "too small for one clip"
+            )
+        return ClipResult(reason=_reason(exitcode, self.clip_timeout))
+
+
+def _cause(exitcode: int) -> str:
+    """How a process ended."""
+    if exitcode >= 0:
+        return f"exit status {exitcode}"
+    return next((known.name for known in signal.Signals if known == -exitcode), f"signal {-exitcode}")
+
+
+def _reason(exitcode: int, clip_timeout: float) -> str:
+    """Why a clip is skipped that ended its worker."""
+    if exitcode == -signal.SIGALRM:
+        return (
+            f"not read within {clip_timeout:g} seconds, twice; cut it into shorter clips with start and end, or raise "
+            "--clip_timeout"
+        )
+    if exitcode == -signal.SIGKILL:
+        return (
+            "its worker process was killed (SIGKILL) twice, most likely for want of memory; cut it into shorter clips "
+            "with start and end, or give fewer --num_proc"
+        )
+    return (
+        f"its worker process died ({_cause(exitcode)}) twice, of a fault in native code; encode the clip anew, for "
+        "instance with ffmpeg, or take it out"
+    )
+
+
+def _serve(connection: Connection, clip_timeout: float) -> None:
+    """A worker: says that it is ready, and then answers each clip with a `ClipResult` or an exception."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
+    # The kernel ends the process when the clip's time is up, whatever native code it is in.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    extractor = Face3DKeypointExtractor()
+    connection.send(None)
+    while True:
+        try:
+            record, settings = connection.recv()
+        except EOFError:
+            return
+        signal.setitimer(signal.ITIMER_REAL, clip_timeout)
+        try:
+            answer = extract_clip(record, settings, extractor)
+        except Exception as error:
+            answer = error
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        connection.send(answer)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would go on, or wait for work for ever."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

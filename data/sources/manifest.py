@@ -1,0 +1,198 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Manifests: JSONL files that say which clip carries which text.
+
+A line is one clip, a video or landmarks that another pipeline extracted; paths are relative to the manifest:
+
+    {"video": "talk.mp4", "text": "good morning", "start": 12.0, "end": 14.5, "speaker": "anna", "id": "anna-3"}
+    {"kp_path": "landmarks/0001.npy", "text": "good morning"}
+
+`start` and `end` (seconds), `speaker` and `id` are optional, and so are `words`, a list of {"word", "start", "end"} in
+seconds of the media, or `align` in their place, the path of a word alignment (GRID's ``.align``, TIMIT's ``.wrd``, a
+``.TextGrid``, LRS' ``.txt``), and `fps`, the frame rate of a `kp_path` (25 when absent). The files are UTF-8; a byte
+order mark and CRLF are fine. Paths that lead out of the manifest's folder are refused unless allowed, symbolic links
+counted by where they lead. Texts are cleaned by `data.sources.records.clean_text`: white space becomes single spaces,
+and control and direction characters go.
+
+A manifest is read line by line into a `RecordFile`: a million lines take 8 MB of memory.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .records import (
+    BadClip,
+    Record,
+    RecordFile,
+    Skip,
+    SourceError,
+    Word,
+    clean_text,
+    collect,
+    forget_folders,
+    make_record,
+)
+
+LONGEST_LINE = 16 * 2**20  # bytes
+
+
+class ManifestError(SourceError):
+    """A manifest that cannot be used at all; the message names it and the remedy."""
+
+
+def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[RecordFile, list[Skip]]:
+    """Read a manifest; a line that cannot be used is returned as a `Skip`, never dropped.
+
+    Args:
+        path (`str` or `Path`): A JSONL file.
+        allow_outside (`bool`): Take files outside the manifest's folder too.
+
+    Returns:
+        `tuple[RecordFile, list[Skip]]`: Usable lines and unusable ones, both in the order of the file.
+
+    Raises:
+        ManifestError: If the file cannot be read, is in UTF-16, is empty, or has no usable line.
+    """
+    path = Path(path)
+    forget_folders()
+    try:
+        records, skips = collect(path.parent, _read_lines(path, allow_outside))
+    except OSError as error:
+        raise ManifestError(
+            f"{path}: cannot read the manifest ({error.strerror}). Give the path of a JSONL file."
+        ) from error
+    if not records:
+        shown = "".join(f"\n  {skip}" for skip in skips[:5])
+        raise ManifestError(
+            f"{path}: no usable line ({len(skips)} unusable). A line is "
+            f'{{"video": "clip.mp4", "text": "what is said"}} or {{"kp_path": "clip.npy", "text": ...}}.{shown}'
+        )
+    return records, skips
+
+
+def _read_lines(path: Path, allow_outside: bool) -> Iterator[Record | Skip]:
+    for number, line in _lines(path):
+        entry: Any = None
+        try:
+            entry = _parse(line)
+            yield _to_record(entry, path, number, allow_outside)
+        except BadClip as error:
+            name = entry.get("id") if isinstance(entry, dict) else None
+            yield Skip(f"{path.name} line {number}", None if name is None else str(name), str(error))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Lines that are not blank with their numbers; of a line longer than any, the beginning."""
+    with open(path, "rb") as file:
+        start = file.read(3)
+        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ManifestError(f"{path}: the manifest is in UTF-16; save it as UTF-8")
+        if start != codecs.BOM_UTF8:
+            file.seek(0)
+        number = 0
+        while line := file.readline(LONGEST_LINE):
+            number += 1
+            if line.strip():
+                yield number, line
+            while len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+                line = file.readline(LONGEST_LINE)
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    if len(line) == LONGEST_LINE:
+        raise BadClip(f"longer than {LONGEST_LINE >> 20} MiB; write one JSON object a line")
+    try:
+        entry = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise BadClip("not UTF-8; save the manifest as UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        hint = "the line holds NUL bytes; is the file UTF-16? Save it as UTF-8" if b"\0" in line else error
+        raise BadClip(f"not JSON ({hint}); write one JSON object a line") from None
+    if not isinstance(entry, dict):
+        raise BadClip(f"a JSON {type(entry).__name__} in place of an object; write one JSON object a line")
+    try:
+        if b"\\u" in line:  # only an escape can write one
+            json.dumps(entry, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadClip("half a surrogate pair (\\ud800 to \\udfff) stands alone; write the character itself") from None
+    return entry
+
+
+def _to_record(entry: dict[str, Any], manifest: Path, line: int, allow_outside: bool) -> Record:
+    text = entry.get("text")
+    if not isinstance(text, str):
+        raise BadClip('"text" is missing or no text; write what is said in the clip')
+    given = [key for key in ("video", "kp_path") if entry.get(key) is not None]
+    if len(given) != 1:
+        raise BadClip('needs one of "video" and "kp_path"' + (", not both" if given else ""))
+    frame_rate = _number(entry, "fps")
+    if frame_rate == 0.0:
+        raise BadClip('"fps" is 0; give the frames a second of the landmarks')
+    words, notes = _words(entry)
+    return make_record(
+        manifest.parent,
+        _path(entry, given[0]),
+        text,
+        manifest=manifest.name,
+        line=line,
+        id=_label(entry, "id"),
+        is_landmarks=given[0] == "kp_path",
+        start=_number(entry, "start"),
+        end=_number(entry, "end"),
+        speaker=_label(entry, "speaker"),
+        alignment=None if words or entry.get("align") is None else _path(entry, "align"),
+        words=words,
+        notes=notes,
+        frame_rate=25.0 if frame_rate is None else frame_rate,
+        allow_outside=allow_outside,
+    )
+
+
+def _number(entry: dict[str, Any], key: str) -> float | None:
+    value = entry.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise BadClip(f'"{key}" is {value!r}; give a number that is not negative, or leave it out')
+    try:
+        return float(value)
+    except OverflowError:
+        raise BadClip(f'"{key}" is beyond any number of seconds') from None
+
+
+def _label(entry: dict[str, Any], key: str) -> str | None:
+    """A name that manifests write as text or as a whole number."""
+    value = entry.get(key)
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise BadClip(f'"{key}" is {value!r}; write it as text, or leave it out')
+    return clean_text(str(value)) or None
+
+
+def _path(entry: dict[str, Any], key: str) -> str:
+    value = entry[key]
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise BadClip(f'"{key}" is {value!r}; write the path of a file, relative to the manifest')
+    return value
+
+
+def _words(entry: dict[str, Any]) -> tuple[list[Word], list[str]]:
+    """The words of a line, or a note of what is wrong with them: a clip is of use without their times."""
+    given = entry.get("words")
+    if given is None:
+        return [], []
+    try:
+        words = [Word(_label(word, "word"), _number(word, "start"), _number(word, "end")) for word in given]
+    except (TypeError, AttributeError):
+        words = [Word(None, None, None)]
+    except BadClip as error:
+        return [], [f"no word times: {error}"]
+    if any(None in word for word in words):
+        return [], ['no word times: "words" is no list of {"word", "start", "end"}']
+    return words, []

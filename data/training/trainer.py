@@ -1,0 +1,248 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The Trainer: augmentation on the device, gates on their own learning rate, evaluation by generation."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import CommitInfo
+from torch.utils.data import DataLoader
+from transformers import Trainer
+
+from lipread.hub.model_card import CardDetails
+from lipread.hub.publish import push, stage
+from modeling_lipread.modeling_lipread import belongs_to_base
+
+from ..dataset import Clips
+from ..evaluation import closing_line, compute_metrics, predict
+from .arguments import LipReadTrainingArguments
+from .augmentation import KeypointAugmentation
+from .callbacks import BlankVideoCallback, DataTimeCallback, GradientNormCallback, resources, write_transcripts
+from .checkpoints import replace_pickled_arguments, training_data
+from .dataloader import batch_sampler, padding_share, train_loader
+from .fsdp import gather_to_encode, gathered, own_class, shard_by_layer
+
+logger = logging.getLogger(__name__)
+
+
+class LipReadTrainer(Trainer):
+    """Trains a `LipReadForConditionalGeneration`, whose forward computes the loss.
+
+    Args:
+        eval_collator: Collator in evaluation mode, whose `input_ids` hold no transcript.
+        augmentation: Applied to training batches on their device.
+        args, kwargs: As for [`Trainer`]; `processing_class` is the model's processor.
+    """
+
+    args: LipReadTrainingArguments
+
+    def __init__(self, *args, eval_collator, augmentation: KeypointAugmentation | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        if self.is_fsdp_enabled:
+            shard_by_layer(self.accelerator.state.fsdp_plugin, self.model)
+        self.label_smoother = None  # label_smoothing_factor is in the model's configuration, which its loss goes by
+        self.eval_collator = eval_collator
+        self.augmentation = augmentation
+        # What compute_loss measured since the last log, and since the evaluation began.
+        self._train_parts: dict[str, list[torch.Tensor]] = defaultdict(list)
+        self._eval_parts: dict[str, list[torch.Tensor]] = defaultdict(list)
+        self._training_data: dict[str, Any] | None = None
+        self.data_time, self.norms = DataTimeCallback(), GradientNormCallback()
+        self.guard = BlankVideoCallback(self.args.blank_check_after) if self.args.blank_check_after else None
+        for callback in filter(None, (self.data_time, self.norms, self.guard)):
+            self.add_callback(callback)
+
+    def get_train_dataloader(self) -> DataLoader:
+        sampler = batch_sampler(self.train_dataset, self.args)
+        if sampler is None:
+            return super().get_train_dataloader()
+        return train_loader(self.train_dataset, sampler, self.data_collator, self.args)
+
+    def get_eval_dataloader(self, eval_dataset: Clips | None = None) -> DataLoader:
+        # In the order of the clips, whatever train_sampling_strategy says, and as they are.
+        collator = copy.copy(self.data_collator)
+        collator.splicing = None
+        return self.accelerator.prepare(
+            DataLoader(
+                self.eval_dataset if eval_dataset is None else eval_dataset,
+                batch_size=self.args.eval_batch_size,
+                collate_fn=collator,
+                num_workers=self.args.dataloader_num_workers,
+                pin_memory=self.args.dataloader_pin_memory,
+            )
+        )
+
+    def get_batch_samples(self, *args, **kwargs):
+        self.data_time.on_fetch_begin()
+        batches = super().get_batch_samples(*args, **kwargs)
+        self.data_time.on_fetch_end()
+        return batches
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """Three groups of parameters: with weight decay, without, and the gates with their own learning rate."""
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            decayed = set(self.get_decay_parameter_names(model))
+            groups: dict[str, list] = {"decay": [], "no_decay": [], "gates": []}
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad:
+                    kind = "gates" if name.endswith(".gate") else "decay" if name in decayed else "no_decay"
+                    groups[kind].append(parameter)
+            optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
+            self.optimizer = optimizer_class(
+                [
+                    {"params": groups["decay"], "weight_decay": self.args.weight_decay},
+                    {"params": groups["no_decay"], "weight_decay": 0.0},
+                    {"params": groups["gates"], "weight_decay": 0.0, "lr": self.args.gate_learning_rate},
+                ],
+                **kwargs,
+            )
+        return self.optimizer
+
+    def autocast_smart_context_manager(self, *args, **kwargs):
+        # accelerate wraps the forward of other models in autocast, and leaves one that is spread to FSDP's own policy.
+        if self.is_fsdp_enabled:
+            return self.accelerator.autocast()
+        return super().autocast_smart_context_manager(*args, **kwargs)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Returns the model's loss, after augmentation, and keeps its parts for the log."""
+        parts = self._train_parts if model.training else self._eval_parts
+        if model.training:
+            parts["data/padding"].append(padding_share(inputs["keypoints_mask"]))
+            if self.augmentation is not None:
+                inputs = self._augment(inputs)
+        if self.args.encoder_only:
+            inputs = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        # The parts of a batch are its share of the whole update's; the mean over so many batches is logged.
+        batches = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+        batches *= self.current_gradient_accumulation_steps if model.training else 1
+        for part in ("lm_loss", "ctc_loss", "alignment_loss"):
+            if (value := getattr(outputs, part)) is not None:
+                parts[part].append(value.detach().float() * batches)
+        return (loss, outputs) if return_outputs else loss
+
+    def _augment(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        names = ("keypoints", "keypoints_mask", "alignment_targets")
+        augmented = zip(names, self.augmentation(*map(inputs.get, names)), strict=True)
+        return {**inputs, **{name: value for name, value in augmented if value is not None}}
+
+    def _drain(self, parts: dict[str, list[torch.Tensor]]) -> dict[str, float]:
+        """Returns the mean of each part over its values and all processes, and the perplexity; empties `parts`."""
+        means = {}
+        for part, values in parts.items():
+            mean = torch.stack(values).mean().reshape(1)
+            means[part] = self.accelerator.gather(mean).mean().item()
+        parts.clear()
+        if "lm_loss" in means:
+            means["perplexity"] = math.exp(min(means["lm_loss"], 50.0))
+        return means
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            logs = {**logs, **self._drain(self._train_parts), **self.data_time.drain(), **self._gates(), **resources()}
+            logs |= self.norms.drain(logs.get("grad_norm", 0.0))
+        super().log(logs, start_time)
+
+    def _gates(self) -> dict[str, float]:
+        model = self.accelerator.unwrap_model(self.model)
+        with gathered(model):
+            values = model.gate_values()
+        return {f"gate/layer_{layer:02d}": value for layer, value in values.items()}
+
+    def evaluation_loop(self, dataloader, *args, metric_key_prefix: str = "eval", **kwargs):
+        """Measures the loss on whole transcripts, then reads every clip from its video alone."""
+        # However often a run is evaluated, it trains the same: loaders draw from the random state too.
+        devices = [self.args.device] if self.args.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            return self._evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+
+    def _evaluation_loop(self, dataloader, *args, metric_key_prefix: str, **kwargs):
+        self._eval_parts.clear()
+        output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+        result = self._drain(self._eval_parts)
+        model = self.accelerator.unwrap_model(self.model)
+        gather_to_encode(model)
+        with self.accelerator.autocast():
+            predictions = predict(
+                model,
+                self.processing_class,
+                dataloader.dataset,
+                self.eval_collator,
+                batch_size=self.args.per_device_eval_batch_size,
+                process_index=self.args.process_index,
+                num_processes=self.args.world_size,
+                progress=not self.args.disable_tqdm,
+                encoder_only=self.args.encoder_only,
+                num_beams=self.args.eval_num_beams,
+                max_new_tokens=self.args.eval_max_new_tokens,
+                in_step=self.is_fsdp_enabled,
+            )
+        metrics = compute_metrics(predictions)
+        output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in (result | metrics).items()})
+        if self.is_world_process_zero():
+            for example in predictions[:3]:
+                logger.info("reference %r, hypothesis %r", example.reference, example.hypothesis)
+            logger.info(closing_line(metrics))
+            name = f"{metric_key_prefix}/transcripts"
+            write_transcripts(self.callback_handler.callbacks, name, predictions, self.state.global_step)
+        return output
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # Checkpoints leave the frozen language model out on purpose.
+        if self.model.config.freeze_language_model:
+            load_result.missing_keys[:] = [key for key in load_result.missing_keys if not belongs_to_base(key)]
+        super()._issue_warnings_after_load(load_result)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        with own_class(self.model):
+            super()._save(output_dir, state_dict)
+        if not self.args.should_save:
+            return  # every process comes here, one of them writes
+        folder = output_dir or self.args.output_dir
+        replace_pickled_arguments(folder, self.args)
+        if self.train_dataset is not None:
+            self._training_data = self._training_data or training_data(self.train_dataset)
+            text = json.dumps(self._training_data, indent=2)
+            Path(folder, "training_data.json").write_text(text + "\n", encoding="utf-8")
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **details: Any,
+    ) -> CommitInfo | None:
+        """Publishes the reader as `lipread publish` does: in one commit, without logs, states and pickles.
+
+        Args:
+            commit_message: The commit's first line.
+            blocking: Not looked at: it returns when the reader is there.
+            token, revision, private: As for [`Trainer.push_to_hub`]; those of the arguments by default.
+            details: What the model card is to say, as for `CardDetails`.
+        """
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        token = token or self.args.hub_token
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=private)
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        revision = revision or self.args.hub_revision
+        with tempfile.TemporaryDirectory() as folder:
+            reader, staging = Path(self.args.output_dir), Path(folder, "reader")
+            settings = {"revision": revision, "token": token}
+            for note in stage(reader, staging, self.hub_model_id, details=CardDetails(**details), **settings):
+                logger.warning(note)
+            return push(staging, self.hub_model_id, commit_message=commit_message, **settings)

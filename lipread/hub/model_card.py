@@ -1,0 +1,266 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Builds the model card of a published checkpoint from its evaluations, its training run and the user's options.
+
+Results come from the `evaluation-*.json` files of `evaluate_hf.py`, and are used only if they were measured on exactly
+these weights. The text is in `model_card_template.md` and `intended_use.md`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.utils.sha import sha_fileobj
+
+from modeling_lipread.configuration_lipread import LipReadConfig
+from modeling_lipread.processing_lipread import LipReadProcessor
+
+from .base_model import BaseModel
+
+TASK = "video-text-to-text"  # the closest of the Hub's tasks
+TAGS = ["lip-reading", "visual-speech-recognition", "face-landmarks"]
+UNLICENSED = "Its publisher has stated no licence for the weights."
+EVALUATIONS = "evaluation-*.json"
+RATES = {
+    "wer": ("wer", "WER"),
+    "cer": ("cer", "CER"),
+    "blank_wer": ("blank_video_wer", "WER with blank video"),
+    "shuffled_wer": ("shuffled_video_wer", "WER with shuffled video"),
+}
+TRAINING_SETTINGS = (
+    "per_device_train_batch_size gradient_accumulation_steps learning_rate gate_learning_rate lr_scheduler_type "
+    "warmup_steps weight_decay max_grad_norm optim bf16 fp16 seed"
+).split()
+ENCODER_SETTINGS = "frame_encoder hidden_size temporal_encoder kp_temporal_layers resampler".split()
+MODEL_SETTINGS = "adapter_every adapter_top_k gate_type ctc_weight decoder_mask_prob".split()
+
+
+@dataclass
+class CardDetails:
+    """Content of a card that cannot be read from a checkpoint.
+
+    Args:
+        language: Codes of the languages, such as `en`.
+        license: License of the weights, by the Hub's name for it, such as `apache-2.0`.
+        dataset_id: Hub id of the training corpus.
+        dataset_name: Name of the training corpus.
+        dataset_license: License of the training corpus.
+        dataset_attribution: Attribution that the training corpus requires.
+    """
+
+    language: list[str] | None = None
+    license: str | None = None
+    dataset_id: str | None = None
+    dataset_name: str | None = None
+    dataset_license: str | None = None
+    dataset_attribution: str | None = None
+
+
+def weights_sha256(paths: Iterable[str | Path]) -> str:
+    """Returns one sha256 for all weight files of a checkpoint, which identifies the weights of an evaluation."""
+    digest = hashlib.sha256()
+    for path in sorted(map(Path, paths)):
+        with path.open("rb") as file:
+            digest.update(sha_fileobj(file))
+    return digest.hexdigest()
+
+
+def read_evaluations(checkpoint: Path, weights: Iterable[str | Path]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Reads the evaluations of a checkpoint.
+
+    Args:
+        checkpoint: The checkpoint.
+        weights: Its weight files.
+
+    Returns:
+        The content of the files that `evaluate_hf.py` wrote for these weights, and notes on rejected files.
+    """
+    digest, found, rejected = weights_sha256(weights), [], []
+    for path in sorted(checkpoint.glob(EVALUATIONS)):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            metrics = content["metrics"]
+            numbers = [metrics[key] for key in (*RATES, "empty", "clips")]
+            numbers += [*metrics["wer_interval"], *metrics["cer_interval"]]
+            numbers += [content["num_beams"], content["ctc_decoding_weight"]]
+            if not all(isinstance(number, (int, float)) for number in numbers) or not isinstance(
+                content["split"], str
+            ):
+                raise ValueError("its metrics are not numbers")
+        except (ValueError, KeyError, TypeError) as error:
+            rejected.append(f"{path.name} is not in the card: evaluate_hf.py did not write it ({error!r})")
+            continue
+        if content.get("weights") == digest:
+            found.append(content)
+        else:
+            rejected.append(f"{path.name} is not in the card: it was measured on other weights; evaluate again")
+    return found, rejected
+
+
+def build_card(
+    checkpoint: Path,
+    repo_id: str,
+    config: LipReadConfig,
+    processor: LipReadProcessor,
+    evaluations: list[dict[str, Any]],
+    base: BaseModel,
+    details: CardDetails,
+    revision: str | None = None,
+) -> ModelCard:
+    """Builds the card of a checkpoint.
+
+    Args:
+        checkpoint: The checkpoint, whose folder tells how it was trained.
+        repo_id: The target repository.
+        config: The checkpoint's configuration.
+        processor: Its processor.
+        evaluations: Results from `read_evaluations`.
+        base: Its language model.
+        details: Content from the user.
+        revision: The target branch, if not the default one.
+    """
+    name = repo_id.split("/")[-1]
+    data = ModelCardData(
+        language=details.language[0] if details.language and len(details.language) == 1 else details.language,
+        license=details.license,
+        library_name="transformers",
+        pipeline_tag=TASK,
+        base_model=base.id,
+        datasets=[details.dataset_id] if details.dataset_id else None,
+        metrics=["wer", "cer"] if evaluations else None,
+        tags=TAGS,
+        model_name=name,
+        eval_results=[result for item in evaluations for result in _eval_results(item, details)] or None,
+    )
+    here = Path(__file__).parent
+    state, arguments = (_read(checkpoint / file) for file in ("trainer_state.json", "training_args.json"))
+    return ModelCard.from_template(
+        data,
+        template_str=(here / "model_card_template.md").read_text(encoding="utf-8"),
+        intended_use=(here / "intended_use.md").read_text(encoding="utf-8").strip(),
+        repo_id=repo_id,
+        revision_argument=f', revision="{revision}"' if revision else "",
+        base_model=base.id,
+        base_revision=base.revision,
+        self_contained=base.included,
+        frozen=config.freeze_language_model,
+        lora=config.lora,
+        quantized=config.base_model_quantization is not None,
+        results=[_row(item, details) for item in evaluations],
+        training_data=_training_data(_read(checkpoint / "training_data.json"), details),
+        training=_training(config, processor, state, arguments),
+        validation=_validation(checkpoint, state, arguments),
+        license_text=f"The weights: {details.license}." if details.license else UNLICENSED,
+        attribution=details.dataset_attribution,
+    )
+
+
+def _corpus(evaluation: dict[str, Any], details: CardDetails) -> str | None:
+    return details.dataset_name or details.dataset_id or evaluation.get("corpus")
+
+
+def _eval_results(evaluation: dict[str, Any], details: CardDetails) -> list[EvalResult]:
+    """Returns the entries of the model index for all finite rates."""
+    metrics, split = evaluation["metrics"], evaluation["split"]
+    name = _corpus(evaluation, details) or split
+    results = []
+    for rate, (metric, title) in RATES.items():
+        if f"{rate}_interval" in metrics:
+            title += f" (95% interval {_interval(metrics[f'{rate}_interval'])})"
+        if math.isfinite(metrics[rate]):
+            results.append(
+                EvalResult(
+                    task_type=TASK,
+                    task_name="Lip reading",
+                    dataset_type=details.dataset_id or name,
+                    dataset_name=name,
+                    dataset_split=split,
+                    metric_type=metric,
+                    metric_name=title,
+                    metric_value=round(metrics[rate], 4),
+                )
+            )
+    return results
+
+
+def _row(evaluation: dict[str, Any], details: CardDetails) -> dict[str, Any]:
+    metrics = evaluation["metrics"]
+    return {
+        "corpus": _cell(_corpus(evaluation, details)),
+        "split": _cell(evaluation["split"]),
+        "clips": metrics["clips"],
+        "empty": metrics["empty"],
+        "num_beams": evaluation["num_beams"],
+        "ctc_decoding_weight": evaluation["ctc_decoding_weight"],
+        "blind": metrics["blank_wer"] <= metrics["wer_interval"][1],
+        **{rate: _number(metrics[rate]) for rate in RATES},
+        **{f"{rate}_interval": _interval(metrics[f"{rate}_interval"]) for rate in ("wer", "cer")},
+    }
+
+
+def _training_data(counts: dict[str, Any], details: CardDetails) -> str:
+    name = details.dataset_name or details.dataset_id
+    if details.dataset_id:
+        name = f"[{name}](https://huggingface.co/datasets/{details.dataset_id})"
+    text = f"Trained on {name}." if name else "Its publisher has not named the corpus that it was trained on."
+    if details.dataset_license:
+        text += f" The corpus's licence: {details.dataset_license}."
+    if counts:
+        minutes = counts["seconds"] / 60
+        text += f" The training split had {counts['clips']:,} clips of {minutes:,.1f} minutes in all."
+    return text
+
+
+def _training(config: LipReadConfig, processor: LipReadProcessor, state: dict, arguments: dict) -> list[tuple]:
+    """Returns the settings of the training that the checkpoint's folder holds."""
+    extractor = processor.feature_extractor
+    rows = [
+        ("landmarks", f"{extractor.num_landmarks} of 478 at {extractor.frame_rate or 'as many'} frames a second"),
+        ("pose, normalisation", f"{extractor.pose}, {extractor.normalize}"),
+    ]
+    rows += [(name, getattr(config.encoder_config, name)) for name in ENCODER_SETTINGS]
+    rows += [(name, getattr(config, name)) for name in MODEL_SETTINGS if getattr(config, name) is not None]
+    rows += [(name, arguments[name]) for name in TRAINING_SETTINGS if arguments.get(name) not in (None, False)]
+    if state:
+        rows += [("steps", state["global_step"]), ("epochs", round(state["epoch"], 2))]
+    return [(name, _cell(value)) for name, value in rows]
+
+
+def _validation(checkpoint: Path, state: dict, arguments: dict) -> dict[str, Any] | None:
+    """Returns the Trainer's metrics of these weights: those of the best step if it was loaded, else of the last."""
+    is_checkpoint = checkpoint.name == f"checkpoint-{state.get('global_step')}"
+    chosen = bool(arguments.get("load_best_model_at_end")) and not is_checkpoint
+    step = state.get("best_global_step" if chosen else "global_step")
+    for entry in reversed(state.get("log_history", [])):
+        if entry.get("step") == step and "eval_wer" in entry:
+            rates = {rate: _number(entry[f"eval_{rate}"]) for rate in RATES}
+            return {**rates, "clips": entry["eval_clips"], "chosen": chosen}
+    return None
+
+
+def _interval(bounds: list[float]) -> str:
+    return f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+
+
+def _number(rate: float) -> str:
+    return f"{rate:.3f}" if math.isfinite(rate) else "not defined"
+
+
+def _cell(value: Any) -> str:
+    """Escapes a value for a Markdown table."""
+    return "" if value is None else " ".join(str(value).split()).replace("|", "\\|")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Returns a JSON object from a file; empty if there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

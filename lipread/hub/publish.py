@@ -1,0 +1,272 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`lipread publish`: uploads code, weights, processor and model card of a checkpoint to the Hub in one commit.
+
+lipread publish runs/a --repo_id you/lipread-grid --license apache-2.0 --language en
+lipread publish runs/a --repo_id you/lipread-grid --dry_run --output staged/
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
+
+from modeling_lipread.configuration_lipread import LipReadConfig
+from modeling_lipread.processing_lipread import LipReadProcessor
+
+from ..options import SUCCESS, print_message
+from .base_model import model_info, resolve_base_model, write_base_model
+from .model_card import CardDetails, build_card, read_evaluations
+from .staging import PublishError, check_weights, read_config, stage_checkpoint
+
+CARD = "README.md"
+# Files of an earlier upload to delete: `from_pretrained` could load old weights beside new ones.
+REPLACED = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|\w+_lipread\.py")
+
+
+def add_publish(commands: Any) -> None:
+    """Registers the command with the subparsers of `lipread`."""
+    parser = commands.add_parser("publish", help="upload a trained reader to the Hugging Face Hub")
+    parser.add_argument("checkpoint", metavar="DIR", type=Path, help="the --output_dir of train_hf.py")
+    parser.add_argument("--repo_id", required=True, help="repository on the Hub, created if missing: you/name")
+    parser.add_argument("--private", action="store_true", default=None, help="make the repository private")
+    parser.add_argument("--revision", help="branch to publish to, created if missing (default: the main branch)")
+    parser.add_argument("--commit_message", help="title of the commit")
+    parser.add_argument("--token", help="access token (default: that of `hf auth login`, or HF_TOKEN)")
+    parser.add_argument("--dry_run", action="store_true", help="list the files instead of uploading them")
+    parser.add_argument("--output", type=Path, help="new folder that keeps the files of the upload")
+    parser.add_argument("--keep_card", action="store_true", help="keep the README.md of the repository")
+    base = parser.add_argument_group("language model")
+    base.add_argument("--base_model_id", help="Hub id of the language model, if the checkpoint names a local folder")
+    base.add_argument("--base_model_revision", help="its branch, tag or commit; the commit is recorded")
+    base.add_argument("--include_base", action="store_true", help="upload the weights of the language model too")
+    card = parser.add_argument_group("model card")
+    card.add_argument("--language", nargs="+", help="codes of the languages, such as en")
+    card.add_argument("--license", help="license of the weights, by the Hub's name for it, such as apache-2.0")
+    card.add_argument("--dataset_id", help="Hub id of the training corpus")
+    card.add_argument("--dataset_name", help="name of the training corpus")
+    card.add_argument("--dataset_license", help="license of the training corpus")
+    card.add_argument("--dataset_attribution", help="attribution that the training corpus requires")
+    parser.set_defaults(run=publish)
+
+
+def publish(arguments: argparse.Namespace) -> int:
+    """Publishes a checkpoint, and prints its address and the Python code that loads it.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        PublishError, OSError, ValueError, RuntimeError, HTTPError: The checkpoint cannot be published.
+    """
+    repo_id, revision, token = arguments.repo_id, arguments.revision, arguments.token
+    details = CardDetails(**{field.name: getattr(arguments, field.name) for field in fields(CardDetails)})
+    check_repo_id(repo_id)
+    if not arguments.dry_run:
+        check_login(token)
+    with staging_folder(arguments.checkpoint, arguments.output) as staging:
+        notes = stage(
+            arguments.checkpoint,
+            staging,
+            repo_id,
+            details=details,
+            base_model_id=arguments.base_model_id,
+            base_model_revision=arguments.base_model_revision,
+            include_base=arguments.include_base,
+            revision=revision,
+            token=token,
+        )
+        for note in notes:
+            print_message(f"note: {note}")
+        if arguments.dry_run:
+            for path in sorted(path for path in staging.rglob("*") if path.is_file()):
+                print(f"{path.stat().st_size:>13,} {path.relative_to(staging).as_posix()}")
+            return SUCCESS
+        push(
+            staging,
+            repo_id,
+            private=arguments.private,
+            revision=revision,
+            commit_message=arguments.commit_message,
+            keep_card=arguments.keep_card,
+            token=token,
+        )
+    branch, argument = (f"/tree/{revision}", f', revision="{revision}"') if revision else ("", "")
+    print(f"{HfApi().endpoint}/{repo_id}{branch}")
+    for name in ("processor = AutoProcessor", "model = AutoModel"):
+        print(f'{name}.from_pretrained("{repo_id}"{argument}, trust_remote_code=True)')
+    return SUCCESS
+
+
+def stage(
+    checkpoint: Path,
+    staging: Path,
+    repo_id: str,
+    *,
+    details: CardDetails | None = None,
+    base_model_id: str | None = None,
+    base_model_revision: str | None = None,
+    include_base: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
+) -> list[str]:
+    """Writes the files of an upload, with a model card, to a folder.
+
+    Args:
+        checkpoint: The `--output_dir` of `train_hf.py`; not changed.
+        staging: The folder to fill.
+        repo_id: The target repository.
+        details: Content of the card that the checkpoint does not tell.
+        base_model_id: Hub id of the language model, if the checkpoint names a folder.
+        base_model_revision: Branch, tag or commit of the language model. Its commit is recorded.
+        include_base: Whether to include the weights of the language model.
+        revision: The target branch.
+        token: Access token for reading the language model.
+
+    Returns:
+        Notes for the user.
+
+    Raises:
+        PublishError: The checkpoint cannot be published like this; the message names the remedy.
+    """
+    config = read_config(checkpoint)
+    weights = check_weights(checkpoint)
+    try:
+        processor = LipReadProcessor.from_pretrained(checkpoint)
+    except (OSError, ValueError) as error:
+        raise PublishError(f"{checkpoint}: its processor cannot be loaded: {error}") from error
+    base, notes = resolve_base_model(config, checkpoint, base_model_id, base_model_revision, include_base, token)
+    evaluations, rejected = read_evaluations(checkpoint, weights)
+    stage_checkpoint(checkpoint, staging, processor, include_base)
+    if not base.included:
+        write_base_model(staging, base)
+    details = details or CardDetails()
+    card = build_card(checkpoint, repo_id, config, processor, evaluations, base, details, revision)
+    card.save(staging / CARD)
+    notes += rejected
+    if not evaluations:
+        notes.append(f"the card has no results; to measure some: python evaluate_hf.py {checkpoint} CORPUS/test")
+    if details.license is None:
+        notes.append("the card states no licence for the weights: give --license")
+    return notes
+
+
+def push(
+    staging: Path,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    revision: str | None = None,
+    commit_message: str | None = None,
+    keep_card: bool = False,
+    token: str | None = None,
+) -> CommitInfo:
+    """Uploads a staged folder in one commit. If it fails, the repository stays as it was.
+
+    Args:
+        staging: The folder that `stage` filled.
+        repo_id: The repository, created if missing.
+        private: Whether it must be private.
+        revision: The branch, created if missing.
+        commit_message: Title of the commit.
+        keep_card: Whether to keep an existing card.
+        token: Access token; by default the saved one.
+
+    Raises:
+        PublishError: The repository is public instead of private, or others cannot load the language model.
+        OSError, ValueError, RuntimeError: The Hub refuses the upload, or cannot be reached.
+    """
+    api = HfApi(token=token)
+    try:
+        is_private = api.model_info(repo_id).private
+    except RepositoryNotFoundError:
+        is_private = bool(private)
+    if private and not is_private:
+        raise PublishError(f"{repo_id} exists and is public: make it private in its settings, or leave --private out")
+    config = LipReadConfig.from_pretrained(staging)
+    if config.base_model_name_or_path is not None:
+        base = model_info(config.base_model_name_or_path, config.base_model_revision, token)
+        if base.private and not is_private:
+            raise PublishError(
+                f"the language model {base.id} is private, so nobody else could load the reader: make it public, or "
+                "give --include_base, or --private"
+            )
+    api.create_repo(repo_id, private=private, exist_ok=True)
+    if revision is not None:
+        api.create_branch(repo_id, branch=revision, exist_ok=True)
+    head = api.model_info(repo_id, revision=revision)
+    existing = {file.rfilename for file in head.siblings}
+    staged = {path.relative_to(staging).as_posix(): path for path in sorted(staging.rglob("*")) if path.is_file()}
+    if keep_card and CARD in existing:
+        staged.pop(CARD)
+    outdated = [name for name in sorted(existing) if REPLACED.fullmatch(name) and name not in staged]
+    return api.create_commit(
+        repo_id,
+        [
+            *(CommitOperationDelete(name) for name in outdated),
+            *(CommitOperationAdd(name, path) for name, path in staged.items()),
+        ],
+        commit_message=commit_message or "Publish the reader",
+        revision=revision,
+        parent_commit=head.sha,
+    )
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raises `PublishError` if a repository cannot have this id."""
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise PublishError(f"--repo_id {repo_id}: {error}") from error
+    if "/" not in repo_id:
+        raise PublishError(f"--repo_id {repo_id}: give your name on the Hub too: you/{repo_id}")
+
+
+def check_login(token: str | None) -> None:
+    """Raises `PublishError` if the Hub does not accept the token."""
+    try:
+        HfApi(token=token).whoami()
+    except LocalTokenNotFoundError as error:
+        raise PublishError("not logged in: run `hf auth login`, set HF_TOKEN, or give --token") from error
+    except HfHubHTTPError as error:
+        if error.response.status_code != 401:
+            raise
+        raise PublishError("the Hub rejects this token: run `hf auth login`, or give another --token") from error
+
+
+@contextmanager
+def staging_folder(checkpoint: Path, output: Path | None) -> Iterator[Path]:
+    """Yields a folder for the files of the upload: temporary, or kept as `output` after success.
+
+    Raises:
+        PublishError: `output` is not empty, or is inside the checkpoint.
+    """
+    if output is None:
+        with TemporaryDirectory(prefix="lipread-publish-") as folder:
+            yield Path(folder, "reader")
+        return
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise PublishError(f"--output {output}: is not an empty folder; give a new one")
+    if checkpoint.resolve() in (output.resolve(), *output.resolve().parents):
+        raise PublishError(f"--output {output}: is inside {checkpoint}; give a folder elsewhere")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as folder:
+        yield Path(folder, "reader")
+        if output.exists():
+            output.rmdir()
+        os.replace(Path(folder, "reader"), output)

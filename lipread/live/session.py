@@ -1,0 +1,306 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`lipread live`: words from a camera while they are being said.
+
+lipread live
+lipread live --source rtsp://camera.local/front --format json
+lipread live --source clip.mp4
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import statistics
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing, suppress
+from typing import Any
+
+import numpy as np
+import torch
+
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
+from modeling_lipread.pipeline_lipread import LipReadingPipeline
+
+from ..long_form.segmentation import SegmentSettings
+from ..long_form.streaming import stream_frames
+from ..options import (
+    SUCCESS,
+    UsageError,
+    generation_arguments,
+    load_pipeline,
+    model_options,
+    positive_int,
+    print_message,
+)
+from .source import LiveSource
+from .windows import EVERY_FRAMES, LiveTranscript, LiveWindows, Update, Window
+
+NO_FACE_SECONDS = 2.0  # without a face until a notice is shown
+_CLEAR, _DIM, _PLAIN = "\r\x1b[K", "\x1b[2m", "\x1b[0m"
+
+
+def add_live(commands: Any) -> None:
+    """Registers the command with the subparsers of `lipread`."""
+    settings = SegmentSettings()
+    parser = commands.add_parser(
+        "live", parents=[model_options(("largest", "central"))], help="read a camera while somebody speaks"
+    )
+    parser.add_argument("--source", default="0", help="number of a camera, stream, or video file (default: 0)")
+    parser.add_argument(
+        "--format",
+        choices=("txt", "json"),
+        default="txt",
+        help="txt: an utterance a line, and on a terminal its words so far; json: an update a line (default: txt)",
+    )
+    parser.add_argument(
+        "--every",
+        type=positive_int,
+        default=EVERY_FRAMES,
+        metavar="FRAMES",
+        help=f"frames between two hypotheses of the current utterance (default: {EVERY_FRAMES})",
+    )
+    parser.add_argument(
+        "--end_seconds",
+        type=float,
+        default=settings.end_seconds,
+        help=f"rest of the lips that ends an utterance (default: {settings.end_seconds:g})",
+    )
+    parser.add_argument("--at_once", action="store_true", help="read a video file faster than its own speed")
+    parser.set_defaults(run=live)
+
+
+def live(arguments: argparse.Namespace) -> int:
+    """Reads until the source ends or Ctrl-C is pressed, then prints the latencies.
+
+    Returns:
+        The exit status, 0, also after Ctrl-C.
+
+    Raises:
+        UsageError: Options are wrong.
+        VideoError: The source cannot be read.
+    """
+    end_seconds = arguments.end_seconds
+    if not 0 < end_seconds < math.inf:
+        raise UsageError(f"--end_seconds must be positive, not {end_seconds:g}")
+    pipeline = load_pipeline(arguments.model, arguments.device)
+    if pipeline.device.type == "cpu":  # leaves one core to the landmarks
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+    pause_seconds = min(end_seconds, SegmentSettings.pause_seconds)
+    settings = SegmentSettings.for_model(pipeline.model.config, end_seconds=end_seconds, pause_seconds=pause_seconds)
+    display = Display(arguments.format)
+    session = LiveSession(pipeline, settings, arguments.every, display.show, **generation_arguments(arguments))
+    warm_up(pipeline)
+    print_message(f"opening {'camera ' if arguments.source.isdecimal() else ''}{arguments.source}; Ctrl-C ends")
+    with closing(LiveSource(arguments.source, arguments.at_once)) as source:
+        try:
+            with session, suppress(KeyboardInterrupt):  # after Ctrl-C the session still reads the last frames
+                session.read(source, pipeline.processor.keypoint_extractor, arguments.face, display.notice)
+        finally:
+            display.notice("")
+    print_message(session.summary(source))
+    return SUCCESS
+
+
+def warm_up(pipeline: LipReadingPipeline) -> None:
+    """Runs the landmarker and the model once, so that the first frames do not wait for their initialization."""
+    pipeline.processor.keypoint_extractor.extract(np.zeros((64, 64, 3), np.uint8))
+    pipeline(np.random.default_rng(0).normal(size=(25, 478, 3)).astype(np.float32), max_new_tokens=2)
+
+
+class LiveSession:
+    """Finds landmarks in the calling thread and reads windows in another. Exiting its context reads the last frames.
+
+    A partial window that is still queued when the next one arrives is dropped. Complete utterances are all read, in
+    order.
+
+    Args:
+        pipeline: The model with its processor.
+        settings: How speech is segmented.
+        every_frames: Number of frames between two partial windows.
+        on_update: Callback that gets every update, in the reading thread.
+        generation: Arguments of the pipeline, for example `num_beams`.
+
+    Attributes:
+        latencies: Seconds from the arrival of the newest frame to each partial update.
+        final_latencies: Seconds from the arrival of the completing frame to each final update.
+        dropped: Number of dropped partial windows.
+        seconds: Time of the last frame.
+        frames: Number of processed frames.
+    """
+
+    def __init__(
+        self,
+        pipeline: LipReadingPipeline,
+        settings: SegmentSettings,
+        every_frames: int,
+        on_update: Callable[[Update], None],
+        **generation: Any,
+    ):
+        self.latencies: list[float] = []
+        self.final_latencies: list[float] = []
+        self.dropped = 0
+        self.seconds, self.frames = 0.0, 0
+        self._pipeline, self._on_update = pipeline, on_update
+        timestamps = "word" if pipeline.model.config.ctc_vocab else False
+        self._arguments = {"return_timestamps": timestamps, **generation}
+        self._windows = LiveWindows(settings, every_frames)
+        self._transcript = LiveTranscript(settings)
+        self._queue: deque[Window] = deque()
+        self._changed = threading.Condition()
+        self._ended = False
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._read_windows, name="live-reader", daemon=True)
+
+    def __enter__(self) -> LiveSession:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type | None, *exception: object) -> None:
+        if kind is None:
+            for window in self._windows.flush():
+                self._submit(window)
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+        self._thread.join()
+        if kind is None and self._error is not None:
+            raise self._error
+
+    def read(
+        self, source: LiveSource, extractor: Face3DKeypointExtractor, face: str, on_notice: Callable[[str], None]
+    ) -> None:
+        """Processes the frames of a source until it ends.
+
+        Args:
+            source: The frames.
+            extractor: Finds the landmarks.
+            face: `largest` or `central`.
+            on_notice: Callback that gets a notice after `NO_FACE_SECONDS` without a face, and "" once there is one.
+
+        Raises:
+            VideoError: The source cannot be read.
+        """
+        last_seen, noticed = 0.0, False
+        for frame in stream_frames(extractor, source, face):
+            self.seconds, self.frames = frame.time, self.frames + 1
+            if frame.faces:
+                last_seen = frame.time
+            is_missing = frame.time - last_seen > NO_FACE_SECONDS
+            if is_missing != noticed:
+                on_notice("no face: it must be lit, seen from the front, and near enough" if is_missing else "")
+                noticed = is_missing
+            for window in self._windows.push(frame, source.arrived):
+                self._submit(window)
+            if self._error is not None:
+                raise self._error
+
+    def summary(self, source: LiveSource) -> str:
+        """Returns a sentence with the number of frames and the latencies."""
+        text = f"{self.seconds:.1f} seconds, {self.frames} frames"
+        if source.dropped:
+            text += f" and {source.dropped} dropped, because finding faces took too long"
+        if self.latencies:
+            median, most = statistics.median(self.latencies), float(np.quantile(self.latencies, 0.95))
+            text += (
+                f"; words {1000 * median:.0f} ms after their newest frame (median; 95% within {1000 * most:.0f} ms), "
+                f"{len(self.latencies)} partial updates, {self.dropped} dropped"
+            )
+        return text
+
+    def _submit(self, window: Window) -> None:
+        with self._changed:
+            if self._queue and not self._queue[-1].is_final:
+                self._queue.pop()  # the new window contains it
+                self.dropped += 1
+            self._queue.append(window)
+            self._changed.notify()
+
+    def _read_windows(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    while not self._queue and not self._ended:
+                        self._changed.wait()
+                    if not self._queue:
+                        break
+                    window = self._queue.popleft()
+                result = self._pipeline(window.segment.sequence, **self._arguments)
+                result = result[0] if isinstance(result, list) else result
+                for update in self._transcript.update(window, result):
+                    update.latency = time.perf_counter() - window.arrived
+                    self._on_update(update)
+                    latency = time.perf_counter() - window.arrived
+                    (self.final_latencies if update.is_final else self.latencies).append(latency)
+            for update in self._transcript.flush():
+                self._on_update(update)
+        except Exception as error:  # raised again in the thread of the frames
+            self._error = error
+
+
+class Display:
+    """Writes updates to standard output.
+
+    Args:
+        kind: `txt` or `json`.
+    """
+
+    def __init__(self, kind: str):
+        self._is_json = kind == "json"
+        self._is_terminal = kind == "txt" and sys.stdout.isatty()
+        self._lock = threading.Lock()
+
+    def show(self, update: Update) -> None:
+        """Writes an update. On a terminal, words that may still change are dim."""
+        if self._is_json:
+            self._write(json.dumps(update_dict(update), ensure_ascii=False) + "\n")
+        elif update.is_final:
+            line = update.text or (f"({update.reason})" if update.reason else "")
+            self._write((_CLEAR if self._is_terminal else "") + (line + "\n" if line else ""))
+        elif self._is_terminal:
+            room = shutil.get_terminal_size().columns - 1
+            words = [word.text for word in update.words]
+            agreed = update.agreed
+            while len(words) > 1 and len(" ".join(words)) > room:  # the newest words stay
+                del words[0]
+                agreed = max(0, agreed - 1)
+            stable, changing = " ".join(words[:agreed]), " ".join(words[agreed:])
+            shown = [stable] * bool(stable) + [f"{_DIM}{changing}{_PLAIN}"] * bool(changing)
+            self._write(_CLEAR + " ".join(shown))
+
+    def notice(self, text: str) -> None:
+        """Shows a notice in place of the current words, or removes it if the text is empty."""
+        if self._is_json:
+            if text:
+                self._write(json.dumps({"type": "notice", "text": text}) + "\n")
+        elif self._is_terminal:
+            self._write(f"{_CLEAR}{_DIM}{text}{_PLAIN}" if text else _CLEAR)
+        elif text:
+            print_message(text)
+
+    def _write(self, text: str) -> None:
+        with self._lock:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+
+def update_dict(update: Update) -> dict[str, Any]:
+    """Returns an update as an object for JSON."""
+    found = {
+        "type": "final" if update.is_final else "partial",
+        "start": round(update.start, 3),
+        "end": round(update.end, 3),
+        "text": update.text,
+        "agreed": " ".join(word.text for word in update.words[: update.agreed]),
+        "chunks": [
+            {"text": word.text, "timestamp": [round(word.start, 3), round(word.end, 3)], "score": word.score}
+            for word in update.words
+        ],
+        "latency": round(update.latency, 4),
+    }
+    return found | ({"reason": update.reason} if update.reason else {})

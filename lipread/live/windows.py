@@ -1,0 +1,158 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The logic of live reading without clock, thread or camera: which windows to read, and which words are stable.
+
+An utterance is read every few frames while it grows, and again when the lips rest. The longest common prefix of two
+consecutive hypotheses is likely to stay (LocalAgreement, Liu et al., 2020, on simultaneous speech translation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+from modeling_lipread.text_normalizer_lipread import TextNormalizer
+
+from ..long_form.segmentation import Segment, Segmenter, SegmentSettings
+from ..long_form.streaming import ONLY_PERSON, StreamedFrame
+from ..long_form.transcription import segment_words, stitch_utterances
+from ..transcript import Utterance, Word
+
+EVERY_FRAMES = 5  # 0.2 seconds at 25 frames a second
+normalize = TextNormalizer()
+
+
+@dataclass(frozen=True)
+class Window:
+    """A segment to read.
+
+    Attributes:
+        segment: The utterance, or its frames so far.
+        is_final: Whether the utterance is complete.
+        arrived: Arrival time of the newest frame, by the caller's clock.
+    """
+
+    segment: Segment
+    is_final: bool
+    arrived: float
+
+
+@dataclass
+class Update:
+    """The current hypothesis of an utterance.
+
+    Attributes:
+        start: Seconds from the first frame.
+        end: Seconds from the first frame.
+        words: The words.
+        is_final: Whether this is the last update of the utterance.
+        agreed: Length of the prefix of words that the previous hypothesis has too; all words of a final update.
+        reason: Why a final update has no words; empty otherwise.
+        latency: Seconds from the arrival of the newest frame to this update.
+    """
+
+    start: float
+    end: float
+    words: list[Word] = field(default_factory=list)
+    is_final: bool = False
+    agreed: int = 0
+    reason: str = ""
+    latency: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """The words, separated by spaces."""
+        return " ".join(word.text for word in self.words)
+
+
+class LiveWindows:
+    """Turns the frames of one face into windows to read.
+
+    Args:
+        settings: How speech is segmented.
+        every_frames: Number of frames between two partial windows.
+    """
+
+    def __init__(self, settings: SegmentSettings, every_frames: int = EVERY_FRAMES):
+        self._segmenter = Segmenter(settings, ONLY_PERSON, live=True)
+        self._every_frames = every_frames
+        self._since_window = 0  # frames
+        self._arrived = 0.0
+
+    def push(self, frame: StreamedFrame, arrived: float) -> Iterator[Window]:
+        """Adds a frame that arrived at a time of the caller's clock. Yields the windows to read now, usually none."""
+        self._arrived = arrived
+        self._since_window += 1
+        for segment in self._segmenter.push(frame.time, frame.faces.get(ONLY_PERSON), frame.size):
+            self._since_window = 0
+            yield Window(segment, True, arrived)
+        if self._since_window >= self._every_frames:
+            segment = self._segmenter.partial()
+            if segment is not None:
+                self._since_window = 0
+                yield Window(segment, False, arrived)
+
+    def flush(self) -> Iterator[Window]:
+        """Yields the remaining windows after the last frame."""
+        for segment in self._segmenter.flush():
+            yield Window(segment, True, self._arrived)
+
+
+class LiveTranscript:
+    """Turns the results of windows into updates. Results come in order; partial ones may be missing.
+
+    Args:
+        settings: How the windows were segmented.
+    """
+
+    def __init__(self, settings: SegmentSettings):
+        self._overlap = settings.overlap_seconds
+        self._pending: Utterance | None = None  # ends at a cut; the next utterance decides on its last words
+        self._previous: list[str] = []  # words of the previous hypothesis
+
+    def update(self, window: Window, result: dict[str, Any]) -> Iterator[Update]:
+        """Adds the pipeline's result for the next window.
+
+        Yields:
+            Updates of the utterance before a cut and of the window's own.
+        """
+        segment = window.segment
+        words = segment_words(result, segment)
+        if not window.is_final and result.get("chunks") is not None and not any(word.timed for word in words):
+            return  # no words, or more than fit into the time, as models of whole sentences predict at first
+        utterance = Utterance(segment.start, segment.end, words, continues=segment.cut_after is not None)
+        before = copy(self._pending)
+        if before is not None and segment.cut_before is not None:
+            stitch_utterances(before, utterance, segment.cut_before, self._overlap)
+        if not window.is_final:
+            yield self._partial([before, utterance] if before else [utterance])
+            return
+        if before is not None:
+            yield _final(before)
+        self._previous = []
+        self._pending = utterance if utterance.continues else None
+        if self._pending is None:
+            yield _final(utterance, result.get("reason") or "")
+
+    def flush(self) -> Iterator[Update]:
+        """Yields the pending utterance after the last window."""
+        if self._pending is not None:
+            yield _final(self._pending)
+        self._pending = None
+
+    def _partial(self, utterances: list[Utterance]) -> Update:
+        words = [word for utterance in utterances for word in utterance.words]
+        normalized = [normalize(word.text) for word in words]
+        agreed = 0
+        for word, previous in zip(normalized, self._previous, strict=False):
+            if word != previous:
+                break
+            agreed += 1
+        self._previous = normalized
+        return Update(utterances[0].start, utterances[-1].end, words, agreed=agreed)
+
+
+def _final(utterance: Utterance, reason: str = "") -> Update:
+    words = utterance.words
+    return Update(utterance.start, utterance.end, words, True, len(words), "" if words else reason)

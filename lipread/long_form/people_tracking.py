@@ -1,0 +1,102 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Tracks all people of a long video in constant memory and re-identifies them by the shape of the face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from modeling_lipread.face_tracking_lipread import REACQUIRE_SECONDS, FaceFinder, SpeakerFollower, nearest
+from modeling_lipread.geometry_lipread import LEAST_SHAPE_SECONDS, SAME_SHAPE, face_shape, shape_distance
+
+BLOCK_SECONDS = 8.0  # long enough to identify a face by its shape
+
+
+@dataclass
+class _Person:
+    """The state of a person between two blocks: the average face shape over `frames`, and the last face seen."""
+
+    shape: np.ndarray
+    frames: int
+    face: np.ndarray
+    last_seen: float
+
+
+class PeopleFollower:
+    """Tracks every face of a video, and numbers the people from 1 in order of appearance.
+
+    Frames are collected in blocks of `BLOCK_SECONDS`. `SpeakerFollower` separates the faces within a block. A track
+    belongs to a known person if it continues where their face was, or has the same shape. Tracks shorter than 0.4
+    seconds get no number.
+
+    Args:
+        finder: Finds the faces.
+    """
+
+    def __init__(self, finder: FaceFinder):
+        self._follower = SpeakerFollower(finder)
+        self._times: list[float] = []
+        self._known: list[_Person] = []
+
+    def step(self, frame: np.ndarray, time: float) -> list[tuple[float, dict[int, np.ndarray]]]:
+        """Adds a frame: RGB, uint8, `(height, width, 3)`, at a time in seconds.
+
+        Returns:
+            The frames of a block once it is complete, else nothing: seconds, and landmarks `(478, 3)` by person.
+        """
+        self._follower.step(frame, time)
+        self._times.append(time)
+        return self.flush() if time - self._times[0] >= BLOCK_SECONDS else []
+
+    def flush(self) -> list[tuple[float, dict[int, np.ndarray]]]:
+        """Returns the frames of the last block as `step` does."""
+        frames: list[tuple[float, dict[int, np.ndarray]]] = [(time, {}) for time in self._times]
+        tracks = sorted(self._follower.take_people(), key=min)
+        for number, track in zip(self._numbered(tracks), tracks, strict=True):
+            if number is None:
+                continue
+            for index, face in track.items():
+                frames[index][1][number] = face
+        self._times = []
+        return frames
+
+    def close(self) -> None:
+        """Releases all landmarkers."""
+        self._follower.close()
+
+    def _numbered(self, tracks: list[dict[int, np.ndarray]]) -> list[int | None]:
+        """Returns the person of each track, `{frame: face}`; None for tracks that are too short."""
+        shapes = [face_shape(np.stack(list(track.values()))) for track in tracks]
+        pairs = sorted(
+            (apart, index, number)
+            for index, (track, shape) in enumerate(zip(tracks, shapes, strict=True))
+            for number, person in enumerate(self._known, start=1)
+            if (apart := self._apart(track, shape, person)) < SAME_SHAPE
+        )
+        numbers: list[int | None] = [None] * len(tracks)
+        for _, index, number in pairs:  # closest first; a person has one track a block
+            if numbers[index] is None and number not in numbers:
+                numbers[index] = number
+                self._remember(self._known[number - 1], tracks[index], shapes[index])
+        for index, (track, shape) in enumerate(zip(tracks, shapes, strict=True)):
+            if numbers[index] is None and self._seconds(track) >= LEAST_SHAPE_SECONDS:
+                self._known.append(_Person(shape, 0, track[min(track)], 0.0))
+                self._remember(self._known[-1], track, shape)
+                numbers[index] = len(self._known)
+        return numbers
+
+    def _apart(self, track: dict[int, np.ndarray], shape: np.ndarray, person: _Person) -> float:
+        first = min(track)
+        follows = self._times[first] - person.last_seen <= REACQUIRE_SECONDS
+        if follows and nearest([track[first]], person.face) is not None:
+            return 0.0
+        return shape_distance(shape, person.shape)
+
+    def _remember(self, person: _Person, track: dict[int, np.ndarray], shape: np.ndarray) -> None:
+        frames = person.frames + len(track)
+        person.shape = (person.shape * person.frames + shape * len(track)) / frames
+        person.frames, person.face, person.last_seen = frames, track[max(track)], self._times[max(track)]
+
+    def _seconds(self, track: dict[int, np.ndarray]) -> float:
+        return self._times[max(track)] - self._times[min(track)]

@@ -1,0 +1,100 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Streams the faces of a video or a camera frame by frame, in memory that does not grow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from modeling_lipread.face_tracking_lipread import FaceFollower
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
+from modeling_lipread.video_lipread import read_ahead, read_frames
+
+from .people_tracking import PeopleFollower
+
+STREAMED_FACES = ("largest", "central", "all")
+ONLY_PERSON = 0
+
+
+@dataclass
+class StreamedFrame:
+    """The faces of one frame.
+
+    Attributes:
+        time: Seconds from the start of what is read.
+        faces: Landmarks `(478, 3)` in pixels by the number of the person: `ONLY_PERSON` where one face is followed,
+            from 1 where all are.
+        size: Width and height of the frame as shown, in pixels.
+    """
+
+    time: float
+    faces: dict[int, np.ndarray]
+    size: tuple[int, int]
+
+
+def stream_video(
+    extractor: Face3DKeypointExtractor,
+    path: str | os.PathLike,
+    start: float | None = None,
+    end: float | None = None,
+    face: str | None = None,
+) -> Iterator[StreamedFrame]:
+    """Finds the faces in a video, or in a span of it, frame by frame.
+
+    Args:
+        extractor: Finds the faces.
+        path: The video file.
+        start: Seconds from the start of the file.
+        end: Seconds from the start of the file.
+        face: As for `stream_frames`.
+
+    Yields:
+        The faces of each frame, as `stream_frames`.
+
+    Raises:
+        VideoError: As `Face3DKeypointExtractor.extract_video`.
+        ValueError: `face` is none of the choices.
+    """
+    with closing(read_ahead(read_frames(path, start, end))) as frames:
+        yield from stream_frames(extractor, frames, face)
+
+
+def stream_frames(
+    extractor: Face3DKeypointExtractor, frames: Iterable[tuple[float, np.ndarray]], face: str | None = None
+) -> Iterator[StreamedFrame]:
+    """Finds the faces in frames as they arrive, for example from a camera.
+
+    Args:
+        extractor: Finds the faces.
+        frames: Seconds, rising, and the frame: RGB, uint8, `(height, width, 3)`.
+        face: Which face is followed: `largest`, `central`, or `all`; the extractor's own choice by default.
+
+    Yields:
+        The faces of each frame, before the next frame is read. With `all`, frames arrive up to `BLOCK_SECONDS` late,
+        after the people of a block have been identified.
+
+    Raises:
+        ValueError: `face` is none of the choices.
+    """
+    which = extractor.face if face is None else face
+    if which not in STREAMED_FACES:
+        raise ValueError(f"face must be one of {STREAMED_FACES}, not {which!r}")
+    follower = PeopleFollower(extractor.finder) if which == "all" else FaceFollower(extractor.finder, which)
+    size = (0, 0)
+    try:
+        for time, frame in frames:
+            size = (frame.shape[1], frame.shape[0])
+            found = follower.step(frame, time)
+            if which == "all":
+                yield from (StreamedFrame(*item, size) for item in found)
+            else:
+                face_found = follower.faces.pop()  # the follower would keep all faces
+                yield StreamedFrame(time, {} if face_found is None else {ONLY_PERSON: face_found}, size)
+        if which == "all":
+            yield from (StreamedFrame(*item, size) for item in follower.flush())
+    finally:
+        follower.close()

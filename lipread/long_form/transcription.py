@@ -1,0 +1,287 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Long-form transcription: videos of any length are segmented, read and stitched together in constant memory.
+
+```python
+transcript = transcribe_video(pipeline, "talk.mp4", face="all")
+for utterance in transcript.utterances:
+    print(utterance.speaker, utterance.start, utterance.text)
+```
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice, repeat
+from typing import Any
+
+import numpy as np
+
+from modeling_lipread.geometry_lipread import lip_motion
+from modeling_lipread.landmarks_lipread import (
+    FACES,
+    LandmarkSequence,
+    NoFaceError,
+    read_landmark_file,
+)
+from modeling_lipread.pipeline_lipread import LipReadingPipeline
+
+from ..transcript import Transcript, UnreadSpan, Utterance, Word
+from .segmentation import MAX_GAP_SECONDS, Segment, Segmenter, SegmentSettings
+from .stitching import stitch
+from .streaming import ONLY_PERSON, StreamedFrame, stream_video
+
+TRANSCRIPTION_FACES = (*FACES, "all")
+
+
+def transcribe_video(
+    pipeline: LipReadingPipeline,
+    path: str | os.PathLike,
+    start: float | None = None,
+    end: float | None = None,
+    face: str = "largest",
+    settings: SegmentSettings | None = None,
+    batch_size: int = 1,
+    on_progress: Callable[[float], None] | None = None,
+    **generation: Any,
+) -> Transcript:
+    """Transcribes a video of any length.
+
+    Args:
+        pipeline: The model with its processor.
+        path: The video, or a `.npy` file of the landmarks of one face.
+        start: Seconds of the file at which to start.
+        end: Seconds of the file at which to stop.
+        face: Which face to read: the `largest`, the most `central`, the `speaking` one (at each moment the one whose
+            lips move most), or `all`, each separately.
+        settings: How speech is segmented; by default into segments as long as the clips of the training.
+        batch_size: Segments read at once.
+        on_progress: Callback that gets the seconds processed so far, after every frame.
+        generation: Arguments of `generate`, for example `num_beams`.
+
+    Returns:
+        The transcript, with times in seconds from the start of the file.
+
+    Raises:
+        VideoError, LandmarkFileError: The file cannot be read.
+        NoFaceError: No frame shows a face.
+        ValueError: `face` is none of the choices.
+    """
+    if os.fspath(path).endswith(".npy"):
+        face, rate = "largest", pipeline.processor.feature_extractor.frame_rate or 25.0
+        frames = sequence_frames(read_landmark_file(os.fspath(path), rate, start, end))
+    else:
+        followed = "all" if face == "speaking" else face
+        frames = stream_video(pipeline.processor.keypoint_extractor, path, start, end, followed)
+    return transcribe_frames(
+        pipeline, frames, os.fspath(path), start or 0.0, face, settings, batch_size, on_progress, **generation
+    )
+
+
+def transcribe_frames(
+    pipeline: LipReadingPipeline,
+    frames: Iterable[StreamedFrame],
+    name: str,
+    start: float = 0.0,
+    face: str = "largest",
+    settings: SegmentSettings | None = None,
+    batch_size: int = 1,
+    on_progress: Callable[[float], None] | None = None,
+    **generation: Any,
+) -> Transcript:
+    """Transcribes frames whose faces are found elsewhere. Takes one frame at a time from the iterable.
+
+    Args:
+        frames: The landmarks of each frame; for the face `speaking`, those of all faces.
+        name: Name of the video in the transcript and in errors.
+        start: Seconds of the file at which the frames start.
+        pipeline, face, settings, batch_size, on_progress, generation: As for `transcribe_video`.
+
+    Returns:
+        As `transcribe_video`.
+
+    Raises:
+        NoFaceError: No frame shows a face.
+    """
+    config = pipeline.model.config
+    settings = settings or SegmentSettings.for_model(config)
+    counted = _CountedFrames(frames, start, on_progress)
+    segments = segment_people(counted, settings)
+    if face == "speaking":
+        segments = select_speaking(segments)
+    utterances: list[Utterance] = []
+    rejected: list[UnreadSpan] = []
+    previous: dict[int, tuple[Segment, Utterance]] = {}  # by person
+    for segment, hypotheses in _read_segments(pipeline, segments, batch_size, generation):
+        words, reason = segment_words(hypotheses[0], segment), hypotheses[0].get("reason")
+        # In a long video, untimed words mean that the lips moved too briefly to say them.
+        if words and not words[0].timed and counted.seconds > settings.max_seconds and config.ctc_vocab:
+            words, reason = [], "too short for the words that were read in it"
+        if reason:
+            rejected.append(UnreadSpan(segment.start, segment.end, reason))
+        utterance = Utterance(segment.start, segment.end, words, segment.person)
+        if len(hypotheses) > 1:
+            utterance.alternatives = [_alternative(hypothesis) for hypothesis in hypotheses]
+        if segment.person in previous:
+            before, said_before = previous[segment.person]
+            if segment.cut_before is not None and segment.cut_before == before.cut_after:
+                stitch_utterances(said_before, utterance, segment.cut_before, settings.overlap_seconds)
+        previous[segment.person] = segment, utterance
+        utterances.append(utterance)
+    if not counted.with_face:
+        raise NoFaceError(
+            f"{name}: no face found in any of {counted.count} frames; the face must be lit, seen from the "
+            "front and some 60 pixels wide: crop or enlarge the video around it"
+        )
+    spoken = [utterance for utterance in utterances if utterance.words]
+    return Transcript(
+        file=name,
+        seconds=counted.seconds,
+        utterances=sorted(spoken, key=lambda utterance: (utterance.start, utterance.person)),
+        unread=sorted(counted.gaps + rejected, key=lambda span: span.start),
+    )
+
+
+def sequence_frames(sequence: LandmarkSequence) -> Iterator[StreamedFrame]:
+    """Yields a sequence of landmarks as the frames that `transcribe_frames` takes."""
+    for time, landmarks, present in zip(sequence.timestamps, sequence.keypoints, sequence.present, strict=True):
+        faces = {ONLY_PERSON: landmarks} if present else {}
+        yield StreamedFrame(float(time), faces, (sequence.width, sequence.height))
+
+
+class _CountedFrames:
+    """Iterates over frames, changes their times to those of the file, and keeps totals.
+
+    Attributes:
+        seconds: Time of the last frame, relative to the first.
+        count: Number of frames so far.
+        with_face: Number of frames with a face so far.
+        gaps: Spans without a face, longer than `MAX_GAP_SECONDS`.
+    """
+
+    def __init__(self, frames: Iterable[StreamedFrame], start: float, on_progress: Callable[[float], None] | None):
+        self.seconds, self.count, self.with_face = 0.0, 0, 0
+        self.gaps: list[UnreadSpan] = []
+        self._frames, self._start, self._on_progress = frames, start, on_progress
+        self._gap_start: float | None = None
+
+    def __iter__(self) -> Iterator[StreamedFrame]:
+        for frame in self._frames:
+            self.seconds = frame.time
+            self.count += 1
+            self.with_face += bool(frame.faces)
+            frame.time += self._start
+            if frame.faces:
+                self._end_gap(frame.time)
+            elif self._gap_start is None:
+                self._gap_start = frame.time
+            if self._on_progress is not None:
+                self._on_progress(self.seconds)
+            yield frame
+        self._end_gap(self._start + self.seconds)
+
+    def _end_gap(self, time: float) -> None:
+        if self._gap_start is not None and time - self._gap_start > MAX_GAP_SECONDS:
+            self.gaps.append(UnreadSpan(self._gap_start, time, "no face"))
+        self._gap_start = None
+
+
+def segment_people(frames: Iterable[StreamedFrame], settings: SegmentSettings) -> Iterator[Segment]:
+    """Yields the segments of all people as soon as they are complete, those of each person in order.
+
+    Args:
+        frames: Faces by person, with times in seconds from the start of the file.
+        settings: How speech is segmented.
+    """
+    segmenters: dict[int, Segmenter] = {}
+    for frame in frames:
+        for person in frame.faces:
+            segmenters.setdefault(person, Segmenter(settings, person))
+        for person, segmenter in segmenters.items():
+            yield from segmenter.push(frame.time, frame.faces.get(person), frame.size)
+    for segmenter in segmenters.values():
+        yield from segmenter.flush()
+
+
+def select_speaking(segments: Iterable[Segment], patience: int = 16) -> Iterator[Segment]:
+    """Drops segments during which another person's lips move more.
+
+    Args:
+        segments: Segments of several people, those of each in order.
+        patience: Number of segments to wait for that may overlap with one.
+
+    Yields:
+        Of segments that overlap by more than half of the shorter one, the one with the most lip motion.
+    """
+    waiting: deque[tuple[Segment, float]] = deque()
+    selected: deque[tuple[Segment, float]] = deque(maxlen=patience)
+    for new in chain(segments, repeat(None)):
+        if new is not None:
+            present = new.sequence.present
+            waiting.append((new, lip_motion(new.sequence.keypoints[present], new.sequence.timestamps[present]) or 0.0))
+            if len(waiting) <= patience:
+                continue
+        if not waiting:
+            return
+        segment, motion = waiting.popleft()
+        if not any(
+            other.person != segment.person and _overlap(segment, other) > 0.5 and other_motion > motion
+            for other, other_motion in (*selected, *waiting)
+        ):
+            selected.append((segment, motion))
+            yield segment
+
+
+def _overlap(segment: Segment, other: Segment) -> float:
+    """Returns the duration of the overlap as a fraction of the shorter segment."""
+    shared = min(segment.end, other.end) - max(segment.start, other.start)
+    return shared / max(min(segment.end - segment.start, other.end - other.start), 1e-9)
+
+
+def _read_segments(
+    pipeline: LipReadingPipeline, segments: Iterable[Segment], batch_size: int, generation: dict[str, Any]
+) -> Iterator[tuple[Segment, list[dict[str, Any]]]]:
+    """Yields each segment with its hypotheses, best first. Holds one batch of segments at a time."""
+    timestamps = "word" if pipeline.model.config.ctc_vocab else False
+    segments = iter(segments)
+    while batch := list(islice(segments, batch_size)):
+        sequences = [segment.sequence for segment in batch]
+        results = pipeline(sequences, batch_size=batch_size, return_timestamps=timestamps, **generation)
+        for segment, result in zip(batch, results, strict=True):
+            yield segment, result if isinstance(result, list) else [result]
+
+
+def segment_words(result: dict[str, Any], segment: Segment) -> list[Word]:
+    """Returns the words of a hypothesis. Words without times divide the segment evenly."""
+    chunks = result.get("chunks")
+    if chunks is None:
+        chunks = [{"text": word, "timestamp": (None, None), "score": None} for word in result["text"].split()]
+    edges = np.linspace(segment.start, segment.end, len(chunks) + 1).round(3).tolist()
+    words = []
+    for chunk, begin, finish in zip(chunks, edges, edges[1:], strict=False):
+        timed = chunk["timestamp"][0] is not None
+        start, end = chunk["timestamp"] if timed else (begin, finish)
+        words.append(Word(chunk["text"], start, end, chunk["score"], timed))
+    return words
+
+
+def stitch_utterances(before: Utterance, after: Utterance, cut: float, overlap: float) -> None:
+    """Divides the words of two utterances of one person that overlap around a cut. Changes both in place.
+
+    Args:
+        before: The utterance that ends `overlap` seconds after the cut.
+        after: The utterance that starts `overlap` seconds before the cut.
+        cut: Seconds from the start of the file.
+        overlap: Seconds.
+    """
+    before.words, after.words = stitch(before.words, after.words, cut, overlap)
+    before.end = after.start = cut
+    before.continues = bool(after.words)
+
+
+def _alternative(result: dict[str, Any]) -> dict[str, Any]:
+    """Returns a hypothesis with the probability that all its words are right, None if it has no scored words."""
+    chunks = result.get("chunks")
+    score = None if not chunks else float(np.prod([chunk["score"] for chunk in chunks]))
+    return {"text": result["text"], "score": score}

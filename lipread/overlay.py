@@ -1,0 +1,282 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`lipread overlay`: a video with the landmarks and the words drawn on it.
+
+lipread overlay clip.mp4 --output overlay.mp4
+
+```python
+with Face3DKeypointExtractor() as extractor:
+    sequence = extractor.extract_video("clip.mp4")
+write_overlay("clip.mp4", sequence, "overlay.mp4", words=[{"word": "good", "start": 0.4}])
+```
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import unicodedata
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from transformers.utils import logging
+
+from modeling_lipread.landmarks_lipread import LandmarkSequence
+from modeling_lipread.video_lipread import read_frames, require
+
+from .long_form.transcription import sequence_frames, transcribe_frames
+from .options import (
+    SUCCESS,
+    clip_options,
+    generation_arguments,
+    load_pipeline,
+    model_options,
+    output_file,
+    print_message,
+)
+
+logger = logging.get_logger(__name__)
+
+# Indices of MediaPipe's lip landmarks, each ring in order.
+OUTER_LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
+INNER_LIPS = [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191]
+LANDMARK_COLOR, LIP_COLOR = (120, 220, 160), (255, 40, 120)
+MIN_WIDTH = 480  # pixels; smaller videos are enlarged so that landmarks and words are legible
+WORD_COLOR = (245, 245, 245)
+SCORE_COLORS = ((250, 90, 90), (250, 215, 90), (130, 230, 140))  # of the scores 0, 0.5 and 1
+MAX_LINES = 3  # visible at once
+FONTS = ("NotoSans-Regular.ttf", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf")
+_TIME_BASE = Fraction(1, 90_000)
+
+
+def add_overlay(commands: Any) -> None:
+    """Registers the command with the subparsers of `lipread`."""
+    parser = commands.add_parser(
+        "overlay", parents=[model_options(), clip_options()], help="draw landmarks and words on a video"
+    )
+    parser.add_argument("video", metavar="VIDEO", help="video file")
+    parser.add_argument("--output", required=True, help="mp4 file to write")
+    parser.set_defaults(run=overlay)
+
+
+def overlay(arguments: argparse.Namespace) -> int:
+    """Writes the video, and prints the words and the path of the file.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        UsageError: Options are wrong.
+        OSError, ValueError: The video cannot be read, or the file cannot be written.
+    """
+    output = output_file(arguments.output, ".mp4", arguments.video)
+    pipeline = load_pipeline(arguments.model, arguments.device)
+    video, origin, clip = arguments.video, arguments.start or 0.0, {"start": arguments.start, "end": arguments.end}
+    sequence = pipeline.processor.extract_landmarks(video, **clip, face=arguments.face)[0]
+    frames = sequence_frames(sequence)
+    transcript = transcribe_frames(pipeline, frames, video, origin, **generation_arguments(arguments))
+    write_overlay(video, sequence, output, words=transcript.words(origin) or None, **clip)
+    if transcript.text:
+        print(transcript.text)
+    else:
+        print_message(f"{video}: no words: {transcript.unread_reasons}")
+    print(output)
+    return SUCCESS
+
+
+def write_overlay(
+    video_path: str | os.PathLike,
+    sequence: LandmarkSequence,
+    output_path: str | os.PathLike,
+    words: list[dict[str, Any]] | None = None,
+    start: float | None = None,
+    end: float | None = None,
+) -> None:
+    """Writes a silent mp4 of a video with the landmarks drawn in and the words in a band below.
+
+    Args:
+        video_path: The video that the landmarks come from.
+        sequence: Its landmarks, one row a frame.
+        output_path: The mp4, which appears when it is complete. Its folder is created.
+        words: `{"word", "start"}` with seconds from the start of the sequence; each appears when it begins. A `score`
+            colours it from red (0) through yellow to green (1).
+        start: Start of the sequence in the video, as given to `extract_video`.
+        end: End of the sequence in the video, as given to `extract_video`.
+
+    Raises:
+        VideoError: The video cannot be read.
+        ValueError: The video and the sequence differ in their number of frames.
+    """
+    av = require("av", "av", "Writing a video")
+    output_path = Path(output_path)
+    output_path.parent.mkdir(parents=True, exist_ok=True)
+    scale = max(1, -(-MIN_WIDTH // sequence.width))
+    caption = _Caption(words or [], sequence.width * scale)
+    partial_path = output_path.with_name(f".{output_path.name}.{os.getpid()}.part")
+    count = 0
+    try:
+        with av.open(str(partial_path), "w", format="mp4") as container:
+            stream = None
+            for _, frame in read_frames(video_path, start, end):
+                if count == len(sequence):
+                    raise ValueError(_different_length(video_path, sequence))
+                picture = _enlarged(frame, scale)
+                if sequence.present[count]:
+                    picture = draw_landmarks(picture, sequence.keypoints[count], scale)
+                picture = _even(np.vstack([picture, caption.at(sequence.timestamps[count])]))
+                if stream is None:
+                    stream = _add_stream(container, picture, sequence.frame_rate)
+                drawn = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                drawn.pts, drawn.time_base = round(sequence.timestamps[count] / _TIME_BASE), _TIME_BASE
+                container.mux(stream.encode(drawn))
+                count += 1
+            if count < len(sequence):
+                raise ValueError(_different_length(video_path, sequence))
+            container.mux(stream.encode())
+        os.replace(partial_path, output_path)
+    finally:
+        partial_path.unlink(missing_ok=True)
+
+
+def _different_length(video_path: str | os.PathLike, sequence: LandmarkSequence) -> str:
+    return (
+        f"{video_path}: the video does not have the {len(sequence)} frames of the landmarks; pass the landmarks "
+        "extracted from this video, and the start and end they were extracted with"
+    )
+
+
+def _add_stream(container: Any, picture: np.ndarray, frame_rate: float) -> Any:
+    stream = container.add_stream("libx264", rate=Fraction(frame_rate or 25.0).limit_denominator(1001))
+    stream.height, stream.width = picture.shape[:2]
+    stream.pix_fmt = "yuv420p"
+    stream.options = {"preset": "veryfast", "crf": "20"}
+    stream.codec_context.time_base = _TIME_BASE  # for videos of variable frame rate
+    return stream
+
+
+def _even(picture: np.ndarray) -> np.ndarray:
+    """Pads to even sides, which the video's colour format needs."""
+    height, width = picture.shape[:2]
+    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)))
+
+
+def _enlarged(frame: np.ndarray, scale: int) -> np.ndarray:
+    cv2 = require("cv2", "opencv-contrib-python", "Drawing landmarks")
+    return cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+
+def draw_landmarks(
+    picture: np.ndarray, keypoints: np.ndarray, scale: int = 1, color: tuple[int, int, int] = LANDMARK_COLOR
+) -> np.ndarray:
+    """Draws a face on a picture, the lips highlighted.
+
+    Args:
+        picture: RGB, uint8 `(height, width, 3)`; drawn on in place.
+        keypoints: Landmarks `(478, 3)` in project axes.
+        scale: Factor by which the picture is larger than the frame of the landmarks.
+        color: RGB of the landmarks.
+
+    Returns:
+        The picture.
+    """
+    cv2 = require("cv2", "opencv-contrib-python", "Drawing landmarks")
+    shift = 4  # fractional bits of OpenCV's coordinates
+    points = keypoints[:, :2] * (1, -1) * scale + (scale - 1) / 2
+    points = np.round(points * (1 << shift)).astype(np.int32)
+    size = np.ptp(keypoints[:, :2], axis=0).max() * scale
+    thickness = max(1, round(size / 150))
+    for point in points:
+        radius = max(1 << shift, round(size / 350 * (1 << shift)))
+        cv2.circle(picture, point.tolist(), radius, color, -1, cv2.LINE_AA, shift)
+    for ring in (OUTER_LIPS, INNER_LIPS):
+        cv2.polylines(picture, [points[ring]], True, LIP_COLOR, thickness, cv2.LINE_AA, shift)
+    return picture
+
+
+class _Caption:
+    """The band of words below the picture. Its size is constant."""
+
+    def __init__(self, words: list[dict[str, Any]], width: int):
+        texts = [word["word"] for word in words]
+        self._colors = [score_color(word.get("score")) for word in words]
+        self._starts = [word["start"] for word in words]
+        self._width, self._margin = width, width // 24
+        self._drawn: dict[int, np.ndarray] = {}  # by number of visible words
+        self._font = _load_font(max(16, width // 20), "".join(texts)) if words else None
+        self._lines = self._wrap(texts) if words else []
+
+    def at(self, time: float) -> np.ndarray:
+        """Returns the band at a time in seconds, RGB, uint8 `(height, width, 3)`."""
+        visible = sum(start <= time + 1e-6 for start in self._starts)
+        if visible not in self._drawn:
+            self._drawn[visible] = self._draw(visible)
+        return self._drawn[visible]
+
+    def _wrap(self, parts: list[str]) -> list[list[tuple[int, str]]]:
+        """Breaks words into lines of `(index of the word, text)`."""
+        room = self._width - 2 * self._margin
+        lines: list[list[tuple[int, str]]] = [[]]
+        for number, part in enumerate(parts):
+            line = [piece for _, piece in lines[-1]]
+            if line and self._font.getlength(" ".join([*line, part])) > room:
+                lines.append([])
+            # A word longer than a line, as in scripts without spaces, is split over several lines.
+            while len(part) > 1 and self._font.getlength(part) > room:
+                fitting = next(
+                    n for n in range(len(part) - 1, 0, -1) if n == 1 or self._font.getlength(part[:n]) <= room
+                )
+                lines[-1].append((number, part[:fitting]))
+                lines.append([])
+                part = part[fitting:]
+            lines[-1].append((number, part))
+        return lines
+
+    def _draw(self, visible: int) -> np.ndarray:
+        if not self._lines:
+            return np.zeros((0, self._width, 3), np.uint8)
+        line_height = round(1.35 * self._font.size)
+        size = (self._width, min(len(self._lines), MAX_LINES) * line_height + line_height // 2)
+        image = Image.new("RGB", size, (16, 16, 20))
+        draw = ImageDraw.Draw(image)
+        lines = [[(number, piece) for number, piece in line if number < visible] for line in self._lines]
+        started = [line for line in lines if line]
+        for row, line in enumerate(started[-MAX_LINES:]):
+            joined = " ".join(piece for _, piece in line)
+            # Right-to-left scripts start at the right edge.
+            rightwards = next((unicodedata.bidirectional(c) == "L" for c in joined if c.isalpha()), True)
+            x, anchor = (self._margin, "la") if rightwards else (self._width - self._margin, "ra")
+            before = ""
+            for number, piece in line:
+                shift = self._font.getlength(before)
+                place = (x + shift if rightwards else x - shift, line_height // 4 + row * line_height)
+                draw.text(place, piece, self._colors[number], self._font, anchor)
+                before += f"{piece} "
+        return np.array(image)
+
+
+def score_color(score: float | None) -> tuple[int, int, int]:
+    """Returns the colour of a word by its score, 0 to 1; white without a score."""
+    if score is None:
+        return WORD_COLOR
+    place = min(max(score, 0.0), 1.0) * (len(SCORE_COLORS) - 1)
+    low = min(int(place), len(SCORE_COLORS) - 2)
+    below, above = np.array(SCORE_COLORS[low]), np.array(SCORE_COLORS[low + 1])
+    return tuple((below + (place - low) * (above - below)).round().astype(int).tolist())
+
+
+def _load_font(size: int, text: str) -> ImageFont.FreeTypeFont:
+    """Returns the first common font of the system, or Pillow's own. Warns of characters that it lacks."""
+    font = ImageFont.load_default(size)
+    for name in FONTS:
+        try:
+            font = ImageFont.truetype(name, size)
+            break
+        except OSError:
+            continue
+    absent = bytes(font.getmask("\uffff"))
+    missing = sorted({c for c in text if not c.isspace() and bytes(font.getmask(c)) == absent})
+    if missing:
+        logger.warning(f"the font {font.getname()[0]} lacks {''.join(missing)}; install Noto Sans for that script")
+    return font

@@ -1,0 +1,142 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`lipread replay`: a page that turns and plays a clip's landmarks, with the words and the frames they attend to.
+
+lipread replay clip.mp4 --output replay.html
+lipread replay talk.mp4 --model runs/a --start 12 --end 16 --output replay.html
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lipread.long_form.streaming import ONLY_PERSON
+from modeling_lipread.adapters_lipread import word_attention
+from modeling_lipread.landmarks_lipread import LandmarkSequence
+from modeling_lipread.pipeline_lipread import LipReadingPipeline
+
+from .long_form.segmentation import Segmenter, SegmentSettings
+from .long_form.transcription import segment_words
+from .options import SUCCESS, clip_options, generation_arguments, load_pipeline, model_options, output_file
+from .overlay import INNER_LIPS, OUTER_LIPS
+from .writers import write_atomically
+
+TEMPLATE = Path(__file__).with_name("replay_page.html")
+MAX_STEPS = 32767  # int16: steps from the centre of a clip to its farthest coordinate
+
+
+def add_replay(commands: Any) -> None:
+    """Registers the command with the subparsers of `lipread`."""
+    parser = commands.add_parser(
+        "replay",
+        parents=[model_options(), clip_options()],
+        help="write a page that plays the landmarks, with the words and the frames each attends to",
+    )
+    parser.add_argument("video", metavar="VIDEO", help="video, or .npy file of landmarks")
+    parser.add_argument("--output", required=True, type=Path, help="HTML file to write")
+    parser.set_defaults(run=replay)
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Writes the page, and prints the words and the path of the file.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        UsageError: Options are wrong.
+        OSError, ValueError: The video cannot be read, or the page cannot be written.
+    """
+    output = output_file(arguments.output, ".html", arguments.video)
+    pipeline = load_pipeline(arguments.model, arguments.device)
+    clip_span = {"start": arguments.start, "end": arguments.end}
+    sequence = pipeline.processor.extract_landmarks(arguments.video, **clip_span, face=arguments.face)[0]
+    clip = describe_clip(pipeline, sequence, Path(arguments.video).name, **generation_arguments(arguments))
+    write_replay(output, clip)
+    print(f"{' '.join(word['text'] for word in clip['words'])}\n{output}")
+    return SUCCESS
+
+
+def describe_clip(
+    pipeline: LipReadingPipeline, sequence: LandmarkSequence, name: str, text: str | None = None, **generation: Any
+) -> dict[str, Any]:
+    """Reads a clip and collects everything that the page shows.
+
+    Args:
+        pipeline: The model with its processor.
+        sequence: The landmarks of the clip. A long one is cut where the lips pause.
+        name: Title on the page.
+        text: The reference transcript, if known.
+        generation: Arguments of `generate`.
+
+    Returns:
+        The content of the page: `name`, `text`, `times` (seconds of each frame), the numbers of `points` and `frames`,
+        `landmarks` (little-endian int16 `(frames, points, 3)` in base64), the `scale` of a step in pixels, `present`
+        (a byte a frame, base64), `lips` (two rings of indices), `unread` (spans with reasons), and `words`, each with
+        `text`, `start`, `end`, `score` and `frames`: its attention to each frame, a byte each with the maximum 255,
+        base64.
+    """
+    words, unread = [], []
+    segmenter = Segmenter(SegmentSettings.for_model(pipeline.model.config), ONLY_PERSON)
+    segments = []
+    for time, face, present in zip(sequence.timestamps, sequence.keypoints, sequence.present, strict=True):
+        segments += segmenter.push(float(time), face if present else None, (sequence.width, sequence.height))
+    timestamps = "word" if pipeline.model.config.ctc_vocab else False
+    extractor = pipeline.processor.feature_extractor
+    for segment in [*segments, *segmenter.flush()]:
+        result = pipeline(segment.sequence, return_timestamps=timestamps, **generation)
+        if result.get("reason"):
+            unread.append({"start": segment.start, "end": segment.end, "reason": result["reason"]})
+            continue
+        features = extractor([segment.sequence], return_tensors="pt")
+        attention = word_attention(pipeline.model, pipeline.processor, features, result["text"])
+        edges = extractor.frame_times(segment.sequence.timestamps, attention.shape[1])
+        at = np.searchsorted(edges, sequence.timestamps + 1e-6, side="right") - 1
+        inside = (at >= 0) & (at < attention.shape[1]) & (sequence.timestamps <= segment.end + 1e-6)
+        for word, weights in zip(segment_words(result, segment), attention, strict=True):
+            seen = np.where(inside, weights[at.clip(0, attention.shape[1] - 1)], 0.0)
+            seen = np.round(255 * seen / max(seen.max(), 1e-12)).astype(np.uint8)
+            found = {"text": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
+            words.append({**found, "score": word.score, "frames": _base64(seen)})
+    landmarks, scale = quantize(sequence)
+    return {
+        "name": name,
+        "text": text,
+        "times": np.round(sequence.timestamps, 4).tolist(),
+        "frames": len(sequence),
+        "points": landmarks.shape[1],
+        "landmarks": _base64(landmarks),
+        "scale": scale,
+        "present": _base64(sequence.present.astype(np.uint8)),
+        "lips": [OUTER_LIPS, INNER_LIPS] if landmarks.shape[1] > max(OUTER_LIPS) else [],
+        "words": words,
+        "unread": unread,
+    }
+
+
+def quantize(sequence: LandmarkSequence) -> tuple[np.ndarray, float]:
+    """Returns landmarks as integer steps from the centre of the clip, and the size of a step in pixels.
+
+    The steps are little-endian int16 `(frames, points, 3)`, and zero in frames without a face.
+    """
+    faces = sequence.keypoints[sequence.present]
+    low, high = faces.min(axis=(0, 1)), faces.max(axis=(0, 1))
+    scale = float((high - low).max()) / 2 / MAX_STEPS or 1.0
+    steps = np.round((sequence.keypoints - (low + high) / 2) / scale)
+    steps[~sequence.present] = 0
+    return steps.astype("<i2"), scale
+
+
+def write_replay(path: Path, clip: dict[str, Any]) -> None:
+    """Writes the content from `describe_clip` as a page that loads nothing else. The file appears when complete."""
+    data = json.dumps(clip, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    write_atomically(path, TEMPLATE.read_text(encoding="utf-8").replace("{{clip}}", data))
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")

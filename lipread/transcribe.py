@@ -1,0 +1,254 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`lipread transcribe`: videos to text, subtitles, JSON or a table.
+
+lipread transcribe talk.mp4
+lipread transcribe talks/ --model runs/a --format srt --output subtitles/
+lipread transcribe 'talks/**/*.mp4' --format json --num_beams 4 --nbest 4 --output read/
+lipread transcribe interview.mp4 --face all --format vtt > interview.vtt
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from contextlib import closing
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from modeling_lipread.video_lipread import require, video_seconds
+
+from .long_form.segmentation import SegmentSettings
+from .long_form.transcription import TRANSCRIPTION_FACES, transcribe_video
+from .options import (
+    FAILURE,
+    SUCCESS,
+    UsageError,
+    clip_options,
+    generation_arguments,
+    load_pipeline,
+    model_options,
+    positive_int,
+    print_message,
+)
+from .transcript import Transcript
+from .video_files import find_videos
+from .writers import (
+    FORMATS,
+    TSV_HEADER,
+    CueSettings,
+    OutputFolder,
+    format_transcript,
+    format_tsv,
+    transcript_dict,
+    tsv_rows,
+)
+
+MAX_LISTED = 8  # videos that a message lists by name
+
+
+def add_transcribe(commands: Any) -> None:
+    """Registers the command with the subparsers of `lipread`."""
+    parser = commands.add_parser(
+        "transcribe",
+        parents=[model_options(TRANSCRIPTION_FACES), clip_options()],
+        help="write the words of videos: text, subtitles, JSON",
+    )
+    segments, cues = SegmentSettings(), CueSettings()
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="file, folder, or pattern such as 'talks/**/*.mp4'")
+    parser.add_argument("--format", choices=FORMATS, default="txt", help="output format (default: txt)")
+    parser.add_argument(
+        "--output", type=Path, help="folder for one file a video (default: everything to standard output)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="read videos again whose output file exists")
+    parser.add_argument(
+        "--nbest", type=positive_int, default=1, help="hypotheses of each segment, in JSON; at least as many beams"
+    )
+    parser.add_argument("--batch_size", type=positive_int, default=1, help="segments read at once (default: 1)")
+    long = parser.add_argument_group("long videos")
+    long.add_argument(
+        "--max_seconds",
+        type=float,
+        default=argparse.SUPPRESS,
+        help="longest segment; longer speech is cut where the lips pause (default: the length of the clips that the "
+        f"reader was trained on, or {segments.max_seconds:g})",
+    )
+    long.add_argument(
+        "--pause_seconds",
+        type=float,
+        default=segments.pause_seconds,
+        help=f"shortest pause of the lips to cut at (default: {segments.pause_seconds:g})",
+    )
+    subtitles = parser.add_argument_group("subtitles")
+    subtitles.add_argument("--by_word", action="store_true", help="make a cue of every word")
+    subtitles.add_argument(
+        "--line_length",
+        type=positive_int,
+        default=cues.line_length,
+        help=f"most characters a line (default: {cues.line_length})",
+    )
+    subtitles.add_argument(
+        "--lines", type=positive_int, default=cues.lines, help=f"most lines a cue (default: {cues.lines})"
+    )
+    parser.set_defaults(run=transcribe)
+
+
+def transcribe(arguments: argparse.Namespace) -> int:
+    """Writes the transcript of each video. Names videos that cannot be read on standard error and goes on.
+
+    Returns:
+        The exit status: 0, or 1 if a video could not be read.
+
+    Raises:
+        UsageError: Options contradict each other.
+    """
+    _check_options(arguments)
+    segment_options, cues = _options_of(SegmentSettings, arguments), CueSettings(**_options_of(CueSettings, arguments))
+    try:
+        SegmentSettings(**segment_options)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
+    videos, errors = find_videos(arguments.videos)
+    if arguments.output is None and arguments.format in ("srt", "vtt") and len(videos) > 1:
+        raise UsageError(f"{len(videos)} videos need --output with --format {arguments.format}: one file a video")
+    folder, pending = None, [(file, None) for file, _ in videos]
+    if arguments.output is not None:
+        folder = OutputFolder(arguments.output)
+        pending, conflicts = _pending_videos(videos, arguments, folder)
+        errors += conflicts
+    for error in errors:
+        print_message(error)
+    failed = len(errors)
+    if not pending:
+        return FAILURE if failed else SUCCESS
+    pipeline = load_pipeline(arguments.model, arguments.device)
+    if folder is None and arguments.format == "tsv":
+        sys.stdout.write(format_tsv([TSV_HEADER]))
+    files = [file for file, _ in pending]
+    with closing(ProgressBar(files, arguments.start or 0.0, arguments.end or float("inf"))) as progress:
+        for file, output in pending:
+            progress.start(file)
+            try:
+                transcript = transcribe_video(
+                    pipeline,
+                    file,
+                    start=arguments.start,
+                    end=arguments.end,
+                    face=arguments.face,
+                    settings=SegmentSettings.for_model(pipeline.model.config, **segment_options),
+                    batch_size=arguments.batch_size,
+                    on_progress=progress.update,
+                    num_return_sequences=arguments.nbest,
+                    **generation_arguments(arguments),
+                )
+                if folder is not None:
+                    folder.write(output, format_transcript(transcript, arguments.format, cues), file)
+            except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: GPU out of memory
+                with tqdm.external_write_mode(file=sys.stderr):
+                    print_message(error if str(file) in str(error) else f"{file}: {error}")
+                failed += 1
+                continue
+            if not transcript.text:  # not a failure, but explains an empty file
+                with tqdm.external_write_mode(file=sys.stderr):
+                    print_message(f"{file}: no words: {transcript.unread_reasons}")
+            if folder is None:
+                with tqdm.external_write_mode(file=sys.stdout):
+                    sys.stdout.write(_format_for_stdout(transcript, arguments.format, cues, single=len(videos) == 1))
+                    sys.stdout.flush()
+    return FAILURE if failed else SUCCESS
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Rejects options that contradict each other, before anything is loaded."""
+    output = arguments.output
+    if arguments.nbest > 1 and arguments.format != "json":
+        raise UsageError(f"--nbest {arguments.nbest} needs --format json; {arguments.format} holds one hypothesis")
+    arguments.num_beams = max(arguments.num_beams, arguments.nbest)
+    if arguments.format in ("srt", "vtt"):
+        require("webvtt", "webvtt-py", "Writing subtitles")
+    if output is not None and output.exists() and not output.is_dir():
+        raise UsageError(f"--output {output}: is a file; give a folder")
+    if output is not None and output.suffix.lower() in {f".{name}" for name in FORMATS}:
+        raise UsageError(f"--output {output}: must be a folder; to write one file, use > {output} instead")
+
+
+def _options_of(settings: type, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the arguments that are fields of a settings class."""
+    names = {field.name for field in fields(settings)}
+    return {name: value for name, value in vars(arguments).items() if name in names}
+
+
+def _pending_videos(
+    videos: list[tuple[Path, Path]], arguments: argparse.Namespace, folder: OutputFolder
+) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Returns the videos without an output file, each with its path, and errors for files made from other videos."""
+    pending, done, errors = [], [], []
+    sources = folder.sources()
+    for file, name in videos:
+        output = folder.folder / name.with_name(f"{name.name}.{arguments.format}")
+        source = sources.get(output)
+        if arguments.overwrite or not output.exists():
+            pending.append((file, output))
+        elif source in (None, os.path.realpath(file)):
+            done.append(str(file))
+        else:
+            errors.append(f"{file}: {output} was read from {source}; give another --output, or --overwrite")
+    if done:
+        names = ", ".join(done[:MAX_LISTED]) + (
+            f" and {len(done) - MAX_LISTED} more" if len(done) > MAX_LISTED else ""
+        )
+        print_message(
+            f"{len(done)} of {len(videos)} videos are in {folder.folder}; --overwrite reads them again: {names}"
+        )
+    return pending, errors
+
+
+def _format_for_stdout(transcript: Transcript, kind: str, cues: CueSettings, single: bool) -> str:
+    """Formats one of several transcripts for the same stream, a line each where possible."""
+    if kind == "tsv":
+        return format_tsv(tsv_rows(transcript))
+    if single:
+        return format_transcript(transcript, kind, cues)
+    if kind == "json":
+        return json.dumps(transcript_dict(transcript), ensure_ascii=False) + "\n"
+    return f"{transcript.file}\t{transcript.text}\n"
+
+
+class ProgressBar:
+    """A bar over the seconds of all videos. It shows on a terminal only.
+
+    Args:
+        files: The videos in the order of reading.
+        start: Seconds at which reading starts in each video.
+        end: Seconds at which reading ends in each video.
+    """
+
+    def __init__(self, files: list[Path], start: float, end: float):
+        shown = sys.stderr.isatty()
+        self._seconds = {
+            file: max(0.0, min(video_seconds(file), end) - start) if shown and file.is_file() else 0.0
+            for file in files
+        }
+        self._file: Path | None = None
+        self._done = 0.0  # seconds of the videos before the current one
+        form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of video [{elapsed}<{remaining}]"
+        total = sum(self._seconds.values())
+        self._bar = tqdm(total=total, disable=not shown, file=sys.stderr, bar_format=form, leave=False)
+
+    def start(self, file: Path) -> None:
+        """Moves to the start of a video."""
+        self._done += self._seconds.get(self._file, 0.0)
+        self._file = file
+        self._bar.set_description(file.name, refresh=False)
+
+    def update(self, seconds: float) -> None:
+        """Moves to a time within the current video."""
+        self._bar.update(self._done + min(seconds, self._seconds[self._file]) - self._bar.n)
+
+    def close(self) -> None:
+        """Removes the bar."""
+        self._bar.close()

@@ -1,0 +1,267 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""GRID, TIMIT's likes, LRS and plain folders: texts, speakers, word times, splits, and what is left out and why."""
+
+import pytest
+
+from data.corpora.grid import read_words, sentence
+from data.corpora.timit import parse_text
+from data.preparation.sources import read_source
+from data.sources.manifest import read_manifest
+from data.sources.records import SourceError, TranscriptError, Word
+from tests.helpers.corpora import fill
+
+
+def read(folder, **settings):
+    """The clips by id, and the reasons of the others by place."""
+    source = read_source(folder, **settings)
+    prefix = f"{source.name}/"
+    return {record.id: record for record in source.records}, {
+        skip.where.removeprefix(prefix): skip.reason for skip in source.skips
+    }
+
+
+ALIGN = "0 12500 sil\n12500 25000 bin\n25000 30000 blue\n30000 31000 sp\n31000 35000 at\n35000 40000 f\n"
+
+
+def test_grid(tmp_path):
+    clips, skipped = read(
+        fill(
+            tmp_path / "grid",
+            {
+                "video/s1/bbaf2n.MPG": None,
+                "align/s1/bbaf2n.align": ALIGN,
+                "video/s2/mpg_6000/bbaf2n.mpg": None,  # no alignment: the text is in the name
+                "s3.mpg_vcd/lwbs9a.mpg": None,
+                "s3.mpg_vcd/align/lwbs9a.align": "0 10 lay\n5 20 white\n",
+                "s4/holiday.mpg": None,
+                "s4/brwg8p.align": ALIGN,
+                "s5/pgid6z.mpg": None,
+                "s5/sbbbzn.mpg": None,
+                "s5/a/sbbbzn.mp4": None,
+                "s5/prwx3s.mp4": None,
+                "s5/align/prwx3s.align": "0 10 sil\n",
+            },
+        )
+    )
+    assert {id: (clip.text, clip.speaker) for id, clip in clips.items()} == {
+        "video/s1/bbaf2n": ("bin blue at f", "s1"),
+        "video/s2/mpg_6000/bbaf2n": ("bin blue at f two now", "s2"),
+        "s3.mpg_vcd/lwbs9a": ("lay white by s nine again", "s3"),
+        "s5/prwx3s": ("place red with x three soon", "s5"),
+    }
+    words = [Word("bin", 0.5, 1.0), Word("blue", 1.0, 1.2), Word("at", 1.24, 1.4), Word("f", 1.4, 1.6)]
+    assert list(clips["video/s1/bbaf2n"].words) == words
+    assert clips["s3.mpg_vcd/lwbs9a"].notes == (
+        "no word times: s3.mpg_vcd/align/lwbs9a.align line 2: times run backwards in '5 20 white'",
+    )
+    assert "holds no word" in clips["s5/prwx3s"].notes[0]
+    assert skipped == {
+        "s4/holiday.mpg": "no .align of that speaker and name, and the name is no sentence",
+        "s4/brwg8p.align": "no video of that speaker and name",
+        "s5/pgid6z.mpg": "no .align of that speaker and name, and the name is no sentence",
+        "s5/sbbbzn.mpg": "stands beside s5/a/sbbbzn.mp4; keep one of them",
+    }
+
+
+def test_grid_names_that_are_sentences():
+    assert sentence("LWIZ9P") == "lay white in z nine please"
+    assert [sentence(name) for name in ("bbaw2n", "bbaf2", "bbaf2nn", "", "bbaf\u0662n", "bba\u01312n")] == [None] * 6
+
+
+def test_one_alignment_of_grid_is_a_source_too(tmp_path):
+    fill(tmp_path / "s7", {"bbaf2n.mp4": None, "bbaf2n.align": ALIGN, "lwiz9p.mp4": None})
+    clips, skipped = read(tmp_path / "s7" / "bbaf2n.align")
+    assert [(clip.text, clip.speaker) for clip in clips.values()] == [("bin blue at f", "s7")] and skipped == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"0 bin\n", "line 1: expected"),
+        (b"0 x bin\n", "line 1: expected"),
+        (b"0 \xd9\xa2 bin\n", "line 1: expected"),  # a digit, but not of this format
+        (b"0 10 bin\n5 20 blue\n", "line 2: times run backwards"),
+        (b"0 10 sil\n", "no word"),
+        (b"\xff\xfe", "no word"),
+        (b"0 10 caf\xe9\n", "not UTF-8"),
+        (None, "is no file"),
+    ],
+)
+def test_bad_grid_alignments(tmp_path, content, reason):
+    path = tmp_path / "clip.align"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TranscriptError, match=reason):
+        read_words(path)
+
+
+def test_the_real_grid_folder_reads_as_its_manifests_do(grid_dir):
+    corpus, skipped = read(grid_dir)
+    assert skipped == {}
+    records = [record for path in sorted(grid_dir.glob("*.jsonl")) for record in read_manifest(path)[0]]
+    assert sorted(corpus) == sorted(record.source.removesuffix(".mp4") for record in records)
+    for record in records:
+        clip = corpus[record.source.removesuffix(".mp4")]
+        assert (clip.text, clip.speaker, clip.notes) == (record.text, record.speaker, ())
+        assert list(clip.words) == read_words(record.alignment)
+        assert sentence(clip.media.stem) == clip.text
+
+
+def test_timit(tmp_path):
+    clips, skipped = read(
+        fill(
+            tmp_path / "timit",
+            {
+                "TRAIN/DR1/FABC0/SX1.MP4": None,
+                "TRAIN/DR1/FABC0/SX1.TXT": "0 32000 The tide comes in at seven.\n",
+                "TRAIN/DR1/FABC0/SX1.WRD": "1600 4800 the\n4800 9600 tide\n9500 16000 comes\n",
+                "TRAIN/DR1/FABC0/SX1.PHN": "0 1600 h#\n1600 3200 dh\n",
+                "TEST/volunteers/01M/Clips/straightcam/sx2.mp4": None,
+                "TEST/volunteers/01M/Clips/straightcam/sx2.txt": "4 5 people came to 7 9 Mill Lane",
+                "TEST/lipspeakers/Lipspkr1/Clips/30degcam/sx3.mp4": None,
+                "TEST/lipspeakers/Lipspkr1/Clips/30degcam/sx3.wrd": "0 8000 seven\n8000 16000 boats\n",
+                "TEST/mabc1/sx4.mp4": None,
+                "TEST/mabc1/sx4.txt": "Nobody knew the way.",
+                "TEST/mabc1/sx4.wrd": "0 0.5 nobody\n",
+                "TEST/mabc1/sx5.mp4": None,
+                "TEST/mabc1/sx5.phn": "0 1600 h#\n",
+                "TEST/mabc1/sx6.txt": "0 100 Nothing to see.",
+            },
+        )
+    )
+    found = {id: (clip.text, clip.speaker, clip.split, clip.words) for id, clip in clips.items()}
+    words = (Word("the", 0.1, 0.3), Word("tide", 0.3, 0.6), Word("comes", 9500 / 16000, 1.0))
+    assert found == {
+        "TRAIN/DR1/FABC0/SX1": ("The tide comes in at seven.", "FABC0", "train", words),
+        "TEST/volunteers/01M/Clips/straightcam/sx2": ("people came to 7 9 Mill Lane", "01M", "test", ()),
+        "TEST/lipspeakers/Lipspkr1/Clips/30degcam/sx3": (
+            "seven boats",
+            "Lipspkr1",
+            "test",
+            (Word("seven", 0.0, 0.5), Word("boats", 0.5, 1.0)),
+        ),
+        "TEST/mabc1/sx4": ("Nobody knew the way.", "mabc1", "test", ()),
+    }
+    assert "sx4.wrd line 1: expected 'start end word' in samples" in clips["TEST/mabc1/sx4"].notes[0]
+    assert skipped == {
+        "TEST/mabc1/sx5.mp4": "neither a .txt nor a .wrd of that name that holds words",
+        "TEST/mabc1/sx6.txt": "no video of that name beside it",
+    }
+    assert parse_text("Call 4 5 people") == "Call 4 5 people"
+
+
+def test_timit_at_another_rate(tmp_path):
+    fill(tmp_path, {"a.mp4": None, "a.txt": "0 8000 Hello there", "a.wrd": "0 4000 hello\n4000 8000 there"})
+    clips, _ = read(tmp_path, options={"sample_rate": "8000"})
+    assert clips["a"].words == (Word("hello", 0.0, 0.5), Word("there", 0.5, 1.0))
+
+
+LRS3 = """Text:  THE TIDE COMES {LG} {IN} AT SEVEN
+Conf:  4
+Ref: abcdefghijk
+
+FRAME \tX \tY \tW \tH
+000126 \t0.341 \t0.166 \t0.122 \t0.216
+000127 \t0.341 \t0.166 \t0.122 \t0.216
+
+WORD START END ASDSCORE
+THE 0.11 0.24 7.1
+TIDE 0.24 0.53 8.0
+{NS} 0.53 0.60 0.1
+"""
+
+
+def test_lrs3_by_its_folders(tmp_path):
+    clips, skipped = read(
+        fill(
+            tmp_path / "lrs3",
+            {
+                "pretrain/abcdefghijk/00001.mp4": None,
+                "pretrain/abcdefghijk/00001.txt": LRS3,
+                "trainval/abcdefghijk/50001.mp4": None,
+                "trainval/abcdefghijk/50001.txt": LRS3.split("WORD")[0],
+                "test/zyx/50001.mp4": None,
+                "test/zyx/50001.txt": "Text:  NO BOXES HERE\r\nConf:  2\r\n",
+                "test/zyx/50002.mp4": None,
+                "test/zyx/50002.txt": LRS3.replace("0.24 0.53", "0.53 0.24"),
+                "test/zyx/50003.mp4": None,
+                "test/zyx/50003.txt": "Conf: 3\n",
+                "test/zyx/50004.mp4": None,
+                "test/zyx/50004.txt": "Text:  \nConf: 3\n",
+            },
+        )
+    )
+    words = (Word("THE", 0.11, 0.24), Word("TIDE", 0.24, 0.53))
+    assert {id: (clip.text, clip.speaker, clip.split, clip.words) for id, clip in clips.items()} == {
+        "pretrain/abcdefghijk/00001": ("THE TIDE COMES IN AT SEVEN", "abcdefghijk", "pretrain", words),
+        "trainval/abcdefghijk/50001": ("THE TIDE COMES IN AT SEVEN", "abcdefghijk", "trainval", ()),
+        "test/zyx/50001": ("NO BOXES HERE", None, "test", ()),
+    }
+    assert skipped == {
+        "test/zyx/50002.mp4": "test/zyx/50002.txt line 11: 'TIDE' ends before it starts",
+        "test/zyx/50003.mp4": "test/zyx/50003.txt: no line 'Text: ...'; is it LRS2 or LRS3?",
+        "test/zyx/50004.mp4": "the transcript is empty, or holds neither letter nor digit; write what is said in the "
+        "clip",
+    }
+
+
+def test_lrs2_by_its_lists(tmp_path):
+    text = "Text:  WE MET AT NOON\nConf:  3\n"
+    names = ["pretrain/55/01", "main/55/01", "main/55/02", "main/56/01", "main/57/01"]
+    files = {f"{name}.mp4": None for name in names} | {f"{name}.txt": text for name in names}
+    files |= {"pretrain.txt": "55/01\n", "train.txt": "55/01\n55/02\n", "val.txt": "56/01\n56/09\n56/08\n"}
+    clips, skipped = read(fill(tmp_path / "lrs2", files | {"test.txt": "58/01 NF\n"}))
+    assert {id: (clip.split, clip.speaker) for id, clip in clips.items()} == {
+        "pretrain/55/01": ("pretrain", None),
+        "main/55/01": ("train", None),
+        "main/55/02": ("train", None),
+        "main/56/01": ("validation", None),
+    }
+    assert skipped == {
+        "main/57/01.mp4": "in none of the lists pretrain.txt, train.txt, val.txt, test.txt",
+        "val.txt": "2 of its clips are not in the folder, the first is 56/09",
+        "test.txt": "1 of its clips are not in the folder, the first is 58/01",
+    }
+
+
+def test_plain_folder(tmp_path):
+    clips, skipped = read(
+        fill(
+            tmp_path / "clips",
+            {
+                "anna/clip10.mp4": None,
+                "anna/clip10.txt": "ten\n",
+                "anna/clip9.MOV": None,
+                "anna/clip9.TXT": "\ufeffnine,\r\nin two lines\r\n",
+                "b.webm": None,
+                "b.txt": "\u017cart".encode("utf-16"),
+                "c.mp4": None,
+                "d.txt": "no video",
+                "e.mp4": None,
+                "e.txt": b"caf\xe9",
+                "f.mp4": None,
+                "f.mkv": None,
+                "f.txt": "two videos",
+                "g.mp4": None,
+                "g.txt": " \n",
+            },
+        )
+    )
+    assert {id: clip.text for id, clip in clips.items()} == {
+        "b": "\u017cart",
+        "anna/clip9": "nine, in two lines",
+        "anna/clip10": "ten",
+    }
+    assert list(clips) == ["b", "anna/clip9", "anna/clip10"], "in natural order"
+    assert skipped["c.mp4"] == "no transcript of that name beside it (.txt)"
+    assert skipped["d.txt"] == "no video of that name beside it"
+    assert skipped["e.mp4"].startswith("e.txt: not UTF-8")
+    assert skipped["f.mkv"] == "stands beside f.mp4; keep one of them"
+    assert skipped["g.mp4"].startswith("the transcript is empty")
+    assert len(skipped) == 5
+
+
+def test_a_folder_without_a_usable_clip_is_an_error(tmp_path):
+    fill(tmp_path / "clips", {"a.mp4": None, "a.txt": " "})
+    with pytest.raises(SourceError, match=r"(?s)no usable clip in the format folder \(1 unusable\).*clips/a.mp4: the"):
+        read_source(tmp_path / "clips")

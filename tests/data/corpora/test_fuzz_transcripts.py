@@ -1,0 +1,307 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Whatever a file holds: a parser answers with its own error or with clips that hold what clips must hold, in time
+that grows with the file; and what was written as a format says is read as it was meant.
+
+FUZZ_EXAMPLES=5000 python -m pytest tests/data/corpora/test_fuzz_transcripts.py   # more, and others each time
+"""
+
+import json
+import os
+import re
+import signal
+import string
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.corpora import formats, grid, lrs, subtitles, timit
+from data.corpora import textgrid as praat
+from data.preparation.sources import read_source
+from data.sources.folder import decode_text, text_lines
+from data.sources.manifest import ManifestError, read_manifest
+from data.sources.records import Skip, SourceError, TranscriptError, Word, clean_text, says_something
+from tests.helpers.corpora import fill, srt, textgrid, vtt
+
+EXAMPLES = os.environ.get("FUZZ_EXAMPLES")
+FUZZ = settings(
+    max_examples=int(EXAMPLES or 100), derandomize=EXAMPLES is None, database=None, deadline=None, print_blob=True
+)
+
+PARSERS = {
+    "grid": lambda text: grid.parse(text, "a.align"),
+    "timit words": lambda text: timit.parse_words(text, "a.wrd"),
+    "timit text": timit.parse_text,
+    "lrs": lambda text: lrs.parse(text, "a.txt"),
+    "textgrid": lambda text: praat.choose_tiers(praat.parse(text, "a"), "a", "", ""),
+    "srt": lambda text: subtitles.parse(text, "a.srt", ".srt"),
+    "vtt": lambda text: subtitles.parse(text, "a.vtt", ".vtt"),
+}
+# What the formats are made of, so that chance gets past the first line.
+TOKENS = {
+    "grid": ["0", "25000", "37500", "99999999999999999999", "-1", "bin", "sil", " ", "\n", "\r\n", "\t", "0 1 a\n"],
+    "lrs": [
+        "Text:",
+        "Conf:",
+        "Ref:",
+        "WORD START END ASDSCORE\n",
+        "FRAME X Y W H\n",
+        "A",
+        "0.1",
+        "1e5",
+        "{LG}",
+        " ",
+        "\n",
+    ],
+    "textgrid": ['File type = "ooTextFile"\n', '"TextGrid"\n', "0 ", "1.5 ", "1e999 ", "-2 ", "<exists> ", "<absent> "]
+    + ['"IntervalTier" ', '"TextTier" ', '"words" ', '"', '""', "! ", "\n", "2 ", "99999999 "],
+    "subtitles": [
+        "WEBVTT\n\n",
+        "1\n",
+        "00:00:01,000",
+        "00:02.000",
+        " --> ",
+        "99:99:99.999",
+        "<v Anna>",
+        "<",
+        ">",
+        "\n",
+    ]
+    + ["NOTE x\n", "STYLE\n", "word", "[", "]", "(", "♪", "{\\an8}", "- ", "<00:00:01.500>", "&amp;", "\n\n", "-->"],
+}
+TOKENS |= {"timit words": TOKENS["grid"], "timit text": TOKENS["grid"]}
+TOKENS |= dict.fromkeys(("srt", "vtt"), TOKENS["subtitles"])
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+@FUZZ
+@given(data=st.data())
+def test_parsers_raise_their_own_error_alone(parser, data):
+    token = st.sampled_from(TOKENS[parser])
+    content = data.draw(
+        st.one_of(st.binary(), st.text(), st.lists(st.one_of(token, token, st.text(max_size=3))).map("".join))
+    )
+    try:
+        PARSERS[parser](decode_text(content, "a") if isinstance(content, bytes) else content)
+    except TranscriptError as error:
+        assert str(error)
+
+
+SUFFIXES = {
+    "folder": ".txt",
+    "grid": ".align",
+    "timit": ".wrd",
+    "lrs": ".txt",
+    "subtitles": ".vtt",
+    "textgrid": ".textgrid",
+}
+
+
+def valid(format):
+    return {
+        "folder": "some words",
+        "grid": "0 25000 bin\n25000 50000 blue\n",
+        "timit": "0 8000 bin\n8000 16000 blue\n",
+        "lrs": "Text:  THE TIDE\nConf:  4\n\nWORD START END ASDSCORE\nTHE 0.1 0.2 3.0\nTIDE 0.2 0.4 3.0\n",
+        "subtitles": vtt((0, 1, "<v Anna>The tide."), (1, 2, "<v Ben>Comes<00:00:01.500> in.")),
+        "textgrid": textgrid(
+            [("utterances", [(0.0, 1.0, "the tide")]), ("words", [(0.0, 0.5, "the"), (0.5, 1.0, "tide")])]
+        ),
+    }[format]
+
+
+@pytest.mark.parametrize("format", sorted(SUFFIXES))
+@FUZZ
+@given(data=st.data())
+def test_damaged_corpora_give_skips_or_clips_that_hold(format, data, tmp_path_factory):
+    """A valid file with a piece cut out or put in: what is left of it holds, and its neighbour is unharmed."""
+    text = valid(format)
+    piece = data.draw(st.one_of(st.sampled_from([*TOKENS.get(format, ()), text]), st.text(max_size=8)))
+    words = [match.span() for match in re.finditer(r"\S+", text)]
+    anywhere = st.tuples(*[st.integers(0, len(text))] * 2).map(sorted)
+    start, end = data.draw(st.one_of(st.sampled_from(words), anywhere))
+    damaged = (text[:start] + piece + text[end:]).encode(data.draw(st.sampled_from(["utf-8", "utf-16"])), "replace")
+    folder = tmp_path_factory.mktemp("fuzz", numbered=True) / "s1"
+    suffix = SUFFIXES[format]
+    fill(folder, {"a.mp4": None, f"a{suffix}": damaged, "b.mp4": None, f"b{suffix}": text})
+    source = read_source(folder, format=format)
+    assert {"b"} <= {record.source[0] for record in source.records}
+    seen = {record.source for record in source.records} | {skip.where.split("/")[1][:5] for skip in source.skips}
+    assert any(name.startswith("a") for name in seen), "neither a clip nor a word about it"
+    for record in source.records:
+        assert record.text == clean_text(record.text) and says_something(record.text)
+        assert record.end is None or 0 <= record.start < record.end
+        assert all(0 <= word.start <= word.end for word in record.words)
+
+
+def test_every_format_is_fuzzed():
+    assert set(SUFFIXES) == set(formats())
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+LINE = st.fixed_dictionaries(
+    {},
+    optional={
+        "video": st.sampled_from(["a.mp4", "./a.mp4", "../a.mp4", "/", "", "a.mp4\0", "a" * 300, "\udcff.mp4"]) | JSON,
+        "kp_path": st.sampled_from(["c.npy", "folder"]) | JSON,
+        "text": st.text(max_size=10) | JSON,
+        **dict.fromkeys(("start", "end", "fps"), st.integers(0, 5) | st.floats() | JSON),
+        **dict.fromkeys(("id", "speaker", "align"), st.sampled_from(["a", "b"]) | JSON),
+        "words": st.lists(st.fixed_dictionaries({"word": JSON, "start": JSON, "end": JSON}), max_size=2) | JSON,
+    },
+)
+
+
+@FUZZ
+@given(
+    st.lists(LINE.map(json.dumps) | JSON.map(json.dumps) | st.text(max_size=20) | st.binary(max_size=20), max_size=8)
+)
+def test_every_line_of_a_manifest_is_a_clip_or_a_skip(tmp_path_factory, lines):
+    folder = fill(tmp_path_factory.mktemp("fuzz", numbered=True), {"a.mp4": None, "c.npy": None, "folder/x": None})
+    good = b'{"video": "a.mp4", "text": "good", "id": "the good one"}'
+    encoded = [line.encode("utf-8", "surrogatepass") if isinstance(line, str) else line for line in lines]
+    content = b"\n".join([good, *encoded])
+    (folder / "clips.jsonl").write_bytes(content)
+    records, skips = read_manifest(folder / "clips.jsonl")
+    assert records[0].id == "the good one"
+    assert len(records) + len(skips) == sum(bool(line.strip()) for line in content.split(b"\n"))
+    assert len({record.id for record in records}) == len(records)
+    for record in records:
+        assert record.text == clean_text(record.text) and says_something(record.text)
+        assert record.media.is_file() and (record.end is None or (record.start or 0) < record.end)
+        json.dumps([record.id, record.text, record.speaker], ensure_ascii=False).encode()
+    assert all(isinstance(skip, Skip) and skip.reason for skip in skips)
+
+
+@FUZZ
+@given(st.binary())
+def test_manifests_of_any_bytes(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("fuzz", numbered=True) / "clips.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(ManifestError):  # no such bytes name a file that is there
+        read_manifest(path)
+
+
+@FUZZ
+@given(st.text())
+def test_cleaning_a_text_changes_nothing_twice_and_loses_no_letter(text):
+    cleaned = clean_text(text)
+    assert clean_text(cleaned) == cleaned
+    assert [c for c in cleaned if c.isalnum()] == [c for c in text if c.isalnum()]
+    assert cleaned == cleaned.strip() and "  " not in cleaned and "\n" not in cleaned
+
+
+# Written as the formats say, read as meant.
+
+WORD = st.text(string.ascii_letters + "éñжا字", min_size=1, max_size=8).filter(lambda word: word not in ("sil", "sp"))
+LABEL = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12)
+
+
+@st.composite
+def spans(draw, unit):
+    """Words in order with whole numbers of units for times."""
+    words, at = [], 0
+    for word in draw(st.lists(WORD, min_size=1, max_size=6)):
+        start = at + draw(st.integers(0, 10**6))
+        at = start + draw(st.integers(1, 10**6))
+        words.append((word, start, at))
+    return words, [Word(word, start / unit, end / unit) for word, start, end in words]
+
+
+@FUZZ
+@given(spans(25_000), st.sampled_from(["\n", "\r\n", "\r"]))
+def test_grid_round_trip(written, end_of_line):
+    words, expected = written
+    lines = [f"{start} {end} {word}" for word, start, end in words]
+    assert grid.parse(end_of_line.join(["0 0 sil", *lines, ""]), "a") == expected
+
+
+@FUZZ
+@given(spans(8_000))
+def test_timit_round_trip(written):
+    words, expected = written
+    text = "".join(f"{start} {end} {word}\n" for word, start, end in words)
+    assert timit.parse_words(text, "a", sample_rate=8_000) == expected
+    sentence = " ".join(word for word, _, _ in words)
+    assert timit.parse_text(f"{words[0][1]} {words[-1][2]} {sentence}\n") == sentence
+
+
+@FUZZ
+@given(spans(1000))
+def test_lrs_round_trip(written):
+    words, expected = written
+    sentence = " ".join(word for word, _, _ in words)
+    table = "".join(f"{word} {start / 1000:.3f} {end / 1000:.3f} 1.5\n" for word, start, end in words)
+    found = lrs.parse(f"Text:  {sentence}\nConf:  3\n\nWORD START END ASDSCORE\n{table}", "a")
+    assert (found.text, found.words, found.is_lrs3) == (sentence, expected, False)
+
+
+TIMES = st.floats(0, 1e9, allow_subnormal=False).map(lambda value: round(value, 6))
+INTERVALS = st.lists(st.tuples(TIMES, TIMES, LABEL).map(lambda entry: (*sorted(entry[:2]), entry[2])), max_size=5)
+
+
+@FUZZ
+@given(st.lists(st.tuples(LABEL, INTERVALS), max_size=4), st.sampled_from(["long", "short"]))
+def test_textgrid_round_trip(tiers, form):
+    assert praat.parse(textgrid(tiers, form), "a") == [praat.Tier(name, entries) for name, entries in tiers]
+
+
+CUE_TEXT = st.lists(WORD, min_size=1, max_size=5).map(" ".join)
+
+
+@FUZZ
+@given(st.lists(st.tuples(st.integers(0, 10**7), st.integers(1, 10**6), CUE_TEXT), min_size=1, max_size=5))
+def test_subtitles_round_trip(cues):
+    cues = [(start / 1000, (start + length) / 1000, text) for start, length, text in cues]
+    for write, suffix in ((srt, ".srt"), (vtt, ".vtt")):
+        found, malformed = subtitles.parse(write(*cues), "a", suffix)
+        assert [(cue.start, cue.end, "\n".join(cue.lines)) for cue in found] == cues and malformed == 0
+
+
+@pytest.fixture
+def at_most_a_minute():
+    """For what takes a second, or days where the time grows with the square of the file."""
+
+    def stop(*_):
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+
+
+@pytest.mark.parametrize(
+    "piece", ["<", "[", "(", "{\\", '"', '""', " ", "\n", " \n", "-", ">", "<v ", "<v Anna", "0 ", "!", "&"]
+)
+def test_the_time_grows_with_the_file_and_not_with_its_square(piece, tmp_path, at_most_a_minute):
+    """Half a million repetitions of what a format's marks begin with."""
+    many = piece * 500_000
+    bodies = {
+        ".txt": f"Text: a {many}\nWORD START END ASDSCORE\n{many}",
+        ".vtt": f"WEBVTT\n\n00:00.000 --> 00:01.000\nword {many}\n",
+        ".srt": f"1\n00:00:00,000 --> 00:00:01,000\nword {many}\n",
+        ".align": f"0 1 a\n{many}",
+        ".wrd": f"0 1 a\n{many}",
+        ".TextGrid": f'"ooTextFile" "TextGrid" 0 1 <exists> 1 "IntervalTier" "words" 0 1 1 0 1 {many}',
+    }
+    for suffix, format in (
+        (".txt", "lrs"),
+        (".txt", "folder"),
+        (".txt", "timit"),
+        *((s, None) for s in list(bodies)[1:]),
+    ):
+        folder = fill(tmp_path / f"{format}{suffix}" / "s1", {"a.mp4": None, f"a{suffix}": bodies[suffix]})
+        try:
+            source = read_source(folder, format=format)
+            assert source.records or source.skips
+        except SourceError as error:
+            assert str(error)
+
+
+def test_lines_end_where_files_say_so():
+    assert text_lines("a\rb\r\nc\nd\u2028e\x0bf\x85g") == ["a", "b", "c", "d\u2028e\x0bf\x85g"]

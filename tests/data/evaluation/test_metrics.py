@@ -1,0 +1,148 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Error rates with their controls and intervals, signs of a failed decoder, and the text normaliser."""
+
+import math
+
+import numpy as np
+import pytest
+
+from data.evaluation import Prediction, closing_line, compute_metrics, report
+from data.evaluation.metrics import bootstrap_interval, edit_counts, error_rate, has_loop, shuffled_partners
+from data.tokenizer import build_ctc_vocab
+from modeling_lipread.text_normalizer_lipread import TextNormalizer
+
+
+def predictions(*texts: tuple[str, str, str], speakers: str = "1") -> list[Prediction]:
+    return [Prediction(f"clip{i}", f"s{speakers[i % len(speakers)]}", *clip) for i, clip in enumerate(texts)]
+
+
+def test_rates_are_over_the_corpus_and_normalised():
+    # 1 substitution, 1 deletion and 1 insertion on 4 + 1 words; 2 + 2 + 2 of 7 + 1 characters.
+    texts = ["a x, c", "e f"], ["A b c d", "e!"]
+    assert error_rate(*edit_counts(*texts)) == 3 / 5 and error_rate(*edit_counts(*texts, "cer")) == 5 / 8
+    assert error_rate(*edit_counts(["a", "b c"], ["a b", ""])) == 3 / 2, "insertions without a reference count"
+    for hypotheses, references in (([], []), (["a"], ["?!"])):
+        with pytest.raises(ValueError, match="no word, so an error rate is undefined"):
+            edit_counts(hypotheses, references)
+    with pytest.raises(ValueError, match="1 hypotheses for 2 references"):
+        edit_counts(["a"], ["a", "b"])
+
+
+def test_bootstrap_interval():
+    # 200 clips of one word each, half of them wrong: the rate is binomial, 0.5 +- 1.96 * sqrt(0.25 / 200) = 0.069.
+    edits, lengths = np.tile([0, 1], 100), np.ones(200, int)
+    low, high = bootstrap_interval(edits, lengths)
+    assert low == pytest.approx(0.5 - 0.0693, abs=0.012) and high == pytest.approx(0.5 + 0.0693, abs=0.012)
+    assert [low, high] == bootstrap_interval(edits, lengths), "seeded"
+    assert bootstrap_interval(edits[:1], lengths[:1]) == [0.0, 0.0], "a single clip"
+    assert bootstrap_interval(0 * edits, lengths) == [0.0, 0.0]
+    assert np.isfinite(bootstrap_interval(edits[:2], np.array([0, 1]))).all(), "a clip without reference"
+    assert np.isnan(bootstrap_interval(edits, 0 * lengths)).all()
+
+
+def test_shuffled_partners_have_another_text():
+    references = ["a", "b", "a", "c", "b", "a"]
+    partners = shuffled_partners(references)
+    assert all(references[partner] != reference for partner, reference in zip(partners, references, strict=True))
+    assert sorted(shuffled_partners([str(i) for i in range(20)])) == list(range(20)), "each once if texts differ"
+    assert shuffled_partners(["a", "a"]) == [None, None]
+    result = compute_metrics(predictions(("a", "a", "a"), ("a", "a", "a")), intervals=True)
+    assert math.isnan(result["shuffled_wer"]) and all(map(math.isnan, result["shuffled_wer_interval"]))
+
+
+def test_metrics_of_models_that_read_and_that_do_not():
+    result = compute_metrics(predictions(("bin blue", "bin blue", "x y"), ("set red", "set red", "x y")))
+    assert result["wer"] == result["cer"] == 0.0 and result["blank_wer"] == result["shuffled_wer"] == 1.0
+    assert not {"oracle_wer", "ctc_wer", "mean_confidence"} & set(result)
+    blind = predictions(("bin blue", "bin blue", "bin blue"), ("set red", "bin blue", "bin blue"))
+    result = compute_metrics(blind, intervals=True)
+    assert result["wer"] == result["blank_wer"] == result["shuffled_wer"] == 0.5
+    assert result["blank_gain"] == 0.0 and result["blank_gain_interval"] == [0.0, 0.0] and result["distinct"] == 1
+
+
+def test_ctc_and_oracle_rates():
+    some = [
+        Prediction("0", None, "bin blue", "x y", "", nbest=["x y", "bin y", "bin blue"], ctc_hypothesis="bin blu"),
+        Prediction("1", None, "set red now", "set red", "", nbest=["set red", "x", "y"]),
+    ]
+    result = compute_metrics(some, intervals=True)
+    assert (result["wer"], result["oracle_wer"], result["ctc_wer"]) == (3 / 5, 1 / 5, 4 / 5)
+    assert len(result["oracle_wer_interval"]) == len(result["ctc_wer_interval"]) == 2
+
+
+def test_intervals_of_every_rate_and_of_the_gain():
+    some = predictions(("a b", "a b", "a x"), ("c d", "x y", "c x"), speakers="1234") * 40
+    result = compute_metrics(some, intervals=True)
+    texts = [each.hypothesis for each in some], [each.reference for each in some]
+    assert result["wer_interval"] == bootstrap_interval(*edit_counts(*texts))
+    assert result["cer_interval"] == bootstrap_interval(*edit_counts(*texts, "cer"))
+    assert result["blank_wer_interval"] == [0.5, 0.5], "every clip has one word of two wrong"
+    # The gain is +0.5 or -0.5 on a clip: the same draws, moved by the blank rate.
+    low, high = result["wer_interval"]
+    assert result["blank_gain_interval"] == pytest.approx([0.5 - high, 0.5 - low], abs=1e-9)
+    assert "wer_speaker_interval" not in result, "too few speakers"
+
+
+def test_the_interval_over_speakers_is_wider():
+    # All words of one speaker of five are wrong.
+    pairs = [("a b", "x y" if i % 5 == 0 else "a b", "") for i in range(200)]
+    result = compute_metrics(predictions(*pairs, speakers="12345"), intervals=True)
+    (low, high), (speaker_low, speaker_high) = result["wer_interval"], result["wer_speaker_interval"]
+    assert speaker_low < low < 0.2 < high < speaker_high
+
+
+def test_loops_that_were_not_said():
+    looping = ("two two two", "now bin blue bin blue", "a b c d e f g h a b c d e f g h", "x a b c a b c y")
+    assert all(map(has_loop, looping))
+    assert not any(map(has_loop, ("", "two two", "a b c d a b x d", "the cat and the dog and the")))
+    result = compute_metrics(predictions(("no no no", "no no no", ""), ("a b", "b b b", ""), ("c", "a b, a b", "")))
+    assert result["loops"] == 2
+
+
+def test_closing_line_and_report():
+    some = predictions(("bin blue at", "bin blue at", ""), ("set red by", "", ""))
+    line = closing_line(compute_metrics(some))
+    assert line == "WER 0.500 CER 0.476 | blank video WER 1.000 | shuffled video WER 1.000 | 2 clips"
+    result = report(some, checkpoint="runs/a")
+    assert result["metrics"]["empty"] == 1 and result["metrics"]["wer_interval"] == [0.0, 1.0]
+    texts = {"reference": "set red by", "hypothesis": "", "blank_hypothesis": ""}
+    assert result["predictions"][1] == {"id": "clip1", "speaker": "s1", **texts}
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("  Don\u2019t,\tplease: it's WELL-known!\n", "don't please it's well known"),
+        ("'tis the dogs' o'clock", "tis the dogs o'clock"),
+        ("3.5 km, 1,000 m. $5", "3.5 km 1,000 m 5"),
+        ("Stra\u00dfe \ufb01ne \uff21", "strasse fine a"),
+        ("Cafe\u0301", "caf\u00e9"),
+        (
+            "\u0939\u093f\u0928\u094d\u0926\u0940 \u092e\u0947\u0902, \u092c\u093e\u0924\u0964",
+            "\u0939\u093f\u0928\u094d\u0926\u0940 \u092e\u0947\u0902 \u092c\u093e\u0924",
+        ),
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),
+        ("col\u00b7legi", "col\u00b7legi"),
+        ("\u4eca\u65e5\u306f\u3001\u5143\u6c17\uff1f", "\u4eca\u65e5\u306f \u5143\u6c17"),
+        ("\ufeffhi\u00adgh e\u00ad\u0301", "high \u00e9"),
+        ("\u2026 \u2014 ?!", ""),
+    ],
+)
+def test_normalizer(text, normal):
+    normalizer = TextNormalizer()
+    assert normalizer(text) == normal
+    assert normalizer(normal) == normal
+
+
+def test_normalising_twice_changes_nothing():
+    normalizer = TextNormalizer()
+    for start in range(0, 0x30000, 256):
+        characters = [chr(code) for code in range(start, start + 256) if not 0xD800 <= code < 0xE000]
+        once = normalizer("a" + "b1".join(characters) + "c")
+        assert normalizer(once) == once, hex(start)
+
+
+def test_ctc_vocabulary():
+    assert build_ctc_vocab(["Bin blue!", "at z"]) == ["", " ", *"abeilntuz"]
+    with pytest.raises(ValueError, match="no letter"):
+        build_ctc_vocab(["?!", ""])

@@ -1,0 +1,156 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""A corpus that leaves: as Parquet with a card, on the Hub, and back to a manifest of landmarks."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_dataset, load_from_disk
+from huggingface_hub import DatasetCard
+
+from data import prepare
+from data.export import EXPORT_MARK, main
+from data.schema import decode_row, load_split
+from tests.helpers.hub_server import HubServer
+from tests.helpers.training import REPOSITORY, make_corpus
+
+ABOUT = ["--license", "cc-by-4.0", "--source_name", "GRID", "--attribution", "M. Cooke and others", "--language", "en"]
+
+LOAD_FROM_HUB = """
+import json, sys
+from datasets import load_dataset
+splits = load_dataset(sys.argv[1])
+rows = {name: split.with_format("arrow")[:].to_pylist() for name, split in splits.items()}
+print(json.dumps({name: [hash_row for hash_row in map(repr, split)] for name, split in rows.items()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
+
+
+@pytest.fixture(scope="module")
+def exported(corpus, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported") / "dataset"
+    main([str(corpus), "--parquet", str(folder), "--max_shard_size", "500KB", *ABOUT])
+    return folder
+
+
+def rows_of(corpus):
+    return {split: rows.with_format("arrow")[:].to_pylist() for split, rows in load_from_disk(corpus).items()}
+
+
+def test_parquet_loads_as_what_it_was(corpus, exported, tmp_path):
+    assert sorted(path.name for path in (exported / "data").iterdir()) == [
+        *(f"train-{shard:05d}-of-00003.parquet" for shard in range(3)),
+        "validation-00000-of-00001.parquet",
+    ]
+    loaded = load_dataset(str(exported), cache_dir=str(tmp_path))
+    for split, rows in load_from_disk(corpus).items():
+        assert loaded[split].features == rows.features
+        assert loaded[split].with_format("arrow")[:].equals(rows.with_format("arrow")[:])
+    schema = pq.read_schema(exported / "data" / "validation-00000-of-00001.parquet")
+    assert str(schema.field("keypoints").type).endswith("halffloat>")
+
+
+def test_card_says_what_is_in_it_and_whose_it_is(exported):
+    card = DatasetCard.load(exported / "README.md")
+    assert card.data.license == "cc-by-4.0" and card.data.language == ["en"]
+    splits = {split["name"]: split["num_examples"] for split in card.data.dataset_info["splits"]}
+    assert splits == {"train": 24, "validation": 4}
+    for words in ("no pixels", "not anonymous", "personal data", "M. Cooke and others", "| train | 24 |", "scale"):
+        assert words in card.text, words
+
+
+def test_card_says_that_no_licence_was_given(corpus, tmp_path):
+    main([str(corpus), "--parquet", str(tmp_path / "dataset")])
+    card = DatasetCard.load(tmp_path / "dataset" / "README.md")
+    assert card.data.license is None and "No licence of the source was given" in card.text
+
+
+def test_another_folder_is_left_alone_and_an_earlier_export_replaced_only_when_told(corpus, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    for target in ("--parquet", "--npy"):
+        with pytest.raises(SystemExit, match="no export"):
+            main([str(corpus), target, str(tmp_path / "mine"), "--overwrite"])
+    assert os.listdir(tmp_path / "mine") == ["thesis.txt"]
+    folder = tmp_path / "dataset"
+    main([str(corpus), "--parquet", str(folder), "--max_shard_size", "500KB"])
+    with pytest.raises(SystemExit, match="--overwrite"):
+        main([str(corpus), "--parquet", str(folder)])
+    main([str(corpus), "--parquet", str(folder), "--overwrite"])
+    assert len(list((folder / "data").glob("train-*"))) == 1
+    assert sorted(os.listdir(tmp_path)) == ["dataset", "mine"]  # nothing half-written beside them
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "train"])
+def test_what_is_no_corpus_is_refused(corpus, folder, tmp_path):
+    source = corpus / folder if folder == "train" else tmp_path / folder
+    with pytest.raises(SystemExit, match="folder above|data.prepare"):
+        main([str(source), "--parquet", str(tmp_path / "dataset")])
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_npy_and_back(corpus, tmp_path):
+    main([str(corpus), "--npy", str(tmp_path / "npy")])
+    manifests = [tmp_path / "npy" / f"{split}.jsonl" for split in ("train", "validation")]
+    first = json.loads(manifests[0].read_text().splitlines()[0])
+    array = np.load(tmp_path / "npy" / first["kp_path"])
+    assert array.dtype == np.float32 and array.shape == (20, 478, 3)
+    prepare.main([*map(str, manifests), "--output", str(tmp_path / "again")])
+    for split in ("train", "validation"):
+        before, after = load_split(corpus, split), load_split(tmp_path / "again", split)
+        assert len(before) == len(after)
+        for old, new in zip(before, after, strict=True):
+            assert [str(old[key]) for key in ("id", "text", "speaker")] == [
+                str(new[key]) for key in ("id", "text", "speaker")
+            ]
+            one, two = decode_row(old), decode_row(new)
+            assert np.array_equal(one.present, two.present) and one.frame_rate == two.frame_rate
+            # Stored twice: each time within half a step of float16, whose values here stay below 16.
+            assert np.abs(one.keypoints - two.keypoints).max() <= float(old["scale"]) * 2**-7
+
+
+def export(hub, home, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "data.export", *map(str, arguments)],
+        cwd=REPOSITORY,
+        env=hub.environment(home),
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_pushed_in_one_commit_and_loaded_in_a_fresh_process(corpus, tmp_path):
+    with HubServer() as hub:
+        settings = ["--push_to_hub", "someone/landmarks", "--private", *ABOUT]
+        pushed = export(hub, tmp_path / "home", corpus, *settings, "--max_shard_size", "500KB")
+        assert pushed.returncode == 0, pushed.stderr[-3000:]
+        repository = hub.repository("someone/landmarks", "dataset")
+        assert repository.private
+        assert len(repository.history("main")) == 2  # the Hub's own first one, and ours
+        # Again, in fewer files: the older ones go in the same commit.
+        again = export(hub, tmp_path / "home", corpus, *settings)
+        assert again.returncode == 0, again.stderr[-3000:]
+        assert len(repository.history("main")) == 3
+        files = sorted(hub.files("someone/landmarks", type="dataset"))
+        shards = ["data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"]
+        assert files == [".gitattributes", "README.md", *shards] and EXPORT_MARK not in files
+        loaded = subprocess.run(
+            [sys.executable, "-c", LOAD_FROM_HUB, "someone/landmarks"],
+            cwd=tmp_path,
+            env=hub.environment(tmp_path / "elsewhere"),
+            capture_output=True,
+            text=True,
+        )
+        assert loaded.returncode == 0, loaded.stderr[-3000:]
+        refused = export(hub, tmp_path / "home", corpus, "--push_to_hub", "another/landmarks")
+    read = json.loads(loaded.stdout.splitlines()[-1])
+    assert read == {split: [repr(row) for row in rows] for split, rows in rows_of(corpus).items()}
+    assert refused.returncode == 1 and "another/landmarks" in refused.stderr and "Traceback" not in refused.stderr

@@ -1,0 +1,135 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Preparing corpora: what is kept, what is skipped and why."""
+
+import json
+
+import av
+import numpy as np
+import pytest
+import skimage.data
+from datasets import load_from_disk
+
+from data.prepare import main, prepare
+from data.schema import decode_row, load_split
+from tests.helpers.corpora import write_manifest
+
+
+def encode_video(path, frames, frame_rate=25):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=frame_rate)
+        stream.height, stream.width = frames[0].shape[:2]
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame))))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory):
+    """Short videos: a face that moves, the same with the face gone most of the time, and files that are no use."""
+    folder = tmp_path_factory.mktemp("media")
+    portrait = skimage.data.astronaut()
+    crops = [portrait[:256, 100 + 2 * index : 356 + 2 * index] for index in range(24)]
+    blank = np.full_like(crops[0], 128)
+    encode_video(folder / "face.mp4", crops)
+    encode_video(folder / "seldom.mp4", crops[:3] + [blank] * 9)
+    encode_video(folder / "wall.mp4", [blank] * 6)
+    (folder / "empty.mp4").touch()
+    (folder / "cut.mp4").write_bytes((folder / "face.mp4").read_bytes()[:3000])
+    return folder
+
+
+def test_videos_end_to_end(media, tmp_path, capsys):
+    (tmp_path / "hello.align").write_text("0 2500 sil\n2500 7500 hello\n7500 20000 there\n")
+    face = str(media / "face.mp4")
+    manifest = write_manifest(
+        tmp_path,
+        "test.jsonl",
+        [
+            {"video": face, "text": "hello there", "id": "whole", "speaker": "eileen", "align": "hello.align"},
+            {"video": face, "text": "there", "id": "part", "start": 0.4, "end": 0.72, "align": "hello.align"},
+            {"video": face, "text": "goodbye", "id": "misaligned", "align": "hello.align"},
+            {"video": str(media / "seldom.mp4"), "text": "x", "id": "seldom"},
+            {"video": str(media / "wall.mp4"), "text": "x", "id": "wall"},
+            {"video": str(media / "empty.mp4"), "text": "x", "id": "empty"},
+            {"video": str(media / "cut.mp4"), "text": "x", "id": "cut"},
+            {"video": face, "text": "x", "id": "late", "start": 60},
+            '{"video": "x.mp4", "text": ',
+            {"video": "nowhere.mp4", "text": "x"},
+            {"video": face, "text": "x", "id": "whole"},
+        ],
+    )
+    main([str(manifest), "--output", str(tmp_path / "corpus"), "--allow_outside"])
+
+    rows = load_from_disk(tmp_path / "corpus" / "test")
+    assert rows["id"][:] == ["whole", "part", "misaligned"]
+    assert rows["num_frames"][:] == [24, 8, 24]
+    assert rows["speaker"][:] == ["eileen", None, None]
+    words = [[(word["word"], word["start"], word["end"]) for word in row] for row in rows["words"]]
+    assert words[0] == [
+        ("hello", pytest.approx(0.1), pytest.approx(0.3)),
+        ("there", pytest.approx(0.3), pytest.approx(0.8)),
+    ]
+    assert words[1] == [("there", 0.0, pytest.approx(0.32))]
+    assert words[2] == []
+    whole, part = (decode_row(load_split(tmp_path / "corpus", "test")[index]) for index in (0, 1))
+    assert whole.present.all() and (whole.width, whole.height) == (256, 256)
+    assert whole.frame_rate == pytest.approx(25) and part.timestamps[:2] == pytest.approx([0.0, 0.04], abs=1e-4)
+    # The crop moves right by 2 pixels a frame, so the face moves left; and the segment is frames 10 to 17.
+    drift = np.diff(whole.keypoints.mean(axis=1), axis=0).mean(axis=0)
+    assert drift[0] == pytest.approx(-2.0, abs=0.3) and abs(drift[1]) < 0.3
+    # Followed from another frame on, a face lies some tenths of a pixel elsewhere; the frames are the right ones.
+    distances = [np.abs(part.keypoints - whole.keypoints[start : start + 8]).mean() for start in (9, 10, 11)]
+    assert np.argmin(distances) == 1 and distances[1] < 0.5
+
+    report = json.loads((tmp_path / "corpus" / "report.json").read_text())
+    quality = report["splits"]["test"].pop("quality")
+    assert quality["coverage"]["median"] == 1.0 and quality["face_width"]["unknown"] == 0
+    assert report["splits"]["test"] == {
+        "clips": 3,
+        "seconds": pytest.approx(56 / 25),
+        "frames": 56,
+        "frames_with_face": 56,
+        "face_coverage": 1.0,
+    }
+    reasons = {f"{skip['where']} {skip['id']}": skip["reason"] for skip in report["skipped"]}
+    expected = {
+        "test.jsonl line 4 seldom": "a face in 3 of 12 frames (25%, wanted 50%)",
+        "test.jsonl line 5 wall": "a face in 0 of 6 frames",
+        "test.jsonl line 6 empty": "empty (0 bytes)",
+        "test.jsonl line 7 cut": "truncated",
+        "test.jsonl line 8 late": "no frame from 60 seconds on",
+        "test.jsonl line 9 None": "not JSON",
+        "test.jsonl line 10 None": "nowhere.mp4 is no file",
+        "test.jsonl line 11 whole": "the id already stands in line 1",
+    }
+    assert reasons.keys() == expected.keys()
+    for where, reason in expected.items():
+        assert reason in reasons[where]
+    (warning,) = report["warnings"]
+    assert "test.jsonl line 3 (misaligned): no word times: the alignment says 'hello there'" in warning
+    printed = capsys.readouterr().out
+    assert "test: 3 clips, 0 min 02.2 s, 56 frames, a face in 100.00% of them" in printed
+    assert "skipped: 8" in printed and "  test.jsonl line 5 (wall): a face in 0 of 6 frames" in printed
+
+
+def test_min_coverage_is_a_setting(media, tmp_path):
+    manifest = write_manifest(tmp_path, "train.jsonl", [{"video": str(media / "seldom.mp4"), "text": "x"}])
+    report = prepare([manifest], tmp_path / "corpus", min_coverage=0.2, allow_outside=True)
+    assert report["splits"]["train"]["face_coverage"] == 0.25
+    decoded = decode_row(load_split(tmp_path / "corpus")[0])
+    assert decoded.present.tolist() == [True] * 3 + [False] * 9
+    assert not decoded.keypoints[3:].any()
+
+
+def test_grid_clips(grid_dir, tmp_path):
+    lines = [json.loads(line) for line in (grid_dir / "test.jsonl").read_text().splitlines()[:3]]
+    for line in lines:
+        line |= {key: str(grid_dir / line[key]) for key in ("video", "align")}
+    report = prepare([write_manifest(tmp_path, "test.jsonl", lines)], tmp_path / "corpus", allow_outside=True)
+    assert report["skipped"] == report["warnings"] == []
+    assert report["splits"]["test"]["clips"] == 3
+    assert report["splits"]["test"]["face_coverage"] == 1.0
+    for row, line in zip(load_from_disk(tmp_path / "corpus" / "test"), lines, strict=True):
+        assert [word["word"] for word in row["words"]] == line["text"].split()
+        assert (row["id"], row["speaker"], row["num_frames"], row["width"]) == (line["id"], "s1", 75, 360)
+        assert 0.0 < row["words"][0]["start"] < row["words"][-1]["end"] < 3.0

@@ -1,0 +1,124 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Preparing corpora that are no manifests: what is known of a clip only once its video is read, splits, warnings."""
+
+import json
+import shutil
+
+import pytest
+from datasets import load_from_disk
+
+from data.prepare import main, prepare
+from data.sources.records import LONG_TEXT
+from tests.helpers.clips import moving_portrait, write_video
+from tests.helpers.corpora import all_rows, fill, srt, textgrid, vtt, write_manifest
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """Half a second."""
+    return write_video(tmp_path_factory.mktemp("video") / "face.mp4", moving_portrait(12)).read_bytes()
+
+
+def test_cues_beyond_the_end_of_the_video_are_skipped_by_name(video, tmp_path):
+    cues = [(0.0, 0.2, "Good morning."), (0.3, 0.9, "It ends in this one."), (60.0, 61.0, "It is over.")]
+    folder = fill(
+        tmp_path / "talks", {"a.mp4": video, "a.srt": srt(*cues), "b.mp4": b"damaged", "b.srt": srt(*cues[:1])}
+    )
+    report = prepare([folder], tmp_path / "corpus", val_ratio=0)
+    rows = load_from_disk(tmp_path / "corpus")["train"]
+    assert rows["id"][:] == ["a_0.000-0.200", "a_0.300-0.900"]
+    assert rows["num_frames"][:] == [5, 4]
+    reasons = {skip["where"]: skip["reason"] for skip in report["skipped"]}
+    assert reasons.keys() == {"talks/a.srt cue 3", "talks/b.srt cue 1"}
+    assert "no frame between 60 and" in reasons["talks/a.srt cue 3"]
+    assert "not a readable video" in reasons["talks/b.srt cue 1"]
+
+
+def test_words_in_a_segment_and_words_that_do_not_fit_the_text(video, tmp_path):
+    words = [(0.1, 0.2, "good"), (0.2, 0.32, "morning"), (0.32, 0.4, "all")]
+    tiers = [("utterances", [(0.08, 0.32, "Good morning!"), (0.32, 0.48, "All of you.")]), ("words", words)]
+    manifest = [{"video": "a.mp4", "text": "good morning all", "align": "a.TextGrid", "id": "whole"}]
+    manifest += [{"video": "a.mp4", "text": "morning", "start": 0.2, "end": 0.32, "id": "part"}]
+    manifest[1]["words"] = [{"word": "Morning", "start": 0.2, "end": 0.32}]
+    folder = fill(tmp_path / "talks", {"a.mp4": video, "a.TextGrid": textgrid(tiers)})
+    report = prepare([folder], tmp_path / "corpus", val_ratio=0)
+    first, second = load_from_disk(tmp_path / "corpus")["train"]["words"][:]
+    approximate = [(word["word"], round(word["start"], 5), round(word["end"], 5)) for word in first]
+    assert approximate == [("good", 0.02, 0.12), ("morning", 0.12, 0.24)] and second == []
+    (warning,) = report["warnings"]
+    assert warning.startswith(
+        "talks/a.TextGrid utterances interval 2 (a_0.320-0.480): no word times: the alignment says"
+    )
+    (folder / "a.TextGrid").write_text(textgrid(tiers[1:]))
+    report = prepare([write_manifest(folder, "train.jsonl", manifest)], tmp_path / "by_manifest")
+    rows = load_from_disk(tmp_path / "by_manifest")["train"]["words"][:]
+    assert [[word["word"] for word in row] for row in rows] == [["good", "morning", "all"], ["Morning"]]
+    assert rows[1][0]["start"] == 0.0 and report["warnings"] == []
+
+
+def test_notes_become_warnings(video, tmp_path):
+    text = "so it goes on and on " * (LONG_TEXT // 20)
+    folder = fill(tmp_path / "talks", {"a.mp4": video, "a.txt": text, "a.wrd": "0 1 x\n"})
+    report = prepare([folder], tmp_path / "corpus", format="folder", val_ratio=0)
+    assert report["warnings"] == [
+        "talks/a.mp4 (a): the transcript is 10,499 characters long; cut the clip into utterances"
+    ]
+
+
+def test_splits_of_the_corpus_and_of_sources_that_clash(video, tmp_path):
+    files = {f"{name}/faks0/sx1.txt": "0 1 Hello" for name in ("TRAIN", "TEST")}
+    files |= {f"{name}/faks0/sx1.mp4": video for name in ("TRAIN", "TEST")}
+    timit = fill(tmp_path / "timit", files)
+    assert prepare([timit], tmp_path / "corpus")["splits"].keys() == {"train", "test"}
+    train = fill(tmp_path / "train", {"a.mp4": video, "a.txt": "0 1 Hello"})
+    for sources, more, reason in (
+        ([timit, train], [], "a split 'train' is given twice"),
+        (
+            [timit],
+            ["--split_by", "speaker"],
+            "the sources are the splits test, train; --split_by divides a single other",
+        ),
+        ([timit], ["--option", "rate=5"], "the format timit has no option 'rate'"),
+        ([timit], ["--format", "lrs"], "no usable clip in the format lrs"),
+        ([tmp_path], ["--format", "tmit"], "there is no format 'tmit'"),
+    ):
+        with pytest.raises(SystemExit) as exit:
+            main([*map(str, sources), "--output", str(tmp_path / "other"), *more])
+        assert reason in exit.value.code
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"), [(["--option", "x"], "not NAME=VALUE"), (["--split_by", "day"], "invalid")]
+)
+def test_settings_that_are_none(tmp_path, capsys, more, reason):
+    with pytest.raises(SystemExit) as exit:
+        main([str(tmp_path), "--output", str(tmp_path / "corpus"), *more])
+    assert exit.value.code == 2 and reason in capsys.readouterr().err
+
+
+def test_a_clip_of_two_sources_is_warned_of_and_resumed_runs_are_the_same(video, tmp_path, capsys):
+    folder = fill(tmp_path / "talks", {"a.mp4": video, "a.vtt": vtt((0.0, 0.2, "<v Anna>Good day.")), "z.vtt": vtt()})
+    manifest = write_manifest(folder, "test.jsonl", [{"video": "a.mp4", "text": "good day", "start": 0.0, "end": 0.2}])
+    report = prepare([folder, manifest], tmp_path / "corpus")
+    assert "talks: recognised as subtitles, 1 clips" in capsys.readouterr().err
+    assert report["warnings"] == ["test.jsonl line 1 (a_0.000-0.200): the same clip as talks/a.vtt cue 1"]
+    assert [skip["where"] for skip in report["skipped"]] == ["talks/z.vtt"]
+    rows = all_rows(tmp_path / "corpus")
+    assert rows["talks"]["speaker"].to_pylist() == ["Anna"] and rows["test"]["speaker"].to_pylist() == [None]
+    assert prepare([folder, manifest], tmp_path / "corpus") == report
+
+
+def test_grid_by_its_folder_and_by_its_manifest(grid_dir, tmp_path):
+    """The same clips either way, but for their ids, which are paths in a folder."""
+    lines = [json.loads(line) for line in (grid_dir / "unseen_speakers.jsonl").read_text().splitlines()[::15]]
+    for line in lines:
+        for path in (line["video"], line["align"]):
+            (tmp_path / "test" / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(grid_dir / path, tmp_path / "test" / path)
+    main([str(tmp_path / "test"), "--format", "grid", "--output", str(tmp_path / "by_folder"), "--num_proc", "0"])
+    manifest = write_manifest(tmp_path / "test", "test.jsonl", lines)
+    main([str(manifest), "--output", str(tmp_path / "by_manifest"), "--num_proc", "0"])
+    folder, manifest = (all_rows(tmp_path / name)["test"].drop_columns("id") for name in ("by_folder", "by_manifest"))
+    assert len(lines) == 3 and folder.equals(manifest)
+    assert folder["speaker"].to_pylist() == [line["speaker"] for line in lines]

@@ -1,0 +1,272 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Preparing landmarks of other pipelines, and all that does not depend on videos: splits, refusals, interruptions."""
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import load_from_disk
+from filelock import FileLock
+
+from data.preparation import workers
+from data.prepare import PrepareError, main, prepare
+from data.schema import decode_row, load_split
+from data.sources.records import SourceError
+from tests.helpers.corpora import all_rows, write_manifest
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill(*args):
+    raise Killed
+
+
+@pytest.fixture
+def landmark_manifest(tmp_path):
+    """80 clips of random landmarks, which need no MediaPipe: five parts and more, in a second."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "npy").mkdir()
+    lines = []
+    for index in range(80):
+        np.save(tmp_path / "npy" / f"{index}.npy", rng.normal(size=(4, 478, 3)).astype(np.float32))
+        lines.append({"kp_path": f"npy/{index}.npy", "text": f"text {index}"})
+    return write_manifest(tmp_path, "clips.jsonl", lines)
+
+
+def test_normalised_landmarks_round_trip(tmp_path):
+    keypoints = np.random.default_rng(1).normal(0, 0.4, (50, 478, 3)).astype(np.float32)
+    keypoints[7], keypoints[8] = 0.0, np.nan  # how pipelines write a frame without a face
+    np.save(tmp_path / "a.npy", keypoints)
+    np.save(tmp_path / "b.npy", keypoints.astype(np.float64))
+    lines = [
+        {"kp_path": "a.npy", "text": "whole", "fps": 50},
+        {"kp_path": "b.npy", "text": "second half", "fps": 50, "start": 0.5, "id": "half"},
+    ]
+    report = prepare([write_manifest(tmp_path, "train.jsonl", lines)], tmp_path / "corpus")
+    assert report["splits"]["train"]["seconds"] == pytest.approx(1.5)
+    whole, half = (decode_row(row) for row in load_split(tmp_path / "corpus"))
+    assert whole.present.tolist() == [index not in (7, 8) for index in range(50)]
+    keypoints[8] = 0.0
+    scale = np.median(np.linalg.norm(keypoints[whole.present, 33] - keypoints[whole.present, 263], axis=-1))
+    assert np.abs(whole.keypoints - keypoints).max() < scale * np.abs(keypoints / scale).max() / 1024
+    np.testing.assert_allclose(half.keypoints, keypoints[25:], atol=2e-3)
+    np.testing.assert_allclose(half.timestamps, np.arange(25) / 50, atol=1e-6)
+    assert (whole.frame_rate, whole.width, whole.height) == (50.0, 0, 0)
+
+
+class Evil:
+    def __reduce__(self):
+        return os.mkdir, ("unpickled",)
+
+
+def test_bad_landmark_files_are_skipped_by_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    good = np.ones((10, 478, 3), np.float32)
+    arrays = {
+        "mesh": (good[:, :468], "holds shape (10, 468, 3); expected floats (frames, 478, 3)"),
+        "flat": (good.reshape(10, -1), "holds shape (10, 1434)"),
+        "scalar": (np.float32(1), "holds shape ()"),
+        "whole": (good.astype(np.int64), "expected floats"),
+        "none": (good[:0], "no frame in the span"),
+        "absent": (good * 0, "a face in 0 of 10 frames"),
+        "holes": (np.where(np.arange(3) == 1, np.nan, good), "holds NaN beside numbers, or infinite values"),
+        "objects": (np.array([Evil()]), "Python objects"),
+    }
+    for name, (array, _) in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array, allow_pickle=True)
+    reasons = {name: reason for name, (_, reason) in arrays.items()}
+    (tmp_path / "pickle.npy").write_bytes(pickle.dumps(Evil()))
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "mesh.npy").read_bytes()[:1000])
+    (tmp_path / "empty.npy").touch()
+    np.savez(tmp_path / "archive", good)
+    os.rename(tmp_path / "archive.npz", tmp_path / "archive.npy")
+    reasons |= dict.fromkeys(("pickle", "cut", "empty"), "not a complete .npy file of plain numbers")
+    reasons |= {"archive": "an .npz archive"}
+    lines = [{"kp_path": f"{name}.npy", "text": "x"} for name in reasons]
+    manifest = write_manifest(tmp_path, "train.jsonl", lines)
+
+    with pytest.raises(SystemExit) as exit:
+        main([str(manifest), "--output", "corpus", "--num_proc", "0"])
+    assert "error: every clip was skipped, so there is no corpus" in exit.value.code
+    assert "mesh.npy: holds shape" in exit.value.code
+    report = json.loads((tmp_path / "corpus" / "report.json").read_text())
+    found = {skip["id"]: skip["reason"] for skip in report["skipped"]}
+    assert found.keys() == reasons.keys()
+    for name, reason in reasons.items():
+        assert reason in found[name], name
+    assert not (tmp_path / "unpickled").exists(), "nothing read from data is executed"
+
+
+def test_manifests_become_the_splits_named_after_them(landmark_manifest, tmp_path):
+    lines = [json.loads(line) for line in landmark_manifest.read_text().splitlines()]
+    train = write_manifest(tmp_path, "train.jsonl", lines[:30])
+    unseen = write_manifest(tmp_path, "unseen-speakers.jsonl", lines[29:40])
+    report = prepare([train, unseen], tmp_path / "corpus")
+    assert {split: totals["clips"] for split, totals in report["splits"].items()} == {
+        "train": 30,
+        "unseen_speakers": 11,
+    }
+    assert report["warnings"] == ["unseen-speakers.jsonl line 1 (npy/29): the same clip as train.jsonl line 30"]
+    assert load_split(tmp_path / "corpus", "unseen_speakers")["text"][:2].tolist() == ["text 29", "text 30"]
+    assert load_split(tmp_path / "corpus" / "train")["id"][:].tolist() == [f"npy/{index}" for index in range(30)]
+    with pytest.raises(SourceError, match="a split 'train' is given twice"):
+        prepare([train, train], tmp_path / "other")
+
+
+def test_a_single_manifest_is_divided_unless_named_as_a_split(landmark_manifest, tmp_path):
+    arguments = {"clips": ["--val_ratio", "0.25"], "whole": ["--val_ratio", "0"]}
+    for name, more in arguments.items():
+        main([str(landmark_manifest), "--output", str(tmp_path / name), "--num_proc", "0", *more])
+    assert {split: len(rows) for split, rows in load_from_disk(tmp_path / "clips").items()} == {
+        "train": 60,
+        "validation": 20,
+    }
+    assert {split: len(rows) for split, rows in load_from_disk(tmp_path / "whole").items()} == {"train": 80}
+    test = landmark_manifest.rename(tmp_path / "test.jsonl")
+    assert prepare([test], tmp_path / "named")["splits"].keys() == {"test"}
+
+
+def test_a_split_that_lost_every_clip_is_said(landmark_manifest, tmp_path):
+    np.save(tmp_path / "bad.npy", np.zeros(3))
+    bad = write_manifest(tmp_path, "validation.jsonl", [{"kp_path": "bad.npy", "text": "x"}])
+    report = prepare([landmark_manifest.rename(tmp_path / "train.jsonl"), bad], tmp_path / "corpus")
+    assert report["warnings"] == ["split validation: every clip was skipped, so the corpus has no such split"]
+    assert set(load_from_disk(tmp_path / "corpus")) == {"train"}
+
+
+def test_a_finished_corpus_is_left_alone(landmark_manifest, tmp_path):
+    output = tmp_path / "corpus"
+    first = prepare([landmark_manifest], output)
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    assert prepare([landmark_manifest], output) == first
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()} == before
+
+
+def test_what_is_not_overwritten(landmark_manifest, tmp_path):
+    output = tmp_path / "corpus"
+    first = prepare([landmark_manifest], output)
+    rows = all_rows(output)
+    other = write_manifest(tmp_path, "other.jsonl", [json.loads(landmark_manifest.read_text().splitlines()[0])])
+    for manifest, settings in (
+        (other, {}),
+        (landmark_manifest, {"min_coverage": 0.9}),
+        (landmark_manifest, {"seed": 1}),
+    ):
+        with pytest.raises(PrepareError, match=r"other manifests, clips or settings \(clips.jsonl\)"):
+            prepare([manifest], output, **settings)
+    assert (
+        all_rows(output) == rows
+        and first["fingerprint"] == json.loads((output / "report.json").read_text())["fingerprint"]
+    )
+    assert prepare([other], output, overwrite=True)["splits"] != first["splits"]
+    assert load_split(output)["text"][:].tolist() == ["text 0"]
+    assert sorted(path.name for path in output.iterdir()) == ["dataset_dict.json", "report.json", "train"]
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    for overwrite in (False, True):
+        with pytest.raises(PrepareError, match="holds files that data.prepare did not write"):
+            prepare([other], tmp_path / "mine", overwrite=overwrite)
+        with pytest.raises(PrepareError, match="is a file"):
+            prepare([other], other, overwrite=overwrite)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_mending_a_line_keeps_the_parts_of_the_others(landmark_manifest, tmp_path, monkeypatch):
+    output = tmp_path / "corpus"
+    extracted = []
+
+    def record(chunk, results, original=workers.write_part):
+        extracted.append(chunk)
+        return original(chunk, results)
+
+    monkeypatch.setattr(workers, "write_part", record)
+    with monkeypatch.context() as patch:
+        patch.setattr("data.preparation.write._assemble", kill)
+        with pytest.raises(Killed):
+            prepare([landmark_manifest], output, val_ratio=0)
+    assert len(extracted) == 5
+    lines = landmark_manifest.read_text().splitlines(keepends=True)
+    lines[20] = lines[20].replace("text 20", "mended")
+    landmark_manifest.write_text("".join(lines))
+    with pytest.raises(PrepareError, match="other manifests"):
+        prepare([landmark_manifest], output, val_ratio=0)
+    prepare([landmark_manifest], output, val_ratio=0, overwrite=True)
+    assert [chunk.records[0].line for chunk in extracted[5:]] == [17]
+    assert load_split(output)["text"][18:22].tolist() == ["text 18", "text 19", "mended", "text 21"]
+
+
+def test_two_at_once_in_one_folder(landmark_manifest, tmp_path):
+    (tmp_path / "corpus" / ".parts").mkdir(parents=True)
+    with FileLock(tmp_path / "corpus" / ".parts" / "lock"):
+        with pytest.raises(PrepareError, match="another data.prepare is at work"):
+            prepare([landmark_manifest], tmp_path / "corpus")
+    prepare([landmark_manifest], tmp_path / "corpus")
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [(["--num_proc", "-1"], "is negative"), (["--val_ratio", "1"], "not in"), (["--min_coverage", "-1"], "not in")],
+)
+def test_settings_out_of_range(landmark_manifest, tmp_path, capsys, more, reason):
+    with pytest.raises(SystemExit) as exit:
+        main([str(landmark_manifest), "--output", str(tmp_path / "corpus"), *more])
+    assert exit.value.code == 2 and reason in capsys.readouterr().err
+
+
+def test_a_missing_manifest_is_an_error(tmp_path):
+    with pytest.raises(SystemExit) as exit:
+        main([str(tmp_path / "no.jsonl"), "--output", str(tmp_path / "corpus")])
+    assert "cannot read the manifest" in exit.value.code
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_interrupted_at_every_step_of_the_last_act(landmark_manifest, tmp_path, monkeypatch):
+    """Whichever write, rename or removal is the last before the end, the next run ends as if nothing had happened."""
+    prepare([landmark_manifest], tmp_path / "undisturbed", seed=1)
+    expected = all_rows(tmp_path / "undisturbed")
+    output, seen = tmp_path / "corpus", set()
+    prepare([landmark_manifest], output, seed=2)  # an older corpus that is to be replaced
+    older = all_rows(output)
+    for allowed in range(1000):
+        with monkeypatch.context() as patch:
+            limit_steps(patch, allowed)
+            try:
+                prepare([landmark_manifest], output, seed=1, overwrite=True)
+                break
+            except Killed:
+                pass
+        rows = all_rows(output) if (output / "dataset_dict.json").is_file() else None
+        assert rows in (older, None, expected), "never half a corpus"
+        seen.add((older, None, expected).index(rows))
+    assert seen == {0, 1, 2}, "interrupted before, during and after the swap"
+    assert all_rows(output) == expected
+    assert sorted(path.name for path in output.iterdir()) == [
+        "dataset_dict.json",
+        "report.json",
+        "train",
+        "validation",
+    ]
+
+
+def limit_steps(patch, allowed):
+    """Let `allowed` changes of the file system pass and end the run at the next."""
+    counter = [0]
+
+    def limited(function):
+        def step(*args, **kwargs):
+            counter[0] += 1
+            if counter[0] > allowed:
+                raise Killed
+            return function(*args, **kwargs)
+
+        return step
+
+    for module, name in ((os, "replace"), (shutil, "rmtree"), (Path, "unlink")):
+        patch.setattr(module, name, limited(getattr(module, name)))

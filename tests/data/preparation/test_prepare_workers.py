@@ -1,0 +1,164 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Worker processes that die, and whole runs that are killed: what is lost, and what is said about it."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from data.preparation.workers import _reason
+from data.prepare import prepare
+from data.schema import CorpusError, load_split
+from tests.helpers.clips import PORTRAIT, write_video
+from tests.helpers.corpora import (
+    all_files,
+    all_rows,
+    landmark_lines,
+    readers_of,
+    start_prepare,
+    wait_for,
+    write_manifest,
+)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A manifest of short clips with two that take seconds, both in its second chunk of three, and what an undisturbed
+    run in this process makes of it."""
+    folder = tmp_path_factory.mktemp("talk")
+    lines = landmark_lines(folder, 40)
+    for index, name in ((18, "first"), (21, "second")):
+        path = folder / f"{name}.mp4"
+        write_video(path, [np.roll(PORTRAIT, 2 * (frame % 40), axis=1) for frame in range(250)])
+        lines[index] = {"video": path.name, "text": f"slow {name}", "id": name}
+    lines[30] = {"kp_path": "npy/30.npy", "text": "too late", "start": 60.0, "id": "skipped"}
+    manifest = write_manifest(folder, "talk.jsonl", lines)
+    report = prepare([manifest], folder / "undisturbed")
+    assert [skip["id"] for skip in report["skipped"]] == ["skipped"]
+    return manifest
+
+
+def rows_by_id(corpus):
+    return {row["id"]: row for split in all_rows(corpus).values() for row in split.to_pylist()}
+
+
+def kill_readers(process, path, number, times):
+    """Send a signal to a worker each time that it comes to a clip, up to so many times; the workers' ids."""
+    killed = []
+    while process.poll() is None and len(killed) < times:
+        for worker in readers_of(path, process.pid):
+            if worker.pid not in killed:
+                worker.send_signal(number)
+                killed.append(worker.pid)
+        time.sleep(0.02)
+    return killed
+
+
+def test_a_clip_that_kills_its_workers_is_skipped_alone(corpus, tmp_path):
+    """One clip ends two workers by a fault as native code causes it, and is skipped; another in the same chunk, at
+    which the kernel ends one worker as it does for want of memory, is kept."""
+    process = start_prepare(corpus, "--output", tmp_path / "corpus", "--num_proc", "2")
+    killed = kill_readers(process, corpus.parent / "first.mp4", signal.SIGSEGV, times=2)
+    killed += kill_readers(process, corpus.parent / "second.mp4", signal.SIGKILL, times=1)
+    printed, errors = process.communicate(timeout=300)
+    assert len(set(killed)) == 3 and process.returncode == 0, errors
+
+    report = json.loads((tmp_path / "corpus" / "report.json").read_text())
+    undisturbed = json.loads((corpus.parent / "undisturbed" / "report.json").read_text())
+    (first,) = (skip for skip in report["skipped"] if skip["id"] == "first")
+    assert first["where"] == "talk.jsonl line 19" and "died (SIGSEGV) twice, of a fault in native" in first["reason"]
+    assert [skip for skip in report["skipped"] if skip != first] == undisturbed["skipped"]
+    assert report["warnings"] == undisturbed["warnings"] and report["fingerprint"] == undisturbed["fingerprint"]
+    expected = rows_by_id(corpus.parent / "undisturbed")
+    del expected["first"]
+    found = rows_by_id(tmp_path / "corpus")
+    assert found.keys() == expected.keys()
+    assert all(repr(found[name]) == repr(expected[name]) for name in found)
+    assert f"  {first['where']} (first): {first['reason']}" in printed
+    assert "next: accelerate launch train_hf.py --dataset" in printed
+    assert "40/40" in errors and "skipped=2" in errors, "one bar over all clips, with the number skipped"
+
+
+def test_what_ended_a_worker_is_said_with_the_remedy():
+    assert "most likely for want of memory; cut it into shorter clips" in _reason(-signal.SIGKILL, 60.0)
+    assert "not read within 60 seconds, twice" in _reason(-signal.SIGALRM, 60.0)
+    assert "died (SIGABRT) twice, of a fault in native code; encode the clip anew" in _reason(-signal.SIGABRT, None)
+    assert "died (exit status 3) twice" in _reason(3, None)
+
+
+def test_a_clip_that_takes_too_long_is_skipped(corpus, tmp_path):
+    """Its worker hangs in native code for all that is known, so the kernel ends it."""
+    report = prepare([corpus], tmp_path / "corpus", num_proc=1, clip_timeout=0.5)
+    reasons = {skip["id"]: skip["reason"] for skip in report["skipped"]}
+    assert reasons.keys() == {"first", "second", "skipped"}
+    for name in ("first", "second"):
+        assert "not read within 0.5 seconds, twice" in reasons[name] and "--clip_timeout" in reasons[name]
+    assert sum(totals["clips"] for totals in report["splits"].values()) == 37
+
+
+def test_kill_and_continue(corpus, tmp_path):
+    """SIGKILL of the real command while its workers are at clips, and again while the corpus is put together: workers
+    end too, no chunk is done twice, and all files are those of an undisturbed run."""
+    output, parts = tmp_path / "corpus", tmp_path / "corpus" / ".parts"
+    arguments = (corpus, "--output", output, "--num_proc", "2")
+    process = start_prepare(*arguments)
+    wait_for(lambda: process.poll() is not None or readers_of(corpus.parent / "first.mp4", process.pid), 120)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    wait_for(lambda: process.poll() is not None or list(parts.glob("*.arrow")), 120)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not psutil.wait_procs(workers, timeout=30)[1], "workers end with their parent"
+    with pytest.raises(CorpusError, match="not finished"):
+        load_split(output, "train")
+    finished = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.arrow")}
+    assert finished
+
+    process = start_prepare(*arguments)
+    wait_for(lambda: process.poll() is not None or (parts / "building").is_dir(), 120)
+    process.kill()
+    _, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors
+    now = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.arrow")}
+    assert finished.items() < now.items()
+
+    assert start_prepare(*arguments).wait() == 0
+    assert all_files(output) == all_files(corpus.parent / "undisturbed")
+
+
+def test_killed_at_random_moments(tmp_path):
+    """Runs forked from this process, each killed after a random time, until one gets through."""
+    manifest = write_manifest(tmp_path, "clips.jsonl", landmark_lines(tmp_path, 320))
+    expected, began = prepare([manifest], tmp_path / "undisturbed"), time.monotonic()
+    prepare([manifest], tmp_path / "again")
+    duration = time.monotonic() - began
+    chance, states, kills = random.Random(0), set(), 0
+    output = tmp_path / "corpus"
+    # As many runs as it takes: how far one gets in its time depends on what else the machine does.
+    for _ in range(60):
+        child = os.fork()
+        if child == 0:
+            try:
+                prepare([manifest], output)
+            finally:
+                os._exit(0)
+        time.sleep(duration * chance.uniform(0.05, 1.0))
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        kills += os.WIFSIGNALED(status)
+        if output.is_dir():
+            states.add(frozenset(path.name for path in output.iterdir()))
+            if (output / "dataset_dict.json").is_file():
+                shutil.rmtree(output)
+        if kills >= 6 and len(states) >= 2:
+            break
+    else:
+        pytest.fail(f"{kills} runs killed in the midst of it, in {len(states)} states")
+    assert prepare([manifest], output) == expected
+    assert all_files(output) == all_files(tmp_path / "undisturbed")

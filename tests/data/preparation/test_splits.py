@@ -1,0 +1,86 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Dividing clips into train and validation: the same on every machine, by clips or by what must stay together."""
+
+from pathlib import Path
+
+import pytest
+
+from data.preparation.splits import split_records
+from data.sources.records import Record, RecordFile, SourceError
+
+
+def test_split_is_deterministic_and_ignores_the_order():
+    records = [{"text": f"text {index}", "kp_path": f"{index}.npy"} for index in range(100)]
+    train, validation = split_records(records, 0.1, seed=1)
+    assert (len(train), len(validation)) == (90, 10)
+    assert sorted(map(str, train + validation)) == sorted(map(str, records))
+    assert [record for record in records if record in train] == train
+    again = split_records(records[::-1], 0.1, seed=1)
+    assert again == (train[::-1], validation[::-1])
+    assert split_records(records, 0.1, seed=2)[1] != validation
+    # Frozen: the same clips on every machine and in every version, or figures could not be compared.
+    assert [record["text"] for record in validation][:3] == FIRST_VALIDATION_TEXTS
+
+
+FIRST_VALIDATION_TEXTS = ["text 8", "text 9", "text 20"]
+
+
+@pytest.mark.parametrize(
+    ("count", "ratio", "sizes"),
+    [(2, 0.1, (1, 1)), (1, 0.5, (1, 0)), (10, 0.0, (10, 0)), (3, 0.99, (1, 2)), (0, 0.1, (0, 0))],
+)
+def test_split_sizes(count, ratio, sizes):
+    train, validation = split_records([{"id": index} for index in range(count)], ratio)
+    assert (len(train), len(validation)) == sizes
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1.0, float("nan")])
+def test_split_refuses_other_ratios(ratio):
+    with pytest.raises(ValueError, match="val_ratio"):
+        split_records([{"id": "a"}], ratio)
+
+
+def make_records(speakers):
+    """Clips of these speakers, in folders and videos of their own."""
+    records = []
+    for index, speaker in enumerate(speakers):
+        source = f"{speaker}/{index % 3}.mp4"
+        media = Path("corpus", source)
+        records.append(Record("corpus", index + 1, str(index), "x", source, media, False, speaker=speaker))
+    return RecordFile(Path("corpus"), records)
+
+
+def test_records_are_divided_as_dictionaries_are():
+    ids = [str(index) for index in range(50)]
+    train, validation = split_records(make_records(["anna"] * 50), 0.2, seed=3)
+    assert [record.id for record in validation] == [
+        record["id"] for record in split_records([{"id": id} for id in ids], 0.2, seed=3)[1]
+    ]
+    assert sorted([record.id for record in train] + [record.id for record in validation], key=int) == ids
+
+
+@pytest.mark.parametrize("by", ["speaker", "folder", "video"])
+def test_what_must_stay_together_does(by):
+    records = make_records([f"s{index * index % 7}" for index in range(200)])
+    group = {"speaker": lambda r: r.speaker, "folder": lambda r: r.speaker, "video": lambda r: r.source}[by]
+    train, validation = split_records(records, 0.3, seed=1, by=by)
+    assert not {group(record) for record in train} & {group(record) for record in validation}
+    assert len(train) + len(validation) == 200 and 0 < len(validation) <= 60
+    assert split_records(records, 0.3, seed=1, by=by)[1][0] == validation[0]
+    sides = {tuple(sorted({group(r) for r in split_records(records, 0.3, seed=s, by=by)[1]})) for s in range(8)}
+    assert len(sides) > 1, "another seed, another division"
+
+
+def test_the_smallest_speaker_is_validation_where_all_are_too_large():
+    records = make_records(["anna"] * 50 + ["ben"] * 40 + ["carl"] * 45)
+    train, validation = split_records(records, 0.1, by="speaker")
+    assert {record.speaker for record in validation} == {"ben"} and len(train) == 95
+
+
+def test_what_cannot_be_divided_is_said():
+    with pytest.raises(SourceError, match="all clips are of one speaker, 'anna'"):
+        split_records(make_records(["anna"] * 3), 0.1, by="speaker")
+    with pytest.raises(SourceError, match="corpus line 3 .2. names no speaker"):
+        split_records(make_records(["anna", "ben", None]), 0.1, by="speaker")
+    train, validation = split_records(make_records([None] * 3), 0.0, by="speaker")
+    assert (len(train), len(validation)) == (3, 0)

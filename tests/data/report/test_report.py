@@ -1,0 +1,297 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The report page of a corpus: its numbers are the corpus', nothing in it runs, clips are drawn on their frames."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pytest
+from datasets import Dataset, DatasetDict, load_from_disk
+
+from data.quality import summarize
+from data.report import main, write_report
+from data.report.clip_metrics import METRICS
+from data.report.reasons import LISTED, skip_reasons
+from data.schema import encode_row, features, rows_to_table
+from modeling_lipread.landmarks_lipread import LandmarkSequence
+from tests.helpers.clips import made_up_face, write_video
+from tests.helpers.pages import HOSTILE, Page
+from tests.helpers.training import REPOSITORY, make_corpus
+
+FRAMES, RATE, WIDTH, HEIGHT = 20, 25.0, 160, 120
+FACE = made_up_face() * (3, 3, 3)
+
+MEASURE = """
+import re, sys, threading
+from data.report import write_report
+def anonymous():
+    return int(re.search(r"RssAnon:\\s*(\\d+)", open("/proc/self/status").read())[1]) / 1024
+seen, ended = [anonymous()], threading.Event()
+def watch():
+    while not ended.wait(0.01):
+        seen.append(anonymous())
+threading.Thread(target=watch).start()
+write_report(sys.argv[1])
+ended.set()
+print(max(seen) - seen[0])
+"""
+
+
+class ReportPage(Page):
+    """With the rows of each table, and the clips below each heading of a metric."""
+
+    def table(self, title):
+        """The rows of the table of a metric or section, by their first cell."""
+        card = self.source.split(f">{title}</h", 1)[1].split("<tbody>", 1)[1].split("</tbody>")[0]
+        rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in card.split("</tr>")]
+        return {row[0]: row[1:] for row in rows if row}
+
+    def extremes(self, title):
+        """The ids of the clips at the ends of the distribution of a metric."""
+        card = self.source.split(f"<h3>{title}</h3>", 1)[1].split("<h3>")[0].split("</section>")[0]
+        return [re.findall(r"<div[^>]*>(.*?)</div>", figure)[1] for figure in re.findall("<figure.*?</figure>", card)]
+
+
+def clip(seed=0, frames=FRAMES, missing=(), width=WIDTH, noise=0.05):
+    present = np.ones(frames, bool)
+    present[list(missing)] = False
+    keypoints = FACE + (WIDTH / 2, -HEIGHT / 2, 0) + np.random.default_rng(seed).normal(size=(frames, 478, 3)) * noise
+    times = np.arange(frames) / RATE
+    height = HEIGHT if width else 0
+    return LandmarkSequence(
+        np.where(present[:, None, None], keypoints, 0).astype(np.float32), present, times, width, height, RATE
+    )
+
+
+def save(folder, report=None, **splits):
+    DatasetDict({name: Dataset(rows_to_table(rows)).cast(features()) for name, rows in splits.items()}).save_to_disk(
+        folder
+    )
+    if report is not None:
+        (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Clips each worse than the one before, with texts of rising length; some without a size or a speaker."""
+    train = [
+        encode_row(
+            clip(
+                number, 10 + number, missing=range(number), width=WIDTH if number % 3 else 0, noise=0.02 * (1 + number)
+            ),
+            text=" ".join(["word"] * (number + 1)),
+            id=f"train/{number}",
+            speaker=f"s{number % 3}" if number else None,
+        )
+        for number in range(8)
+    ]
+    test = [encode_row(clip(9, 1), text="one frame", id="test/short"), encode_row(clip(8), text="two", id="test/b")]
+    return save(tmp_path_factory.mktemp("corpus") / "corpus", train=train, test=test)
+
+
+@pytest.fixture(scope="module")
+def page(corpus):
+    return ReportPage(write_report(corpus))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_numbers_are_those_of_the_corpus(corpus, page, split):
+    rows = load_from_disk(str(corpus))[split].to_list()
+    present = [frame for row in rows for frame in row["present"]]
+    seconds = [row["num_frames"] / row["frame_rate"] for row in rows]
+    words = [len(row["text"].split()) for row in rows]
+    speakers = len({row["speaker"] for row in rows if row["speaker"]})
+    assert page.table("Splits")[split] == [
+        str(len(rows)),
+        f"{sum(seconds):.1f} seconds",
+        str(speakers or "not named"),
+        str(sum(words)),
+        str(len(present)),
+        f"{sum(present) / len(present):.2%}",
+    ]
+    summary = summarize(row["quality"] for row in rows)
+    for metric in METRICS:
+        shown = page.table(metric.title)[split]
+        if metric.name in summary:
+            found = [summary[metric.name].get(name, np.nan) for name in ("min", "p5", "median", "p95", "max")]
+            assert shown == [metric.write(value) for value in found], metric.name
+    for title, values, form in (("Clip length", seconds, "{:.2f} s"), ("Words a clip", words, "{:.0f}")):
+        assert page.table(title)[split] == [form.format(value) for value in np.percentile(values, (0, 5, 50, 95, 100))]
+    ends = [f"{axis}_{end}" for axis in ("yaw", "pitch", "roll") for end in ("low", "high")]
+    turned = max(abs(row["quality"][end]) for row in rows for end in ends)
+    assert page.table("Head rotation")[split][-1] == f"{turned:.0f}°"
+
+
+def test_clips_at_the_ends_are_shown_and_those_like_most_are_not(page):
+    assert page.extremes("Coverage") == [f"train/{number}" for number in (7, 6, 5, 4, 3)]
+    assert page.extremes("Longest gap") == [f"train/{number}" for number in (7, 6, 5, 4, 3)]
+    assert page.extremes("Jitter")[0] == "train/7"
+    assert (
+        page.extremes("Clip length")[:2] == ["test/short", "train/0"] and page.extremes("Clip length")[5] == "test/b"
+    )
+    words = page.extremes("Words a clip")
+    assert words[:3] == ["train/0", "test/b", "train/1"] and words[5] == "train/7"
+    assert not {"train/0", "train/3", "train/6"} & set(page.extremes("Face width")), "no video, so no pixels"
+    assert page.extremes("Identity switches") == []
+
+
+def test_nothing_from_a_corpus_runs_or_is_fetched(tmp_path):
+    rows = [encode_row(clip(), text=f"said {HOSTILE}", id=HOSTILE, speaker=HOSTILE, source=HOSTILE)]
+    rows.append(encode_row(clip(1), text="harmless", id="b"))
+    skip = {"where": f"a.jsonl line 1 {HOSTILE}", "id": HOSTILE, "reason": f"bad {HOSTILE}"}
+    report = {"manifests": [HOSTILE], "skipped": [skip], "warnings": [f"b.jsonl line 2 ({HOSTILE}): odd \ud800"]}
+    page = ReportPage(write_report(save(tmp_path / "corpus <b>", report, train=rows)))
+    assert {"img", "table"} <= set(page.tags)
+    page.check_harmless()
+    assert "corpus <b>" in page.text
+    # Sources, id below a clip and in the lists, speaker, transcript, place and reason of the skip, and the warning.
+    assert page.text.count(HOSTILE) >= 7 and f"said {HOSTILE}" in page.text and f"bad {HOSTILE}" in page.text
+
+
+def test_skips_and_warnings_are_grouped_by_reason(corpus, tmp_path):
+    missing = "a face in {} of {} frames ({}%, wanted 50%); crop or enlarge the picture, or lower --min_coverage"
+    skipped = [
+        {"where": f"a.jsonl line {n}", "id": f"id{n}", "reason": missing.format(n, 80 + n, n)}
+        for n in range(LISTED + 20)
+    ]
+    truncated = "the file is truncated, its frames end at {} of {} seconds; copy or download it again"
+    for n, (name, reason) in enumerate(
+        [
+            (None, "video/my clips/a.mp4: " + truncated.format("1.25", "3.00")),
+            ("b", "b-2.mpg: " + truncated.format("2.0", "3.00")),
+            ("c", "c.mp4 is no file; paths are relative to /some/where"),
+        ]
+    ):
+        skipped.append({"where": f"b.jsonl line {n}", "id": name, "reason": reason})
+    warnings = [
+        "a.jsonl line 1 (x): no word times: the alignment says 'bin blue'",
+        "a.jsonl line 2 (y): no word times: the alignment says 'it\\'s'",
+        "split test: every clip was skipped",
+    ]
+    rows = load_from_disk(corpus)["test"].to_list()
+    page = ReportPage(write_report(save(tmp_path / "corpus", {"skipped": skipped, "warnings": warnings}, test=rows)))
+    for line in (
+        f"{LISTED + 20} × a face in … of … frames (…%, wanted …%); crop",
+        "and 20 more in report.json",
+        "2 × " + truncated.format("…", "…"),
+        f"b.jsonl line 0: {skipped[-3]['reason']} b.jsonl line 1 (b): ",
+        "1 × … is no file; paths are relative to …",
+        f"2 × no word times: the alignment says … {warnings[0]}",
+        "1 × split test: every clip was skipped",
+    ):
+        assert line in page.text, line
+    many = [{"where": str(n), "id": None, "reason": "because of " + "x" * n} for n in range(100)]
+    assert len(skip_reasons(many)) < 100 and skip_reasons(many)[-1][0] == "40 × other reasons"
+
+
+def test_a_corpus_without_a_report_says_so(tmp_path):
+    page = ReportPage(write_report(make_corpus(tmp_path / "corpus", 2, 1), sample=0))
+    assert page.text.count("the corpus has no readable report.json") == 2
+
+
+def pictures(path):
+    """The pictures of the samples, by the id below each."""
+    found = {}
+
+    class Samples(HTMLParser):
+        source, inside = None, False
+
+        def handle_starttag(self, tag, attributes):
+            attributes = dict(attributes)
+            self.inside = self.inside or tag == "figure"
+            self.source = attributes["src"] if tag == "img" else self.source
+
+        def handle_data(self, data):
+            if self.inside and data.strip():
+                encoded = np.frombuffer(base64.b64decode(self.source.partition(",")[2]), np.uint8)
+                found[data] = cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1]
+                self.inside = False
+
+    Samples().feed(path.read_text(encoding="utf-8").split("<h2>Clips</h2>")[1])
+    return found
+
+
+def test_landmarks_are_drawn_on_the_frame_they_were_found_in(tmp_path):
+    """Each frame of the video is of another brightness, so that the one in the picture can be told."""
+    videos, levels = tmp_path / "clips", np.linspace(20, 220, 2 * FRAMES).astype(int)
+    videos.mkdir()
+    write_video(videos / "a.mp4", [np.full((HEIGHT, WIDTH, 3), level, np.uint8) for level in levels])
+    write_video(videos / "small.mp4", [np.full((HEIGHT, WIDTH // 2, 3), 99, np.uint8)] * 2 * FRAMES)
+    (videos / "cut.mp4").write_bytes((videos / "a.mp4").read_bytes()[:700])
+    (tmp_path / "secret.mp4").write_bytes((videos / "a.mp4").read_bytes())
+    (videos / "train.jsonl").touch()
+    rows = {
+        "whole": {"source": "a.mp4"},
+        "part": {"source": "a.mp4", "start": 0.6},
+        "another": {"source": "small.mp4"},
+        "cut": {"source": "cut.mp4"},
+        "gone": {"source": "b.mp4"},
+        "outside": {"source": "../secret.mp4"},
+    }
+    encoded = [encode_row(clip(), text="said", id=name, **more) for name, more in rows.items()]
+    corpus = save(tmp_path / "corpus", train=encoded)
+    shown = encoded[0]["quality"]["thumbnail_frame"]
+    corner = {}
+    for videos_argument in ((), ("--videos", videos / "train.jsonl"), ("--videos", videos, "--allow_outside")):
+        main([str(corpus), "--output", str(tmp_path / "page.html"), *map(str, videos_argument)])
+        found = pictures(tmp_path / "page.html")
+        assert list(found) == list(rows)
+        corner[len(videos_argument)] = {name: float(picture[:6, :6].mean()) for name, picture in found.items()}
+        for picture in found.values():
+            assert np.ptp(picture.astype(int), axis=(0, 1)).min() > 80, "landmarks can be seen"
+    assert all(level > 250 for level in corner[0].values()), "on white"
+    expected = {
+        "whole": levels[shown],
+        "part": levels[shown + 15],
+        "another": 255,
+        "cut": 255,
+        "gone": 255,
+        "outside": 255,
+    }
+    assert corner[2] == pytest.approx(expected, abs=2.5)
+    assert corner[3] == pytest.approx(expected | {"outside": levels[shown]}, abs=2.5)
+    text = ReportPage(tmp_path / "page.html").text
+    for reason in ("is not where its source says", "cannot be read", "is of another size"):
+        assert f"1 clip: the video {reason}" in text
+
+
+def test_the_closing_line_names_the_page_and_it_comes_out_the_same(corpus, tmp_path, capsys):
+    main([str(corpus)])
+    assert capsys.readouterr().out == f"report: {corpus / 'report.html'} (open it in a browser)\n"
+    main([str(corpus), "--output", str(tmp_path / "new" / "page.html")])
+    assert (tmp_path / "new" / "page.html").read_bytes() == (corpus / "report.html").read_bytes()
+
+
+def test_what_cannot_be_reported_ends_with_a_reason_and_leaves_nothing(corpus, tmp_path):
+    with pytest.raises(SystemExit, match="data.prepare"):
+        main([str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit, match="give the folder above"):
+        main([str(corpus / "train")])
+    with pytest.raises(SystemExit, match="no such folder of videos"):
+        main([str(corpus), "--videos", str(tmp_path / "nowhere")])
+    (tmp_path / "page.html").mkdir()
+    with pytest.raises(SystemExit, match="page.html"):
+        main([str(corpus), "--output", str(tmp_path / "page.html")])
+    assert os.listdir(tmp_path) == ["page.html"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_a_hundred_thousand_clips(tmp_path):
+    """The peak of a process of its own, in MiB above its imports; what is mapped from the file is not counted."""
+    rows = [encode_row(clip(number, 2), text="word " * (1 + number % 9), id=f"c{number}") for number in range(100)]
+    table = pa.concat_tables([rows_to_table(rows)] * 1000)
+    DatasetDict({"train": Dataset(table)}).save_to_disk(tmp_path / "corpus")
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / "corpus")]
+    printed = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
+    print(f"the report of 100,000 clips: {printed.strip()} MiB")
+    assert float(printed) < 150
+    assert ReportPage(tmp_path / "corpus" / "report.html").table("Splits")["train"][0] == "100,000"

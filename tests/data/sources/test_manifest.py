@@ -1,0 +1,244 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Manifests: what is read, what is refused and how the refusal reads."""
+
+import json
+
+import pytest
+
+from data.sources.manifest import LONGEST_LINE, ManifestError, read_manifest
+from data.sources.records import LONG_TEXT, Word
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of media, beside which lies a file that no manifest in it should name."""
+    (tmp_path / "media").mkdir()
+    tmp_path = tmp_path / "corpus"
+    (tmp_path / "media").mkdir(parents=True)
+    for name in ("a.mp4", "b.mp4", "c.npy", "../../outside.mp4"):
+        (tmp_path / "media" / name).write_bytes(b"content is not looked at here")
+    (tmp_path / "media" / "leads_out.mp4").symlink_to("../../outside.mp4")
+    (tmp_path / "media" / "leads_in.mp4").symlink_to("a.mp4")
+    (tmp_path / "media" / "round.mp4").symlink_to("round.mp4")
+    (tmp_path / "out").symlink_to(tmp_path.parent)
+    return tmp_path
+
+
+def write(folder, *lines, name="videos.jsonl", end="\n", start=b""):
+    path = folder / name
+    lines = [line if isinstance(line, (str, bytes)) else json.dumps(line, ensure_ascii=False) for line in lines]
+    encoded = [line if isinstance(line, bytes) else line.encode() for line in lines]
+    path.write_bytes(start + end.encode().join(encoded) + end.encode())
+    return path
+
+
+def test_every_key_of_a_line(folder):
+    line = {
+        "video": "media/a.mp4",
+        "text": " góðan dag ",
+        "start": 1,
+        "end": 2.5,
+        "speaker": 7,
+        "id": "one",
+        "align": "a.align",
+    }
+    (record,), skips = read_manifest(write(folder, line))
+    assert skips == []
+    assert (record.manifest, record.line, record.id, record.text) == ("videos.jsonl", 1, "one", "góðan dag")
+    assert (record.start, record.end, record.speaker, record.is_landmarks) == (1.0, 2.5, "7", False)
+    assert record.media == folder / "media" / "a.mp4" and record.source == "media/a.mp4"
+    assert record.alignment == folder / "a.align"
+
+
+def test_landmark_lines_and_default_ids(folder):
+    records, _ = read_manifest(
+        write(
+            folder,
+            {"kp_path": "media/c.npy", "text": "x", "fps": 30},
+            {"video": "media/a.mp4", "text": "y"},
+            {"video": "media/a.mp4", "text": "z", "start": 2.5},
+            {"video": "media/a.mp4", "text": "w", "start": 2.5, "end": 4},
+        )
+    )
+    assert [record.id for record in records] == [
+        "media/c",
+        "media/a",
+        "media/a_2.500-end",
+        "media/a_2.500-4.000",
+    ]
+    assert [record.is_landmarks for record in records] == [True, False, False, False]
+    assert [record.frame_rate for record in records] == [30.0, 25.0, 25.0, 25.0]
+
+
+def test_byte_order_mark_crlf_and_blank_lines(folder):
+    path = write(
+        folder,
+        {"video": "media/a.mp4", "text": "one"},
+        "",
+        {"video": "media/b.mp4", "text": "two\u2028lines"},
+        end="\r\n",
+        start=b"\xef\xbb\xbf",
+    )
+    records, skips = read_manifest(path)
+    assert skips == []
+    assert [(record.line, record.text) for record in records] == [(1, "one"), (3, "two lines")]
+
+
+BAD_LINES = [
+    ("{", "not JSON"),
+    (b'{"text": "caf\xe9"}', "not UTF-8"),
+    ("[1, 2]", "a JSON list in place of an object"),
+    ({"video": "media/a.mp4"}, '"text" is missing'),
+    ({"video": "media/a.mp4", "text": 5}, '"text" is missing or no text'),
+    ({"video": "media/a.mp4", "text": " \t"}, "the transcript is empty"),
+    ({"video": "media/a.mp4", "text": "\u200b\u202e\x07\ufeff"}, "the transcript is empty"),
+    ({"video": "media/a.mp4", "text": "\u266a ... \U0001f3b5"}, "neither letter nor digit"),
+    ('{"video": "media/a.mp4", "text": "\\ud800"}', "surrogate"),
+    ({"text": "x"}, 'needs one of "video" and "kp_path"'),
+    ({"text": "x", "video": "media/a.mp4", "kp_path": "media/c.npy"}, "not both"),
+    ({"text": "x", "video": 3}, '"video" is 3'),
+    ({"text": "x", "video": "media/no.mp4"}, "media/no.mp4 is no file; paths are relative to"),
+    ({"text": "x", "video": "media"}, "media is no file"),
+    ({"text": "x", "video": "a" * 5000}, "is no file"),
+    ({"text": "x", "video": "media/a.mp4", "start": 3, "end": 3}, '"start" 3 is not before "end" 3'),
+    ({"text": "x", "video": "media/a.mp4", "end": 0}, 'not before "end" 0'),
+    ({"text": "x", "video": "media/a.mp4", "start": -1}, '"start" is -1'),
+    ({"text": "x", "video": "media/a.mp4", "start": "0:30"}, "\"start\" is '0:30'"),
+    ('{"text": "x", "video": "media/a.mp4", "start": NaN}', '"start" is nan'),
+    ('{"text": "x", "video": "media/a.mp4", "end": Infinity}', '"end" is inf'),
+    ('{"text": "x", "kp_path": "media/c.npy", "fps": -Infinity}', '"fps" is -inf'),
+    ('{"text": "x", "video": "media/a\\u0000.mp4"}', "write the path of a file"),
+    ('{"text": "x", "video": "media/a.mp4"}'.encode("utf-16-le"), "is the file UTF-16? Save it as UTF-8"),
+    ({"text": "x", "video": "../outside.mp4"}, "lies outside the folder"),
+    ({"text": "x", "video": "media/../../outside.mp4"}, "lies outside the folder"),
+    ({"text": "x", "video": "/dev/null"}, "give --allow_outside"),
+    ({"text": "x", "video": "media/leads_out.mp4"}, "a symbolic link counts by where it leads"),
+    ({"text": "x", "video": "out/outside.mp4"}, "lies outside the folder"),
+    ({"text": "x", "video": "media/a.mp4", "align": "../outside.align"}, "../outside.align lies outside the folder"),
+    ({"text": "x", "video": "media/round.mp4"}, "is no file"),
+    ('{"text": "x", "video": "media/a.mp4", "end": 1%s}' % ("0" * 400), "beyond any number"),
+    ('{"text": "x", "video": "media/a.mp4", "end": 1%s}' % ("0" * 5000), "not JSON"),
+    ("[" * 100_000, "not JSON"),
+    ({"text": "x", "kp_path": "media/c.npy", "fps": 0}, '"fps" is 0'),
+    ({"text": "x", "video": "media/a.mp4", "id": ["a"]}, "\"id\" is ['a']"),
+    ({"text": "x", "video": "media/b.mp4", "id": "good"}, "the id already stands in line 1"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), BAD_LINES, ids=[reason for _, reason in BAD_LINES])
+def test_a_bad_line_is_skipped_by_name(folder, line, reason):
+    good = {"video": "media/a.mp4", "text": "fine", "id": "good"}
+    records, (skip,) = read_manifest(write(folder, good, line))
+    assert [record.id for record in records] == ["good"]
+    assert skip.where == "videos.jsonl line 2"
+    assert reason in skip.reason
+
+
+def test_manifests_without_a_usable_line(folder):
+    with pytest.raises(ManifestError, match="no.jsonl: cannot read the manifest"):
+        read_manifest(folder / "no.jsonl")
+    with pytest.raises(ManifestError, match="no usable line"):
+        read_manifest(write(folder, ""))
+    with pytest.raises(ManifestError, match=r"(?s)no usable line \(1 unusable\).*videos.jsonl line 1: .*missing"):
+        read_manifest(write(folder, {"video": "media/a.mp4"}))
+
+
+def test_paths_inside_however_written(folder):
+    inside = ["media/a.mp4", "./media/../media/b.mp4", str(folder / "media" / "b.mp4"), "media/leads_in.mp4"]
+    lines = [{"video": path, "text": "x", "id": str(index)} for index, path in enumerate(inside)]
+    records, skips = read_manifest(write(folder, *lines))
+    assert [record.source for record in records] == inside and skips == []
+
+
+def test_paths_outside_where_they_are_allowed(folder):
+    outside = ["../outside.mp4", str(folder.parent / "outside.mp4"), "media/leads_out.mp4", "out/outside.mp4"]
+    path = write(folder, *({"video": path, "text": "x", "id": str(index)} for index, path in enumerate(outside)))
+    with pytest.raises(ManifestError, match="no usable line .4 unusable"):
+        read_manifest(path)
+    records, skips = read_manifest(path, allow_outside=True)
+    assert [record.source for record in records] == outside and skips == []
+    assert {record.segment for record in records} == {(str(folder.parent / "outside.mp4"), None, None)}
+
+
+def test_a_relative_manifest_is_read_from_where_one_stands(folder, monkeypatch):
+    write(folder, {"video": "media/a.mp4", "text": "x"}, {"video": "../outside.mp4", "text": "x"})
+    monkeypatch.chdir(folder)
+    (record,), (skip,) = read_manifest("videos.jsonl")
+    assert record.media.is_file() and "../outside.mp4 lies outside" in skip.reason
+    monkeypatch.chdir(folder / "media")
+    assert len(read_manifest("../videos.jsonl")[0]) == 1
+
+
+TEXTS = [
+    "good morning",
+    "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd",  # Hebrew
+    "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian, with the zero-width non-joiner it is spelled with
+    "\u0928\u092e\u0938\u094d\u0924\u0947",  # Hindi
+    "\u4f60\u597d\u4e16\u754c",  # Chinese
+    "\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35",  # Thai
+    "e\u0301te\u0301",  # decomposed accents are left alone
+    "\U00010330\U0001033f",  # Gothic, beyond the 16-bit characters
+    "\u0664\u0662",  # Arabic digits
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_any_script_is_kept_as_it_is(folder, text):
+    (record,), skips = read_manifest(write(folder, {"video": "media/a.mp4", "text": text, "id": text}))
+    assert (record.text, record.id, skips) == (text, text, [])
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("one\ttwo\r\nthree", "one two three"),
+        ("be\x07ll \x1b[31mred\x9b", "bell [31mred"),
+        ("zero\u200bwidth\ufeff soft\u00adhyphen", "zerowidth softhyphen"),
+        ("\u202eeno\u202c \u2066two\u2069\u200f", "eno two"),
+        ("wide\u3000 \u00a0space", "wide space"),
+    ],
+)
+def test_characters_that_show_nothing_are_taken_out(folder, written, read):
+    line = {"video": "media/a.mp4", "text": written, "speaker": written}
+    (record,), _ = read_manifest(write(folder, line))
+    assert (record.text, record.speaker) == (read, read)
+
+
+def test_a_very_long_text_is_kept_and_noted(folder):
+    lines = [{"video": f"media/{name}.mp4", "text": "a" * (LONG_TEXT + more)} for name, more in (("a", 0), ("b", 1))]
+    records, skips = read_manifest(write(folder, *lines))
+    assert skips == [] and records[0].notes == ()
+    assert records[1].notes == ("the transcript is 10,001 characters long; cut the clip into utterances",)
+
+
+def test_words_of_a_line(folder):
+    good = [{"word": "good", "start": 0, "end": 0.5}, {"word": "day", "start": 0.5, "end": 1}]
+    bad = [5, [5], "ab", [{"word": "x"}], [{"word": "x", "start": 1, "end": float("nan")}], [good[1], good[0]]]
+    lines = [{"video": "media/a.mp4", "text": "good day", "words": words, "id": f"{i}"} for i, words in enumerate(bad)]
+    lines.append({"video": "media/a.mp4", "text": "good day", "words": good, "align": "no.align"})
+    records, skips = read_manifest(write(folder, *lines))
+    assert skips == []
+    assert all(record.words == () and "no word times" in record.notes[0] for record in records[:-1])
+    assert (records[-1].words, records[-1].alignment) == ((Word("good", 0, 0.5), Word("day", 0.5, 1)), None)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_manifest_in_utf_16_is_refused_by_name(folder, encoding):
+    path = folder / "videos.jsonl"
+    path.write_bytes(("\ufeff" + json.dumps({"video": "media/a.mp4", "text": "x"})).encode(encoding))
+    with pytest.raises(ManifestError, match="videos.jsonl: the manifest is in UTF-16; save it as UTF-8"):
+        read_manifest(path)
+
+
+def test_a_line_without_end_does_not_fill_the_memory(folder):
+    endless = b'{"text": "' + b"x" * (LONGEST_LINE + 5) + b'"}'
+    records, (skip,) = read_manifest(write(folder, endless, {"video": "media/a.mp4", "text": "x"}))
+    assert [record.line for record in records] == [2]
+    assert skip.reason.startswith("longer than 16 MiB")
+
+
+def test_skips_stand_in_the_order_of_the_file(folder):
+    good = {"video": "media/a.mp4", "text": "x", "id": "a"}
+    _, skips = read_manifest(write(folder, good, good, "{", good, "[]", {**good, "id": "b"}, good))
+    assert [skip.where for skip in skips] == [f"videos.jsonl line {line}" for line in (2, 3, 4, 5, 7)]
+    assert {skip.reason for skip in skips[0::2]} == {"the id already stands in line 1; give each clip its own id"}

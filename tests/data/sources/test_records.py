@@ -1,0 +1,138 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Record files: the records are read back whole or in parts, in this process or another, in little memory."""
+
+import json
+import pickle
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.sources.manifest import read_manifest
+from data.sources.records import Record, RecordFile, Skip, Word, collect, repeated
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+ROOT = Path("corpus")
+
+
+def make(index, id=None):
+    source = f"s{index % 3}/{index}.mp4"
+    if index % 2:
+        return Record("corpus", index, id or str(index), f"text {index}", source, ROOT / source, False)
+    return Record(
+        manifest="clips.jsonl",
+        line=index,
+        id=id or f"{index}\n\u2028\U0001f600",
+        text="\u05e9\u05dc\u05d5\u05dd",
+        source=source,
+        media=ROOT / source,
+        is_landmarks=True,
+        start=0.1 + index,
+        end=index + 1 / 3,
+        speaker="anna",
+        alignment=ROOT / "a.align",
+        words=(Word("one", 1 / 3, 0.5), Word("two", 0.5, 1e-9)),
+        frame_rate=29.97,
+        place="talk.srt cue 3",
+        split="validation",
+        notes=("a note",),
+    )
+
+
+@pytest.fixture(scope="module")
+def records():
+    plain = [make(index) for index in range(1000)]
+    return RecordFile(ROOT, plain), plain
+
+
+def test_the_records_are_read_back(records):
+    stored, plain = records
+    assert len(stored) == 1000 and list(stored) == plain
+    assert stored[-1] == plain[-1] and stored[255] == plain[255]
+    with pytest.raises(IndexError):
+        stored[1000]
+
+
+def test_parts_are_those_of_a_list(records):
+    stored, plain = records
+    picked = np.array([900, 3, 3, 256])
+    assert list(stored.select(picked)) == [plain[index] for index in picked]
+    assert list(stored.select(picked)[1:].select(np.array([2, 0]))) == [plain[256], plain[3]]
+    assert list(stored[10:900:7][5:20]) == plain[10:900:7][5:20]
+    assert list(stored[::-1][:3]) == plain[::-1][:3]
+    assert len(stored[5:5]) == 0 and stored.select(picked)[-1] == plain[256]
+
+
+def test_only_the_part_goes_to_another_process(records):
+    stored, plain = records
+    sent = pickle.dumps(stored[500:516])
+    assert pickle.loads(sent) == tuple(plain[500:516])
+    assert len(sent) < 10_000
+
+
+def test_repeated_ids_become_skips():
+    found = [make(index, id) for index, id in enumerate("abcba", start=1)]
+    stored, skips = collect(ROOT, [*found[:4], Skip("corpus line 9", None, "damaged"), found[4]])
+    assert list(stored) == found[:3]
+    assert [skip.reason for skip in skips] == [
+        "the id already stands in talk.srt cue 3; give each clip its own id",
+        "damaged",
+        "the id already stands in line 1; give each clip its own id",
+    ]
+    assert collect(ROOT, [])[1] == [] and len(collect(ROOT, [])[0]) == 0
+
+
+def test_repeated():
+    assert repeated([5, 1, 5, 2, 1, 5, 3]).tolist() == [0, 1, 2, 4, 5]
+    assert repeated([]).tolist() == []
+
+
+def write_manifest(folder, rows):
+    (folder / "clip.npy").touch()
+    with open(folder / "clips.jsonl", "w") as file:
+        for index in range(rows):
+            line = {"kp_path": "clip.npy", "id": f"speaker{index % 500}/{index:07}", "speaker": f"s{index % 500}"}
+            line["text"] = f"sentence number {index} of a corpus that is as large as any other"
+            file.write(json.dumps(line) + "\n")
+    return folder / "clips.jsonl"
+
+
+def test_a_row_takes_few_bytes(tmp_path):
+    manifest = write_manifest(tmp_path, 20_000)
+    tracemalloc.start()
+    records, _ = read_manifest(manifest)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(records) == 20_000
+    # The objects themselves take a kilobyte a row.
+    assert peak / len(records) < 100
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from data.preparation.plan import make_plan
+from data.preparation.settings import ExtractionSettings
+from data.preparation.sources import read_source
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+source = read_source(sys.argv[1])
+read = peak()
+_, chunks = make_plan([source], Path("parts"), 0.1, 42, ExtractionSettings())
+print(sum(len(chunk.records) for chunk in chunks), read - before, peak() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has another unit elsewhere")
+def test_a_million_rows(tmp_path):
+    """Read, divided and laid out in chunks; the peak of a process of its own, in MiB above its imports."""
+    manifest = write_manifest(tmp_path, 1_000_000)
+    command = [sys.executable, "-c", MEASURE, manifest]
+    printed = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.split()
+    print(f"reading: {printed[1]} MiB, with the plan: {printed[2]} MiB")
+    assert int(printed[0]) == 1_000_000
+    assert float(printed[1]) < 150 and float(printed[2]) < 300

@@ -1,0 +1,172 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Which format a source is in, and how folders are walked: links, loops, hidden files, names of all kinds."""
+
+import os
+import sys
+
+import pytest
+
+from data.preparation.sources import read_source, recognise
+from data.sources.folder import Folder
+from data.sources.records import SourceError
+from tests.helpers.corpora import fill, srt, textgrid, vtt
+
+CUES = srt((0, 1, "Hello there."))
+GRID_ALIGN = "0 25000 bin\n"
+LINE = '{"video": "a.mp4", "text": "hello"}\n'
+
+
+@pytest.mark.parametrize(
+    ("files", "format"),
+    [
+        ({"align/s1/x.align": GRID_ALIGN, "video/s1/x.mpg": None, "readme.txt": "about it"}, "grid"),
+        ({"s1/bbaf2n.mpg": None, "s1/lwiz9p.mpg": None}, "grid"),
+        ({"s1/bbaf2n.mpg": None, "s1/bbaf2n.txt": "bin blue"}, "folder"),
+        ({"a.mp4": None, "a.phn": "0 1 h#"}, "timit"),
+        ({"a.mp4": None, "a.txt": "0 46797 The tide comes in."}, "timit"),
+        ({"a.mp4": None, "a.txt": "Text:  THE TIDE\nConf: 3\n", "b.mp4": None, "b.txt": "damaged"}, "folder"),
+        ({"x/a.mp4": None, "x/a.txt": "\ufeffText:  THE TIDE\nConf: 3\n", "train.txt": "x/a"}, "lrs"),
+        ({"a.mp4": None, "a.en.vtt": vtt((0, 1, "hi"))}, "subtitles"),
+        ({"a.mp4": None, "a.SRT": CUES}, "subtitles"),
+        ({"a.mp4": None, "a.TextGrid": textgrid([("words", [(0.0, 1.0, "hi")])])}, "textgrid"),
+        ({"a.mp4": None, "a.txt": "3 boats"}, "folder"),
+    ],
+)
+def test_formats_are_recognised(tmp_path, files, format):
+    assert recognise(fill(tmp_path / "corpus", files)) == format
+
+
+def test_what_is_a_manifest(tmp_path):
+    fill(tmp_path, {"a.mp4": None, "a.srt": CUES, "clips.jsonl": LINE, "clips.list": LINE, "list.txt": LINE})
+    for name in ("clips.jsonl", "clips.list", "list.txt"):
+        source = read_source(tmp_path / name)
+        texts = [record.text for record in source.records]
+        assert (source.format, source.split, texts) == ("manifest", name.split(".")[0], ["hello"])
+    assert recognise(tmp_path / "nowhere") == "manifest"
+    assert recognise(tmp_path / "a.srt") == "subtitles"
+
+
+def test_what_is_not_plain_is_an_error_that_names_format(tmp_path):
+    both = fill(
+        tmp_path / "both", {"a.mp4": None, "a.srt": CUES, "a.TextGrid": textgrid([("words", [(0.0, 1.0, "x")])])}
+    )
+    with pytest.raises(SourceError, match="could be subtitles or textgrid; say which with --format NAME"):
+        read_source(both)
+    assert [r.text for r in read_source(both, format="subtitles").records] == ["Hello there."]
+    assert [r.text for r in read_source(both, format="textgrid").records] == ["x"]
+    with pytest.raises(SourceError, match="no format recognised; say which with --format NAME .folder, grid, lrs"):
+        read_source(fill(tmp_path / "none", {"a.mp4": None}))
+    with pytest.raises(SourceError, match="there is no format 'gird'; there are manifest, folder, grid"):
+        read_source(both, format="gird")
+    with pytest.raises(SourceError, match="no such file or folder"):
+        read_source(tmp_path / "nowhere", format="grid")
+
+
+def test_options_are_checked(tmp_path):
+    folder = fill(tmp_path / "corpus", {"a.mp4": None, "a.txt": "0 16000 hello", "clips.jsonl": LINE})
+    with pytest.raises(SourceError, match="format timit has no option 'rate'; it has sample_rate"):
+        read_source(folder, options={"rate": "8000"})
+    with pytest.raises(
+        SourceError, match="option sample_rate of the format timit is 'x'; give it like its default, 16000"
+    ):
+        read_source(folder, options={"sample_rate": "x"})
+    with pytest.raises(SourceError, match="sample_rate is 0; it must be at least 1"):
+        read_source(folder, options={"sample_rate": "0"})
+    with pytest.raises(SourceError, match="a manifest has no options .sample_rate"):
+        read_source(folder / "clips.jsonl", options={"sample_rate": "8000"})
+
+
+def clips_and_reasons(path, **settings):
+    source = read_source(path, format="folder", **settings)
+    return [record.id for record in source.records], {
+        skip.where.partition("/")[2]: skip.reason for skip in source.skips
+    }
+
+
+def test_order_is_natural_and_hidden_files_are_passed_over(tmp_path):
+    names = ["b", "a10", "a9", "A1", "x/10/z", "x/9/z", "x/9/.hidden", ".git/a", "._a9", "ü", "a2b10", "a2b9"]
+    fill(tmp_path, {f"{name}.mp4": None for name in names} | {f"{name}.txt": "x" for name in names})
+    ids, reasons = clips_and_reasons(tmp_path)
+    assert ids == ["A1", "a2b9", "a2b10", "a9", "a10", "b", "ü", "x/9/z", "x/10/z"] and reasons == {}
+
+
+def test_links_are_followed_once_and_not_out_of_the_folder(tmp_path):
+    fill(tmp_path / "elsewhere", {"a.mp4": None, "a.txt": "outside"})
+    root = fill(tmp_path / "corpus", {"z/one.mp4": None, "z/one.txt": "one", "z/two.txt": "two", "three.mp4": None})
+    links = {
+        "a_link_to_z": "z",
+        "z/up": "..",
+        "z/self": ".",
+        "z/round": "round",
+        "z/ping": "pong",
+        "z/pong": "ping",
+        "out": tmp_path / "elsewhere",
+        "z/two.mp4": tmp_path / "elsewhere" / "a.mp4",
+        "three.txt": tmp_path / "elsewhere" / "a.txt",
+        "z/one_again.mp4": "one.mp4",
+        "z/one_again.txt": root / "z" / "one.txt",
+        "gone.mp4": "nothing",
+    }
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    (root / "gone.txt").write_text("gone")
+    ids, reasons = clips_and_reasons(root)
+    assert ids == ["z/one", "z/one_again"]
+    outside = "copy there what it leads to, or give --allow_outside"
+    assert reasons.pop("z/two.mp4").startswith(f"z/two.mp4 lies outside the folder {root}")
+    assert reasons.pop("gone.mp4") == f"gone.mp4 is no file; paths are relative to {root}"
+    assert all("leads nowhere" in reasons.pop(f"z/{name}") for name in ("round", "ping", "pong"))
+    assert reasons == {
+        "out": f"a symbolic link out of the folder; {outside}",
+        "three.mp4": f"three.txt leads out of the folder; {outside}",
+        **dict.fromkeys(("a_link_to_z", "z/up", "z/self"), "a symbolic link to a folder that is read already"),
+    }
+    ids, reasons = clips_and_reasons(root, allow_outside=True)
+    assert ids == ["three", "z/one", "z/one_again", "z/two", "out/a"]
+
+
+def test_a_source_may_itself_be_a_link_or_the_current_folder(tmp_path, monkeypatch):
+    root = fill(tmp_path / "corpus", {"a.mp4": None, "a.txt": "one"})
+    (tmp_path / "link").symlink_to(root)
+    assert clips_and_reasons(tmp_path / "link")[0] == ["a"]
+    monkeypatch.chdir(root)
+    source = read_source(".")
+    assert (source.name, source.split, len(source.records)) == ("corpus", "corpus", 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+def test_names_that_are_no_text_and_pipes_are_skipped(tmp_path):
+    fill(tmp_path, {"a.mp4": None, "a.txt": "one", "pipe.mp4": None})
+    for name in (b"caf\xe9.mp4", b"caf\xe9.txt"):
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb"):
+            pass
+    os.mkfifo(tmp_path / "pipe.txt")
+    ids, reasons = clips_and_reasons(tmp_path)
+    assert ids == ["a"] and reasons == {
+        "caf�.mp4": "the name is not valid UTF-8; rename it",
+        "caf�.txt": "the name is not valid UTF-8; rename it",
+        "pipe.mp4": "pipe.txt is no file",
+    }
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_skipped(tmp_path):
+    fill(tmp_path, {"a.mp4": None, "a.txt": "one", "locked/b.txt": "two"})
+    (tmp_path / "locked").chmod(0)
+    try:
+        ids, reasons = clips_and_reasons(tmp_path)
+    finally:
+        (tmp_path / "locked").chmod(0o700)
+    assert ids == ["a"] and "cannot be read" in reasons["locked"]
+
+
+def test_a_transcript_larger_than_any_is_skipped(tmp_path):
+    fill(tmp_path, {"a.mp4": None, "a.txt": "one", "b.mp4": None, "b.txt": "two"})
+    os.truncate(tmp_path / "b.txt", 2**30)  # a hole, which takes no room
+    assert clips_and_reasons(tmp_path) == (["a"], {"b.mp4": "b.txt: larger than 64 MiB, which no transcript is"})
+
+
+def test_a_long_chain_of_folders(tmp_path):
+    deep = "/".join(["d"] * 300)
+    folder = fill(tmp_path, {f"{deep}/a.mp4": None, f"{deep}/a.txt": "deep"})
+    assert [names for _, names in Folder(folder).walk()][-1] == ["a.mp4", "a.txt"]

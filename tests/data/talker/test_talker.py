@@ -1,0 +1,243 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The talking head: what it says, when, and that MediaPipe reads its lips as they were meant."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from data.sources.manifest import read_manifest
+from data.talker import GRAMMAR, TalkingHead, main, make_corpus, perform, sentences
+from data.talker.visemes import PARAMETERS, articulate, pronounce, schedule, spell_out, visemes_of
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
+from modeling_lipread.video_lipread import read_frames
+
+OPEN, ROUND = PARAMETERS.index("open"), PARAMETERS.index("round")
+
+
+@pytest.fixture(scope="module")
+def head() -> TalkingHead:
+    return TalkingHead()
+
+
+def movements(text: str) -> np.ndarray:
+    return articulate(schedule(text)[0])
+
+
+@pytest.mark.parametrize(
+    "group", [("pat", "bat", "mat"), ("fan", "van"), ("tie", "die"), ("time", "dime"), ("sue", "zoo")]
+)
+def test_homophenes_look_alike(group):
+    first, *others = [movements(word) for word in group]
+    assert all(np.array_equal(first, other) for other in others)
+
+
+@pytest.mark.parametrize(
+    "one, other", [("pat", "fat"), ("pat", "tat"), ("bee", "boo"), ("thin", "tin"), ("cat", "cot")]
+)
+def test_other_words_do_not_look_alike(one, other):
+    one, other = movements(one), movements(other)
+    frames = min(len(one), len(other))
+    assert np.abs(one[:frames] - other[:frames]).max() > 0.25
+
+
+def test_words_follow_one_another_between_silences():
+    segments, words = schedule("please call the doctor")
+    assert [word["word"] for word in words] == ["please", "call", "the", "doctor"]
+    assert all(before["end"] == after["start"] for before, after in zip(words, words[1:], strict=False))
+    assert all(0.05 < word["end"] - word["start"] < 1.0 for word in words)
+    assert words[0]["start"] == pytest.approx(segments[0].end)
+    assert words[-1]["end"] == pytest.approx(segments[-1].start, abs=1e-3)
+    assert all(a.end == b.start for a, b in zip(segments, segments[1:], strict=False))
+
+
+def test_rate_shortens_speech_but_not_silence():
+    slow, fast = schedule("call the doctor", rate=1.0)[0], schedule("call the doctor", rate=2.0)[0]
+    assert fast[0] == slow[0]
+    assert fast[-1].start - fast[0].end == pytest.approx((slow[-1].start - slow[0].end) / 2)
+
+
+def test_lips_close_for_p_b_m_and_in_silence_and_open_for_ah():
+    segments, _ = schedule("papa mama")
+    parameters = articulate(segments, frame_rate=100)
+    for segment in segments:
+        middle = parameters[int((segment.start + segment.end) / 2 * 100), OPEN]
+        if segment.viseme in ("bilabial", "rest"):
+            assert middle == 0
+        else:
+            assert middle > (0.8 if segment.viseme == "AA" else 0.2)  # the short vowels do not get all the way
+    assert np.abs(np.diff(parameters, axis=0)).max() < 0.3  # smooth: nothing jumps within 10 ms
+
+
+def test_lips_round_early_for_a_rounded_vowel():
+    def rounding_in_t(word: str) -> float:
+        segments, _ = schedule(word)
+        t = next(segment for segment in segments if segment.viseme == "alveolar")
+        return articulate(segments, 100)[int((t.start + t.end) / 2 * 100), ROUND]
+
+    assert rounding_in_t("two") > 0.2 > 0.05 > rounding_in_t("tea")
+
+
+def test_pronunciation_from_the_dictionary_and_from_letters():
+    assert pronounce("Doctor,") == ["D", "AA1", "K", "T", "ER0"]
+    assert pronounce("don\u2019t") == ["D", "OW1", "N", "T"]
+    assert pronounce("42") == [*pronounce("four"), *pronounce("two")]
+    assert pronounce("caf\u00e9") == pronounce("cafe")
+    assert pronounce("twenty-one") == [*pronounce("twenty"), *pronounce("one")]
+    assert spell_out("zune") == ["Z", "UW1", "N"]
+    assert pronounce("brillig") == ["B", "R", "IH1", "L", "IH1", "G"]
+    assert pronounce("shrophing") == ["SH", "R", "AA1", "F", "IH1", "NG"]
+    with pytest.raises(ValueError, match="\u043c\u0438\u0440"):
+        pronounce("\u043c\u0438\u0440")
+    with pytest.raises(ValueError, match="empty"):
+        schedule("  ")
+
+
+def test_letter_rules_give_phonemes_that_can_be_shown():
+    for word in ("quixotic", "wrxyz", "aeiou", "thoughtfulnessingtion", "b"):
+        assert all(visemes_of(phoneme) for phoneme in pronounce(word))
+
+
+def test_sentences_are_different_short_and_stable():
+    drawn = sentences(400, seed=3)
+    assert len(set(drawn)) == 400
+    assert all(3 <= len(sentence.split()) <= 6 for sentence in drawn)
+    assert drawn[:50] == sentences(50, seed=3)
+    assert drawn[:50] != sentences(50, seed=4)
+    with pytest.raises(ValueError, match="sentences"):
+        sentences(10**6)
+
+
+def test_no_two_words_of_the_grammar_look_alike():
+    words = {word for slot in GRAMMAR for phrase in slot for word in phrase.split()}
+    looks = {tuple(viseme for phoneme in pronounce(word) for viseme, _ in visemes_of(phoneme)) for word in words}
+    assert len(looks) == len(words) >= 38
+
+
+def test_the_same_seed_gives_the_same_video_and_another_another(head, tmp_path):
+    words = head.render("call my baby", tmp_path / "a.mp4", seed=1)
+    assert head.render("call my baby", tmp_path / "b.mp4", seed=1) == words
+    assert head.render("call my baby", tmp_path / "c.mp4", seed=2) != words
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    assert (tmp_path / "a.mp4").read_bytes() != (tmp_path / "c.mp4").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 3
+    one, other = perform("call my baby", 1), perform("call my baby", 2)
+    assert not np.allclose(one.motion[0], other.motion[0])
+    assert (one.gain, one.offset, one.noise) != (other.gain, other.offset, other.noise)
+
+
+def test_the_still_part_of_the_portrait_stays(head):
+    rest, ah = (head.face.draw(movements("papa")[frame]).astype(int) for frame in (0, 10))
+    changed = np.abs(rest - ah).max(axis=2) > 2
+    landmarks = head.face.mouth.landmarks
+    assert changed.mean() > 0.005
+    assert not changed[: int(landmarks[1, 1])].any()  # nothing above the tip of the nose
+
+
+def test_mediapipe_follows_the_mouth(head, tmp_path):
+    measured, intended = [], []
+    with Face3DKeypointExtractor() as extractor:
+        for seed, text in enumerate(
+            ["please call the doctor tomorrow", "we move four puppies", "they watch your family"]
+        ):
+            words = head.render(text, tmp_path / f"{seed}.mp4", seed=seed)
+            sequence = extractor.extract_video(tmp_path / f"{seed}.mp4")
+            performance = perform(text, seed)
+            assert sequence.coverage == 1.0
+            assert len(sequence) == len(performance.parameters)
+            assert words == performance.words and words[-1]["end"] < len(sequence) / 25
+            points = sequence.keypoints[..., :2]
+            eyes = np.linalg.norm(points[:, 33] - points[:, 263], axis=1)
+            measured.append(
+                [np.linalg.norm(points[:, a] - points[:, b], axis=1) / eyes for a, b in ((13, 14), (61, 291))]
+            )
+            lips = head.face.mouth.target([13, 14, 61, 291], performance.parameters)
+            intended.append([np.linalg.norm(lips[:, a] - lips[:, b], axis=1) for a, b in ((0, 1), (2, 3))])
+    measured, intended = np.concatenate(measured, axis=1), np.concatenate(intended, axis=1)
+    opening, width = (np.corrcoef(m, i)[0, 1] for m, i in zip(measured, intended, strict=True))
+    # Following smooths the landmarks over time, so the quickest openings come out smaller than they are.
+    assert opening > 0.85
+    assert width > 0.85
+    assert np.ptp(measured[0]) > 0.15  # in distances between the eyes: a wide open mouth is seen as one
+
+
+def test_command_line_writes_a_corpus_and_resumes(tmp_path, capsys):
+    arguments = ["--output", str(tmp_path), "--num_clips", "3", "--num_test", "2", "--seed", "5"]
+    main(arguments)
+    texts = {}
+    for split, count in (("train", 3), ("test", 2)):
+        records, skipped = read_manifest(tmp_path / f"{split}.jsonl")
+        assert len(records) == count and not skipped
+        texts[split] = {record.text for record in records}
+        lines = [json.loads(line) for line in (tmp_path / f"{split}.jsonl").read_text().splitlines()]
+        for line in lines:
+            assert set(line) == {"video", "text", "id", "speaker", "words"}
+            assert [word["word"] for word in line["words"]] == line["text"].split()
+    assert not texts["train"] & texts["test"]
+    videos = sorted((tmp_path / "video").iterdir())
+    assert len(videos) == 5
+    manifest = (tmp_path / "train.jsonl").read_bytes()
+    content, kept = videos[0].read_bytes(), {video: video.stat().st_mtime_ns for video in videos[1:]}
+    videos[0].unlink()
+    main([*arguments, "--num_proc", "2"])
+    assert videos[0].read_bytes() == content
+    assert {video: video.stat().st_mtime_ns for video in videos[1:]} == kept
+    assert (tmp_path / "train.jsonl").read_bytes() == manifest
+    make_corpus(tmp_path, num_clips=3, num_test=2, seed=6)
+    assert len(list((tmp_path / "video").iterdir())) == 10  # another seed never takes a clip of this one for its own
+
+
+def test_own_sentences(tmp_path):
+    lines = tmp_path / "lines.txt"
+    lines.write_text("\ufeffHello there!\r\n\r\nGood  morning\nHello there!\n", encoding="utf-8")
+    make_corpus(tmp_path, num_clips=2, num_test=1, sentences_file=lines)
+    train = [json.loads(line)["text"] for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    test = [json.loads(line)["text"] for line in (tmp_path / "test.jsonl").read_text().splitlines()]
+    assert len(set(train)) == 1 and len(train) == 2
+    assert set(train) | set(test) == {"Hello there!", "Good morning"}
+    with pytest.raises(ValueError, match="--num_test"):
+        make_corpus(tmp_path, num_clips=2, num_test=2, sentences_file=lines)
+    lines.write_text("good morning\n\u65e9\u4e0a\u597d\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"lines\.txt, line 2"):
+        make_corpus(tmp_path, num_clips=1, num_test=0, sentences_file=lines)
+
+
+def test_a_picture_without_a_face_or_no_picture_is_refused_by_name(tmp_path, capsys):
+    blank = tmp_path / "wall.png"
+    cv2.imwrite(str(blank), np.full((240, 320, 3), 128, np.uint8))
+    with pytest.raises(ValueError, match=r"no face found in .*wall\.png"):
+        TalkingHead(blank)
+    text = tmp_path / "letter.png"
+    text.write_text("no picture")
+    with pytest.raises(ValueError, match=r"letter\.png"):
+        TalkingHead(text)
+    with pytest.raises(SystemExit) as stopped:
+        main(
+            [
+                "--output",
+                str(tmp_path / "out"),
+                "--num_clips",
+                "1",
+                "--num_test",
+                "1",
+                "--image",
+                str(tmp_path / "no.png"),
+            ]
+        )
+    assert stopped.value.code == 1
+    assert "no.png" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_face_speaks_too(grid_dir, tmp_path):
+    video = sorted((grid_dir / "video" / "s1").iterdir())[0]
+    _, frame = next(iter(read_frames(video)))
+    cv2.imwrite(str(tmp_path / "face.png"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    head = TalkingHead(tmp_path / "face.png")
+    head.render("papa", tmp_path / "papa.mp4")
+    with Face3DKeypointExtractor() as extractor:
+        sequence = extractor.extract_video(tmp_path / "papa.mp4")
+    opening = np.linalg.norm(sequence.keypoints[:, 13] - sequence.keypoints[:, 14], axis=1)
+    assert sequence.coverage == 1.0
+    assert np.corrcoef(opening, perform("papa").parameters[:, OPEN])[0, 1] > 0.8

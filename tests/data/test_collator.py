@@ -1,0 +1,212 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Batches: what the model learns from, and that an evaluation batch keeps the transcript from `generate`."""
+
+import logging
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerFast
+
+from data.collator import LipReadCollator
+from data.schema import NUM_LANDMARKS, encode_row, load_split, rows_to_table
+from data.tokenizer import build_ctc_vocab, train_tokenizer
+from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
+from modeling_lipread.landmarks_lipread import LandmarkSequence
+from modeling_lipread.processing_lipread import LipReadProcessor
+from modeling_lipread.text_normalizer_lipread import TextNormalizer
+
+TEXTS = ["Bin blue at f two now", "set white", "lay red by t nine soon, please"]
+FRAMES = [30, 12, 21]
+
+
+def make_sequence(frames, seed):
+    rng = np.random.default_rng(seed)
+    face = rng.uniform(-50, 50, (NUM_LANDMARKS, 3)) + (300, -200, 0)
+    keypoints = (face + rng.normal(0, 1, (frames, NUM_LANDMARKS, 3))).astype(np.float32)
+    return LandmarkSequence(
+        keypoints=keypoints,
+        present=np.ones(frames, bool),
+        timestamps=np.arange(frames) / 25,
+        width=640,
+        height=480,
+        frame_rate=25.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def sequences():
+    return [make_sequence(frames, seed) for seed, frames in enumerate(FRAMES)]
+
+
+@pytest.fixture(scope="module")
+def rows(sequences, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    encoded = [encode_row(sequence, text=text, id=text[:3]) for sequence, text in zip(sequences, TEXTS, strict=True)]
+    Dataset(rows_to_table(encoded)).save_to_disk(folder)
+    return load_split(folder)
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return LipReadProcessor(LipReadFeatureExtractor(), train_tokenizer(TEXTS))
+
+
+def with_tokenizer(processor, **special_tokens):
+    """The processor with a tokenizer that knows these special tokens only."""
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=processor.tokenizer.backend_tokenizer, **special_tokens)
+    return LipReadProcessor(processor.feature_extractor, tokenizer)
+
+
+def test_the_character_of_each_frame_follows_the_words_times(processor, sequences):
+    words = [{"word": "Set", "start": 0.08, "end": 0.2}, {"word": "white", "start": 0.24, "end": 0.4}]
+    row = dict(encode_row(sequences[1], text="set white", id="set", words=words))
+    vocab = build_ctc_vocab(TEXTS)
+    collate = LipReadCollator(processor, seq_len=64, ctc_vocab=vocab, alignment=True)
+    said, unknown = collate([row, row | {"words": [], "id": "silent"}])["alignment_targets"]
+    # Frames of 40 ms: two before the word, a letter in each of three, one between the words, four for five letters.
+    assert [vocab[label] for label in said] == ["", "", "s", "e", "t", "", "w", "h", "t", "e", "", ""]
+    assert unknown.eq(-100).all()
+    assert "alignment_targets" not in LipReadCollator(processor, seq_len=64, ctc_vocab=vocab)([row])
+
+
+def test_the_character_of_each_frame_follows_frames_of_another_rate(processor, sequences):
+    words = [{"word": "set", "start": 0.08, "end": 0.2}]
+    sequence = make_sequence(24, 1)
+    sequence.timestamps = np.arange(24) / 50
+    rows = [encode_row(kept, text="set", id="set", words=words) for kept in (sequences[1], sequence)]
+    labels = LipReadCollator(processor, seq_len=64, ctc_vocab=build_ctc_vocab(TEXTS), alignment=True)(rows)
+    assert labels["alignment_targets"][0].equal(labels["alignment_targets"][1])
+
+
+def unpadded(labels):
+    return [[token for token in row if token != -100] for row in labels.tolist()]
+
+
+def test_training_batch(processor, rows, sequences):
+    collator = LipReadCollator(processor, seq_len=64)
+    batch = next(iter(DataLoader(rows, batch_size=3, collate_fn=collator)))
+    tokenizer = processor.tokenizer
+    start, end, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+    for index, text in enumerate(TEXTS):
+        tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+        padding = batch["input_ids"].shape[1] - len(tokens) - 2
+        assert batch["input_ids"][index].tolist() == [start, *tokens, end] + [pad] * padding
+        assert batch["attention_mask"][index].tolist() == [1] * (len(tokens) + 2) + [0] * padding
+        assert batch["labels"][index].tolist() == [-100, *tokens, end] + [-100] * padding
+    assert batch["keypoints_mask"].sum(1).tolist() == FRAMES
+    assert batch["keypoints"].shape == (3, 30, 79, 3) and batch["keypoints"].dtype == torch.float32
+    assert all(batch[name].dtype == torch.int64 for name in batch if name != "keypoints")
+
+
+def test_stored_landmarks_give_the_features_of_inference(processor, rows, sequences):
+    batch = LipReadCollator(processor, seq_len=64)(list(rows))
+    direct = processor.feature_extractor(sequences, return_tensors="pt")
+    torch.testing.assert_close(batch["keypoints_mask"], direct["keypoints_mask"])
+    # Unit: the feature extractor's length, about one eye distance; float16 storage costs a thousandth of it.
+    torch.testing.assert_close(batch["keypoints"], direct["keypoints"], atol=2e-3, rtol=0)
+
+
+def test_prompt_is_given_but_never_learned(processor, rows):
+    batch = LipReadCollator(processor, seq_len=64, prompt="The person says:")(list(rows))
+    prompt = processor.tokenizer("The person says:", add_special_tokens=False)["input_ids"]
+    assert all(row[1 : 1 + len(prompt)] == prompt for row in batch["input_ids"].tolist())
+    assert (batch["labels"][:, : 1 + len(prompt)] == -100).all()
+    texts = processor.tokenizer.batch_decode(unpadded(batch["labels"]), skip_special_tokens=True)
+    assert [text.strip() for text in texts] == TEXTS
+
+
+def test_a_trained_reader_is_evaluated_with_what_it_continues(processor, rows):
+    start_ids = LipReadCollator(processor, seq_len=64, prompt="The person says:").prefix
+    batch = LipReadCollator(processor, seq_len=64, start_ids=start_ids, train=False)(list(rows))
+    assert len(start_ids) > 1 and batch["input_ids"].tolist() == [start_ids] * len(rows)
+
+
+@pytest.mark.parametrize(("prompt", "seq_len"), [(None, 2), ("The person says:", 17)])
+def test_evaluation_batch_holds_no_transcript(processor, rows, prompt, seq_len):
+    vocabulary = build_ctc_vocab(TEXTS)
+    collator = LipReadCollator(processor, seq_len=seq_len, prompt=prompt, train=False, ctc_vocab=vocabulary)
+    batch = collator(list(rows))
+    tokenizer = processor.tokenizer
+    given = set(batch["input_ids"].flatten().tolist())
+    if prompt is None:
+        assert given == {tokenizer.bos_token_id}
+    # Whatever is said, the model is given the same.
+    other = collator([{**row, "text": "something else altogether"} for row in rows])
+    assert set(batch) == {"keypoints", "keypoints_mask", "input_ids", "attention_mask", "labels"}
+    for name in set(batch) - {"labels"}:
+        torch.testing.assert_close(batch[name], other[name], rtol=0, atol=0)
+    assert (batch["attention_mask"] == 1).all()
+    references = tokenizer.batch_decode(unpadded(batch["labels"]))
+    assert [text.strip() for text in references] == TEXTS, "references are whole, whatever seq_len"
+
+
+def test_long_texts_are_cut_with_a_warning(processor, rows, caplog):
+    tokens = processor.tokenizer(TEXTS[0], add_special_tokens=False)["input_ids"]
+    exact = LipReadCollator(processor, seq_len=len(tokens) + 1)
+    with caplog.at_level(logging.WARNING):
+        assert unpadded(exact([rows[0]])["labels"]) == [tokens], "no room for EOS, but nothing lost"
+        assert not caplog.records
+        short = LipReadCollator(processor, seq_len=len(tokens))
+        for _ in range(2):
+            assert unpadded(short([rows[0]])["labels"]) == [tokens[:-1]]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"texts longer than seq_len={len(tokens)} are cut; the first is {TEXTS[0]!r}"
+    ]
+    with pytest.raises(ValueError, match="seq_len 1 leaves no room"):
+        LipReadCollator(processor, seq_len=1)
+
+
+def test_padding_with_eos_still_teaches_the_end(processor, rows):
+    batch = LipReadCollator(with_tokenizer(processor, eos_token="</s>"), seq_len=64)(list(rows))
+    end = processor.tokenizer.eos_token_id
+    assert (batch["input_ids"][:, 0] == end).all(), "no BOS: EOS starts"
+    assert [labels[-1] for labels in unpadded(batch["labels"])] == [end] * 3
+    assert [labels.count(end) for labels in unpadded(batch["labels"])] == [1] * 3
+    lengths = [len(labels) + 1 for labels in unpadded(batch["labels"])]
+    assert batch["attention_mask"].sum(1).tolist() == lengths
+
+
+def test_special_tokens_of_the_tokenizer_are_not_doubled(processor, rows):
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel({"set": 0, "white": 1, "</s>": 2, "<unk>": 3}, unk_token="<unk>")),
+        eos_token="</s>",
+        unk_token="<unk>",
+    )
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 2)]
+    )
+    collator = LipReadCollator(
+        LipReadProcessor(processor.feature_extractor, tokenizer), seq_len=9, add_special_tokens=True
+    )
+    assert unpadded(collator([rows[1]])["labels"]) == [[0, 1, 2]]
+
+
+def test_ctc_targets_spell_the_normalised_text(processor, rows, caplog):
+    vocabulary = build_ctc_vocab(TEXTS)
+    labels = LipReadCollator(processor, seq_len=64, ctc_vocab=vocabulary)(list(rows))["ctc_targets"]
+    normalize = TextNormalizer()
+    assert ["".join(vocabulary[index] for index in row) for row in unpadded(labels)] == [
+        normalize(text) for text in TEXTS
+    ]
+    assert labels.dtype == torch.int64 and not (labels == 0).any(), "the blank is no label"
+    with caplog.at_level(logging.WARNING):
+        few = LipReadCollator(processor, seq_len=64, ctc_vocab=["", "e", "t"])([rows[1]])["ctc_targets"]
+    assert few.tolist() == [[1, 2, 2, 1]], "set white"
+    assert "CTC labels leave out [' ', 'h', 'i', 's', 'w']" in caplog.records[0].getMessage()
+    with pytest.raises(ValueError, match="index 0 is the CTC blank"):
+        LipReadCollator(processor, seq_len=64, ctc_vocab=["a", "b"])
+    assert "ctc_targets" not in LipReadCollator(processor, seq_len=64, ctc_vocab=[])([rows[1]])
+
+
+def test_collator_travels_to_worker_processes(processor, rows):
+    collator = LipReadCollator(processor, seq_len=64, ctc_vocab=build_ctc_vocab(TEXTS))
+    expected, batch = collator(list(rows)), pickle.loads(pickle.dumps(collator))(list(rows))
+    assert batch.keys() == expected.keys()
+    for name in expected:
+        torch.testing.assert_close(batch[name], expected[name], rtol=0, atol=0)

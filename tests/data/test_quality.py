@@ -1,0 +1,141 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Metrics of a clip's quality: each follows what it is named after, and filters clips by name."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from data.preparation.settings import ExtractionSettings
+from data.prepare import main, prepare
+from data.quality import ClipQuality, measure, summarize
+from data.schema import load_split
+from modeling_lipread.geometry_lipread import OUTER_EYE_CORNERS, rotation_from_angles
+from modeling_lipread.landmarks_lipread import LandmarkSequence
+from tests.helpers.clips import made_up_face
+
+FRAMES, RATE = 50, 25.0
+FACE = made_up_face() * 10
+EYES = float(np.linalg.norm(FACE[OUTER_EYE_CORNERS[0]] - FACE[OUTER_EYE_CORNERS[1]]))
+LOWER_LIP = 14
+
+
+def clip(keypoints=None, present=None, width=640) -> LandmarkSequence:
+    keypoints = np.repeat(FACE[None], FRAMES, axis=0) if keypoints is None else keypoints
+    present = np.ones(FRAMES, bool) if present is None else present
+    keypoints = np.where(present[:, None, None], keypoints, 0.0)
+    times = np.arange(FRAMES) / RATE
+    return LandmarkSequence(
+        (keypoints + 300 * present[:, None, None]).astype(np.float32), present, times, width, 480, RATE
+    )
+
+
+def moved(landmark: int, axis: int, distances: np.ndarray) -> np.ndarray:
+    keypoints = np.repeat(FACE[None], FRAMES, axis=0)
+    keypoints[:, landmark, axis] += distances
+    return keypoints
+
+
+def test_a_face_that_stands_still():
+    quality = measure(clip())
+    assert quality.coverage == 1.0 and quality.longest_gap == 0.0
+    assert quality.face_width == pytest.approx(np.ptp(FACE[:, 0]), rel=1e-4)
+    assert quality.face_share == pytest.approx(quality.face_width / 640)
+    assert quality.jitter == pytest.approx(0.0, abs=1e-5) and quality.lip_motion == pytest.approx(0.0, abs=1e-3)
+    assert quality.rotation < 1.0 and quality.identity_switches == 0
+    assert quality.thumbnail_frame in (FRAMES // 2, FRAMES // 2 - 1)
+    assert measure(clip(width=0)).face_width is None
+
+
+def test_gaps_and_the_frame_to_show():
+    present = np.ones(FRAMES, bool)
+    present[5:10] = present[20:40] = False
+    quality = measure(clip(present=present))
+    assert quality.coverage == pytest.approx(0.5)
+    assert quality.longest_gap == pytest.approx(20 / RATE)
+    assert quality.thumbnail_frame == 19
+    with pytest.raises(ValueError, match="no frame holds a face"):
+        measure(clip(present=np.zeros(FRAMES, bool)))
+
+
+@pytest.mark.parametrize("noise", [0.002, 0.01])
+def test_jitter_is_the_noise(noise):
+    shaken = FACE + np.random.default_rng(0).normal(scale=noise * EYES, size=(FRAMES, 478, 3))
+    assert measure(clip(shaken)).jitter == pytest.approx(noise, rel=0.15)
+    drifting = FACE + np.linspace(0, 5 * EYES, FRAMES)[:, None, None]
+    assert measure(clip(drifting)).jitter < 1e-4, "steady movement is none"
+
+
+def test_rotation_is_the_heads():
+    angles = np.linspace(-20, 30, FRAMES)
+    turned = FACE @ rotation_from_angles(angles, 0 * angles, 0 * angles).swapaxes(1, 2)
+    quality = measure(clip(turned))
+    low, high = np.percentile(angles, (5, 95))
+    assert (quality.yaw_low, quality.yaw_high) == pytest.approx((low, high), abs=1.0)
+    assert max(map(abs, (quality.pitch_low, quality.pitch_high, quality.roll_low, quality.roll_high))) < 2.0
+    assert quality.rotation == pytest.approx(high, abs=1.0)
+    assert quality.lip_motion < 0.02, "a head that turns does not speak"
+
+
+def test_lip_motion_is_the_lips():
+    opening = 0.1 * EYES * np.sin(np.arange(FRAMES) / RATE * 2 * np.pi * 3)
+    slow, fast = (measure(clip(moved(LOWER_LIP, 1, scale * opening))).lip_motion for scale in (0.5, 1.0))
+    assert fast == pytest.approx(2 * slow, rel=0.1) and fast > 0.5
+    assert measure(clip(moved(10, 1, opening))).lip_motion < 0.1, "nor does a forehead"
+
+
+def test_another_face_is_a_switch():
+    both = np.concatenate([np.repeat(FACE[None], 25, axis=0), np.repeat(made_up_face(1)[None] * 10, 25, axis=0)])
+    assert measure(clip(both)).identity_switches == 1
+
+
+BASE = replace(measure(clip()), lip_motion=1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "setting", "reason"),
+    [
+        ({"longest_gap": 0.8}, {"max_gap": 0.5}, "no face for 0.80 s on end, at most 0.5 s wanted.*raise --max_gap"),
+        ({"face_width": 40.0}, {"min_face_size": 60}, "40 pixels wide, at least 60 wanted.*lower --min_face_size"),
+        ({"jitter": 0.02}, {"max_jitter": 0.01}, "jitter of 0.0200 eye distances, at most 0.01 wanted"),
+        ({"yaw_high": 50.0}, {"max_rotation": 45}, "turned by 50 degrees, at most 45 wanted"),
+        ({"lip_motion": 0.05}, {"min_lip_motion": 0.1}, "lips moving 0.050 eye distances a second, at least 0.1"),
+        ({"identity_switches": 2}, {"max_identity_switches": 0}, "2 jumps to another face, at most 0 wanted"),
+    ],
+)
+def test_limits_name_metric_and_remedy(change, setting, reason):
+    quality, settings = replace(BASE, **change), ExtractionSettings(**setting)
+    assert ExtractionSettings().failure(quality) is None
+    assert settings.failure(BASE) is None
+    found = settings.failure(quality)
+    assert found is not None
+    assert re.search(reason, found), found
+    (metric,) = change
+    if ClipQuality.__annotations__[metric].endswith("None"):
+        assert settings.failure(replace(BASE, **{metric: None})) is None, "what is not known passes"
+
+
+def test_metrics_are_stored_summed_up_and_filter_by_name(tmp_path, capsys):
+    still, speaking = clip().keypoints, clip(moved(LOWER_LIP, 1, 0.1 * EYES * np.sin(np.arange(FRAMES)))).keypoints
+    lines = []
+    for name, keypoints in (("still", still), ("speaking", speaking)):
+        np.save(tmp_path / f"{name}.npy", keypoints)
+        lines.append(json.dumps({"kp_path": f"{name}.npy", "text": name, "id": name}) + "\n")
+    manifest = tmp_path / "test.jsonl"
+    manifest.write_text("".join(lines))
+    report = prepare([manifest], tmp_path / "all")
+    rows = load_split(tmp_path / "all", "test").with_format("python", columns=["id", "quality"])
+    stored = {row["id"]: row["quality"] for row in rows}
+    assert stored["still"]["face_width"] is None
+    assert stored["still"]["lip_motion"] < 0.1 < stored["speaking"]["lip_motion"]
+    metrics = report["splits"]["test"]["quality"]
+    assert metrics == summarize(stored.values())
+    assert metrics["face_width"] == {"unknown": 2}
+    assert metrics["lip_motion"]["max"] == pytest.approx(stored["speaking"]["lip_motion"], abs=1e-4)
+    assert "quality" not in load_split(tmp_path / "all", "test")[0], "training does not read them"
+
+    main([str(manifest), "--output", str(tmp_path / "some"), "--min_lip_motion", "0.1"])
+    assert "test.jsonl line 1 (still): lips moving 0.0" in capsys.readouterr().out
+    assert load_split(tmp_path / "some", "test")["id"][:] == ["speaking"]

@@ -1,0 +1,196 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Tokenizers with and without BOS, EOS and PAD, and texts in any script, from the transcript to what is read."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import LlamaConfig, PreTrainedTokenizerFast
+
+from data.collator import LipReadCollator
+from data.schema import encode_row
+from data.tokenizer import SpecialTokens, build_ctc_vocab, check_texts, check_vocabulary, special_tokens
+from data.training.packing import pack_texts
+from modeling_lipread import (
+    FaceKeypointEncoderConfig,
+    LipReadConfig,
+    LipReadFeatureExtractor,
+    LipReadForConditionalGeneration,
+    LipReadProcessor,
+)
+from tests.helpers.training import make_clip
+
+NAMES = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+IDS = {"<s>": 0, "</s>": 1, "<pad>": 2}
+SCRIPTS = {
+    "latin": ["bin blue at f two", "set white"],
+    "decomposed": ["cafe\u0301 noe\u0308l", "nai\u0308ve"],
+    "arabic": ["مرحبا بالعالم", "كيف حالك"],
+    "hindi": ["नमस्ते दुनिया", "आप कैसे हैं"],
+    "chinese": ["你好世界", "今天天气很好"],
+    "emoji": ["good 👋🏽 morning", "so 🙂 so"],
+}
+
+
+def byte_level(texts, *names) -> PreTrainedTokenizerFast:
+    """As GPT-2's and Llama 3's: bytes, every text can be written."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return _trained(tokenizer, texts, names, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+
+
+def metaspace(texts, *names) -> PreTrainedTokenizerFast:
+    """As Llama 2's and Gemma's: spaces are a sign of their own, one before every text; bytes where all else fails."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token=None))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Sequence([decoders.Metaspace(), decoders.ByteFallback(), decoders.Fuse()])
+    trained = json.loads(_trained(tokenizer, texts, names).backend_tokenizer.to_str())
+    vocabulary = trained["model"]["vocab"]
+    vocabulary |= {f"<0x{byte:02X}>": len(vocabulary) + byte for byte in range(256)}
+    return _named(Tokenizer.from_str(json.dumps(trained)), names)
+
+
+def _trained(tokenizer, texts, names, **options) -> PreTrainedTokenizerFast:
+    special = list(NAMES.values())
+    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=special, show_progress=False, **options)
+    tokenizer.train_from_iterator(texts, trainer)
+    return _named(tokenizer, names)
+
+
+def _named(tokenizer, names) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **{name: NAMES[name] for name in names})
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["bos_token", "eos_token", "pad_token"], "<s> </s> <pad>"),  # SmolLM2
+        (["bos_token", "eos_token"], "<s> </s> </s>"),  # Llama
+        (["eos_token", "pad_token"], "</s> </s> <pad>"),  # Qwen
+        (["eos_token"], "</s> </s> </s>"),  # GPT-2
+        (["pad_token"], "<pad> <pad> <pad>"),
+        (["bos_token"], "<s> <s> <s>"),
+        (["bos_token", "pad_token"], "<s> <pad> <pad>"),
+    ],
+)
+def test_one_rule_for_every_tokenizer(names, expected):
+    tokenizer = byte_level(SCRIPTS["latin"], *names)
+    tokens = special_tokens(tokenizer)
+    assert tokens == SpecialTokens(*(IDS[name] for name in expected.split()))
+    # The end is learned, once, though the same token may begin and pad.
+    collator = LipReadCollator(LipReadProcessor(LipReadFeatureExtractor(), tokenizer), seq_len=64)
+    batch = collator(rows(SCRIPTS["latin"]))
+    assert (batch["input_ids"][:, 0] == tokens.start).all()
+    for labels, mask, text in zip(batch["labels"], batch["attention_mask"], SCRIPTS["latin"], strict=True):
+        learned = labels[labels != -100].tolist()
+        assert learned[-1] == tokens.end and tokens.end not in learned[:-1]
+        assert len(learned) + 1 == mask.sum()
+        assert tokenizer.decode(learned, skip_special_tokens=True) == text
+    packed = pack_texts(SCRIPTS["latin"], tokenizer, seq_len=1000)["input_ids"][0]
+    assert packed[0] == tokens.start and packed[-1] == tokens.end
+
+
+def test_what_cannot_begin_or_is_too_large_is_refused():
+    """The highest id counts, where ids have gaps too."""
+    tokenizer = byte_level(SCRIPTS["latin"])
+    with pytest.raises(ValueError, match="no BOS, EOS or PAD token"):
+        special_tokens(tokenizer)
+    check_vocabulary(tokenizer, len(tokenizer))
+    with pytest.raises(ValueError, match=f"has {len(tokenizer)} tokens, its language model {len(tokenizer) - 1}"):
+        check_vocabulary(tokenizer, len(tokenizer) - 1)
+    check_vocabulary(word_level(), 31)
+    with pytest.raises(ValueError, match="has 31 tokens, its language model 30"):
+        check_vocabulary(word_level(), 30)
+
+
+def word_level() -> PreTrainedTokenizerFast:
+    """Words and no bytes; its ids have a gap."""
+    words = {"</s>": 0, "<unk>": 1, "set": 2, "white": 30}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")
+
+
+def signs_alone(texts) -> PreTrainedTokenizerFast:
+    """What is not among its characters vanishes without an unknown token."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    return _trained(tokenizer, texts, ["eos_token"])
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("kind", [byte_level, metaspace])
+def test_bytes_write_every_script(script, kind, caplog):
+    assert check_texts(kind(SCRIPTS["latin"], "eos_token"), SCRIPTS[script]) == 0
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("tokenizer", [word_level(), signs_alone(SCRIPTS["latin"])])
+def test_texts_that_cannot_be_written_are_counted_and_refused_if_all_are(tokenizer, caplog):
+    assert check_texts(tokenizer, ["set white", "set  white"]) == 0
+    assert check_texts(tokenizer, ["set white", "set é", "set white"]) == 1
+    assert "1 of 3 texts hold characters" in caplog.text and "'set é' becomes" in caplog.text
+    with pytest.raises(ValueError, match="2 of 2 texts .* --model_id whose tokenizer knows their script"):
+        check_texts(tokenizer, SCRIPTS["hindi"])
+
+
+def rows(texts):
+    """Clips of faces as different as their texts."""
+    clips = [make_clip(text, index, 60) for index, text in enumerate(texts)]
+    for index, clip in enumerate(clips):
+        clip.keypoints *= np.array([1, 1 + 0.3 * index, 1], np.float32)
+    return [encode_row(clip, text=text, id=text) for clip, text in zip(clips, texts, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "script"),
+    [
+        pytest.param(kind, names, script, marks=() if script == quick else pytest.mark.slow)
+        for kind, names, quick in ((byte_level, ["eos_token"], ""), (metaspace, ["bos_token", "eos_token"], "hindi"))
+        for script in SCRIPTS
+    ],
+)
+def test_reads_what_it_learned_in_any_script(kind, names, script):
+    texts = SCRIPTS[script]
+    tokenizer = kind(texts, *names)
+    tokens = special_tokens(tokenizer)
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(tokens.pad)
+    processor = LipReadProcessor(LipReadFeatureExtractor(), tokenizer)
+    ctc_vocab = build_ctc_vocab(texts)
+    collator = LipReadCollator(processor, seq_len=64, ctc_vocab=ctc_vocab)
+    torch.manual_seed(0)
+    language_model = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+    )
+    config = LipReadConfig(
+        text_config=language_model,
+        encoder_config=FaceKeypointEncoderConfig(num_landmarks=79, hidden_size=32, kp_temporal_layers=1, kp_heads=2),
+        ctc_vocab=ctc_vocab,
+        adapter_every=1,
+        decoder_start_token_id=tokens.start,
+        eos_token_id=tokens.end,
+        pad_token_id=tokens.pad,
+        freeze_language_model=False,
+        decoder_mask_prob=0.0,
+    )
+    model = LipReadForConditionalGeneration(config).train()
+    batch = collator(rows(texts))
+    assert (batch["ctc_targets"] > 0).any(1).all()
+    model.encoder.fit_statistics([batch])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(80):
+        optimizer.zero_grad()
+        model(**batch).loss.backward()
+        optimizer.step()
+    clips = {key: batch[key] for key in ("keypoints", "keypoints_mask")}
+    ids = model.eval().generate(
+        **clips, max_new_tokens=48, eos_token_id=tokens.end, pad_token_id=tokens.pad, num_beams=2
+    )
+    read = [text.strip() for text in processor.batch_decode(ids, skip_special_tokens=True)]
+    expected = [normalizers.NFC().normalize_str(text) if kind is metaspace else text for text in texts]
+    assert read == expected

@@ -1,0 +1,103 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The command line of `train_hf.py`: recipes, overrides, and what it refuses, with the remedy."""
+
+from argparse import SUPPRESS
+from dataclasses import fields
+
+import pytest
+import torch
+from transformers import TrainingArguments
+
+from data.training.arguments import ModelArguments, make_parser, parse_arguments
+from train_hf import main
+
+
+def test_command_line_wins_over_the_config_file(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        "model_id: some/model\nlearning_rate: 1.0e-3\nhidden_size: 64\nrotation: 3\ngate_type: sigmoid\nctc: false\n"
+    )
+    _, model_args, encoder_args, adapter_args, augmentation, args = parse_arguments(
+        [f"--config={path}", "--hidden_size", "128", "--output_dir", str(tmp_path)]
+        + ["--config_overrides", "rotation=2,use_velocity=false", "--config_overrides=gate_init=-10,kp_heads=2"]
+    )
+    assert (model_args.model_id, args.learning_rate, encoder_args.hidden_size) == ("some/model", 1e-3, 128)
+    assert model_args.ctc is False and (augmentation.rotation, encoder_args.use_velocity) == (2.0, False)
+    assert (adapter_args.gate_type, adapter_args.gate_init, encoder_args.kp_heads) == ("sigmoid", -10.0, 2)
+
+
+def test_the_help_shows_few_options_of_our_own_and_explains_each():
+    theirs = {item.name for item in fields(TrainingArguments)} | {"help"}
+    shown = {action.dest: action.help for action in make_parser()._actions if action.help != SUPPRESS}
+    own = shown.keys() - theirs
+    assert len(own) <= 55 and all(shown[name] for name in own)
+    assert {"cond_len", "adapter_every", "config", "config_overrides"} <= own and "rotation" not in own
+
+
+def test_half_precision_needs_no_further_argument_without_a_gpu(tmp_path):
+    *_, args = parse_arguments(["--bf16", "--output_dir", str(tmp_path)])
+    assert args.bf16 and args.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_what_lora_options_mean():
+    assert ModelArguments().lora() is None and ModelArguments(lora_r=0).lora() is None
+    everywhere = {"dropout": 0.0, "target_modules": "all-linear"}
+    assert ModelArguments(lora_r=8).lora() == {"r": 8, "alpha": 16, **everywhere}
+    assert ModelArguments().lora(default_rank=16) == {"r": 16, "alpha": 32, **everywhere}
+    given = ModelArguments(lora_r=8, lora_alpha=4, lora_dropout=0.1, lora_target_modules=["q_proj", "v_proj"])
+    assert given.lora() == {"r": 8, "alpha": 4, "dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["--config_overrides", "gate_tipe=tanh"], "unknown gate_tipe; did you mean gate_type"),
+        (["--config_overrides", "learning_rate=1"], "unknown learning_rate"),
+        (["--config_overrides", "gate_type"], "gate_type has no value"),
+        (["--config_overrides", "rotation=much"], "rotation: invalid float value"),
+        (["--rotation", "3"], "--config_overrides rotation=VALUE"),
+        (["--config", "absent.yaml"], "absent.yaml"),
+        # The Trainer's own complaint: an error, and no traceback.
+        (
+            ["--use_cpu", "--save_strategy", "steps", "--save_steps", "3", "--eval_strategy", "epoch"],
+            "error: --load_best_model_at_end requires",
+        ),
+    ],
+)
+def test_wrong_options_are_named(given, named, capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(given)
+    assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["learning_rat: 1", "- 1", "a: ["])
+def test_bad_config_files_are_named(tmp_path, content, capsys):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(content)
+    with pytest.raises(SystemExit):
+        parse_arguments(["--config", str(path)])
+    assert str(path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        ("", "--model_id"),
+        ("--model_id x", "--dataset"),
+        ("--model_id x --lm_config y --dataset z", "--lm_config"),
+        ("--model_id x --dataset nowhere", "nowhere"),
+        ("--model_id x --train_text nowhere.txt", "nowhere.txt"),
+        ("--lm_config x --dataset y --lora_r 4", "--model_id"),
+        ("--model_id x --train_text y --lora_r 0", "lora_r of at least 1"),
+        ("--model_id x --dataset y --lora_alpha 4", "--lora_alpha.*give --lora_r"),
+        ("--model_id x --dataset y --lora_target_modules q_proj v_proj", "give --lora_r"),
+        ("CORPUS --streaming", "data.export --parquet"),
+        ("CORPUS --config_overrides trim_silence=0.5 --alignment_weight 0", "word times"),
+        ("CORPUS --blank_check_after -1", "--blank_check_after -1.0"),
+        ("CORPUS --encoder_only --ctc false", "--encoder_only"),
+    ],
+)
+def test_arguments_that_do_not_go_together_say_what_to_give(arguments, remedy, corpus, lm_config, tmp_path):
+    given = arguments.replace("CORPUS", f"--dataset {corpus} --lm_config {lm_config}").split()
+    with pytest.raises(SystemExit, match=remedy):
+        main([*given, "--output_dir", str(tmp_path), "--use_cpu"])

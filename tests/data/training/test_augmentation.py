@@ -1,0 +1,167 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Augmentation changes what it says and nothing else."""
+
+import pytest
+import torch
+
+from data.training.augmentation import KeypointAugmentation
+from modeling_lipread.geometry_lipread import LIPS, MIRROR
+
+STILL = {"rotation": 0.0, "scale": 0.0, "shift": 0.0, "noise": 0.0, "speed": 0.0, "time_masks": 0}
+
+
+def clips(batch: int = 3, frames: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    keypoints = torch.randn(batch, 1, 7, 3, generator=generator) + torch.linspace(0, 1, frames)[None, :, None, None]
+    mask = torch.ones(batch, frames, dtype=torch.long)
+    mask[0, frames - 10 :] = 0
+    return keypoints * mask[..., None, None], mask
+
+
+def test_switched_off_it_changes_nothing():
+    keypoints, mask = clips()
+    same, same_mask, _ = KeypointAugmentation(**STILL)(keypoints, mask)
+    assert torch.allclose(same, keypoints, atol=1e-6)
+    assert torch.equal(same_mask, mask)
+
+
+def test_rotation_keeps_distances():
+    keypoints, mask = clips()
+    turned, *_ = KeypointAugmentation(**{**STILL, "rotation": 30.0})(keypoints, mask)
+    assert (turned - keypoints).abs().max() > 0.1
+    assert torch.allclose(torch.cdist(turned[1], turned[1]), torch.cdist(keypoints[1], keypoints[1]), atol=1e-4)
+
+
+def test_scale_is_one_for_the_whole_clip():
+    keypoints, mask = clips()
+    scaled, *_ = KeypointAugmentation(**{**STILL, "scale": 0.2})(keypoints, mask)
+    ratio = scaled[1] / keypoints[1]
+    assert torch.allclose(ratio, ratio[:1, :1].expand_as(ratio), atol=1e-4)
+    assert ((ratio > 0.8 - 1e-4) & (ratio < 1.2 + 1e-4)).all()
+
+
+def test_speed_changes_the_length_and_keeps_the_ends():
+    torch.manual_seed(1)
+    keypoints, mask = clips()
+    resampled, new_mask, _ = KeypointAugmentation(**{**STILL, "speed": 0.3})(keypoints, mask)
+    assert resampled.shape[:2] == new_mask.shape
+    for clip, before in enumerate(mask.sum(1)):
+        after = int(new_mask[clip].sum())
+        assert before / 1.31 <= after <= before / 0.69
+        assert torch.equal(new_mask[clip, :after], torch.ones(after, dtype=mask.dtype))
+        assert torch.allclose(resampled[clip, 0], keypoints[clip, 0], atol=1e-5)
+        assert torch.allclose(resampled[clip, after - 1], keypoints[clip, before - 1], atol=1e-4)
+    assert not torch.equal(new_mask.sum(1), mask.sum(1))
+
+
+def test_speed_does_not_invent_faces_in_gaps():
+    keypoints, mask = clips()
+    mask[:, 10:20] = 0
+    resampled, new_mask, _ = KeypointAugmentation(**{**STILL, "speed": 0.2})(keypoints * mask[..., None, None], mask)
+    assert (new_mask.sum(1) < mask.sum(1) * 1.3).all()
+    assert (resampled[new_mask == 0] == 0).all()
+
+
+def test_labels_keep_to_their_frames_at_any_speed():
+    torch.manual_seed(1)
+    keypoints, mask = clips()
+    steps = torch.arange(40)[None, :, None, None].expand_as(keypoints).float() * mask[..., None, None]
+    labels = torch.arange(40).expand(3, -1)
+    resampled, new_mask, moved = KeypointAugmentation(**{**STILL, "speed": 0.3})(steps, mask, labels)
+    assert (moved[new_mask == 0] == -100).all()
+    assert ((resampled[..., 0, 0] - moved)[new_mask != 0].abs() <= 0.5 + 1e-4).all()
+
+
+def test_a_mirrored_face_is_one_that_mediapipe_could_have_seen():
+    face = torch.randn(478, 3, generator=torch.Generator().manual_seed(0))
+    augment = KeypointAugmentation(**STILL, mirror=1.0)
+    augment.set_landmarks(LIPS)
+    seen, *_ = augment(face[list(LIPS)].expand(1, 5, -1, -1), torch.ones(1, 5))
+    mirrored = face[torch.from_numpy(MIRROR)] * torch.tensor([-1.0, 1.0, 1.0])
+    assert torch.allclose(seen[0, 0], mirrored[list(LIPS)], atol=1e-6)
+    assert not torch.allclose(seen[0, 0], face[list(LIPS)], atol=0.1)
+
+
+def test_half_of_the_clips_are_mirrored():
+    torch.manual_seed(0)
+    augment = KeypointAugmentation(**STILL, mirror=0.5)
+    augment.set_landmarks([13, 14])  # on the midline: only x changes its sign
+    keypoints = torch.ones(400, 2, 2, 3)
+    seen, *_ = augment(keypoints, torch.ones(400, 2))
+    assert 0.4 < (seen[:, 0, 0, 0] < 0).float().mean() < 0.6
+    assert torch.equal(seen[..., 1:], keypoints[..., 1:])
+
+
+def test_a_landmark_set_of_one_side_cannot_be_mirrored():
+    with pytest.raises(ValueError, match="mirror=0.5: landmark 61 has no counterpart"):
+        KeypointAugmentation(mirror=0.5).set_landmarks([61, 13])
+    KeypointAugmentation().set_landmarks([61, 13])
+
+
+def test_articulation_changes_movement_and_not_the_average_face():
+    keypoints, mask = clips()
+    seen, *_ = KeypointAugmentation(**STILL, motion=0.5)(keypoints, mask)
+    for clip, frames in enumerate(mask.sum(1)):
+        before, after = keypoints[clip, :frames], seen[clip, :frames]
+        assert torch.allclose(after.mean(0), before.mean(0), atol=1e-5)
+        ratio = ((after - after.mean(0)) / (before - before.mean(0)))[0, 0]
+        assert ((ratio > 0.5 - 1e-3) & (ratio < 1.5 + 1e-3)).all() and (ratio - 1).abs().max() > 0.01
+
+
+def test_some_landmarks_stand_still_the_others_move_as_before():
+    torch.manual_seed(0)
+    keypoints, mask = torch.randn(50, 10, 7, 3), torch.ones(50, 10)
+    seen, *_ = KeypointAugmentation(**STILL, landmark_masks=0.3)(keypoints, mask)
+    still = (seen - seen[:, :1]).abs().amax((1, 3)) < 1e-5
+    assert 0.2 < still.float().mean() < 0.4
+    assert torch.allclose(seen.transpose(1, 2)[~still], keypoints.transpose(1, 2)[~still], atol=1e-5)
+
+
+def test_a_warp_gives_a_clip_one_other_face():
+    keypoints, mask = clips()
+    faces = keypoints[:, :1].expand_as(keypoints) * mask[..., None, None]
+    warped, *_ = KeypointAugmentation(**STILL, warp=0.1)(faces, mask)
+    assert (warped[:, 0] - faces[:, 0]).abs().max() > 0.01
+    assert torch.allclose(warped[1], warped[1, :1].expand_as(warped[1]), atol=1e-5)
+    assert not torch.allclose(warped[1, 0] - faces[1, 0], warped[2, 0] - faces[2, 0], atol=1e-3)
+
+
+def test_time_masks_hide_but_never_everything():
+    keypoints, mask = clips(batch=64, frames=6)
+    augment = KeypointAugmentation(**{**STILL, "time_masks": 3, "time_mask_frames": 6})
+    _, hidden, _ = augment(keypoints, mask)
+    assert hidden.sum() < mask.sum()
+    assert (hidden.sum(1) > 0)[mask.sum(1) > 0].all()
+    assert (hidden <= mask).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_same_random_state_same_augmentation(seed):
+    keypoints, mask = clips()
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(seed)
+        drawn.append(KeypointAugmentation()(keypoints, mask))
+    assert torch.equal(drawn[0][0], drawn[1][0])
+    assert torch.equal(drawn[0][1], drawn[1][1])
+
+
+def test_trimmed_clips_keep_every_spoken_frame():
+    torch.manual_seed(0)
+    keypoints, mask = clips(batch=64)
+    labels = torch.zeros_like(mask)
+    labels[:, 12:25], labels[0], labels[1, 15:20] = 3, 0, 0  # nobody speaks in the first; a pause in the second
+    labels[0, 30:] = -100
+    cut, cut_mask, cut_labels = KeypointAugmentation(**{**STILL, "trim_silence": 0.5})(keypoints, mask, labels)
+    frames, found = mask.sum(1), cut_mask.sum(1)
+    assert found[0] == frames[0] and (found <= frames).all() and (cut_labels[0, : found[0]] == 0).all()
+    assert 0.3 < (found < frames).float().mean() < 0.7
+    assert (cut_labels > 0).sum(1).tolist() == (labels > 0).sum(1).tolist()
+    begins = set()
+    for clip in range(1, 64):
+        begin = 12 - int((cut_labels[clip] > 0).int().argmax())
+        begins.add(begin)
+        assert torch.allclose(cut[clip, : found[clip]], keypoints[clip, begin : begin + found[clip]])
+        assert torch.equal(cut_labels[clip, : found[clip]], labels[clip, begin : begin + found[clip]])
+        assert not cut[clip, found[clip] :].any() and (cut_labels[clip, found[clip] :] == -100).all()
+    assert begins <= set(range(13)) and len(begins) > 6

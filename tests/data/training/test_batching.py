@@ -1,0 +1,132 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Batches: all clips once, the same number for every process, and nothing but seed, epoch and process decides them."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from data.training.dataloader import padding_share
+from data.training.samplers import LENGTH_STEP, LengthBatchSampler, StreamBatchSampler, StreamLengthBatchSampler
+
+LENGTHS = np.random.default_rng(0).integers(20, 200, size=203).tolist()
+BLOCKS = [16] * 7 + [5, 16, 9]
+
+
+def by_length(**kwargs):
+    return LengthBatchSampler(LENGTHS, **{"seed": 3, "max_frames": 1000, **kwargs})
+
+
+def by_count(**kwargs):
+    return LengthBatchSampler(LENGTHS, **{"seed": 3, "batch_size": 8, **kwargs})
+
+
+def stream(**kwargs):
+    return StreamBatchSampler(BLOCKS, **{"seed": 3, "batch_size": 8, "window": 2, **kwargs})
+
+
+def stream_by_length(**kwargs):
+    limits = {"window": 2} if "batch_size" in kwargs else {"window": 2, "max_frames": 1000}
+    return StreamLengthBatchSampler(BLOCKS, LENGTHS[: sum(BLOCKS)], **{"seed": 3, **limits, **kwargs})
+
+
+def stream_by_count(**kwargs):
+    return stream_by_length(batch_size=6, **kwargs)
+
+
+STREAMS = [stream, stream_by_length, stream_by_count]
+SAMPLERS = pytest.mark.parametrize(
+    ("make", "clips"), [(by_length, 203), (by_count, 203), *((make, sum(BLOCKS)) for make in STREAMS)]
+)
+
+
+@SAMPLERS
+def test_one_process_takes_every_clip_once_and_another_order_each_epoch(make, clips):
+    sampler, epochs = make(), []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        epochs.append(list(sampler))
+        assert sorted(itertools.chain.from_iterable(epochs[-1])) == list(range(clips))
+        assert len(epochs[-1]) == len(sampler)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert {tuple(sorted(batch)) for batch in epochs[0]} != {tuple(sorted(batch)) for batch in epochs[1]}
+    again = make()
+    again.set_epoch(2)
+    assert list(again) == epochs[2] and list(make(seed=4)) != epochs[0]
+
+
+@SAMPLERS
+@pytest.mark.parametrize("processes", [2, 3, 8])
+def test_processes_share_the_clips_in_equally_many_batches(make, clips, processes):
+    shares = [list(make(process_index=index, num_processes=processes)) for index in range(processes)]
+    assert {len(share) for share in shares} == {len(make(num_processes=processes))}
+    taken = list(itertools.chain.from_iterable(itertools.chain.from_iterable(shares)))
+    assert set(taken) == set(range(clips))
+    # Disjoint, but for what fills the last of the batches up.
+    most = max(len(batch) for share in shares for batch in share) * (processes - 1)
+    assert 0 <= len(taken) - clips <= most
+
+
+def test_a_stream_of_equal_shares_repeats_nothing():
+    shares = [StreamBatchSampler([10] * 6, batch_size=4, seed=0, process_index=i, num_processes=3) for i in range(3)]
+    taken = list(itertools.chain.from_iterable(itertools.chain.from_iterable(shares)))
+    assert sorted(taken) == list(range(60))
+
+
+@pytest.mark.parametrize("make", STREAMS)
+def test_a_stream_never_has_more_open_than_its_window(make):
+    owners, read = np.repeat(np.arange(len(BLOCKS)), BLOCKS), 0
+    for process in range(2):
+        held = []  # what the loader keeps: the window's row groups and two more
+        for batch in make(process_index=process, num_processes=2):
+            groups = set(owners[batch])
+            assert len(groups) <= (4 if make is stream else 2)  # there, two windows meet in a batch
+            read += len(groups - set(held))
+            held = [*(group for group in held if group not in groups), *groups][-4:]
+    # None is read again once it was left; but two processes share a window, and the last fills up from the front.
+    assert read <= len(BLOCKS) + 4
+
+
+def test_a_budget_holds_with_padding_and_a_longer_clip_comes_alone():
+    lengths, blocks = [*LENGTHS, 5000], [20] * 10 + [4]
+    samplers = (
+        LengthBatchSampler(lengths, max_frames=1000, seed=0),
+        StreamLengthBatchSampler(blocks, lengths, max_frames=1000, seed=0),
+    )
+    for batch in itertools.chain(*samplers):
+        frames = max(lengths[clip] for clip in batch) * len(batch)
+        assert frames <= 1000 or batch == [203]
+
+
+def test_clips_of_a_batch_and_of_a_step_are_alike_in_length():
+    shares = [list(by_count(process_index=i, num_processes=2)) for i in range(2)]
+    padded = sum(max(LENGTHS[clip] for clip in batch) * len(batch) for batch in itertools.chain(*shares))
+    shown = sum(LENGTHS[clip] for batch in itertools.chain(*shares) for clip in batch)
+    assert 1 - shown / padded < 0.06  # in random order it is 40%
+    longest = [[max(LENGTHS[clip] for clip in batch) for batch in share] for share in shares]
+    assert np.abs(np.diff(longest, axis=0)).max() <= 40
+    assert LENGTH_STEP < 40
+
+
+def test_a_stream_groups_by_length_what_its_window_holds():
+    padding = []
+    for sampler in (stream(window=4), stream_by_count(window=4)):
+        shown = sum(LENGTHS[clip] for batch in sampler for clip in batch)
+        padding.append(1 - shown / sum(max(LENGTHS[clip] for clip in batch) * len(batch) for batch in sampler))
+    assert padding[1] < 0.15 < 0.3 < padding[0]
+
+
+def test_a_batch_needs_one_of_two_limits():
+    for limits in ({}, {"batch_size": 1, "max_frames": 1}):
+        with pytest.raises(ValueError, match="one of"):
+            LengthBatchSampler(LENGTHS, seed=0, **limits)
+        with pytest.raises(ValueError, match="one of"):
+            StreamLengthBatchSampler([203], LENGTHS, seed=0, **limits)
+
+
+def test_padding_is_what_comes_after_the_last_face():
+    mask = torch.zeros(2, 10)
+    mask[0, 2:10] = 1  # absent at first: not padding
+    mask[1, 0] = mask[1, 4] = 1
+    assert padding_share(mask).item() == pytest.approx(5 / 20)

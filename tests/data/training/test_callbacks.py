@@ -1,0 +1,89 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Runs that cannot fool anybody: stopped where blank video does as well; gradients and transcripts in the logs."""
+
+import logging
+import math
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import TrainerControl, TrainerState, TrainingArguments
+
+from data.evaluation import Prediction
+from data.training.callbacks import BlankVideoCallback, transcript_table
+from tests.helpers.training import TEXTS, history, make_corpus, train
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus", 16, 12)
+
+
+def test_a_run_that_ignores_the_face_stops_says_why_and_goes_on_if_told_to(corpus, lm_config, tmp_path, caplog):
+    """A run of four epochs that learns nothing: its adapters stay closed, and the face changes no word."""
+    caplog.set_level(logging.INFO)
+    settings = {"dataset": corpus, "lm_config": lm_config, "output_dir": tmp_path, "num_train_epochs": 4}
+    settings |= {"learning_rate": 0, "gate_learning_rate": 0}
+    train(**settings, blank_check_after=3)
+    evaluated = [entry for entry in history(tmp_path) if "eval_wer" in entry]
+    assert all(entry["eval_wer"] == entry["eval_blank_wer"] for entry in evaluated)
+    assert max(entry["epoch"] for entry in evaluated) == 3
+    assert "does not look at the face: at epoch 3 of 4" in caplog.text and "--blank_check_after 0" in caplog.text
+    assert "Do not rely on it." in caplog.messages[-1]
+    assert (tmp_path / "model.safetensors").exists() and (tmp_path / "eval_results.json").exists()
+
+    caplog.clear()
+    train(**settings, blank_check_after=0)
+    assert "Going on from" in caplog.text and "does not look" not in caplog.text
+    assert max(entry["epoch"] for entry in history(tmp_path)) == 4
+
+
+def test_transcripts_and_gradients_are_in_tensorboard(corpus, lm_config, tmp_path):
+    train(dataset=corpus, lm_config=lm_config, output_dir=tmp_path, num_train_epochs=2, max_grad_norm=0.1)
+    (folder,) = (tmp_path / "runs").iterdir()
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0, "scalars": 0}).Reload()
+    written = events.Tensors("eval/transcripts/text_summary")
+    assert [event.step for event in written] == [4, 8], "at each evaluation"
+    tables = [event.tensor_proto.string_val[0].decode().splitlines() for event in written]
+    assert all(len(table) == 2 + 8 for table in tables)
+    shown = [[line.split(" | ")[:2] for line in table[2:]] for table in tables]
+    assert shown[0] == shown[1], "always the same clips"
+    assert shown[0][0] == ["| validation0", TEXTS[0]] and shown[0][-1] == ["| validation11", TEXTS[11 % len(TEXTS)]]
+    scalars = set(events.Tags()["scalars"])
+    assert {"train/lm_loss", "train/ctc_loss", "train/gate/layer_00", "eval/blank_wer", "eval/loops"} <= scalars
+
+    for entry in history(tmp_path):
+        if "loss" in entry:
+            parts = {name: value for name, value in entry.items() if name.startswith("grad_norm/")}
+            assert set(parts) == {f"grad_norm/{part}" for part in ("encoder", "adapters", "gates", "language_model")}
+            # Before clipping, as the norm of all of them is logged.
+            assert (
+                math.hypot(*parts.values()) == pytest.approx(entry["grad_norm"], rel=1e-4) and entry["grad_norm"] > 0.1
+            )
+
+
+def checked(after, wer, blank, step=6000, epoch=6.0):
+    state = TrainerState(global_step=step, max_steps=10000, epoch=epoch, num_train_epochs=10)
+    control, guard = TrainerControl(), BlankVideoCallback(after)
+    guard.on_evaluate(None, state, control, {"eval_wer": wer, "eval_blank_wer": blank})
+    assert control.should_training_stop == (guard.warning is not None)
+    return control.should_training_stop
+
+
+def test_when_it_stops():
+    assert checked(0.5, 0.8, 0.8) and checked(0.5, 0.9, 0.8) and checked(0.5, 0.795, 0.8), "lower, but not by enough"
+    assert not checked(0.5, 0.78, 0.8), "it reads, if badly yet"
+    assert not checked(0.6, 0.9, 0.8) and checked(0.59, 0.9, 0.8), "past the share"
+    assert not checked(7, 0.9, 0.8) and checked(6, 0.9, 0.8) and checked(1, 0.9, 0.8), "from the epoch on"
+    assert not checked(0.01, 0.9, 0.8, step=500) and checked(0.01, 0.9, 0.8, step=501), "too early for anybody"
+
+
+def test_other_evaluations_are_let_pass():
+    control, guard = TrainerControl(), BlankVideoCallback(0.5)
+    state = TrainerState(global_step=9000, max_steps=10000, epoch=9.0, num_train_epochs=10)
+    guard.on_evaluate(TrainingArguments(use_cpu=True), state, control, {"eval_loss": 1.0})
+    assert not control.should_training_stop and guard.warning is None
+
+
+def test_a_table_holds_whatever_was_read():
+    reading = Prediction("a|b", None, "two\nlines", "", "x | y")
+    assert transcript_table([reading]).splitlines()[2] == "| a\\|b | two lines |  | x \\| y |"

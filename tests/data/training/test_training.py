@@ -1,0 +1,139 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`train_hf.py` as its users type it: distributed, killed and resumed, logged, and loaded elsewhere."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoProcessor
+
+import modeling_lipread  # noqa: F401  (registers the reader)
+from data.training.arguments import parse_arguments
+from data.training.checkpoints import resume_point
+from tests.helpers.readers import write_language_model
+from tests.helpers.training import (
+    ACCELERATE,
+    SAVED,
+    TEXTS,
+    TORCHRUN,
+    environment,
+    history,
+    losses,
+    make_clip,
+    run,
+    train,
+    train_and_kill,
+)
+
+LORA = {"lora_r": 4, "lora_dropout": 0.1}
+STREAMED = {"streaming": True, "stream_window": 2}
+BUDGET = {"max_frames_per_batch": 75}
+KINDS = {"plain": {}, "lora": LORA, "streamed": STREAMED, "budget": BUDGET, "both": {**STREAMED, **BUDGET}}
+
+
+@pytest.mark.parametrize(
+    ("launcher", "steps"),
+    [(TORCHRUN, 3), pytest.param(ACCELERATE, 6, marks=pytest.mark.slow)],
+    ids=["torchrun", "accelerate"],
+)
+def test_launchers_train_evaluate_and_write_one_reader(corpus, lm_config, tmp_path, launcher, steps):
+    result = run(dataset=corpus, lm_config=lm_config, output_dir=tmp_path, num_train_epochs=1, launcher=launcher)
+    assert "WER" in result.stderr and "blank video WER" in result.stderr and "shuffled video WER" in result.stderr
+    metrics = json.loads((tmp_path / "eval_results.json").read_text())
+    assert {"eval_wer", "eval_cer", "eval_blank_wer", "eval_shuffled_wer", "eval_perplexity"} <= metrics.keys()
+    assert metrics["eval_clips"] == 4  # each clip is read once, by one of the processes
+    # 24 clips in batches of 4: two processes take half as many steps as one.
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == [f"checkpoint-{steps}"]
+    assert AutoModel.from_pretrained(tmp_path).config.model_type == "lipread"
+
+
+def settings_of(kind, corpus, exported, lm_config, folder):
+    settings = {"dataset": exported if "streaming" in KINDS[kind] else corpus, **SAVED, **KINDS[kind]}
+    language_model = {"model_id": write_language_model(folder / "lm")} if kind == "lora" else {"lm_config": lm_config}
+    return settings | language_model
+
+
+@pytest.mark.parametrize("kind", ["plain", *(pytest.param(kind, marks=pytest.mark.slow) for kind in list(KINDS)[1:])])
+def test_killed_and_resumed_gives_the_same_losses_and_the_same_reader(
+    corpus, exported, lm_config, trained, tmp_path, caplog, kind
+):
+    settings, undisturbed = settings_of(kind, corpus, exported, lm_config, tmp_path), trained
+    if kind != "plain":
+        undisturbed = tmp_path / "undisturbed"
+        train(output_dir=undisturbed, **settings)
+    output = tmp_path / "killed"
+    train_and_kill(output, **settings)
+    (output / "checkpoint-10").mkdir()  # as a kill in the middle of writing leaves it
+    with caplog.at_level(logging.INFO):
+        train(output_dir=output, **settings)
+    assert "Going on from" in caplog.text
+    assert "missing keys" not in caplog.text and "unexpected keys" not in caplog.text
+    assert losses(output) == losses(undisturbed) and len(losses(output)) >= 12
+    results = []
+    for folder in (output, undisturbed):
+        best = json.loads((folder / "trainer_state.json").read_text())["best_model_checkpoint"].rpartition("-")[2]
+        weights = load_file(folder / "model.safetensors")
+        kept = load_file(folder / f"checkpoint-{best}" / "model.safetensors")
+        assert all(torch.equal(value, kept[key]) for key, value in weights.items()), "the best is the result"
+        results.append((best, weights))
+    assert results[0][0] == results[1][0] and results[0][1].keys() == results[1][1].keys()
+    assert all(torch.equal(value, results[1][1][key]) for key, value in results[0][1].items())
+
+
+def test_logs_hold_what_a_researcher_watches(trained):
+    logged = set().union(*history(trained))
+    wanted = {"lm_loss", "ctc_loss", "alignment_loss", "perplexity", "gate/layer_00", "gate/layer_01", "grad_norm"}
+    wanted |= {"learning_rate", "system/cpu_percent", "system/ram_gib", "eval_wer", "eval_blank_wer"}
+    assert wanted <= logged
+    assert list((trained / "runs").rglob("events.out.tfevents.*"))
+    assert not list(trained.rglob("training_args.bin"))
+
+
+READ_ELSEWHERE = """
+import json, sys
+sys.modules["modeling_lipread"] = sys.modules["data"] = None   # the repository is not importable
+from transformers import AutoModel, AutoProcessor
+folder, clip = sys.argv[1:]
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+model = AutoModel.from_pretrained(folder, trust_remote_code=True)
+ids = model.generate(**processor(videos=clip, return_tensors="pt"), max_new_tokens=8)
+scores = model(**processor(videos=clip, return_tensors="pt"), input_ids=ids).logits[0, -1, :5]
+print(json.dumps({"ids": ids.tolist(), "scores": scores.tolist()}))
+"""
+
+
+def test_a_fresh_process_without_the_repository_reads_the_same(trained, tmp_path):
+    np.save(tmp_path / "clip.npy", make_clip(TEXTS[0], seed=7).keypoints)
+    processor, model = AutoProcessor.from_pretrained(trained), AutoModel.from_pretrained(trained)
+    inputs = processor(videos=str(tmp_path / "clip.npy"), return_tensors="pt")
+    expected = model.generate(**inputs, max_new_tokens=8)
+    scores = model(**inputs, input_ids=expected).logits[0, -1, :5].tolist()
+    result = subprocess.run(
+        [sys.executable, "-c", READ_ELSEWHERE, str(trained), str(tmp_path / "clip.npy")],
+        cwd=tmp_path,
+        env={**environment(), "HF_MODULES_CACHE": str(tmp_path / "modules")},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    read = json.loads(result.stdout.splitlines()[-1])
+    assert read["ids"] == expected.tolist()
+    assert read["scores"] == pytest.approx(scores, abs=1e-5)
+
+
+def test_resuming_into_other_settings_is_refused(corpus, lm_config, trained):
+    with pytest.raises(SystemExit, match="--restart"):
+        train(dataset=corpus, lm_config=lm_config, output_dir=trained, hidden_size=64)
+
+
+def test_restart_leaves_no_older_checkpoint_behind(tmp_path):
+    (tmp_path / "checkpoint-90").mkdir()
+    (tmp_path / "checkpoint-90" / "trainer_state.json").write_text("{}")
+    *_, args = parse_arguments(["--output_dir", str(tmp_path), "--use_cpu", "--restart"])
+    assert resume_point(args) is None
+    assert not list(tmp_path.glob("checkpoint-*"))

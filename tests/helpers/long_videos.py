@@ -1,0 +1,37 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Long videos and videos of several people, made of GRID clips and of the talking head."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lipread.options import BUNDLED_MODEL, load_pipeline
+from modeling_lipread.pipeline_lipread import LipReadingPipeline
+from modeling_lipread.video_lipread import read_frames
+from tests.helpers.clips import write_video
+
+
+def embedded_reader() -> LipReadingPipeline:
+    return load_pipeline(BUNDLED_MODEL, "cpu")
+
+
+def grid_lines(grid_dir: Path, split: str, speaker: str, count: int) -> list[dict]:
+    lines = [json.loads(line) for line in (grid_dir / f"{split}.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["speaker"] == speaker][:count]
+
+
+def grid_frames(grid_dir: Path, lines: Sequence[dict]) -> list[np.ndarray]:
+    return [frame for line in lines for _, frame in read_frames(grid_dir / line["video"])]
+
+
+def one_after_another(grid_dir: Path, lines: Sequence[dict], path: Path) -> Path:
+    return write_video(path, grid_frames(grid_dir, lines))
+
+
+def side_by_side(grid_dir: Path, left: Sequence[dict], right: Sequence[dict], path: Path) -> Path:
+    pairs = zip(grid_frames(grid_dir, left), grid_frames(grid_dir, right), strict=True)
+    return write_video(path, [np.hstack(pair) for pair in pairs])

@@ -1,0 +1,113 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""What the tests of publishing share: the command, and the fresh process that loads from the Hub what it put there."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from transformers import AutoModel, AutoProcessor
+
+from tests.helpers.hub_server import HubServer
+from tests.helpers.training import REPOSITORY, TEXTS, make_clip
+
+# Takes one command line after the other: importing torch anew for each would take seconds.
+COMMANDS = """
+import contextlib, io, json, sys
+from lipread.cli import main
+replies = sys.stdout
+for line in sys.stdin:
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+        status = main(json.loads(line))
+    print(json.dumps([status, out.getvalue(), err.getvalue()]), file=replies, flush=True)
+"""
+
+# Run where neither our packages nor this checkout are on the path.
+READ_FROM_HUB = """
+import json, sys
+sys.modules["modeling_lipread"] = sys.modules["data"] = None  # however they are installed
+from transformers import AutoModel, AutoProcessor
+read = {}
+for repository in sys.argv[2:]:
+    id, _, revision = repository.partition("@")
+    where = {"revision": revision or None, "trust_remote_code": True}
+    try:
+        processor = AutoProcessor.from_pretrained(id, **where)
+        model = AutoModel.from_pretrained(id, **where)
+    except (OSError, ValueError) as error:
+        read[repository] = {"error": str(error)}
+        continue
+    inputs = processor(videos=sys.argv[1], return_tensors="pt")
+    ids = model.generate(**inputs)
+    scores = model(**inputs, input_ids=ids).logits[0, -1, :5]
+    read[repository] = {
+        "ids": ids.tolist(), "scores": scores.tolist(), "text": processor.batch_decode(ids, skip_special_tokens=True),
+        "landmarker": processor.landmarker_path, "base_revision": model.config.base_model_revision,
+    }
+print(json.dumps(read))
+"""
+
+
+class Result(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Lipread:
+    """`lipread`, run again and again in one process of its own that has a Hub and is logged in."""
+
+    def __init__(self, hub: HubServer, home: Path):
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", COMMANDS],
+            cwd=REPOSITORY,
+            env=hub.environment(home),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def __call__(self, *arguments: object) -> Result:
+        print(json.dumps([str(argument) for argument in arguments]), file=self._process.stdin, flush=True)
+        return Result(*json.loads(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+        self._process.stdout.close()
+
+
+def write_clip(folder: Path) -> Path:
+    """Landmarks of a face that speaks."""
+    np.save(folder / "clip.npy", make_clip(TEXTS[0], seed=7).keypoints)
+    return folder / "clip.npy"
+
+
+def read_here(reader: Path, clip: Path) -> dict:
+    """What a folder's reader makes of a clip in this process."""
+    processor, model = AutoProcessor.from_pretrained(reader), AutoModel.from_pretrained(reader)
+    inputs = processor(videos=str(clip), return_tensors="pt")
+    with torch.no_grad():
+        ids = model.generate(**inputs)
+        scores = model(**inputs, input_ids=ids).logits[0, -1, :5]
+    return {"ids": ids.tolist(), "scores": scores.tolist()}
+
+
+def read_from_hub(hub: HubServer, folder: Path, clip: Path, *repositories: str) -> dict[str, dict]:
+    """What readers on the Hub (`id` or `id@revision`) make of a clip where nothing was fetched before."""
+    done = subprocess.run(
+        [sys.executable, "-c", READ_FROM_HUB, str(clip), *repositories],
+        cwd=folder,
+        env={name: value for name, value in hub.environment(folder / "hf", None).items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,149 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Tiny random readers and their inputs, as the tests of the model share them."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from data.tokenizer import build_ctc_vocab, train_tokenizer
+from modeling_lipread import (
+    FaceKeypointEncoderConfig,
+    LipReadConfig,
+    LipReadFeatureExtractor,
+    LipReadForConditionalGeneration,
+    LipReadProcessor,
+)
+from tests.helpers.training import TEXTS
+
+VOCABULARY, FRAMES, LANDMARKS = 40, 12, 9
+
+
+def text_config(**kwargs) -> LlamaConfig:
+    settings = {
+        "vocab_size": VOCABULARY,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+        "tie_word_embeddings": True,
+    }
+    return LlamaConfig(**{**settings, **kwargs})
+
+
+def reader_config(encoder: dict | None = None, **kwargs) -> LipReadConfig:
+    encoder_config = {
+        "num_landmarks": LANDMARKS,
+        "hidden_size": 16,
+        "kp_embed_dim": 8,
+        "kp_heads": 2,
+        **(encoder or {}),
+    }
+    kwargs = {
+        "adapter_every": 2,
+        "adapter_heads": 2,
+        "adapter_head_dim": 8,
+        "ctc_vocab": ["", " ", "a", "b"],
+        "decoder_start_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+        "text_config": text_config(),
+        **kwargs,
+    }
+    return LipReadConfig(encoder_config=FaceKeypointEncoderConfig(**encoder_config), **kwargs)
+
+
+def make_reader(encoder: dict | None = None, open_gates: bool = False, **kwargs) -> LipReadForConditionalGeneration:
+    torch.manual_seed(0)
+    model = LipReadForConditionalGeneration(reader_config(encoder, **kwargs)).eval()
+    if open_gates:
+        for adapter in model.adapters:
+            torch.nn.init.normal_(adapter.o_proj.weight, std=0.5)
+    return model
+
+
+def make_inputs(batch: int = 2) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    mask = torch.ones(batch, FRAMES, dtype=torch.long)
+    mask[-1, FRAMES - 3 :] = 0
+    return {
+        "input_ids": torch.randint(3, VOCABULARY, (batch, 6), generator=generator),
+        "attention_mask": torch.ones(batch, 6, dtype=torch.long),
+        "keypoints": torch.randn(batch, FRAMES, LANDMARKS, 3, generator=generator),
+        "keypoints_mask": mask,
+    }
+
+
+def clips(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What of the inputs is of the clips."""
+    return {key: value for key, value in inputs.items() if key.startswith("keypoints")}
+
+
+def language_model_alone(model: LipReadForConditionalGeneration, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The logits of a reader's language model without a clip."""
+    text = {key: inputs[key] for key in ("input_ids", "attention_mask")}
+    return model.language_model(**text).logits
+
+
+def without_dropout(model: torch.nn.Module) -> torch.nn.Module:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+def write_language_model(folder: Path, seed: int = 3) -> Path:
+    """A tiny language model with its tokenizer, of random weights."""
+    torch.manual_seed(seed)
+    tokenizer = train_tokenizer(TEXTS, 280)
+    settings = {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id}
+    settings |= {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    AutoModelForCausalLM.from_config(LlamaConfig(**settings, **size)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_reader(
+    folder: Path, language_model: Path | str, include_base: bool = False, encoder: dict | None = None, **settings
+) -> Path:
+    """A reader with its processor that knows nothing yet, but is whole, and writes what depends on the face."""
+    tokenizer = train_tokenizer(TEXTS, 280)
+    settings = {"ctc_vocab": build_ctc_vocab(TEXTS), **settings}
+    size = {"num_landmarks": 79, "hidden_size": 16, "kp_temporal_layers": 1, "kp_heads": 2}
+    config = LipReadConfig(
+        encoder_config=FaceKeypointEncoderConfig(**size, **(encoder or {})),
+        adapter_every=1,
+        decoder_start_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        zero_init_projection=False,
+        **settings,
+    )
+    torch.manual_seed(0)
+    model = LipReadForConditionalGeneration.from_language_model(language_model, config)
+    model.generation_config.max_new_tokens = 6
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.set_token_spelling(tokenizer)
+    model.save_pretrained(folder, include_base=include_base)
+    LipReadProcessor(LipReadFeatureExtractor(), tokenizer).save_pretrained(folder)
+    return folder
+
+
+def save_reader(folder: Path, **settings) -> Path:
+    """Such a reader with its language model in the same folder."""
+    with TemporaryDirectory() as language_model:
+        return write_reader(folder, write_language_model(Path(language_model)), include_base=True, **settings)
+
+
+ENCODERS = [
+    {"frame_encoder": "linear", "resampler": "pool"},
+    {"frame_encoder": "transformer", "resampler": "perceiver", "cond_len": 5},
+    {"temporal_encoder": "transformer", "clip_normalization": "mean"},
+]

@@ -1,0 +1,158 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""What the tests of training share: a corpus of moving landmarks, and `train_hf.py` run here or in a process."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+
+from data.schema import encode_row, features, rows_to_table
+from modeling_lipread.landmarks_lipread import LandmarkSequence
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TEXTS = ("bin blue", "set red", "lay green", "place white", "bin red", "set blue")
+TINY = {
+    "hidden_size": 32,
+    "kp_temporal_layers": 1,
+    "kp_heads": 2,
+    "adapter_every": 1,
+    "config_overrides": "adapter_heads=2,adapter_head_dim=16",
+    "lm_vocab_size": 280,
+    "seq_len": 16,
+    "eval_max_new_tokens": 4,
+    "per_device_train_batch_size": 4,
+    "logging_steps": 1,
+}
+# Settings without anything random in a forward pass, so that two ways of dividing the work can be compared.
+STILL = {
+    "kp_dropout": 0,
+    "augment": "false",
+    "config_overrides": f"{TINY['config_overrides']},adapter_dropout=0,decoder_mask_prob=0",
+}
+# Two epochs of 6 steps, with a checkpoint and an evaluation in the middle of each.
+SAVED = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 3, "eval_strategy": "steps", "eval_steps": 3}
+
+
+def make_clip(text: str, seed: int, frames: int = 20) -> LandmarkSequence:
+    """A face of scattered landmarks that moves in a way its text decides."""
+    face = np.random.default_rng(0).normal(size=(478, 3)).astype(np.float32) * 50
+    motion = np.random.default_rng(len(text)).normal(size=(frames, 478, 3)).cumsum(0)
+    noise = np.random.default_rng(seed).normal(size=(frames, 478, 3)) * 0.1
+    return LandmarkSequence(
+        keypoints=(face + motion + noise + 200).astype(np.float32),
+        present=np.ones(frames, dtype=bool),
+        timestamps=np.arange(frames) / 25,
+        width=400,
+        height=400,
+        frame_rate=25.0,
+    )
+
+
+def even_words(text: str, seconds: float) -> list[dict]:
+    """The words of a text, each as long as the others."""
+    words = text.split()
+    times = np.linspace(0, seconds, len(words) + 1)
+    return [{"word": word, "start": times[i], "end": times[i + 1]} for i, word in enumerate(words)]
+
+
+def make_corpus(
+    folder: Path, train: int = 24, validation: int = 4, lengths: tuple[int, ...] = (20,), word_times: bool = True
+) -> Path:
+    """Writes a prepared corpus; its clips have these lengths in turn, and every other one has its words' times."""
+    splits = {}
+    for split, count, seed in (("train", train, 0), ("validation", validation, 1000)):
+        rows = []
+        for i in range(count):
+            text, frames = TEXTS[i % len(TEXTS)], lengths[i % len(lengths)]
+            words = even_words(text, frames / 25) if word_times and i % 2 else []
+            rows.append(
+                encode_row(make_clip(text, seed + i, frames), text=text, id=f"{split}{i}", speaker="s1", words=words)
+            )
+        table = rows_to_table(rows)
+        splits[split] = Dataset(table).cast(features())
+    DatasetDict(splits).save_to_disk(folder)
+    return folder
+
+
+def make_lm_config(folder: Path) -> Path:
+    """Writes the configuration of a language model of a few thousand parameters."""
+    path = folder / "lm.json"
+    settings = {
+        "model_type": "llama",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+    }
+    path.write_text(json.dumps(settings))
+    return path
+
+
+ACCELERATE = ("-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu")
+# On processors `accelerate launch` starts one process unless MPI is there; torchrun starts as many as it is told.
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+
+
+def options(*arguments: object, **settings: object) -> list[str]:
+    """The options of a run on the CPU; settings override `TINY`, and one that is True is a switch."""
+    written = [str(argument) for argument in (*arguments, "--use_cpu")]
+    for key, value in {**TINY, **settings}.items():
+        written += [f"--{key}"] if value is True else [f"--{key}", str(value)]
+    return written
+
+
+def command(*arguments: object, launcher: tuple[str, ...] = (), **settings: object) -> list[str]:
+    """The command line of a run on the CPU."""
+    return [sys.executable, *launcher, str(REPOSITORY / "train_hf.py"), *options(*arguments, **settings)]
+
+
+def environment() -> dict[str, str]:
+    """One thread a process: small matrices gain nothing from more, and two processes share two cores."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def train(*arguments: object, **settings: object) -> None:
+    """Trains in this process, which saves the ten seconds that a new one takes to import everything."""
+    import train_hf  # not above: most who want a corpus want no Trainer
+
+    train_hf.main(options(*arguments, **settings))
+
+
+def run(*arguments: object, **settings: object) -> subprocess.CompletedProcess:
+    """Trains in a process of its own, as a user does; a failed run shows what it printed."""
+    result = subprocess.run(
+        command(*arguments, **settings), env=environment(), capture_output=True, text=True, cwd=REPOSITORY, timeout=600
+    )
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
+    return result
+
+
+def train_and_kill(output_dir: Path, **settings: object) -> None:
+    """Trains in a process of its own and kills it at its first complete checkpoint."""
+    from data.checkpoints import last_complete_checkpoint
+
+    line = command(output_dir=output_dir, **settings)
+    process = subprocess.Popen(line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while last_complete_checkpoint(output_dir) is None:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+
+
+def history(output_dir: Path) -> list[dict]:
+    """The entries that a run logged."""
+    return json.loads((output_dir / "trainer_state.json").read_text())["log_history"]
+
+
+def losses(output_dir: Path) -> dict[int, float]:
+    """The training loss at each logged step."""
+    return {entry["step"]: entry["loss"] for entry in history(output_dir) if "loss" in entry}

@@ -1,0 +1,63 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`lipread doctor`: passes where the tests run, and finds each kind of damage and names a remedy."""
+
+import importlib.metadata
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lipread import doctor as doctor_module
+from lipread.options import BUNDLED_MODEL
+from modeling_lipread.landmarker_lipread import landmarker_path
+from modeling_lipread.video_lipread import read_frames
+
+
+@pytest.fixture
+def doctor(lipread):
+    """Runs the command; returns its exit status and the state and message of each check."""
+
+    def run(*arguments: object) -> tuple[int, dict[str, tuple[str, str]]]:
+        status, out, _ = lipread("doctor", *arguments)
+        return status, {line[6:17].strip(): (line[:4].strip(), line[19:]) for line in out.splitlines()[:-1]}
+
+    return run
+
+
+def test_all_checks_pass_where_the_tests_pass(doctor):
+    status, found = doctor("--camera", "63")
+    assert status == 0
+    assert list(found) == ["packages", "codecs", "landmarks", "accelerator", "reader", "camera"]
+    assert all(found[name][0] == "ok" for name in ("codecs", "landmarks", "reader")), found
+    assert {state for state, _ in found.values()} <= {"ok", "note"}
+    assert "H.264" in found["codecs"][1] and "no camera 63" in found["camera"][1]
+
+
+def test_versions_are_compared_with_the_requirements(monkeypatch):
+    wanted = ["numpy>=2.2", "av>=999", "no-such-package>=1", "ray>=2; extra == 'ray'", "colorama>=999; os_name == 'x'"]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: wanted)
+    with pytest.raises(RuntimeError, match=r"needs av>=999 \(found \d+.*\), no-such-package>=1 \(found None\)$"):
+        doctor_module.check_packages()
+
+
+@pytest.mark.parametrize("missing, check", [("av", "codecs"), ("mediapipe", "landmarks"), ("cv2", "camera")])
+def test_a_missing_package_fails_its_check_and_no_other(doctor, monkeypatch, missing, check):
+    monkeypatch.setitem(sys.modules, missing, None)
+    status, found = doctor()
+    assert status == 1 and found["reader"][0] == "ok"
+    assert found[check][0] == "FAIL" and "pip install" in found[check][1]
+
+
+def test_damaged_files_and_wrong_frames_fail(doctor, monkeypatch, tmp_path):
+    task = tmp_path / "face_landmarker.task"
+    task.write_bytes(landmarker_path().read_bytes()[:-1])
+    monkeypatch.setattr(doctor_module, "landmarker_path", partial(landmarker_path, task))
+    monkeypatch.setattr(doctor_module, "read_frames", lambda path: reversed(list(read_frames(path))))
+    weights = next(Path(shutil.copytree(BUNDLED_MODEL, tmp_path / "model")).glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-100])
+    status, found = doctor("--model", tmp_path / "model")
+    assert status == 1
+    for name, text in (("codecs", "H.264 decodes"), ("landmarks", "pip install"), ("reader", "check --model")):
+        assert found[name][0] == "FAIL" and text in found[name][1]

@@ -1,0 +1,110 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`lipread export`: in onnxruntime the graphs give the model's outputs for any batch and length, and the same text."""
+
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from transformers import AutoModel, DynamicCache
+
+from lipread.export import export_encoder
+from tests.helpers.readers import ENCODERS, FRAMES, LANDMARKS, make_inputs, make_reader, save_reader
+
+TOLERANCE = 1e-3
+
+
+def start(path) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return save_reader(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint, tmp_path_factory):
+    """A model and its two graphs, written by the command."""
+    from lipread.cli import main
+
+    folder = tmp_path_factory.mktemp("onnx") / "new"
+    assert main(["export", str(checkpoint), "--output", str(folder)]) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["decoder.onnx", "encoder.onnx"]
+    return AutoModel.from_pretrained(checkpoint).eval(), start(folder / "encoder.onnx"), start(folder / "decoder.onnx")
+
+
+def run(session, inputs: dict) -> dict[str, np.ndarray]:
+    return dict(zip([output.name for output in session.get_outputs()], session.run(None, inputs), strict=True))
+
+
+def encode(session, clips: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return run(session, {name: clips[name].numpy() for name in ("keypoints", "keypoints_mask")})
+
+
+def step(session, tokens: np.ndarray, position: int, encoded: dict, past: dict) -> tuple[np.ndarray, dict]:
+    positions = np.broadcast_to(np.arange(position, position + tokens.shape[1]), tokens.shape).astype(np.int64)
+    conditioning = {name: value for name, value in encoded.items() if name.startswith("conditioning")}
+    outputs = run(session, {"input_ids": tokens, "position_ids": positions, **conditioning, **past})
+    return outputs.pop("logits"), {f"past_{name}": value for name, value in outputs.items()}
+
+
+def make_clips(clips: int, frames: int, landmarks: int) -> dict[str, torch.Tensor]:
+    mask = torch.ones(clips, frames, dtype=torch.long)
+    mask[-1, frames // 2 :] = 0
+    return {"keypoints": torch.randn(clips, frames, landmarks, 3), "keypoints_mask": mask}
+
+
+@pytest.mark.parametrize("settings", ENCODERS)
+def test_the_encoder_gives_the_same_outputs(settings, tmp_path):
+    model = make_reader(settings, open_gates=True)
+    export_encoder(model, tmp_path / "encoder.onnx")
+    encoder = start(tmp_path / "encoder.onnx")
+    for shape in ((2, FRAMES), (1, 7), (3, 20)):
+        clips = make_clips(*shape, LANDMARKS)
+        conditioning, encoded = model.encode(**clips)
+        expected = {"conditioning_mask": conditioning.mask, "ctc_logits": encoded.ctc_logits}
+        expected |= {f"conditioning_key_{i}": key for i, key in enumerate(conditioning.keys)}
+        expected |= {f"conditioning_value_{i}": value for i, value in enumerate(conditioning.values)}
+        found = encode(encoder, clips)
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value.detach(), atol=TOLERANCE, err_msg=name)
+
+
+def test_the_decoder_gives_the_same_logits_after_a_cache(exported):
+    model, encoder, decoder = exported
+    clips, tokens = make_clips(2, 30, 79), make_inputs()["input_ids"]
+    conditioning, _ = model.encode(**clips)
+    cache = DynamicCache(config=model.config.get_text_config())
+    model(input_ids=tokens[:, :-1], conditioning=conditioning, past_key_values=cache)
+    past = {f"past_key_{i}": layer.keys.detach().numpy() for i, layer in enumerate(cache.layers)}
+    past |= {f"past_value_{i}": layer.values.detach().numpy() for i, layer in enumerate(cache.layers)}
+    logits, _ = step(decoder, tokens[:, -1:].numpy(), tokens.shape[1] - 1, encode(encoder, clips), past)
+    expected = model(input_ids=tokens[:, -1:], conditioning=conditioning, past_key_values=cache).logits
+    np.testing.assert_allclose(logits, expected.detach(), atol=TOLERANCE)
+
+
+def test_greedy_decoding_gives_the_same_tokens(exported):
+    model, encoder, decoder = exported
+    clips = make_clips(2, 30, 79)
+    expected = model.generate(**clips, max_new_tokens=8, min_new_tokens=8).numpy()
+    shapes = {entry.name: entry.shape for entry in decoder.get_inputs() if entry.name.startswith("past")}
+    past = {name: np.zeros((2, shape[1], 0, shape[3]), np.float32) for name, shape in shapes.items()}
+    encoded, tokens = encode(encoder, clips), np.full((2, 1), model.config.decoder_start_token_id)
+    for position in range(8):
+        logits, past = step(decoder, tokens[:, -1:], position, encoded, past)
+        logits[..., model.config.eos_token_id] = -np.inf
+        tokens = np.concatenate([tokens, logits[:, -1:].argmax(-1)], axis=1)
+    np.testing.assert_array_equal(tokens, expected)
+
+
+def test_wrong_usage_names_the_remedy(lipread, checkpoint, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    status, _, errors = lipread("export", checkpoint, "--output", tmp_path / "file")
+    assert status == 2 and "is a file; give a folder" in errors[-1]
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    status, _, errors = lipread("export", checkpoint, "--output", tmp_path / "new")
+    assert status == 2 and "needs the packages onnxscript: pip install '.[onnx]'" in errors[-1]
+    assert not (tmp_path / "new").exists()

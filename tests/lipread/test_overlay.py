@@ -1,0 +1,154 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The overlay: a video with its landmarks and words drawn on it."""
+
+import shutil
+
+import av
+import numpy as np
+import pytest
+
+from data.talker import TalkingHead
+from lipread.overlay import LIP_COLOR, OUTER_LIPS, SCORE_COLORS, score_color, write_overlay
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
+from modeling_lipread.video_lipread import read_frames
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A short clip, its word timings and its landmarks."""
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    words = TalkingHead().render("call mama", path)
+    with Face3DKeypointExtractor() as extractor:
+        return path, words, extractor.extract_video(path)
+
+
+@pytest.mark.parametrize("command, suffix", [("overlay", ".mp4"), ("replay", ".html")])
+def test_a_command_overwrites_no_video_and_no_folder(clip, tmp_path, lipread, command, suffix):
+    video, folder = tmp_path / f"talk{suffix}", tmp_path / f"folder{suffix}"
+    shutil.copyfile(clip[0], video)
+    folder.mkdir()
+    cases = [(video, "is the input video"), (folder, "is a folder"), (tmp_path / "a.txt", f"end in {suffix}")]
+    for output, word in cases:
+        status, _, errors = lipread(command, video, "--output", output)
+        assert status == 2 and word in errors[-1]
+    assert video.read_bytes() == clip[0].read_bytes() and not (tmp_path / "a.txt").exists()
+
+
+def test_the_command_creates_the_folder_of_its_output(clip, tmp_path, lipread):
+    output = tmp_path / "new" / "overlay.mp4"
+    status, out, _ = lipread("overlay", clip[0], "--output", output, "--device", "cpu")
+    assert status == 0 and out.splitlines()[-1] == str(output) and len(read(output)) == len(clip[2])
+
+
+def read(path) -> list[np.ndarray]:
+    return [frame for _, frame in read_frames(path)]
+
+
+def band(frame: np.ndarray) -> np.ndarray:
+    return frame[512:]
+
+
+def ink(frame: np.ndarray) -> int:
+    return int((band(frame).min(axis=2) > 150).sum())
+
+
+def test_every_frame_is_there_with_its_lips_marked(clip, tmp_path):
+    path, _, sequence = clip
+    write_overlay(path, sequence, tmp_path / "overlay.mp4")
+    frames = read(tmp_path / "overlay.mp4")
+    assert len(frames) == len(sequence)
+    assert frames[0].shape == (512, 512, 3)  # no words, no band; small videos are enlarged
+    assert [p.name for p in tmp_path.iterdir()] == ["overlay.mp4"]
+    for index in (0, len(frames) // 2):
+        near_lip_color = np.abs(frames[index].astype(int) - LIP_COLOR).sum(axis=2) < 150
+        rows, columns = np.nonzero(near_lip_color)
+        lips = sequence.keypoints[index, OUTER_LIPS, :2] * (2, -2)
+        assert len(rows) > 50
+        assert np.abs(np.median(columns) - np.median(lips[:, 0])) < 8
+        assert np.abs(np.median(rows) - np.median(lips[:, 1])) < 12
+        assert (lips.min(axis=0) - 6 < (columns.min(), rows.min())).all()
+        assert (lips.max(axis=0) + 6 > (columns.max(), rows.max())).all()
+
+
+def test_words_appear_when_they_are_spoken(clip, tmp_path):
+    path, words, sequence = clip
+    write_overlay(path, sequence, tmp_path / "overlay.mp4", words=words)
+    frames = read(tmp_path / "overlay.mp4")
+    inks = [ink(frame) for frame in frames]
+    first, second = (next(i for i, time in enumerate(sequence.timestamps) if time >= word["start"]) for word in words)
+    assert set(inks[:first]) == {0}
+    assert 0 < inks[first] == pytest.approx(inks[second - 1], rel=0.2)
+    assert inks[second] > 1.4 * inks[first]
+    assert len({frame.shape for frame in frames}) == 1
+    end = sequence.timestamps[-1]
+    many = [{"word": "mamas", "start": end * i / 60, "end": end * (i + 1) / 60} for i in range(60)]
+    write_overlay(path, sequence, tmp_path / "many.mp4", words=many)
+    last = read(tmp_path / "many.mp4")[-1]
+    assert last.shape[0] < 512 + 150 and ink(last) > 0  # the lines scroll
+
+
+def test_words_wrap_and_long_ones_are_split(clip, tmp_path):
+    path, _, sequence = clip
+    heights = []
+    for name, text in (("short", "call mama"), ("long", "call mama " * 12), ("unspaced", "callmama" * 12)):
+        words = [{"word": word, "start": 0.0} for word in text.split()]
+        write_overlay(path, sequence, tmp_path / f"{name}.mp4", words=words)
+        frames = read(tmp_path / f"{name}.mp4")
+        assert 0 < ink(frames[0]) == pytest.approx(ink(frames[-1]), rel=0.2)
+        assert (band(frames[0])[:, -4:].max() < 100) and (band(frames[0])[-4:].max() < 100)  # nothing cut off
+        heights.append(frames[0].shape[0])
+    assert heights[1] >= heights[0] + 60 and heights[2] >= heights[0] + 60
+
+
+def test_letters_the_font_lacks_are_named(clip, tmp_path, monkeypatch):
+    path, _, sequence = clip
+    warnings = []
+    monkeypatch.setattr("lipread.overlay.logger.warning", warnings.append)
+    write_overlay(path, sequence, tmp_path / "overlay.mp4", words=[{"word": "mama \U0001f9ff", "start": 0.0}])
+    assert len(warnings) == 1 and "\U0001f9ff" in warnings[0]
+
+
+def test_the_colour_of_a_word_is_its_score(clip, tmp_path):
+    path, _, sequence = clip
+    words = [
+        {"word": word, "start": 0.0, "end": 0.1, "score": score} for word, score in (("HHHH", 1.0), ("HHHH", 0.0))
+    ]
+    write_overlay(path, sequence, tmp_path / "overlay.mp4", words=words)
+    frame = read(tmp_path / "overlay.mp4")[0].astype(int)
+    right, wrong = (np.argwhere(np.abs(frame - color).sum(2) < 120) for color in (SCORE_COLORS[-1], SCORE_COLORS[0]))
+    band = sequence.height * frame.shape[1] // sequence.width
+    right, wrong = right[right[:, 0] >= band], wrong[wrong[:, 0] >= band]
+    assert [score_color(score) for score in (-1.0, 0.0, 0.5, 1.0, 2.0)] == [SCORE_COLORS[i] for i in (0, 0, 1, 2, 2)]
+    assert not {score_color(None), score_color(0.75)} & set(SCORE_COLORS)
+    assert len(right) > 50 and len(wrong) > 50 and right[:, 1].max() < wrong[:, 1].min()
+
+
+def test_frames_without_a_face_stay_plain(clip, tmp_path):
+    path, _, sequence = clip
+    absent = sequence.__class__(**{**vars(sequence), "present": np.zeros(len(sequence), bool)})
+    write_overlay(path, absent, tmp_path / "overlay.mp4")
+    assert (np.abs(read(tmp_path / "overlay.mp4")[0].astype(int) - LIP_COLOR).sum(axis=2) < 150).sum() == 0
+
+
+def test_times_are_kept_and_spans_match(clip, tmp_path):
+    path, _, _ = clip
+    with Face3DKeypointExtractor() as extractor:
+        sequence = extractor.extract_video(path, start=0.2, end=0.6)
+    sequence.timestamps = np.cumsum(np.linspace(0.02, 0.06, len(sequence)))  # a variable frame rate
+    sequence.timestamps -= sequence.timestamps[0]
+    write_overlay(path, sequence, tmp_path / "overlay.mp4", start=0.2, end=0.6)
+    with av.open(str(tmp_path / "overlay.mp4")) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert times == pytest.approx(sequence.timestamps, abs=2e-3)
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_landmarks_of_another_clip_are_refused(clip, tmp_path, change):
+    path, _, sequence = clip
+    rows = np.arange(len(sequence) + change) % len(sequence)
+    other = sequence.__class__(
+        sequence.keypoints[rows], sequence.present[rows], np.arange(len(rows)) / 25, 256, 256, 25.0
+    )
+    with pytest.raises(ValueError, match=r"clip\.mp4.*frames"):
+        write_overlay(path, other, tmp_path / "overlay.mp4")
+    assert not list(tmp_path.iterdir())

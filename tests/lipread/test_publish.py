@@ -1,0 +1,301 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`lipread publish` against a Hub on the loopback interface, and the way back: what was published is loaded again."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+
+import pytest
+from transformers import AutoModel, AutoModelForCausalLM
+
+from tests.helpers.hub_repository import Blob
+from tests.helpers.hub_server import HubServer
+from tests.helpers.publishing import Lipread, read_from_hub, read_here, write_clip
+from tests.helpers.readers import write_language_model, write_reader
+
+# The code of the application stays at home.
+STAYS = "cli doctor export live options overlay publish replay segmentation transcribe transcription writers".split()
+IMPORTED = "import sys, modeling_lipread; print(*(name for name in sys.modules if name.endswith('_lipread')))"
+SETTINGS = "config generation_config processor_config tokenizer tokenizer_config"
+
+
+@cache
+def expected_files() -> set[str]:
+    modules = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True).stdout
+    code = {f"{name.split('.')[-1]}.py" for name in modules.split()}
+    settings = {f"{name}.json" for name in SETTINGS.split()}
+    return code | settings | {"README.md", "model.safetensors", "face_landmarker.task"}
+
+
+@pytest.fixture(scope="module")
+def hub():
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def lipread(hub, tmp_path_factory):
+    command = Lipread(hub, tmp_path_factory.mktemp("home"))
+    yield command
+    command.close()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A language model, a reader on it, and one that holds it."""
+    root = tmp_path_factory.mktemp("readers")
+    base = write_language_model(root / "base")
+    return base, write_reader(root / "reader", base), write_reader(root / "whole", base, include_base=True)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return write_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def elsewhere(hub, lipread, folders, clip, tmp_path_factory):
+    """What published readers give, by their repositories, where nothing of ours is."""
+    base, reader, whole = folders
+    hub.add("someone/base", base)
+    for arguments in (
+        [whole, "--repo_id", "someone/whole"],
+        [reader, "--repo_id", "someone/reader", "--base_model_id", "someone/base"],
+        [reader, "--repo_id", "someone/inside", "--include_base"],
+        [whole, "--repo_id", "someone/branch", "--revision", "beams/v2"],
+    ):
+        done = lipread("publish", *arguments)
+        assert done.status == 0, done.err
+    folder = tmp_path_factory.mktemp("elsewhere")
+    # The language model's repository moves on, and one reader names a commit of it that there is not.
+    hub.add("someone/base", write_language_model(folder / "other", seed=4), message="Other weights")
+    (folder / "wrong").mkdir()
+    for name, content in hub.files("someone/reader").items():
+        (folder / "wrong" / name).write_bytes(content)
+    config = json.loads((folder / "wrong" / "config.json").read_text())
+    (folder / "wrong" / "config.json").write_text(json.dumps({**config, "base_model_revision": "0" * 40}))
+    hub.add("someone/wrong", folder / "wrong")
+    repositories = "someone/whole someone/reader someone/inside someone/branch@beams/v2 someone/branch@nowhere"
+    return read_from_hub(hub, folder, clip, *repositories.split(), "someone/wrong")
+
+
+@pytest.mark.parametrize("name", ["whole", "reader", "inside", "branch@beams/v2"])
+def test_a_published_reader_reads_the_same_where_nothing_of_ours_is(elsewhere, folders, clip, name):
+    read, expected = elsewhere[f"someone/{name}"], read_here(folders[1], clip)
+    assert read["ids"] == expected["ids"]
+    assert read["scores"] == pytest.approx(expected["scores"], abs=1e-5)
+    assert read_here(folders[2], clip) == expected
+    assert "models--someone--" in read["landmarker"]
+
+
+def test_a_language_model_is_named_by_the_commit_that_was_trained_on(hub, elsewhere, folders):
+    first = hub.repository("someone/base").history()[1]
+    assert first.title == "Add a folder"  # and not what came after it
+    config = json.loads(hub.files("someone/reader")["config.json"])
+    assert (config["base_model_name_or_path"], config["base_model_revision"]) == ("someone/base", first.id)
+    here = json.loads((folders[1] / "config.json").read_text())
+    assert {key for key in config if config[key] != here[key]} == {"base_model_name_or_path", "base_model_revision"}
+    assert published(hub, "someone/reader") == published(hub, "someone/inside") == expected_files()
+    assert not {f"{name}_lipread.py" for name in STAYS} & expected_files()
+    assert "saved without its language model 'someone/base' (revision 0000" in elsewhere["someone/wrong"]["error"]
+    assert "nowhere is not a valid git identifier" in elsewhere["someone/branch@nowhere"]["error"]
+    assert 'revision="beams/v2"' in hub.files("someone/branch", "beams/v2")["README.md"].decode()
+    assert published(hub, "someone/branch", "beams/v2") == expected_files()
+    assert published(hub, "someone/branch") == set()
+
+
+def fingerprint(folder) -> dict[str, str]:
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
+
+
+def published(hub, id: str, revision: str = "main") -> set[str]:
+    return set(hub.files(id, revision)) - {".gitattributes"}
+
+
+def test_what_a_reader_needs_is_published_and_nothing_else(hub, lipread, folders, tmp_path):
+    run = shutil.copytree(folders[2], tmp_path / "run")
+    for name in (
+        "checkpoint-3/optimizer.pt checkpoint-3/model.safetensors runs/a/events.out.tfevents.1 notes.txt .env old.py "
+        "training_args.bin trainer_state.json training_args.json eval_results.json optimizer.safetensors"
+    ).split():
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text("{}")
+    before = fingerprint(run)
+    done = lipread("publish", run, "--repo_id", "someone/run", "--commit_message", "The first")
+    assert done.status == 0, done.err
+    assert done.out.splitlines() == [
+        f"{hub.endpoint}/someone/run",
+        'processor = AutoProcessor.from_pretrained("someone/run", trust_remote_code=True)',
+        'model = AutoModel.from_pretrained("someone/run", trust_remote_code=True)',
+    ]
+    assert fingerprint(run) == before
+    assert published(hub, "someone/run") == expected_files()
+    assert [commit.title for commit in hub.repository("someone/run").history()] == ["The first", "initial commit"]
+    for name, content in hub.files("someone/run").items():
+        assert str(tmp_path).encode() not in content, name
+
+
+def test_the_language_model_on_the_hub_must_be_the_one_trained_on(hub, lipread, folders, tmp_path):
+    base, reader, _ = folders
+    hub.add("someone/original", base)
+    hub.add("someone/trained-on", write_language_model(tmp_path / "trained-on", seed=5))
+    larger = AutoModelForCausalLM.from_pretrained(base)
+    larger.resize_token_embeddings(300)
+    larger.save_pretrained(tmp_path / "larger")
+    hub.add("someone/larger", tmp_path / "larger")
+    publish = ("publish", reader, "--repo_id", "someone/checked", "--dry_run", "--base_model_id")
+    for id, reason in {
+        "someone/trained-on": "has other weights than",
+        "someone/larger": "vocab_size",
+        "someone/nowhere": "someone/nowhere is not on the Hub",
+        "someone/original --base_model_revision v9": "someone/original at v9 is not on the Hub",
+    }.items():
+        done = lipread(*publish, *id.split())
+        assert done.status == 1 and reason in done.err and done.err.count("\n") == 1, done
+    # The same numbers in other files are the same model.
+    AutoModelForCausalLM.from_pretrained(base).save_pretrained(tmp_path / "shards", max_shard_size="50KB")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
+    hub.add("someone/shards", tmp_path / "shards")
+    assert lipread(*publish, "someone/shards").status == 0
+    # Where the folder is not to be had, nobody can compare, and that is said.
+    moved = shutil.copytree(reader, tmp_path / "moved")
+    config = (moved / "config.json").read_text().replace(str(base), str(tmp_path / "gone"))
+    (moved / "config.json").write_text(config)
+    done = lipread("publish", moved, *publish[2:], "someone/original")
+    assert done.status == 0 and "could not check that someone/original" in done.err
+
+
+def test_a_second_publication_is_one_commit_and_leaves_no_old_weights(hub, lipread, folders, tmp_path):
+    sharded = shutil.copytree(folders[2], tmp_path / "sharded")
+    AutoModel.from_pretrained(sharded).save_pretrained(sharded, max_shard_size="200KB")
+    (sharded / "model.safetensors").unlink()
+    shards = {path.name for path in sharded.glob("model-*.safetensors")} | {"model.safetensors.index.json"}
+    repository = "someone/twice"
+    assert lipread("publish", sharded, "--repo_id", repository).status == 0
+    assert published(hub, repository) == (expected_files() - {"model.safetensors"}) | shards
+    hub.repository(repository).add_commit(
+        "main", {**hub.repository(repository).commit("main").files, "photo.txt": Blob(b"mine", large=False)}, "By hand"
+    )
+    assert lipread("publish", folders[2], "--repo_id", repository).status == 0
+    history = [commit.title for commit in hub.repository(repository).history()]
+    assert history == ["Publish the reader", "By hand", "Publish the reader", "initial commit"]
+    assert published(hub, repository) == expected_files() | {"photo.txt"}
+    # The same once more changes nothing; and a card is left alone if that is asked for.
+    assert lipread("publish", folders[2], "--repo_id", repository).status == 0
+    assert len(hub.repository(repository).history()) == 4
+    card = hub.files(repository)["README.md"]
+    keep = ("--license", "mit", "--keep_card")
+    assert lipread("publish", folders[2], "--repo_id", repository, *keep).status == 0
+    assert hub.files(repository)["README.md"] == card
+    assert lipread("publish", folders[2], "--repo_id", repository, "--license", "mit").status == 0
+    assert b"license: mit" in hub.files(repository)["README.md"]
+
+
+def test_an_upload_cut_off_leaves_the_repository_as_it_was(hub, lipread, folders):
+    repository, publish = "someone/cut-off", ("publish", folders[2], "--repo_id", "someone/cut-off")
+    for method, path in (("PUT", "/[0-9a-f]{64}"), ("POST", "/api/models/someone/cut-off/commit/main")):
+        hub.objects.clear()
+        hub.fail(method, path, 403 if method == "PUT" else 500)
+        done = lipread(*publish)
+        assert done.status == 1 and done.err.splitlines()[-1].startswith("lipread: "), done
+        assert not done.out
+        assert published(hub, repository) == set()
+        hub.heal()
+    assert lipread(*publish).status == 0
+    assert published(hub, repository) == expected_files()
+    before = hub.repository(repository).history()
+    hub.fail("POST", "/api/models/someone/cut-off/commit/main", 500)
+    assert lipread(*publish, "--license", "mit").status == 1
+    hub.heal()
+    assert hub.repository(repository).history() == before
+
+
+def test_a_dry_run_needs_no_hub_and_keeps_the_files(hub, lipread, folders, tmp_path):
+    requests = len(hub.requests)
+    done = lipread("publish", folders[2], "--repo_id", "someone/dry", "--dry_run", "--output", tmp_path / "staged")
+    assert done.status == 0, done.err
+    assert len(hub.requests) == requests
+    staged = {path.name for path in (tmp_path / "staged").iterdir()}
+    assert {line.split()[-1] for line in done.out.splitlines()} == staged == expected_files()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").touch()
+    for output, reason in ((tmp_path / "full", "not an empty folder"), (folders[2] / "staged", "is inside")):
+        done = lipread("publish", folders[2], "--repo_id", "someone/x", "--dry_run", "--output", output)
+        assert done.status == 1 and reason in done.err
+    assert {path.name for path in tmp_path.iterdir()} == {"staged", "full"} and not (folders[2] / "staged").exists()
+
+
+def test_private_stays_private(hub, lipread, folders):
+    publish = ("publish", folders[2], "--repo_id", "someone/secret", "--private")
+    assert lipread(*publish).status == 0
+    assert hub.repository("someone/secret").private
+    assert lipread(*publish).status == 0
+    assert lipread("publish", folders[2], "--repo_id", "someone/open").status == 0
+    before = hub.repository("someone/open").history()
+    done = lipread("publish", folders[2], "--repo_id", "someone/open", "--private", "--license", "mit")
+    assert done.status == 1 and "is public" in done.err
+    assert hub.repository("someone/open").history() == before
+    hub.add("someone/secret-base", folders[0])
+    hub.repository("someone/secret-base").private = True
+    based = ("publish", folders[1], "--base_model_id", "someone/secret-base", "--repo_id")
+    done = lipread(*based, "someone/for-all")
+    assert done.status == 1 and "the language model someone/secret-base is private" in done.err
+    assert ("model", "someone/for-all") not in hub.repositories
+    assert lipread(*based, "someone/for-few", "--private").status == 0
+
+
+DAMAGES = {
+    "there is no model.safetensors": lambda run: (run / "model.safetensors").unlink(),
+    "never from a pickle such as pytorch_model.bin": lambda run: (run / "model.safetensors").rename(
+        run / "pytorch_model.bin"
+    ),
+    "model.safetensors: not a safetensors file": lambda run: (run / "model.safetensors").write_bytes(b"\0" * 100),
+    "names ../elsewhere/model.safetensors|names .*elsewhere": lambda run: point_elsewhere(run),
+    "video_lipread.py: this file of the reader's code is missing": lambda run: (run / "video_lipread.py").unlink(),
+    "its processor cannot be loaded": lambda run: (run / "tokenizer.json").unlink(),
+    "config.json: is not JSON": lambda run: (run / "config.json").write_text("{"),
+    "holds a model of type 'llama'": lambda run: (run / "config.json").write_text('{"model_type": "llama"}'),
+    "publish its last checkpoint, .*checkpoint-7": lambda run: move_to_checkpoint(run),
+}
+
+
+def point_elsewhere(run):
+    (run.parent / "elsewhere").mkdir()
+    (run / "model.safetensors").rename(run.parent / "elsewhere" / "model.safetensors")
+    index = {"metadata": {}, "weight_map": {"a": "../elsewhere/model.safetensors"}}
+    (run / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def move_to_checkpoint(run):
+    (run / "checkpoint-7").mkdir()
+    for path in list(run.glob("*.*")):
+        path.rename(run / "checkpoint-7" / path.name)
+
+
+@pytest.mark.parametrize("reason", DAMAGES)
+def test_what_is_not_whole_is_not_published(hub, lipread, folders, tmp_path, reason):
+    run = shutil.copytree(folders[2], tmp_path / "run")
+    DAMAGES[reason](run)
+    done = lipread("publish", run, "--repo_id", "someone/damaged")
+    assert done.status == 1 and done.err.count("\n") == 1 and re.search(reason, done.err), done
+    assert ("model", "someone/damaged") not in hub.repositories
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--repo_id", "someone/a/b"], "--repo_id someone/a/b: "),
+        (["--repo_id", "reader"], "you/reader"),
+        (["--repo_id", "another/reader"], "403"),
+        (["--repo_id", "someone/x", "--token", "hf_wrong"], "rejects this token"),
+        (["--repo_id", "someone/x", "--base_model_id", "someone/base"], "leave --base_model_id out"),
+    ],
+)
+def test_bad_arguments_are_one_line(hub, lipread, folders, arguments, reason):
+    done = lipread("publish", folders[2], *arguments)
+    errors = [line for line in done.err.splitlines() if not line.startswith("lipread: note: ")]
+    assert done.status == 1 and len(errors) == 1 and reason in errors[0], done

@@ -1,0 +1,171 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Segmentation of long streams of landmarks, on synthetic faces whose lips move within given spans."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lipread.long_form.segmentation import Segmenter, SegmentSettings, average_lip_energy
+from modeling_lipread import LipReadConfig
+from tests.helpers.clips import made_up_face
+
+SETTINGS = SegmentSettings()
+FACE = made_up_face().astype(np.float32)
+
+
+def talking(spans: list[tuple[float, float]], seconds: float, frame_rate: float = 25.0, absent=()) -> list:
+    """Frames of a face whose lips open and close four times a second within the spans."""
+    frames = []
+    for index in range(round(seconds * frame_rate)):
+        time = index / frame_rate
+        face = FACE.copy()
+        for start, end in spans:
+            if start <= time < end:
+                face[[13, 14], 1] += np.array([1.0, -1.0]) * (1 - np.cos(2 * np.pi * 4 * (time - start)))
+        missing = any(start <= time < end for start, end in absent)
+        frames.append((time, None if missing else face))
+    return frames
+
+
+def cut(frames: list, chosen: SegmentSettings = SETTINGS) -> list:
+    segmenter, segments = Segmenter(chosen), []
+    for time, face in frames:
+        segments += segmenter.push(time, face, (360, 288))
+        start = segmenter.start
+        assert start is None or time - start <= chosen.max_seconds + 2, "it keeps more than the segment being made"
+    return segments + list(segmenter.flush())
+
+
+def spans(segments: list) -> list[tuple[float, float]]:
+    return [(segment.start, segment.end) for segment in segments]
+
+
+def test_a_clip_as_readers_know_them_is_one_segment_to_the_frame():
+    frames = talking([(0.5, 1.0), (2.5, 3.0)], 3.9)
+    (segment,) = cut(frames)
+    assert len(segment.sequence) == len(frames)
+    assert (segment.cut_before, segment.cut_after) == (None, None)
+
+
+@pytest.mark.parametrize("frame_rate", [15.0, 25.0, 29.97, 60.0])
+def test_utterances_are_cut_apart_in_the_pauses(frame_rate):
+    said = [(1.0, 2.5), (4.0, 6.0), (7.2, 9.0), (20.0, 21.5)]
+    segments = cut(talking(said, 30, frame_rate))
+    assert len(segments) == 4
+    for (start, end), (first, last) in zip(said, spans(segments), strict=True):
+        assert first <= start and end <= last
+        assert start - first < 0.8 and last - end < 0.8  # of the ten seconds of silence, nothing is read
+
+
+def test_the_longest_pause_is_taken_not_the_first():
+    said = [(0.5, 0.9), (1.4, 2.8), (3.6, 5.4)]  # lips open, rest half a second, then speak
+    (first, second) = cut(talking(said, 7))
+    assert first.start <= 0.5 and 2.8 <= first.end <= second.start <= 3.6
+
+
+def test_who_never_rests_is_cut_with_overlap():
+    segments = cut(talking([(0.2, 19.8)], 20))
+    assert segments[0].start <= 0.2 and segments[-1].end >= 19.8
+    for before, after in pairwise(segments):
+        assert before.cut_after == after.cut_before
+        assert before.end == pytest.approx(before.cut_after + SETTINGS.overlap_seconds, abs=0.09)
+        assert after.start == pytest.approx(before.cut_after - SETTINGS.overlap_seconds, abs=0.09)
+    assert max(end - start for start, end in spans(segments)) <= SETTINGS.max_seconds + SETTINGS.overlap_seconds + 0.1
+
+
+def test_nothing_is_segmented_without_a_face_or_without_movement():
+    said = [(0.5, 5.0), (8.0, 9.5)]
+    segments = cut(talking(said, 12, absent=[(2.0, 4.0)]))
+    assert all(segment.sequence.present.any() for segment in segments)
+    assert not any(start < 2.6 and 3.4 < end for start, end in spans(segments))
+    assert cut(talking(said, 12, absent=[(0, 12)])) == cut(talking([], 60)) == []
+
+
+@st.composite
+def schedules(draw) -> list[tuple[float, float]]:
+    said, time = [], draw(st.floats(0.3, 3.0))
+    for _ in range(draw(st.integers(1, 6))):
+        length = draw(st.floats(0.4, 7.0))
+        said.append((time, time + length))
+        time += length + draw(st.floats(0.1, 6.0))
+    return said
+
+
+@settings(max_examples=25, deadline=None)
+@given(schedules())
+def test_all_speech_is_in_a_segment_and_all_long_silence_in_none(said):
+    segments = cut(talking(said, said[-1][1] + 2))
+    found = spans(segments)
+    for start, end in said:
+        for time in np.arange(start + 0.1, end - 0.1, 0.04):
+            assert any(first <= time <= last + 0.041 for first, last in found), (time, found)
+    for (_, end), (start, _) in pairwise(said):
+        if start - end > 2.5:
+            middle = (start + end) / 2
+            assert not any(first <= middle <= last for first, last in found) or len(found) == 1
+    for before, after in pairwise(segments):
+        assert (before.cut_after is None) == (after.cut_before is None)
+        if before.cut_after is None:
+            assert before.end < after.start
+        else:
+            assert after.start < before.cut_after < before.end
+
+
+def test_calmness_is_the_speed_of_the_lips_and_not_of_the_head():
+    frames = talking([(1.0, 2.0)], 3)
+    swaying = [face + np.float32([np.sin(2 * time), 0, 0]) * 5 for time, face in frames]
+    times = np.array([time for time, _ in frames])
+    still, moving = average_lip_energy([face for _, face in frames], times), average_lip_energy(swaying, times)
+    assert still[30:45].min() > 10 * still[:20].max()
+    assert moving == pytest.approx(still, abs=1e-3 * still.max())
+
+
+@pytest.mark.parametrize("hole", [(1.8, 4.2), (1.0, 4.4), (2.0, 2.5), (6.3, 9.0)])
+def test_a_hole_in_the_timestamps_is_a_rest(hole):
+    """As a camera that stalls leaves one: lips that move before and after it."""
+    frames = [(time, face) for time, face in talking([(0.0, 12.0)], 12) if not hole[0] <= time < hole[1]]
+    segments = cut(frames)
+    assert segments[0].start == 0.0 and segments[-1].end > 11.5
+    assert not any(start < hole[0] < hole[1] <= end for start, end in spans(segments)), spans(segments)
+    assert all(segment.start >= hole[1] - 1e-6 or segment.end < hole[0] for segment in segments)
+    if hole == (1.8, 4.2):  # and where speech is cut, the hole is not cut once more
+        assert spans(cut(frames, SegmentSettings(pause_seconds=60.0)))[0] == pytest.approx((0.0, 1.76))
+
+
+@pytest.mark.parametrize("every", [8, 6])
+def test_lips_too_seldom_seen_to_tell_whether_they_move_are_read(every):
+    """At three frames a second, and at four."""
+    segments = cut([frame for index, frame in enumerate(talking([(0.0, 12.0)], 12)) if index % every == 0])
+    assert segments[0].start == 0.0 and segments[-1].end > 11.5
+
+
+@pytest.mark.parametrize(
+    ("clip_seconds", "given", "expected"),
+    [
+        (None, {}, SETTINGS.max_seconds),
+        (2.8, {}, 2.8),
+        (2.8, {"max_seconds": 6.0}, 6.0),
+        (0.4, {}, 2.0),  # what overlap and margins take on both sides
+        (0.4, {"margin_seconds": 1.0, "overlap_seconds": 1.0}, 4.0),
+    ],
+)
+def test_segments_are_as_long_as_the_clips_a_reader_learned_from(clip_seconds, given, expected):
+    config = LipReadConfig(clip_seconds=clip_seconds)
+    assert SegmentSettings.for_model(config, **given) == SegmentSettings(**given | {"max_seconds": expected})
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"max_seconds": 1.5}, "max_seconds must be at least 2, not 1.5"),
+        ({"max_seconds": float("inf")}, "max_seconds must be a number of seconds, 0 or more, not inf"),
+        ({"pause_seconds": 0.0}, "pause_seconds must be more than 0"),
+        ({"end_seconds": -1.0}, "end_seconds must be a number of seconds, 0 or more, not -1"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(chosen, message):
+    with pytest.raises(ValueError, match=message):
+        SegmentSettings(**chosen)

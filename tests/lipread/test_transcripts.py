@@ -1,0 +1,232 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Subtitles and TextGrids: one clip an utterance, with speaker and word times where the source has them."""
+
+import pytest
+
+from data.corpora import read_alignment
+from data.corpora.textgrid import Tier
+from data.corpora.textgrid import parse as parse_textgrid
+from data.preparation.sources import read_source
+from data.sources.records import SourceError, TranscriptError, Word
+from tests.helpers.corpora import fill, srt, textgrid, vtt
+
+
+def read(folder, **settings):
+    """`(text, start, end, speaker)` of the clips, and the reasons of the others by place."""
+    source = read_source(folder, **settings)
+    clips = [(record.text, record.start, record.end, record.speaker) for record in source.records]
+    return clips, {skip.where.removeprefix(f"{source.name}/"): skip.reason for skip in source.skips}
+
+
+def test_srt(tmp_path):
+    cues = [
+        (0.5, 2.25, '<i>Good</i> {\\an8}<font color="#fff">morning</font>,\neveryone &amp; welcome.'),
+        (3, 4, "[music]"),
+        (4, 5, "(laughs)"),
+        (5, 6, "♪ a song of the sea ♪"),
+        (6, 7, "[door opens] Come in! (laughs)"),
+        (7, 8, "- Who is it?\n- The postman."),
+        (8, 9, "- Only me."),
+        (9, 9, "no time"),
+        (11, 10, "backwards"),
+        (12, 14, "We both"),
+        (13, 15, "speak at once"),
+        (15, 16.02, "nearly"),
+        (16, 17, "touching"),
+        (17, 17.02, "flash"),
+        (18, 19, "..."),
+        (3725.5, 3730, "An hour later."),
+    ]
+    clips, skipped = read(fill(tmp_path / "talks", {"talk.mp4": None, "talk.srt": srt(*cues)}))
+    assert clips == [
+        ("Good morning, everyone & welcome.", 0.5, 2.25, None),
+        ("Come in!", 6.0, 7.0, None),
+        ("Only me.", 8.0, 9.0, None),
+        ("nearly", 15.0, 16.02, None),
+        ("touching", 16.0, 17.0, None),
+        ("An hour later.", 3725.5, 3730.0, None),
+    ]
+    assert skipped == {
+        "talk.srt cue 2": "no speech ([music])",
+        "talk.srt cue 3": "no speech ((laughs))",
+        "talk.srt cue 4": "a song",
+        "talk.srt cue 6": "two speakers in one cue (lines that begin with a dash)",
+        "talk.srt cue 8": "its start 9 is not before its end 9",
+        "talk.srt cue 9": "its start 11 is not before its end 10",
+        "talk.srt cue 10": "overlaps cue 11: two speak at once, or captions roll",
+        "talk.srt cue 11": "overlaps cue 10: two speak at once, or captions roll",
+        "talk.srt cue 14": "lasts 0.020 s, less than a word",
+        "talk.srt cue 15": "no speech (...)",
+    }
+
+
+def test_vtt_with_voices(tmp_path):
+    cues = [
+        (0, 1, "<v Anna Maria>Good <b.loud>morning</b>.</v>"),
+        (1, 2, "<v.loud Ben>Morning,\n<v.loud Ben>Anna."),
+        (2, 3, "<v Anna>Shall we?</v> <v Ben>Yes.</v>"),
+        (3, 4, "<c.yellow>No voice</c>&nbsp;here"),
+        (4, 5, ">> A new speaker"),
+    ]
+    clips, skipped = read(fill(tmp_path / "talks", {"talk.mp4": None, "talk.vtt": vtt(*cues)}))
+    assert clips == [
+        ("Good morning.", 0.0, 1.0, "Anna Maria"),
+        ("Morning, Anna.", 1.0, 2.0, "Ben"),
+        ("No voice here", 3.0, 4.0, None),
+        ("A new speaker", 4.0, 5.0, None),
+    ]
+    assert skipped == {"talk.vtt cue 3": "two voices in one cue"}
+
+
+def test_captions_that_roll_and_time_their_words(tmp_path):
+    """As speech recognition writes them: every line stands three times, once with times for its words."""
+    cues = [
+        (0, 2, " \nwe<00:00:00.400><c> sailed</c><00:00:01.000><c> north</c>"),
+        (2, 2.01, "we sailed north\n "),
+        (2.01, 4, "we sailed north\nfor<00:00:02.500><c> days</c>"),
+        (4, 4.01, "for days\n "),
+        (5, 6, "for days"),
+        (6, 7, "two words<00:00:06.500><c> once</c>"),
+    ]
+    source = read_source(fill(tmp_path / "talks", {"talk.mp4": None, "talk.vtt": vtt(*cues)}))
+    assert [record.text for record in source.records] == ["we sailed north", "for days", "two words once"]
+    assert [list(record.words) for record in source.records] == [
+        [Word("we", 0.0, 0.4), Word("sailed", 0.4, 1.0), Word("north", 1.0, 2.0)],
+        [Word("for", 2.01, 2.5), Word("days", 2.5, 4.0)],
+        [],  # two words share one time
+    ]
+    assert [skip.reason for skip in source.skips] == [
+        "lasts 0.010 s, less than a word",
+        "lasts 0.010 s, less than a word",
+        "repeats the cue before it",
+    ]
+
+
+def test_subtitles_in_several_languages(tmp_path):
+    files = {"talk.mp4": None, "talk.en.vtt": vtt((0, 1, "hello")), "talk.pt-BR.vtt": vtt((0, 1, "olá"))}
+    files |= {
+        "one.two.mp4": None,
+        "one.two.srt": srt((0, 1, "named so")),
+        "only.mp4": None,
+        "only.de.srt": srt((0, 1, "ja")),
+    }
+    folder = fill(tmp_path / "talks", files)
+    clips, skipped = read(folder)
+    assert [clip[0] for clip in clips] == ["named so", "ja"]
+    assert skipped == {"talk.en.vtt": "stands beside talk.pt-BR.vtt; keep one of them"}
+    clips, skipped = read(folder, options={"language": "en"})
+    assert [clip[0] for clip in clips] == ["named so", "hello"]
+    assert skipped == {
+        "talk.pt-BR.vtt": "the language is pt-br, wanted en",
+        "only.de.srt": "the language is de, wanted en",
+        "only.mp4": "no transcript of that name beside it (.srt or .vtt)",
+    }
+    assert [clip[0] for clip in read(folder / "talk.en.vtt")[0]] == ["hello"]
+
+
+def test_subtitles_that_cannot_be_used(tmp_path):
+    good = srt((0, 1, "fine"))
+    files = {
+        "a.srt": good + "2\n00:00:xx --> 00:00:02\nno time\n\n3\n00:00:03,000 --> 00:00:04,000\nthree\n",
+        "b.vtt": good,
+        "c.srt": "",
+        "d.vtt": "WEBVTT\n\nNOTE nothing else\n",
+        "e.srt": good,
+        "e.vtt": vtt((0, 1, "again")),
+        "f.srt": good.encode("utf-16"),
+        "g.srt": b"1\n00:00:00,000 --> 00:00:01,000\ncaf\xe9\n",
+    }
+    clips, skipped = read(fill(tmp_path / "talks", files | {f"{name}.mp4": None for name in "abcdefg"}))
+    assert [clip[0] for clip in clips] == ["fine", "three", "fine"]
+    reasons = {
+        "a.srt": "1 of its cues have no times that can be read, or no text",
+        "b.vtt": "b.vtt: no VTT file (Invalid format); save it again as one",
+        "c.srt": "c.srt: no SRT file",
+        "d.vtt": "d.vtt: holds no cue",
+        "e.srt": "stands beside e.vtt; keep one of them",
+        "g.srt": "g.srt: not UTF-8",
+    }
+    assert skipped.keys() == reasons.keys()
+    assert all(skipped[name].startswith(reason) for name, reason in reasons.items())
+
+
+WORDS = [(0.0, 0.5, ""), (0.5, 1.0, "good"), (1.0, 1.5, "morning"), (1.5, 2.0, "sil"), (2.0, 2.5, 'so "called"')]
+SPOKEN = [Word("good", 0.5, 1.0), Word("morning", 1.0, 1.5), Word('so "called"', 2.0, 2.5)]
+PHONES = [(0.0, 1.0, "g"), (1.0, 2.5, "u")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("form", ["long", "short"])
+def test_textgrid_forms_and_encodings(tmp_path, form, encoding):
+    tiers = [("words", [*WORDS, (2.5, 3.0, "ñandú")]), ("bell", [(0.7, "ding")]), ("phones", PHONES), ("empty", [])]
+    path = tmp_path / "a.TextGrid"
+    path.write_bytes(textgrid(tiers, form).replace("\n", "\r\n").encode(encoding))
+    assert read_alignment(path) == [*SPOKEN, Word("ñandú", 2.5, 3.0)]
+
+
+def test_textgrid_of_words_alone_is_one_clip(tmp_path):
+    grid = textgrid([("anna - words", WORDS), ("anna - phones", PHONES)])
+    source = read_source(fill(tmp_path / "talks", {"a.mp4": None, "a.TextGrid": grid}))
+    (clip,) = source.records
+    assert (clip.text, clip.start, clip.end, list(clip.words)) == ('good morning so "called"', None, None, SPOKEN)
+
+
+def test_textgrid_of_utterances(tmp_path):
+    utterances = [(0.0, 0.4, ""), (0.5, 1.5000001, "Good morning!"), (1.9, 2.6, "So called."), (2.6, 3.0, "[laughs]")]
+    grid = textgrid([("utterances", utterances), ("words", WORDS), ("phones", PHONES)], "short")
+    source = read_source(fill(tmp_path / "talks", {"a.mp4": None, "a.TextGrid": grid}))
+    found = [(clip.text, clip.start, clip.end, list(clip.words)) for clip in source.records]
+    assert found == [
+        ("Good morning!", 0.5, 1.5000001, SPOKEN[:2]),
+        ("So called.", 1.9, 2.6, SPOKEN[2:]),
+        ("[laughs]", 2.6, 3.0, []),
+    ]
+    assert source.records[0].where == "talks/a.TextGrid utterances interval 2"
+
+
+def test_textgrid_tiers_are_chosen(tmp_path):
+    tiers = [("Anna", [(0.0, 1.0, "first")]), ("Ben", [(0.0, 1.0, "second")]), ("tokens", [(0.0, 1.0, "second")])]
+    folder = fill(tmp_path / "talks", {"a.mp4": None, "a.TextGrid": textgrid(tiers)})
+    with pytest.raises(SourceError, match="several tiers .Anna, Ben, tokens.; choose: --option utterances=NAME"):
+        read(folder)
+    with pytest.raises(SourceError, match="not one tier of intervals is called 'Carl'; there are Anna, Ben, tokens"):
+        read(folder, options={"utterances": "Carl"})
+    source = read_source(folder, options={"utterances": "ben", "words": "tokens"})
+    assert [(clip.text, list(clip.words)) for clip in source.records] == [("second", [Word("second", 0.0, 1.0)])]
+    words = textgrid([("anna - words", WORDS), ("ben - words", WORDS)])
+    with pytest.raises(SourceError, match="several tiers of words"):
+        read(fill(tmp_path / "two", {"a.mp4": None, "a.TextGrid": words}))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "ends in the midst, a text is missing"),
+        ('"ooTextFile"\n"PitchTier"\n', "not a TextGrid"),
+        ("ooBinaryFile\x08TextGrid", "a text is missing"),
+        (textgrid([("words", WORDS)])[:-20], "ends in the midst"),
+        (textgrid([("words", WORDS)]).replace("0.5", "half", 1), "line 18: expected a number"),
+        (textgrid([("words", [(1.0, 0.5, "x")])]), "from 1 to 0.5 runs backwards"),
+        (textgrid([("words", WORDS)]).replace("size = 5", "size = 1e300"), "no number of tiers or intervals"),
+        (textgrid([("words", WORDS)]).replace("IntervalTier", "OtherTier"), "'OtherTier' is no kind of tier"),
+        (textgrid([("phones", PHONES)]), "no tier of words or utterances"),
+        (textgrid([("words", [(0.0, 1.0, "sil")])]), "no tier of words that holds any"),
+        (textgrid([("bell", [(0.5, "ding")])]), "its tiers of intervals are none"),
+    ],
+)
+def test_textgrids_that_cannot_be_used(tmp_path, content, reason):
+    path = tmp_path / "a.TextGrid"
+    path.write_text(content)
+    with pytest.raises(TranscriptError, match=reason):
+        read_alignment(path)
+
+
+def test_textgrid_comments_and_labels_that_look_like_the_format():
+    text = textgrid([("words", [(0.0, 1.0, 'item [1]: "IntervalTier" 5 ! <exists>')])])
+    text = text.replace("size = 1 ", 'size = 1 ! one tier "words" 7', 1)
+    assert parse_textgrid(text, "a") == [Tier("words", [(0.0, 1.0, 'item [1]: "IntervalTier" 5 ! <exists>')])]
+
+
+def test_alignments_of_other_formats_have_other_names(tmp_path):
+    with pytest.raises(TranscriptError, match="word alignments end in .align, .txt, .textgrid, .wrd"):
+        read_alignment(tmp_path / "a.lab")

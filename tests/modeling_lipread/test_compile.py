@@ -1,0 +1,94 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The reader under `torch.compile` and with a static cache. The backend needs no compiler of its own."""
+
+import pytest
+import torch
+from transformers import CompileConfig, StaticCache
+
+from tests.helpers.readers import ENCODERS, clips, make_inputs, make_reader
+
+BACKEND = "aot_eager"
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_encoder_compiles_as_one_graph(encoder):
+    model = make_reader(encoder, open_gates=True)
+    compiled = torch.compile(model.encoder, backend=BACKEND, fullgraph=True)
+    expected, found = model.encoder(**clips(make_inputs())), compiled(**clips(make_inputs()))
+    assert torch.allclose(found.last_hidden_state, expected.last_hidden_state, atol=1e-5)
+    assert torch.allclose(found.ctc_logits, expected.ctc_logits, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ctc", [False, True])
+def test_training_step_compiles(ctc):
+    model = make_reader(open_gates=True, adapter_dropout=0.0, decoder_mask_prob=0.0)
+    inputs = make_inputs()
+    inputs["labels"] = inputs["input_ids"]
+    if ctc:
+        inputs["ctc_targets"] = torch.tensor([[2, 3, -100], [3, 1, 2]])
+    # Inside CTC a size depends on the data, which breaks the graph in two.
+    compiled = torch.compile(model, backend=BACKEND, fullgraph=not ctc)
+    losses = [model(**inputs).loss, compiled(**inputs).loss]
+    assert torch.allclose(*losses, atol=1e-5)
+    gradients = [torch.autograd.grad(loss, model.adapters[0].k_proj.weight)[0] for loss in losses]
+    assert torch.allclose(*gradients, atol=1e-5)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_a_token_after_a_static_cache_compiles_once():
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    conditioning, _ = model.encode(inputs["keypoints"], inputs["keypoints_mask"])
+    full = model(**inputs).logits
+    graphs = []
+
+    def count(graph, example_inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    step = torch.compile(model.forward, backend=count, fullgraph=True)
+    cache = StaticCache(config=model.config.get_text_config(), max_cache_len=16)
+    logits = []
+    for position in range(inputs["input_ids"].shape[1]):
+        tokens = inputs["input_ids"][:, position : position + 1]
+        position_ids = torch.full_like(tokens, position)
+        output = step(
+            input_ids=tokens,
+            conditioning=conditioning,
+            past_key_values=cache,
+            position_ids=position_ids,
+            use_cache=True,
+        )
+        logits.append(output.logits)
+    assert torch.allclose(torch.cat(logits, dim=1), full, atol=1e-4)
+    # The first step creates the cache; from then on one graph serves.
+    assert len(graphs) <= 2
+
+
+def test_generate_with_a_static_cache():
+    model, inputs = make_reader(open_gates=True), clips(make_inputs())
+    options = {"max_new_tokens": 8, "min_new_tokens": 8, "num_beams": 3}
+    expected = model.generate(**inputs, **options)
+    assert torch.equal(model.generate(**inputs, **options, cache_implementation="static"), expected)
+
+
+@pytest.mark.slow
+def test_generate_compiles_its_own_step():
+    """As it does of its own accord on a GPU, whenever the cache is static."""
+    model, inputs = make_reader(open_gates=True), clips(make_inputs())
+    options = {"max_new_tokens": 8, "min_new_tokens": 8}
+    expected = model.generate(**inputs, **options)
+    compilation = CompileConfig(backend=BACKEND, mode=None, fullgraph=True)
+    compilation._compile_all_devices = True
+    compiled = model.generate(**inputs, **options, cache_implementation="static", compile_config=compilation)
+    assert torch.equal(compiled, expected)
+    assert model._last_compile_config is compilation

@@ -1,0 +1,162 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Confidence of words: evidence, calibration, reliability and the cost of abstaining."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from transformers import AutoModel, AutoProcessor
+
+from data.calibrate import main as calibrate
+from data.evaluation import Prediction
+from data.evaluation.calibration import abstention, fit_calibration, fit_limits, reliability
+from modeling_lipread import LipReadConfig, LipReadingPipeline
+from modeling_lipread.confidence_lipread import LOWEST_FIT, evidence, logistic, word_scores, written_words
+
+PIECES = ["<s>", "bi", "n", " blue", "</s>", "<pad>"]
+VOCABULARY = ["", "b", "e", "i", "l", "n", "u"]
+
+
+def decode(tokens):
+    return "".join(PIECES[token] for token in tokens if token not in (0, 4, 5))
+
+
+def seen(text):
+    """Posteriors of an alignment head that is all but sure of a character a frame, `_` being silence."""
+    log_probs = np.full((len(text), len(VOCABULARY)), np.log(0.01))
+    log_probs[np.arange(len(text)), [VOCABULARY.index(c.strip("_")) for c in text]] = np.log(0.94)
+    return log_probs
+
+
+def test_a_word_has_the_probability_of_its_tokens_and_the_fit_of_its_frames():
+    tokens, log_probs = [1, 2, 3, 4, 5], [-0.1, -0.2, -0.4, -3.0, -9.0]
+    words = written_words(tokens, log_probs, decode, [0, 4, 5], seen("_bbin__blueee"), VOCABULARY, each_frame=True)
+    assert [(word.text, word.frames) for word in words] == [("bin", (1, 5)), ("blue", (7, 13))]
+    assert [word.log_prob for word in words] == pytest.approx([-0.3, -0.4]), "end and padding are no word's"
+    assert [word.fit for word in words] == pytest.approx([np.log(0.94)] * 2)
+    elsewhere = written_words(tokens, log_probs, decode, [0, 4, 5], seen("_uuuu__blueee"), VOCABULARY, each_frame=True)
+    assert elsewhere[0].fit == pytest.approx(np.log(0.01)) and elsewhere[1].fit == words[1].fit
+    short = written_words(tokens, log_probs, decode, [0, 4, 5], seen("bin"), VOCABULARY, each_frame=True)
+    assert [(word.frames, word.fit) for word in short] == [(None, LOWEST_FIT)] * 2
+    assert [word.fit for word in written_words(tokens, log_probs, decode, [0, 4, 5])] == [0.0, 0.0]
+    assert written_words([4, 5], [-0.1, -0.1], decode, [0, 4, 5]) == []
+
+
+def test_scores_are_probabilities_until_they_are_calibrated():
+    log_probs, fits = [np.log(0.8), np.log(0.5), 0.0], [-0.5, -4.0, -0.1]
+    assert word_scores(log_probs, fits, None) == pytest.approx([0.8, 0.5, 1.0])
+    as_it_is = word_scores(log_probs, fits, {"log_odds": 1.0, "fit": 0.0, "bias": 0.0})
+    assert as_it_is == pytest.approx([0.8, 0.5, 1.0], abs=1e-5), "a certain word is finite too"
+    weights = {"log_odds": 0.5, "fit": 0.7, "bias": 1.0}
+    assert word_scores(log_probs, fits, weights)[1] == pytest.approx(1 / (1 + np.exp(4 * 0.7 - 1)))
+    assert word_scores([], [], weights) == word_scores([], [], None) == []
+    assert word_scores([-900.0], [LOWEST_FIT], weights) == pytest.approx([0.0])
+
+
+def test_the_calibration_finds_what_made_the_words_right():
+    random = np.random.default_rng(0)
+    found = evidence(np.log(random.uniform(0.2, 0.999, 20000)), random.uniform(-3, 0, 20000))
+    right = random.uniform(size=len(found)) < logistic(found @ [0.6, 0.9, 0.4])
+    assert list(fit_calibration(found, right).values()) == pytest.approx([0.6, 0.9, 0.4], abs=0.08)
+    # Of a few words it learns a little; where all are right or all are wrong it stays finite.
+    assert list(fit_calibration(found[:1], right[:1]).values()) == pytest.approx([1.0, 0.0, 0.0], abs=0.6)
+    for all_of_them in (np.ones(300, bool), np.zeros(300, bool)):
+        assert np.abs(list(fit_calibration(found[:300], all_of_them).values())).max() < 10
+
+
+def scored(reference, read, scores, **more):
+    words = [
+        {"word": word, "start": start, "end": start + 0.2, "log_prob": np.log(score), "fit": 0.0, "score": score}
+        for word, score, start in zip(read.split(), scores, np.arange(9) * 0.2, strict=False)
+    ]
+    return Prediction(reference, None, reference, read, "x", words=words, **more)
+
+
+def test_reliability_of_scores_in_tenths():
+    readings = [scored("a b c d", "a b c x", [0.95, 0.95, 0.95, 0.95]), scored("a b", "a x", [0.25, 0.21])]
+    found = reliability(readings)
+    assert [(row["words"], row["correct"]) for row in found["bins"]] == [(2, 0.5), (4, 0.75)]
+    assert found["bins"][0]["score"] == pytest.approx(0.23)
+    assert found["ece"] == found["probability_ece"] == pytest.approx((2 * 0.27 + 4 * 0.2) / 6)
+    assert found["words"] == 6 and found["correct"] == pytest.approx(4 / 6)
+    assert reliability([Prediction("0", None, "a", "a", "")]) == {}
+
+
+def test_what_abstaining_would_cost():
+    readings = [
+        scored("a b", "a b", [0.9, 0.9], lip_speed=0.5),
+        scored("c d", "c x", [0.4, 0.3], lip_speed=0.5, reason="low confidence"),
+        Prediction("lost", None, "e f", "", ""),  # could not be read at all
+    ]
+    found = abstention(readings)
+    assert found == {
+        "clips": 1,
+        "reasons": {"low confidence": 1},
+        "correct_words_lost": 1,
+        "correct_words": 3,
+        "wer": pytest.approx(4 / 6),
+    }
+    assert abstention([Prediction("0", None, "a", "a", "")]) == {}
+
+
+def clip(score, agreed, speed):
+    return scored("a", "a", [score], lip_speed=speed, agreement=agreed)
+
+
+def test_limits_stand_between_speech_and_none():
+    spoken = [clip(score, agreed=score - 0.1, speed=score - 0.4) for score in (0.8, 0.9, 0.95)]
+    still, agreeing = clip(0.99, 0.99, speed=0.1), clip(0.4, 0.9, speed=1.0)
+    others = [clip(0.75, 0.3, speed=1.0), clip(0.3, 0.5, speed=1.0)]
+    # A quarter of the way from the best of those without speech: that which is still does not count, then neither do
+    # those that do not agree. One that agrees better than speech does is left to the confidence.
+    found = fit_limits(spoken, [still, agreeing, *others])
+    assert found == {"min_lip_motion": 0.2, "min_agreement": 0.55, "min_confidence": 0.5}
+    assert fit_limits(spoken, [still]) == {"min_lip_motion": 0.2, "min_agreement": 0.175, "min_confidence": 0.2}
+    # Speech is not given up for what is surer than it.
+    sure = fit_limits(spoken, [clip(0.97, 0.97, speed=1.0)])
+    assert sure == {"min_lip_motion": 0.2, "min_agreement": 0.175, "min_confidence": 0.2}
+    assert fit_limits([clip(0.8, None, None)], []) == {"min_lip_motion": 0.0, "min_confidence": 0.2}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"calibration": {"log_odds": 1.0, "fit": 0.0}}, "calibration lacks bias"),
+        ({"calibration": {"log_odds": 1.0, "fit": 0.0, "bias": 0.0, "slope": 1.0}}, "unknown in calibration: slope"),
+        ({"abstention": {"min_confidence": "high"}}, "min_confidence in abstention must be a number"),
+        ({"abstention": {"min_confidence": float("nan")}}, "must be a number"),
+        ({"abstention": {"confidence": 0.5}}, "unknown in abstention: confidence"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(settings, words):
+    with pytest.raises(Exception, match=words):
+        LipReadConfig(**settings)
+
+
+def test_a_reader_is_calibrated_and_its_pipeline_uses_it(reader_dir, corpus, tmp_path, capsys):
+    folder = shutil.copytree(reader_dir, tmp_path / "reader")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    calibrate([str(folder), str(corpus / "validation"), "--clips", "2", "--device", "cpu"])
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert [name for name in after if after[name] != before.get(name)] == ["config.json"], "and no file is added"
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    assert {"calibration": model.config.calibration, "abstention": model.config.abstention} == printed
+    reader = LipReadingPipeline(model=model, processor=processor, device="cpu")
+    clip = np.random.default_rng(0).normal(size=(20, 478, 3)).astype(np.float32)
+    options = {"return_timestamps": "word", "abstain": False}
+    model.config.calibration = {"log_odds": 0.0, "fit": 0.0, "bias": np.log(3.0)}
+    scores = [chunk["score"] for chunk in reader(clip, **options)["chunks"]]
+    assert scores and scores == pytest.approx([0.75] * len(scores))
+    # What is saved again takes it along.
+    model.config.calibration = printed["calibration"]
+    model.save_pretrained(tmp_path / "again")
+    assert AutoModel.from_pretrained(tmp_path / "again").config.abstention == printed["abstention"]
+
+
+def test_what_cannot_be_calibrated_is_said(reader_dir, tmp_path):
+    with pytest.raises(SystemExit, match="no folder with a config.json"):
+        calibrate(["you/lipread-grid", str(tmp_path)])
+    with pytest.raises(SystemExit, match="not a prepared corpus"):
+        calibrate([str(reader_dir), str(tmp_path / "nothing")])

@@ -1,0 +1,77 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""What the encoder computes from landmarks before its first layer: velocity, clip normalisation, standardisation."""
+
+import pytest
+import torch
+
+from data.evaluation.generation import blank_video
+from modeling_lipread import FaceKeypointEncoder
+from tests.helpers.readers import FRAMES, LANDMARKS, make_reader
+
+
+def make_encoder(**settings) -> FaceKeypointEncoder:
+    return make_reader(encoder=settings).encoder.eval()
+
+
+@pytest.fixture
+def clips():
+    """Three clips: a whole one, one with gaps, one with a single face between gaps and an early end."""
+    mask = torch.ones(3, FRAMES, dtype=torch.long)
+    mask[1, 4:6] = 0
+    mask[2, [0, 2, 5]] = mask[2, 8:] = 0
+    return torch.randn(3, FRAMES, LANDMARKS, 3, generator=torch.Generator().manual_seed(0)), mask
+
+
+def test_velocity_is_the_displacement_between_frames_with_a_face(clips):
+    keypoints, mask = clips
+    places, velocity = make_encoder()._channels(keypoints, mask.bool()).split(3, dim=-1)
+    for clip in range(len(mask)):
+        for frame in range(FRAMES):
+            now, before = keypoints[clip, frame], keypoints[clip, max(frame - 1, 0)]
+            faces = [frame >= i and bool(mask[clip, frame - i]) for i in range(2)]
+            assert torch.equal(places[clip, frame], now if faces[0] else torch.zeros_like(now))
+            assert torch.equal(velocity[clip, frame], now - before if all(faces) else torch.zeros_like(now))
+
+
+def test_even_kernels_are_refused():
+    with pytest.raises(Exception, match="conv_kernel_size must be odd"):
+        make_encoder(conv_kernel_size=4)
+
+
+def test_a_clip_of_one_frame_is_read():
+    output = make_encoder()(torch.randn(2, 1, LANDMARKS, 3))
+    assert output.frame_hidden_states.shape == (2, 1, 16) and output.frame_hidden_states.isfinite().all()
+
+
+@pytest.mark.parametrize("use_velocity", [False, True])
+def test_statistics_standardise_every_channel(clips, use_velocity):
+    model = make_reader(encoder={"use_velocity": use_velocity})
+    keypoints, mask = clips[0] * 0.1 + 2, clips[1]
+    model.encoder.fit_statistics([{"keypoints": keypoints, "keypoints_mask": mask}])
+    channels = 6 if use_velocity else 3
+    assert model.encoder.input_mean.shape == model.encoder.input_std.shape == (LANDMARKS, channels)
+    inputs = []
+    model.encoder.frame_encoder.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    model.encoder(keypoints, mask)
+    standardised = inputs[0][mask.bool()]
+    assert torch.allclose(standardised.mean(0), torch.zeros(()), atol=1e-4)
+    assert torch.allclose(standardised.std(0, correction=0), torch.ones(()), atol=1e-3)
+    average = keypoints[mask.bool()].mean(0)
+    assert torch.allclose(model.encoder.average_face, average, atol=1e-5)
+    assert torch.allclose(blank_video(model, keypoints), average.expand_as(keypoints), atol=1e-5)
+
+
+@pytest.mark.parametrize("clip_normalization, unseen", [("none", False), ("mean", True)])
+def test_clip_normalization_removes_the_average_face(clip_normalization, unseen, clips):
+    keypoints, mask = clips
+    encoder = make_encoder(clip_normalization=clip_normalization)
+    other = keypoints + torch.randn(len(mask), 1, LANDMARKS, 3)
+    expected, found = (encoder(given, mask).frame_hidden_states for given in (keypoints, other))
+    assert torch.allclose(found, expected, atol=1e-4) == unseen
+
+
+def test_frames_without_a_face_have_no_part_in_the_average_face(clips):
+    keypoints, mask = clips
+    encoder = make_encoder(clip_normalization="mean")
+    other = torch.where(mask.bool()[..., None, None], keypoints, 100 * keypoints)
+    assert torch.equal(encoder(other, mask).frame_hidden_states, encoder(keypoints, mask).frame_hidden_states)

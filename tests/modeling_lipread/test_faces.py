@@ -1,0 +1,254 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Which face is followed: small ones, several, those that speak, that leave, come back, and change places."""
+
+import cv2
+import numpy as np
+import pytest
+
+from data.talker import TalkingHead, perform
+from modeling_lipread.geometry_lipread import face_shape, identity_switches, lip_motion, shape_distance
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
+from modeling_lipread.video_lipread import read_frames
+from tests.helpers.clips import FACE, PORTRAIT, portrait_on
+
+# The portrait's face made longer: the shape of another person's.
+LONGER = cv2.resize(PORTRAIT, None, fx=1, fy=1.2)[20:308]
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    with Face3DKeypointExtractor() as extractor:
+        yield extractor
+
+
+@pytest.fixture(scope="module")
+def talking() -> list[np.ndarray]:
+    """A small head, 200 pixels square, that says something for two seconds."""
+    performance = perform("please follow the doctor now", seed=3)
+    return [cv2.resize(frame, (200, 200), interpolation=cv2.INTER_AREA) for frame in TalkingHead().frames(performance)]
+
+
+def silent(count: int) -> list[np.ndarray]:
+    """A larger head that sways, in front of a noisy camera, and says nothing."""
+    random = np.random.default_rng(0)
+    large = cv2.resize(PORTRAIT[:, 60:310], None, fx=1.3, fy=1.3)
+    frames = [np.roll(large, round(3 * np.sin(index / 6)), axis=1) for index in range(count)]
+    return [(frame + random.normal(0, 2, frame.shape)).clip(0, 255).astype(np.uint8) for frame in frames]
+
+
+def beside(left: list[np.ndarray], right: list[np.ndarray], height: int = 380, width: int = 640) -> list[np.ndarray]:
+    frames = []
+    for one, other in zip(left, right, strict=True):
+        frame = np.full((height, width, 3), 90, np.uint8)
+        frame[: one.shape[0], : one.shape[1]] = one
+        frame[: other.shape[0], width - other.shape[1] :] = other
+        frames.append(frame)
+    return frames
+
+
+def center(face: np.ndarray) -> np.ndarray:
+    return face[:, :2].mean(axis=0)
+
+
+def width(face: np.ndarray) -> float:
+    return float(np.ptp(face[:, 0]))
+
+
+def shape(faces: np.ndarray) -> np.ndarray:
+    return faces[..., :2] - faces[..., :2].mean(axis=-2, keepdims=True)
+
+
+def switches(sequence) -> list[float]:
+    """The times of the jumps from one face to another."""
+    times = sequence.timestamps[sequence.present]
+    return times[identity_switches(sequence.keypoints[sequence.present], times)].tolist()
+
+
+def test_a_small_face_is_followed_through_a_wide_frame(extractor):
+    lefts = 20 + 36 * np.arange(20)
+    clip = extractor.extract_frames([portrait_on(480, 1280, [(0.6, left, 200)]) for left in lefts], frame_rate=25)
+    assert clip.coverage == 1.0
+    np.testing.assert_allclose(np.diff(clip.keypoints[..., 0].mean(axis=1)), 36, atol=3.6)
+    assert np.abs(shape(clip.keypoints) - shape(clip.keypoints[0])).max() < 2.5  # never cut by the region searched
+
+
+def test_the_largest_face_is_taken_then_followed(extractor):
+    frames = [
+        portrait_on(288, 400, [(1.0, 0, 0), (0.75, 200, 20)]),
+        portrait_on(288, 400, [(0.9, 0, 0), (0.9, 200, 20)]),
+        portrait_on(288, 400, [(0.75, 0, 20), (1.0, 200, 0)]),
+    ]
+    assert center(extractor.extract(frames[0]))[0] < 200 < center(extractor.extract(frames[2]))[0]
+    followed = extractor.extract_frames(frames, frame_rate=25)
+    assert followed.coverage == 1.0 and (followed.keypoints[..., 0].mean(axis=1) < 200).all()
+
+
+def test_a_smaller_face_beside_is_not_mistaken_for_the_one_followed(extractor):
+    picture = portrait_on(288, 400, [(1.0, 0, 0)])
+    picture[:, :200] = cv2.GaussianBlur(picture[:, :200], (0, 0), 2)
+    sharp = cv2.resize(FACE[:, 30:170], None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+    picture[10 : 10 + sharp.shape[0], 130 : 130 + sharp.shape[1]] = sharp  # in the region the first is followed in
+    sequence = extractor.extract_frames([picture] * 3, frame_rate=25)
+    assert sequence.coverage == 1.0
+    np.testing.assert_allclose(sequence.keypoints[..., 0].mean(axis=1), center(extractor.extract(picture))[0], atol=4)
+    assert center(sequence.keypoints[0])[0] < 120
+
+
+def test_a_lost_face_is_waited_for_before_another_is_taken(extractor):
+    both = portrait_on(288, 400, [(1.0, 0, 0), (0.9, 200, 20)])
+    other = portrait_on(288, 400, [(0.9, 200, 20)])
+    assert extractor.extract(other) is not None
+    sequence = extractor.extract_frames([both, other, both, *[other] * 4], frame_rate=10)
+    assert sequence.present.tolist() == [True, False, True, False, False, True, True]
+    assert not sequence.keypoints[1].any()
+    assert center(sequence.keypoints[2])[0] < 200 < center(sequence.keypoints[6])[0]
+
+
+def test_small_faces_are_found_anywhere_in_a_wide_frame(extractor):
+    """Faces of 6% of the frame's width, at 12 places of a 1280x720 frame."""
+    scale, share = 0.8, 0.06
+    places = [(left, top) for top in (10, 200, 400) for left in (0, 330, 700, 1050)]
+    found = [extractor.extract(portrait_on(720, 1280, [(scale, left, top)])) for left, top in places]
+    assert all(face is not None for face in found)
+    for face, (left, top) in zip(found, places, strict=True):
+        assert width(face) == pytest.approx(share * 1280, rel=0.15)
+        assert left < center(face)[0] < left + 200 * scale and top < -center(face)[1] < top + 288 * scale
+
+
+def test_the_central_face_is_followed_if_asked_for(extractor):
+    picture = portrait_on(300, 560, [(1.0, 0, 0), (0.8, 200, 40)])
+    assert center(extractor.extract(picture))[0] < 200
+    central = Face3DKeypointExtractor(face="central")
+    assert 200 < center(central.extract(picture))[0] < 360
+    sequence = central.extract_frames([picture] * 3, frame_rate=25)
+    assert (sequence.keypoints[..., 0].mean(axis=1) > 200).all() and sequence.most_faces == 2
+    assert (central.extract_frames([picture], 25, face="largest").keypoints[..., 0].mean() < 200).all()
+    central.close()
+
+
+def test_the_speaking_face_is_followed_if_asked_for(extractor, talking):
+    still = silent(len(talking))
+    for frames, speaker_is_left in ((beside(still, talking), False), (beside(talking, still), True)):
+        largest = extractor.extract_frames(frames, frame_rate=25)
+        speaking = extractor.extract_frames(frames, frame_rate=25, face="speaking")
+        assert largest.coverage == speaking.coverage == 1.0
+        assert ((largest.keypoints[..., 0].mean(axis=1) < 320) == (not speaker_is_left)).all()
+        assert ((speaking.keypoints[..., 0].mean(axis=1) < 320) == speaker_is_left).all()
+        assert speaking.most_faces == 2
+        motion = [lip_motion(sequence.keypoints, sequence.timestamps) for sequence in (largest, speaking)]
+        assert motion[0] < 0.1 < 0.5 < motion[1]
+    # Followed among others, a face has the landmarks that it has alone.
+    alone = extractor.extract_frames([frame[:, :240] for frame in frames], frame_rate=25)
+    assert np.abs(alone.keypoints - speaking.keypoints)[..., :2].mean() < 0.5
+
+
+def test_a_speaker_who_comes_late_or_leaves_for_a_while_is_found_again(extractor, talking):
+    still, empty = silent(len(talking)), np.full((200, 200, 3), 90, np.uint8)
+    here = np.ones(len(talking), bool)
+    here[:6] = here[20:32] = False
+    frames = beside([frame if shown else empty for frame, shown in zip(talking, here, strict=True)], still)
+    sequence = extractor.extract_frames(frames, frame_rate=25, face="speaking")
+    assert not sequence.present[~here].any()
+    missed = int((here & ~sequence.present).sum())
+    assert missed <= 2 * 13  # newcomers beside another face are looked for every half second
+    assert (sequence.keypoints[sequence.present][..., 0].mean(axis=1) < 320).all()
+    assert sequence.present[:20].any() and sequence.present[32:].any()
+
+
+def test_speaking_alone_or_not_there(extractor, talking):
+    alone = extractor.extract_frames(talking, frame_rate=25, face="speaking")
+    assert alone.coverage == 1.0 and alone.most_faces == 1
+    nobody = extractor.extract_frames([np.full((288, 360, 3), 90, np.uint8)] * 3, frame_rate=25, face="speaking")
+    assert nobody.coverage == 0.0 and len(nobody) == 3 and nobody.most_faces == 0
+
+
+def test_an_unknown_choice_of_face_is_refused(extractor):
+    with pytest.raises(ValueError, match="face must be one of .*'speaking'.*, not 'loudest'"):
+        Face3DKeypointExtractor(face="loudest")
+    with pytest.raises(ValueError, match="not 'loudest'"):
+        extractor.extract_frames([PORTRAIT], 25, face="loudest")
+
+
+def changing_places(first: list[np.ndarray], second: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Two people pass each other, the first in front; the frames, and where their middles are, `(people, frames)`."""
+    frames, wide, size = [], 800, 220
+    right = np.round(20 + (wide - size - 40) * np.clip((np.arange(len(first)) - 20) / 35, 0, 1)).astype(int)
+    for one, other, left in zip(first, second, right, strict=True):
+        frame = np.full((300, wide, 3), 90, np.uint8)
+        for picture, begin in ((other, wide - size - left), (one, left)):
+            frame[:288, begin : begin + size] = picture[:, 70 : 70 + size]
+        frames.append(frame)
+    return frames, np.stack([right + size / 2, wide - right - size / 2])
+
+
+def who(sequence, places: np.ndarray) -> np.ndarray:
+    """Who is seen before and after two have changed places: 0 or 1 for each frame."""
+    nearest = np.abs(sequence.keypoints[..., 0].mean(axis=1) - places).argmin(axis=0)
+    outside = np.r_[0:30, 50:75]
+    return nearest[outside][sequence.present[outside]]
+
+
+def check_changing_places(extractor, first, second):
+    found = []
+    for one, other in ((first, second), (second, first)):
+        frames, places = changing_places(one, other)
+        largest = extractor.extract_frames(frames, frame_rate=25)
+        people = who(largest, places)
+        switched = people[0] != people[-1]
+        assert (np.diff(people) != 0).sum() == switched
+        times = switches(largest)
+        assert len(times) == switched
+        assert not switched or 1.0 < times[0] < 1.8
+        found.append(switched)
+        # All faces being known, the one that is chosen is the same throughout.
+        speaking = extractor.extract_frames(frames, frame_rate=25, face="speaking")
+        assert len(set(who(speaking, places))) == 1 and not switches(speaking)
+        assert speaking.coverage > 0.7
+    return found
+
+
+@pytest.mark.slow
+def test_two_who_change_places_are_told_apart(extractor):
+    assert True in check_changing_places(extractor, [PORTRAIT] * 75, [LONGER] * 75)
+
+
+@pytest.mark.slow
+def test_two_real_people_who_change_places(extractor, grid_dir):
+    people = []
+    for name in ("s2", "s31"):
+        path = sorted((grid_dir / "video" / name).iterdir())[0]
+        people.append([frame for _, frame in read_frames(path)])
+    assert True in check_changing_places(extractor, *people)
+
+
+def test_a_cut_to_another_person_is_counted(extractor):
+    same = extractor.extract_frames([PORTRAIT] * 50, frame_rate=25)
+    assert switches(same) == []
+    cut = extractor.extract_frames([PORTRAIT] * 20 + [LONGER] * 30, frame_rate=25)
+    assert cut.coverage == 1.0  # the second face is where the first was, and followed like it
+    assert switches(cut) == [pytest.approx(0.8, abs=0.13)]
+    back = extractor.extract_frames([PORTRAIT] * 20 + [LONGER] * 30 + [PORTRAIT] * 20, frame_rate=25)
+    assert len(switches(back)) == 2
+
+
+@pytest.mark.slow
+def test_the_same_person_found_again_is_no_other(extractor):
+    empty = np.full_like(PORTRAIT, 90)
+    away = extractor.extract_frames([PORTRAIT] * 20 + [empty] * 15 + [PORTRAIT] * 20, frame_rate=25)
+    assert away.coverage == pytest.approx(40 / 55) and switches(away) == []
+    other = extractor.extract_frames([PORTRAIT] * 20 + [empty] * 15 + [LONGER] * 20, frame_rate=25)
+    assert switches(other) == [pytest.approx(35 / 25)]
+
+
+@pytest.mark.slow
+def test_real_speakers_keep_their_shape_and_move_their_lips(extractor, grid_dir):
+    shapes = {}
+    for speaker in ("s1", "s3", "s31"):
+        for path in sorted((grid_dir / "video" / speaker).iterdir())[:2]:
+            sequence = extractor.extract_video(path)
+            assert switches(sequence) == []
+            assert 0.2 < lip_motion(sequence.keypoints, sequence.timestamps) < 1.2
+            shapes.setdefault(speaker, []).append(face_shape(sequence.keypoints))
+    for speaker, (one, other) in shapes.items():
+        for stranger in [shape for name, found in shapes.items() if name != speaker for shape in found]:
+            assert shape_distance(one, other) < shape_distance(one, stranger)

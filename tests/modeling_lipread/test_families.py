@@ -1,0 +1,205 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Every family of language models, tiny and random: whatever `--model_id` names is conditioned in the same way."""
+
+import copy
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
+from tests.helpers.readers import LANDMARKS, VOCABULARY, clips, language_model_alone, make_inputs, without_dropout
+
+TINY = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+# What a family needs beside TINY.
+FAMILIES = {
+    "llama": {},
+    "smollm3": {},
+    "qwen2": {},
+    "qwen3": {"head_dim": 8},
+    "gemma2": {"head_dim": 8},
+    "gemma3_text": {"head_dim": 8},
+    "mistral": {},
+    "phi3": {},
+    "granite": {},
+    "olmo2": {},
+    "cohere2": {},
+    "gpt2": {},
+    "gpt_neox": {},
+    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
+    "lfm2": {"layer_types": ["conv", "full_attention", "conv", "full_attention"]},
+    "gpt_oss": {"head_dim": 8, **EXPERTS},
+    "mixtral": EXPERTS,
+    "qwen3_moe": {"head_dim": 8, **EXPERTS},
+    "glm4": {"head_dim": 8},
+    "starcoder2": {},
+    "stablelm": {},
+    "qwen3_next": {
+        "head_dim": 8,
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 2,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+        **EXPERTS,
+    },
+}
+REFUSED = {"bloom": {}, "falcon": {}, "mamba": {"state_size": 4}}
+QUICK = ("llama", "gpt2", "qwen3_moe")  # rotary and learned positions, linear and Conv1D layers, experts
+SWEEP = [pytest.param(family, marks=() if family in QUICK else pytest.mark.slow) for family in FAMILIES]
+
+
+def tiny_language_model(family: str, settings: dict) -> torch.nn.Module:
+    torch.manual_seed(3)
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **{**TINY, **settings}))
+
+
+@pytest.fixture(scope="module", params=SWEEP)
+def reader(request, tmp_path_factory):
+    """A reader on a saved language model of the family, at its start; dropout off."""
+    folder = tmp_path_factory.mktemp(request.param)
+    tiny_language_model(request.param, FAMILIES[request.param]).save_pretrained(folder)
+    config = LipReadConfig(
+        encoder_config=FaceKeypointEncoderConfig(
+            num_landmarks=LANDMARKS, hidden_size=16, kp_heads=2, kp_temporal_layers=1, kp_dropout=0.0
+        ),
+        adapter_every=2,
+        adapter_heads=2,
+        adapter_head_dim=8,
+        adapter_dropout=0.0,
+        decoder_mask_prob=0.0,
+        decoder_start_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    return LipReadForConditionalGeneration.from_language_model(folder, config).eval()
+
+
+@pytest.fixture
+def opened(reader):
+    """The same with adapters that say something."""
+    reader = copy.deepcopy(reader)
+    generator = torch.Generator().manual_seed(4)
+    for adapter in reader.adapters:
+        torch.nn.init.normal_(adapter.o_proj.weight, std=0.5, generator=generator)
+    return reader
+
+
+def test_starts_as_the_language_model(reader):
+    assert torch.equal(reader(**make_inputs()).logits, language_model_alone(reader, make_inputs()))
+
+
+def test_the_face_reaches_the_logits_and_the_gradients_the_encoder(opened):
+    inputs = make_inputs()
+    output = opened(**inputs, labels=inputs["input_ids"])
+    other = opened(**{**inputs, "keypoints": inputs["keypoints"].flip(1)})
+    assert (output.logits - other.logits).abs().max() > 1e-3
+    output.loss.backward()
+    for name, parameter in opened.named_parameters():
+        if name.startswith("language_model."):
+            assert parameter.grad is None, name
+        else:
+            assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+    assert opened.encoder.frame_encoder.projection.weight.grad.abs().max() > 0
+    assert all(adapter.k_proj.weight.grad.abs().max() > 0 for adapter in opened.adapters)
+
+
+def test_cached_decoding_equals_full_recomputation(opened):
+    inputs = make_inputs()
+    full = opened(**inputs, use_cache=False).logits
+    conditioning, _ = opened.encode(**clips(inputs))
+    past, steps = None, []
+    for position in range(inputs["input_ids"].shape[1]):
+        output = opened(
+            input_ids=inputs["input_ids"][:, position : position + 1],
+            conditioning=conditioning,
+            past_key_values=past,
+            use_cache=True,
+        )
+        past = output.past_key_values
+        steps.append(output.logits)
+    assert torch.allclose(torch.cat(steps, dim=1), full, atol=1e-4)
+
+
+def test_beams_read_their_own_clip(opened):
+    inputs = make_inputs()
+    options = {"num_beams": 3, "max_new_tokens": 5, "min_new_tokens": 5}
+    together = opened.generate(**clips(inputs), **options)
+    apart = [
+        opened.generate(**{key: value[i : i + 1] for key, value in clips(inputs).items()}, **options) for i in (0, 1)
+    ]
+    assert torch.equal(together, torch.cat(apart))
+    assert torch.equal(together, opened.generate(**clips(inputs), **options, use_cache=False))
+
+
+def test_gradient_checkpointing_changes_no_gradient(opened):
+    inputs, gradients = make_inputs(), []
+    without_dropout(opened)
+    for checkpointing in (False, True):
+        if checkpointing:
+            opened.gradient_checkpointing_enable()
+        opened.train().zero_grad()
+        opened(**inputs, labels=inputs["input_ids"]).loss.backward()
+        gradients.append([p.grad.clone() for p in opened.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 10
+    assert all(torch.allclose(*pair, atol=1e-5, rtol=1e-4) for pair in zip(*gradients, strict=True))
+
+
+def test_saves_its_own_weights_and_finds_the_language_model_again(opened, tmp_path):
+    inputs = make_inputs()
+    opened.save_pretrained(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert {key.split(".")[0] for key in file.keys()} == {"encoder", "adapters"}
+    again = AutoModel.from_pretrained(tmp_path)
+    assert torch.allclose(again(**inputs).logits, opened(**inputs).logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", SWEEP)
+def test_a_frozen_language_model_has_no_dropout(family):
+    """Whatever its family calls the rates, and wherever it keeps them; LayerDrop among them."""
+    rates = {name for name in AutoConfig.for_model(family).to_dict() if "drop" in name}
+    language_model = tiny_language_model(family, {**FAMILIES[family], **dict.fromkeys(rates, 0.5)})
+    input_ids = make_inputs()["input_ids"]
+    expected = language_model.eval()(input_ids).logits
+    if rates:
+        assert not torch.allclose(language_model.train()(input_ids).logits, expected)
+    config = LipReadConfig(text_config=language_model.config, adapter_every=2)
+    reader = LipReadForConditionalGeneration(config, language_model=language_model).train()
+    assert torch.equal(reader.language_model(input_ids).logits, expected)
+    # One that learns keeps what it came with.
+    trained = tiny_language_model(family, {**FAMILIES[family], **dict.fromkeys(rates, 0.5)})
+    config = LipReadConfig(text_config=trained.config, adapter_every=2, freeze_language_model=False)
+    reader = LipReadForConditionalGeneration(config, language_model=trained).train()
+    assert not rates or not torch.allclose(reader.language_model(input_ids).logits, expected)
+
+
+def test_assisted_decoding_where_tokens_can_be_taken_back(opened):
+    """A state that holds all past tokens, as of linear attention, cannot give back the wrong guesses."""
+    inputs = make_inputs(batch=1)
+    options = {**clips(inputs), "max_new_tokens": 8, "min_new_tokens": 8}
+    guessing = {**options, "prompt_lookup_num_tokens": 3}
+    if opened.language_model._is_stateful:
+        with pytest.raises(ValueError, match="not supported with stateful models"):
+            opened.generate(**guessing)
+    else:
+        prompt = torch.tensor([[5, 6, 7, 5, 6, 7, 5, 6]])
+        assert torch.equal(opened.generate(prompt, **guessing), opened.generate(prompt, **options))
+
+
+@pytest.mark.parametrize("family", REFUSED)
+def test_language_models_that_cannot_be_conditioned_are_refused(family, tmp_path):
+    tiny_language_model(family, REFUSED[family]).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"{family} models cannot be conditioned.*Choose a language model"):
+        LipReadForConditionalGeneration.from_language_model(tmp_path)

@@ -1,0 +1,240 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Landmarks to features: any frame rate reads alike, gaps are filled or marked, and each step can be left out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor, resample
+from modeling_lipread.geometry_lipread import (
+    JAW,
+    LIPS,
+    LOWER_FACE,
+    NORMALIZATIONS,
+    RIGID,
+    frontalize,
+    normalize_rigid,
+    rigid_rotation,
+    rotation_from_angles,
+)
+from modeling_lipread.landmarks_lipread import LandmarkSequence
+from tests.helpers.clips import made_up_face
+
+MOUTH_AND_JAW = sorted({*LIPS, *JAW})
+
+
+def talking(timestamps: np.ndarray, turning: bool = True) -> LandmarkSequence:
+    """A face that turns, wanders and speaks, each a smooth function of time, sampled at any times."""
+    t = np.asarray(timestamps, dtype=np.float64)
+    clip = np.repeat(made_up_face()[None], len(t), axis=0)
+    clip[:, MOUTH_AND_JAW, 1] -= (1 + np.sin(2 * np.pi * 1.5 * t))[:, None]
+    if turning:
+        rotation = rotation_from_angles(15 * np.sin(2 * t), 8 * np.cos(3 * t), 5 * np.sin(t))
+        clip = clip @ np.swapaxes(rotation, 1, 2)
+    clip = 10 * clip + np.stack([320 + 20 * t, -240 + 5 * t, 3 * t], axis=-1)[:, None]
+    return LandmarkSequence(
+        keypoints=clip.astype(np.float32),
+        present=np.ones(len(t), bool),
+        timestamps=t,
+        width=640,
+        height=480,
+        frame_rate=(len(t) - 1) / (t[-1] - t[0]) if len(t) > 1 else 0.0,
+    )
+
+
+def at_rate(frame_rate: float, seconds: float = 3.0) -> np.ndarray:
+    return np.arange(round(seconds * frame_rate)) / frame_rate
+
+
+def features(extractor: LipReadFeatureExtractor, *clips, **arguments) -> tuple[np.ndarray, np.ndarray]:
+    batch = extractor(list(clips), return_tensors="np", **arguments)
+    return batch["keypoints"], batch["keypoints_mask"]
+
+
+def variable_rate() -> np.ndarray:
+    steps = np.random.default_rng(0).choice([1, 2, 3], size=200) / 60
+    times = np.cumsum(steps) - steps[0]
+    return times[times < 3.0 - 1 / 30]
+
+
+@pytest.mark.parametrize("timestamps", [at_rate(15), at_rate(29.97), at_rate(60), variable_rate()])
+def test_all_frame_rates_read_alike(timestamps):
+    extractor = LipReadFeatureExtractor()
+    expected, _ = features(extractor, talking(at_rate(25)))
+    found, mask = features(extractor, talking(timestamps))
+    assert found.shape == expected.shape == (1, 75, 79, 3)
+    assert mask.all()
+    moves = np.ptp(expected, axis=1).max()
+    inner = slice(0, 72)  # a slower video ends a little before the last frame of 3 seconds
+    assert np.abs(found - expected)[:, inner].max() < 0.05 * moves
+    assert np.abs(np.roll(expected, 1, axis=1) - expected)[:, 1:].max() > 0.15 * moves  # a frame's shift would be seen
+
+
+def test_a_clip_at_the_wanted_rate_is_not_touched():
+    clip = talking(at_rate(25))
+    raw, mask = features(LipReadFeatureExtractor(pose=None, normalize=None, landmarks="face"), clip)
+    np.testing.assert_array_equal(raw[0], clip.keypoints)
+    assert mask.dtype == np.int64 and mask.all()
+
+
+@pytest.mark.parametrize("frame_rate", [25.0, None])
+def test_frames_know_their_times(frame_rate):
+    clip = talking(at_rate(50) + 0.3)
+    extractor = LipReadFeatureExtractor(frame_rate=frame_rate)
+    keypoints, _ = features(extractor, clip)
+    times = extractor.frame_times(clip.timestamps, keypoints.shape[1])
+    assert len(times) == keypoints.shape[1] + 1
+    np.testing.assert_allclose(np.diff(times), 1 / (frame_rate or 50))
+    assert times[0] == clip.timestamps[0] and times[-1] == pytest.approx(3.3)
+    assert extractor.frame_times([0.5], 1)[0] == 0.5
+
+
+@pytest.mark.parametrize("frame_rate", [25.0, 50.0, 10.0])
+def test_short_gaps_are_filled_along_the_line(frame_rate):
+    times = at_rate(25, 2.0)
+    line = (np.arange(6.0).reshape(1, 2, 3) + times[:, None, None]).astype(np.float32)
+    present = np.ones(50, bool)
+    present[10:15] = False  # 0.2 s
+    line[~present] = 0
+    filled, mask = resample(line, present, times, frame_rate, max_gap_seconds=0.2)
+    assert mask.all() and len(mask) == 2 * frame_rate
+    expected = (
+        np.arange(6.0).reshape(1, 2, 3) + np.minimum(np.arange(len(mask)) / frame_rate, times[-1])[:, None, None]
+    )
+    np.testing.assert_allclose(filled, expected, atol=1e-5)
+
+
+def test_long_gaps_and_ends_are_marked_absent():
+    clip = talking(at_rate(25))
+    clip.present[:4] = clip.present[30:36] = clip.present[70:] = False
+    clip.keypoints[~clip.present] = 0
+    keypoints, mask = features(LipReadFeatureExtractor(), clip)
+    np.testing.assert_array_equal(mask[0], clip.present)
+    assert not keypoints[0, ~clip.present].any()
+    whole, _ = features(LipReadFeatureExtractor(), talking(at_rate(25)))
+    np.testing.assert_allclose(keypoints[0, clip.present], whole[0, clip.present], atol=1e-5)
+
+
+@pytest.mark.parametrize("frame_rate", [15, 60])
+def test_gaps_are_as_long_at_any_frame_rate(frame_rate):
+    clip = talking(at_rate(frame_rate))
+    clip.present[(clip.timestamps > 0.99) & (clip.timestamps < 1.49)] = False
+    _, mask = features(LipReadFeatureExtractor(), clip)
+    absent = np.flatnonzero(mask[0] == 0) / 25
+    assert absent.min() == pytest.approx(1.0, abs=0.07) and absent.max() == pytest.approx(1.48, abs=0.07)
+    _, mask = features(LipReadFeatureExtractor(max_gap_seconds=0.6), clip)
+    assert mask.all()
+
+
+def test_a_clip_without_a_face_is_absent_throughout():
+    keypoints, mask = features(LipReadFeatureExtractor(), np.zeros((5, 478, 3), np.float32))
+    assert not keypoints.any() and not mask.any() and keypoints.shape == (1, 5, 79, 3)
+
+
+def test_frames_that_are_not_numbers_are_absent_or_an_error():
+    clip = talking(at_rate(25))
+    clip.keypoints[40:60, 7] = np.nan
+    _, mask = features(LipReadFeatureExtractor(), clip.keypoints)
+    assert np.flatnonzero(mask[0] == 0).tolist() == list(range(40, 60))
+    with pytest.raises(ValueError, match="Clip 1 .* frame 40"):
+        features(LipReadFeatureExtractor(), talking(at_rate(25)), clip)
+
+
+def test_turning_the_head_changes_nothing():
+    times = at_rate(25)
+    still, _ = features(LipReadFeatureExtractor(), talking(times, turning=False))
+    turned, _ = features(LipReadFeatureExtractor(), talking(times))
+    np.testing.assert_allclose(turned, still, atol=1e-5)
+    unposed, _ = features(LipReadFeatureExtractor(pose=None), talking(times))
+    assert np.abs(unposed - still).max() > 0.1
+
+
+def test_rigid_features_are_those_of_the_geometry():
+    clip = talking(at_rate(25))
+    expected = normalize_rigid(frontalize(clip.keypoints, rigid_rotation(clip.keypoints)))[:, LOWER_FACE]
+    np.testing.assert_allclose(features(LipReadFeatureExtractor(), clip)[0][0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalize", [*NORMALIZATIONS, None])
+@pytest.mark.parametrize("pose", ["rigid", "solvepnp", None])
+def test_every_setting_runs(pose, normalize):
+    keypoints, mask = features(LipReadFeatureExtractor(pose=pose, normalize=normalize), talking(at_rate(25, 0.2)))
+    assert keypoints.shape == (1, 5, 79, 3) and keypoints.dtype == np.float32
+    assert np.isfinite(keypoints).all() and mask.all()
+    if normalize == "unit_sphere":
+        assert np.linalg.norm(keypoints, axis=-1).max() <= 1.0 + 1e-6
+
+
+def test_solvepnp_needs_the_size_of_the_frame():
+    with pytest.raises(ValueError, match="size of the frame"):
+        LipReadFeatureExtractor(pose="solvepnp")([talking(at_rate(25)).keypoints])
+
+
+def test_landmarks_are_selected():
+    clip = talking(at_rate(25))
+    face, _ = features(LipReadFeatureExtractor(landmarks="face"), clip)
+    assert LipReadFeatureExtractor(landmarks="face").num_landmarks == face.shape[2] == 478
+    for landmarks, indices in {"lips": LIPS, "lower_face": LOWER_FACE, (5, 3, 400): (5, 3, 400)}.items():
+        extractor = LipReadFeatureExtractor(landmarks=landmarks)
+        assert extractor.num_landmarks == len(indices)
+        np.testing.assert_array_equal(features(extractor, clip)[0], face[:, :, list(indices)])
+
+
+def test_clips_of_all_forms_are_padded_into_a_batch():
+    long, short = talking(at_rate(25)), talking(at_rate(25, 1.0))
+    arrays = (short.keypoints, (short.keypoints, None, None), (short.keypoints, short.present, short.timestamps))
+    batch = LipReadFeatureExtractor()([long, short, *arrays], return_tensors="pt")
+    assert batch["keypoints"].shape == (5, 75, 79, 3) and batch["keypoints"].dtype == torch.float32
+    assert batch["keypoints_mask"].dtype == torch.int64
+    assert batch["keypoints_mask"].sum(1).tolist() == [75, 25, 25, 25, 25]
+    assert not batch["keypoints"][1:, 25:].any()
+    torch.testing.assert_close(batch["keypoints"][2:], batch["keypoints"][1].expand(3, -1, -1, -1))
+    one_by_one = LipReadFeatureExtractor()(iter([long, short, *arrays]), return_tensors="pt")
+    assert all(torch.equal(one_by_one[name], batch[name]) for name in batch)
+    unpadded = LipReadFeatureExtractor()([long, short], padding=False)
+    assert [len(array) for array in unpadded["keypoints"]] == [75, 25]
+    np.testing.assert_array_equal(LipReadFeatureExtractor()(short)["keypoints"][0], unpadded["keypoints"][1])
+
+
+def test_the_rate_of_bare_arrays_can_be_given():
+    fast, expected = talking(at_rate(50)), talking(at_rate(25))
+    given, _ = features(LipReadFeatureExtractor(), fast.keypoints, frame_rate=50)
+    np.testing.assert_allclose(given, features(LipReadFeatureExtractor(), expected)[0], atol=1e-4)
+
+
+def test_landmarks_of_another_pipeline_pass_through():
+    other = np.random.default_rng(0).normal(size=(30, 68, 3)).astype(np.float32)
+    extractor = LipReadFeatureExtractor(pose=None, normalize=None, landmarks=range(48, 68))
+    np.testing.assert_array_equal(features(extractor, other)[0][0], other[:, 48:])
+    with pytest.raises(ValueError, match=f"Clip 0 has 68 landmarks.*number {max(RIGID)}"):
+        LipReadFeatureExtractor()([other])
+
+
+def test_bad_clips_say_why():
+    clip = talking(at_rate(25))
+    for wrong, reason in [
+        (np.zeros((0, 478, 3)), "at least one frame"),
+        (np.zeros((5, 478, 2)), "must be"),
+        (replace(clip, timestamps=clip.timestamps[::-1]), "do not rise"),
+        (replace(clip, timestamps=clip.timestamps[:-1]), "74 timestamps"),
+    ]:
+        with pytest.raises(ValueError, match=f"Clip 1.*{reason}"):
+            LipReadFeatureExtractor()([clip, wrong])
+
+
+def test_bad_settings_say_why():
+    wrong = {"pose": ["euler"], "normalize": ["minmax"], "landmarks": ["nose", [], [1, 1], [-1]], "frame_rate": [0]}
+    for name, values in wrong.items():
+        for value in values:
+            with pytest.raises(ValueError, match=name):
+                LipReadFeatureExtractor(**{name: value})
+
+
+def test_settings_are_saved_and_loaded(tmp_path):
+    settings = {"frame_rate": 30.0, "max_gap_seconds": 0.5, "pose": None, "normalize": "zscore", "landmarks": [3, 1]}
+    LipReadFeatureExtractor(**settings).save_pretrained(tmp_path)
+    loaded = LipReadFeatureExtractor.from_pretrained(tmp_path)
+    assert {name: getattr(loaded, name) for name in settings} == settings
+    assert LipReadFeatureExtractor.from_pretrained(tmp_path, pose="rigid").pose == "rigid"

@@ -1,0 +1,407 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Landmarks of videos and of `.npy` files: a real face, real files, and files that are not what they should be."""
+
+import copy
+import io
+import multiprocessing
+import os
+import pickle
+import resource
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from modeling_lipread.geometry_lipread import (
+    JAW,
+    LIPS,
+    MIRROR,
+    angles_from_rotation,
+    rigid_rotation,
+    rotation_from_angles,
+    solve_head_pose,
+)
+from modeling_lipread.landmarks_lipread import (
+    Face3DKeypointExtractor,
+    LandmarkFileError,
+    landmarker_path,
+    read_landmark_file,
+)
+from modeling_lipread.video_lipread import read_frames
+from tests.helpers.clips import PORTRAIT, made_up_face, moving_portrait, portrait_on, turned_clockwise, write_video
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    with Face3DKeypointExtractor() as extractor:
+        yield extractor
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clip") / "face.mp4", moving_portrait())
+
+
+def center(face: np.ndarray) -> np.ndarray:
+    return face[:, :2].mean(axis=0)
+
+
+def width(face: np.ndarray) -> float:
+    return float(np.ptp(face[:, 0]))
+
+
+def test_landmarks_are_pixels_with_x_right_y_up_and_z_to_the_camera(extractor):
+    face = extractor.extract(PORTRAIT)
+    assert face.shape == (478, 3) and face.dtype == np.float32
+    assert (face[:, 0] > 0).all() and (face[:, 0] < 360).all()
+    assert (face[:, 1] < 0).all() and (face[:, 1] > -288).all()
+    assert face[33, 0] < face[263, 0]  # the subject's right eye is on the left of the picture
+    assert face[10, 1] > face[1, 1] > face[152, 1]  # forehead above nose above chin
+    assert face[1, 2] > face[[234, 454], 2].max()  # the nose is nearer than the ears
+    wider = extractor.extract(np.pad(PORTRAIT, ((0, 0), (0, 360), (0, 0))))
+    assert width(wider) == pytest.approx(width(face), rel=0.05)  # the frame's shape does not stretch the face
+
+
+def test_a_mirrored_picture_has_the_mirrored_landmarks(extractor):
+    mirrored = extractor.extract(PORTRAIT[:, ::-1])[MIRROR] * (-1, 1, 1) + (360, 0, 0)
+    face = extractor.extract(PORTRAIT)
+    assert np.abs(mirrored - face)[:, :2].mean() < 0.02 * width(face)
+    irises = np.arange(468, 478)
+    nearest = np.linalg.norm(mirrored[irises, None, :2] - face[irises, :2], axis=-1).argmin(axis=1)
+    assert nearest.tolist() == list(range(10))
+
+
+def test_no_face_and_no_image(extractor):
+    assert extractor.extract(np.full((288, 360, 3), 90, np.uint8)) is None
+    assert extractor.extract(np.random.default_rng(0).integers(0, 255, (288, 360, 3)).astype(np.uint8)) is None
+    for wrong in (np.zeros((288, 360), np.uint8), np.zeros((288, 360, 4), np.uint8), np.zeros((288, 360, 3))):
+        with pytest.raises(ValueError, match="RGB uint8"):
+            extractor.extract(wrong)
+
+
+def test_a_video_of_360_pixels_width(extractor, clip):
+    sequence = extractor.extract_video(clip)
+    assert sequence.keypoints.shape == (8, 478, 3) and sequence.keypoints.dtype == np.float32
+    assert sequence.coverage == 1.0 and len(sequence) == 8
+    assert (sequence.width, sequence.height) == (360, 288)
+    assert sequence.frame_rate == pytest.approx(25)
+    np.testing.assert_allclose(sequence.timestamps, np.arange(8) / 25, atol=1e-6)
+    moved = center(sequence.keypoints[7]) - center(sequence.keypoints[0])
+    np.testing.assert_allclose(moved, (14, 0), atol=2)
+
+
+def test_frames_give_what_their_video_gives(extractor, clip):
+    frames = np.stack([frame for _, frame in read_frames(clip)])
+    sequence = extractor.extract_frames(frames, frame_rate=25)
+    np.testing.assert_array_equal(sequence.keypoints, extractor.extract_video(clip).keypoints)
+    np.testing.assert_allclose(sequence.keypoints[3, :, :2], extractor.extract(frames[3])[:, :2], atol=4)
+    with pytest.raises(ValueError, match="no frames"):
+        extractor.extract_frames([], frame_rate=25)
+
+
+def test_a_span(extractor, clip):
+    whole, span = extractor.extract_video(clip), extractor.extract_video(clip, start=0.08, end=0.2)
+    np.testing.assert_allclose(span.keypoints[..., :2], whole.keypoints[2:5, :, :2], atol=4)
+    np.testing.assert_allclose(span.timestamps, (0, 0.04, 0.08), atol=1e-6)
+
+
+def test_rotation_metadata_is_honoured(extractor, tmp_path):
+    lying = [np.rot90(frame, 1) for frame in moving_portrait(2)]  # a quarter turn against the clock, as stored
+    path = turned_clockwise(write_video(tmp_path / "telephone.mp4", lying))
+    sequence = extractor.extract_video(path)
+    assert (sequence.width, sequence.height) == (360, 288)
+    np.testing.assert_allclose(sequence.keypoints[0], extractor.extract(PORTRAIT), atol=6)
+    assert angles_from_rotation(rigid_rotation(sequence.keypoints))[0, 2] == pytest.approx(0, abs=15)
+
+
+def noisy(picture: np.ndarray, frames: int = 12) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(scale=6, size=(frames, *picture.shape))
+    return (picture + noise).clip(0, 255).astype(np.uint8)
+
+
+def test_following_is_steadier_than_finding(extractor):
+    picture = portrait_on(288, 400, [(0.8, 0, 10), (1.0, 200, 0)])
+    # The largest face is out of focus, so that MediaPipe would rather follow the other.
+    picture[:, 200:] = cv2.GaussianBlur(picture[:, 200:], (0, 0), 3)
+    frames = noisy(picture)
+    followed = extractor.extract_frames(frames, frame_rate=25).keypoints[2:]
+    found = np.stack([extractor.extract(frame) for frame in frames[2:]])
+    np.testing.assert_allclose(followed.mean(axis=(0, 1)), found.mean(axis=(0, 1)), atol=4)
+    assert followed.std(axis=0).mean() < 0.6 * found.std(axis=0).mean()
+
+
+def test_a_video_without_a_face_is_no_error(extractor, tmp_path):
+    path = write_video(tmp_path / "grey.mp4", [np.full((288, 360, 3), 90, np.uint8)] * 4)
+    sequence = extractor.extract_video(path)
+    assert sequence.coverage == 0.0 and sequence.present.shape == (4,)
+    assert not sequence.keypoints.any()
+
+
+def test_a_model_file_that_is_not_the_expected_one_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="face_landmarker.task"):
+        Face3DKeypointExtractor(tmp_path / "face_landmarker.task")
+    changed = bytearray(landmarker_path().read_bytes())
+    changed[1000] ^= 1
+    (tmp_path / "face_landmarker.task").write_bytes(changed)
+    with pytest.raises(ValueError, match="sha256"):
+        Face3DKeypointExtractor(tmp_path / "face_landmarker.task")
+
+
+def test_copies_and_closed_extractors_work(extractor):
+    expected = extractor.extract(PORTRAIT)
+    np.testing.assert_array_equal(copy.deepcopy(extractor).extract(PORTRAIT), expected)
+    extractor.close()
+    np.testing.assert_array_equal(extractor.extract(PORTRAIT), expected)
+
+
+def test_a_fork_does_not_wait_for_a_landmarker_it_has_not(extractor):
+    expected = extractor.extract(PORTRAIT)
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    child = context.Process(target=lambda: results.put(extractor.extract(PORTRAIT)), daemon=True)
+    child.start()
+    np.testing.assert_array_equal(results.get(timeout=60), expected)
+
+
+def run_python(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+
+
+def test_nothing_is_printed(clip):
+    done = run_python(
+        "from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor\n"
+        f"print(Face3DKeypointExtractor().extract_video({str(clip)!r}).coverage)"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1.0\n", "")
+
+
+def test_without_mediapipe_everything_else_works():
+    done = run_python(
+        "import sys, numpy\n"
+        "for name in ('mediapipe', 'cv2', 'av'): sys.modules[name] = None\n"
+        "from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor\n"
+        "from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor\n"
+        "print(LipReadFeatureExtractor()(numpy.random.rand(5, 478, 3))['keypoints'].shape)\n"
+        "Face3DKeypointExtractor().extract(numpy.zeros((64, 64, 3), numpy.uint8))"
+    )
+    assert done.stdout == "(1, 5, 79, 3)\n"
+    assert "pip install mediapipe" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("angles", [(0, 0, 0), (-20, 15, 10)])
+def test_solve_head_pose_reads_a_known_pose_back(angles):
+    size = np.array([640, 480])
+    seen = made_up_face()
+    # The six points of MediaPipe's canonical face, seen by a camera whose focal length is the frame's width.
+    seen[[1, 152, 61, 291]] = [
+        (0, -1.1269, 7.4756),
+        (0, -9.4034, 4.2645),
+        (-2.4562, -4.3426, 4.2839),
+        (2.4562, -4.3426, 4.2839),
+    ]
+    turned = seen @ rotation_from_angles(*angles).T + (3.0, -2.0, -80.0)
+    picture = np.concatenate([turned[:, :2] / -turned[:, 2:] * 640 + size / 2 * (1, -1), turned[:, 2:] * 8], axis=1)
+    pose = solve_head_pose(picture, *size)
+    np.testing.assert_allclose((pose.yaw, pose.pitch, pose.roll), angles, atol=0.1)
+    np.testing.assert_allclose(pose.rotation, rotation_from_angles(*angles), atol=2e-3)
+
+
+def test_speech_leaks_into_the_classic_pose_alone():
+    face = made_up_face() * 10 + (320, -240, 0)
+    face[[1, 152, 61, 291], :2] = np.array([(0, -1.1), (0, -9.4), (-2.5, -4.3), (2.5, -4.3)]) * 10 + (320, -240)
+    speaking = face.copy()
+    speaking[sorted({*LIPS, *JAW}), 1] -= 20
+    assert abs(solve_head_pose(speaking, 640, 480).pitch - solve_head_pose(face, 640, 480).pitch) > 1
+    np.testing.assert_array_equal(rigid_rotation(speaking[None]), rigid_rotation(face[None]))
+
+
+def test_a_grid_clip_is_covered_frame_by_frame(extractor, grid_dir):
+    sequence = extractor.extract_video(grid_dir / "video" / "s1" / "bbaf2n.mp4")
+    assert sequence.present.sum() == len(sequence) == 75
+    np.testing.assert_allclose(sequence.timestamps, np.arange(75) / 25, atol=1e-6)  # though its container says 0 s
+    assert np.abs(angles_from_rotation(rigid_rotation(sequence.keypoints))).max() < 25
+
+
+GOOD = np.random.default_rng(0).normal(size=(10, 478, 3)).astype(np.float32)
+
+
+class Bomb:
+    """Unpickled, it leaves a folder behind."""
+
+    def __reduce__(self):
+        return os.mkdir, ("unpickled",)
+
+
+def header(shape: str, descr: str = "'<f4'", version: bytes = b"\x01\x00", fortran_order: str = "False") -> bytes:
+    """The beginning of a .npy file that says what one likes."""
+    text = f"{{'descr': {descr}, 'fortran_order': {fortran_order}, 'shape': {shape}, }}"
+    length = 2 if version == b"\x01\x00" else 4
+    text += " " * (-(6 + 2 + length + len(text) + 1) % 64) + "\n"
+    return b"\x93NUMPY" + version + len(text).to_bytes(length, "little") + text.encode()
+
+
+@pytest.mark.parametrize(("dtype", "order"), [("<f2", "C"), ("<f4", "F"), ("<f8", "C"), (">f2", "F"), (">f8", "F")])
+def test_every_layout_of_floats_is_read(tmp_path, dtype, order):
+    np.save(tmp_path / "a.npy", np.asarray(GOOD, dtype=dtype, order=order))
+    sequence = read_landmark_file(tmp_path / "a.npy", 50)
+    assert sequence.keypoints.dtype == np.float32 and sequence.keypoints.flags.c_contiguous
+    np.testing.assert_array_equal(sequence.keypoints, GOOD.astype(dtype).astype(np.float32))
+    assert sequence.present.all() and (sequence.width, sequence.height, sequence.frame_rate) == (0, 0, 50)
+    np.testing.assert_allclose(sequence.timestamps, np.arange(10) / 50)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_every_version_of_the_format_is_read(tmp_path, version):
+    with open(tmp_path / "a.npy", "wb") as file:
+        np.lib.format.write_array(file, GOOD, version=version)
+    np.testing.assert_array_equal(read_landmark_file(tmp_path / "a.npy").keypoints, GOOD)
+
+
+def test_a_span_is_what_is_read(tmp_path):
+    np.save(tmp_path / "a.npy", GOOD)
+    sequence = read_landmark_file(tmp_path / "a.npy", 10, start=0.25, end=0.6)
+    np.testing.assert_array_equal(sequence.keypoints, GOOD[3:6])
+    np.testing.assert_allclose(sequence.timestamps, (0.05, 0.15, 0.25))
+    for span in ({"start": 1}, {"start": 0.32, "end": 0.38}, {"end": 0}):
+        with pytest.raises(LandmarkFileError, match=r"a.npy: no frame in the span; the file lasts 1.00 s"):
+            read_landmark_file(tmp_path / "a.npy", 10, **span)
+
+
+def test_only_the_span_of_a_large_file_is_loaded(tmp_path):
+    """Two hours of landmarks, 1 GB, of which the file system stores next to nothing."""
+    path = tmp_path / "long.npy"
+    frames = 180_000
+    with open(path, "wb") as file:
+        file.write(header(f"({frames}, 478, 3)"))
+        start = file.tell()
+        file.truncate(start + frames * 478 * 3 * 4)
+        file.seek(start + 90_000 * 478 * 3 * 4)
+        file.write(GOOD.tobytes())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sequence = read_landmark_file(path, 25, start=3600, end=3600.4)
+    np.testing.assert_array_equal(sequence.keypoints, GOOD)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # kB
+
+
+def test_frames_without_a_face(tmp_path):
+    keypoints = GOOD.copy()
+    keypoints[2], keypoints[5] = 0.0, np.nan
+    np.save(tmp_path / "a.npy", keypoints)
+    sequence = read_landmark_file(tmp_path / "a.npy")
+    assert np.flatnonzero(~sequence.present).tolist() == [2, 5]
+    assert not sequence.keypoints[[2, 5]].any() and np.isfinite(sequence.keypoints).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (GOOD[:, :468], r"holds shape \(10, 468, 3\); expected floats \(frames, 478, 3\)"),
+        (GOOD.reshape(10, -1), r"holds shape \(10, 1434\)"),
+        (GOOD[None], r"holds shape \(1, 10, 478, 3\)"),
+        (np.float32(1), r"holds shape \(\)"),
+        (GOOD.astype(np.int32), r'holds int32; expected floats .* save array.astype\("float32"\)'),
+        (GOOD > 0, "holds bool"),
+        (GOOD.astype(np.complex64), "holds complex64"),
+        (np.zeros((10, 478, 3), [("x", "<f4")]), "holds "),
+        (GOOD[:0], "no frame in the span; the file lasts 0.00 s"),
+        (np.where(np.arange(3) == 1, np.nan, GOOD), "frame 0 holds NaN beside numbers, or infinite values"),
+        (np.where(np.arange(10)[:, None, None] == 7, np.inf * GOOD, GOOD * 1.0), "frame 7 holds NaN beside"),
+        (GOOD.astype(np.float64) * 1e300, "frame 0 holds NaN beside"),
+        (np.array([Bomb()]), r"not a complete .npy file of plain numbers \(.*Python objects"),
+        (np.full((10, 478, 3), 1.0, object), r"not a complete .npy file of plain numbers \(.*Python objects"),
+    ],
+)
+def test_other_arrays_are_refused(tmp_path, monkeypatch, array, reason):
+    monkeypatch.chdir(tmp_path)
+    if array.dtype == np.float64 and np.isinf(array).any():
+        array[7, 0] = 0.0
+    np.save("other.npy", array, allow_pickle=True)
+    with pytest.raises(LandmarkFileError, match=f"other.npy: {reason}"):
+        read_landmark_file("other.npy", num_landmarks=478)
+    assert not os.path.exists("unpickled")
+
+
+def archive() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, GOOD)
+    return file.getvalue()
+
+
+def zipped_pickle() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as bundle:
+        bundle.writestr("keypoints.npy", pickle.dumps(Bomb()))
+    return file.getvalue()
+
+
+FILES = {
+    "pickle": (lambda: pickle.dumps(Bomb()), "not a complete .npy"),
+    "archive": (archive, "an .npz archive in place of a .npy file"),
+    "zipped pickle": (zipped_pickle, "an .npz archive"),
+    "empty": (lambda: b"", "not a complete .npy"),
+    "text": (lambda: b"x,y,z\n" * 100, "not a complete .npy"),
+    "magic alone": (lambda: b"\x93NUMPY", "not a complete .npy"),
+    "another version": (lambda: header("(10, 478, 3)", version=b"\x09\x00") + GOOD.tobytes(), "not a complete .npy"),
+    "cut off": (lambda: header("(10, 478, 3)") + GOOD.tobytes()[:-1], "not a complete .npy"),
+    "ten gigabytes": (lambda: header("(1743375, 478, 3)") + bytes(1000), "not a complete .npy"),
+    "beyond int64": (lambda: header(f"({2**62}, 478, 3)") + bytes(1000), "not a complete .npy"),
+    "many dimensions": (lambda: header(f"({2**40}, {2**40}, 0, 3)") + bytes(1000), "holds shape|not a complete .npy"),
+    "negative": (lambda: header("(-10, 478, 3)") + GOOD.tobytes(), "not a complete .npy"),
+    "a header of gigabytes": (
+        lambda: b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + bytes(900),
+        "not a complete .npy",
+    ),
+    "a long header": (
+        lambda: header("(10, 478, 3)" + " " * 20_000, version=b"\x02\x00") + GOOD.tobytes(),
+        "not a complete .npy",
+    ),
+    "deep brackets": (lambda: header("(" * 3000 + ")" * 3000) + GOOD.tobytes(), "not a complete .npy"),
+    "code": (lambda: header("__import__('os').mkdir('unpickled')") + GOOD.tobytes(), "not a complete .npy"),
+    "objects in fields": (lambda: header("(10, 478, 3)", "[('x', '|O')]") + bytes(10 * 478 * 3 * 8), "Python objects"),
+    "no bytes each": (lambda: header("(10, 478, 3)", "'|V0'"), "holds |not a complete .npy"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_that_are_no_arrays_are_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    content, reason = FILES[name]
+    (tmp_path / "bad.npy").write_bytes(content())
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(LandmarkFileError, match=f"bad.npy: .*({reason})"):
+        read_landmark_file(tmp_path / "bad.npy", num_landmarks=478)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB: nothing large was set aside
+    assert not os.path.exists("unpickled")
+
+
+def test_what_is_not_there_or_no_file_is_named(tmp_path):
+    with pytest.raises(LandmarkFileError, match="absent.npy: no such file; check the path"):
+        read_landmark_file(tmp_path / "absent.npy")
+    (tmp_path / "folder.npy").mkdir()
+    with pytest.raises(LandmarkFileError, match=r"folder.npy: cannot be read \(Is a directory\)"):
+        read_landmark_file(tmp_path / "folder.npy")
+
+
+def test_damage_anywhere_is_told_by_its_own_error_or_harmless(tmp_path):
+    """Bytes of the header changed at random: an array of that shape comes back, or our own error."""
+    random, path = np.random.default_rng(0), tmp_path / "damaged.npy"
+    small = np.ones((2, 5, 3), np.float32)
+    file = io.BytesIO()
+    np.save(file, small)
+    intact, refused = file.getvalue(), 0
+    for _ in range(500):
+        data = bytearray(intact)
+        for place in random.integers(0, 128, random.integers(1, 4)):
+            data[place] = random.integers(0, 256)
+        path.write_bytes(data)
+        try:
+            assert read_landmark_file(path).keypoints.shape[2] == 3
+        except LandmarkFileError:
+            refused += 1
+    assert 100 < refused < 500

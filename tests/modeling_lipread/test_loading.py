@@ -1,0 +1,214 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Loading: half precision, quantised language models, several devices, and what loading a model imports."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from bitsandbytes.functional import dequantize_4bit
+from transformers import AutoModel, AutoModelForCausalLM, BitsAndBytesConfig
+
+from modeling_lipread import LipReadForConditionalGeneration
+from tests.helpers.readers import (
+    clips,
+    language_model_alone,
+    make_inputs,
+    reader_config,
+    save_reader,
+    text_config,
+    without_dropout,
+)
+from tests.helpers.training import environment
+
+LOADS = [(False, AutoModel.from_pretrained), (True, LipReadForConditionalGeneration.from_pretrained)]
+
+
+@pytest.fixture
+def language_model_dir(tmp_path):
+    torch.manual_seed(3)
+    AutoModelForCausalLM.from_config(text_config()).save_pretrained(tmp_path / "language_model")
+    return tmp_path / "language_model"
+
+
+def build(language_model_dir, open_gates: bool = True, **kwargs) -> LipReadForConditionalGeneration:
+    torch.manual_seed(0)
+    model = LipReadForConditionalGeneration.from_language_model(language_model_dir, reader_config(), **kwargs).eval()
+    if open_gates:
+        for adapter in model.adapters:
+            torch.nn.init.normal_(adapter.o_proj.weight, std=0.5)
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_language_model_under_a_full_precision_face(tmp_path, language_model_dir, dtype):
+    """As `--lm_dtype` trains it, and as a plain `from_pretrained` brings it back."""
+    exact, model = build(language_model_dir), build(language_model_dir, dtype=dtype)
+    assert {p.dtype for p in model.language_model.parameters()} == {dtype}
+    assert {p.dtype for p in [*model.encoder.parameters(), *model.adapters.parameters()]} == {torch.float32}
+    inputs = make_inputs()
+    logits = model(**inputs).logits
+    assert logits.dtype == dtype
+    assert torch.allclose(logits.float(), exact(**inputs).logits, atol=0.1)
+    model.train()(**inputs, labels=inputs["input_ids"]).loss.backward()
+    assert all(torch.isfinite(adapter.q_proj.weight.grad).all() for adapter in model.adapters)
+    model.eval().save_pretrained(tmp_path / "reader")
+    again = AutoModel.from_pretrained(tmp_path / "reader")
+    assert again.language_model.dtype == dtype and again.adapters[0].q_proj.weight.dtype == torch.float32
+    assert torch.equal(again(**inputs).logits, logits)
+    read = again.generate(**clips(inputs), max_new_tokens=5)
+    assert torch.equal(read, model.generate(**clips(inputs), max_new_tokens=5))
+
+
+@pytest.mark.parametrize(("dtype", "include_base"), [(torch.bfloat16, False), (torch.float16, True)])
+def test_the_whole_reader_in_half_precision(tmp_path, language_model_dir, dtype, include_base):
+    model = build(language_model_dir)
+    model.save_pretrained(tmp_path / "reader", include_base=include_base)
+    half = AutoModel.from_pretrained(tmp_path / "reader", dtype=dtype)
+    assert half.adapters[0].gate.dtype == half.encoder.input_mean.dtype == torch.float32
+    assert half.adapters[0].q_proj.weight.dtype == half.language_model.lm_head.weight.dtype == dtype
+    inputs = make_inputs()
+    assert torch.allclose(half(**inputs).logits.float(), model(**inputs).logits, atol=0.2)
+    assert half.generate(**clips(inputs), max_new_tokens=5).shape[0] == 2
+    # Nothing of a clip is lost to overflow where no frame shows a face.
+    inputs["keypoints_mask"][:] = 0
+    assert torch.isfinite(half(**inputs).logits).all()
+
+
+QUANTISATIONS = {
+    "8bit": {"load_in_8bit": True},
+    "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.float32},
+}
+
+
+@pytest.fixture
+def quantisable_dir(tmp_path):
+    """A language model whose widths are multiples of bitsandbytes' blocks of 64, as those of real ones are."""
+    torch.manual_seed(3)
+    config = text_config(hidden_size=64, intermediate_size=128)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "quantisable")
+    return tmp_path / "quantisable"
+
+
+@pytest.mark.parametrize("quantisation", QUANTISATIONS)
+def test_quantised_language_model(tmp_path, quantisable_dir, quantisation):
+    settings = BitsAndBytesConfig(**QUANTISATIONS[quantisation])
+    inputs = make_inputs()
+    fresh = build(quantisable_dir, open_gates=False, quantization_config=settings)
+    assert torch.equal(fresh(**inputs).logits, language_model_alone(fresh, inputs))
+
+    model = build(quantisable_dir, quantization_config=settings)
+    linear = {type(m).__name__ for m in model.language_model.model.modules() if isinstance(m, torch.nn.Linear)}
+    assert linear == {f"Linear{quantisation}".replace("Linear8bit", "Linear8bitLt")}
+    own = [*model.encoder.modules(), *model.adapters.modules()]
+    assert {type(m).__name__ for m in own if isinstance(m, torch.nn.Linear)} == {"Linear"}
+    assert (model(**inputs).logits - build(quantisable_dir)(**inputs).logits).abs().max() > 0
+    model.save_pretrained(tmp_path / "reader")
+    # It comes back as it was trained, unless something else is asked for.
+    for kwargs in ({}, {"quantization_config": settings}):
+        again = AutoModel.from_pretrained(tmp_path / "reader", **kwargs)
+        with torch.no_grad():
+            assert torch.allclose(again(**inputs).logits, model(**inputs).logits, atol=1e-5)
+    with pytest.raises(ValueError, match="include_base"):
+        model.save_pretrained(tmp_path / "whole", include_base=True)
+
+
+def test_gradients_pass_through_a_quantised_language_model(quantisable_dir):
+    """As through the same weights in float32, after reading and saving too, where bitsandbytes would pack them."""
+    settings = BitsAndBytesConfig(**QUANTISATIONS["4bit"])
+    model = build(quantisable_dir, quantization_config=settings)
+    exact = build(quantisable_dir)
+    inputs = {**make_inputs(), "labels": make_inputs()["input_ids"]}
+    for _ in range(2):
+        model.generate(**clips(inputs), max_new_tokens=2)
+        model.state_dict()
+    for name, module in model.language_model.named_modules():
+        if type(module).__name__ == "Linear4bit":
+            weight = dequantize_4bit(module.weight.data, module.weight.quant_state)
+            original = exact.language_model.get_submodule(name).weight.data
+            assert (weight - original).abs().max() < 0.2 * original.abs().max()
+            original.copy_(weight)
+    gradients = []
+    for reader in (model, exact):
+        without_dropout(reader)
+        reader.config.decoder_mask_prob = 0.0
+        reader.train()(**inputs).loss.backward()
+        trained = [*reader.encoder.parameters(), *reader.adapters.parameters()]
+        gradients.append([parameter.grad for parameter in trained if parameter.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 10
+    assert gradients[1][0].abs().max() > 0
+    assert all(torch.allclose(*pair, atol=1e-5, rtol=1e-3) for pair in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("spread", ["auto", "disk"])
+def test_language_model_spread_by_a_device_map(tmp_path, language_model_dir, spread):
+    model = build(language_model_dir)
+    model.save_pretrained(tmp_path / "reader")
+    kwargs = {"device_map": "auto"}
+    if spread == "disk":
+        # Weights that lie on disk until their layer runs: accelerate's hooks at work beside the adapters'.
+        layers = {f"model.layers.{i}": "disk" if i % 2 else "cpu" for i in range(4)}
+        parts = ("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head")
+        kwargs = {
+            "device_map": {**dict.fromkeys(parts, "cpu"), **layers},
+            "offload_folder": str(tmp_path / "offloaded"),
+        }
+    placed = AutoModel.from_pretrained(tmp_path / "reader", **kwargs)
+    if spread == "disk":
+        assert placed.language_model.model.layers[1].self_attn.q_proj.weight.device.type == "meta"
+        assert placed.hf_device_map["language_model.model.layers.1"] == "disk"
+    if torch.cuda.is_available() and spread == "auto":
+        assert placed.adapters[0].q_proj.weight.device.type == "cuda"
+    inputs = make_inputs()
+    assert torch.allclose(placed(**inputs).logits.cpu(), model(**inputs).logits, atol=1e-5)
+    written = placed.generate(**clips(inputs), num_beams=2, max_new_tokens=5)
+    assert torch.equal(written.cpu(), model.generate(**clips(inputs), num_beams=2, max_new_tokens=5))
+
+
+@pytest.mark.parametrize(("include_base", "load"), LOADS)
+def test_each_part_may_attend_in_its_own_way(tmp_path, language_model_dir, include_base, load):
+    model = build(language_model_dir)
+    model.save_pretrained(tmp_path / "reader", include_base=include_base)
+    ways = {"": "sdpa", "text_config": "eager"}
+    again = load(tmp_path / "reader", attn_implementation=ways)
+    assert again.language_model.config._attn_implementation == "eager"
+    assert {part.config._attn_implementation for part in (again, again.encoder, again.adapters[0])} == {"sdpa"}
+    assert torch.allclose(again(**make_inputs()).logits, model(**make_inputs()).logits, atol=1e-4)
+
+
+@pytest.mark.parametrize(("include_base", "load"), LOADS)
+def test_settings_may_be_given_at_load(tmp_path, language_model_dir, include_base, load):
+    build(language_model_dir).save_pretrained(tmp_path / "hub" / "reader", include_base=include_base)
+    again = load(tmp_path / "hub", subfolder="reader", ctc_weight=0.25, decoder_mask_prob=0.0)
+    assert (again.config.ctc_weight, again.config.decoder_mask_prob) == (0.25, 0.0)
+    with pytest.raises(TypeError, match="no_such_setting"):
+        load(tmp_path / "hub", subfolder="reader", no_such_setting=1)
+
+
+LOAD_ELSEWHERE = """
+import sys
+sys.modules["modeling_lipread"] = sys.modules["data"] = None  # the repository is not importable
+from transformers import AutoModel
+model = AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True)
+print(*sys.modules)
+model.save_pretrained(sys.argv[2])
+"""
+
+
+def test_loading_a_model_imports_no_video_code(tmp_path):
+    reader, again = save_reader(tmp_path / "reader"), tmp_path / "again"
+    result = subprocess.run(
+        [sys.executable, "-c", LOAD_ELSEWHERE, str(reader), str(again)],
+        cwd=tmp_path,
+        env={**environment(), "HF_MODULES_CACHE": str(tmp_path / "modules")},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    modules = result.stdout.split()
+    assert not {"cv2", "av", "mediapipe"} & set(modules)
+    names = ("adapters", "configuration", "ctc", "encoder", "language_model", "modeling", "text_normalizer")
+    loaded = {name.rpartition(".")[2] for name in modules if name.endswith("_lipread") and "." in name}
+    assert loaded == {f"{name}_lipread" for name in names}
+    # The code of the pipeline travels with the model all the same.
+    assert (again / "pipeline_lipread.py").exists()

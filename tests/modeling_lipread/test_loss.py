@@ -1,0 +1,137 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""An update does not depend on how it is divided into batches; transformers' own Trainer trains and evaluates."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from data.tokenizer import build_ctc_vocab
+from tests.helpers.readers import make_inputs, make_reader, save_reader
+from tests.helpers.stock_trainer import make_trainer
+from tests.helpers.training import REPOSITORY, STILL, TEXTS, TORCHRUN, environment, make_corpus, run
+
+PARTS = ("lm_loss", "ctc_loss", "alignment_loss")
+# A model without anything random in its forward pass.
+ENCODER = {"kp_dropout": 0.0, "alignment_head": True, "ctc_vocab_size": len(build_ctc_vocab(TEXTS))}
+DETERMINISTIC = {"encoder": ENCODER, "adapter_dropout": 0.0, "decoder_mask_prob": 0.0}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Clips and transcripts of unequal length; every other clip has its words' times."""
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus", train=8, lengths=(20, 26, 23))
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    return save_reader(tmp_path_factory.mktemp("reader"), label_smoothing=0.1, alignment_weight=1.0, **DETERMINISTIC)
+
+
+@pytest.fixture
+def model():
+    return make_reader(encoder={"alignment_head": True, "ctc_vocab_size": 4}, open_gates=True)
+
+
+@pytest.fixture
+def inputs():
+    """Four clips with transcripts of unequal length, one without words' times."""
+    inputs = make_inputs(4)
+    inputs["labels"] = inputs["input_ids"].clone()
+    inputs["labels"][0, 2:] = inputs["labels"][1, :4] = -100
+    inputs["ctc_targets"] = torch.tensor([[2, -100, -100], [2, 3, 1], [3, -100, -100], [1, 2, -100]])
+    inputs["alignment_targets"] = torch.randint(0, 4, inputs["keypoints_mask"].shape)
+    inputs["alignment_targets"][0, 3:] = inputs["alignment_targets"][2] = -100
+    return inputs
+
+
+@pytest.mark.parametrize("absent", [(), ("input_ids", "attention_mask"), ("input_ids", "attention_mask", "labels")])
+def test_every_part_of_the_loss_adds_up_over_batches(model, inputs, absent):
+    items = 4 if "labels" in absent else (inputs["labels"][:, 1:] != -100).sum()
+    inputs = {name: value for name, value in inputs.items() if name not in absent}
+    whole, parts = model(**inputs), PARTS[bool(absent) :]
+    batches = [{name: value[rows] for name, value in inputs.items()} for rows in (slice(0, 1), slice(1, 4))]
+    outputs = [model(**batch, num_items_in_batch=items) for batch in batches]
+    for part in ("loss", *parts):
+        assert sum(output[part].item() for output in outputs) == pytest.approx(whole[part].item(), rel=1e-5), part
+    assert whole.loss > 0 and all(part in whole for part in parts)
+
+
+def test_clips_weigh_in_every_part_what_their_transcripts_have_of_tokens(model, inputs):
+    tokens, whole = (inputs["labels"][:, 1:] != -100).sum(1), model(**inputs)
+    apart = [model(**{name: value[i : i + 1] for name, value in inputs.items()}) for i in range(4)]
+    for part in PARTS:
+        mean = sum(count * clip[part] for count, clip in zip(tokens, apart, strict=True)) / tokens.sum()
+        assert whole[part].item() == pytest.approx(mean.item(), rel=1e-5), part
+
+
+def update(reader: Path, folder: Path) -> torch.Tensor:
+    """What training changed in all weights, `(weights,)`."""
+    before, after = (load_file(path / "model.safetensors") for path in (reader, folder))
+    return torch.cat([(after[name].float() - value.float()).flatten() for name, value in sorted(before.items())])
+
+
+def test_accumulation_and_processes_give_the_update_of_one_large_batch(reader, corpus, tmp_path):
+    for name, settings in {
+        "whole": {"per_device_train_batch_size": 4},
+        "accumulated": {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4},
+    }.items():
+        trainer = make_trainer(reader, corpus, tmp_path / name, max_steps=2, **settings)
+        trainer.train()
+        trainer.save_model()
+    script = [REPOSITORY / "tests" / "helpers" / "stock_trainer.py", reader, corpus, tmp_path / "two", 2]
+    result = subprocess.run(
+        [sys.executable, *TORCHRUN, *map(str, script)],
+        env={**environment(), "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    whole, accumulated, two = (update(reader, tmp_path / name) for name in ("whole", "accumulated", "two"))
+    assert whole.norm() > 0
+    assert (accumulated - whole).norm() < 1e-5 * whole.norm()
+    assert (two - whole).norm() < 1e-5 * whole.norm()
+
+
+def test_the_stock_trainer_evaluates_and_keeps_the_best_checkpoint(reader, corpus, tmp_path):
+    strategy = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 1, "save_steps": 1, "max_steps": 3}
+    trainer = make_trainer(reader, corpus, tmp_path, load_best_model_at_end=True, **strategy, learning_rate=3.0)
+    trainer.train()
+    measured = {entry["step"]: entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry}
+    assert len(measured) == 3 and trainer.state.best_metric == min(measured.values())
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(min(measured.values()), rel=1e-5)
+
+
+def test_training_logs_the_parts_of_the_whole_update(corpus, lm_config, tmp_path):
+    still = {**STILL, "max_steps": 2}
+    still |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "dataset": corpus}
+    logs = []
+    for size, steps in ((4, 1), (2, 2)):
+        settings = {"per_device_train_batch_size": size, "gradient_accumulation_steps": steps}
+        run(output_dir=tmp_path / str(size), lm_config=lm_config, **still, **settings)
+        history = json.loads((tmp_path / str(size) / "trainer_state.json").read_text())["log_history"]
+        logs.append([[entry[part] for part in ("loss", *PARTS)] for entry in history if "loss" in entry])
+    assert len(logs[0]) == 2 and logs[0] == [pytest.approx(entry, rel=1e-4) for entry in logs[1]]
+
+
+def test_smoothing_changes_the_loss_in_training_alone():
+    inputs = make_inputs()
+    inputs["labels"] = inputs["input_ids"].clone()
+    inputs["labels"][0, :3] = -100
+    settings = {"decoder_mask_prob": 0.0, "adapter_dropout": 0.0, "encoder": {"kp_dropout": 0.0}}
+    plain, smoothed = make_reader(**settings), make_reader(label_smoothing=0.1, **settings)
+    with torch.no_grad():
+        measured = plain(**inputs)
+        assert smoothed(**inputs).loss == measured.loss
+        logits, labels = measured.logits[:, :-1], inputs["labels"][:, 1:]
+        scores = logits.log_softmax(-1)[labels != -100]
+        right = -scores.gather(-1, labels[labels != -100][:, None]).mean()
+        torch.testing.assert_close(measured.loss, right)
+        expected = 0.9 * right - 0.1 * scores.mean()
+        torch.testing.assert_close(smoothed.train()(**inputs).loss, expected)
+        torch.testing.assert_close(plain.train()(**inputs).loss, right)

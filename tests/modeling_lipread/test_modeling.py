@@ -1,0 +1,240 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The contracts of the model: identity at the start, cached decoding, copies, checkpoints of what was trained."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModel, AutoModelForCausalLM
+
+from modeling_lipread import LipReadForConditionalGeneration
+from modeling_lipread.adapters_lipread import GatedCrossAttention
+from tests.helpers.readers import (
+    ENCODERS,
+    FRAMES,
+    LANDMARKS,
+    VOCABULARY,
+    clips,
+    language_model_alone,
+    make_inputs,
+    make_reader,
+    reader_config,
+    text_config,
+)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_starts_as_the_frozen_language_model(encoder):
+    model, inputs = make_reader(encoder), make_inputs()
+    alone = language_model_alone(model, inputs)
+    assert torch.equal(model(**inputs).logits, alone)
+    for adapter in model.adapters:
+        torch.nn.init.normal_(adapter.o_proj.weight, std=0.5)
+    assert (model(**inputs).logits - alone).abs().max() > 1e-2
+
+
+def test_a_language_model_of_ones_own_stays_as_it_is():
+    """Also where the reader's configuration is made from its own."""
+    torch.manual_seed(3)
+    language_model, inputs = AutoModelForCausalLM.from_config(text_config()).eval(), make_inputs()
+    alone = language_model(inputs["input_ids"]).logits
+    config = reader_config(text_config=language_model.config)
+    model = LipReadForConditionalGeneration(config, language_model=language_model)
+    assert model.language_model is language_model and language_model.config._attn_implementation == "sdpa"
+    assert torch.equal(language_model(inputs["input_ids"]).logits, alone)
+
+
+def test_classic_gate_starts_close_to_the_language_model():
+    model, inputs = make_reader(gate_type="sigmoid", gate_init=-10.0, zero_init_projection=False), make_inputs()
+    assert torch.allclose(model(**inputs).logits, language_model_alone(model, inputs), atol=1e-3)
+    assert list(model.gate_values().values()) == pytest.approx([4.54e-5] * 2, rel=1e-2)
+
+
+@pytest.mark.parametrize("gate_type", ["tanh", "none"])
+def test_gates_that_cannot_learn_are_refused(gate_type):
+    with pytest.raises(Exception, match="never learns"):
+        reader_config(gate_type=gate_type, gate_init=0.0)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_padding_changes_nothing(encoder):
+    model, inputs = make_reader(encoder, open_gates=True), make_inputs(batch=1)
+    inputs["keypoints_mask"][:] = 1
+    inputs["keypoints_mask"][:, FRAMES - 4 :] = 0
+    expected = model(**inputs).logits
+    shorter = {**inputs, "keypoints": inputs["keypoints"][:, :-4], "keypoints_mask": inputs["keypoints_mask"][:, :-4]}
+    garbage = inputs["keypoints"].clone()
+    garbage[:, FRAMES - 4 :] = 1e3
+    assert torch.allclose(model(**{**inputs, "keypoints": garbage}).logits, expected, atol=1e-5)
+    assert torch.allclose(model(**shorter).logits, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_clip_without_a_face_leaves_the_language_model_alone(encoder):
+    model, inputs = make_reader(encoder, open_gates=True), make_inputs()
+    inputs["keypoints_mask"][:] = 0
+    assert torch.allclose(model(**inputs).logits, language_model_alone(model, inputs), atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"do_sample": True, "num_return_sequences": 2}])
+def test_generate_with_and_without_cache(settings):
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    written = []
+    for use_cache in (True, False):
+        torch.manual_seed(0)
+        written.append(model.generate(**clips(inputs), max_new_tokens=8, use_cache=use_cache, **settings))
+    assert torch.equal(*written)
+    assert written[0].shape[0] == 2 * settings.get("num_return_sequences", 1)
+    assert (written[0][:, 0] == model.config.decoder_start_token_id).all()
+
+
+def test_generate_begins_from_embeddings():
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    options = {"max_new_tokens": 3, "min_new_tokens": 3, "return_dict_in_generate": True, "output_logits": True}
+    expected = model.generate(inputs["input_ids"], **clips(inputs), **options)
+    embeds = model.get_input_embeddings()(inputs["input_ids"])
+    found = model.generate(inputs_embeds=embeds, **clips(inputs), **options)
+    assert torch.equal(found.sequences, expected.sequences[:, inputs["input_ids"].shape[1] :])
+    assert torch.allclose(torch.stack(found.logits), torch.stack(expected.logits), atol=1e-5)
+
+
+def test_encoder_runs_once_a_clip():
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    calls = []
+    model.encoder.register_forward_hook(lambda *_: calls.append("encoder"))
+    for adapter in model.adapters:
+        adapter.k_proj.register_forward_hook(lambda *_: calls.append("keys"))
+    model.generate(**clips(inputs), num_beams=3, max_new_tokens=6)
+    assert sorted(calls) == ["encoder"] + ["keys"] * len(model.adapters)
+
+
+@pytest.mark.parametrize("copier", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_keep_the_conditioning(copier):
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    twin = copier(model)
+    assert torch.equal(twin(**inputs).logits, model(**inputs).logits)
+    with torch.no_grad():
+        for adapter in twin.adapters:
+            adapter.gate.zero_()
+    # The copy's hooks are bound to the copy's adapters, not to the original's.
+    assert torch.equal(twin(**inputs).logits, language_model_alone(model, inputs))
+
+
+def test_learns_from_the_first_step():
+    model, inputs = make_reader().train(), make_inputs()
+    output = model(**inputs, labels=inputs["input_ids"], ctc_targets=torch.tensor([[2, 3, -100], [3, 1, 2]]))
+    assert torch.allclose(output.loss, output.lm_loss + model.config.ctc_weight * output.ctc_loss)
+    output.loss.backward()
+    assert all(adapter.o_proj.weight.grad.abs().max() > 0 for adapter in model.adapters)
+
+
+def test_the_alignment_loss_is_of_frames_with_a_face_and_a_known_character():
+    model, inputs = make_reader(encoder={"alignment_head": True, "ctc_vocab_size": 4}), make_inputs()
+    labels = torch.randint(0, 4, inputs["keypoints"].shape[:2])
+    inputs["keypoints_mask"][:, 5:] = 0
+    labels[0, 2] = -100
+    output = model(**inputs, alignment_targets=labels)
+    logits = model.encoder(inputs["keypoints"], inputs["keypoints_mask"]).alignment_logits[:, :5]
+    means = [torch.nn.functional.cross_entropy(*clip) for clip in zip(logits, labels[:, :5], strict=True)]
+    expected = torch.stack(means).mean()
+    assert torch.allclose(output.alignment_loss, expected)
+    assert torch.allclose(output.loss, model.config.alignment_weight * expected)
+    assert model(**inputs, alignment_targets=torch.full_like(labels, -100)).alignment_loss == 0
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_attention_implementations_agree(encoder):
+    model, inputs = make_reader(encoder, open_gates=True), make_inputs()
+    model.set_attn_implementation("eager")
+    eager = model(**inputs).logits
+    model.set_attn_implementation("sdpa")
+    assert model.adapters[0].config._attn_implementation == "sdpa"
+    assert torch.allclose(model(**inputs).logits, eager, atol=1e-4)
+
+
+@pytest.fixture
+def language_model_dir(tmp_path):
+    torch.manual_seed(3)
+    AutoModelForCausalLM.from_config(text_config()).save_pretrained(tmp_path / "language_model")
+    return tmp_path / "language_model"
+
+
+@pytest.mark.parametrize(("include_base", "encoder"), zip([False, True, False], ENCODERS, strict=True))
+def test_checkpoint_round_trip(tmp_path, language_model_dir, encoder, include_base):
+    model = LipReadForConditionalGeneration.from_language_model(language_model_dir, reader_config(encoder)).eval()
+    with torch.no_grad():
+        for parameter in [*model.encoder.parameters(), *model.adapters.parameters(), *model.encoder.buffers()]:
+            parameter.add_(torch.rand_like(parameter) * 0.1)
+    model.save_pretrained(tmp_path / "reader", include_base=include_base)
+    with safe_open(tmp_path / "reader" / "model.safetensors", "pt") as file:
+        held = {key.split(".")[0] for key in file.keys()}
+    assert held == {"encoder", "adapters"} | ({"language_model"} if include_base else set())
+    inputs = make_inputs()
+    for auto_class in (AutoModel, AutoModelForCausalLM):
+        again = auto_class.from_pretrained(tmp_path / "reader")
+        assert not again.training
+        assert torch.equal(again(**inputs).logits, model(**inputs).logits)
+        for (name, expected), found in zip(model.state_dict().items(), again.state_dict().values(), strict=True):
+            assert torch.equal(found, expected), name
+        for (name, expected), found in zip(model.named_parameters(), again.parameters(), strict=True):
+            assert found.requires_grad == expected.requires_grad == (not name.startswith("language_model.")), name
+    # A second save of what was loaded is the same checkpoint.
+    again.save_pretrained(tmp_path / "again", include_base=include_base)
+    assert torch.equal(AutoModel.from_pretrained(tmp_path / "again")(**inputs).logits, model(**inputs).logits)
+
+
+def test_language_model_comes_back_in_the_type_it_was_trained_with(tmp_path, language_model_dir):
+    AutoModelForCausalLM.from_pretrained(language_model_dir, dtype=torch.bfloat16).save_pretrained(language_model_dir)
+    model = LipReadForConditionalGeneration.from_language_model(
+        language_model_dir, reader_config(), dtype=torch.float32
+    ).eval()
+    model.save_pretrained(tmp_path / "reader")
+    again = AutoModel.from_pretrained(tmp_path / "reader", attn_implementation="eager")
+    assert again.language_model.dtype == torch.float32
+    assert again.language_model.config._attn_implementation == "eager"
+    inputs = make_inputs()
+    assert torch.allclose(again(**inputs).logits, model(**inputs).logits, atol=1e-5)
+
+
+def test_inputs_of_the_wrong_shape_are_named():
+    model, inputs = make_reader(), make_inputs()
+    with pytest.raises(ValueError, match=f"{LANDMARKS}, 3"):
+        model(**{**inputs, "keypoints": inputs["keypoints"][:, :, :-1]})
+    with pytest.raises(ValueError, match="at least one frame"):
+        model.encode(inputs["keypoints"][:, :0])
+    with pytest.raises(ValueError, match=rf"keypoints_mask \(2, {FRAMES - 1}\)"):
+        model(**{**inputs, "keypoints_mask": inputs["keypoints_mask"][:, 1:]})
+
+
+def test_a_tuple_is_given_to_those_who_ask_for_one():
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    inputs["labels"] = inputs["input_ids"]
+    expected = model(**inputs)
+    loss, logits, *_ = model(**inputs, return_dict=False)
+    assert torch.equal(loss, expected.loss) and torch.equal(logits, expected.logits)
+    tokens, *_ = model.encoder(**clips(inputs), return_dict=False)
+    assert torch.equal(tokens, model.encoder(**clips(inputs)).last_hidden_state)
+
+
+def test_new_tokens_are_for_language_models_that_learn(tmp_path):
+    frozen = make_reader()
+    assert frozen.resize_token_embeddings() is frozen.get_input_embeddings()
+    for kwargs in ({"new_num_tokens": VOCABULARY + 5}, {"pad_to_multiple_of": 64}):
+        with pytest.raises(ValueError, match="before a reader is built on"):
+            frozen.resize_token_embeddings(**kwargs)
+    assert frozen.get_input_embeddings().num_embeddings == frozen.get_output_embeddings().out_features == VOCABULARY
+    model, inputs = make_reader(open_gates=True, freeze_language_model=False), make_inputs()
+    expected = model(**inputs).logits
+    model.resize_token_embeddings(VOCABULARY + 5)
+    logits = model(**inputs).logits
+    assert logits.shape[-1] == VOCABULARY + 5 and torch.allclose(logits[..., :VOCABULARY], expected, atol=1e-5)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(AutoModel.from_pretrained(tmp_path)(**inputs).logits, logits)
+
+
+def test_adapter_layers_are_counted_from_the_top():
+    assert reader_config(adapter_every=3).adapter_layers == [0, 3]
+    assert reader_config(adapter_top_k=2).adapter_layers == [2, 3]
+    assert isinstance(make_reader(adapter_top_k=3).adapters[2], GatedCrossAttention)

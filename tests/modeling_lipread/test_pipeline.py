@@ -1,0 +1,212 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The `lip-reading` pipeline as its users call it, in this process and in one that has nothing of ours."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoProcessor, pipeline
+
+from data.collator import LipReadCollator
+from data.schema import encode_row
+from modeling_lipread import PIPELINE_TASK, LipReadingPipeline
+from tests.helpers.clips import moving_portrait, write_video
+from tests.helpers.readers import save_reader
+from tests.helpers.training import TEXTS, make_clip
+
+LENGTHS = dict(zip(TEXTS[:4], (20, 14, 31, 24), strict=True))  # frames of a clip, each text's its own
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return [make_clip(text, 0, frames).keypoints for text, frames in LENGTHS.items()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, clips):
+    """A reader that has learned these clips by heart."""
+    folder = save_reader(tmp_path_factory.mktemp("reader"), decoder_mask_prob=0.0, freeze_language_model=False)
+    model, processor = AutoModel.from_pretrained(folder).train(), AutoProcessor.from_pretrained(folder)
+    ctc_vocab = model.config.ctc_vocab
+    collate = LipReadCollator(processor, seq_len=16, ctc_vocab=ctc_vocab)
+    rows = [encode_row(make_clip(text, 0, frames), text=text, id=text) for text, frames in LENGTHS.items()]
+    batch = collate(rows)
+    model.encoder.fit_statistics([batch])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        model(**batch).loss.backward()
+        optimizer.step()
+    model.eval().generation_config.max_new_tokens = 12
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reader(folder):
+    return pipeline(
+        PIPELINE_TASK,
+        model=AutoModel.from_pretrained(folder),
+        processor=AutoProcessor.from_pretrained(folder),
+        device="cpu",
+    )
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_video(tmp_path_factory.mktemp("video") / "face.mp4", moving_portrait(12))
+
+
+def test_every_form_of_a_clip_reads_the_same(reader, clips, video, tmp_path):
+    assert isinstance(reader, LipReadingPipeline)
+    expected = reader(str(video), num_beams=2)
+    assert expected.keys() == {"text"} and expected["text"]
+    sequence = reader.processor.extract_landmarks(str(video))[0]
+    np.save(tmp_path / "clip.npy", sequence.keypoints)
+    frames = np.stack(moving_portrait(12))
+    assert reader(sequence, num_beams=2) == expected
+    assert reader(str(tmp_path / "clip.npy"), generate_kwargs={"num_beams": 2}) == expected
+    assert reader({"video": str(video)}, num_beams=2) == expected
+    assert reader(frames, frame_rate=25).keys() == {"text"}
+    # What is given when the pipeline is made holds for every call.
+    short = LipReadingPipeline(model=reader.model, processor=reader.processor, device="cpu", max_new_tokens=1)
+    assert len(short(clips[0])["text"]) < len(reader(clips[0])["text"])
+
+
+@pytest.mark.parametrize("padding_side", ["left", "right"])
+def test_lists_generators_and_batches_read_as_one_clip_does(reader, clips, padding_side):
+    reader.processor.tokenizer.padding_side = padding_side
+    options = {"return_timestamps": "word"}
+    expected = [reader(clip, **options) for clip in clips]
+    assert [result["text"] for result in expected] == list(LENGTHS)
+
+    def same(found):
+        assert [result["text"] for result in found] == [result["text"] for result in expected]
+        for one, other in zip(found, expected, strict=True):
+            assert [chunk["timestamp"] for chunk in one["chunks"]] == [c["timestamp"] for c in other["chunks"]]
+            scores = [[chunk["score"] for chunk in result["chunks"]] for result in (one, other)]
+            assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+    same(reader(clips, **options))
+    same(reader(clips, batch_size=2, **options))
+    same(list(reader((clip for clip in clips), batch_size=3, **options)))
+    found = reader(clips, batch_size=2, num_return_sequences=2, num_beams=2)
+    assert [[set(result) for result in results] for results in found] == [[{"text"}] * 2] * len(clips)
+    assert [results[0] for results in found] == reader(clips, num_beams=2)
+
+
+def test_chunks_have_the_form_of_speech_recognition(reader, clips):
+    clip = clips[0]
+    result = reader(clip, return_timestamps="word")
+    assert result.keys() == {"text", "chunks"}
+    assert [chunk["text"] for chunk in result["chunks"]] == result["text"].split()
+    times = [chunk["timestamp"] for chunk in result["chunks"]]
+    assert all(0 <= start <= end <= len(clip) / 25 for start, end in times)
+    assert sorted(times) == times
+    assert all(0 < chunk["score"] <= 1 for chunk in result["chunks"])
+    (whole,) = reader(clip, return_timestamps=True)["chunks"]
+    assert whole["text"] == result["text"]
+    assert whole["timestamp"] == (times[0][0], times[-1][1])
+    assert whole["score"] == pytest.approx(np.prod([chunk["score"] for chunk in result["chunks"]]))
+
+
+def test_scores_are_those_of_the_model(reader, clips):
+    result = reader(clips[0], return_timestamps=True, max_new_tokens=3, min_new_tokens=3)
+    inputs = reader.processor(videos=clips[0], return_tensors="pt")
+    output = reader.model.generate(
+        **inputs, max_new_tokens=3, min_new_tokens=3, return_dict_in_generate=True, output_logits=True
+    )
+    scores = torch.stack(output.logits, 1).log_softmax(-1).gather(-1, output.sequences[:, 1:, None])
+    assert result["chunks"][0]["score"] == pytest.approx(scores.sum().exp().item(), rel=1e-3)
+
+
+def test_times_count_from_the_start_of_the_video(reader, tmp_path):
+    path = write_video(tmp_path / "long.mp4", moving_portrait(35))
+    options = {"return_timestamps": "word", "max_new_tokens": 3}
+    late = reader(str(path), start=0.2, **options)
+    assert reader({"video": str(path), "start": 0.2}, **options) == late
+    assert late["chunks"][0]["timestamp"][0] >= 0.2
+    assert late["chunks"][-1]["timestamp"][1] <= 1.4 + 1e-6
+
+
+def test_a_clip_too_short_for_the_words_has_no_times(reader, clips):
+    result = reader(clips[0][:2], return_timestamps="word", min_new_tokens=6)
+    assert len(result["text"]) > 2
+    assert {chunk["timestamp"] for chunk in result["chunks"]} == {(None, None)}
+
+
+def test_what_cannot_be_done_is_said(folder, reader, clips, tmp_path):
+    without_ctc = AutoModel.from_pretrained(save_reader(tmp_path, ctc_vocab=[]))
+    for model, options, message in (
+        (without_ctc, {"return_timestamps": "word"}, "no CTC head"),
+        (reader.model, {"return_timestamps": "char"}, "return_timestamps must be"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            LipReadingPipeline(model=model, processor=reader.processor, device="cpu")(clips[0], **options)
+    with pytest.raises(ValueError, match="mapping has video"):
+        reader({"file": "clip.mp4"})
+
+
+def test_the_prompt_is_no_part_of_the_text(folder, clips, tmp_path):
+    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    prompt = processor.tokenizer("set red", add_special_tokens=False)["input_ids"]
+    model.config.prompt_ids = prompt
+    result = LipReadingPipeline(model=model, processor=processor, device="cpu")(clips[0], return_timestamps="word")
+    inputs = processor(videos=clips[0], return_tensors="pt")
+    written = model.generate(**inputs)[0]
+    assert result["text"] == processor.decode(written, skip_special_tokens=True).strip()
+    # What is given to begin from comes back, as from any language model.
+    spelled_out = model.generate(input_ids=torch.tensor([model.config.start_ids]), **inputs)[0]
+    assert spelled_out.tolist() == [*model.config.start_ids, *written[1:].tolist()]
+    assert [chunk["text"] for chunk in result["chunks"]] == result["text"].split()
+
+
+READ_ELSEWHERE = """
+import json, sys
+sys.modules["modeling_lipread"] = sys.modules["data"] = None   # the repository is not importable
+import numpy as np
+from transformers import pipeline
+folder, again, video, *clips = sys.argv[1:]
+reader = pipeline(model=folder, trust_remote_code=True, device="cpu")
+arrays = [np.load(clip) for clip in clips]
+results = [
+    reader(video, return_timestamps="word", num_beams=2),
+    reader(clips, batch_size=2),
+    reader(arrays, batch_size=2),
+    list(reader(iter_ for iter_ in arrays)),
+    reader(arrays[0], ctc_decoding_weight=0.3),
+]
+reader.save_pretrained(again)
+reread = pipeline("lip-reading", model=again, trust_remote_code=True, device="cpu", num_beams=2)
+results.append(reread(video, return_timestamps="word"))
+print(json.dumps({"task": reader.task, "class": type(reader).__name__, "results": results}))
+"""
+
+
+@pytest.mark.slow
+def test_a_fresh_process_needs_nothing_but_the_folder(folder, reader, clips, video, tmp_path):
+    paths = []
+    for index, clip in enumerate(clips):
+        paths.append(str(tmp_path / f"{index}.npy"))
+        np.save(paths[-1], clip)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", READ_ELSEWHERE, str(folder), str(tmp_path / "again"), str(video), *paths],
+        cwd=tmp_path,
+        env={**environment, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["task"], found["class"]) == (PIPELINE_TASK, "LipReadingPipeline")
+    one, listed, arrays, generated, weighed, reread = found["results"]
+    expected = reader(str(video), return_timestamps="word", num_beams=2)
+    assert one["text"] == reread["text"] == expected["text"]
+    assert [chunk["timestamp"] for chunk in one["chunks"]] == [list(c["timestamp"]) for c in expected["chunks"]]
+    assert listed == arrays == generated == reader(clips)
+    assert weighed == reader(clips[0], ctc_decoding_weight=0.3)

@@ -1,0 +1,205 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""The processor as its users meet it: any form of clip, and saved folders read by processes that have not our code."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+from transformers.dynamic_module_utils import get_relative_import_files
+
+from modeling_lipread import processing_lipread
+from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
+from modeling_lipread.landmarks_lipread import (
+    LANDMARKER_FILE,
+    LandmarkFileError,
+    LandmarkSequence,
+    NoFaceError,
+    VideoError,
+)
+from modeling_lipread.processing_lipread import LipReadProcessor
+from modeling_lipread.video_lipread import read_frames
+from tests.helpers.clips import moving_portrait, write_video
+
+SENTENCES = ["bin blue at f two now", "place red in a zero please", "set white with p four soon"]
+# Run where neither our packages nor this checkout are on the path; prints the features of a clip.
+READ_IN_A_FRESH_PROCESS = """
+import sys, numpy
+sys.modules["modeling_lipread"] = sys.modules["data"] = None  # however they are installed
+from transformers import AutoProcessor
+try:
+    import modeling_lipread
+    sys.exit("modeling_lipread is importable here")
+except ImportError:
+    pass
+processor = AutoProcessor.from_pretrained(sys.argv[1], trust_remote_code=True)
+batch = processor(videos=sys.argv[2], text="bin blue", return_tensors="np")
+numpy.savez(sys.argv[3], **batch)
+print(processor.feature_extractor.frame_rate, processor.landmarker_path)
+if len(sys.argv) > 4:
+    processor.save_pretrained(sys.argv[4])
+"""
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.train_from_iterator(SENTENCES, trainers.WordLevelTrainer(special_tokens=["<unk>", "<pad>", "</s>"]))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", eos_token="</s>", padding_side="right"
+    )
+
+
+@pytest.fixture(scope="module")
+def processor(tokenizer) -> LipReadProcessor:
+    return LipReadProcessor(LipReadFeatureExtractor(), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clip") / "face.mp4", moving_portrait(6))
+
+
+@pytest.fixture(scope="module")
+def sequence(processor, clip) -> LandmarkSequence:
+    return processor.extract_landmarks(clip)[0]
+
+
+def run_fresh(folder: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
+    """Runs READ_IN_A_FRESH_PROCESS in `folder`, with a module cache of its own."""
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    clean |= {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", READ_IN_A_FRESH_PROCESS, *map(str, arguments)],
+        cwd=folder,
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_every_form_of_a_clip_gives_the_same_features(processor, clip, sequence, tmp_path):
+    frames = np.stack([frame for _, frame in read_frames(clip)])
+    np.save(tmp_path / "clip.npy", sequence.keypoints)
+    forms = [clip, str(clip), frames, torch.from_numpy(frames), list(frames), sequence.keypoints, sequence]
+    forms.append(tmp_path / "clip.npy")
+    expected = processor.feature_extractor(sequence, return_tensors="pt")
+    assert expected["keypoints"].shape == (1, 6, 79, 3)
+    for form in forms:
+        batch = processor(videos=form, return_tensors="pt")
+        assert set(batch) == {"keypoints", "keypoints_mask"}
+        torch.testing.assert_close(batch["keypoints"], expected["keypoints"], atol=1e-5, rtol=0)
+        assert batch["keypoints_mask"].all()
+    batch = processor(videos=[form for form in forms if not isinstance(form, list)], return_tensors="pt")
+    torch.testing.assert_close(batch["keypoints"], expected["keypoints"].expand(7, -1, -1, -1), atol=1e-5, rtol=0)
+    assert processor(videos=np.stack([frames, frames]))["keypoints"].shape == (2, 6, 79, 3)
+
+
+def test_spans_and_rates(processor, clip, sequence):
+    batch = processor(videos=[clip, clip], start=[0.08, None], end=0.2, return_tensors="np")
+    assert batch["keypoints_mask"].sum(axis=1).tolist() == [3, 5]
+    assert processor(videos=sequence.keypoints, frame_rate=50)["keypoints"].shape[1] == 3
+    with pytest.raises(ValueError, match="start has 1 entries for 2 clips"):
+        processor(videos=[clip, clip], start=[0.1])
+    with pytest.raises(ValueError, match="clip 0: start and end are for files"):
+        processor(videos=sequence, start=0.1)
+
+
+def test_text_is_tokenised_with_or_without_videos(processor, tokenizer, sequence):
+    batch = processor(videos=[sequence, sequence], text=SENTENCES[:2], return_tensors="pt")
+    assert set(batch) >= {"keypoints", "keypoints_mask", "input_ids", "attention_mask"}
+    torch.testing.assert_close(batch["input_ids"], tokenizer(SENTENCES[:2], return_tensors="pt")["input_ids"])
+    assert processor.batch_decode(batch["input_ids"]) == SENTENCES[:2]
+    assert processor.decode(batch["input_ids"][0]) == SENTENCES[0]
+    assert "keypoints" not in processor(text=SENTENCES[0])
+    assert len(processor(text=SENTENCES[0], truncation=True, max_length=2)["input_ids"]) == 2
+    with pytest.raises(ValueError, match="videos, text, or both"):
+        processor()
+
+
+def test_no_face_is_an_error_that_names_the_file(processor, tmp_path):
+    path = write_video(tmp_path / "grey.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 3)
+    with pytest.raises(NoFaceError, match=r"grey\.mp4: no face found in any of 3 frames"):
+        processor(videos=path)
+    with pytest.raises(NoFaceError, match="clip 1"):
+        processor(videos=[np.ones((3, 478, 3)), np.zeros((3, 478, 3))])
+
+
+def test_a_face_lost_in_many_frames_is_said(processor, sequence, caplog):
+    keypoints = sequence.keypoints.copy()
+    keypoints[2:] = 0
+    batch = processor(videos=keypoints, return_tensors="np")
+    assert batch["keypoints_mask"].tolist() == [[1, 1, 0, 0, 0, 0]]
+    assert "clip 0: a face was found in only 2 of 6 frames" in caplog.text
+
+
+def test_bad_clips_say_why(processor, sequence, tmp_path):
+    np.save(tmp_path / "objects.npy", np.array([{"a": 1}]), allow_pickle=True)
+    with pytest.raises(ValueError, match="objects.npy: not a complete .npy file of plain numbers .*Python objects"):
+        processor(videos=tmp_path / "objects.npy")
+    for name, error in (("absent.npy", LandmarkFileError), ("absent.mp4", VideoError)):
+        with pytest.raises(error, match=f"{name}: no such file"):
+            processor(videos=[sequence, tmp_path / name])
+    for wrong in (np.zeros((288, 360, 3), np.uint8), np.zeros((5, 478, 3), np.int64), np.zeros((5, 478)), None):
+        with pytest.raises(ValueError, match="clip 1: neither frames"):
+            processor(videos=[sequence, wrong])
+
+
+def test_a_saved_processor_is_complete(processor, tmp_path):
+    files = processor.save_pretrained(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    code = {Path(path).name for path in get_relative_import_files(processing_lipread.__file__)}
+    assert code | {"processing_lipread.py", LANDMARKER_FILE, "processor_config.json", "tokenizer.json"} <= names
+    assert not [name for name in names if name.endswith(".tmp")]
+    assert str(tmp_path / LANDMARKER_FILE) in files
+    config = json.loads((tmp_path / "processor_config.json").read_text())
+    assert config["auto_map"]["AutoProcessor"] == "processing_lipread.LipReadProcessor"
+    extractor = config["feature_extractor"]
+    assert extractor["auto_map"]["AutoFeatureExtractor"] == "feature_extraction_lipread.LipReadFeatureExtractor"
+    assert extractor["normalize"] == "rigid"
+    assert str(tmp_path) not in json.dumps(config)  # no path of this machine goes into a checkpoint
+
+
+@pytest.mark.slow
+def test_a_fresh_process_without_our_code_reads_the_same(processor, clip, tmp_path):
+    """From the Hub's cache as huggingface_hub lays it out, filled by hand: no network is needed to read from it."""
+    processor.keypoint_extractor.extract(np.zeros((64, 64, 3), np.uint8))  # a live extractor does not hinder saving
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hf" / "hub" / "models--someone--reader"
+    saved, again, output = repository / "snapshots" / revision, tmp_path / "again", tmp_path / "features.npz"
+    processor.save_pretrained(saved)
+    names = {path.name for path in saved.iterdir()}
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(revision)
+    (saved / "config.json").write_text('{"model_type": "lipread"}')  # the model's
+    done = run_fresh(tmp_path, "someone/reader", clip, output, again)
+    assert done.stdout.split() == ["25.0", str(saved / LANDMARKER_FILE)]
+    expected, found = processor(videos=clip, text="bin blue", return_tensors="np"), np.load(output)
+    assert set(found) == set(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+    assert {path.name for path in again.iterdir()} == names
+
+
+def test_a_folder_without_the_model_file_falls_back_and_a_changed_one_is_refused(processor, clip, tmp_path):
+    processor.save_pretrained(tmp_path)
+    (tmp_path / LANDMARKER_FILE).unlink()
+    loaded = LipReadProcessor.from_pretrained(tmp_path, trust_remote_code=True)
+    assert loaded.landmarker_path is None
+    assert loaded(videos=clip)["keypoints_mask"].all()
+    (tmp_path / LANDMARKER_FILE).write_bytes(b"something else")
+    loaded = LipReadProcessor.from_pretrained(tmp_path, trust_remote_code=True)
+    with pytest.raises(ValueError, match="sha256"):
+        loaded(videos=clip)
+    with pytest.raises(ValueError, match="sha256"):
+        loaded.save_pretrained(tmp_path / "copy")

@@ -1,0 +1,278 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Video files of every kind to upright frames and their times; what is damaged is named with the place."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, VideoError
+from modeling_lipread.video_lipread import read_ahead, read_frames
+from tests.helpers.clips import PORTRAIT, moving_portrait, portrait_on, write_video
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RGBA = [np.dstack([frame, np.full(frame.shape[:2], 255, np.uint8)]) for frame in moving_portrait(4)]
+
+
+@pytest.fixture(scope="module")
+def extractor():
+    with Face3DKeypointExtractor() as extractor:
+        yield extractor
+
+
+def difference(frame: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(frame.astype(int) - expected).mean())
+
+
+CODECS = [
+    ("h264.mp4", "libx264", "yuv420p", 4),
+    ("h264.ts", "libx264", "yuv420p", 4),
+    ("h264.flv", "libx264", "yuv420p", 4),
+    ("stream.h264", "libx264", "yuv420p", 4),
+    ("ten_bits.mkv", "libx264", "yuv420p10le", 4),
+    ("hevc.mp4", "libx265", "yuv420p", 5),
+    ("vp8.webm", "libvpx", "yuv420p", 5),
+    ("vp9.webm", "libvpx-vp9", "yuv420p", 5),
+    ("av1.mp4", "libsvtav1", "yuv420p", 5),
+    ("mpeg4.avi", "mpeg4", "yuv420p", 5),
+    ("mpeg4.3gp", "mpeg4", "yuv420p", 5),
+    ("mjpeg.avi", "mjpeg", "yuvj420p", 7),
+    ("mpeg1.mpg", "mpeg1video", "yuv420p", 5),
+    ("mpeg2.ts", "mpeg2video", "yuv420p", 5),
+    ("wmv2.asf", "wmv2", "yuv420p", 5),
+    ("prores.mov", "prores_ks", "yuv422p10le", 3),
+    ("ffv1.mkv", "ffv1", "yuv444p", 1),
+    ("huffyuv.avi", "huffyuv", "yuv422p", 3),
+    ("palette.gif", "gif", "rgb8", 20),
+    ("runs.mov", "qtrle", "rgb24", 0),
+    ("planes.y4m", "rawvideo", "yuv420p", 3),
+]
+QUICK = ("h264.mp4", "vp9.webm", "mpeg4.avi")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format", "most"),
+    [pytest.param(*row, marks=() if row[0] in QUICK else pytest.mark.slow) for row in CODECS],
+)
+def test_every_codec_is_read(tmp_path, name, codec, pixel_format, most):
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    shown = moving_portrait(4)
+    path = write_video(tmp_path / name, shown, codec=codec, pixel_format=pixel_format, codec_options=options)
+    times, frames = zip(*read_frames(path), strict=True)
+    np.testing.assert_allclose(times, np.arange(4) / 25, atol=1e-3)
+    for frame, expected in zip(frames, shown, strict=True):
+        assert frame.dtype == np.uint8 and frame.flags.c_contiguous
+        assert difference(frame, expected) <= most
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format", "cut"),
+    [
+        ("odd.mkv", "ffv1", "bgr0", lambda frame: frame[:287, :359]),
+        ("odd_planes.mkv", "ffv1", "yuv420p", lambda frame: frame[:287, :359]),
+        ("odd.mp4", "libx264", "yuv444p", lambda frame: frame[:287, :359]),
+        ("grey.mkv", "ffv1", "gray", lambda frame: cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)),
+        ("grey_ten_bits.mkv", "ffv1", "gray10le", lambda frame: cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)),
+    ],
+)
+def test_odd_sizes_and_grey(extractor, tmp_path, name, codec, pixel_format, cut):
+    shown = [cut(frame) for frame in moving_portrait(4)]
+    path = write_video(tmp_path / name, shown, codec=codec, pixel_format=pixel_format)
+    frames = [frame for _, frame in read_frames(path)]
+    for frame, expected in zip(frames, shown, strict=True):
+        assert difference(frame, np.broadcast_to(expected.reshape(*expected.shape[:2], -1), frame.shape)) < 4
+    assert extractor.extract_video(path).coverage == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixel_format"),
+    [
+        ("alpha.webm", "libvpx-vp9", "yuva420p"),
+        ("png.mov", "png", "rgba"),
+        ("prores.mov", "prores_ks", "yuva444p10le"),
+    ],
+)
+def test_transparency_is_dropped(extractor, tmp_path, name, codec, pixel_format):
+    shown = [frame.copy() for frame in RGBA]
+    for frame in shown:
+        frame[:40, :40] = (200, 30, 30, 0)
+    path = write_video(tmp_path / name, shown, codec=codec, pixel_format=pixel_format)
+    frames = [frame for _, frame in read_frames(path)]
+    for frame, expected in zip(frames, shown, strict=True):
+        assert frame.shape == (288, 360, 3)
+        assert difference(frame[:, 40:], expected[:, 40:, :3]) < 4
+    assert extractor.extract_video(path).coverage == 1.0
+
+
+TURNED = [(90,), (180,), (270,), (0, True), (0, False, True), (90, True), (270, False, True)]
+
+
+@pytest.mark.parametrize(("name", "display"), [("turned.mkv", (90, True)), *(("turned.mp4", way) for way in TURNED)])
+def test_any_way_up(tmp_path, name, display):
+    degrees, mirrored, upside_down = (*display, False, False)[:3]
+    stored = PORTRAIT[:, ::-1] if mirrored else PORTRAIT
+    stored = stored[::-1] if upside_down else stored
+    stored = np.rot90(stored, -degrees // 90)  # FFmpeg turns first and mirrors then
+    path = write_video(tmp_path / name, [np.ascontiguousarray(stored)] * 2, display=display)
+    for _, frame in read_frames(path):
+        assert frame.shape == PORTRAIT.shape
+        assert difference(frame, PORTRAIT) < 4
+
+
+def combing(frame: np.ndarray) -> float:
+    grey = frame.astype(float).mean(axis=-1)
+    return float(np.abs(grey[1:-1] - (grey[:-2] + grey[2:]) / 2).mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("h264.mp4", "libx264", {"flags": "+ildct+ilme"}),
+        ("mpeg2.ts", "mpeg2video", {"flags": "+ildct+ilme", "b": "8M"}),
+    ],
+)
+def test_interlaced_frames_are_deinterlaced(extractor, tmp_path, name, codec, options):
+    moments = [np.roll(PORTRAIT, 6 * index, axis=1) for index in range(20)]
+    woven = [moment.copy() for moment in moments[::2]]
+    for frame, later in zip(woven, moments[1::2], strict=True):
+        frame[1::2] = later[1::2]
+    path = write_video(tmp_path / name, woven, codec=codec, codec_options=options)
+    times, frames = zip(*read_frames(path), strict=True)
+    np.testing.assert_allclose(times, np.arange(10) / 25, atol=1e-3)
+    for index, frame in enumerate(frames):
+        assert combing(frame) < combing(PORTRAIT) < combing(woven[index]) / 4
+        nearest = np.argmin([difference(frame, moment) for moment in moments])
+        assert nearest in (2 * index, 2 * index + 1)  # one of the two moments, of this very frame
+    times, _ = zip(*read_frames(path, start=0.2, end=0.3), strict=True)
+    np.testing.assert_allclose(times, (0, 0.04, 0.08), atol=1e-3)
+    assert extractor.extract_video(path).coverage == 1.0
+
+
+def test_progressive_frames_do_not_pass_the_deinterlacer(tmp_path):
+    """What is not flagged stays as it is to the bit, also among frames that are."""
+    frames = moving_portrait(4)
+    path = write_video(tmp_path / "progressive.mkv", frames, codec="ffv1", pixel_format="bgr0")
+    for (_, frame), expected in zip(read_frames(path), frames, strict=True):
+        np.testing.assert_array_equal(frame, expected)
+
+
+def test_a_stream_that_changes_its_size_keeps_the_first(extractor, tmp_path):
+    parts = [
+        write_video(tmp_path / "large.h264", moving_portrait(6)),
+        write_video(tmp_path / "small.h264", [cv2.resize(frame, (180, 144)) for frame in moving_portrait(6)]),
+    ]
+    path = tmp_path / "both.h264"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    frames = [frame for _, frame in read_frames(path)]
+    assert [frame.shape for frame in frames] == [(288, 360, 3)] * 12
+    assert difference(frames[6], PORTRAIT) < 10
+    sequence = extractor.extract_video(path)
+    assert sequence.coverage == 1.0
+    np.testing.assert_allclose(sequence.keypoints[6], sequence.keypoints[0], atol=6)
+
+
+def test_pixels_are_made_square(tmp_path):
+    path = write_video(tmp_path / "anamorphic.mp4", [PORTRAIT[:, ::2]], pixel_width=2)
+    ((_, frame),) = read_frames(path)
+    assert frame.shape == PORTRAIT.shape
+    assert difference(frame, PORTRAIT) < 8
+    path = write_video(tmp_path / "nonsense.mkv", [PORTRAIT], pixel_width=5000, codec="mpeg4")
+    ((_, frame),) = read_frames(path)
+    assert frame.shape == PORTRAIT.shape
+
+
+def test_a_single_frame(extractor, tmp_path):
+    path = write_video(tmp_path / "one.mp4", [PORTRAIT])
+    sequence = extractor.extract_video(path)
+    assert (len(sequence), sequence.coverage, sequence.frame_rate) == (1, 1.0, 0.0)
+    assert sequence.timestamps.tolist() == [0.0]
+
+
+@pytest.mark.slow
+def test_4k(extractor, tmp_path):
+    picture = cv2.resize(portrait_on(540, 960, [(1.0, 380, 120)]), (3840, 2160), interpolation=cv2.INTER_CUBIC)
+    path = write_video(tmp_path / "large.mp4", [picture] * 3, codec_options={"preset": "ultrafast"})
+    sequence = extractor.extract_video(path)
+    assert (sequence.width, sequence.height, sequence.coverage) == (3840, 2160, 1.0)
+    assert np.ptp(sequence.keypoints[0, :, 0]) > 350
+
+
+MEMORY_OF_READING = """
+import resource, sys
+from modeling_lipread.video_lipread import read_ahead, read_frames
+frames = read_frames(sys.argv[1])
+[next(frames) for _ in range(100)]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+times = [time for time, frame in frames]
+print(len(times) + 100, times[-1], (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_two_hours_take_no_more_memory_than_two_seconds(tmp_path):
+    """All its frames at once would be 400 MB."""
+    frames = [np.full((120, 160, 3), shade, np.uint8) for shade in (40, 120, 200)]
+    path = write_video(
+        tmp_path / "long.mp4", [frames[index % 3] for index in range(7200)], frame_rate=1, codec="mpeg4"
+    )
+    command = [sys.executable, "-c", MEMORY_OF_READING, str(path)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=True)
+    count, last, megabytes = map(float, done.stdout.split())
+    assert (count, last) == (7200, 7199)
+    assert megabytes < 50
+
+
+def test_what_is_longer_than_the_limit_is_refused_at_once(tmp_path):
+    path = write_video(tmp_path / "long.mp4", [np.zeros((64, 64, 3), np.uint8)] * 60, frame_rate=1)
+    for span in ({}, {"start": 5}, {"start": 5, "end": 50}):
+        with pytest.raises(
+            VideoError, match=r"long.mp4: the clip lasts \d+ seconds or more, the limit is max_seconds=30"
+        ):
+            next(read_frames(path, max_seconds=30, **span))
+    assert len(list(read_frames(path, start=10, end=40, max_seconds=30))) == 30
+    assert len(list(read_frames(path, max_seconds=60))) == 60
+    path = write_video(tmp_path / "long.h264", [np.zeros((64, 64, 3), np.uint8)] * 60)  # does not say how long it is
+    read = []
+    with pytest.raises(VideoError, match="the clip lasts 1 seconds or more, the limit is max_seconds=1"):
+        for item in read_frames(path, max_seconds=1):
+            read.append(item)
+    assert len(read) == 25
+
+
+def test_items_are_made_ahead_of_their_use_but_not_far():
+    made, closed, fourth = [], [], threading.Event()
+
+    def source():
+        try:
+            for item in range(10):
+                made.append(item)
+                if item == 3:
+                    fourth.set()
+                yield item
+        finally:
+            closed.append(threading.current_thread().name)
+
+    ahead = read_ahead(source(), 2)
+    assert not made  # nothing happens before the first is asked for
+    assert [next(ahead), next(ahead)] == [0, 1]
+    assert fourth.wait(60)  # while 1 is in use, 2 and 3 are made
+    assert made == [0, 1, 2, 3]
+    ahead.close()
+    assert closed and made == [0, 1, 2, 3]
+    assert list(read_ahead(source(), 3)) == list(range(10))
+
+
+def test_an_error_while_reading_ahead_comes_where_it_belongs():
+    def source():
+        yield from (1, 2)
+        raise VideoError("broken at 3")
+
+    taken = []
+    with pytest.raises(VideoError, match="broken at 3"):
+        for item in read_ahead(source(), 4):
+            taken.append(item)
+    assert taken == [1, 2]
