@@ -83,6 +83,7 @@ def test_decoding_with_the_ctc_head_and_without(tmp_path):
     assert all(row.ratio > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_extraction_beside_the_landmarker_and_the_classic_loop(tmp_path, capsys):
     for name in ("a", "b", "c"):
         write_video(tmp_path / f"{name}.mp4", moving_portrait(3))
@@ -94,6 +95,7 @@ def test_extraction_beside_the_landmarker_and_the_classic_loop(tmp_path, capsys)
     assert all(row["ratio"] > 0 for row in found["rows"]) and "classic loop" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_clips_in_one_video_are_compared_with_clips_alone(grid_dir, capsys):
     assert long_videos.main([str(grid_dir / "validation.jsonl"), "--clips", "2", "--repeat", "1"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -101,6 +103,7 @@ def test_clips_in_one_video_are_compared_with_clips_alone(grid_dir, capsys):
     assert found["utterances"] == 2 and found["wer_long"] <= 0.5 and found["memory_mib_by_minute"][0] > 0
 
 
+@pytest.mark.slow
 def test_live_reading_of_the_talking_head(tmp_path, capsys):
     output = tmp_path / "live.json"
     live.main(["--num_clips", "1", "--output", str(output)])  # how soon words come on a busy machine says nothing

@@ -4,7 +4,6 @@
 import pytest
 
 from data.corpora.grid import read_words, sentence
-from data.corpora.timit import parse_text
 from data.preparation.sources import read_source
 from data.sources.manifest import read_manifest
 from data.sources.records import SourceError, TranscriptError, Word
@@ -24,28 +23,14 @@ ALIGN = "0 12500 sil\n12500 25000 bin\n25000 30000 blue\n30000 31000 sp\n31000 3
 
 
 def test_grid(tmp_path):
-    clips, skipped = read(
-        fill(
-            tmp_path / "grid",
-            {
-                "video/s1/bbaf2n.MPG": None,
-                "align/s1/bbaf2n.align": ALIGN,
-                "video/s2/mpg_6000/bbaf2n.mpg": None,  # no alignment: the text is in the name
-                "s3.mpg_vcd/lwbs9a.mpg": None,
-                "s3.mpg_vcd/align/lwbs9a.align": "0 10 lay\n5 20 white\n",
-                "s4/holiday.mpg": None,
-                "s4/brwg8p.align": ALIGN,
-                "s5/pgid6z.mpg": None,
-                "s5/sbbbzn.mpg": None,
-                "s5/a/sbbbzn.mp4": None,
-                "s5/prwx3s.mp4": None,
-                "s5/align/prwx3s.align": "0 10 sil\n",
-            },
-        )
-    )
+    videos = ["video/s1/bbaf2n.MPG", "video/s2/mpg_6000/bbaf2n.mpg", "s3.mpg_vcd/lwbs9a.mpg", "s4/holiday.mpg"]
+    videos += ["s5/pgid6z.mpg", "s5/sbbbzn.mpg", "s5/a/sbbbzn.mp4", "s5/prwx3s.mp4"]
+    aligned = {"align/s1/bbaf2n.align": ALIGN, "s4/brwg8p.align": ALIGN, "s5/align/prwx3s.align": "0 10 sil\n"}
+    aligned |= {"s3.mpg_vcd/align/lwbs9a.align": "0 10 lay\n5 20 white\n"}
+    clips, skipped = read(fill(tmp_path / "grid", dict.fromkeys(videos) | aligned))
     assert {id: (clip.text, clip.speaker) for id, clip in clips.items()} == {
         "video/s1/bbaf2n": ("bin blue at f", "s1"),
-        "video/s2/mpg_6000/bbaf2n": ("bin blue at f two now", "s2"),
+        "video/s2/mpg_6000/bbaf2n": ("bin blue at f two now", "s2"),  # no alignment: the text is in the name
         "s3.mpg_vcd/lwbs9a": ("lay white by s nine again", "s3"),
         "s5/prwx3s": ("place red with x three soon", "s5"),
     }
@@ -108,38 +93,26 @@ def test_the_real_grid_folder_reads_as_its_manifests_do(grid_dir):
 
 
 def test_timit(tmp_path):
-    clips, skipped = read(
-        fill(
-            tmp_path / "timit",
-            {
-                "TRAIN/DR1/FABC0/SX1.MP4": None,
-                "TRAIN/DR1/FABC0/SX1.TXT": "0 32000 The tide comes in at seven.\n",
-                "TRAIN/DR1/FABC0/SX1.WRD": "1600 4800 the\n4800 9600 tide\n9500 16000 comes\n",
-                "TRAIN/DR1/FABC0/SX1.PHN": "0 1600 h#\n1600 3200 dh\n",
-                "TEST/volunteers/01M/Clips/straightcam/sx2.mp4": None,
-                "TEST/volunteers/01M/Clips/straightcam/sx2.txt": "4 5 people came to 7 9 Mill Lane",
-                "TEST/lipspeakers/Lipspkr1/Clips/30degcam/sx3.mp4": None,
-                "TEST/lipspeakers/Lipspkr1/Clips/30degcam/sx3.wrd": "0 8000 seven\n8000 16000 boats\n",
-                "TEST/mabc1/sx4.mp4": None,
-                "TEST/mabc1/sx4.txt": "Nobody knew the way.",
-                "TEST/mabc1/sx4.wrd": "0 0.5 nobody\n",
-                "TEST/mabc1/sx5.mp4": None,
-                "TEST/mabc1/sx5.phn": "0 1600 h#\n",
-                "TEST/mabc1/sx6.txt": "0 100 Nothing to see.",
-            },
-        )
-    )
-    found = {id: (clip.text, clip.speaker, clip.split, clip.words) for id, clip in clips.items()}
+    camera, lips = "TEST/volunteers/01M/Clips/straightcam/sx2", "TEST/lipspeakers/Lipspkr1/Clips/30degcam/sx3"
+    videos = ["TRAIN/DR1/FABC0/SX1.MP4", f"{camera}.mp4", f"{lips}.mp4", "TEST/mabc1/sx4.mp4", "TEST/mabc1/sx5.mp4"]
+    told = {
+        "TRAIN/DR1/FABC0/SX1.TXT": "0 32000 The tide comes in at seven.\n",
+        "TRAIN/DR1/FABC0/SX1.WRD": "1600 4800 the\n4800 9600 tide\n9500 16000 comes\n",
+        "TRAIN/DR1/FABC0/SX1.PHN": "0 1600 h#\n1600 3200 dh\n",
+        f"{camera}.txt": "4 5 people came to 7 9 Mill Lane",
+        f"{lips}.wrd": "0 8000 seven\n8000 16000 boats\n",
+        "TEST/mabc1/sx4.txt": "Nobody knew the way.",
+        "TEST/mabc1/sx4.wrd": "0 0.5 nobody\n",
+        "TEST/mabc1/sx5.phn": "0 1600 h#\n",
+        "TEST/mabc1/sx6.txt": "0 100 Nothing to see.",
+    }
+    clips, skipped = read(fill(tmp_path / "timit", dict.fromkeys(videos) | told))
     words = (Word("the", 0.1, 0.3), Word("tide", 0.3, 0.6), Word("comes", 9500 / 16000, 1.0))
-    assert found == {
+    boats = (Word("seven", 0.0, 0.5), Word("boats", 0.5, 1.0))
+    assert {id: (clip.text, clip.speaker, clip.split, clip.words) for id, clip in clips.items()} == {
         "TRAIN/DR1/FABC0/SX1": ("The tide comes in at seven.", "FABC0", "train", words),
-        "TEST/volunteers/01M/Clips/straightcam/sx2": ("people came to 7 9 Mill Lane", "01M", "test", ()),
-        "TEST/lipspeakers/Lipspkr1/Clips/30degcam/sx3": (
-            "seven boats",
-            "Lipspkr1",
-            "test",
-            (Word("seven", 0.0, 0.5), Word("boats", 0.5, 1.0)),
-        ),
+        camera: ("people came to 7 9 Mill Lane", "01M", "test", ()),
+        lips: ("seven boats", "Lipspkr1", "test", boats),
         "TEST/mabc1/sx4": ("Nobody knew the way.", "mabc1", "test", ()),
     }
     assert "sx4.wrd line 1: expected 'start end word' in samples" in clips["TEST/mabc1/sx4"].notes[0]
@@ -147,7 +120,6 @@ def test_timit(tmp_path):
         "TEST/mabc1/sx5.mp4": "neither a .txt nor a .wrd of that name that holds words",
         "TEST/mabc1/sx6.txt": "no video of that name beside it",
     }
-    assert parse_text("Call 4 5 people") == "Call 4 5 people"
 
 
 def test_timit_at_another_rate(tmp_path):
@@ -172,25 +144,16 @@ TIDE 0.24 0.53 8.0
 
 
 def test_lrs3_by_its_folders(tmp_path):
-    clips, skipped = read(
-        fill(
-            tmp_path / "lrs3",
-            {
-                "pretrain/abcdefghijk/00001.mp4": None,
-                "pretrain/abcdefghijk/00001.txt": LRS3,
-                "trainval/abcdefghijk/50001.mp4": None,
-                "trainval/abcdefghijk/50001.txt": LRS3.split("WORD")[0],
-                "test/zyx/50001.mp4": None,
-                "test/zyx/50001.txt": "Text:  NO BOXES HERE\r\nConf:  2\r\n",
-                "test/zyx/50002.mp4": None,
-                "test/zyx/50002.txt": LRS3.replace("0.24 0.53", "0.53 0.24"),
-                "test/zyx/50003.mp4": None,
-                "test/zyx/50003.txt": "Conf: 3\n",
-                "test/zyx/50004.mp4": None,
-                "test/zyx/50004.txt": "Text:  \nConf: 3\n",
-            },
-        )
-    )
+    told = {
+        "pretrain/abcdefghijk/00001": LRS3,
+        "trainval/abcdefghijk/50001": LRS3.split("WORD")[0],
+        "test/zyx/50001": "Text:  NO BOXES HERE\r\nConf:  2\r\n",
+        "test/zyx/50002": LRS3.replace("0.24 0.53", "0.53 0.24"),
+        "test/zyx/50003": "Conf: 3\n",
+        "test/zyx/50004": "Text:  \nConf: 3\n",
+    }
+    files = {f"{name}.mp4": None for name in told} | {f"{name}.txt": text for name, text in told.items()}
+    clips, skipped = read(fill(tmp_path / "lrs3", files))
     words = (Word("THE", 0.11, 0.24), Word("TIDE", 0.24, 0.53))
     assert {id: (clip.text, clip.speaker, clip.split, clip.words) for id, clip in clips.items()} == {
         "pretrain/abcdefghijk/00001": ("THE TIDE COMES IN AT SEVEN", "abcdefghijk", "pretrain", words),
@@ -225,34 +188,12 @@ def test_lrs2_by_its_lists(tmp_path):
 
 
 def test_plain_folder(tmp_path):
-    clips, skipped = read(
-        fill(
-            tmp_path / "clips",
-            {
-                "anna/clip10.mp4": None,
-                "anna/clip10.txt": "ten\n",
-                "anna/clip9.MOV": None,
-                "anna/clip9.TXT": "\ufeffnine,\r\nin two lines\r\n",
-                "b.webm": None,
-                "b.txt": "\u017cart".encode("utf-16"),
-                "c.mp4": None,
-                "d.txt": "no video",
-                "e.mp4": None,
-                "e.txt": b"caf\xe9",
-                "f.mp4": None,
-                "f.mkv": None,
-                "f.txt": "two videos",
-                "g.mp4": None,
-                "g.txt": " \n",
-            },
-        )
-    )
-    assert {id: clip.text for id, clip in clips.items()} == {
-        "b": "\u017cart",
-        "anna/clip9": "nine, in two lines",
-        "anna/clip10": "ten",
-    }
-    assert list(clips) == ["b", "anna/clip9", "anna/clip10"], "in natural order"
+    videos = ["anna/clip10.mp4", "anna/clip9.MOV", "b.webm", "c.mp4", "e.mp4", "f.mp4", "f.mkv", "g.mp4"]
+    told = {"anna/clip10.txt": "ten\n", "anna/clip9.TXT": "\ufeffnine,\r\nin two lines\r\n", "g.txt": " \n"}
+    told |= {"b.txt": "\u017cart".encode("utf-16"), "d.txt": "no video", "e.txt": b"caf\xe9", "f.txt": "two videos"}
+    clips, skipped = read(fill(tmp_path / "clips", dict.fromkeys(videos) | told))
+    found = [(id, clip.text) for id, clip in clips.items()]
+    assert found == [("b", "\u017cart"), ("anna/clip9", "nine, in two lines"), ("anna/clip10", "ten")], "natural order"
     assert skipped["c.mp4"] == "no transcript of that name beside it (.txt)"
     assert skipped["d.txt"] == "no video of that name beside it"
     assert skipped["e.mp4"].startswith("e.txt: not UTF-8")

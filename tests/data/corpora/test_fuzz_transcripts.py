@@ -40,34 +40,12 @@ PARSERS = {
 # What the formats are made of, so that chance gets past the first line.
 TOKENS = {
     "grid": ["0", "25000", "37500", "99999999999999999999", "-1", "bin", "sil", " ", "\n", "\r\n", "\t", "0 1 a\n"],
-    "lrs": [
-        "Text:",
-        "Conf:",
-        "Ref:",
-        "WORD START END ASDSCORE\n",
-        "FRAME X Y W H\n",
-        "A",
-        "0.1",
-        "1e5",
-        "{LG}",
-        " ",
-        "\n",
-    ],
+    "lrs": ["Text:", "Conf:", "WORD START END ASDSCORE\n", "FRAME X Y W H\n", "A", "0.1", "1e5", "{LG}", " ", "\n"],
     "textgrid": ['File type = "ooTextFile"\n', '"TextGrid"\n', "0 ", "1.5 ", "1e999 ", "-2 ", "<exists> ", "<absent> "]
     + ['"IntervalTier" ', '"TextTier" ', '"words" ', '"', '""', "! ", "\n", "2 ", "99999999 "],
-    "subtitles": [
-        "WEBVTT\n\n",
-        "1\n",
-        "00:00:01,000",
-        "00:02.000",
-        " --> ",
-        "99:99:99.999",
-        "<v Anna>",
-        "<",
-        ">",
-        "\n",
-    ]
-    + ["NOTE x\n", "STYLE\n", "word", "[", "]", "(", "♪", "{\\an8}", "- ", "<00:00:01.500>", "&amp;", "\n\n", "-->"],
+    "subtitles": ["WEBVTT\n\n", "1\n", "00:00:01,000", "00:02.000", " --> ", "99:99:99.999", "<v Anna>", "<", ">"]
+    + ["\n", "NOTE x\n", "STYLE\n", "word", "[", "]", "(", "♪", "{\\an8}", "- ", "<00:00:01.500>", "&amp;", "\n\n"]
+    + ["-->"],
 }
 TOKENS |= {"timit words": TOKENS["grid"], "timit text": TOKENS["grid"]}
 TOKENS |= dict.fromkeys(("srt", "vtt"), TOKENS["subtitles"])
@@ -87,42 +65,30 @@ def test_parsers_raise_their_own_error_alone(parser, data):
         assert str(error)
 
 
-SUFFIXES = {
-    "folder": ".txt",
-    "grid": ".align",
-    "timit": ".wrd",
-    "lrs": ".txt",
-    "subtitles": ".vtt",
-    "textgrid": ".textgrid",
+TIDE = [("utterances", [(0.0, 1.0, "the tide")]), ("words", [(0.0, 0.5, "the"), (0.5, 1.0, "tide")])]
+# A suffix and a valid file of each format.
+VALID = {
+    "folder": (".txt", "some words"),
+    "grid": (".align", "0 25000 bin\n25000 50000 blue\n"),
+    "timit": (".wrd", "0 8000 bin\n8000 16000 blue\n"),
+    "lrs": (".txt", "Text:  THE TIDE\nConf:  4\n\nWORD START END ASDSCORE\nTHE 0.1 0.2 3.0\nTIDE 0.2 0.4 3.0\n"),
+    "subtitles": (".vtt", vtt((0, 1, "<v Anna>The tide."), (1, 2, "<v Ben>Comes<00:00:01.500> in."))),
+    "textgrid": (".textgrid", textgrid(TIDE)),
 }
 
 
-def valid(format):
-    return {
-        "folder": "some words",
-        "grid": "0 25000 bin\n25000 50000 blue\n",
-        "timit": "0 8000 bin\n8000 16000 blue\n",
-        "lrs": "Text:  THE TIDE\nConf:  4\n\nWORD START END ASDSCORE\nTHE 0.1 0.2 3.0\nTIDE 0.2 0.4 3.0\n",
-        "subtitles": vtt((0, 1, "<v Anna>The tide."), (1, 2, "<v Ben>Comes<00:00:01.500> in.")),
-        "textgrid": textgrid(
-            [("utterances", [(0.0, 1.0, "the tide")]), ("words", [(0.0, 0.5, "the"), (0.5, 1.0, "tide")])]
-        ),
-    }[format]
-
-
-@pytest.mark.parametrize("format", sorted(SUFFIXES))
+@pytest.mark.parametrize("format", sorted(VALID))
 @FUZZ
 @given(data=st.data())
 def test_damaged_corpora_give_skips_or_clips_that_hold(format, data, tmp_path_factory):
     """A valid file with a piece cut out or put in: what is left of it holds, and its neighbour is unharmed."""
-    text = valid(format)
+    suffix, text = VALID[format]
     piece = data.draw(st.one_of(st.sampled_from([*TOKENS.get(format, ()), text]), st.text(max_size=8)))
     words = [match.span() for match in re.finditer(r"\S+", text)]
     anywhere = st.tuples(*[st.integers(0, len(text))] * 2).map(sorted)
     start, end = data.draw(st.one_of(st.sampled_from(words), anywhere))
     damaged = (text[:start] + piece + text[end:]).encode(data.draw(st.sampled_from(["utf-8", "utf-16"])), "replace")
     folder = tmp_path_factory.mktemp("fuzz", numbered=True) / "s1"
-    suffix = SUFFIXES[format]
     fill(folder, {"a.mp4": None, f"a{suffix}": damaged, "b.mp4": None, f"b{suffix}": text})
     source = read_source(folder, format=format)
     assert {"b"} <= {record.source[0] for record in source.records}
@@ -135,7 +101,7 @@ def test_damaged_corpora_give_skips_or_clips_that_hold(format, data, tmp_path_fa
 
 
 def test_every_format_is_fuzzed():
-    assert set(SUFFIXES) == set(formats())
+    assert set(VALID) == set(formats())
 
 
 JSON = st.recursive(
@@ -275,8 +241,11 @@ def at_most_a_minute():
     signal.alarm(0)
 
 
+PIECES = ["<", "[", "(", "{\\", '"', '""', " ", "\n", " \n", "-", ">", "<v ", "<v Anna", "0 ", "!", "&"]
+
+
 @pytest.mark.parametrize(
-    "piece", ["<", "[", "(", "{\\", '"', '""', " ", "\n", " \n", "-", ">", "<v ", "<v Anna", "0 ", "!", "&"]
+    "piece", ["<", *(pytest.param(piece, marks=pytest.mark.slow) for piece in PIECES[1:])], ids=map(repr, PIECES)
 )
 def test_the_time_grows_with_the_file_and_not_with_its_square(piece, tmp_path, at_most_a_minute):
     """Half a million repetitions of what a format's marks begin with."""
@@ -289,12 +258,8 @@ def test_the_time_grows_with_the_file_and_not_with_its_square(piece, tmp_path, a
         ".wrd": f"0 1 a\n{many}",
         ".TextGrid": f'"ooTextFile" "TextGrid" 0 1 <exists> 1 "IntervalTier" "words" 0 1 1 0 1 {many}',
     }
-    for suffix, format in (
-        (".txt", "lrs"),
-        (".txt", "folder"),
-        (".txt", "timit"),
-        *((s, None) for s in list(bodies)[1:]),
-    ):
+    formats = [(suffix, None) for suffix in bodies if suffix != ".txt"]
+    for suffix, format in [*((".txt", format) for format in ("lrs", "folder", "timit")), *formats]:
         folder = fill(tmp_path / f"{format}{suffix}" / "s1", {"a.mp4": None, f"a{suffix}": bodies[suffix]})
         try:
             source = read_source(folder, format=format)

@@ -127,6 +127,7 @@ def export(hub, home, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_pushed_in_one_commit_and_loaded_in_a_fresh_process(corpus, tmp_path):
     with HubServer() as hub:
         settings = ["--push_to_hub", "someone/landmarks", "--private", *ABOUT]

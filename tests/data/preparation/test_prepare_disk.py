@@ -68,6 +68,7 @@ def test_an_older_corpus_survives_a_full_disk(manifest, tmp_path):
     assert all_files(output) == before
 
 
+@pytest.mark.slow
 def test_shards_and_their_merging(manifest, tmp_path):
     undisturbed = prepare([manifest], tmp_path / "undisturbed")
     for size in (100_000, 600_000):  # a part, and the list of all skipped clips in shard.json
@@ -99,6 +100,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path, small_disk):
     """The real command on a disk that has no room for the parts, which workers write, and then none for the splits."""
     folder, enlarge = small_disk

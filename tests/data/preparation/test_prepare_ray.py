@@ -14,6 +14,7 @@ from tests.helpers.corpora import all_files, landmark_lines, readers_of, start_p
 pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
 from ray.cluster_utils import Cluster  # noqa: E402
 
+pytestmark = pytest.mark.slow
 OPTIONS = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 
 

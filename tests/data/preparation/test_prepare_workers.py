@@ -60,6 +60,7 @@ def kill_readers(process, path, number, times):
     return killed
 
 
+@pytest.mark.slow
 def test_a_clip_that_kills_its_workers_is_skipped_alone(corpus, tmp_path):
     """One clip ends two workers by a fault as native code causes it, and is skipped; another in the same chunk, at
     which the kernel ends one worker as it does for want of memory, is kept."""

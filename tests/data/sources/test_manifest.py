@@ -60,12 +60,7 @@ def test_landmark_lines_and_default_ids(folder):
             {"video": "media/a.mp4", "text": "w", "start": 2.5, "end": 4},
         )
     )
-    assert [record.id for record in records] == [
-        "media/c",
-        "media/a",
-        "media/a_2.500-end",
-        "media/a_2.500-4.000",
-    ]
+    assert [record.id for record in records] == ["media/c", "media/a", "media/a_2.500-end", "media/a_2.500-4.000"]
     assert [record.is_landmarks for record in records] == [True, False, False, False]
     assert [record.frame_rate for record in records] == [30.0, 25.0, 25.0, 25.0]
 
