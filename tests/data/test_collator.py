@@ -2,7 +2,6 @@
 """Batches: what the model learns from, and that an evaluation batch keeps the transcript from `generate`."""
 
 import logging
-import pickle
 
 import numpy as np
 import pytest
@@ -13,34 +12,20 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
 from data.collator import LipReadCollator
-from data.schema import NUM_LANDMARKS, encode_row, load_split, rows_to_table
+from data.schema import encode_row, load_split, rows_to_table
 from data.tokenizer import build_ctc_vocab, train_tokenizer
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
-from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.processing_lipread import LipReadProcessor
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
+from tests.helpers.training import make_clip
 
 TEXTS = ["Bin blue at f two now", "set white", "lay red by t nine soon, please"]
 FRAMES = [30, 12, 21]
 
 
-def make_sequence(frames, seed):
-    rng = np.random.default_rng(seed)
-    face = rng.uniform(-50, 50, (NUM_LANDMARKS, 3)) + (300, -200, 0)
-    keypoints = (face + rng.normal(0, 1, (frames, NUM_LANDMARKS, 3))).astype(np.float32)
-    return LandmarkSequence(
-        keypoints=keypoints,
-        present=np.ones(frames, bool),
-        timestamps=np.arange(frames) / 25,
-        width=640,
-        height=480,
-        frame_rate=25.0,
-    )
-
-
 @pytest.fixture(scope="module")
 def sequences():
-    return [make_sequence(frames, seed) for seed, frames in enumerate(FRAMES)]
+    return [make_clip(text, seed, FRAMES[seed]) for seed, text in enumerate(TEXTS)]
 
 
 @pytest.fixture(scope="module")
@@ -56,31 +41,19 @@ def processor():
     return LipReadProcessor(LipReadFeatureExtractor(), train_tokenizer(TEXTS))
 
 
-def with_tokenizer(processor, **special_tokens):
-    """The processor with a tokenizer that knows these special tokens only."""
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=processor.tokenizer.backend_tokenizer, **special_tokens)
-    return LipReadProcessor(processor.feature_extractor, tokenizer)
-
-
 def test_the_character_of_each_frame_follows_the_words_times(processor, sequences):
     words = [{"word": "Set", "start": 0.08, "end": 0.2}, {"word": "white", "start": 0.24, "end": 0.4}]
     row = dict(encode_row(sequences[1], text="set white", id="set", words=words))
+    twice_as_fast = make_clip("set white", 1, 24)
+    twice_as_fast.timestamps = np.arange(24) / 50
     vocab = build_ctc_vocab(TEXTS)
     collate = LipReadCollator(processor, seq_len=64, ctc_vocab=vocab, alignment=True)
-    said, unknown = collate([row, row | {"words": [], "id": "silent"}])["alignment_targets"]
+    fast = encode_row(twice_as_fast, text="set white", id="fast", words=words)
+    said, resampled, unknown = collate([row, fast, row | {"words": [], "id": "silent"}])["alignment_targets"]
     # Frames of 40 ms: two before the word, a letter in each of three, one between the words, four for five letters.
     assert [vocab[label] for label in said] == ["", "", "s", "e", "t", "", "w", "h", "t", "e", "", ""]
-    assert unknown.eq(-100).all()
+    assert said.equal(resampled) and unknown.eq(-100).all()
     assert "alignment_targets" not in LipReadCollator(processor, seq_len=64, ctc_vocab=vocab)([row])
-
-
-def test_the_character_of_each_frame_follows_frames_of_another_rate(processor, sequences):
-    words = [{"word": "set", "start": 0.08, "end": 0.2}]
-    sequence = make_sequence(24, 1)
-    sequence.timestamps = np.arange(24) / 50
-    rows = [encode_row(kept, text="set", id="set", words=words) for kept in (sequences[1], sequence)]
-    labels = LipReadCollator(processor, seq_len=64, ctc_vocab=build_ctc_vocab(TEXTS), alignment=True)(rows)
-    assert labels["alignment_targets"][0].equal(labels["alignment_targets"][1])
 
 
 def unpadded(labels):
@@ -107,8 +80,8 @@ def test_stored_landmarks_give_the_features_of_inference(processor, rows, sequen
     batch = LipReadCollator(processor, seq_len=64)(list(rows))
     direct = processor.feature_extractor(sequences, return_tensors="pt")
     torch.testing.assert_close(batch["keypoints_mask"], direct["keypoints_mask"])
-    # Unit: the feature extractor's length, about one eye distance; float16 storage costs a thousandth of it.
-    torch.testing.assert_close(batch["keypoints"], direct["keypoints"], atol=2e-3, rtol=0)
+    # float16 costs half a thousandth of the largest coordinate, here some six lengths of the feature extractor.
+    torch.testing.assert_close(batch["keypoints"], direct["keypoints"], atol=3e-3, rtol=0)
 
 
 def test_prompt_is_given_but_never_learned(processor, rows):
@@ -162,28 +135,22 @@ def test_long_texts_are_cut_with_a_warning(processor, rows, caplog):
 
 
 def test_padding_with_eos_still_teaches_the_end(processor, rows):
-    batch = LipReadCollator(with_tokenizer(processor, eos_token="</s>"), seq_len=64)(list(rows))
-    end = processor.tokenizer.eos_token_id
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=processor.tokenizer.backend_tokenizer, eos_token="</s>")
+    batch = LipReadCollator(LipReadProcessor(processor.feature_extractor, tokenizer), seq_len=64)(list(rows))
+    end, labels = tokenizer.eos_token_id, unpadded(batch["labels"])
     assert (batch["input_ids"][:, 0] == end).all(), "no BOS: EOS starts"
-    assert [labels[-1] for labels in unpadded(batch["labels"])] == [end] * 3
-    assert [labels.count(end) for labels in unpadded(batch["labels"])] == [1] * 3
-    lengths = [len(labels) + 1 for labels in unpadded(batch["labels"])]
-    assert batch["attention_mask"].sum(1).tolist() == lengths
+    assert [row[-1] for row in labels] == [end] * 3 and [row.count(end) for row in labels] == [1] * 3
+    assert batch["attention_mask"].sum(1).tolist() == [len(row) + 1 for row in labels]
 
 
 def test_special_tokens_of_the_tokenizer_are_not_doubled(processor, rows):
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel({"set": 0, "white": 1, "</s>": 2, "<unk>": 3}, unk_token="<unk>")),
-        eos_token="</s>",
-        unk_token="<unk>",
-    )
+    words = models.WordLevel({"set": 0, "white": 1, "</s>": 2, "<unk>": 3}, unk_token="<unk>")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), eos_token="</s>", unk_token="<unk>")
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single="$A </s>", special_tokens=[("</s>", 2)]
-    )
-    collator = LipReadCollator(
-        LipReadProcessor(processor.feature_extractor, tokenizer), seq_len=9, add_special_tokens=True
-    )
+    adds_end = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
+    tokenizer.backend_tokenizer.post_processor = adds_end
+    processor = LipReadProcessor(processor.feature_extractor, tokenizer)
+    collator = LipReadCollator(processor, seq_len=9, add_special_tokens=True)
     assert unpadded(collator([rows[1]])["labels"]) == [[0, 1, 2]]
 
 
@@ -202,11 +169,3 @@ def test_ctc_targets_spell_the_normalised_text(processor, rows, caplog):
     with pytest.raises(ValueError, match="index 0 is the CTC blank"):
         LipReadCollator(processor, seq_len=64, ctc_vocab=["a", "b"])
     assert "ctc_targets" not in LipReadCollator(processor, seq_len=64, ctc_vocab=[])([rows[1]])
-
-
-def test_collator_travels_to_worker_processes(processor, rows):
-    collator = LipReadCollator(processor, seq_len=64, ctc_vocab=build_ctc_vocab(TEXTS))
-    expected, batch = collator(list(rows)), pickle.loads(pickle.dumps(collator))(list(rows))
-    assert batch.keys() == expected.keys()
-    for name in expected:
-        torch.testing.assert_close(batch[name], expected[name], rtol=0, atol=0)

@@ -12,7 +12,7 @@ from data.schema import encode_row
 from data.tokenizer import build_ctc_vocab, train_tokenizer
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
 from modeling_lipread.processing_lipread import LipReadProcessor
-from tests.data.test_collator import TEXTS, make_sequence
+from tests.helpers.training import TEXTS, make_clip
 
 
 class CountingExtractor(LipReadFeatureExtractor):
@@ -31,7 +31,7 @@ def processor():
 
 
 def row(frames, seed, id="clip"):
-    return encode_row(make_sequence(frames, seed), text=TEXTS[0], id=id)
+    return encode_row(make_clip("x", seed, frames), text=TEXTS[0], id=id)
 
 
 def collator(processor, **kwargs):
@@ -69,11 +69,12 @@ def test_it_keeps_to_its_memory(processor):
     assert processor.feature_extractor.clips == 5 + 3
 
 
-def test_a_worker_process_begins_with_an_empty_one(processor):
+def test_a_worker_process_begins_with_an_empty_one_and_makes_the_same_batch(processor):
     collate = collator(LipReadProcessor(LipReadFeatureExtractor(), processor.tokenizer), cache_bytes=2**20)
-    collate([row(12, 1)])
-    sent = pickle.loads(pickle.dumps(collate))
+    expected, sent = collate([row(12, 1)]), pickle.loads(pickle.dumps(collate))
     assert (len(collate.cache), len(sent.cache), sent.cache.max_bytes) == (1, 0, 2**20)
+    batch = sent([row(12, 1)])
+    assert batch.keys() == expected.keys() and all(torch.equal(batch[name], expected[name]) for name in expected)
 
 
 def test_what_is_done_to_a_batch_does_not_reach_the_cache(processor):

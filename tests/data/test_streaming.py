@@ -13,22 +13,9 @@ import pytest
 from torch.utils.data import DataLoader
 
 from data.dataset import ClipStream, has_split, is_parquet, open_split
-from data.export import main
 from data.schema import CorpusError, decode_row, load_split
 from tests.helpers.hub_server import HubServer
-from tests.helpers.training import REPOSITORY, make_corpus
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus", lengths=(20, 12, 25))
-
-
-@pytest.fixture(scope="module")
-def exported(corpus, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exported") / "dataset"
-    main([str(corpus), "--parquet", str(folder), "--max_shard_size", "500KB"])
-    return folder
+from tests.helpers.training import REPOSITORY
 
 
 def same(one, two):

@@ -16,7 +16,7 @@ from data import prepare
 from data.export import EXPORT_MARK, main
 from data.schema import decode_row, load_split
 from tests.helpers.hub_server import HubServer
-from tests.helpers.training import REPOSITORY, make_corpus
+from tests.helpers.training import REPOSITORY
 
 ABOUT = ["--license", "cc-by-4.0", "--source_name", "GRID", "--attribution", "M. Cooke and others", "--language", "en"]
 
@@ -29,27 +29,14 @@ print(json.dumps({name: [hash_row for hash_row in map(repr, split)] for name, sp
 """
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("corpus") / "corpus")
-
-
-@pytest.fixture(scope="module")
-def exported(corpus, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exported") / "dataset"
-    main([str(corpus), "--parquet", str(folder), "--max_shard_size", "500KB", *ABOUT])
-    return folder
-
-
 def rows_of(corpus):
     return {split: rows.with_format("arrow")[:].to_pylist() for split, rows in load_from_disk(corpus).items()}
 
 
 def test_parquet_loads_as_what_it_was(corpus, exported, tmp_path):
-    assert sorted(path.name for path in (exported / "data").iterdir()) == [
-        *(f"train-{shard:05d}-of-00003.parquet" for shard in range(3)),
-        "validation-00000-of-00001.parquet",
-    ]
+    shards = [f"train-{shard:05d}-of-00003.parquet" for shard in range(3)]
+    files = sorted(path.name for path in (exported / "data").iterdir())
+    assert files == [*shards, "validation-00000-of-00001.parquet"]
     loaded = load_dataset(str(exported), cache_dir=str(tmp_path))
     for split, rows in load_from_disk(corpus).items():
         assert loaded[split].features == rows.features
@@ -58,16 +45,13 @@ def test_parquet_loads_as_what_it_was(corpus, exported, tmp_path):
     assert str(schema.field("keypoints").type).endswith("halffloat>")
 
 
-def test_card_says_what_is_in_it_and_whose_it_is(exported):
+def test_card_says_what_is_in_it_and_whose_it_is(corpus, exported, tmp_path):
     card = DatasetCard.load(exported / "README.md")
     assert card.data.license == "cc-by-4.0" and card.data.language == ["en"]
     splits = {split["name"]: split["num_examples"] for split in card.data.dataset_info["splits"]}
     assert splits == {"train": 24, "validation": 4}
     for words in ("no pixels", "not anonymous", "personal data", "M. Cooke and others", "| train | 24 |", "scale"):
         assert words in card.text, words
-
-
-def test_card_says_that_no_licence_was_given(corpus, tmp_path):
     main([str(corpus), "--parquet", str(tmp_path / "dataset")])
     card = DatasetCard.load(tmp_path / "dataset" / "README.md")
     assert card.data.license is None and "No licence of the source was given" in card.text
@@ -108,50 +92,34 @@ def test_npy_and_back(corpus, tmp_path):
         before, after = load_split(corpus, split), load_split(tmp_path / "again", split)
         assert len(before) == len(after)
         for old, new in zip(before, after, strict=True):
-            assert [str(old[key]) for key in ("id", "text", "speaker")] == [
-                str(new[key]) for key in ("id", "text", "speaker")
-            ]
+            assert all(str(old[key]) == str(new[key]) for key in ("id", "text", "speaker"))
             one, two = decode_row(old), decode_row(new)
             assert np.array_equal(one.present, two.present) and one.frame_rate == two.frame_rate
             # Stored twice: each time within half a step of float16, whose values here stay below 16.
             assert np.abs(one.keypoints - two.keypoints).max() <= float(old["scale"]) * 2**-7
 
 
-def export(hub, home, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "data.export", *map(str, arguments)],
-        cwd=REPOSITORY,
-        env=hub.environment(home),
-        capture_output=True,
-        text=True,
-    )
+def in_a_process(hub, home, *arguments, cwd=REPOSITORY):
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=hub.environment(home), capture_output=True, text=True)
 
 
 @pytest.mark.slow
 def test_pushed_in_one_commit_and_loaded_in_a_fresh_process(corpus, tmp_path):
     with HubServer() as hub:
-        settings = ["--push_to_hub", "someone/landmarks", "--private", *ABOUT]
-        pushed = export(hub, tmp_path / "home", corpus, *settings, "--max_shard_size", "500KB")
-        assert pushed.returncode == 0, pushed.stderr[-3000:]
-        repository = hub.repository("someone/landmarks", "dataset")
-        assert repository.private
-        assert len(repository.history("main")) == 2  # the Hub's own first one, and ours
-        # Again, in fewer files: the older ones go in the same commit.
-        again = export(hub, tmp_path / "home", corpus, *settings)
-        assert again.returncode == 0, again.stderr[-3000:]
-        assert len(repository.history("main")) == 3
+        command = ["-m", "data.export", corpus, "--push_to_hub"]
+        for commits, more in ((2, ["--max_shard_size", "500KB"]), (3, [])):  # the Hub makes the first one itself
+            pushed = in_a_process(hub, tmp_path, *command, "someone/landmarks", "--private", *ABOUT, *more)
+            assert pushed.returncode == 0, pushed.stderr[-3000:]
+            repository = hub.repository("someone/landmarks", "dataset")
+            assert repository.private and len(repository.history("main")) == commits
+        # The second time in fewer files: the older ones went in the same commit.
         files = sorted(hub.files("someone/landmarks", type="dataset"))
         shards = ["data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"]
         assert files == [".gitattributes", "README.md", *shards] and EXPORT_MARK not in files
-        loaded = subprocess.run(
-            [sys.executable, "-c", LOAD_FROM_HUB, "someone/landmarks"],
-            cwd=tmp_path,
-            env=hub.environment(tmp_path / "elsewhere"),
-            capture_output=True,
-            text=True,
-        )
+        loaded = in_a_process(hub, tmp_path / "elsewhere", "-c", LOAD_FROM_HUB, "someone/landmarks", cwd=tmp_path)
         assert loaded.returncode == 0, loaded.stderr[-3000:]
-        refused = export(hub, tmp_path / "home", corpus, "--push_to_hub", "another/landmarks")
+        refused = in_a_process(hub, tmp_path, *command, "another/landmarks")
     read = json.loads(loaded.stdout.splitlines()[-1])
     assert read == {split: [repr(row) for row in rows] for split, rows in rows_of(corpus).items()}
     assert refused.returncode == 1 and "another/landmarks" in refused.stderr and "Traceback" not in refused.stderr

@@ -12,7 +12,7 @@ from data.tokenizer import build_ctc_vocab, train_tokenizer
 from data.training.splicing import SpokenWord, WordSplicing, splice
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
 from modeling_lipread.processing_lipread import LipReadProcessor
-from tests.data.test_collator import make_sequence
+from tests.helpers.training import make_clip
 
 
 def example(words: str, lengths: list[int], face: float, seed: int) -> dict:
@@ -108,7 +108,7 @@ WORDS = [[("bin", 0.04, 0.16), ("blue", 0.2, 0.36), ("now", 0.4, 0.48)], [("set"
 def rows():
     def row(seed):
         words = [dict(zip(("word", "start", "end"), word, strict=True)) for word in WORDS[seed]]
-        return encode_row(make_sequence(15, seed), text=TEXTS[seed], id=str(seed), words=words)
+        return encode_row(make_clip("x", seed, 15), text=TEXTS[seed], id=str(seed), words=words)
 
     return [row(0), row(1) | {"text": "set white"}]
 
