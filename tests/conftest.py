@@ -72,6 +72,23 @@ def pipeline():
 
 
 @pytest.fixture(scope="session")
+def extractor():
+    """The landmark extractor; nobody leaves it closed."""
+    from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
+
+    with Face3DKeypointExtractor() as extractor:
+        yield extractor
+
+
+@pytest.fixture(scope="session")
+def portrait_video(tmp_path_factory) -> Path:
+    """Eight frames of a face that moves to the right."""
+    from tests.helpers.clips import moving_portrait, write_video
+
+    return write_video(tmp_path_factory.mktemp("portrait") / "face.mp4", moving_portrait())
+
+
+@pytest.fixture(scope="session")
 def talker_clip(tmp_path_factory) -> Path:
     """The talking head saying a sentence that the model in the package does not know."""
     from data.talker import TalkingHead

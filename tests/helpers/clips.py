@@ -111,14 +111,6 @@ def without_frame_rate(path: Path) -> Path:
     return path
 
 
-def turned_clockwise(path: Path) -> Path:
-    """Marks an mp4 as to be shown turned by 90 degrees clockwise, as telephones do."""
-    data = bytearray(path.read_bytes())
-    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
-    path.write_bytes(data)
-    return path
-
-
 def made_up_face(seed: int = 0) -> np.ndarray:
     """Landmarks `(478, 3)` on a head-sized ellipsoid, frontal, in centimetres, rigid points where they belong."""
     random = np.random.default_rng(seed)

@@ -9,14 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lipread.options import BUNDLED_MODEL, load_pipeline
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from modeling_lipread.video_lipread import read_frames
 from tests.helpers.clips import write_video
-
-
-def embedded_reader() -> LipReadingPipeline:
-    return load_pipeline(BUNDLED_MODEL, "cpu")
 
 
 def grid_lines(grid_dir: Path, split: str, speaker: str, count: int) -> list[dict]:

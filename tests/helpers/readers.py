@@ -1,6 +1,9 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Tiny random readers and their inputs, as the tests of the model share them."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -98,6 +101,16 @@ def without_dropout(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
+class Bomb:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path | str):
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
 def write_language_model(folder: Path, seed: int = 3) -> Path:
     """A tiny language model with its tokenizer, of random weights."""
     torch.manual_seed(seed)
@@ -140,6 +153,17 @@ def save_reader(folder: Path, **settings) -> Path:
     """Such a reader with its language model in the same folder."""
     with TemporaryDirectory() as language_model:
         return write_reader(folder, write_language_model(Path(language_model)), include_base=True, **settings)
+
+
+def run_elsewhere(folder: Path, code: str, *arguments: object) -> str:
+    """Runs code in a folder, in a process that cannot import the repository; returns what it printed."""
+    hide = "import sys\nfor name in ('modeling_lipread', 'lipread', 'data'): sys.modules[name] = None\n"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", hide + code, *map(str, arguments)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
 
 
 ENCODERS = [

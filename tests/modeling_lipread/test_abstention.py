@@ -28,7 +28,7 @@ from modeling_lipread.confidence_lipread import (
     why_nothing,
 )
 from tests.helpers.clips import moving_portrait, write_video
-from tests.helpers.long_videos import embedded_reader, grid_lines
+from tests.helpers.long_videos import grid_lines
 from tests.helpers.training import TEXTS, make_clip
 
 LIMITS = {"min_lip_motion": 0.2, "min_agreement": 0.6, "min_confidence": 0.7}
@@ -175,18 +175,18 @@ def test_silence_is_what_is_around_the_words():
     assert np.allclose(np.diff(longer.timestamps), 0.04)
 
 
-def test_the_reader_in_the_package_does_not_hallucinate(grid_dir, tmp_path):
+def test_the_reader_in_the_package_does_not_hallucinate(pipeline, grid_dir):
     """Real faces: as they speak, frozen, through a camera's noise, and the talker with its mouth closed."""
-    reader, lines = embedded_reader(), grid_lines(grid_dir, "validation", "s1", 3)
-    for line in lines:
-        sequence = reader.processor.extract_landmarks(str(grid_dir / line["video"]))[0]
-        assert len(reader(sequence)["text"].split()) == 6
-        frozen = replace(sequence, keypoints=np.repeat(sequence.keypoints[30:31], len(sequence), axis=0))
-        assert reader(frozen) == {"text": "", "reason": STILL_LIPS}
-    for clip in video_clips({lines[0]["id"]: grid_dir / lines[0]["video"]}, 1):
-        assert reader(clip.sequence) == {"text": "", "reason": STILL_LIPS}, clip.kind
+    (line,) = grid_lines(grid_dir, "validation", "s1", 1)
+    sequence = pipeline.processor.extract_landmarks(str(grid_dir / line["video"]))[0]
+    assert len(pipeline(sequence)["text"].split()) == 6
+    frozen = replace(sequence, keypoints=np.repeat(sequence.keypoints[30:31], len(sequence), axis=0))
+    assert pipeline(frozen) == {"text": "", "reason": STILL_LIPS}
+    for clip in video_clips({line["id"]: grid_dir / line["video"]}, 1):
+        assert pipeline(clip.sequence) == {"text": "", "reason": STILL_LIPS}, clip.kind
 
 
+@pytest.mark.slow
 def test_hallucinations_are_counted(reader_dir, corpus, tmp_path, capsys):
     folder = shutil.copytree(reader_dir, tmp_path / "reader")
     hallucination([str(folder), str(corpus / "validation"), "--clips", "1", "--device", "cpu"])

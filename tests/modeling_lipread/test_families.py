@@ -201,5 +201,12 @@ def test_assisted_decoding_where_tokens_can_be_taken_back(opened):
 @pytest.mark.parametrize("family", REFUSED)
 def test_language_models_that_cannot_be_conditioned_are_refused(family, tmp_path):
     tiny_language_model(family, REFUSED[family]).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=f"{family} models cannot be conditioned.*Choose a language model"):
-        LipReadForConditionalGeneration.from_language_model(tmp_path)
+    language_model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    config = LipReadConfig(text_config=language_model.config)
+    for build in (
+        lambda: LipReadForConditionalGeneration.from_language_model(tmp_path),
+        lambda: LipReadForConditionalGeneration(config, language_model=language_model),
+        lambda: LipReadForConditionalGeneration(config),
+    ):
+        with pytest.raises(ValueError, match=f"{family} models cannot be conditioned.*Choose a language model"):
+            build()

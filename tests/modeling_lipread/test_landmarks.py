@@ -9,7 +9,6 @@ import pickle
 import resource
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import cv2
@@ -17,8 +16,6 @@ import numpy as np
 import pytest
 
 from modeling_lipread.geometry_lipread import (
-    JAW,
-    LIPS,
     MIRROR,
     angles_from_rotation,
     rigid_rotation,
@@ -32,20 +29,10 @@ from modeling_lipread.landmarks_lipread import (
     read_landmark_file,
 )
 from modeling_lipread.video_lipread import read_frames
-from tests.helpers.clips import PORTRAIT, made_up_face, moving_portrait, portrait_on, turned_clockwise, write_video
+from tests.helpers.clips import PORTRAIT, made_up_face, portrait_on
+from tests.helpers.readers import Bomb
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def extractor():
-    with Face3DKeypointExtractor() as extractor:
-        yield extractor
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory) -> Path:
-    return write_video(tmp_path_factory.mktemp("clip") / "face.mp4", moving_portrait())
 
 
 def center(face: np.ndarray) -> np.ndarray:
@@ -85,8 +72,8 @@ def test_no_face_and_no_image(extractor):
             extractor.extract(wrong)
 
 
-def test_a_video_of_360_pixels_width(extractor, clip):
-    sequence = extractor.extract_video(clip)
+def test_a_video_of_360_pixels_width(extractor, portrait_video):
+    sequence = extractor.extract_video(portrait_video)
     assert sequence.keypoints.shape == (8, 478, 3) and sequence.keypoints.dtype == np.float32
     assert sequence.coverage == 1.0 and len(sequence) == 8
     assert (sequence.width, sequence.height) == (360, 288)
@@ -96,51 +83,31 @@ def test_a_video_of_360_pixels_width(extractor, clip):
     np.testing.assert_allclose(moved, (14, 0), atol=2)
 
 
-def test_frames_give_what_their_video_gives(extractor, clip):
-    frames = np.stack([frame for _, frame in read_frames(clip)])
+def test_frames_give_what_their_video_gives(extractor, portrait_video):
+    frames = np.stack([frame for _, frame in read_frames(portrait_video)])
     sequence = extractor.extract_frames(frames, frame_rate=25)
-    np.testing.assert_array_equal(sequence.keypoints, extractor.extract_video(clip).keypoints)
+    np.testing.assert_array_equal(sequence.keypoints, extractor.extract_video(portrait_video).keypoints)
     np.testing.assert_allclose(sequence.keypoints[3, :, :2], extractor.extract(frames[3])[:, :2], atol=4)
     with pytest.raises(ValueError, match="no frames"):
         extractor.extract_frames([], frame_rate=25)
 
 
-def test_a_span(extractor, clip):
-    whole, span = extractor.extract_video(clip), extractor.extract_video(clip, start=0.08, end=0.2)
+def test_a_span(extractor, portrait_video):
+    whole, span = extractor.extract_video(portrait_video), extractor.extract_video(portrait_video, start=0.08, end=0.2)
     np.testing.assert_allclose(span.keypoints[..., :2], whole.keypoints[2:5, :, :2], atol=4)
     np.testing.assert_allclose(span.timestamps, (0, 0.04, 0.08), atol=1e-6)
-
-
-def test_rotation_metadata_is_honoured(extractor, tmp_path):
-    lying = [np.rot90(frame, 1) for frame in moving_portrait(2)]  # a quarter turn against the clock, as stored
-    path = turned_clockwise(write_video(tmp_path / "telephone.mp4", lying))
-    sequence = extractor.extract_video(path)
-    assert (sequence.width, sequence.height) == (360, 288)
-    np.testing.assert_allclose(sequence.keypoints[0], extractor.extract(PORTRAIT), atol=6)
-    assert angles_from_rotation(rigid_rotation(sequence.keypoints))[0, 2] == pytest.approx(0, abs=15)
-
-
-def noisy(picture: np.ndarray, frames: int = 12) -> np.ndarray:
-    noise = np.random.default_rng(0).normal(scale=6, size=(frames, *picture.shape))
-    return (picture + noise).clip(0, 255).astype(np.uint8)
 
 
 def test_following_is_steadier_than_finding(extractor):
     picture = portrait_on(288, 400, [(0.8, 0, 10), (1.0, 200, 0)])
     # The largest face is out of focus, so that MediaPipe would rather follow the other.
     picture[:, 200:] = cv2.GaussianBlur(picture[:, 200:], (0, 0), 3)
-    frames = noisy(picture)
+    noise = np.random.default_rng(0).normal(scale=6, size=(12, *picture.shape))
+    frames = (picture + noise).clip(0, 255).astype(np.uint8)
     followed = extractor.extract_frames(frames, frame_rate=25).keypoints[2:]
     found = np.stack([extractor.extract(frame) for frame in frames[2:]])
     np.testing.assert_allclose(followed.mean(axis=(0, 1)), found.mean(axis=(0, 1)), atol=4)
     assert followed.std(axis=0).mean() < 0.6 * found.std(axis=0).mean()
-
-
-def test_a_video_without_a_face_is_no_error(extractor, tmp_path):
-    path = write_video(tmp_path / "grey.mp4", [np.full((288, 360, 3), 90, np.uint8)] * 4)
-    sequence = extractor.extract_video(path)
-    assert sequence.coverage == 0.0 and sequence.present.shape == (4,)
-    assert not sequence.keypoints.any()
 
 
 def test_a_model_file_that_is_not_the_expected_one_is_refused(tmp_path):
@@ -173,10 +140,11 @@ def run_python(code: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
 
 
-def test_nothing_is_printed(clip):
+@pytest.mark.slow
+def test_nothing_is_printed(portrait_video):
     done = run_python(
         "from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor\n"
-        f"print(Face3DKeypointExtractor().extract_video({str(clip)!r}).coverage)"
+        f"print(Face3DKeypointExtractor().extract_video({str(portrait_video)!r}).coverage)"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "1.0\n", "")
 
@@ -199,26 +167,13 @@ def test_solve_head_pose_reads_a_known_pose_back(angles):
     size = np.array([640, 480])
     seen = made_up_face()
     # The six points of MediaPipe's canonical face, seen by a camera whose focal length is the frame's width.
-    seen[[1, 152, 61, 291]] = [
-        (0, -1.1269, 7.4756),
-        (0, -9.4034, 4.2645),
-        (-2.4562, -4.3426, 4.2839),
-        (2.4562, -4.3426, 4.2839),
-    ]
+    mouth = (2.4562, -4.3426, 4.2839)
+    seen[[1, 152, 61, 291]] = [(0, -1.1269, 7.4756), (0, -9.4034, 4.2645), (-mouth[0], *mouth[1:]), mouth]
     turned = seen @ rotation_from_angles(*angles).T + (3.0, -2.0, -80.0)
     picture = np.concatenate([turned[:, :2] / -turned[:, 2:] * 640 + size / 2 * (1, -1), turned[:, 2:] * 8], axis=1)
     pose = solve_head_pose(picture, *size)
     np.testing.assert_allclose((pose.yaw, pose.pitch, pose.roll), angles, atol=0.1)
     np.testing.assert_allclose(pose.rotation, rotation_from_angles(*angles), atol=2e-3)
-
-
-def test_speech_leaks_into_the_classic_pose_alone():
-    face = made_up_face() * 10 + (320, -240, 0)
-    face[[1, 152, 61, 291], :2] = np.array([(0, -1.1), (0, -9.4), (-2.5, -4.3), (2.5, -4.3)]) * 10 + (320, -240)
-    speaking = face.copy()
-    speaking[sorted({*LIPS, *JAW}), 1] -= 20
-    assert abs(solve_head_pose(speaking, 640, 480).pitch - solve_head_pose(face, 640, 480).pitch) > 1
-    np.testing.assert_array_equal(rigid_rotation(speaking[None]), rigid_rotation(face[None]))
 
 
 def test_a_grid_clip_is_covered_frame_by_frame(extractor, grid_dir):
@@ -231,13 +186,6 @@ def test_a_grid_clip_is_covered_frame_by_frame(extractor, grid_dir):
 GOOD = np.random.default_rng(0).normal(size=(10, 478, 3)).astype(np.float32)
 
 
-class Bomb:
-    """Unpickled, it leaves a folder behind."""
-
-    def __reduce__(self):
-        return os.mkdir, ("unpickled",)
-
-
 def header(shape: str, descr: str = "'<f4'", version: bytes = b"\x01\x00", fortran_order: str = "False") -> bytes:
     """The beginning of a .npy file that says what one likes."""
     text = f"{{'descr': {descr}, 'fortran_order': {fortran_order}, 'shape': {shape}, }}"
@@ -246,21 +194,16 @@ def header(shape: str, descr: str = "'<f4'", version: bytes = b"\x01\x00", fortr
     return b"\x93NUMPY" + version + len(text).to_bytes(length, "little") + text.encode()
 
 
-@pytest.mark.parametrize(("dtype", "order"), [("<f2", "C"), ("<f4", "F"), ("<f8", "C"), (">f2", "F"), (">f8", "F")])
-def test_every_layout_of_floats_is_read(tmp_path, dtype, order):
-    np.save(tmp_path / "a.npy", np.asarray(GOOD, dtype=dtype, order=order))
-    sequence = read_landmark_file(tmp_path / "a.npy", 50)
-    assert sequence.keypoints.dtype == np.float32 and sequence.keypoints.flags.c_contiguous
-    np.testing.assert_array_equal(sequence.keypoints, GOOD.astype(dtype).astype(np.float32))
-    assert sequence.present.all() and (sequence.width, sequence.height, sequence.frame_rate) == (0, 0, 50)
-    np.testing.assert_allclose(sequence.timestamps, np.arange(10) / 50)
-
-
-@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
-def test_every_version_of_the_format_is_read(tmp_path, version):
-    with open(tmp_path / "a.npy", "wb") as file:
-        np.lib.format.write_array(file, GOOD, version=version)
-    np.testing.assert_array_equal(read_landmark_file(tmp_path / "a.npy").keypoints, GOOD)
+def test_every_layout_of_floats_is_read(tmp_path):
+    path = tmp_path / "a.npy"
+    for dtype, order, version in (("<f2", "C", 1), ("<f4", "F", 2), ("<f8", "C", 3), (">f2", "F", 1), (">f8", "C", 1)):
+        with open(path, "wb") as file:
+            np.lib.format.write_array(file, np.asarray(GOOD, dtype, order=order), version=(version, 0))
+        sequence = read_landmark_file(path, 50)
+        assert sequence.keypoints.dtype == np.float32 and sequence.keypoints.flags.c_contiguous
+        np.testing.assert_array_equal(sequence.keypoints, GOOD.astype(dtype).astype(np.float32))
+        assert sequence.present.all() and (sequence.width, sequence.height, sequence.frame_rate) == (0, 0, 50)
+        np.testing.assert_allclose(sequence.timestamps, np.arange(10) / 50)
 
 
 def test_a_span_is_what_is_read(tmp_path):
@@ -313,7 +256,7 @@ def test_frames_without_a_face(tmp_path):
         (np.where(np.arange(3) == 1, np.nan, GOOD), "frame 0 holds NaN beside numbers, or infinite values"),
         (np.where(np.arange(10)[:, None, None] == 7, np.inf * GOOD, GOOD * 1.0), "frame 7 holds NaN beside"),
         (GOOD.astype(np.float64) * 1e300, "frame 0 holds NaN beside"),
-        (np.array([Bomb()]), r"not a complete .npy file of plain numbers \(.*Python objects"),
+        (np.array([Bomb("unpickled")]), r"not a complete .npy file of plain numbers \(.*Python objects"),
         (np.full((10, 478, 3), 1.0, object), r"not a complete .npy file of plain numbers \(.*Python objects"),
     ],
 )
@@ -333,17 +276,9 @@ def archive() -> bytes:
     return file.getvalue()
 
 
-def zipped_pickle() -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as bundle:
-        bundle.writestr("keypoints.npy", pickle.dumps(Bomb()))
-    return file.getvalue()
-
-
 FILES = {
-    "pickle": (lambda: pickle.dumps(Bomb()), "not a complete .npy"),
+    "pickle": (lambda: pickle.dumps(Bomb("unpickled")), "not a complete .npy"),
     "archive": (archive, "an .npz archive in place of a .npy file"),
-    "zipped pickle": (zipped_pickle, "an .npz archive"),
     "empty": (lambda: b"", "not a complete .npy"),
     "text": (lambda: b"x,y,z\n" * 100, "not a complete .npy"),
     "magic alone": (lambda: b"\x93NUMPY", "not a complete .npy"),
@@ -353,14 +288,7 @@ FILES = {
     "beyond int64": (lambda: header(f"({2**62}, 478, 3)") + bytes(1000), "not a complete .npy"),
     "many dimensions": (lambda: header(f"({2**40}, {2**40}, 0, 3)") + bytes(1000), "holds shape|not a complete .npy"),
     "negative": (lambda: header("(-10, 478, 3)") + GOOD.tobytes(), "not a complete .npy"),
-    "a header of gigabytes": (
-        lambda: b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + bytes(900),
-        "not a complete .npy",
-    ),
-    "a long header": (
-        lambda: header("(10, 478, 3)" + " " * 20_000, version=b"\x02\x00") + GOOD.tobytes(),
-        "not a complete .npy",
-    ),
+    "a header of gigabytes": (lambda: b"\x93NUMPY\x02\x00" + b"\xff" * 4 + bytes(900), "not a complete .npy"),
     "deep brackets": (lambda: header("(" * 3000 + ")" * 3000) + GOOD.tobytes(), "not a complete .npy"),
     "code": (lambda: header("__import__('os').mkdir('unpickled')") + GOOD.tobytes(), "not a complete .npy"),
     "objects in fields": (lambda: header("(10, 478, 3)", "[('x', '|O')]") + bytes(10 * 478 * 3 * 8), "Python objects"),

@@ -2,8 +2,6 @@
 """LoRA on the frozen language model: trained and saved with the reader, found anywhere, merged without a trace."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from transformers.dynamic_module_utils import get_imports, get_relative_import_f
 
 import modeling_lipread
 from modeling_lipread import LipReadForConditionalGeneration
-from tests.helpers.readers import make_inputs, reader_config, text_config, without_dropout
+from tests.helpers.readers import make_inputs, reader_config, run_elsewhere, text_config, without_dropout
 from tests.modeling_lipread.test_families import FAMILIES, tiny_language_model
 
 LORA = {"r": 4, "alpha": 16, "dropout": 0.0, "target_modules": ["q_proj", "v_proj", "down_proj"]}
@@ -60,13 +58,13 @@ def logits(model) -> torch.Tensor:
     return model(**make_inputs()).logits
 
 
-def learning(model) -> set[str]:
-    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
 def names(folder) -> list[str]:
     with safe_open(folder / "model.safetensors", "pt") as file:
         return list(file.keys())
+
+
+def learning(model) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 @pytest.fixture(scope="module")
@@ -236,37 +234,22 @@ def test_lora_on_a_quantised_language_model(language_model_dir, tmp_path, bits):
 
 
 ELSEWHERE = """
-import sys, numpy, torch
-sys.modules["modeling_lipread"] = sys.modules["data"] = None   # the repository is not importable
+import numpy, torch
 peft, inputs, *folders = sys.argv[1:]
 if peft == "without":
     sys.modules["peft"] = None
 from transformers import AutoModel
+given = {key: torch.from_numpy(value) for key, value in numpy.load(inputs).items()}
 for folder in folders:
     try:
         model = AutoModel.from_pretrained(folder, trust_remote_code=True)
     except ImportError as error:
         print("refused:", error)
         continue
-    given = {key: torch.from_numpy(value) for key, value in numpy.load(inputs).items()}
     with torch.no_grad():
         numpy.save(folder + "/logits.npy", model(**given).logits.numpy())
     print("read")
 """
-
-
-def read_elsewhere(tmp_path, peft: str, *folders) -> list[str]:
-    np.savez(tmp_path / "inputs.npz", **{key: value.numpy() for key, value in make_inputs().items()})
-    done = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE, peft, str(tmp_path / "inputs.npz"), *map(str, folders)],
-        cwd=tmp_path,
-        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / f"modules-{peft}"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout.splitlines()
 
 
 @pytest.mark.slow
@@ -277,13 +260,12 @@ def test_a_fresh_process_without_the_repository_reads_the_same(trained, language
     merged.merge_lora()
     merged.save_pretrained(tmp_path / "merged")
     build(language_model_dir, lora=None).save_pretrained(tmp_path / "plain")
-    assert read_elsewhere(tmp_path, "with", tmp_path / "apart", tmp_path / "whole") == ["read"] * 2
-    for folder in ("apart", "whole"):
+    np.savez(tmp_path / "inputs.npz", **{key: value.numpy() for key, value in make_inputs().items()})
+    assert run_elsewhere(tmp_path, ELSEWHERE, "with", "inputs.npz", "apart", "whole").split() == ["read"] * 2
+    said = run_elsewhere(tmp_path, ELSEWHERE, "without", "inputs.npz", "plain", "merged", "apart").splitlines()
+    assert said[:2] == ["read"] * 2 and "pip install peft" in said[2]
+    for folder in ("apart", "whole", "merged"):
         assert torch.allclose(torch.from_numpy(np.load(tmp_path / folder / "logits.npy")), logits(trained), atol=1e-5)
-    said = read_elsewhere(tmp_path, "without", *(tmp_path / name for name in ("plain", "merged", "apart")))
-    assert said[:2] == ["read"] * 2
-    assert "pip install peft" in said[2]
-    assert torch.allclose(torch.from_numpy(np.load(tmp_path / "merged" / "logits.npy")), logits(trained), atol=1e-5)
 
 
 def test_files_that_travel_with_a_checkpoint_require_nothing_optional():

@@ -2,9 +2,6 @@
 """The `lip-reading` pipeline as its users call it, in this process and in one that has nothing of ours."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,7 +12,7 @@ from data.collator import LipReadCollator
 from data.schema import encode_row
 from modeling_lipread import PIPELINE_TASK, LipReadingPipeline
 from tests.helpers.clips import moving_portrait, write_video
-from tests.helpers.readers import save_reader
+from tests.helpers.readers import run_elsewhere, save_reader
 from tests.helpers.training import TEXTS, make_clip
 
 LENGTHS = dict(zip(TEXTS[:4], (20, 14, 31, 24), strict=True))  # frames of a clip, each text's its own
@@ -166,8 +163,7 @@ def test_the_prompt_is_no_part_of_the_text(folder, clips, tmp_path):
 
 
 READ_ELSEWHERE = """
-import json, sys
-sys.modules["modeling_lipread"] = sys.modules["data"] = None   # the repository is not importable
+import json
 import numpy as np
 from transformers import pipeline
 folder, again, video, *clips = sys.argv[1:]
@@ -189,20 +185,12 @@ print(json.dumps({"task": reader.task, "class": type(reader).__name__, "results"
 
 @pytest.mark.slow
 def test_a_fresh_process_needs_nothing_but_the_folder(folder, reader, clips, video, tmp_path):
-    paths = []
-    for index, clip in enumerate(clips):
-        paths.append(str(tmp_path / f"{index}.npy"))
-        np.save(paths[-1], clip)
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, "-c", READ_ELSEWHERE, str(folder), str(tmp_path / "again"), str(video), *paths],
-        cwd=tmp_path,
-        env={**environment, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
+    paths = [tmp_path / f"{index}.npy" for index in range(len(clips))]
+    for path, clip in zip(paths, clips, strict=True):
+        np.save(path, clip)
+    found = json.loads(
+        run_elsewhere(tmp_path, READ_ELSEWHERE, folder, tmp_path / "again", video, *paths).splitlines()[-1]
     )
-    assert done.returncode == 0, done.stderr[-4000:]
-    found = json.loads(done.stdout.splitlines()[-1])
     assert (found["task"], found["class"]) == (PIPELINE_TASK, "LipReadingPipeline")
     one, listed, arrays, generated, weighed, reread = found["results"]
     expected = reader(str(video), return_timestamps="word", num_beams=2)

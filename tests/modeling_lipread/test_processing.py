@@ -2,9 +2,6 @@
 """The processor as its users meet it: any form of clip, and saved folders read by processes that have not our code."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,25 +23,9 @@ from modeling_lipread.landmarks_lipread import (
 from modeling_lipread.processing_lipread import LipReadProcessor
 from modeling_lipread.video_lipread import read_frames
 from tests.helpers.clips import moving_portrait, write_video
+from tests.helpers.readers import run_elsewhere
 
 SENTENCES = ["bin blue at f two now", "place red in a zero please", "set white with p four soon"]
-# Run where neither our packages nor this checkout are on the path; prints the features of a clip.
-READ_IN_A_FRESH_PROCESS = """
-import sys, numpy
-sys.modules["modeling_lipread"] = sys.modules["data"] = None  # however they are installed
-from transformers import AutoProcessor
-try:
-    import modeling_lipread
-    sys.exit("modeling_lipread is importable here")
-except ImportError:
-    pass
-processor = AutoProcessor.from_pretrained(sys.argv[1], trust_remote_code=True)
-batch = processor(videos=sys.argv[2], text="bin blue", return_tensors="np")
-numpy.savez(sys.argv[3], **batch)
-print(processor.feature_extractor.frame_rate, processor.landmarker_path)
-if len(sys.argv) > 4:
-    processor.save_pretrained(sys.argv[4])
-"""
 
 
 @pytest.fixture(scope="module")
@@ -70,22 +51,6 @@ def clip(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def sequence(processor, clip) -> LandmarkSequence:
     return processor.extract_landmarks(clip)[0]
-
-
-def run_fresh(folder: Path, *arguments: object, **environment: str) -> subprocess.CompletedProcess:
-    """Runs READ_IN_A_FRESH_PROCESS in `folder`, with a module cache of its own."""
-    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    clean |= {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", **environment}
-    done = subprocess.run(
-        [sys.executable, "-c", READ_IN_A_FRESH_PROCESS, *map(str, arguments)],
-        cwd=folder,
-        env=clean,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 def test_every_form_of_a_clip_gives_the_same_features(processor, clip, sequence, tmp_path):
@@ -170,6 +135,16 @@ def test_a_saved_processor_is_complete(processor, tmp_path):
     assert str(tmp_path) not in json.dumps(config)  # no path of this machine goes into a checkpoint
 
 
+READ_ELSEWHERE = """
+import numpy
+from transformers import AutoProcessor
+processor = AutoProcessor.from_pretrained(sys.argv[1], trust_remote_code=True)
+numpy.savez(sys.argv[3], **processor(videos=sys.argv[2], text="bin blue", return_tensors="np"))
+print(processor.feature_extractor.frame_rate, processor.landmarker_path)
+processor.save_pretrained(sys.argv[4])
+"""
+
+
 @pytest.mark.slow
 def test_a_fresh_process_without_our_code_reads_the_same(processor, clip, tmp_path):
     """From the Hub's cache as huggingface_hub lays it out, filled by hand: no network is needed to read from it."""
@@ -182,8 +157,8 @@ def test_a_fresh_process_without_our_code_reads_the_same(processor, clip, tmp_pa
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(revision)
     (saved / "config.json").write_text('{"model_type": "lipread"}')  # the model's
-    done = run_fresh(tmp_path, "someone/reader", clip, output, again)
-    assert done.stdout.split() == ["25.0", str(saved / LANDMARKER_FILE)]
+    printed = run_elsewhere(tmp_path, READ_ELSEWHERE, "someone/reader", clip, output, again)
+    assert printed.split() == ["25.0", str(saved / LANDMARKER_FILE)]
     expected, found = processor(videos=clip, text="bin blue", return_tensors="np"), np.load(output)
     assert set(found) == set(expected)
     for name, array in expected.items():

@@ -10,48 +10,36 @@ import cv2
 import numpy as np
 import pytest
 
-from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, VideoError
+from modeling_lipread.landmarks_lipread import VideoError
 from modeling_lipread.video_lipread import read_ahead, read_frames
 from tests.helpers.clips import PORTRAIT, moving_portrait, portrait_on, write_video
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RGBA = [np.dstack([frame, np.full(frame.shape[:2], 255, np.uint8)]) for frame in moving_portrait(4)]
-
-
-@pytest.fixture(scope="module")
-def extractor():
-    with Face3DKeypointExtractor() as extractor:
-        yield extractor
 
 
 def difference(frame: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(frame.astype(int) - expected).mean())
 
 
-CODECS = [
-    ("h264.mp4", "libx264", "yuv420p", 4),
-    ("h264.ts", "libx264", "yuv420p", 4),
-    ("h264.flv", "libx264", "yuv420p", 4),
-    ("stream.h264", "libx264", "yuv420p", 4),
+CODECS = [  # and the most that a pixel may differ on average
+    *((f"h264.{suffix}", "libx264", "yuv420p", 4) for suffix in ("mp4", "ts", "flv", "h264")),
     ("ten_bits.mkv", "libx264", "yuv420p10le", 4),
     ("hevc.mp4", "libx265", "yuv420p", 5),
     ("vp8.webm", "libvpx", "yuv420p", 5),
     ("vp9.webm", "libvpx-vp9", "yuv420p", 5),
     ("av1.mp4", "libsvtav1", "yuv420p", 5),
-    ("mpeg4.avi", "mpeg4", "yuv420p", 5),
-    ("mpeg4.3gp", "mpeg4", "yuv420p", 5),
+    *((f"mpeg4.{suffix}", "mpeg4", "yuv420p", 5) for suffix in ("avi", "3gp")),
     ("mjpeg.avi", "mjpeg", "yuvj420p", 7),
     ("mpeg1.mpg", "mpeg1video", "yuv420p", 5),
     ("mpeg2.ts", "mpeg2video", "yuv420p", 5),
     ("wmv2.asf", "wmv2", "yuv420p", 5),
     ("prores.mov", "prores_ks", "yuv422p10le", 3),
-    ("ffv1.mkv", "ffv1", "yuv444p", 1),
-    ("huffyuv.avi", "huffyuv", "yuv422p", 3),
+    ("ffv1.mkv", "ffv1", "bgr0", 0),
     ("palette.gif", "gif", "rgb8", 20),
     ("runs.mov", "qtrle", "rgb24", 0),
     ("planes.y4m", "rawvideo", "yuv420p", 3),
 ]
-QUICK = ("h264.mp4", "vp9.webm", "mpeg4.avi")
+QUICK = ("h264.mp4", "vp9.webm", "ffv1.mkv")
 
 
 @pytest.mark.parametrize(
@@ -69,42 +57,40 @@ def test_every_codec_is_read(tmp_path, name, codec, pixel_format, most):
         assert difference(frame, expected) <= most
 
 
-@pytest.mark.parametrize(
-    ("name", "codec", "pixel_format", "cut"),
-    [
-        ("odd.mkv", "ffv1", "bgr0", lambda frame: frame[:287, :359]),
-        ("odd_planes.mkv", "ffv1", "yuv420p", lambda frame: frame[:287, :359]),
-        ("odd.mp4", "libx264", "yuv444p", lambda frame: frame[:287, :359]),
-        ("grey.mkv", "ffv1", "gray", lambda frame: cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)),
-        ("grey_ten_bits.mkv", "ffv1", "gray10le", lambda frame: cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)),
-    ],
-)
-def test_odd_sizes_and_grey(extractor, tmp_path, name, codec, pixel_format, cut):
-    shown = [cut(frame) for frame in moving_portrait(4)]
-    path = write_video(tmp_path / name, shown, codec=codec, pixel_format=pixel_format)
-    frames = [frame for _, frame in read_frames(path)]
-    for frame, expected in zip(frames, shown, strict=True):
-        assert difference(frame, np.broadcast_to(expected.reshape(*expected.shape[:2], -1), frame.shape)) < 4
-    assert extractor.extract_video(path).coverage == 1.0
+def odd(frame):
+    return frame[:287, :359]
+
+
+def grey(frame):
+    return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+
+
+def transparent(frame):
+    return np.dstack([frame, np.full(frame.shape[:2], 255, np.uint8)])
 
 
 @pytest.mark.parametrize(
-    ("name", "codec", "pixel_format"),
+    ("name", "codec", "pixel_format", "change"),
     [
-        ("alpha.webm", "libvpx-vp9", "yuva420p"),
-        ("png.mov", "png", "rgba"),
-        ("prores.mov", "prores_ks", "yuva444p10le"),
+        ("odd.mkv", "ffv1", "bgr0", odd),
+        ("odd_planes.mkv", "ffv1", "yuv420p", odd),
+        ("odd.mp4", "libx264", "yuv444p", odd),
+        ("grey.mkv", "ffv1", "gray", grey),
+        ("grey_ten_bits.mkv", "ffv1", "gray10le", grey),
+        ("alpha.webm", "libvpx-vp9", "yuva420p", transparent),
+        ("png.mov", "png", "rgba", transparent),
+        ("prores.mov", "prores_ks", "yuva444p10le", transparent),
     ],
 )
-def test_transparency_is_dropped(extractor, tmp_path, name, codec, pixel_format):
-    shown = [frame.copy() for frame in RGBA]
-    for frame in shown:
-        frame[:40, :40] = (200, 30, 30, 0)
+def test_odd_sizes_grey_and_transparent(extractor, tmp_path, name, codec, pixel_format, change):
+    shown = [change(frame) for frame in moving_portrait(4)]
+    if change is transparent:
+        for frame in shown:
+            frame[:40, :40] = (200, 30, 30, 0)
     path = write_video(tmp_path / name, shown, codec=codec, pixel_format=pixel_format)
-    frames = [frame for _, frame in read_frames(path)]
-    for frame, expected in zip(frames, shown, strict=True):
-        assert frame.shape == (288, 360, 3)
-        assert difference(frame[:, 40:], expected[:, 40:, :3]) < 4
+    for (_, frame), expected in zip(read_frames(path), shown, strict=True):
+        expected = np.broadcast_to(expected.reshape(*expected.shape[:2], -1)[..., :3], (*expected.shape[:2], 3))
+        assert frame.shape == expected.shape and difference(frame[:, 40:], expected[:, 40:]) < 4
     assert extractor.extract_video(path).coverage == 1.0
 
 
@@ -128,19 +114,13 @@ def combing(frame: np.ndarray) -> float:
     return float(np.abs(grey[1:-1] - (grey[:-2] + grey[2:]) / 2).mean())
 
 
-@pytest.mark.parametrize(
-    ("name", "codec", "options"),
-    [
-        ("h264.mp4", "libx264", {"flags": "+ildct+ilme"}),
-        ("mpeg2.ts", "mpeg2video", {"flags": "+ildct+ilme", "b": "8M"}),
-    ],
-)
-def test_interlaced_frames_are_deinterlaced(extractor, tmp_path, name, codec, options):
+@pytest.mark.parametrize(("name", "codec"), [("h264.mp4", "libx264"), ("mpeg2.ts", "mpeg2video")])
+def test_interlaced_frames_are_deinterlaced(extractor, tmp_path, name, codec):
     moments = [np.roll(PORTRAIT, 6 * index, axis=1) for index in range(20)]
     woven = [moment.copy() for moment in moments[::2]]
     for frame, later in zip(woven, moments[1::2], strict=True):
         frame[1::2] = later[1::2]
-    path = write_video(tmp_path / name, woven, codec=codec, codec_options=options)
+    path = write_video(tmp_path / name, woven, codec=codec, codec_options={"flags": "+ildct+ilme", "b": "8M"})
     times, frames = zip(*read_frames(path), strict=True)
     np.testing.assert_allclose(times, np.arange(10) / 25, atol=1e-3)
     for index, frame in enumerate(frames):
@@ -150,14 +130,6 @@ def test_interlaced_frames_are_deinterlaced(extractor, tmp_path, name, codec, op
     times, _ = zip(*read_frames(path, start=0.2, end=0.3), strict=True)
     np.testing.assert_allclose(times, (0, 0.04, 0.08), atol=1e-3)
     assert extractor.extract_video(path).coverage == 1.0
-
-
-def test_progressive_frames_do_not_pass_the_deinterlacer(tmp_path):
-    """What is not flagged stays as it is to the bit, also among frames that are."""
-    frames = moving_portrait(4)
-    path = write_video(tmp_path / "progressive.mkv", frames, codec="ffv1", pixel_format="bgr0")
-    for (_, frame), expected in zip(read_frames(path), frames, strict=True):
-        np.testing.assert_array_equal(frame, expected)
 
 
 def test_a_stream_that_changes_its_size_keeps_the_first(extractor, tmp_path):
@@ -229,9 +201,7 @@ def test_two_hours_take_no_more_memory_than_two_seconds(tmp_path):
 def test_what_is_longer_than_the_limit_is_refused_at_once(tmp_path):
     path = write_video(tmp_path / "long.mp4", [np.zeros((64, 64, 3), np.uint8)] * 60, frame_rate=1)
     for span in ({}, {"start": 5}, {"start": 5, "end": 50}):
-        with pytest.raises(
-            VideoError, match=r"long.mp4: the clip lasts \d+ seconds or more, the limit is max_seconds=30"
-        ):
+        with pytest.raises(VideoError, match=r"long.mp4: the clip lasts \d+ seconds or more, .* max_seconds=30"):
             next(read_frames(path, max_seconds=30, **span))
     assert len(list(read_frames(path, start=10, end=40, max_seconds=30))) == 30
     assert len(list(read_frames(path, max_seconds=60))) == 60

@@ -7,20 +7,9 @@ import av
 import numpy as np
 import pytest
 
-from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, VideoError
+from modeling_lipread.landmarks_lipread import VideoError
 from modeling_lipread.video_lipread import read_frames
 from tests.helpers.clips import moving_portrait, without_durations, without_frame_rate, write_song, write_video
-
-
-@pytest.fixture(scope="module")
-def extractor():
-    with Face3DKeypointExtractor() as extractor:
-        yield extractor
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory) -> Path:
-    return write_video(tmp_path_factory.mktemp("clip") / "face.mp4", moving_portrait())
 
 
 def test_a_long_video_is_sought_in(tmp_path):
@@ -57,8 +46,8 @@ def test_a_stray_timestamp_does_not_turn_time_back(tmp_path):
     assert (np.diff(times) > 0).all()
 
 
-def test_files_that_cannot_be_read_say_why(extractor, clip, tmp_path):
-    data = clip.read_bytes()
+def test_files_that_cannot_be_read_say_why(extractor, portrait_video, tmp_path):
+    data = portrait_video.read_bytes()
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])  # its table of contents, at the end, is gone
     (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
@@ -90,9 +79,9 @@ def test_files_that_cannot_be_read_say_why(extractor, clip, tmp_path):
         ({"start": -1}, "start must be"),
     ],
 )
-def test_spans_that_hold_nothing_say_why(extractor, clip, span, reason):
+def test_spans_that_hold_nothing_say_why(extractor, portrait_video, span, reason):
     with pytest.raises(VideoError, match=reason):
-        extractor.extract_video(clip, **span)
+        extractor.extract_video(portrait_video, **span)
 
 
 def test_headers_that_say_0_frames_a_second(tmp_path):
