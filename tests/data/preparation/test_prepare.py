@@ -3,7 +3,6 @@
 
 import json
 
-import av
 import numpy as np
 import pytest
 import skimage.data
@@ -11,16 +10,8 @@ from datasets import load_from_disk
 
 from data.prepare import main, prepare
 from data.schema import decode_row, load_split
+from tests.helpers.clips import write_video
 from tests.helpers.corpora import write_manifest
-
-
-def encode_video(path, frames, frame_rate=25):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=frame_rate)
-        stream.height, stream.width = frames[0].shape[:2]
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame))))
-        container.mux(stream.encode())
 
 
 @pytest.fixture(scope="session")
@@ -30,9 +21,8 @@ def media(tmp_path_factory):
     portrait = skimage.data.astronaut()
     crops = [portrait[:256, 100 + 2 * index : 356 + 2 * index] for index in range(24)]
     blank = np.full_like(crops[0], 128)
-    encode_video(folder / "face.mp4", crops)
-    encode_video(folder / "seldom.mp4", crops[:3] + [blank] * 9)
-    encode_video(folder / "wall.mp4", [blank] * 6)
+    for name, frames in (("face", crops), ("seldom", crops[:3] + [blank] * 9), ("wall", [blank] * 6)):
+        write_video(folder / f"{name}.mp4", frames)
     (folder / "empty.mp4").touch()
     (folder / "cut.mp4").write_bytes((folder / "face.mp4").read_bytes()[:3000])
     return folder
@@ -65,10 +55,8 @@ def test_videos_end_to_end(media, tmp_path, capsys):
     assert rows["num_frames"][:] == [24, 8, 24]
     assert rows["speaker"][:] == ["eileen", None, None]
     words = [[(word["word"], word["start"], word["end"]) for word in row] for row in rows["words"]]
-    assert words[0] == [
-        ("hello", pytest.approx(0.1), pytest.approx(0.3)),
-        ("there", pytest.approx(0.3), pytest.approx(0.8)),
-    ]
+    times = [pytest.approx(time) for time in (0.1, 0.3, 0.8)]
+    assert words[0] == [("hello", times[0], times[1]), ("there", times[1], times[2])]
     assert words[1] == [("there", 0.0, pytest.approx(0.32))]
     assert words[2] == []
     whole, part = (decode_row(load_split(tmp_path / "corpus", "test")[index]) for index in (0, 1))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from data.sources.manifest import read_manifest
-from data.sources.records import Record, RecordFile, Skip, Word, collect, repeated
+from data.sources.records import Record, RecordFile, Skip, Word, collect
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 ROOT = Path("corpus")
@@ -83,11 +83,6 @@ def test_repeated_ids_become_skips():
         "the id already stands in line 1; give each clip its own id",
     ]
     assert collect(ROOT, [])[1] == [] and len(collect(ROOT, [])[0]) == 0
-
-
-def test_repeated():
-    assert repeated([5, 1, 5, 2, 1, 5, 3]).tolist() == [0, 1, 2, 4, 5]
-    assert repeated([]).tolist() == []
 
 
 def write_manifest(folder, rows):

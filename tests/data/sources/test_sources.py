@@ -46,34 +46,25 @@ def test_what_is_a_manifest(tmp_path):
     assert recognise(tmp_path / "a.srt") == "subtitles"
 
 
-def test_what_is_not_plain_is_an_error_that_names_format(tmp_path):
-    both = fill(
-        tmp_path / "both", {"a.mp4": None, "a.srt": CUES, "a.TextGrid": textgrid([("words", [(0.0, 1.0, "x")])])}
-    )
-    with pytest.raises(SourceError, match="could be subtitles or textgrid; say which with --format NAME"):
-        read_source(both)
-    assert [r.text for r in read_source(both, format="subtitles").records] == ["Hello there."]
-    assert [r.text for r in read_source(both, format="textgrid").records] == ["x"]
-    with pytest.raises(SourceError, match="no format recognised; say which with --format NAME .folder, grid, lrs"):
-        read_source(fill(tmp_path / "none", {"a.mp4": None}))
-    with pytest.raises(SourceError, match="there is no format 'gird'; there are manifest, folder, grid"):
-        read_source(both, format="gird")
-    with pytest.raises(SourceError, match="no such file or folder"):
-        read_source(tmp_path / "nowhere", format="grid")
-
-
-def test_options_are_checked(tmp_path):
-    folder = fill(tmp_path / "corpus", {"a.mp4": None, "a.txt": "0 16000 hello", "clips.jsonl": LINE})
-    with pytest.raises(SourceError, match="format timit has no option 'rate'; it has sample_rate"):
-        read_source(folder, options={"rate": "8000"})
-    with pytest.raises(
-        SourceError, match="option sample_rate of the format timit is 'x'; give it like its default, 16000"
+def test_what_is_not_plain_is_an_error_that_names_format_and_options(tmp_path):
+    grid = textgrid([("words", [(0.0, 1.0, "x")])])
+    both = fill(tmp_path / "both", {"a.mp4": None, "a.srt": CUES, "a.TextGrid": grid})
+    assert [record.text for record in read_source(both, format="subtitles").records] == ["Hello there."]
+    assert [record.text for record in read_source(both, format="textgrid").records] == ["x"]
+    none = fill(tmp_path / "none", {"a.mp4": None})
+    timit = fill(tmp_path / "corpus", {"a.mp4": None, "a.txt": "0 16000 hello", "clips.jsonl": LINE})
+    for path, settings, message in (
+        (both, {}, "could be subtitles or textgrid; say which with --format NAME"),
+        (none, {}, "no format recognised; say which with --format NAME .folder, grid, lrs"),
+        (both, {"format": "gird"}, "there is no format 'gird'; there are manifest, folder, grid"),
+        (tmp_path / "nowhere", {"format": "grid"}, "no such file or folder"),
+        (timit, {"options": {"rate": "8000"}}, "format timit has no option 'rate'; it has sample_rate"),
+        (timit, {"options": {"sample_rate": "x"}}, "sample_rate of the format timit is 'x'; give it like its default"),
+        (timit, {"options": {"sample_rate": "0"}}, "sample_rate is 0; it must be at least 1"),
+        (timit / "clips.jsonl", {"options": {"sample_rate": "8000"}}, "a manifest has no options .sample_rate"),
     ):
-        read_source(folder, options={"sample_rate": "x"})
-    with pytest.raises(SourceError, match="sample_rate is 0; it must be at least 1"):
-        read_source(folder, options={"sample_rate": "0"})
-    with pytest.raises(SourceError, match="a manifest has no options .sample_rate"):
-        read_source(folder / "clips.jsonl", options={"sample_rate": "8000"})
+        with pytest.raises(SourceError, match=message):
+            read_source(path, **settings)
 
 
 def clips_and_reasons(path, **settings):
@@ -93,20 +84,10 @@ def test_order_is_natural_and_hidden_files_are_passed_over(tmp_path):
 def test_links_are_followed_once_and_not_out_of_the_folder(tmp_path):
     fill(tmp_path / "elsewhere", {"a.mp4": None, "a.txt": "outside"})
     root = fill(tmp_path / "corpus", {"z/one.mp4": None, "z/one.txt": "one", "z/two.txt": "two", "three.mp4": None})
-    links = {
-        "a_link_to_z": "z",
-        "z/up": "..",
-        "z/self": ".",
-        "z/round": "round",
-        "z/ping": "pong",
-        "z/pong": "ping",
-        "out": tmp_path / "elsewhere",
-        "z/two.mp4": tmp_path / "elsewhere" / "a.mp4",
-        "three.txt": tmp_path / "elsewhere" / "a.txt",
-        "z/one_again.mp4": "one.mp4",
-        "z/one_again.txt": root / "z" / "one.txt",
-        "gone.mp4": "nothing",
-    }
+    links = {"a_link_to_z": "z", "z/up": "..", "z/self": ".", "z/round": "round", "z/ping": "pong", "z/pong": "ping"}
+    links |= {"out": tmp_path / "elsewhere", "z/two.mp4": tmp_path / "elsewhere" / "a.mp4"}
+    links |= {"three.txt": tmp_path / "elsewhere" / "a.txt", "gone.mp4": "nothing"}
+    links |= {"z/one_again.mp4": "one.mp4", "z/one_again.txt": root / "z" / "one.txt"}
     for name, target in links.items():
         (root / name).symlink_to(target)
     (root / "gone.txt").write_text("gone")
