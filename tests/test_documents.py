@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from clips import moving_portrait, write_video
+from corpora import fill, srt, textgrid, vtt
 from datasets import load_from_disk
 
 import data.corpora
 from data.prepare import main
-from tests.helpers.clips import moving_portrait, write_video
-from tests.helpers.corpora import fill, srt, textgrid, vtt
+from docs.commands import commands
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ALIGN = "0 1000 sil\n1000 4000 bin\n4000 7500 blue\n"
@@ -62,7 +63,6 @@ CORPORA = {
         "test/2.mov": None,
         "test/2.txt": "Good day.",
     },
-    "recordings": {"a/1.mp4": None, "a/2.mp4": None},
     "mylab": {
         "anna/001.mp4": None,
         "anna/sentences.csv": "video,sentence\n001.mp4,The tide comes in at seven.\n002.mp4,Gone.\n",
@@ -84,20 +84,22 @@ EXPECTED = {
     "prepared/interviews": ({"train": ["The tide."], "validation": ["Tide."]}, 3, 0),
     "prepared/anna": ({"train": ["The tide."], "validation": ["Tide."]}, 3, 0),
     "prepared/clips": ({"train": ["Good morning."], "test": ["Good day."]}, 0, 0),
-    "prepared/recordings": ({"train": [""], "validation": [""]}, 0, 0),
     "prepared/mylab": ({"train": ["The tide comes in at seven."], "validation": ["Good morning, everyone."]}, 0, 2),
     "prepared/all": ({"train": ["The tide comes in at seven.", "Good morning, everyone."]}, 0, 2),
 }
 
 
-def commands(document):
-    """The commands that prepare a corpus, as lists of arguments by output."""
-    blocks = re.findall(r"```bash\n(.*?)```", (REPOSITORY / document).read_text(encoding="utf-8"), re.DOTALL)
-    lines = [shlex.split(line)[3:] for block in blocks for line in block.splitlines() if "-m data.prepare" in line]
-    return {arguments[arguments.index("--output") + 1]: arguments for arguments in lines}
+def prepared(document):
+    """Returns the arguments of the commands that prepare a corpus of this file, by their output."""
+    found = [command.text for command in commands(document) if command.language == "bash"]
+    found = [
+        shlex.split(text)[3:] for text in found if "data.prepare" in text and not re.search("--(shard|engine)", text)
+    ]
+    return {words[words.index("--output") + 1]: words for words in found if words[0].split("/")[0] in FOLDERS}
 
 
-COMMANDS = {"docs/corpora.md": commands("docs/corpora.md"), "CONTRIBUTING.md": commands("CONTRIBUTING.md")}
+FOLDERS = {name.split("/")[0] for name in CORPORA}
+COMMANDS = {document: prepared(document) for document in ("docs/corpora.md", "CONTRIBUTING.md")}
 
 
 @pytest.fixture(scope="module")
