@@ -35,7 +35,7 @@ INLINE = re.compile(r"(?<!`)`((?:python3?|lipread|accelerate launch|torchrun) [^
 PLACEHOLDER = re.compile(r"\[|\b[A-Z]{2,}\b(?!=)")  # `lipread export READER --output DIR`
 RECORD = (
     'exec 3>&{0}; PATH=/nowhere; source() {{ :; }}; srun() {{ command_not_found_handle "$@"; }}; '
-    "command_not_found_handle() {{ printf '%s\\0' $LINENO \"$@\" '' >&3; }}\n"
+    "command_not_found_handle() {{ printf '%s\\0' ${{BASH_LINENO[-1]}} \"$@\" '' >&3; }}\n"
 )
 VARIABLES = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_CPUS_PER_TASK": "2"}
 # Programs of other projects. Their arguments are not checked.
@@ -175,7 +175,7 @@ def _check_program(name: str, *arguments: str) -> None:
         found = None
     if found is None:
         raise Refused(f"there is no {name}")
-    if not module.startswith("docs.plot") and not module.startswith("docs.draw"):  # these only take paths by position
+    if not module.startswith(("docs.plot", "docs.draw", "examples.")):  # these only take paths by position
         with mock.patch.object(sys, "argv", [name, *arguments]):
             _parse(lambda _: runpy.run_module(module, run_name="__main__"), arguments, stop=True)
 
