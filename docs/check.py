@@ -6,8 +6,9 @@
     python -m docs.check --parse                        # runs nothing; takes seconds
 
 Each document gets its own folder with the files that its commands name: clips and corpora of the synthetic talker, a
-trained model, and a Hub on this machine (`tests/hub_server.py`) that holds a small language model under the name of
-SmolLM2. Training commands get a few small settings appended. Commands that are only parsed are listed with the reason.
+trained model, and a Hub on this machine (`tests/helpers/hub_server.py`) that holds a small language model under the
+name of SmolLM2. Training commands get a few small settings appended. Commands that are only parsed are listed with the
+reason.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from pathlib import Path
 
 from .commands import DOCUMENTS, REPOSITORY, Command, Refused, check, commands
 
-sys.path.append(str(REPOSITORY / "tests"))
 LANGUAGE_MODEL = "HuggingFaceTB/SmolLM2-135M"
 SMALL = (
     "--restart --max_steps 2 --logging_steps 1 --save_strategy steps --save_steps 1 --eval_strategy steps "
@@ -50,8 +50,7 @@ PARSED_ONLY = {
 }
 # What every document's folder holds. The checkpoint in the package stands for runs/grid and you/lipread-grid.
 FOLDER = """
-ln -s {repository}/{{train_hf.py,evaluate_hf.py,configs,accelerate_configs,data,modeling_lipread}} .
-[ ! -d {repository}/lipread ] || ln -s {repository}/lipread .
+ln -s {repository}/{{train_hf.py,evaluate_hf.py,configs,accelerate_configs,data,lipread,modeling_lipread}} .
 cp -r {repository}/docs . && mkdir -p talks more/late runs
 python -m data.talker --output grid --num_clips 6 --num_test 2
 cp grid/test.jsonl grid/validation.jsonl && cp grid/test.jsonl grid/unseen_speakers.jsonl
@@ -78,7 +77,7 @@ class Workplace:
     """
 
     def __init__(self, folder: Path, hub):
-        from readers import write_language_model
+        from tests.helpers.readers import write_language_model
 
         self.first, self.count = folder / "0", 0
         self.first.mkdir()
@@ -145,7 +144,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         workplace = None
         if not options.parse:
-            from hub_server import TOKEN, HubServer
+            from tests.helpers.hub_server import TOKEN, HubServer
 
             hub = HubServer({TOKEN: "you"}).__enter__()
             workplace = Workplace(Path(folder), hub)

@@ -175,7 +175,9 @@ def _check_program(name: str, *arguments: str) -> None:
         found = None
     if found is None:
         raise Refused(f"there is no {name}")
-    if not module.startswith(("docs.plot", "docs.draw", "examples.")):  # these only take paths by position
+    ours = found.origin is None or Path(found.origin).is_relative_to(REPOSITORY)
+    # The scripts of these names take paths by position, without a parser.
+    if ours and not module.startswith(("docs.plot", "docs.draw", "examples.")):
         with mock.patch.object(sys, "argv", [name, *arguments]):
             _parse(lambda _: runpy.run_module(module, run_name="__main__"), arguments, stop=True)
 

@@ -5,10 +5,10 @@ import ast
 import re
 
 import pytest
-from training import REPOSITORY
 
 from docs.check import as_run, reason_not_to_run
 from docs.commands import DOCUMENTS, Command, Refused, check, commands, shell
+from tests.helpers.training import REPOSITORY
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +83,15 @@ def test_links_lead_somewhere(document):
         page = (REPOSITORY / document).parent / target if target else REPOSITORY / document
         assert page.exists(), f"{document}: {target}"
         assert not anchor or anchor in anchors(page), f"{document}: {target}#{anchor}"
+    for path in re.findall(r"`(\w+/[\w/]+\.(?:py|yaml))`", text):
+        assert (REPOSITORY / path).exists(), f"{document}: {path}"
+
+
+def test_the_readme_names_every_file_of_the_packages():
+    tree = (REPOSITORY / "README.md").read_text(encoding="utf-8").partition("## Files")[2]
+    for package in ("modeling_lipread", "lipread", "data"):
+        for path in (REPOSITORY / package).rglob("*.py"):
+            assert path.name.startswith("__") or re.search(rf" {path.name}\s", tree), path
 
 
 def test_the_code_prints_the_messages_of_the_troubleshooting_page():

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from clips import moving_portrait, write_video
-from corpora import fill, srt, textgrid, vtt
 from datasets import load_from_disk
 
 import data.corpora
 from data.prepare import main
 from docs.commands import commands
+from tests.helpers.clips import moving_portrait, write_video
+from tests.helpers.corpora import fill, srt, textgrid, vtt
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ALIGN = "0 1000 sil\n1000 4000 bin\n4000 7500 blue\n"
