@@ -136,7 +136,7 @@ def run(*arguments: object, **settings: object) -> subprocess.CompletedProcess:
 
 def train_and_kill(output_dir: Path, **settings: object) -> None:
     """Trains in a process of its own and kills it at its first complete checkpoint."""
-    from data.checkpoints import last_complete_checkpoint
+    from data.training.checkpoints import last_complete_checkpoint
 
     line = command(output_dir=output_dir, **settings)
     process = subprocess.Popen(line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
 import evaluate_hf
-import modeling_lipread
+import lipread
 from lipread.hub.model_card import CardDetails
 from lipread.hub.publish import stage
 from tests.helpers.hub_repository import card_errors
@@ -179,5 +179,5 @@ def test_a_language_model_on_the_hub_is_named(evaluated, tmp_path):
 
 def test_the_projects_own_card_says_the_same_of_what_readers_are_for():
     card = Path(__file__).resolve().parents[2] / "model_card.md"
-    intended_use = Path(modeling_lipread.__file__).with_name("intended_use.md")
+    intended_use = Path(lipread.__file__).with_name("hub") / "intended_use.md"
     assert intended_use.read_text(encoding="utf-8").strip() in card.read_text(encoding="utf-8")
