@@ -1,27 +1,27 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-r"""Trains a lip reader on a prepared corpus, or, with text alone, warms up its language model.
+r"""Trains a lip reader on a prepared corpus, or a language model on text alone.
 
     python -m data.prepare videos.jsonl --output corpus/
     accelerate launch train_hf.py --dataset corpus/ --model_id HuggingFaceTB/SmolLM2-135M --output_dir runs/a --bf16
 
-    # a recipe from a file; the command line wins
+    # with a recipe; the command line overrides it
     accelerate launch train_hf.py --config configs/grid_smollm2.yaml --dataset corpus/ --output_dir runs/grid
 
-    # the encoder alone first, at a fraction of the cost an epoch, and the reader from there
+    # the encoder alone first, whose epochs cost a fraction, then the model from that encoder
     accelerate launch train_hf.py --config configs/grid_smollm2.yaml --dataset corpus/ --output_dir runs/encoder \
         --encoder_only --num_train_epochs 40 --learning_rate 1e-3 --per_device_train_batch_size 16
     accelerate launch train_hf.py --config configs/grid_smollm2.yaml --dataset corpus/ --output_dir runs/grid \
         --encoder runs/encoder
 
-    # LoRA on the language model, trained with the reader
+    # with LoRA on the language model
     accelerate launch train_hf.py --dataset corpus/ --model_id HuggingFaceTB/SmolLM2-135M --output_dir runs/b \
         --lora_r 8
 
-    # text only: LoRA on packed transcripts, merged into a language model that a reading run starts from
+    # text only: LoRA on packed transcripts, merged into the language model, then a lip reader on that
     accelerate launch train_hf.py --train_text texts.txt --model_id HuggingFaceTB/SmolLM2-135M --output_dir runs/warm
     accelerate launch train_hf.py --dataset corpus/ --model_id runs/warm --output_dir runs/b
 
-Started again after an interruption, a run goes on from its last complete checkpoint.
+The same command resumes an interrupted run from its last complete checkpoint.
 """
 
 import json
@@ -29,7 +29,7 @@ import logging
 import sys
 from pathlib import Path
 
-import data  # noqa: F401  (says what to install where the extra is missing)
+import data  # noqa: F401  (names the extra to install if it is missing)
 
 # isort: split
 import numpy as np
@@ -38,20 +38,12 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase, set_seed
 
 from data.collator import LipReadCollator
-from data.dataset import Clips, has_split, open_split, seconds_of
+from data.dataset import Clips, has_split, has_word_times, open_split, seconds_of
 from data.tokenizer import build_ctc_vocab, check_vocabulary, load_tokenizer, special_tokens, train_tokenizer
-from data.training.arguments import (
-    DataArguments,
-    LipReadTrainingArguments,
-    ModelArguments,
-    check_arguments,
-    parse_arguments,
-)
-from data.training.augmentation import KeypointAugmentation
-from data.training.checkpoints import check_fits, resume_point
-from data.training.encoder_checkpoint import encoder_settings, load_encoder
-from data.training.fsdp import check_sharding
-from data.training.samplers import check_speakers
+from data.training.arguments import DataArguments, ModelArguments, parse_arguments
+from data.training.batching import check_speakers
+from data.training.checkpoints import check_fits, encoder_settings, load_encoder, resume_point
+from data.training.checks import check_arguments, check_sharding
 from data.training.splicing import WordSplicing
 from data.training.text_training import build_text_trainer, train_on_text
 from data.training.trainer import LipReadTrainer
@@ -63,16 +55,13 @@ logger = logging.getLogger("train_hf")
 
 
 def load_data(data_args: DataArguments) -> tuple[Clips, Clips | None]:
-    """Returns the training clips, and the evaluation clips if the corpus has that split."""
+    """Returns the training split and the evaluation split, `None` if the corpus does not have it."""
     train_clips, eval_clips = open_split(data_args.dataset, data_args.train_split, data_args.streaming), None
     if has_split(data_args.dataset, data_args.eval_split):
         eval_clips = open_split(data_args.dataset, data_args.eval_split, data_args.streaming)
     else:
-        logger.warning(
-            "%s has no split %r: nothing is evaluated and the last checkpoint is the result (see --eval_split)",
-            data_args.dataset,
-            data_args.eval_split,
-        )
+        missing = "%s has no split %r: no evaluation, and the last checkpoint is the result (see --eval_split)"
+        logger.warning(missing, data_args.dataset, data_args.eval_split)
     if data_args.max_train_clips:
         train_clips = train_clips.select(range(min(data_args.max_train_clips, len(train_clips))))
     if data_args.max_eval_clips and eval_clips is not None:
@@ -80,9 +69,13 @@ def load_data(data_args: DataArguments) -> tuple[Clips, Clips | None]:
     return train_clips, eval_clips
 
 
-def build_processor(data_args: DataArguments, tokenizer: PreTrainedTokenizerBase) -> LipReadProcessor:
-    """Returns the processor that is saved with the reader; its feature extractor makes the training features."""
-    indices = data_args.landmarks.split(",")
+def build_processor(data_args: DataArguments, model_args: ModelArguments, clips: Clips) -> LipReadProcessor:
+    """Returns the processor, whose tokenizer is the language model's, or trained on the transcripts."""
+    texts, indices = clips.column("text"), data_args.landmarks.split(",")
+    if model_args.lm_config is not None:
+        tokenizer = train_tokenizer(texts, model_args.lm_vocab_size)
+    else:
+        tokenizer = load_tokenizer(model_args.model_id, texts, model_args.model_revision)
     feature_extractor = LipReadFeatureExtractor(
         landmarks=[int(index) for index in indices] if indices[0].isdecimal() else data_args.landmarks,
         frame_rate=data_args.frame_rate,
@@ -92,34 +85,20 @@ def build_processor(data_args: DataArguments, tokenizer: PreTrainedTokenizerBase
     return LipReadProcessor(feature_extractor, tokenizer)
 
 
-def has_word_times(clips: Clips) -> bool:
-    """Returns whether any of at most 64 clips from all over the corpus has the times of its words."""
-    return any(len(row["words"]) for row in clips.__getitems__(clips.spread(64)))
-
-
-def build_config(
-    data_args: DataArguments,
-    model_args: ModelArguments,
-    encoder_args,
-    adapter_args,
-    args: LipReadTrainingArguments,
-    processor: LipReadProcessor,
-    clips: Clips,
-) -> LipReadConfig:
-    """Returns the configuration of a new reader of these clips.
-
-    An encoder of --encoder keeps its heads, also on a corpus without word times.
+def build_config(settings: tuple, processor: LipReadProcessor, clips: Clips) -> LipReadConfig:
+    """Returns the configuration of a new model.
 
     Raises:
-        ValueError: If --ctc contradicts the encoder of --encoder.
+        ValueError: If --ctc contradicts the checkpoint of --encoder.
     """
+    data_args, model_args, encoder_args, adapter_args, _, args = settings
     tokens, prompt = special_tokens(processor.tokenizer), data_args.prompt
-    if model_args.encoder is not None:
+    if model_args.encoder is not None:  # its heads stay, also without word times
         trained = encoder_settings(model_args.encoder)
         ctc_vocab, alignment_head = trained.ctc_vocab, trained.encoder_config.alignment_head
         if model_args.ctc != bool(ctc_vocab):
-            has = "a CTC head: leave --ctc false out" if ctc_vocab else "no CTC head: give --ctc false"
-            raise ValueError(f"--encoder {model_args.encoder} has {has}")
+            remedy = "a CTC head: leave --ctc false out" if ctc_vocab else "no CTC head: give --ctc false"
+            raise ValueError(f"--encoder {model_args.encoder} has {remedy}")
     else:
         ctc_vocab = build_ctc_vocab(clips.column("text")) if model_args.ctc else []
         alignment_head = model_args.ctc and adapter_args.alignment_weight > 0 and has_word_times(clips)
@@ -153,17 +132,15 @@ def build_config(
 
 
 def build_model(
-    model_args: ModelArguments, data_args: DataArguments, config: LipReadConfig, tokenizer: PreTrainedTokenizerBase
+    data_args: DataArguments, model_args: ModelArguments, config: LipReadConfig, tokenizer: PreTrainedTokenizerBase
 ) -> LipReadForConditionalGeneration:
-    """Returns an untrained reader on a pretrained language model, or on the new one that its configuration has."""
+    """Returns an untrained model on a pretrained language model, or on the new one of its configuration."""
     if model_args.lm_config is not None:
         model = LipReadForConditionalGeneration(config)
     else:
+        dtype = getattr(torch, model_args.lm_dtype)
         model = LipReadForConditionalGeneration.from_language_model(
-            model_args.model_id,
-            config,
-            revision=model_args.model_revision,
-            dtype=getattr(torch, model_args.lm_dtype),
+            model_args.model_id, config, revision=model_args.model_revision, dtype=dtype
         )
     check_vocabulary(tokenizer, model.config.get_text_config().vocab_size)
     model.generation_config = GenerationConfig(
@@ -178,118 +155,85 @@ def build_model(
     return model
 
 
-def build_collator(
-    data_args: DataArguments, args: LipReadTrainingArguments, processor: LipReadProcessor, config, clips: Clips
-) -> LipReadCollator:
-    """Returns the collator of training batches.
+def build_collators(
+    settings: tuple, processor: LipReadProcessor, config: LipReadConfig, clips: Clips
+) -> tuple[LipReadCollator, LipReadCollator]:
+    """Returns the collators of training and of evaluation.
 
     Raises:
-        ValueError: If the corpus has no word times and an option needs them.
+        ValueError: If an option needs word times and the corpus has none.
     """
+    data_args, *_, augmentation, args = settings
+    timed = has_word_times(clips)
+    alignment = config.encoder_config.alignment_head and config.alignment_weight > 0 and timed
+    if data_args.word_splicing and not timed:
+        raise ValueError(f"--word_splicing: {data_args.dataset} has no word times; leave it out")
+    if data_args.augment and augmentation.trim_silence and not alignment:
+        raise ValueError(
+            "trim_silence needs a corpus with word times, the CTC head and an --alignment_weight above 0; or give "
+            "--config_overrides trim_silence=0"
+        )
+    shared = {
+        "seq_len": data_args.seq_len,
+        "start_ids": config.start_ids,
+        "cache_bytes": int(data_args.feature_cache_gib * 2**30) // max(1, args.dataloader_num_workers),
+    }
     splicing = WordSplicing(data_args.word_splicing, args.seed) if data_args.word_splicing else None
-    if splicing is not None and not has_word_times(clips):
-        raise ValueError(f"--word_splicing: {data_args.dataset} does not say when its words are spoken; leave it out")
-    return LipReadCollator(
-        processor,
-        seq_len=data_args.seq_len,
-        start_ids=config.start_ids,
-        ctc_vocab=config.ctc_vocab,
-        alignment=config.encoder_config.alignment_head and config.alignment_weight > 0 and has_word_times(clips),
-        splicing=splicing,
-        cache_bytes=cache_bytes(data_args, args),
-    )
+    train = LipReadCollator(processor, ctc_vocab=config.ctc_vocab, alignment=alignment, splicing=splicing, **shared)
+    return train, LipReadCollator(processor, train=False, **shared)
 
 
-def cache_bytes(data_args: DataArguments, args: LipReadTrainingArguments) -> int:
-    """Returns the memory in which each worker process may keep features."""
-    return int(data_args.feature_cache_gib * 2**30) // max(1, args.dataloader_num_workers)
-
-
-def fit_statistics(model: LipReadForConditionalGeneration, clips: Clips, collator: LipReadCollator) -> None:
-    """Measures the landmarks' mean and spread on at most 1,024 training clips from all over the corpus."""
-    chosen = clips.spread(1024)
-    model.encoder.fit_statistics(
-        collator(clips.__getitems__(chosen[start : start + 32])) for start in range(0, len(chosen), 32)
-    )
-
-
-def build_trainer(
-    data_args: DataArguments,
-    model_args: ModelArguments,
-    encoder_args,
-    adapter_args,
-    augmentation: KeypointAugmentation,
-    args: LipReadTrainingArguments,
-) -> LipReadTrainer:
-    """Returns the Trainer of a reader, with its clips, its model and its collators."""
+def build_trainer(settings: tuple) -> LipReadTrainer:
+    """Returns the Trainer of a new model, from the objects of `parse_arguments`."""
+    data_args, model_args, _, _, augmentation, args = settings
     train_clips, eval_clips = load_data(data_args)
     if args.speaker_balance:
         check_speakers(train_clips.column("speaker"))
-    texts = train_clips.column("text")
-    if model_args.lm_config is not None:
-        tokenizer = train_tokenizer(texts, model_args.lm_vocab_size)
-    else:
-        tokenizer = load_tokenizer(model_args.model_id, texts, model_args.model_revision)
-    processor = build_processor(data_args, tokenizer)
-    config = build_config(data_args, model_args, encoder_args, adapter_args, args, processor, train_clips)
-    collator = build_collator(data_args, args, processor, config, train_clips)
-    if data_args.augment and augmentation.trim_silence and not collator.alignment:
-        raise ValueError(
-            "trim_silence needs to know when somebody speaks: a corpus with word times, the CTC head and an "
-            "--alignment_weight above 0; or give --config_overrides trim_silence=0"
-        )
+    processor = build_processor(data_args, model_args, train_clips)
+    config = build_config(settings, processor, train_clips)
+    collator, eval_collator = build_collators(settings, processor, config, train_clips)
     augmentation.set_landmarks(processor.feature_extractor.landmark_indices)
-    model = build_model(model_args, data_args, config, tokenizer)
+    model = build_model(data_args, model_args, config, processor.tokenizer)
     if model_args.encoder is not None:
         load_encoder(model, processor.feature_extractor, model_args.encoder)
     else:
-        fit_statistics(model, train_clips, collator)
+        chosen = train_clips.spread(1024)
+        batches = (collator(train_clips.__getitems__(chosen[i : i + 32])) for i in range(0, len(chosen), 32))
+        model.encoder.fit_statistics(batches)
     args.eval_max_new_tokens = args.eval_max_new_tokens or data_args.seq_len
-    logger.info(
-        "%d clips to train on, %d to evaluate on; %.1fM of %.1fM parameters are trained",
-        len(train_clips),
-        len(eval_clips or ()),
-        model.num_parameters(only_trainable=True) / 1e6,
-        model.num_parameters() / 1e6,
-    )
+    logger.info("%d clips to train on, %d to evaluate on", len(train_clips), len(eval_clips or ()))
+    trained, total = model.num_parameters(only_trainable=True) / 1e6, model.num_parameters() / 1e6
+    logger.info("%.1fM of %.1fM parameters are trained", trained, total)
     return LipReadTrainer(
         model=model,
         args=args,
         train_dataset=train_clips,
         eval_dataset=eval_clips,
         data_collator=collator,
-        eval_collator=LipReadCollator(
-            processor,
-            seq_len=data_args.seq_len,
-            start_ids=config.start_ids,
-            train=False,
-            cache_bytes=cache_bytes(data_args, args),
-        ),
+        eval_collator=eval_collator,
         augmentation=augmentation if data_args.augment else None,
         processing_class=processor,
     )
 
 
-def train_reader(trainer: LipReadTrainer, checkpoint: str | None) -> None:
-    """Trains a reader and writes it to the output folder, with its processor and its results."""
+def train(trainer: LipReadTrainer, checkpoint: str | None) -> None:
+    """Trains the model, evaluates it, and writes it with its processor to the output folder."""
     trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_state()  # first, because --push_to_hub reads from it what the model card says
+    trainer.save_state()  # before the model, since --push_to_hub takes the model card's content from it
     trainer.save_model()
     if trainer.eval_dataset is not None:
         trainer.save_metrics("eval", trainer.evaluate())
     if trainer.is_world_process_zero():
         output = trainer.args.output_dir
-        if trainer.args.encoder_only:
-            logger.info("The encoder is in %s. Train a reader from it: --encoder %s", output, output)
-        else:
-            logger.info("The reader is in %s. Try it: lipread transcribe VIDEO --model %s", output, output)
-        if trainer.guard is not None and trainer.guard.warning:
-            logger.warning("Do not rely on it. %s", trainer.guard.warning)
+        usage = "train_hf.py --encoder %s" if trainer.args.encoder_only else "lipread transcribe VIDEO --model %s"
+        logger.info(f"The model is in %s. Next: {usage}", output, output)
+        if trainer.blank_check is not None and trainer.blank_check.warning:
+            logger.warning("Do not rely on it. %s", trainer.blank_check.warning)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    *settings, args = parse_arguments(sys.argv[1:] if arguments is None else arguments, __doc__.splitlines()[0])
-    data_args, model_args, *_ = settings
+    settings = parse_arguments(sys.argv[1:] if arguments is None else arguments, __doc__.splitlines()[0])
+    data_args, model_args, *_, args = settings
     logging.basicConfig(
         format="%(asctime)s %(name)s: %(message)s",
         datefmt="%H:%M:%S",
@@ -297,18 +241,17 @@ def main(arguments: list[str] | None = None) -> None:
     )
     try:
         check_arguments(model_args, data_args, args)
-        reading = data_args.dataset is not None
-        check_sharding(args, reading)
-        if not reading or not has_split(data_args.dataset, data_args.eval_split):
+        text_only = data_args.dataset is None
+        check_sharding(args, text_only)
+        if text_only or not has_split(data_args.dataset, data_args.eval_split):
             args.eval_strategy, args.load_best_model_at_end = "no", False
         set_seed(args.seed)
-        trainer = build_trainer(*settings, args) if reading else build_text_trainer(data_args, model_args, args)
-        checkpoint = resume_point(args)
-        if checkpoint:
+        trainer = build_text_trainer(data_args, model_args, args) if text_only else build_trainer(settings)
+        if checkpoint := resume_point(args):
             check_fits(checkpoint, trainer.model)
-    except (OSError, ValueError, StrictDataclassError) as error:  # the last of configurations
+    except (OSError, ValueError, StrictDataclassError) as error:  # the last is raised by configurations
         sys.exit(f"error: {error}")
-    (train_reader if reading else train_on_text)(trainer, checkpoint)
+    (train_on_text if text_only else train)(trainer, checkpoint)
 
 
 if __name__ == "__main__":

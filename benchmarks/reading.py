@@ -20,7 +20,7 @@ from data.dataset import ClipTable, open_split
 from data.export import export_parquet
 from data.preparation.dataset_card import CardOptions
 from data.schema import encode_row, features, load_split, rows_to_table
-from data.training.samplers import StreamBatchSampler
+from data.training.batching import StreamBatchSampler
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 
 from .measure import Row, side_by_side

@@ -1,50 +1,90 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Stored rows to a batch for the model."""
+"""Collator: turns stored rows into a padded batch for the model, and caches the features of each clip."""
 
 from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
-from .example_cache import ExampleCache
 from .schema import decode_row
 from .tokenizer import special_tokens
-from .training.splicing import SpokenWord, WordSplicing
 
 logger = logging.getLogger(__name__)
 
-IGNORED = -100  # the label that losses leave out
+IGNORED = -100  # label that losses ignore
+Row = Mapping[str, Any]
+Example = dict[str, Any]
+
+
+class SpokenWord(NamedTuple):
+    """A word of an example and its frames, from `start` to before `end`."""
+
+    text: str
+    start: int
+    end: int
+
+
+class ExampleCache:
+    """Keeps the examples of clips in memory until it is full; examples of later clips are not kept.
+
+    Nothing is evicted: every epoch uses each clip once, so the least recently used example is needed first.
+
+    Args:
+        max_bytes (`int`): Memory for arrays; 0 keeps nothing.
+    """
+
+    def __init__(self, max_bytes: int):
+        self.max_bytes, self.bytes = max_bytes, 0
+        self._examples: dict[tuple, Example] = {}
+
+    def __reduce__(self):
+        return ExampleCache, (self.max_bytes,)  # each worker process fills its own
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def fetch(self, rows: Sequence[Row], make: Callable[[list[Row]], Sequence[Example]]) -> list[Example]:
+        """Returns the example of each row, from the cache or from `make`. Do not write to cached examples."""
+        # Ids are unique in a split; size and offset tell clips of different splits apart.
+        keys = [(row["id"], int(row["num_frames"]), float(row["scale"]), *map(float, row["offset"])) for row in rows]
+        missing = {key: row for key, row in zip(keys, rows, strict=True) if key not in self._examples}
+        made = dict(zip(missing, make(list(missing.values())), strict=True)) if missing else {}
+        examples = [made[key] if key in made else self._examples[key] for key in keys]
+        for key, example in made.items():
+            size = sum(value.nbytes for value in example.values() if isinstance(value, np.ndarray))
+            if self.bytes + size <= self.max_bytes:
+                self._examples[key] = example
+                self.bytes += size
+        return examples
 
 
 class LipReadCollator:
     """Turns rows of a prepared corpus (`data.schema.load_split`) into one padded batch.
 
-    Landmarks go through the processor's feature extractor, the same way as at inference. Training batches teach the
-    model to continue ``start [prompt]`` with ``text end``, with the tokens of `data.tokenizer`. Evaluation
-    batches hold ``start [prompt]`` alone in `input_ids`, since `generate` continues them: the transcript is in
-    `labels` only.
+    Landmarks go through the processor's feature extractor, as at inference. In training, `input_ids` hold
+    ``start [prompt] text end``. In evaluation they hold ``start [prompt]``, which `generate` continues; the transcript
+    is in `labels` alone.
 
     Args:
-        processor (`LipReadProcessor`): Anything with a `feature_extractor` and a `tokenizer`.
-        seq_len (`int`): Most tokens in a row of training `input_ids`; longer texts are cut, with a warning.
-        prompt (`str`, *optional*): Text before the transcript, the same for every clip; never a label.
+        processor (`LipReadProcessor`): Object with a `feature_extractor` and a `tokenizer`.
+        seq_len (`int`): Largest number of tokens in training `input_ids`; longer texts are cut, with a warning.
+        prompt (`str`, *optional*): Text before each transcript; never a label.
         train (`bool`): False for evaluation batches.
         add_special_tokens (`bool`): Passed to the tokenizer for the transcript.
-        start_ids (`list[int]`, *optional*): What every transcript continues, as a trained reader's configuration has
-            it, in place of the start token and the prompt.
-        ctc_vocab (`list[str]`, *optional*): Characters, index 0 the blank. Adds `ctc_targets` to training batches.
-        alignment (`bool`): Whether training batches with a `ctc_vocab` also say which character is spoken when, from
-            the rows' `words`. Adds `alignment_targets`.
-        splicing (`WordSplicing`, *optional*): Makes new sentences of the words of a training batch.
-        cache_bytes (`int`): Memory in which what is made of each row is kept for the next epoch; each worker process
-            has its own.
+        start_ids (`list[int]`, *optional*): Tokens before each transcript, as in a model's configuration; replace the
+            start token and the prompt.
+        ctc_vocab (`list[str]`, *optional*): Characters, the blank at index 0. Adds `ctc_targets` to training batches.
+        alignment (`bool`): Whether to add `alignment_targets`, the character spoken in each frame, to training batches
+            with a `ctc_vocab`.
+        splicing (`WordSplicing`, *optional*): Replaces words of training clips by words of other clips in the batch.
+        cache_bytes (`int`): Memory for cached examples in each process.
 
     Raises:
         ValueError: If the tokenizer has none of BOS, EOS and PAD, `seq_len` leaves no room after the prompt, or
@@ -62,7 +102,7 @@ class LipReadCollator:
         start_ids: Sequence[int] | None = None,
         ctc_vocab: Sequence[str] | None = None,
         alignment: bool = False,
-        splicing: WordSplicing | None = None,
+        splicing: Callable[[Sequence[Example], Sequence[str]], list[Example]] | None = None,
         cache_bytes: int = 0,
     ):
         self.feature_extractor = processor.feature_extractor
@@ -86,118 +126,99 @@ class LipReadCollator:
         self.cache = ExampleCache(cache_bytes)
         self._warned: set[str] = set()
 
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        """Collate rows.
+    def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        """Collates rows.
 
         Args:
             rows (`Sequence[Mapping]`): Stored rows, in numpy or python format.
 
         Returns:
             `dict[str, torch.Tensor]`: `keypoints` float32 (batch, frames, landmarks, 3), `keypoints_mask`
-            (batch, frames), `input_ids` and `attention_mask` (batch, tokens), `labels` (batch, tokens; in evaluation
-            the reference's own length, never cut) with -100 where nothing is to be predicted, and with a `ctc_vocab`
-            in training `ctc_targets` (batch, characters) padded with -100, and with `alignment` also
-            `alignment_targets` (batch, frames), 0 in silence and -100 after the clip or where it is
-            not known what is said.
+            (batch, frames), `input_ids` and `attention_mask` (batch, tokens), and `labels` (batch, tokens), -100 at
+            start, prompt and padding; in evaluation the whole reference. In training also `ctc_targets`
+            (batch, characters), padded with -100, and `alignment_targets` (batch, frames), 0 in silence and -100 in
+            padding and where the character is unknown.
         """
         examples = self.cache.fetch(rows, self._examples)
         if self.splicing is not None:
             spliced = self.splicing(examples, [row["id"] for row in rows])
             examples = [
-                new if new is old else new | self._said(" ".join(word.text for word in new["words"]))
+                new if new is old else new | self._targets(" ".join(word.text for word in new["words"]))
                 for new, old in zip(spliced, examples, strict=True)
             ]
         columns = {name: [example[name] for example in examples] for name in examples[0] if name != "words"}
         batch = {name: _pad(columns.pop(name), 0) for name in ("keypoints", "keypoints_mask")}
         targets = columns.pop("target")
-        batch |= self._training_tokens(targets) if self.train else self._evaluation_tokens(targets)
-        return batch | {name: _pad(column, IGNORED) for name, column in columns.items()}
+        if self.train:
+            batch["input_ids"] = _pad([self.prefix + target for target in targets], self.special_tokens.pad)
+            batch["attention_mask"] = _pad([[1] * (len(self.prefix) + len(target)) for target in targets], 0)
+            targets = [[IGNORED] * len(self.prefix) + target for target in targets]
+        else:
+            batch["input_ids"] = torch.tensor([self.prefix] * len(targets))
+            batch["attention_mask"] = torch.ones_like(batch["input_ids"])
+        return (
+            batch
+            | {"labels": _pad(targets, IGNORED)}
+            | {key: _pad(column, IGNORED) for key, column in columns.items()}
+        )
 
-    def _examples(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, np.ndarray | list[int]]]:
-        """What is made of each row by itself, whatever batch it comes in."""
+    def _examples(self, rows: Sequence[Row]) -> list[Example]:
+        """Returns what the batch holds of each row, without padding."""
         features = self.feature_extractor(map(decode_row, rows), padding=False)
         examples = []
         for row, keypoints, mask in zip(rows, features["keypoints"], features["keypoints_mask"], strict=True):
             text = str(row["text"])
-            example = {"keypoints": keypoints, "keypoints_mask": mask, **self._said(text)}
-            if self.train and self.ctc_ids and self.alignment:
-                example["alignment_targets"] = self._align(row, len(mask))
+            example = {"keypoints": keypoints, "keypoints_mask": mask, **self._targets(text)}
             if self.train:
-                example["words"] = self._spoken_words(row, text, len(mask))
+                times = self.feature_extractor.frame_times(row["timestamps"], len(mask))
+                middles = (times[:-1] + times[1:]) / 2  # of the frames, seconds
+                if self.ctc_ids and self.alignment:
+                    example["alignment_targets"] = self._align(row["words"], middles)
+                example["words"] = self._spoken_words(row.get("words", ()), text, middles)
             examples.append(example)
         return examples
 
-    def _said(self, text: str) -> dict[str, list[int]]:
-        """A transcript, as it is to be written and as it is to be spelled."""
+    def _targets(self, text: str) -> dict[str, list[int]]:
+        """Returns the tokens of a transcript, in training with the end token and cut, and its CTC targets."""
+        tokens = list(self.tokenizer(text, add_special_tokens=self.add_special_tokens)["input_ids"])
         if not self.train:
-            return {"target": self._tokenize(text)}
-        return {"target": self._target(text)} | ({"ctc_targets": self._spell(text)} if self.ctc_ids else {})
+            return {"target": tokens}
+        end, room = self.special_tokens.end, self.seq_len - len(self.prefix)
+        if len(tokens) > room:
+            self._warn_once(f"texts longer than seq_len={self.seq_len} are cut; the first is {text!r}", "cut")
+        if tokens[-1:] != [end]:
+            tokens.append(end)
+        if not self.ctc_ids:
+            return {"target": tokens[:room]}
+        characters = self.normalize(text)
+        if unknown := sorted(set(characters) - self.ctc_ids.keys()):
+            self._warn_once(f"CTC labels leave out {unknown}, not in ctc_vocab; the first text is {text!r}", "unknown")
+        return {"target": tokens[:room], "ctc_targets": self._spell(characters)}
 
-    def _frame_times(self, row: Mapping[str, Any], frames: int) -> np.ndarray:
-        """The middle of each frame, seconds `(frames,)`."""
-        times = self.feature_extractor.frame_times(row["timestamps"], frames)
-        return (times[:-1] + times[1:]) / 2
-
-    def _spoken_words(self, row: Mapping[str, Any], text: str, frames: int) -> list[SpokenWord]:
-        """The transcript's words and their frames; none where other words have times, or they overlap."""
-        middles, spoken = self._frame_times(row, frames), []
-        spellings, words = text.split(), row.get("words", ())
-        said = " ".join(str(word["word"]) for word in words)
-        if len(spellings) != len(words) or self.normalize(said) != self.normalize(text):
+    def _spoken_words(self, words: Sequence[Row], text: str, middles: np.ndarray) -> list[SpokenWord]:
+        """Returns the transcript's words and frames; none if the timed words differ from it or overlap."""
+        spellings, spoken = text.split(), []
+        timed = " ".join(str(word["word"]) for word in words)
+        if len(spellings) != len(words) or self.normalize(timed) != self.normalize(text):
             return []
         for spelling, word in zip(spellings, words, strict=True):
             start, end = np.searchsorted(middles, [float(word["start"]), float(word["end"])]).tolist()
             spoken.append(SpokenWord(spelling, start, end))
-        apart = all(first.end <= second.start for first, second in itertools.pairwise(spoken))
-        return spoken if apart and all(word.start < word.end for word in spoken) else []
+        separate = all(first.end <= second.start for first, second in itertools.pairwise(spoken))
+        return spoken if separate and all(word.start < word.end for word in spoken) else []
 
-    def _align(self, row: Mapping[str, Any], frames: int) -> np.ndarray:
-        """The character spoken in the middle of each frame, each word's characters sharing its time evenly."""
-        words, middles = row["words"], self._frame_times(row, frames)
-        labels = np.full(frames, 0 if len(words) else IGNORED)
+    def _align(self, words: Sequence[Row], middles: np.ndarray) -> np.ndarray:
+        """Returns the character id of each frame; the characters of a word share its time evenly."""
+        labels = np.full(len(middles), 0 if len(words) else IGNORED)
         for word in words:
-            spelling = np.array(self._ids(self.normalize(word["word"])), dtype=np.int64)
+            spelling = np.array(self._spell(self.normalize(word["word"])), dtype=np.int64)
             start, end = float(word["start"]), float(word["end"])
             inside = np.flatnonzero((start <= middles) & (middles < end))
             place = ((middles[inside] - start) / (end - start) * len(spelling)).astype(int)
             labels[inside] = spelling[place] if len(spelling) else IGNORED
         return labels
 
-    def _training_tokens(self, targets: list[list[int]]) -> dict[str, torch.Tensor]:
-        return {
-            "input_ids": _pad([self.prefix + target for target in targets], self.special_tokens.pad),
-            "attention_mask": _pad([[1] * (len(self.prefix) + len(target)) for target in targets], 0),
-            "labels": _pad([[IGNORED] * len(self.prefix) + target for target in targets], IGNORED),
-        }
-
-    def _evaluation_tokens(self, references: list[list[int]]) -> dict[str, torch.Tensor]:
-        input_ids = torch.tensor([self.prefix] * len(references))
-        return {
-            "input_ids": input_ids,
-            "attention_mask": torch.ones_like(input_ids),
-            "labels": _pad(references, IGNORED),
-        }
-
-    def _tokenize(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=self.add_special_tokens)["input_ids"])
-
-    def _target(self, text: str) -> list[int]:
-        """Text tokens and the end token, as far as `seq_len` has room."""
-        tokens, end, room = self._tokenize(text), self.special_tokens.end, self.seq_len - len(self.prefix)
-        if len(tokens) > room:
-            self._warn_once(f"texts longer than seq_len={self.seq_len} are cut; the first is {text!r}", "cut")
-        if tokens[-1:] != [end]:
-            tokens.append(end)
-        return tokens[:room]
-
-    def _spell(self, text: str) -> list[int]:
-        characters = self.normalize(text)
-        unknown = sorted(set(characters) - self.ctc_ids.keys())
-        if unknown:
-            self._warn_once(f"CTC labels leave out {unknown}, not in ctc_vocab; the first text is {text!r}", "unknown")
-        return self._ids(characters)
-
-    def _ids(self, characters: str) -> list[int]:
+    def _spell(self, characters: str) -> list[int]:
         return [self.ctc_ids[character] for character in characters if character in self.ctc_ids]
 
     def _warn_once(self, message: str, kind: str) -> None:
@@ -207,7 +228,7 @@ class LipReadCollator:
 
 
 def _pad(sequences: Sequence[np.ndarray | list[int]], value: int) -> torch.Tensor:
-    """Right-padded `(batch, longest, ...)`; lists become int64."""
+    """Returns a right-padded tensor `(batch, longest, ...)`; lists become int64."""
     tensors = [
         torch.from_numpy(sequence) if isinstance(sequence, np.ndarray) else torch.tensor(sequence, dtype=torch.int64)
         for sequence in sequences

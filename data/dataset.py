@@ -296,8 +296,13 @@ def open_split(source: str | Path, split: str | None = None, streaming: bool = F
 
 
 def seconds_of(clips: Clips) -> np.ndarray:
-    """How long each clip is, in seconds, `(clips,)`."""
+    """Returns the length of each clip in seconds, `(clips,)`."""
     return np.asarray(clips.column("num_frames")) / np.asarray(clips.column("frame_rate"))
+
+
+def has_word_times(clips: Clips) -> bool:
+    """Returns whether any of at most 64 clips, evenly spread over the split, has word times."""
+    return any(len(row["words"]) for row in clips.__getitems__(clips.spread(64)))
 
 
 def _files(source: str | Path) -> dict[str, list[str]]:

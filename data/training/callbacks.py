@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Callbacks of a training run and what it logs: blank video, gradient norms, waiting times, transcripts."""
+"""Callbacks and metrics of a training run: early stopping on blank video, gradient norms, data wait, transcripts."""
 
 from __future__ import annotations
 
@@ -15,31 +15,29 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.integrations import TensorBoardCallback
 
 from ..evaluation import Prediction
-from .fsdp import whole
+from .fsdp import unsharded
 
 logger = logging.getLogger(__name__)
 
-MARGIN = 0.01  # by which the word error rate must be lower than with blank video
-LEAST_STEPS = 500  # before which a share of the run is too short to judge it by
+MARGIN = 0.01  # by which WER must be lower than on blank video
+MIN_STEPS = 500  # before these, a share of the run is too early to judge
 WARNING = (
-    "The reader does not look at the face: at epoch {epoch:.4g} of {epochs} its word error rate is {wer:.3f}, and "
-    "{blank:.3f} on blank video. What it gets right it knows from the language alone, so training stops here. Things "
-    "to try: look at the faces that it reads (python -m data.report); see whether ctc_loss falls, and if not, train "
-    "on more clips or at a higher --learning_rate; give --resampler pool, --ctc_weight 0.5 and --decoder_mask_prob "
-    "0.4, with which the language model cannot do without the face. To go on as it is, give the same command "
-    "with --blank_check_after 0."
+    "The model does not look at the face: at epoch {epoch:.4g} of {epochs} its WER is {wer:.3f}, and {blank:.3f} on "
+    "blank video. It uses the language alone, so training stops here. Things to try: look at the landmarks of its "
+    "clips (python -m data.report); see whether ctc_loss falls, and if not, train on more clips or with a higher "
+    "--learning_rate; give --resampler pool, --ctc_weight 0.5 and --config_overrides decoder_mask_prob=0.4, with "
+    "which the language model needs the face. To continue anyway, repeat the command with --blank_check_after 0."
 )
-SHOWN = 8  # transcripts in TensorBoard
-PROCESS = psutil.Process()  # one object: its processor time is counted from one call to the next
+PROCESS = psutil.Process()  # one object, since cpu_percent measures from its last call
 PARTS = ("encoder", "adapters", "gates", "language_model")
 
 
 class BlankVideoCallback(TrainerCallback):
-    """Stops a run whose word error rate on blank video is as low: it learns the sentences, not the lips.
+    """Stops a run whose WER on blank video is as low as on the clips, since it ignores the lips.
 
     Args:
-        after: First evaluation that counts: below 1 past that share of the run and 500 steps, else at that epoch. A
-            model may need a third of its run before its adapters open.
+        after: First evaluation that counts: from 1 on an epoch; below 1 a share of the run, and at least 500 steps. A
+            model may need a third of its run before it uses the adapters.
 
     Attributes:
         warning: Why the run was stopped and what to try; `None` if it was not.
@@ -60,7 +58,11 @@ class BlankVideoCallback(TrainerCallback):
         metrics: dict[str, float],
         **kwargs,
     ):
-        if self.warning or not self._is_due(state) or not {"eval_wer", "eval_blank_wer"} <= metrics.keys():
+        if self.after >= 1:
+            due = (state.epoch or 0.0) >= self.after
+        else:
+            due = state.global_step > max(MIN_STEPS, self.after * state.max_steps)
+        if self.warning or not due or not {"eval_wer", "eval_blank_wer"} <= metrics.keys():
             return
         wer, blank = metrics["eval_wer"], metrics["eval_blank_wer"]
         if wer > blank - MARGIN:
@@ -68,14 +70,9 @@ class BlankVideoCallback(TrainerCallback):
             self.warning = WARNING.format(epoch=state.epoch, epochs=state.num_train_epochs, wer=wer, blank=blank)
             logger.warning(self.warning)
 
-    def _is_due(self, state: TrainerState) -> bool:
-        if self.after >= 1:
-            return (state.epoch or 0.0) >= self.after
-        return state.global_step > max(LEAST_STEPS, self.after * state.max_steps)
-
 
 class GradientNormCallback(TrainerCallback):
-    """Gradient norms of the parts of a model, at the steps that are logged."""
+    """Measures the gradient norms of the parts of a model at the steps that are logged."""
 
     def __init__(self):
         self._norms: dict[str, torch.Tensor] = {}
@@ -89,11 +86,12 @@ class GradientNormCallback(TrainerCallback):
         gradients: dict[str, list[torch.Tensor]] = {part: [] for part in PARTS}
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
-                gradients[_part(name)].append(parameter.grad)
-        self._norms = {part: whole(get_total_norm(found)) for part, found in gradients.items() if found}
+                part = "gates" if name.endswith(".gate") else name.partition(".")[0]
+                gradients[part if part in PARTS else "language_model"].append(parameter.grad)
+        self._norms = {part: unsharded(get_total_norm(found)) for part, found in gradients.items() if found}
 
-    def drain(self, total: float) -> dict[str, float]:
-        """Returns the norms before clipping, since the last call; `total` is the norm of all of them."""
+    def pop_metrics(self, total: float) -> dict[str, float]:
+        """Returns the norms before clipping, since the last call; `total` is the norm of all gradients."""
         norms = {part: norm.item() for part, norm in self._norms.items()}
         self._norms = {}
         clipped = float(np.linalg.norm(list(norms.values()))) if norms else 0.0
@@ -102,7 +100,7 @@ class GradientNormCallback(TrainerCallback):
 
 
 class DataTimeCallback(TrainerCallback):
-    """Measures the share of the steps' time that is spent on waiting for batches, without evaluating and saving."""
+    """Measures the share of training time spent waiting for batches, without evaluation and saving."""
 
     def __init__(self):
         self._waited = self._stepped = 0.0
@@ -118,7 +116,7 @@ class DataTimeCallback(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
         self._stepped += time.perf_counter() - self._began
 
-    def drain(self) -> dict[str, float]:
+    def pop_metrics(self) -> dict[str, float]:
         """Returns the share since the last call."""
         share = {"data/wait": self._waited / self._stepped} if self._stepped else {}
         self._waited = self._stepped = 0.0
@@ -126,24 +124,17 @@ class DataTimeCallback(TrainerCallback):
 
 
 def resources() -> dict[str, float]:
-    """Returns the use of processor and memory by this process, in percent and GiB."""
+    """Returns the processor time and memory that this process uses, in percent and GiB."""
     used = {"system/cpu_percent": PROCESS.cpu_percent(), "system/ram_gib": PROCESS.memory_info().rss / 2**30}
     if torch.cuda.is_available():
         used["system/gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
     return used
 
 
-def _part(name: str) -> str:
-    if name.endswith(".gate"):
-        return "gates"
-    part = name.partition(".")[0]
-    return part if part in PARTS else "language_model"
-
-
-def transcript_table(predictions: Sequence[Prediction], most: int = SHOWN) -> str:
-    """Clips from all over the corpus, always the same ones, as a table in Markdown."""
+def transcript_table(predictions: Sequence[Prediction], rows: int = 8) -> str:
+    """Returns a Markdown table of clips at fixed places of the corpus."""
     lines = ["| clip | reference | hypothesis | from blank video |", "|---|---|---|---|"]
-    for index in np.linspace(0, len(predictions) - 1, min(most, len(predictions))).astype(int):
+    for index in np.linspace(0, len(predictions) - 1, min(rows, len(predictions))).astype(int):
         prediction = predictions[index]
         cells = (prediction.id, prediction.reference, prediction.hypothesis, prediction.blank_hypothesis)
         lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
@@ -153,7 +144,7 @@ def transcript_table(predictions: Sequence[Prediction], most: int = SHOWN) -> st
 def write_transcripts(
     callbacks: Sequence[TrainerCallback], name: str, predictions: Sequence[Prediction], step: int
 ) -> None:
-    """Puts a fixed sample of transcripts into TensorBoard, where the run has one."""
+    """Writes a table of transcripts to TensorBoard, if the run logs there."""
     for callback in callbacks:
         if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
             callback.tb_writer.add_text(name, transcript_table(predictions), step)

@@ -1,8 +1,9 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""What a training run leaves in its folder beside the weights, and which checkpoint it goes on from."""
+"""Checkpoints: their files, the one to resume from, and the pretrained encoder of `--encoder`."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -14,8 +15,10 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from safetensors import SafetensorError, safe_open
-from transformers import TrainingArguments
+from transformers import AutoConfig, TrainingArguments
 
+from modeling_lipread import LipReadConfig, LipReadFeatureExtractor, LipReadForConditionalGeneration
+from modeling_lipread.language_model_lipread import checkpoint_files, refuse_wrong_weights, saved_weights
 from modeling_lipread.modeling_lipread import belongs_to_base
 
 from ..dataset import Clips, seconds_of
@@ -33,34 +36,34 @@ def replace_pickled_arguments(folder: str | os.PathLike, args: TrainingArguments
 
 
 def training_data(clips: Clips) -> dict[str, Any]:
-    """Returns the split, its number of clips and their seconds, for the model card."""
+    """Returns the split, its number of clips and their total seconds, for the model card."""
     seconds = float(seconds_of(clips).sum())
     return {"split": None if clips.split is None else str(clips.split), "clips": len(clips), "seconds": seconds}
 
 
 def check_fits(checkpoint: str | os.PathLike, model: torch.nn.Module) -> None:
-    """Checks that a checkpoint holds the weights of a model, by names and shapes.
+    """Checks that the weights of a checkpoint have the names and shapes of a model's.
 
     Raises:
-        ValueError: If it does not, because the run was started with other settings.
-        OSError: If its weights are in a pickle, or damaged.
+        ValueError: If they differ because the run was started with other settings.
+        OSError: If the weights are in a pickle, or damaged.
     """
     path = Path(checkpoint, "model.safetensors")
     if not path.is_file():
         if Path(checkpoint, "pytorch_model.bin").exists():
             raise OSError(f"{checkpoint}: holds a pickle, and only safetensors are read; give --restart to start anew")
-        return  # shards or adapters of peft are checked by what loads them
+        return  # sharded weights and peft adapters are checked when they are loaded
     expected = {key: list(value.shape) for key, value in model.state_dict().items()}
     try:
         with safe_open(path, "pt") as file:
-            held = {key: file.get_slice(key).get_shape() for key in file.keys()}
+            saved = {key: file.get_slice(key).get_shape() for key in file.keys()}
     except SafetensorError as error:
-        raise OSError(f"{path}: damaged ({error}); remove this checkpoint to go on from the one before") from error
-    wrong = [key for key, shape in held.items() if expected.get(key) != shape]
-    # Tied weights are saved once; a frozen language model's own are not saved at all.
-    apart = model.config.freeze_language_model and model.config.base_model_name_or_path
-    absent = expected.keys() - held.keys() - model.all_tied_weights_keys.keys()
-    wrong += sorted(key for key in absent if not (apart and belongs_to_base(key)))
+        raise OSError(f"{path}: damaged ({error}); remove this checkpoint to resume from the one before") from error
+    wrong = [key for key, shape in saved.items() if expected.get(key) != shape]
+    # Tied weights are saved once; a frozen language model is not saved.
+    frozen = model.config.freeze_language_model and model.config.base_model_name_or_path
+    absent = expected.keys() - saved.keys() - model.all_tied_weights_keys.keys()
+    wrong += sorted(key for key in absent if not (frozen and belongs_to_base(key)))
     if wrong:
         raise ValueError(
             f"{checkpoint} was written by a run with other settings ({wrong[0]} differs); give --restart to start "
@@ -81,14 +84,14 @@ def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
         try:
             json.loads((steps[step] / "trainer_state.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            logger.warning("%s is incomplete and is left out", steps[step])
+            logger.warning("%s is incomplete and is ignored", steps[step])
         else:
             return str(steps[step])
     return None
 
 
 def resume_point(args: LipReadTrainingArguments) -> str | None:
-    """Returns the checkpoint to resume from: the one named, else the last complete one, else none."""
+    """Returns the checkpoint to resume from: `resume_from_checkpoint`, else the last complete one, else `None`."""
     if args.resume_from_checkpoint not in (None, "True", "true"):
         return args.resume_from_checkpoint
     if args.restart:
@@ -100,3 +103,51 @@ def resume_point(args: LipReadTrainingArguments) -> str | None:
     if checkpoint:
         logger.info("Going on from %s (give --restart to start anew)", checkpoint)
     return checkpoint
+
+
+def encoder_settings(source: str) -> LipReadConfig:
+    """Returns the configuration of a lip reading checkpoint; `source` is its folder or Hub id.
+
+    Raises:
+        OSError: If there is no such checkpoint.
+        ValueError: If it is another kind of model.
+    """
+    config = AutoConfig.from_pretrained(source)
+    if not isinstance(config, LipReadConfig):
+        raise ValueError(f"--encoder {source}: a {config.model_type} model; give one that train_hf.py wrote")
+    return config
+
+
+def load_encoder(
+    model: LipReadForConditionalGeneration, feature_extractor: LipReadFeatureExtractor, source: str
+) -> None:
+    """Loads the encoder of a checkpoint, with its landmark statistics, into a new model.
+
+    Args:
+        model: The new model.
+        feature_extractor: Feature extractor of the new model.
+        source: Folder or Hub id of the checkpoint.
+
+    Raises:
+        ValueError: If its encoder or feature extractor has other settings.
+        OSError: If its weights are missing or damaged.
+    """
+    names = list(inspect.signature(LipReadFeatureExtractor).parameters)[:-1]  # without **kwargs
+    extractors = LipReadFeatureExtractor.from_pretrained(source), feature_extractor
+    _refuse_differences(source, *({name: getattr(each, name) for name in names} for each in extractors))
+    configs = encoder_settings(source).encoder_config, model.config.encoder_config
+    _refuse_differences(source, *(config.to_diff_dict() for config in configs))
+    weights, own = saved_weights(checkpoint_files(source, {}), "encoder."), model.encoder.state_dict()
+    refuse_wrong_weights(
+        source, "the encoder's", missing=own.keys() - weights.keys(), unexpected=weights.keys() - own.keys()
+    )
+    model.encoder.load_state_dict(weights)
+
+
+def _refuse_differences(source: str, saved: dict[str, Any], given: dict[str, Any]) -> None:
+    """Raises ValueError if the encoder in `source` was trained with other settings than this run's."""
+    free = {"kp_dropout", "initializer_range", "dtype"}  # they do not change what the weights compute
+    names = sorted(name for name in (saved.keys() | given.keys()) - free if saved.get(name) != given.get(name))
+    if names:
+        settings = ", ".join(f"{name} {saved.get(name)!r} instead of {given.get(name)!r}" for name in names)
+        raise ValueError(f"--encoder {source}: it was trained with {settings}; give this run the same")

@@ -1,59 +1,48 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Clips in which words of other clips take the place of some: new sentences, and who speaks no longer tells what.
+"""Word splicing: replaces words of training clips by words of other clips, to make new sentences.
 
-A corpus in which one speaker says other sentences than the next teaches a reader to recognise speakers. Where the
-corpus has the words' times, clips can be cut between words and put together anew (aligned data augmentation,
-https://huggingface.co/papers/2104.01393). Here a word's movement is put on the face that it comes to.
+In a corpus whose speakers say different sentences, a model learns to recognise the speaker. Splicing breaks that link
+(aligned data augmentation, https://huggingface.co/papers/2104.01393). The movement of a word is transferred to the
+average face of the clip that it is spliced into.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from ..example_cache import Example
+from ..collator import Example, SpokenWord
 
-SWAPPED = 0.5  # share of the words of a spliced clip that come from elsewhere
-
-
-class SpokenWord(NamedTuple):
-    """A word of an example, and the frames in which it is spoken: `start` and the one after the last."""
-
-    text: str
-    start: int
-    end: int
+SWAPPED = 0.5  # share of the words of a spliced clip that are replaced
 
 
 class WordSplicing:
     """Splices the examples of a batch.
 
-    What is drawn depends on the seed and on which clips are together in a batch, in which order, and on nothing
-    else: a run that goes on from a checkpoint sees what an undisturbed one would have.
+    The random draws depend on the seed and on the clips of the batch in their order, so a resumed run repeats them.
 
     Args:
-        probability (`float`): That a clip gets words of others.
-        seed (`int`): Another seed, other words.
+        probability (`float`): Probability that a clip is spliced.
+        seed (`int`): Seed of the draws.
     """
 
     def __init__(self, probability: float, seed: int = 0):
         self.probability, self.seed = probability, seed
 
-    def __call__(self, examples: Sequence[Example], names: Sequence[str]) -> list[Example]:
+    def __call__(self, examples: Sequence[Example], ids: Sequence[str]) -> list[Example]:
         """Splices a batch.
 
         Args:
             examples (`Sequence[dict]`): `words` (`SpokenWord`), `keypoints` (frames, landmarks, 3), `keypoints_mask`
-                (frames,), and anything else that is an array over frames.
-            names (`Sequence[str]`): The clips' ids.
+                (frames,), and other arrays over frames.
+            ids (`Sequence[str]`): The clips' ids.
 
         Returns:
-            `list[dict]`: The same examples, or new ones in the place of some. Only arrays over frames and `words` of a
-            new one are its own.
+            `list[dict]`: The examples; spliced ones are new, with arrays over frames and `words` of their own.
         """
-        generator = np.random.default_rng([self.seed, *(zlib.crc32(str(name).encode()) for name in names)])
+        generator = np.random.default_rng([self.seed, *(zlib.crc32(str(clip).encode()) for clip in ids)])
         spliced = []
         for index, example in enumerate(examples):
             if len(examples) > 1 and generator.random() < self.probability:
@@ -62,44 +51,41 @@ class WordSplicing:
                     donor = int(generator.integers(len(examples) - 1))
                     other = examples[donor + (donor >= index)]
                     if generator.random() < SWAPPED and other["words"]:
-                        words[place] = other, _counterpart(place, example["words"], other["words"])
+                        words[place] = other, _counterpart(place, len(example["words"]), len(other["words"]))
                 example = splice(example, words) if words else example
             spliced.append(example)
         return spliced
 
 
 def splice(example: Example, words: dict[int, tuple[Example, int]]) -> Example:
-    """An example some of whose words are spoken as in others, on its own average face.
+    """Returns an example with some words replaced, on its own average face.
 
     Args:
         example (`dict`): As for `WordSplicing`; its words do not overlap.
-        words (`dict`): By the place of a word, the example that its new one comes from, and which word it is there.
-
-    Returns:
-        `dict`: As many frames longer or shorter as the new words are.
+        words (`dict`): For the index of each word to replace, the other example and the index of the word there.
     """
     arrays = {name: value for name, value in example.items() if isinstance(value, np.ndarray)}
     pieces = {name: [] for name in arrays}
-    spoken, at, length = [], 0, 0
+    spoken, position, length = [], 0, 0
 
     def add(source: Example, start: int, end: int) -> None:
-        nonlocal length
         for name in pieces:
             piece = source[name][start:end]
             if name == "keypoints" and source is not example:
                 seen = source["keypoints_mask"][start:end, None, None] != 0
                 piece = np.where(seen, piece + (_average_face(example) - _average_face(source)), piece)
             pieces[name].append(piece)
-        length += end - start
 
     for place, word in enumerate(example["words"]):
         source, index = words.get(place, (example, place))
-        said = source["words"][index]
-        add(example, at, word.start)
-        spoken.append(SpokenWord(said.text, length, length + said.end - said.start))
-        add(source, said.start, said.end)
-        at = word.end
-    add(example, at, len(example["keypoints_mask"]))
+        inserted = source["words"][index]
+        add(example, position, word.start)
+        start = length + word.start - position
+        length = start + inserted.end - inserted.start
+        spoken.append(SpokenWord(inserted.text, start, length))
+        add(source, inserted.start, inserted.end)
+        position = word.end
+    add(example, position, len(example["keypoints_mask"]))
     joined = {name: np.concatenate(parts).astype(arrays[name].dtype) for name, parts in pieces.items()}
     return {**example, **joined, "words": spoken}
 
@@ -109,6 +95,6 @@ def _average_face(example: Example) -> np.ndarray:
     return example["keypoints"][seen].mean(0) if seen.any() else np.zeros_like(example["keypoints"][0])
 
 
-def _counterpart(place: int, words: Sequence[SpokenWord], others: Sequence[SpokenWord]) -> int:
-    """The word at the same place of another sentence; the places of a longer one are spread over a shorter one."""
-    return round(place * (len(others) - 1) / max(1, len(words) - 1))
+def _counterpart(place: int, length: int, other_length: int) -> int:
+    """Returns the index of the word at the same relative position of another sentence."""
+    return round(place * (other_length - 1) / max(1, length - 1))

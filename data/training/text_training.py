@@ -1,26 +1,61 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Text-only training: LoRA on packed transcripts, merged into a language model that a reader starts from."""
+"""Text-only training: LoRA on packed transcripts, merged into the language model."""
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable
+from pathlib import Path
 
 import torch
+from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq, Trainer
+from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq, PreTrainedTokenizerBase, Trainer
 
-from ..tokenizer import check_vocabulary, load_tokenizer
+from ..tokenizer import check_vocabulary, load_tokenizer, special_tokens
 from .arguments import DataArguments, LipReadTrainingArguments, ModelArguments
 from .callbacks import resources
 from .checkpoints import replace_pickled_arguments
-from .packing import pack_texts, read_texts
 
 logger = logging.getLogger("train_hf")
 
 
+def read_texts(path: str | Path) -> list[str]:
+    """Returns the non-empty lines of a UTF-8 file.
+
+    Raises:
+        ValueError: If the file is missing, is not UTF-8, or holds no text.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such text file; give a UTF-8 file with a transcript a line")
+    try:
+        texts = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error}); save it as UTF-8") from error
+    texts = [text for text in texts if text]
+    if not texts:
+        raise ValueError(f"{path}: holds no text; give a transcript a line")
+    return texts
+
+
+def pack_texts(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, seq_len: int) -> Dataset:
+    """Concatenates transcripts, each between start and end token, and cuts them into sequences of `seq_len` tokens.
+
+    Returns:
+        Rows of equal `input_ids` and `labels`; the last sequence may be shorter.
+    """
+    start, end, _ = special_tokens(tokenizer)
+    stream: list[int] = []
+    for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]:
+        stream += [start, *ids, end]
+    blocks = [stream[i : i + seq_len] for i in range(0, len(stream), seq_len)]
+    return Dataset.from_dict({"input_ids": blocks, "labels": blocks})
+
+
 class TextTrainer(Trainer):
-    """Trains a language model on packed text, with perplexity beside the loss."""
+    """Trains a language model on packed text and logs perplexity beside the loss."""
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         for key in ("loss", "eval_loss"):
@@ -44,18 +79,12 @@ def build_text_trainer(
         model_args.model_id, revision=model_args.model_revision, dtype=getattr(torch, model_args.lm_dtype)
     )
     check_vocabulary(tokenizer, model.config.get_text_config().vocab_size)
-    settings = model_args.lora(default_rank=16)
-    lora = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=settings["r"],
-        lora_alpha=settings["alpha"],
-        lora_dropout=settings["dropout"],
-        target_modules=settings["target_modules"],
-    )
+    lora = model_args.lora(default_rank=16)
+    lora["lora_alpha"], lora["lora_dropout"] = lora.pop("alpha"), lora.pop("dropout")
     blocks = pack_texts(texts, tokenizer, data_args.seq_len)
     logger.info("%d texts in %d sequences of %d tokens", len(texts), len(blocks), data_args.seq_len)
     return TextTrainer(
-        model=get_peft_model(model, lora),
+        model=get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora)),
         args=args,
         train_dataset=blocks,
         data_collator=DataCollatorForSeq2Seq(tokenizer),
@@ -64,11 +93,11 @@ def build_text_trainer(
 
 
 def train_on_text(trainer: TextTrainer, checkpoint: str | None) -> None:
-    """Trains LoRA and writes the language model with it merged in to the output folder."""
+    """Trains LoRA, merges it into the language model and writes that to the output folder."""
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_state()
     if trainer.is_world_process_zero():
         output = trainer.args.output_dir
         trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().save_pretrained(output)
         trainer.processing_class.save_pretrained(output)
-        logger.info("The language model is in %s. Read with it: --model_id %s", output, output)
+        logger.info("The language model is in %s. Use it with: --model_id %s", output, output)

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The Trainer: augmentation on the device, gates on their own learning rate, evaluation by generation."""
+"""The Trainer: augmentation on the device, a learning rate for gates, evaluation by generation."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from ..dataset import Clips
 from ..evaluation import closing_line, compute_metrics, predict
 from .arguments import LipReadTrainingArguments
 from .augmentation import KeypointAugmentation
+from .batching import batch_sampler, padding_share, train_loader
 from .callbacks import BlankVideoCallback, DataTimeCallback, GradientNormCallback, resources, write_transcripts
 from .checkpoints import replace_pickled_arguments, training_data
-from .dataloader import batch_sampler, padding_share, train_loader
 from .fsdp import gather_to_encode, gathered, own_class, shard_by_layer
 
 logger = logging.getLogger(__name__)
 
 
 class LipReadTrainer(Trainer):
-    """Trains a `LipReadForConditionalGeneration`, whose forward computes the loss.
+    """Trains a `LipReadForConditionalGeneration`, which computes the loss in its forward pass.
 
     Args:
         eval_collator: Collator in evaluation mode, whose `input_ids` hold no transcript.
@@ -48,16 +48,16 @@ class LipReadTrainer(Trainer):
         super().__init__(*args, **kwargs)
         if self.is_fsdp_enabled:
             shard_by_layer(self.accelerator.state.fsdp_plugin, self.model)
-        self.label_smoother = None  # label_smoothing_factor is in the model's configuration, which its loss goes by
+        self.label_smoother = None  # the model's own loss smooths, by label_smoothing of its configuration
         self.eval_collator = eval_collator
         self.augmentation = augmentation
-        # What compute_loss measured since the last log, and since the evaluation began.
+        # Parts of the loss since the last log, and since the evaluation began.
         self._train_parts: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._eval_parts: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._training_data: dict[str, Any] | None = None
         self.data_time, self.norms = DataTimeCallback(), GradientNormCallback()
-        self.guard = BlankVideoCallback(self.args.blank_check_after) if self.args.blank_check_after else None
-        for callback in filter(None, (self.data_time, self.norms, self.guard)):
+        self.blank_check = BlankVideoCallback(self.args.blank_check_after) if self.args.blank_check_after else None
+        for callback in filter(None, (self.data_time, self.norms, self.blank_check)):
             self.add_callback(callback)
 
     def get_train_dataloader(self) -> DataLoader:
@@ -67,7 +67,7 @@ class LipReadTrainer(Trainer):
         return train_loader(self.train_dataset, sampler, self.data_collator, self.args)
 
     def get_eval_dataloader(self, eval_dataset: Clips | None = None) -> DataLoader:
-        # In the order of the clips, whatever train_sampling_strategy says, and as they are.
+        # Clips in order, whatever train_sampling_strategy is, and without splicing.
         collator = copy.copy(self.data_collator)
         collator.splicing = None
         return self.accelerator.prepare(
@@ -87,43 +87,42 @@ class LipReadTrainer(Trainer):
         return batches
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
-        """Three groups of parameters: with weight decay, without, and the gates with their own learning rate."""
+        """Creates the optimizer with three groups: with weight decay, without, and gates with a learning rate."""
         if self.optimizer is None:
             model = self.model if model is None else model
-            decayed = set(self.get_decay_parameter_names(model))
-            groups: dict[str, list] = {"decay": [], "no_decay": [], "gates": []}
+            decayed, groups = set(self.get_decay_parameter_names(model)), {"decay": [], "no_decay": [], "gates": []}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
                     kind = "gates" if name.endswith(".gate") else "decay" if name in decayed else "no_decay"
                     groups[kind].append(parameter)
+            settings = [
+                {"params": groups["decay"], "weight_decay": self.args.weight_decay},
+                {"params": groups["no_decay"], "weight_decay": 0.0},
+                {"params": groups["gates"], "weight_decay": 0.0, "lr": self.args.gate_learning_rate},
+            ]
             optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
-            self.optimizer = optimizer_class(
-                [
-                    {"params": groups["decay"], "weight_decay": self.args.weight_decay},
-                    {"params": groups["no_decay"], "weight_decay": 0.0},
-                    {"params": groups["gates"], "weight_decay": 0.0, "lr": self.args.gate_learning_rate},
-                ],
-                **kwargs,
-            )
+            self.optimizer = optimizer_class(settings, **kwargs)
         return self.optimizer
 
     def autocast_smart_context_manager(self, *args, **kwargs):
-        # accelerate wraps the forward of other models in autocast, and leaves one that is spread to FSDP's own policy.
+        # accelerate does not wrap a sharded model in autocast, since FSDP has a policy of its own.
         if self.is_fsdp_enabled:
             return self.accelerator.autocast()
         return super().autocast_smart_context_manager(*args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Returns the model's loss, after augmentation, and keeps its parts for the log."""
+        """Returns the model's loss on the augmented batch, and keeps its parts for the log."""
         parts = self._train_parts if model.training else self._eval_parts
         if model.training:
             parts["data/padding"].append(padding_share(inputs["keypoints_mask"]))
             if self.augmentation is not None:
-                inputs = self._augment(inputs)
+                names = ("keypoints", "keypoints_mask", "alignment_targets")
+                augmented = zip(names, self.augmentation(*map(inputs.get, names)), strict=True)
+                inputs = {**inputs, **{name: value for name, value in augmented if value is not None}}
         if self.args.encoder_only:
             inputs = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
-        # The parts of a batch are its share of the whole update's; the mean over so many batches is logged.
+        # Losses are normalised by the tokens of the whole update; scaled by its batches, their mean can be logged.
         batches = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
         batches *= self.current_gradient_accumulation_steps if model.training else 1
         for part in ("lm_loss", "ctc_loss", "alignment_loss"):
@@ -131,17 +130,10 @@ class LipReadTrainer(Trainer):
                 parts[part].append(value.detach().float() * batches)
         return (loss, outputs) if return_outputs else loss
 
-    def _augment(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        names = ("keypoints", "keypoints_mask", "alignment_targets")
-        augmented = zip(names, self.augmentation(*map(inputs.get, names)), strict=True)
-        return {**inputs, **{name: value for name, value in augmented if value is not None}}
-
-    def _drain(self, parts: dict[str, list[torch.Tensor]]) -> dict[str, float]:
+    def _pop_means(self, parts: dict[str, list[torch.Tensor]]) -> dict[str, float]:
         """Returns the mean of each part over its values and all processes, and the perplexity; empties `parts`."""
-        means = {}
-        for part, values in parts.items():
-            mean = torch.stack(values).mean().reshape(1)
-            means[part] = self.accelerator.gather(mean).mean().item()
+        local = {part: torch.stack(values).mean().reshape(1) for part, values in parts.items()}
+        means = {part: self.accelerator.gather(mean).mean().item() for part, mean in local.items()}
         parts.clear()
         if "lm_loss" in means:
             means["perplexity"] = math.exp(min(means["lm_loss"], 50.0))
@@ -149,19 +141,16 @@ class LipReadTrainer(Trainer):
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
-            logs = {**logs, **self._drain(self._train_parts), **self.data_time.drain(), **self._gates(), **resources()}
-            logs |= self.norms.drain(logs.get("grad_norm", 0.0))
+            model = self.accelerator.unwrap_model(self.model)
+            with gathered(model):
+                gates = {f"gate/layer_{layer:02d}": value for layer, value in model.gate_values().items()}
+            logs = logs | self._pop_means(self._train_parts) | self.data_time.pop_metrics() | gates | resources()
+            logs |= self.norms.pop_metrics(logs.get("grad_norm", 0.0))
         super().log(logs, start_time)
 
-    def _gates(self) -> dict[str, float]:
-        model = self.accelerator.unwrap_model(self.model)
-        with gathered(model):
-            values = model.gate_values()
-        return {f"gate/layer_{layer:02d}": value for layer, value in values.items()}
-
     def evaluation_loop(self, dataloader, *args, metric_key_prefix: str = "eval", **kwargs):
-        """Measures the loss on whole transcripts, then reads every clip from its video alone."""
-        # However often a run is evaluated, it trains the same: loaders draw from the random state too.
+        """Measures the loss with teacher forcing, then transcribes every clip from its video alone."""
+        # DataLoaders draw from the random state: restored, training does not depend on how often it evaluates.
         devices = [self.args.device] if self.args.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             return self._evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
@@ -169,7 +158,7 @@ class LipReadTrainer(Trainer):
     def _evaluation_loop(self, dataloader, *args, metric_key_prefix: str, **kwargs):
         self._eval_parts.clear()
         output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
-        result = self._drain(self._eval_parts)
+        result = self._pop_means(self._eval_parts)
         model = self.accelerator.unwrap_model(self.model)
         gather_to_encode(model)
         with self.accelerator.autocast():
@@ -190,15 +179,15 @@ class LipReadTrainer(Trainer):
         metrics = compute_metrics(predictions)
         output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in (result | metrics).items()})
         if self.is_world_process_zero():
-            for example in predictions[:3]:
-                logger.info("reference %r, hypothesis %r", example.reference, example.hypothesis)
+            for prediction in predictions[:3]:
+                logger.info("reference %r, hypothesis %r", prediction.reference, prediction.hypothesis)
             logger.info(closing_line(metrics))
             name = f"{metric_key_prefix}/transcripts"
             write_transcripts(self.callback_handler.callbacks, name, predictions, self.state.global_step)
         return output
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        # Checkpoints leave the frozen language model out on purpose.
+        # Checkpoints do not hold the frozen language model.
         if self.model.config.freeze_language_model:
             load_result.missing_keys[:] = [key for key in load_result.missing_keys if not belongs_to_base(key)]
         super()._issue_warnings_after_load(load_result)
@@ -207,7 +196,7 @@ class LipReadTrainer(Trainer):
         with own_class(self.model):
             super()._save(output_dir, state_dict)
         if not self.args.should_save:
-            return  # every process comes here, one of them writes
+            return  # every process calls this, one of them writes
         folder = output_dir or self.args.output_dir
         replace_pickled_arguments(folder, self.args)
         if self.train_dataset is not None:
@@ -224,13 +213,13 @@ class LipReadTrainer(Trainer):
         private: bool | None = None,
         **details: Any,
     ) -> CommitInfo | None:
-        """Publishes the reader as `lipread publish` does: in one commit, without logs, states and pickles.
+        """Publishes the model as `lipread publish` does: in one commit, without logs, states and pickles.
 
         Args:
-            commit_message: The commit's first line.
-            blocking: Not looked at: it returns when the reader is there.
-            token, revision, private: As for [`Trainer.push_to_hub`]; those of the arguments by default.
-            details: What the model card is to say, as for `CardDetails`.
+            commit_message: First line of the commit message.
+            blocking: Ignored: the call returns after the upload.
+            token, revision, private: As for [`Trainer.push_to_hub`]; default to those of the arguments.
+            details: Fields of `CardDetails`, for the model card.
         """
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         token = token or self.args.hub_token
@@ -241,8 +230,8 @@ class LipReadTrainer(Trainer):
             return None
         revision = revision or self.args.hub_revision
         with tempfile.TemporaryDirectory() as folder:
-            reader, staging = Path(self.args.output_dir), Path(folder, "reader")
+            output, staging = Path(self.args.output_dir), Path(folder, "reader")
             settings = {"revision": revision, "token": token}
-            for note in stage(reader, staging, self.hub_model_id, details=CardDetails(**details), **settings):
+            for note in stage(output, staging, self.hub_model_id, details=CardDetails(**details), **settings):
                 logger.warning(note)
             return push(staging, self.hub_model_id, commit_message=commit_message, **settings)

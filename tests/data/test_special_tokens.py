@@ -12,7 +12,7 @@ from transformers import LlamaConfig, PreTrainedTokenizerFast
 from data.collator import LipReadCollator
 from data.schema import encode_row
 from data.tokenizer import SpecialTokens, build_ctc_vocab, check_texts, check_vocabulary, special_tokens
-from data.training.packing import pack_texts
+from data.training.text_training import pack_texts
 from modeling_lipread import (
     LipReadFeatureExtractor,
     LipReadProcessor,

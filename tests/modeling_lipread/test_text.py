@@ -4,7 +4,7 @@
 import pytest
 
 from data.tokenizer import train_tokenizer
-from data.training.packing import pack_texts, read_texts
+from data.training.text_training import pack_texts, read_texts
 
 TEXTS = ["bin blue at f two now", "set red by g nine please"] * 5
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from data.training.dataloader import padding_share
-from data.training.samplers import (
+from data.training.batching import (
     LENGTH_STEP,
     LengthBatchSampler,
     SpeakerBatchSampler,
     StreamBatchSampler,
     StreamLengthBatchSampler,
     check_speakers,
+    padding_share,
 )
 
 LENGTHS = np.random.default_rng(0).integers(20, 200, size=203).tolist()

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModel
 
 from data.training.arguments import LipReadTrainingArguments
-from data.training.fsdp import check_sharding
+from data.training.checks import check_sharding
 from tests.helpers.readers import write_language_model
 from tests.helpers.training import REPOSITORY, STILL, TINY, environment, losses
 
@@ -152,8 +152,8 @@ ZERO = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "
     [
         (SHARDED, False, "a text-only run merges LoRA"),
         ({**SHARDED, "FSDP_VERSION": "1"}, True, "FSDP version 1: only version 2"),
-        ({**SHARDED, "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}, True, "a reader is saved whole"),
-        (ZERO, True, "DeepSpeed ZeRO-3 cuts up the adapters"),
+        ({**SHARDED, "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT"}, True, "checkpoints are saved unsharded"),
+        (ZERO, True, "DeepSpeed ZeRO-3 shards the adapters"),
         (SHARDED, True, None),
         ({**ZERO, "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}, True, None),
         ({}, True, None),
@@ -163,6 +163,6 @@ def test_what_would_not_train_or_save_a_reader_is_refused(monkeypatch, tmp_path,
     args = LipReadTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("data.training.fsdp.PartialState", lambda: type("", (), {"distributed_type": "MULTI_GPU"}))
+    monkeypatch.setattr("data.training.checks.PartialState", lambda: type("", (), {"distributed_type": "MULTI_GPU"}))
     with nullcontext() if message is None else pytest.raises(ValueError, match=message):
-        check_sharding(args, reading)
+        check_sharding(args, not reading)

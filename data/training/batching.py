@@ -1,0 +1,275 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Batch samplers and the training DataLoader.
+
+Each sampler depends on seed, epoch and process index alone. A resumed run therefore skips the batches it has already
+used without reading them, and processes need no communication to share the clips.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from accelerate.data_loader import prepare_data_loader
+from torch.utils.data import DataLoader, Sampler
+from transformers import TrainingArguments
+from transformers.trainer_utils import seed_worker
+
+from ..dataset import Clips, ClipStream
+
+logger = logging.getLogger(__name__)
+
+LENGTH_STEP = 8  # lengths are rounded up to this many frames; clips of equal rounded length are shuffled each epoch
+
+
+class ClipBatchSampler(Sampler[list[int]]):
+    """Base class: yields lists of clip indices, equally many for every process and in every epoch.
+
+    Args:
+        seed (`int`): Seed of the order.
+        process_index, num_processes (`int`): Index of this process and number of processes that share the clips.
+    """
+
+    def __init__(self, seed: int, process_index: int = 0, num_processes: int = 1):
+        self.seed, self.process_index, self.num_processes, self.epoch = seed, process_index, num_processes, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Selects the order of an epoch."""
+        self.epoch = epoch
+
+    def _generator(self) -> np.random.Generator:
+        return np.random.default_rng((self.seed, self.epoch))
+
+
+class _LengthGroups:
+    """Clips sorted by length and cut into batches. The cuts depend on lengths alone, so their number is constant."""
+
+    def __init__(self, lengths: Sequence[int], batch_size: int | None, max_frames: int | None):
+        if (batch_size is None) == (max_frames is None):
+            raise ValueError("give one of batch_size and max_frames")
+        self.steps = -(-np.asarray(lengths) // LENGTH_STEP)
+        ordered, self.bounds = np.sort(self.steps) * LENGTH_STEP, [0]
+        for position, length in enumerate(ordered.tolist()):  # ascending: a batch's longest clip is its last
+            clips = position - self.bounds[-1]
+            if clips and (clips == batch_size or (max_frames is not None and length * (clips + 1) > max_frames)):
+                self.bounds.append(position)
+
+    def __len__(self) -> int:
+        return len(self.bounds)
+
+    def draw(self, generator: np.random.Generator) -> list[np.ndarray]:
+        """Returns the batches, shortest clips first; clips of equal rounded length are shuffled."""
+        order = np.lexsort((generator.random(len(self.steps)), self.steps))
+        return np.split(order, self.bounds[1:])
+
+
+class LengthBatchSampler(ClipBatchSampler):
+    """Batches of clips of similar length, in random order.
+
+    The Trainer's own grouping draws from the global random state, which cannot be restored in the middle of an epoch,
+    and does not limit frames. Batches of different processes in one step are neighbours in length, so that no process
+    waits long for another.
+
+    Args:
+        lengths (`Sequence[int]`): Frames of each clip.
+        batch_size (`int`, *optional*): Clips in a batch.
+        max_frames (`int`, *optional*): Largest number of frames in a batch, with padding. A longer clip forms a batch
+            of its own. Exactly one of `batch_size` and `max_frames` must be given.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], *, batch_size: int | None = None, max_frames: int | None = None, **process
+    ):
+        super().__init__(**process)
+        self.groups = _LengthGroups(lengths, batch_size, max_frames)
+
+    def __len__(self) -> int:
+        return -(-len(self.groups) // self.num_processes)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = self._generator()
+        batches = [group.tolist() for group in self.groups.draw(generator)]
+        missing = len(self) * self.num_processes - len(batches)
+        batches += (batches * missing)[:missing]
+        for step in generator.permutation(len(self)).tolist():
+            yield batches[step * self.num_processes + self.process_index]
+
+
+class SpeakerBatchSampler(ClipBatchSampler):
+    """Batches in which speakers with few clips are sampled more often; an epoch keeps its length.
+
+    A speaker of `n` clips gets a share in proportion to `n ** (1 - balance)`. No clip is repeated before all clips of
+    its speaker have been used.
+
+    Args:
+        speakers (`Sequence`): Speaker of each clip.
+        balance (`float`): From 0 (each clip once) to 1 (each speaker equally often).
+        batch_size (`int`): Clips in a batch.
+    """
+
+    def __init__(self, speakers: Sequence, *, balance: float, batch_size: int, **process):
+        super().__init__(**process)
+        self.batch_size, self.num_clips = batch_size, len(speakers)
+        numbers = {speaker: number for number, speaker in enumerate(dict.fromkeys(speakers))}
+        of_clips = np.array([numbers[speaker] for speaker in speakers])
+        self.clips = [np.flatnonzero(of_clips == number) for number in range(len(numbers))]
+        shares = np.array([len(clips) for clips in self.clips], dtype=float) ** (1 - balance)
+        exact = self.num_clips * shares / shares.sum()
+        self.quotas = np.floor(exact).astype(int)
+        left = self.num_clips - self.quotas.sum()
+        self.quotas[np.argsort(self.quotas - exact, kind="stable")[:left]] += 1
+
+    def __len__(self) -> int:
+        return -(-self.num_clips // (self.batch_size * self.num_processes))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator, drawn = self._generator(), []
+        for clips, quota in zip(self.clips, self.quotas, strict=True):
+            rounds = [generator.permutation(clips) for _ in range(-(-quota // len(clips)))]
+            drawn.append(np.concatenate([clips[:0], *rounds])[:quota])
+        order = generator.permutation(np.concatenate(drawn))
+        order = np.resize(order, len(self) * self.batch_size * self.num_processes)
+        for step in order.reshape(len(self), self.num_processes, self.batch_size):
+            yield step[self.process_index].tolist()
+
+
+class StreamBatchSampler(ClipBatchSampler):
+    """Batches of clips from a few row groups at a time, for streaming.
+
+    Row groups come in random order. Each process reads a contiguous part of them, of equally many clips (the last
+    process continues at the beginning), and shuffles the clips of a window of row groups.
+
+    Args:
+        blocks (`Sequence[int]`): Clips in each row group, in the order of their indices.
+        batch_size (`int`): Clips in a batch.
+        window (`int`): Row groups that are shuffled together and held in memory.
+    """
+
+    def __init__(self, blocks: Sequence[int], *, batch_size: int, window: int = 4, **process):
+        super().__init__(**process)
+        self.blocks, self.batch_size, self.window = np.asarray(blocks), batch_size, window
+        self.num_clips = -(-int(self.blocks.sum()) // self.num_processes)  # of each process
+
+    def __len__(self) -> int:
+        return -(-self.num_clips // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator, groups = self._generator(), _row_groups(self.blocks)
+        order = generator.permutation(len(groups))
+        indices = np.concatenate([groups[block] for block in order])
+        owners = np.repeat(np.arange(len(order)), self.blocks[order])
+        start = self.process_index * self.num_clips
+        own = np.arange(start, start + self.num_clips) % len(indices)
+        changes = np.flatnonzero(np.diff(owners[own] // self.window)) + 1
+        mixed = np.concatenate([generator.permutation(indices[part]) for part in np.split(own, changes)]).tolist()
+        for start in range(0, len(mixed), self.batch_size):
+            yield mixed[start : start + self.batch_size]
+
+
+class StreamLengthBatchSampler(ClipBatchSampler):
+    """Batches of clips of similar length, each from one window of row groups, for streaming.
+
+    The number of batches in a window depends on its clips, and must be the same in every epoch. So the seed assigns
+    row groups to windows once. Each epoch shuffles the windows, the batches in a window, and clips of equal rounded
+    length. Each process reads a contiguous part of that order.
+
+    Args:
+        blocks (`Sequence[int]`): Clips in each row group, in the order of their indices.
+        lengths, batch_size, max_frames: As for `LengthBatchSampler`. A window's last batch may be smaller.
+        window (`int`): Row groups that are shuffled together and held in memory.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[int],
+        lengths: Sequence[int],
+        *,
+        batch_size: int | None = None,
+        max_frames: int | None = None,
+        window: int = 4,
+        **process,
+    ):
+        super().__init__(**process)
+        lengths, groups = np.asarray(lengths), _row_groups(blocks)
+        order = np.random.default_rng(self.seed).permutation(len(groups)).tolist()
+        parts = [order[start : start + window] for start in range(0, len(order), window)]
+        self.windows = [np.concatenate([groups[block] for block in part]) for part in parts]
+        self.groups = [_LengthGroups(lengths[clips], batch_size, max_frames) for clips in self.windows]
+
+    def __len__(self) -> int:
+        return -(-sum(map(len, self.groups)) // self.num_processes)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator, batches = self._generator(), []
+        for window in generator.permutation(len(self.windows)).tolist():
+            drawn = self.groups[window].draw(generator)
+            batches += [self.windows[window][drawn[batch]] for batch in generator.permutation(len(drawn)).tolist()]
+        first = self.process_index * len(self)
+        for position in range(first, first + len(self)):
+            yield batches[position % len(batches)].tolist()
+
+
+def _row_groups(blocks: Sequence[int]) -> list[np.ndarray]:
+    """Returns the clip indices of each row group."""
+    return np.split(np.arange(np.sum(blocks)), np.cumsum(blocks)[:-1])
+
+
+def check_speakers(speakers: Sequence[str | None]) -> None:
+    """Checks that speakers can be balanced; clips without a speaker count as one more speaker.
+
+    Raises:
+        ValueError: If the clips name fewer than two speakers.
+    """
+    named = set(speakers) - {None}
+    if len(named) < 2:
+        found = f"only {named.pop()!r}" if named else "nobody"
+        raise ValueError(f"--speaker_balance: the clips name {found} as their speaker; name them, or leave it out")
+    if unknown := sum(speaker is None for speaker in speakers):
+        logger.warning("--speaker_balance: %d clips name no speaker and count as one more speaker", unknown)
+
+
+def batch_sampler(clips: Clips, args: TrainingArguments) -> ClipBatchSampler | None:
+    """Returns the sampler that the arguments select; `None` for the Trainer's own random order."""
+    seed = args.seed if args.data_seed is None else args.data_seed
+    process = {"seed": seed, "process_index": args.process_index, "num_processes": args.world_size}
+    limit = {"batch_size": args.train_batch_size}
+    if args.max_frames_per_batch is not None:
+        limit = {"max_frames": args.max_frames_per_batch}
+    by_length = args.max_frames_per_batch is not None or args.train_sampling_strategy == "group_by_length"
+    if isinstance(clips, ClipStream):
+        process["window"] = args.stream_window
+        if by_length:
+            return StreamLengthBatchSampler(clips.blocks, clips.column("num_frames"), **limit, **process)
+        return StreamBatchSampler(clips.blocks, **limit, **process)
+    if args.speaker_balance:
+        return SpeakerBatchSampler(clips.column("speaker"), balance=args.speaker_balance, **limit, **process)
+    return LengthBatchSampler(clips.column("num_frames"), **limit, **process) if by_length else None
+
+
+def train_loader(clips: Clips, sampler: ClipBatchSampler, collator: Callable, args: TrainingArguments) -> DataLoader:
+    """Returns the loader of this process's batches, which moves them to its device."""
+    if isinstance(clips, ClipStream):
+        clips.cached = args.stream_window + 2
+    loader = DataLoader(
+        clips,
+        batch_sampler=sampler,
+        collate_fn=collator,
+        num_workers=args.dataloader_num_workers,
+        pin_memory=args.dataloader_pin_memory,
+        persistent_workers=args.dataloader_persistent_workers,
+        prefetch_factor=args.dataloader_prefetch_factor,
+        worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
+    )
+    # The sampler yields this process's batches already: with num_processes=1 accelerate does not divide them again.
+    return prepare_data_loader(
+        loader, args.device, num_processes=1, process_index=0, put_on_device=True, dispatch_batches=False
+    )
+
+
+def padding_share(mask: torch.Tensor) -> torch.Tensor:
+    """Returns the share of a batch's frames after each clip's last face; `mask` is `(batch, frames)`."""
+    position = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    return 1.0 - (mask * position).amax(dim=1).sum() / mask.numel()

@@ -1,0 +1,88 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Checks of the arguments of `train_hf.py` and of the way it was launched."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.utils import DistributedType, parse_flag_from_env
+
+from modeling_lipread.language_model_lipread import is_folder
+
+from .arguments import DataArguments, LipReadTrainingArguments, ModelArguments
+
+
+def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: LipReadTrainingArguments) -> None:
+    """Raises ValueError, with the remedy, for arguments that contradict each other."""
+
+    def refuse(condition: Any, message: str) -> None:
+        if condition:
+            raise ValueError(message)
+
+    text_only, own_model, rank = data_args.dataset is None, model_args.lm_config is not None, model_args.lora_r
+    by_length = args.max_frames_per_batch is not None or args.train_sampling_strategy == "group_by_length"
+    refuse((model_args.model_id is None) != own_model, "give --model_id (a frozen language model) or --lm_config")
+    refuse(text_only and data_args.train_text is None, "give --dataset, or --train_text for a text-only run")
+    refuse(text_only and rank == 0, "a text-only run trains LoRA: give --lora_r of at least 1")
+    refuse(text_only and (own_model or args.encoder_only), "a text-only run needs --model_id, and no --encoder_only")
+    refuse(
+        rank and own_model, "--lora_r needs a frozen --model_id; the language model of --lm_config is trained whole"
+    )
+    for name in ("lora_alpha", "lora_dropout", "lora_target_modules"):
+        unused = getattr(model_args, name) is not None and not text_only and not rank
+        refuse(unused, f"--{name} needs LoRA: give --lora_r, its rank, too")
+    needs_ctc = args.encoder_only or model_args.ctc_decoding_weight
+    refuse(
+        needs_ctc and not model_args.ctc, "--encoder_only and --ctc_decoding_weight need the CTC head: no --ctc false"
+    )
+    unit_interval = {"ctc_decoding_weight": model_args, "word_splicing": data_args, "speaker_balance": args}
+    for name, value in ((name, getattr(group, name)) for name, group in unit_interval.items()):
+        refuse(not 0 <= value <= 1, f"--{name} {value}: must be in [0, 1]")
+    after = args.blank_check_after
+    refuse(after < 0, f"--blank_check_after {after}: give an epoch, a share of the run, or 0 for never")
+    whole_corpus = args.speaker_balance and (by_length or data_args.streaming)
+    refuse(whole_corpus, "--speaker_balance does not work with --streaming or grouping by length")
+    if args.push_to_hub:
+        refuse(text_only, "--push_to_hub is for lip readers; use `hf upload you/name FOLDER` for a language model")
+        refuse(
+            not own_model and is_folder(model_args.model_id),
+            f"--push_to_hub: the language model {model_args.model_id} is a local folder: upload it and give its id, "
+            "or leave --push_to_hub out and use `lipread publish --include_base` in the end",
+        )
+        refuse(args.hub_strategy != "end", "--hub_strategy: checkpoints hold pickles and are not pushed; give `end`")
+    refuse(args.n_gpu > 1, f"{args.n_gpu} GPUs in one process: use `accelerate launch`, one process per GPU")
+
+
+def check_sharding(args: LipReadTrainingArguments, text_only: bool) -> None:
+    """Raises ValueError, with the remedy, for DeepSpeed and FSDP settings that cannot train or save the model.
+
+    The settings are those of `args` and of the environment variables of `accelerate launch`.
+    """
+    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED") or args.deepspeed:
+        stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE")
+        config = getattr(args, "hf_deepspeed_config", None)  # of --deepspeed FILE
+        if stage == "3" or (config is not None and config.is_zero3()):
+            raise ValueError(
+                "DeepSpeed ZeRO-3 shards the adapters, which run inside the language model's layers: use "
+                "accelerate_configs/fsdp2.yaml, or ZeRO stage 1 or 2"
+            )
+        return
+    if not (parse_flag_from_env("ACCELERATE_USE_FSDP") or args.fsdp):
+        return
+    if PartialState().distributed_type in (DistributedType.NO, DistributedType.MULTI_CPU):
+        raise ValueError(
+            "FSDP needs GPUs, one for each process: on CPUs accelerate silently trains without it. Use "
+            "accelerate_configs/ddp.yaml"
+        )
+    if text_only:
+        raise ValueError("a text-only run merges LoRA, which FSDP has sharded: use accelerate_configs/ddp.yaml")
+    config = args.fsdp_plugin_args or {}  # of --fsdp and --fsdp_config
+    version = int(config.get("fsdp_version", os.environ.get("FSDP_VERSION", "1")))
+    if version != 2:
+        raise ValueError(f"FSDP version {version}: only version 2 keeps frozen layers apart")
+    full = "FULL_STATE_DICT"
+    state = config.get("state_dict_type", os.environ.get("FSDP_STATE_DICT_TYPE", full))
+    if state != full:
+        raise ValueError(f"fsdp_state_dict_type {state}: checkpoints are saved unsharded; give {full}")
