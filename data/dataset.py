@@ -1,14 +1,13 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Clips to train on or to read: a split that was prepared here, exported to Parquet, or lies on the Hub.
+"""Datasets of clips: a prepared split, a folder of Parquet files, or a dataset on the Hub.
 
-Rows are read straight from Arrow. The formats of `datasets` convert every landmark to float32, or all numbers of a
-row to float16, and take longer over a row's small columns than over its landmarks. A view of Arrow's memory does
-neither.
+`open_split` returns either class; both map indices to stored rows and have `select`, `column` and `spread`.
 
-Parquet is read where it lies, without a copy on disk, by the index of each clip. `datasets` streams too, but mixes
-rows in a buffer of Python objects: that reads a tenth of the clips a second, and no checkpoint restores the buffer.
-Here a clip's row group is read and held in memory while `data.training.samplers.StreamBatchSampler` asks for its
-clips. A resumed run does not read again what it has already used.
+- `ClipTable` reads a split on disk. Rows are views of Arrow's memory; the formats of `datasets` would convert every
+  landmark to float32, or all numbers to float16, and are slow on small columns.
+- `ClipStream` reads Parquet files, also remote ones, without a local copy. It caches the row groups whose clips
+  `data.training.batching.StreamBatchSampler` requests. Streaming by `datasets` shuffles Python objects in a buffer,
+  which reads a tenth of the clips per second and is not restored by a checkpoint.
 """
 
 from __future__ import annotations
@@ -36,9 +35,11 @@ from torch.utils.data import Dataset as TorchDataset
 
 from .schema import CLIP_COLUMNS, CorpusError, features, load_split
 
+THREADS = 16  # for reading Parquet, which waits for the network
+
 
 class ClipTable(TorchDataset):
-    """A split on disk, its clips by their index, in the numpy format that `data.schema.decode_row` takes.
+    """A split on disk, as rows in the numpy format of `data.schema.decode_row`.
 
     Args:
         dataset (`Dataset`): Rows of `data.schema`.
@@ -60,23 +61,23 @@ class ClipTable(TorchDataset):
         first, last = indices[0], indices[-1]
         if last - first == len(indices) - 1 and list(indices) == list(range(first, last + 1)):
             return rows_of(self.dataset[first : last + 1])
-        return [self[index] for index in indices]  # views: gathering the rows in one table would copy them
+        return [self[index] for index in indices]  # views: one table of scattered rows would be a copy
 
     def select(self, indices: Sequence[int]) -> ClipTable:
-        """These clips alone, in this order."""
+        """Returns a dataset of these clips, in this order."""
         return ClipTable(self.dataset.select(indices))
 
     def column(self, name: str) -> list[Any]:
-        """A small column of every clip."""
+        """Returns a column of all clips."""
         return self.dataset.with_format("arrow", columns=[name])[:][name].to_pylist()
 
-    def spread(self, most: int) -> list[int]:
-        """Indices of at most so many clips, from all over the split."""
-        return np.linspace(0, len(self) - 1, min(len(self), most)).astype(int).tolist()
+    def spread(self, count: int) -> list[int]:
+        """Returns the indices of at most `count` clips, evenly spread over the split."""
+        return np.linspace(0, len(self) - 1, min(len(self), count)).astype(int).tolist()
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """The rows of a table; lists are views of its memory, which is float16 for landmarks."""
+    """Returns the rows of a table, whose lists are views of its memory (float16 for landmarks)."""
     columns = []
     for column in table.columns:
         array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
@@ -92,19 +93,16 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-THREADS = 16  # what is waited for is the network
-
-
 class ClipStream(TorchDataset):
-    """The clips of a split in Parquet files, by their index.
+    """A split in Parquet files, as rows in the numpy format of `data.schema.decode_row`.
 
     Args:
-        files (`Sequence[str]`): Paths, or addresses that fsspec opens (``hf://datasets/you/name@revision/...``).
-        split (`str`, *optional*): Their name.
+        files (`Sequence[str]`): Paths, or URLs that fsspec opens (``hf://datasets/you/name@revision/...``).
+        split (`str`, *optional*): Name of the split.
         cached (`int`): Row groups held in memory.
 
     Raises:
-        CorpusError: If a file cannot be read or is no whole Parquet, here or when its clips are asked for.
+        CorpusError: If a file cannot be read or is damaged, here or when its clips are read.
     """
 
     def __init__(self, files: Sequence[str], split: str | None = None, cached: int = 6):
@@ -112,53 +110,46 @@ class ClipStream(TorchDataset):
         with ThreadPoolExecutor(THREADS) as pool:
             footers = list(pool.map(_footer, self.files))
         self.schema = footers[0][0]
-        # Where each row group lies: its file, its number there.
+        # File and number in it of each row group; index of the first clip of each, and their end.
         self.groups = [(file, number) for file, (_, sizes) in enumerate(footers) for number in range(len(sizes))]
         self.bounds = np.cumsum([0, *itertools.chain.from_iterable(sizes for _, sizes in footers)])
         self.indices = np.arange(self.bounds[-1])
-        self._forget()
-
-    def _forget(self) -> None:
-        self._tables: OrderedDict[int, pa.Table] = OrderedDict()
-        self._opened = threading.local()
+        self.__setstate__({})
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key not in ("_tables", "_opened")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._forget()
+        vars(self).update(state, _tables=OrderedDict(), _opened=threading.local())
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def select(self, indices: Sequence[int]) -> ClipStream:
-        """These clips alone, in this order."""
+        """Returns a dataset of these clips, in this order."""
         view = object.__new__(type(self))
         view.__setstate__(self.__getstate__() | {"indices": self.indices[np.asarray(indices, dtype=np.int64)]})
         return view
 
     @property
     def blocks(self) -> list[int]:
-        """How many clips after each other lie in one row group."""
+        """Number of clips in each run of clips of one row group."""
         groups = self._group(self.indices)
         ends = np.flatnonzero(np.diff(groups, append=-1)) + 1
         return np.diff(ends, prepend=0).tolist()
 
-    def spread(self, most: int) -> list[int]:
-        """Indices of at most so many clips, in row groups from all over the data set rather than one in each."""
-        blocks = self.blocks
-        starts = np.concatenate([[0], np.cumsum(blocks)[:-1]])
-        needed = max(1, -(-most * len(blocks) // len(self)))
-        chosen = np.unique(np.linspace(0, len(blocks) - 1, min(needed, len(blocks))).astype(int))
-        found = np.concatenate([np.arange(starts[block], starts[block] + blocks[block]) for block in chosen])
-        return found[np.linspace(0, len(found) - 1, min(most, len(found))).astype(int)].tolist()
+    def spread(self, count: int) -> list[int]:
+        """Returns the indices of at most `count` clips, from as few row groups as needed, evenly spread."""
+        groups = np.split(np.arange(len(self)), np.cumsum(self.blocks)[:-1])
+        needed = max(1, -(-count * len(groups) // len(self)))
+        chosen = np.unique(np.linspace(0, len(groups) - 1, min(needed, len(groups))).astype(int))
+        found = np.concatenate([groups[group] for group in chosen])
+        return found[np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)].tolist()
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Rows in the numpy format that `data.schema.decode_row` takes."""
         places = self.indices[np.asarray(indices, dtype=np.int64)]
         rows = []
         for place, group in zip(places.tolist(), self._group(places).tolist(), strict=True):
@@ -166,18 +157,14 @@ class ClipStream(TorchDataset):
         return rows
 
     def column(self, name: str) -> list[Any]:
-        """A small column of every clip, which is all that is read."""
+        """Returns a column of all clips, without reading the others."""
         groups = self._group(self.indices)
-        wanted = np.unique(groups).tolist()
+        needed = np.unique(groups).tolist()
         with ThreadPoolExecutor(THREADS) as pool:
-            read = dict(
-                zip(wanted, pool.map(lambda group: self._read(group, [name])[0].to_pylist(), wanted), strict=True)
-            )
-        starts = self.bounds[groups].tolist()
-        return [
-            read[group][place - start]
-            for group, place, start in zip(groups.tolist(), self.indices.tolist(), starts, strict=True)
-        ]
+            columns = pool.map(lambda group: self._read(group, [name])[0].to_pylist(), needed)
+            values = dict(zip(needed, columns, strict=True))
+        places = (self.indices - self.bounds[groups]).tolist()
+        return [values[group][place] for group, place in zip(groups.tolist(), places, strict=True)]
 
     def _group(self, places: np.ndarray) -> np.ndarray:
         return np.searchsorted(self.bounds, places, side="right") - 1
@@ -191,9 +178,9 @@ class ClipStream(TorchDataset):
         return self._tables[group]
 
     def _read(self, group: int, columns: list[str]) -> pa.Table:
-        """A row group; each thread holds the file open that it read last, and a forked process opens it anew."""
+        """Reads a row group; each thread keeps its last file open, and a forked process opens it again."""
         file, number = self.groups[group]
-        with _naming(self.files[file]):
+        with _errors_naming(self.files[file]):
             if getattr(self._opened, "which", None) != (os.getpid(), file):
                 self._opened.parquet = _open(self.files[file])
                 self._opened.which = (os.getpid(), file)
@@ -201,7 +188,8 @@ class ClipStream(TorchDataset):
 
 
 @contextmanager
-def _naming(file: str) -> Iterator[None]:
+def _errors_naming(file: str) -> Iterator[None]:
+    """Context that turns errors of reading into `CorpusError` with the file's name."""
     try:
         yield
     except (OSError, pa.ArrowInvalid) as error:
@@ -212,12 +200,13 @@ def _open(file: str) -> pq.ParquetFile:
     if "://" not in file:
         return pq.ParquetFile(file)
     filesystem, path = fsspec.url_to_fs(file)
-    # Arrow asks for the columns' bytes and no others; a cache beneath it would fetch the landmarks between them too.
+    # Arrow requests the columns' bytes alone; fsspec's cache would also fetch the landmarks between them.
     return pq.ParquetFile(filesystem.open(path, "rb", cache_type="none"), pre_buffer=True)
 
 
 def _footer(file: str) -> tuple[pa.Schema, list[int]]:
-    with _naming(file), _open(file) as parquet:
+    """Returns the schema and the number of rows in each row group."""
+    with _errors_naming(file), _open(file) as parquet:
         metadata = parquet.metadata
         return parquet.schema_arrow, [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
 
@@ -226,7 +215,7 @@ Clips = ClipTable | ClipStream
 
 
 def is_parquet(source: str | Path) -> bool:
-    """Whether a source is a folder of Parquet files or a data set's id on the Hub, and not a prepared corpus."""
+    """Returns whether a source is a folder of Parquet files or the id of a dataset on the Hub."""
     path = Path(source)
     if path.exists():
         return path.is_dir() and (any(path.glob("*.parquet")) or any(path.glob("data/*.parquet")))
@@ -240,21 +229,17 @@ def is_parquet(source: str | Path) -> bool:
 
 
 def has_split(source: str | Path, split: str) -> bool:
-    """Whether a source has that split."""
+    """Returns whether a source has a split."""
     return split in _files(source) if is_parquet(source) else (Path(source) / split).is_dir()
 
 
 def open_split(source: str | Path, split: str | None = None, streaming: bool = False) -> Clips:
-    """A split's clips with `CLIP_COLUMNS`, ready for `LipReadCollator`.
+    """Returns a split as a dataset with `CLIP_COLUMNS`, for `LipReadCollator`.
 
     Args:
-        source (`str` or `Path`): A folder that ``data.prepare`` or ``data.export --parquet`` wrote, or a data set's id
-            on the Hub.
-        split (`str`, *optional*): Which split; may be left out when there is one only.
-        streaming (`bool`): Read Parquet from where it lies, in place of a copy on disk that is made first.
-
-    Returns:
-        `ClipTable` or `ClipStream`: Clips by their index; either has `select`, `column` and `spread`.
+        source (`str` or `Path`): Folder that ``data.prepare`` or ``data.export --parquet`` wrote, or Hub dataset id.
+        split (`str`, *optional*): Name of the split. Default: the only one.
+        streaming (`bool`): Whether to read Parquet files without a local copy.
 
     Raises:
         CorpusError: If there is no such split, or its columns are not those of a prepared corpus.
@@ -263,8 +248,8 @@ def open_split(source: str | Path, split: str | None = None, streaming: bool = F
         clips = load_split(source, split)
         if streaming:
             raise CorpusError(
-                f"{source}: a prepared corpus is on disk already, and read in place; leave --streaming out, or stream "
-                "what `python -m data.export --parquet` wrote"
+                f"{source}: a prepared corpus is read in place; leave --streaming out, or stream what `python -m "
+                "data.export --parquet` wrote"
             )
         return ClipTable(clips)
     files = _files(source)
@@ -289,8 +274,8 @@ def open_split(source: str | Path, split: str | None = None, streaming: bool = F
     wrong = [field.name for field in type(features())(expected).arrow_schema if found.get(field.name) != field.type]
     if wrong:
         raise CorpusError(
-            f"{source}: columns {', '.join(wrong)} are missing or of another type; this is no data set that "
-            "`python -m data.export --parquet` of this version wrote"
+            f"{source}: columns {', '.join(wrong)} are missing or of another type; export the dataset again with "
+            "`python -m data.export --parquet` of this version"
         )
     return clips if streaming else ClipTable(clips)
 
@@ -306,10 +291,10 @@ def has_word_times(clips: Clips) -> bool:
 
 
 def _files(source: str | Path) -> dict[str, list[str]]:
-    """The Parquet files of each split, by their paths or addresses."""
+    """Returns the paths or URLs of the Parquet files of each split."""
     try:
         found = load_dataset_builder(str(source)).config.data_files
-    except OSError as error:  # datasets' own, of what is not found, are among them
-        place = "" if Path(source).exists() else "neither a folder here, nor a data set on the Hub that can be read: "
+    except OSError as error:  # also when datasets finds nothing
+        place = "" if Path(source).exists() else "neither a folder here, nor a readable dataset on the Hub: "
         raise CorpusError(f"{source}: {place}{error}") from error
     return {str(split): [str(file) for file in files] for split, files in (found or {}).items()}

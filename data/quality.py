@@ -1,8 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""How good a clip's landmarks are, in metrics by which a corpus is filtered and inspected.
+"""Quality metrics of a clip's landmarks, by which a corpus is filtered and inspected.
 
-They are measured once, from the raw landmarks, stored with each row (column `quality`) and summed up in `report.json`.
-Lengths on the face are in eye distances: distances between the outer corners of the eyes, some 9 cm.
+They are measured once on the raw landmarks, stored with each row (column `quality`) and summarised in `report.json`.
+Lengths on the face are in eye distances: distances between the outer corners of the eyes, about 9 cm.
 """
 
 from __future__ import annotations
@@ -25,27 +25,24 @@ from modeling_lipread.geometry_lipread import (
 )
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 
-PERCENTILES = (0, 5, 50, 95, 100)
-
 
 @dataclass(frozen=True)
 class ClipQuality:
-    """Metrics of one clip; None where they cannot be told.
+    """Metrics of one clip; None where unknown.
 
     Attributes:
         coverage (`float`): Share of the frames with a face.
-        longest_gap (`float`): Longest stretch without a face, in seconds; at the clip's ends too.
-        face_width (`float`, *optional*): Median width of the face in pixels; unknown for landmarks without a video.
-        face_share (`float`, *optional*): The same as a share of the frame's width.
-        jitter (`float`, *optional*): What shakes from frame to frame: standard deviation of a coordinate of the points
-            that do not move with speech about a straight movement through three frames, in eye distances.
+        longest_gap (`float`): Longest stretch without a face, in seconds.
+        face_width (`float`, *optional*): Median width of the face in pixels; None for landmarks without a video.
+        face_share (`float`, *optional*): Median width of the face as a share of the frame's width.
+        jitter (`float`, *optional*): Standard deviation, in eye distances, of a coordinate of the rigid landmarks from
+            the middle of its neighbouring frames.
         yaw_low, yaw_high, pitch_low, pitch_high, roll_low, roll_high (`float`): 5th and 95th percentile of the head's
             angles in degrees (`modeling_lipread.geometry_lipread.angles_from_rotation`), 0 being frontal.
-        lip_motion (`float`): Speed of the lips in eye distances a second
-        (`modeling_lipread.geometry_lipread.lip_motion`).
-        identity_switches (`int`): How often the landmarks jump to another face.
-        most_faces (`int`, *optional*): Most faces seen in one frame, of those that were searched.
-        thumbnail_frame (`int`): Index of a frame to show the clip by: the one with a face nearest to the middle.
+        lip_motion (`float`): Lip speed in eye distances per second (`modeling_lipread.geometry_lipread.lip_motion`).
+        identity_switches (`int`): Number of jumps of the landmarks to another face.
+        most_faces (`int`, *optional*): Largest number of faces in one frame, of those searched.
+        thumbnail_frame (`int`): Index of the frame with a face nearest to the middle of the clip.
     """
 
     coverage: float
@@ -66,25 +63,19 @@ class ClipQuality:
 
     @property
     def rotation(self) -> float:
-        """The farthest that the head turns from frontal about any axis, in degrees."""
+        """Largest absolute angle of the head about any axis, in degrees."""
         angles = (getattr(self, f"{name}_{end}") for name in ("yaw", "pitch", "roll") for end in ("low", "high"))
         return max(abs(angle) for angle in angles)
 
 
 def features() -> dict[str, Value]:
-    """The Arrow type of the column: a struct of `ClipQuality`'s fields."""
+    """Returns the Arrow features of the column `quality`, a struct of the fields of `ClipQuality`."""
     whole_numbers = ("identity_switches", "most_faces", "thumbnail_frame")
     return {item.name: Value("int32" if item.name in whole_numbers else "float32") for item in fields(ClipQuality)}
 
 
 def measure(sequence: LandmarkSequence) -> ClipQuality:
-    """Measures a clip's landmarks as they were extracted.
-
-    Args:
-        sequence (`LandmarkSequence`): Landmarks `(frames, 478, 3)`, neither smoothed nor frontalised.
-
-    Returns:
-        `ClipQuality`: Its metrics.
+    """Returns the metrics of raw landmarks `(frames, 478, 3)`.
 
     Raises:
         ValueError: If no frame holds a face.
@@ -99,18 +90,19 @@ def measure(sequence: LandmarkSequence) -> ClipQuality:
     width = float(np.median(np.ptp(keypoints[..., 0], axis=1))) if sequence.width else None
     angles = np.percentile(angles_from_rotation(rigid_rotation(keypoints)), (5, 95), axis=0)
     found = np.flatnonzero(present)
+    (yaw_low, pitch_low, roll_low), (yaw_high, pitch_high, roll_high) = angles.tolist()
     return ClipQuality(
         coverage=float(present.mean()),
         longest_gap=_longest_gap(present, times),
         face_width=width,
         face_share=None if width is None else width / sequence.width,
         jitter=_jitter(np.asarray(sequence.keypoints)[:, RIGID].astype(np.float64) / eye_distance, present),
-        yaw_low=float(angles[0, 0]),
-        yaw_high=float(angles[1, 0]),
-        pitch_low=float(angles[0, 1]),
-        pitch_high=float(angles[1, 1]),
-        roll_low=float(angles[0, 2]),
-        roll_high=float(angles[1, 2]),
+        yaw_low=yaw_low,
+        yaw_high=yaw_high,
+        pitch_low=pitch_low,
+        pitch_high=pitch_high,
+        roll_low=roll_low,
+        roll_high=roll_high,
         lip_motion=lip_motion(keypoints, times[present]) or 0.0,
         identity_switches=len(identity_switches(keypoints, times[present])),
         most_faces=sequence.most_faces or None,
@@ -119,38 +111,32 @@ def measure(sequence: LandmarkSequence) -> ClipQuality:
 
 
 def _longest_gap(present: np.ndarray, times: np.ndarray) -> float:
-    """Seconds of the longest stretch of frames without a face; a frame lasts until the next one."""
+    """Returns the longest stretch without a face, in seconds; a frame lasts until the next one."""
     steps = np.diff(times)
     ends = np.append(times, times[-1] + (np.median(steps) if len(steps) else 0.0))
     return max((float(ends[last] - ends[first]) for first, last in runs(~present)), default=0.0)
 
 
 def _jitter(points: np.ndarray, present: np.ndarray) -> float | None:
-    """Standard deviation of what deviates from the middle of the frames before and after, `(frames, points, 3)`."""
+    """Returns the standard deviation of `(frames, points, 3)` from the middle of the neighbouring frames."""
     between = present[:-2] & present[1:-1] & present[2:]
     if not between.any():
         return None
     deviation = (points[1:-1] - (points[:-2] + points[2:]) / 2)[between]
-    # The median keeps single jerks out; its factor and the root of 3/2 make it the standard deviation of white noise.
+    # The median ignores outliers; scaled by 1.4826 and the root of 3/2 it is the standard deviation of white noise.
     return float(1.4826 * np.median(np.abs(deviation)) / np.sqrt(1.5))
 
 
 def summarize(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Computes the distribution of each metric over a split, for its report.
+    """Returns the distribution of each metric over the rows of the column `quality`.
 
-    Args:
-        rows (`Iterable[Mapping]`): The column `quality`, a mapping a clip.
-
-    Returns:
-        `dict`: For each metric `min`, `p5`, `median`, `p95`, `max`, and `unknown`, the number of clips without it.
+    Each metric has `min`, `p5`, `median`, `p95`, `max`, and `unknown`, the number of clips without it.
     """
-    rows = list(rows)
-    names = ("min", "p5", "median", "p95", "max")
-    summary = {}
+    rows, summary, names = list(rows), {}, ("min", "p5", "median", "p95", "max")
     for metric in features():
         if metric == "thumbnail_frame":
             continue
         known = [row[metric] for row in rows if row[metric] is not None]
-        values = np.percentile(known, PERCENTILES).round(5).tolist() if known else []
+        values = np.percentile(known, (0, 5, 50, 95, 100)).round(5).tolist() if known else []
         summary[metric] = dict(zip(names, values, strict=False)) | {"unknown": len(rows) - len(known)}
     return summary

@@ -1,10 +1,10 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Rows of a prepared corpus: how a clip's landmarks are stored in Arrow and come back.
+"""Rows of a prepared corpus: the Arrow schema, encoding and decoding of a clip's landmarks.
 
-Keypoints are stored raw, neither frontalised nor normalised, so that another setting of the feature extractor needs no
-new extraction. Only a shift and a scale a clip make them fit float16: landmark = stored * scale + offset, in pixels.
-With the scale one distance between the eyes, a landmark `d` eye distances from the middle of all the clip's landmarks
-comes back within d / 2048 eye distances: 1/1000 while the face stays within 2 of them, as a talking head does.
+Landmarks are stored raw, neither frontalised nor normalised, so that other settings of the feature extractor need no
+new extraction. An offset and a scale per clip make them fit float16: landmark = stored * scale + offset, in pixels.
+The scale is one eye distance; a landmark `d` eye distances from the middle of the clip's landmarks is stored within
+d / 2048 eye distances.
 """
 
 from __future__ import annotations
@@ -19,35 +19,32 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, Features, List, Value, load_from_disk
 
+from modeling_lipread.geometry_lipread import OUTER_EYE_CORNERS
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 
 from . import quality as clip_quality
 
 NUM_LANDMARKS = 478
-# Outer corners of the two eyes in MediaPipe's mesh.
-EYE_CORNERS = (33, 263)
-# What a collator needs: without `words` and `quality`, whose nested Python objects would only slow reading, and what
-# tells where a clip comes from.
+# Columns without the source of a clip and without `words` and `quality`, whose nested Python objects are slow to read.
 TRAINING_COLUMNS = tuple(
     "id text speaker num_frames keypoints present timestamps offset scale frame_rate width height".split()
 )
-# What training reads: with the words' times, if the corpus has them.
-CLIP_COLUMNS = (*TRAINING_COLUMNS, "words")
+CLIP_COLUMNS = (*TRAINING_COLUMNS, "words")  # of `data.dataset`
 PREPARE_COMMAND = "python -m data.prepare MANIFEST.jsonl --output FOLDER"
 
 
 class CorpusError(ValueError):
-    """A folder that is no prepared corpus, or has no such split; the message names the remedy."""
+    """Raised for a folder that is not a prepared corpus or lacks a split; the message names the remedy."""
 
 
 def features() -> Features:
-    """Arrow features of a stored row (a clip of `num_frames` frames).
+    """Returns the Arrow features of a stored row, one clip.
 
     `keypoints` is flat, frames * 478 * 3, and zero in frames without a face (`present` false). `timestamps` are
     seconds from the clip's start, `frame_rate` is their average rate. `width` and `height` are the video's in pixels,
-    0 for landmarks that came without one. `words` are the aligned words in seconds, empty when there is no alignment.
-    `source` is the media path as the manifest wrote it, and `start` where in it the clip begins, in seconds. `quality`
-    holds the figures of `data.quality.ClipQuality`.
+    0 for landmarks without a video. `words` are aligned words with times in seconds, empty without an alignment.
+    `source` is the media path in the manifest, and `start` the clip's start in it, in seconds. `quality` holds the
+    metrics of `data.quality.ClipQuality`.
     """
     return Features(
         {
@@ -82,20 +79,17 @@ def encode_row(
     words: Sequence[Mapping[str, Any]] = (),
     quality: clip_quality.ClipQuality | None = None,
 ) -> dict[str, Any]:
-    """The stored row of a clip.
+    """Returns the stored row of a clip, with a value for each of `features()`.
 
     Args:
         sequence (`LandmarkSequence`): Landmarks `(frames, 478, 3)`, in pixels or already normalised.
         text (`str`): Transcript.
         id (`str`): Name of the clip, unique in its split.
-        speaker (`str`, *optional*): Who speaks.
-        source (`str`, *optional*): Media path as the manifest wrote it.
-        start (`float`, *optional*): Where the clip begins in the media, in seconds. Default: at its start.
+        speaker (`str`, *optional*): Name of the speaker.
+        source (`str`, *optional*): Media path in the manifest.
+        start (`float`, *optional*): Start of the clip in the media, in seconds. Default: 0.
         words (`Sequence[Mapping]`): Aligned words, ``{"word", "start", "end"}`` in seconds.
-        quality (`ClipQuality`, *optional*): The landmarks' figures. Default: they are measured.
-
-    Returns:
-        `dict`: A value for each of `features()`, `keypoints` float16.
+        quality (`ClipQuality`, *optional*): Metrics of the landmarks. Default: they are measured.
 
     Raises:
         ValueError: If the landmarks have another shape, are not finite, or no frame holds a face.
@@ -111,10 +105,13 @@ def encode_row(
         raise ValueError(f"clip {id}: no frame holds a face")
     if not np.isfinite(found).all():
         raise ValueError(f"clip {id}: keypoints are not finite")
-    axes = np.ascontiguousarray(found.reshape(-1, 3).T)  # numpy is several times as fast along rows
+    axes = np.ascontiguousarray(found.reshape(-1, 3).T)  # numpy is several times faster along rows
     low, high = axes.min(axis=1), axes.max(axis=1)
     offset = (low + high) / 2
-    scale = _clip_scale(found, float((high - low).max()))
+    left, right = OUTER_EYE_CORNERS
+    eye_distance = float(np.median(np.linalg.norm(found[:, left] - found[:, right], axis=-1)))
+    # Not so small that float16 overflows.
+    scale = float(np.float32(max(eye_distance, float((high - low).max()) / 1024))) or 1.0
     stored = np.zeros(keypoints.shape, dtype=np.float16)
     stored[present] = ((axes - offset[:, None]) / scale).T.reshape(found.shape)
     return {
@@ -137,29 +134,22 @@ def encode_row(
     }
 
 
-def _clip_scale(found: np.ndarray, extent: float) -> float:
-    """Median distance between the outer corners of the eyes, but not so small that float16 could overflow."""
-    left, right = EYE_CORNERS
-    eye_distance = float(np.median(np.linalg.norm(found[:, left] - found[:, right], axis=-1)))
-    return float(np.float32(max(eye_distance, extent / 1024))) or 1.0
-
-
 def decode_row(row: Mapping[str, Any]) -> LandmarkSequence:
-    """The landmarks of a stored row, back in the units they were given in.
+    """Returns the landmarks of a stored row, in their original units.
 
     Args:
         row (`Mapping`): A row of a prepared corpus, in numpy or python format.
 
     Returns:
-        `LandmarkSequence`: Keypoints `(frames, 478, 3)` float32, zeros in frames without a face.
+        `LandmarkSequence`: Keypoints `(frames, 478, 3)` float32, zero in frames without a face.
 
     Raises:
         ValueError: If the row's keypoints do not hold `num_frames` frames.
     """
-    import torch  # here, so that workers which only encode start without it
+    import torch  # imported here, since workers that only encode do not need it
 
     num_frames = int(row["num_frames"])
-    # Torch widens float16 ten times as fast as numpy. The copy keeps a row in memory-mapped storage as it is.
+    # torch converts float16 ten times faster than numpy; torch.tensor copies, so the stored row is not changed.
     keypoints = torch.tensor(np.asarray(row["keypoints"])).float().numpy()
     if keypoints.size != num_frames * NUM_LANDMARKS * 3:
         raise ValueError(
@@ -168,7 +158,7 @@ def decode_row(row: Mapping[str, Any]) -> LandmarkSequence:
         )
     keypoints = keypoints.reshape(num_frames, NUM_LANDMARKS * 3)
     keypoints *= np.float32(row["scale"])
-    # Numpy adds whole frames ten times as fast as it adds to three numbers at a time.
+    # numpy adds whole frames ten times faster than triples.
     keypoints += np.tile(np.asarray(row["offset"], dtype=np.float32), NUM_LANDMARKS)
     present = np.asarray(row["present"], dtype=bool)
     keypoints[~present] = 0.0
@@ -183,9 +173,9 @@ def decode_row(row: Mapping[str, Any]) -> LandmarkSequence:
 
 
 def rows_to_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Rows of `encode_row` as an Arrow table of `features()`.
+    """Returns rows of `encode_row` as an Arrow table of `features()`.
 
-    Built by hand: `Dataset.from_list` walks every float16 in Python, 40 ms a clip in place of less than one.
+    `Dataset.from_list` iterates over every float16 in Python, 40 ms per clip instead of less than 1.
     """
     rows = list(rows)
     schema = features().arrow_schema
@@ -203,20 +193,16 @@ def rows_to_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 
 
 def load_split(path: str | Path, split: str | None = None) -> Dataset:
-    """A split of a prepared corpus, in the format that training reads fastest.
+    """Returns a split of a prepared corpus with `TRAINING_COLUMNS` in numpy format.
 
-    The numpy format without a dtype: `dtype=float16` reads faster by itself but rounds `num_frames` and `timestamps`
-    too, and the landmarks become float32 in `decode_row` anyway. The python format would take seconds a batch.
+    The format has no dtype: `dtype=float16` would round `num_frames` and `timestamps` too.
 
     Args:
-        path (`str` or `Path`): The folder given to ``data.prepare --output``, or one split's folder inside it.
-        split (`str`, *optional*): Which split; may be left out when there is one only.
-
-    Returns:
-        `Dataset`: Rows with `TRAINING_COLUMNS`, ready for `LipReadCollator`.
+        path (`str` or `Path`): Folder of ``data.prepare --output``, or of one split in it.
+        split (`str`, *optional*): Name of the split. Default: the only one.
 
     Raises:
-        CorpusError: If the folder is no finished corpus, is of another version, or has no such split.
+        CorpusError: If the folder is not a finished corpus of this version, or has no such split.
     """
     path = Path(path)
     if (path / "dataset_dict.json").is_file():
@@ -232,7 +218,7 @@ def load_split(path: str | Path, split: str | None = None) -> Dataset:
     elif not (path / "dataset_info.json").is_file():
         raise CorpusError(f"{path}: not a prepared corpus; make one with: {PREPARE_COMMAND}")
     elif split is not None and split != path.name:
-        raise CorpusError(f"{path}: this is the folder of one split; asking it for {split!r} needs the folder above")
+        raise CorpusError(f"{path}: this is the folder of one split; give the folder above to read split {split!r}")
     dataset = load_from_disk(str(path))
     wrong = [name for name, feature in features().items() if dataset.features.get(name) != feature]
     if wrong:

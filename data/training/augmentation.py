@@ -1,8 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Augmentation of landmark batches, on whatever device they are trained on.
+"""Augmentation of landmark batches on their device.
 
-It runs in the training step, after the features are made and collated: vectorised over the batch, and drawing from the
-process's own random state, which checkpoints store, so that a resumed run draws what an undisturbed one would have.
+It runs in the training step, vectorised over the batch, and draws from torch's global random state, which checkpoints
+store, so that a resumed run repeats the draws.
 """
 
 from __future__ import annotations
@@ -17,24 +17,23 @@ from modeling_lipread.geometry_lipread import MIRROR
 
 @dataclass
 class KeypointAugmentation:
-    """Varies head pose, size, proportions, articulation, speed and quality of faces, and hides stretches of time.
+    """Augments head pose, size, face shape, articulation, speed and quality, and masks time and landmarks.
 
     Args:
-        rotation: Largest turn about each axis, in degrees.
-        scale: Largest relative change of size, drawn for each axis on its own (faces differ in proportion).
-        shift: Standard deviation of a shift of the whole clip, in the landmarks' own unit.
-        noise: Standard deviation of independent noise on every landmark, in the landmarks' own unit.
-        warp: Spread of the coefficients of a random quadratic deformation of space, the same in all of a clip, which
-            gives the face other proportions; 0.1 moves landmarks by some hundredths of their unit.
-        motion: Largest relative change of how far landmarks move from the clip's average face, for each axis on its
-            own: people open their mouths more or less.
-        mirror: Probability that a clip is seen in a mirror, left and right landmarks changing places.
-        landmark_masks: Probability that a landmark stands still in a clip, at its average place.
+        rotation: Largest rotation about each axis, in degrees.
+        scale: Largest relative change of size, drawn for each axis.
+        shift: Standard deviation of a shift of the whole clip, in the landmarks' unit.
+        noise: Standard deviation of noise on every landmark, in the landmarks' unit.
+        warp: Standard deviation of the coefficients of a random quadratic deformation of space, constant over a clip;
+            0.1 moves landmarks by some hundredths of their unit.
+        motion: Largest relative change of the landmarks' movement about the clip's average face, drawn for each axis.
+        mirror: Probability that a clip is mirrored, with left and right landmarks swapped.
+        landmark_masks: Probability that a landmark is fixed at its average position in a clip.
         speed: Largest relative change of the speaking rate.
-        trim_silence: Probability that a clip loses frames before its first word and after its last, any share of them:
-            in a long video sentences follow one another more closely than the clips of a corpus tell.
-        time_masks: Stretches of frames hidden, at most.
-        time_mask_frames: Longest hidden stretch, in frames.
+        trim_silence: Probability that a random share of the frames before the first and after the last word of a clip
+            is removed, since sentences of a long video follow each other more closely than clips of a corpus.
+        time_masks: Number of masked stretches of frames.
+        time_mask_frames: Largest length of a masked stretch, in frames.
     """
 
     rotation: float = 8.0
@@ -52,21 +51,18 @@ class KeypointAugmentation:
     mirror_order: torch.Tensor | None = field(default=None, init=False, repr=False)
 
     def set_landmarks(self, indices: Sequence[int]) -> None:
-        """Says which of MediaPipe's landmarks the batches hold, which `mirror` needs to know.
-
-        Args:
-            indices: MediaPipe's indices, in order.
+        """Sets MediaPipe's indices of the landmarks in a batch, which `mirror` needs.
 
         Raises:
-            ValueError: If clips are to be mirrored and a landmark's counterpart is not among them.
+            ValueError: If `mirror` is used and a landmark's counterpart on the other side is missing.
         """
         places = {index: place for place, index in enumerate(indices)}
         opposite = [places.get(int(MIRROR[index])) if index < len(MIRROR) else None for index in indices]
         if self.mirror and None in opposite:
             alone = indices[opposite.index(None)]
             raise ValueError(
-                f"mirror={self.mirror}: landmark {alone} has no counterpart among those chosen; choose a set that "
-                "is the same on both sides (face, lips, lower_face), or set mirror to 0"
+                f"mirror={self.mirror}: landmark {alone} has no counterpart in --landmarks; use a symmetric set "
+                "(face, lips, lower_face), or set mirror to 0"
             )
         self.mirror_order = None if None in opposite else torch.tensor(opposite)
 
@@ -78,11 +74,10 @@ class KeypointAugmentation:
         Args:
             keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
             mask: Non-zero where there is a face, `(batch, frames)`.
-            labels: What is to be told of each frame, `(batch, frames)`; they keep to their frames. Above 0 somebody
-                speaks.
+            labels: Label of each frame, `(batch, frames)`, above 0 in speech; resampled with the frames.
 
         Returns:
-            The same, with as many frames as the longest clip now has.
+            The same tensors, with as many frames as the longest clip now has.
         """
         if self.trim_silence and labels is not None:
             keypoints, mask, labels = self._trim(keypoints, mask, labels)
@@ -98,7 +93,7 @@ class KeypointAugmentation:
         return keypoints * (mask != 0)[..., None, None], self._mask_time(mask), labels
 
     def _change_face(self, keypoints: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Another person saying the same: proportions, articulation, a face seen in a mirror, landmarks hidden."""
+        """Applies `mirror`, `motion`, `landmark_masks` and `warp`."""
         batch, _, landmarks, _ = keypoints.shape
 
         def uniform(*shape: int) -> torch.Tensor:
@@ -106,9 +101,9 @@ class KeypointAugmentation:
 
         if self.mirror:
             if self.mirror_order is None:
-                raise ValueError("call set_landmarks first: mirroring needs to know which landmarks these are")
-            seen = keypoints[:, :, self.mirror_order.to(keypoints.device)] * keypoints.new_tensor([-1.0, 1.0, 1.0])
-            keypoints = torch.where(uniform(1, 1) < self.mirror, seen, keypoints)
+                raise ValueError("mirror needs the landmarks' indices: call set_landmarks first")
+            mirrored = keypoints[:, :, self.mirror_order.to(keypoints.device)] * keypoints.new_tensor([-1.0, 1.0, 1.0])
+            keypoints = torch.where(uniform(1, 1) < self.mirror, mirrored, keypoints)
         if not (self.motion or self.landmark_masks or self.warp):
             return keypoints
         present = (mask != 0).to(keypoints.dtype)[..., None, None]
@@ -130,7 +125,7 @@ class KeypointAugmentation:
     def _trim(
         self, keypoints: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Cuts frames off the ends of clips, as far as nobody speaks there."""
+        """Removes silent frames at both ends of clips."""
         batch, frames = mask.shape
         steps = torch.arange(frames, device=mask.device)
         spoken = labels > 0
@@ -146,7 +141,7 @@ class KeypointAugmentation:
         return keypoints[rows, kept] * inside[..., None, None], mask, labels[rows, kept].masked_fill(~inside, -100)
 
     def _rotations(self, batch: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-        """Small random rotations, `(batch, 3, 3)`."""
+        """Returns small random rotations, `(batch, 3, 3)`."""
         angles = torch.deg2rad(self.rotation * (2 * torch.rand(batch, 3, device=device, dtype=torch.float32) - 1))
         generator = angles.new_zeros(batch, 3, 3)
         for axis, (row, column) in enumerate(((1, 2), (2, 0), (0, 1))):
@@ -157,7 +152,7 @@ class KeypointAugmentation:
     def _change_speed(
         self, keypoints: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Resamples every clip to its own speed, linearly between frames that both have a face."""
+        """Resamples each clip to a random speed, by linear interpolation between frames that both have a face."""
         batch, frames = mask.shape
         steps = torch.arange(1, frames + 1, device=mask.device)
         lengths = ((mask != 0) * steps).amax(1)
@@ -180,7 +175,7 @@ class KeypointAugmentation:
         return resampled * present[..., None, None], present.to(mask.dtype), labels
 
     def _mask_time(self, mask: torch.Tensor) -> torch.Tensor:
-        """Hides stretches of time as if no face had been found there; never a whole clip."""
+        """Masks stretches of frames, but never a whole clip."""
         batch, frames = mask.shape
         time = torch.arange(frames, device=mask.device)
         hidden = mask
