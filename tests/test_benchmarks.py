@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from benchmarks import extraction, live, long_videos, run
 from benchmarks.ctc_decoding import ctc_decoding_rows
-from benchmarks.encoding import check_equal, half_padding, make_clips, make_pair
+from benchmarks.encoding import check_equal, make_clips, make_pair
 from benchmarks.measure import Row
 from benchmarks.reading import reading_rows
 from tests.helpers.clips import moving_portrait, write_video
@@ -30,19 +30,10 @@ def test_literal_encoder_computes_the_same():
         check_equal(literal, ours, keypoints * mask[..., None, None], mask)
 
 
-def test_half_of_the_frames_are_padding():
-    for batch in (2, 4, 7):
-        mask = half_padding(torch.ones(batch, 60))
-        assert mask.mean().item() == pytest.approx(0.5, abs=0.02)
-
-
 def test_reading_is_measured_in_each_form():
     rows = list(reading_rows(torch.device("cpu"), 1, 75, clips=32))
-    assert [row.name for row in rows] == [
-        "clips in random order",
-        "clips in slices of 16",
-        "clips mixed from a stream of Parquet",
-    ]
+    forms = ["clips in random order", "clips in slices of 16", "clips mixed from a stream of Parquet"]
+    assert [row.name for row in rows] == forms
     assert [row.goal for row in rows] == [0.8, 0.8, None] and all(row.ratio > 0 for row in rows)
 
 
@@ -55,10 +46,8 @@ def test_a_goal_is_a_least_speed_or_a_most_cost():
 
 
 def test_prints_a_table_and_writes_it(tmp_path, capsys, monkeypatch):
-    config = LlamaConfig(
-        vocab_size=1000, hidden_size=32, intermediate_size=32, num_hidden_layers=4, num_attention_heads=2
-    )
-    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "lm")
+    size = {"vocab_size": 1000, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2}
+    AutoModelForCausalLM.from_config(LlamaConfig(**size, intermediate_size=32)).save_pretrained(tmp_path / "lm")
     encoder = run.ENCODER_PARTS["forward"]
     monkeypatch.setitem(run.ENCODER_PARTS, "forward", lambda *arguments: encoder(*arguments, **TINY))
     output = tmp_path / "benchmark.json"
@@ -67,9 +56,8 @@ def test_prints_a_table_and_writes_it(tmp_path, capsys, monkeypatch):
     rows = json.loads(output.read_text())["rows"]
     printed = capsys.readouterr().out.splitlines()
     assert len([line for line in printed if line.startswith("|")]) == len(rows) + 2
-    assert {"forward, 1 x 8", "a token, batch 16, 4 beams"} <= {
-        name for row in rows for name in (row["name"], row["name"].split(" frames")[0])
-    }
+    names = {row["name"].split(" frames")[0] for row in rows}
+    assert {"forward, 1 x 8", "a token, batch 16, 4 beams"} <= names
     assert all(row["ratio"] > 0 for row in rows)
     with pytest.raises(SystemExit):
         run.main(["--only", "nothing"])
