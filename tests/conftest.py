@@ -56,6 +56,20 @@ def lm_config(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def language_model_dir(tmp_path_factory) -> Path:
+    """A random language model; its widths are multiples of bitsandbytes' blocks. Nobody writes into it."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from tests.helpers.readers import text_config
+
+    torch.manual_seed(3)
+    folder = tmp_path_factory.mktemp("language_model")
+    AutoModelForCausalLM.from_config(text_config(hidden_size=64, intermediate_size=128)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def reader_dir(tmp_path_factory) -> Path:
     """A whole reader that was not trained; nobody writes into it."""
     from tests.helpers.readers import save_reader

@@ -23,21 +23,22 @@ from tests.helpers.training import TEXTS
 VOCABULARY, FRAMES, LANDMARKS = 40, 12, 9
 
 
+TINY = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+
+
 def text_config(**kwargs) -> LlamaConfig:
-    settings = {
-        "vocab_size": VOCABULARY,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 64,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 0,
-        "tie_word_embeddings": True,
-    }
-    return LlamaConfig(**{**settings, **kwargs})
+    return LlamaConfig(**{**TINY, "tie_word_embeddings": True, **kwargs})
 
 
 def reader_config(encoder: dict | None = None, **kwargs) -> LipReadConfig:
@@ -65,9 +66,13 @@ def reader_config(encoder: dict | None = None, **kwargs) -> LipReadConfig:
 def make_reader(encoder: dict | None = None, open_gates: bool = False, **kwargs) -> LipReadForConditionalGeneration:
     torch.manual_seed(0)
     model = LipReadForConditionalGeneration(reader_config(encoder, **kwargs)).eval()
-    if open_gates:
-        for adapter in model.adapters:
-            torch.nn.init.normal_(adapter.o_proj.weight, std=0.5)
+    return open_adapters(model) if open_gates else model
+
+
+def open_adapters(model: LipReadForConditionalGeneration) -> LipReadForConditionalGeneration:
+    """Gives the adapters something to say, which at initialisation they have not."""
+    for adapter in model.adapters:
+        torch.nn.init.normal_(adapter.o_proj.weight, std=0.5)
     return model
 
 

@@ -96,58 +96,12 @@ def processor(logits, lengths, **arguments):
     return CTCLogitsProcessor(CTCPrefixScores(logits, lengths, VOCABULARY), spellings, **settings)
 
 
-@settings(max_examples=40, deadline=None)
-@given(some_clips, st.lists(st.integers(1, 4), max_size=3), st.integers(0, 99))
-def test_a_whole_text_is_scored_by_both(clips, tokens, seed):
-    """The steps add up to the language model's log-probability and the CTC head's, each with its weight."""
-    logits, lengths = as_logits(clips)
-    fuse = processor(logits, lengths, num_candidates=7)
-    torch.manual_seed(seed)
-    language_model = torch.randn(len(tokens) + 1, len(clips), 7)
-    total = torch.zeros(len(clips))
-    for step, token in enumerate([*tokens, 5]):
-        written = torch.tensor([[0, *tokens[:step]]] * len(clips))
-        total += fuse(written, language_model[step])[:, token]
-    text = TextNormalizer()("".join({1: "a", 2: "b", 3: "ab", 4: "!"}[token] for token in tokens))
-    for clip, length in enumerate(lengths):
-        spoken = np.log(max(all_texts(logits[clip, :length]).get(text, 0.0), 1e-300))
-        written = sum(
-            language_model[step, clip].log_softmax(-1)[token].item() for step, token in enumerate([*tokens, 5])
-        )
-        if spoken > -600:
-            assert total[clip].item() == pytest.approx(0.6 * written + 0.4 * spoken, abs=1e-3)
-        else:
-            assert total[clip].item() < 0.3 * IMPOSSIBLE
-
-
-def test_logits_and_log_probabilities_are_taken_alike():
-    torch.manual_seed(0)
-    logits, lengths = torch.randn(2, 5, 3), torch.tensor([5, 3])
-    scores, written = torch.randn(4, 7) * 3, torch.tensor([[0, 1], [0, 2], [0, 3], [0, 1]])
-    fuse = processor(logits, lengths)
-    torch.testing.assert_close(fuse(written, scores), fuse(written, scores.log_softmax(-1)))
-
-
 def test_candidates_are_the_likeliest_tokens_and_the_end():
     """Special tokens, which spell nothing, are none, however likely."""
     logits, scores = torch.zeros(1, 6, 3), torch.tensor([[0.0, 3, 2, 1, 0, -9, 0]])
     for count, expected in ((2, [1, 2, 5]), (7, [1, 2, 3, 4, 5])):
         fused = processor(logits, torch.tensor([6]), num_candidates=count)(torch.tensor([[0]]), scores)
         assert torch.where(fused[0] > 0.4 * IMPOSSIBLE)[0].tolist() == expected
-
-
-def test_beams_stand_by_their_clip_in_any_order():
-    torch.manual_seed(0)
-    logits, lengths = torch.randn(2, 6, 3), torch.tensor([6, 4])
-    written = torch.tensor([[0, 1, 2], [0, 3, 1], [0, 2, 2], [0, 1, 3]])
-    scores = torch.randn(4, 7)
-    together = processor(logits, lengths)
-    together(written[:, :2], scores)
-    crossed = together(written[[1, 0, 3, 2]], scores[[1, 0, 3, 2]])[[1, 0, 3, 2]]
-    for clip in range(2):
-        alone = processor(logits[clip : clip + 1, : lengths[clip]], lengths[clip : clip + 1])
-        rows = slice(2 * clip, 2 * clip + 2)
-        torch.testing.assert_close(crossed[rows], alone(written[rows], scores[rows]))
 
 
 def test_a_clip_without_a_face_leaves_the_choice_to_the_language_model():

@@ -8,53 +8,23 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
-from tests.helpers.readers import LANDMARKS, VOCABULARY, clips, language_model_alone, make_inputs, without_dropout
+from modeling_lipread import LipReadConfig, LipReadForConditionalGeneration
+from tests.helpers.readers import TINY, clips, language_model_alone, make_inputs, open_adapters, reader_config
 
-TINY = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
+HEADS = {"head_dim": 8}
 EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+LINEAR = {f"linear_{kind}": 2 for kind in ("num_key_heads", "num_value_heads")}
+LINEAR |= {f"linear_{kind}": 8 for kind in ("key_head_dim", "value_head_dim")}
+PLAIN = "llama smollm3 qwen2 mistral phi3 granite olmo2 cohere2 gpt2 gpt_neox starcoder2 stablelm"
 # What a family needs beside TINY.
 FAMILIES = {
-    "llama": {},
-    "smollm3": {},
-    "qwen2": {},
-    "qwen3": {"head_dim": 8},
-    "gemma2": {"head_dim": 8},
-    "gemma3_text": {"head_dim": 8},
-    "mistral": {},
-    "phi3": {},
-    "granite": {},
-    "olmo2": {},
-    "cohere2": {},
-    "gpt2": {},
-    "gpt_neox": {},
+    **dict.fromkeys(PLAIN.split(), {}),
+    **dict.fromkeys(("qwen3", "gemma2", "gemma3_text", "glm4"), HEADS),
     "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
     "lfm2": {"layer_types": ["conv", "full_attention", "conv", "full_attention"]},
-    "gpt_oss": {"head_dim": 8, **EXPERTS},
     "mixtral": EXPERTS,
-    "qwen3_moe": {"head_dim": 8, **EXPERTS},
-    "glm4": {"head_dim": 8},
-    "starcoder2": {},
-    "stablelm": {},
-    "qwen3_next": {
-        "head_dim": 8,
-        "linear_num_key_heads": 2,
-        "linear_num_value_heads": 2,
-        "linear_key_head_dim": 8,
-        "linear_value_head_dim": 8,
-        **EXPERTS,
-    },
+    **dict.fromkeys(("gpt_oss", "qwen3_moe"), HEADS | EXPERTS),
+    "qwen3_next": HEADS | EXPERTS | LINEAR,
 }
 REFUSED = {"bloom": {}, "falcon": {}, "mamba": {"state_size": 4}}
 QUICK = ("llama", "gpt2", "qwen3_moe")  # rotary and learned positions, linear and Conv1D layers, experts
@@ -71,30 +41,15 @@ def reader(request, tmp_path_factory):
     """A reader on a saved language model of the family, at its start; dropout off."""
     folder = tmp_path_factory.mktemp(request.param)
     tiny_language_model(request.param, FAMILIES[request.param]).save_pretrained(folder)
-    config = LipReadConfig(
-        encoder_config=FaceKeypointEncoderConfig(
-            num_landmarks=LANDMARKS, hidden_size=16, kp_heads=2, kp_temporal_layers=1, kp_dropout=0.0
-        ),
-        adapter_every=2,
-        adapter_heads=2,
-        adapter_head_dim=8,
-        adapter_dropout=0.0,
-        decoder_mask_prob=0.0,
-        decoder_start_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-    )
+    config = reader_config({"kp_dropout": 0.0}, adapter_dropout=0.0, decoder_mask_prob=0.0)
     return LipReadForConditionalGeneration.from_language_model(folder, config).eval()
 
 
 @pytest.fixture
 def opened(reader):
     """The same with adapters that say something."""
-    reader = copy.deepcopy(reader)
-    generator = torch.Generator().manual_seed(4)
-    for adapter in reader.adapters:
-        torch.nn.init.normal_(adapter.o_proj.weight, std=0.5, generator=generator)
-    return reader
+    torch.manual_seed(4)
+    return open_adapters(copy.deepcopy(reader))
 
 
 def test_starts_as_the_language_model(reader):
@@ -146,7 +101,6 @@ def test_beams_read_their_own_clip(opened):
 
 def test_gradient_checkpointing_changes_no_gradient(opened):
     inputs, gradients = make_inputs(), []
-    without_dropout(opened)
     for checkpointing in (False, True):
         if checkpointing:
             opened.gradient_checkpointing_enable()

@@ -121,11 +121,6 @@ def test_gaps_are_as_long_at_any_frame_rate(frame_rate):
     assert mask.all()
 
 
-def test_a_clip_without_a_face_is_absent_throughout():
-    keypoints, mask = features(LipReadFeatureExtractor(), np.zeros((5, 478, 3), np.float32))
-    assert not keypoints.any() and not mask.any() and keypoints.shape == (1, 5, 79, 3)
-
-
 def test_frames_that_are_not_numbers_are_absent_or_an_error():
     clip = talking(at_rate(25))
     clip.keypoints[40:60, 7] = np.nan
@@ -187,12 +182,6 @@ def test_clips_of_all_forms_are_padded_into_a_batch():
     unpadded = LipReadFeatureExtractor()([long, short], padding=False)
     assert [len(array) for array in unpadded["keypoints"]] == [75, 25]
     np.testing.assert_array_equal(LipReadFeatureExtractor()(short)["keypoints"][0], unpadded["keypoints"][1])
-
-
-def test_the_rate_of_bare_arrays_can_be_given():
-    fast, expected = talking(at_rate(50)), talking(at_rate(25))
-    given, _ = features(LipReadFeatureExtractor(), fast.keypoints, frame_rate=50)
-    np.testing.assert_allclose(given, features(LipReadFeatureExtractor(), expected)[0], atol=1e-4)
 
 
 def test_landmarks_of_another_pipeline_pass_through():

@@ -17,8 +17,6 @@ import pytest
 
 from modeling_lipread.geometry_lipread import (
     MIRROR,
-    angles_from_rotation,
-    rigid_rotation,
     rotation_from_angles,
     solve_head_pose,
 )
@@ -28,7 +26,6 @@ from modeling_lipread.landmarks_lipread import (
     landmarker_path,
     read_landmark_file,
 )
-from modeling_lipread.video_lipread import read_frames
 from tests.helpers.clips import PORTRAIT, made_up_face, portrait_on
 from tests.helpers.readers import Bomb
 
@@ -70,6 +67,8 @@ def test_no_face_and_no_image(extractor):
     for wrong in (np.zeros((288, 360), np.uint8), np.zeros((288, 360, 4), np.uint8), np.zeros((288, 360, 3))):
         with pytest.raises(ValueError, match="RGB uint8"):
             extractor.extract(wrong)
+    with pytest.raises(ValueError, match="no frames"):
+        extractor.extract_frames([], frame_rate=25)
 
 
 def test_a_video_of_360_pixels_width(extractor, portrait_video):
@@ -81,15 +80,6 @@ def test_a_video_of_360_pixels_width(extractor, portrait_video):
     np.testing.assert_allclose(sequence.timestamps, np.arange(8) / 25, atol=1e-6)
     moved = center(sequence.keypoints[7]) - center(sequence.keypoints[0])
     np.testing.assert_allclose(moved, (14, 0), atol=2)
-
-
-def test_frames_give_what_their_video_gives(extractor, portrait_video):
-    frames = np.stack([frame for _, frame in read_frames(portrait_video)])
-    sequence = extractor.extract_frames(frames, frame_rate=25)
-    np.testing.assert_array_equal(sequence.keypoints, extractor.extract_video(portrait_video).keypoints)
-    np.testing.assert_allclose(sequence.keypoints[3, :, :2], extractor.extract(frames[3])[:, :2], atol=4)
-    with pytest.raises(ValueError, match="no frames"):
-        extractor.extract_frames([], frame_rate=25)
 
 
 def test_a_span(extractor, portrait_video):
@@ -176,13 +166,6 @@ def test_solve_head_pose_reads_a_known_pose_back(angles):
     np.testing.assert_allclose(pose.rotation, rotation_from_angles(*angles), atol=2e-3)
 
 
-def test_a_grid_clip_is_covered_frame_by_frame(extractor, grid_dir):
-    sequence = extractor.extract_video(grid_dir / "video" / "s1" / "bbaf2n.mp4")
-    assert sequence.present.sum() == len(sequence) == 75
-    np.testing.assert_allclose(sequence.timestamps, np.arange(75) / 25, atol=1e-6)  # though its container says 0 s
-    assert np.abs(angles_from_rotation(rigid_rotation(sequence.keypoints))).max() < 25
-
-
 GOOD = np.random.default_rng(0).normal(size=(10, 478, 3)).astype(np.float32)
 
 
@@ -246,18 +229,14 @@ def test_frames_without_a_face(tmp_path):
     [
         (GOOD[:, :468], r"holds shape \(10, 468, 3\); expected floats \(frames, 478, 3\)"),
         (GOOD.reshape(10, -1), r"holds shape \(10, 1434\)"),
-        (GOOD[None], r"holds shape \(1, 10, 478, 3\)"),
         (np.float32(1), r"holds shape \(\)"),
         (GOOD.astype(np.int32), r'holds int32; expected floats .* save array.astype\("float32"\)'),
-        (GOOD > 0, "holds bool"),
-        (GOOD.astype(np.complex64), "holds complex64"),
         (np.zeros((10, 478, 3), [("x", "<f4")]), "holds "),
         (GOOD[:0], "no frame in the span; the file lasts 0.00 s"),
         (np.where(np.arange(3) == 1, np.nan, GOOD), "frame 0 holds NaN beside numbers, or infinite values"),
         (np.where(np.arange(10)[:, None, None] == 7, np.inf * GOOD, GOOD * 1.0), "frame 7 holds NaN beside"),
         (GOOD.astype(np.float64) * 1e300, "frame 0 holds NaN beside"),
         (np.array([Bomb("unpickled")]), r"not a complete .npy file of plain numbers \(.*Python objects"),
-        (np.full((10, 478, 3), 1.0, object), r"not a complete .npy file of plain numbers \(.*Python objects"),
     ],
 )
 def test_other_arrays_are_refused(tmp_path, monkeypatch, array, reason):
@@ -280,8 +259,6 @@ FILES = {
     "pickle": (lambda: pickle.dumps(Bomb("unpickled")), "not a complete .npy"),
     "archive": (archive, "an .npz archive in place of a .npy file"),
     "empty": (lambda: b"", "not a complete .npy"),
-    "text": (lambda: b"x,y,z\n" * 100, "not a complete .npy"),
-    "magic alone": (lambda: b"\x93NUMPY", "not a complete .npy"),
     "another version": (lambda: header("(10, 478, 3)", version=b"\x09\x00") + GOOD.tobytes(), "not a complete .npy"),
     "cut off": (lambda: header("(10, 478, 3)") + GOOD.tobytes()[:-1], "not a complete .npy"),
     "ten gigabytes": (lambda: header("(1743375, 478, 3)") + bytes(1000), "not a complete .npy"),

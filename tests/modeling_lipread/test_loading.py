@@ -4,41 +4,31 @@
 import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
-from transformers import AutoModel, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModel, BitsAndBytesConfig
 
 from modeling_lipread import LipReadForConditionalGeneration
 from tests.helpers.readers import (
     clips,
     language_model_alone,
     make_inputs,
+    open_adapters,
     reader_config,
     run_elsewhere,
-    text_config,
     without_dropout,
 )
 
 LOADS = [(False, AutoModel.from_pretrained), (True, LipReadForConditionalGeneration.from_pretrained)]
 
 
-@pytest.fixture
-def language_model_dir(tmp_path):
-    torch.manual_seed(3)
-    AutoModelForCausalLM.from_config(text_config()).save_pretrained(tmp_path / "language_model")
-    return tmp_path / "language_model"
-
-
 def build(language_model_dir, open_gates: bool = True, **kwargs) -> LipReadForConditionalGeneration:
     torch.manual_seed(0)
     model = LipReadForConditionalGeneration.from_language_model(language_model_dir, reader_config(), **kwargs).eval()
-    if open_gates:
-        for adapter in model.adapters:
-            torch.nn.init.normal_(adapter.o_proj.weight, std=0.5)
-    return model
+    return open_adapters(model) if open_gates else model
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_language_model_under_a_full_precision_face(tmp_path, language_model_dir, dtype):
+def test_half_precision_language_model_under_a_full_precision_face(tmp_path, language_model_dir):
     """As `--lm_dtype` trains it, and as a plain `from_pretrained` brings it back."""
+    dtype = torch.bfloat16
     exact, model = build(language_model_dir), build(language_model_dir, dtype=dtype)
     assert {p.dtype for p in model.language_model.parameters()} == {dtype}
     assert {p.dtype for p in [*model.encoder.parameters(), *model.adapters.parameters()]} == {torch.float32}
@@ -77,28 +67,19 @@ QUANTISATIONS = {
 }
 
 
-@pytest.fixture
-def quantisable_dir(tmp_path):
-    """A language model whose widths are multiples of bitsandbytes' blocks of 64, as those of real ones are."""
-    torch.manual_seed(3)
-    config = text_config(hidden_size=64, intermediate_size=128)
-    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "quantisable")
-    return tmp_path / "quantisable"
-
-
 @pytest.mark.parametrize("quantisation", QUANTISATIONS)
-def test_quantised_language_model(tmp_path, quantisable_dir, quantisation):
+def test_quantised_language_model(tmp_path, language_model_dir, quantisation):
     settings = BitsAndBytesConfig(**QUANTISATIONS[quantisation])
     inputs = make_inputs()
-    fresh = build(quantisable_dir, open_gates=False, quantization_config=settings)
+    fresh = build(language_model_dir, open_gates=False, quantization_config=settings)
     assert torch.equal(fresh(**inputs).logits, language_model_alone(fresh, inputs))
 
-    model = build(quantisable_dir, quantization_config=settings)
+    model = build(language_model_dir, quantization_config=settings)
     linear = {type(m).__name__ for m in model.language_model.model.modules() if isinstance(m, torch.nn.Linear)}
     assert linear == {f"Linear{quantisation}".replace("Linear8bit", "Linear8bitLt")}
     own = [*model.encoder.modules(), *model.adapters.modules()]
     assert {type(m).__name__ for m in own if isinstance(m, torch.nn.Linear)} == {"Linear"}
-    assert (model(**inputs).logits - build(quantisable_dir)(**inputs).logits).abs().max() > 0
+    assert (model(**inputs).logits - build(language_model_dir)(**inputs).logits).abs().max() > 0
     model.save_pretrained(tmp_path / "reader")
     # It comes back as it was trained, unless something else is asked for.
     for kwargs in ({}, {"quantization_config": settings}):
@@ -109,11 +90,11 @@ def test_quantised_language_model(tmp_path, quantisable_dir, quantisation):
         model.save_pretrained(tmp_path / "whole", include_base=True)
 
 
-def test_gradients_pass_through_a_quantised_language_model(quantisable_dir):
+def test_gradients_pass_through_a_quantised_language_model(language_model_dir):
     """As through the same weights in float32, after reading and saving too, where bitsandbytes would pack them."""
     settings = BitsAndBytesConfig(**QUANTISATIONS["4bit"])
-    model = build(quantisable_dir, quantization_config=settings)
-    exact = build(quantisable_dir)
+    model = build(language_model_dir, quantization_config=settings)
+    exact = build(language_model_dir)
     inputs = {**make_inputs(), "labels": make_inputs()["input_ids"]}
     for _ in range(2):
         model.generate(**clips(inputs), max_new_tokens=2)

@@ -10,24 +10,15 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModel, BitsAndBytesConfig
 from transformers.dynamic_module_utils import get_imports, get_relative_import_files
 
 import modeling_lipread
 from modeling_lipread import LipReadForConditionalGeneration
-from tests.helpers.readers import make_inputs, reader_config, run_elsewhere, text_config, without_dropout
+from tests.helpers.readers import make_inputs, reader_config, run_elsewhere, without_dropout
 from tests.modeling_lipread.test_families import FAMILIES, tiny_language_model
 
 LORA = {"r": 4, "alpha": 16, "dropout": 0.0, "target_modules": ["q_proj", "v_proj", "down_proj"]}
-
-
-@pytest.fixture(scope="module")
-def language_model_dir(tmp_path_factory):
-    """Its widths are multiples of bitsandbytes' blocks."""
-    torch.manual_seed(3)
-    folder = tmp_path_factory.mktemp("language_model")
-    AutoModelForCausalLM.from_config(text_config(hidden_size=64, intermediate_size=128)).save_pretrained(folder)
-    return folder
 
 
 def build(language_model_dir, lora=LORA, **kwargs) -> LipReadForConditionalGeneration:
@@ -99,24 +90,21 @@ def test_families_take_lora(family, tmp_path):
     expected = logits(model)
     for include_base in (False, True):
         model.save_pretrained(tmp_path / "reader", include_base=include_base)
-        assert torch.allclose(logits(AutoModel.from_pretrained(tmp_path / "reader")), expected, atol=1e-5)
+        again = AutoModel.from_pretrained(tmp_path / "reader")
+        assert torch.allclose(logits(again), expected, atol=1e-5) and learning(again) == learning(model)
     model.merge_lora()
     model.save_pretrained(tmp_path / "merged")
     assert torch.allclose(logits(AutoModel.from_pretrained(tmp_path / "merged")), expected, atol=1e-5)
 
 
-def test_saved_are_encoder_adapters_and_lora_alone(trained, saved, tmp_path):
+def test_saved_are_encoder_adapters_and_lora_alone(trained, saved):
     held = names(saved)
     assert {key.split(".")[0] for key in held} == {"encoder", "adapters", "language_model"}
     lora = {key for key in held if key.startswith("language_model.")}
-    assert lora == {key for key in trained.state_dict() if ".lora_" in key}
-    assert len(lora) == 4 * 3 * 2  # layers, modules, A and B
+    assert lora == {key for key in trained.state_dict() if ".lora_" in key} and len(lora) == 4 * 3 * 2
     again = AutoModel.from_pretrained(saved)
-    assert again.config.lora == LORA
-    assert torch.equal(logits(again), logits(trained))
+    assert again.config.lora == LORA and torch.equal(logits(again), logits(trained))
     assert learning(again) == learning(trained)
-    trained.save_pretrained(tmp_path, include_base=True)
-    assert learning(AutoModel.from_pretrained(tmp_path)) == learning(trained)
 
 
 def test_gradient_checkpointing_changes_no_gradient(trained, saved):

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
 from transformers.dynamic_module_utils import get_relative_import_files
 
+from data.tokenizer import train_tokenizer
 from modeling_lipread import processing_lipread
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
 from modeling_lipread.landmarks_lipread import (
@@ -24,23 +23,12 @@ from modeling_lipread.processing_lipread import LipReadProcessor
 from modeling_lipread.video_lipread import read_frames
 from tests.helpers.clips import moving_portrait, write_video
 from tests.helpers.readers import run_elsewhere
-
-SENTENCES = ["bin blue at f two now", "place red in a zero please", "set white with p four soon"]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.train_from_iterator(SENTENCES, trainers.WordLevelTrainer(special_tokens=["<unk>", "<pad>", "</s>"]))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<pad>", eos_token="</s>", padding_side="right"
-    )
+from tests.helpers.training import TEXTS
 
 
 @pytest.fixture(scope="module")
-def processor(tokenizer) -> LipReadProcessor:
-    return LipReadProcessor(LipReadFeatureExtractor(), tokenizer)
+def processor() -> LipReadProcessor:
+    return LipReadProcessor(LipReadFeatureExtractor(), train_tokenizer(TEXTS, 280))
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +68,16 @@ def test_spans_and_rates(processor, clip, sequence):
         processor(videos=sequence, start=0.1)
 
 
-def test_text_is_tokenised_with_or_without_videos(processor, tokenizer, sequence):
-    batch = processor(videos=[sequence, sequence], text=SENTENCES[:2], return_tensors="pt")
+def test_text_is_tokenised_with_or_without_videos(processor, sequence):
+    batch = processor(videos=[sequence, sequence], text=list(TEXTS[:2]), padding=True, return_tensors="pt")
     assert set(batch) >= {"keypoints", "keypoints_mask", "input_ids", "attention_mask"}
-    torch.testing.assert_close(batch["input_ids"], tokenizer(SENTENCES[:2], return_tensors="pt")["input_ids"])
-    assert processor.batch_decode(batch["input_ids"]) == SENTENCES[:2]
-    assert processor.decode(batch["input_ids"][0]) == SENTENCES[0]
-    assert "keypoints" not in processor(text=SENTENCES[0])
-    assert len(processor(text=SENTENCES[0], truncation=True, max_length=2)["input_ids"]) == 2
+    expected = processor.tokenizer(list(TEXTS[:2]), padding=True, return_tensors="pt")
+    torch.testing.assert_close(batch["input_ids"], expected["input_ids"])
+    read = processor.batch_decode(batch["input_ids"], skip_special_tokens=True)
+    assert [text.strip() for text in read] == list(TEXTS[:2])
+    assert processor.decode(batch["input_ids"][0], skip_special_tokens=True) == read[0]
+    assert "keypoints" not in processor(text=TEXTS[0])
+    assert len(processor(text=TEXTS[0], truncation=True, max_length=2)["input_ids"]) == 2
     with pytest.raises(ValueError, match="videos, text, or both"):
         processor()
 

@@ -17,16 +17,6 @@ def test_tokenizer_writes_any_text():
     assert len(tokenizer(TEXTS[0])["input_ids"]) < len(TEXTS[0])
 
 
-def test_tokenizer_survives_saving(tmp_path):
-    from transformers import AutoTokenizer
-
-    tokenizer = train_tokenizer(TEXTS)
-    tokenizer.save_pretrained(tmp_path)
-    again = AutoTokenizer.from_pretrained(tmp_path)
-    assert again(TEXTS[0])["input_ids"] == tokenizer(TEXTS[0])["input_ids"]
-    assert (again.bos_token_id, again.eos_token_id, again.pad_token_id) == (1, 2, 0)
-
-
 def test_too_small_a_vocabulary_is_refused():
     with pytest.raises(ValueError, match="259"):
         train_tokenizer(TEXTS, vocab_size=100)

@@ -12,7 +12,7 @@ import pytest
 
 from modeling_lipread.landmarks_lipread import VideoError
 from modeling_lipread.video_lipread import read_ahead, read_frames
-from tests.helpers.clips import PORTRAIT, moving_portrait, portrait_on, write_video
+from tests.helpers.clips import PORTRAIT, moving_portrait, write_video
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -164,15 +164,6 @@ def test_a_single_frame(extractor, tmp_path):
     assert sequence.timestamps.tolist() == [0.0]
 
 
-@pytest.mark.slow
-def test_4k(extractor, tmp_path):
-    picture = cv2.resize(portrait_on(540, 960, [(1.0, 380, 120)]), (3840, 2160), interpolation=cv2.INTER_CUBIC)
-    path = write_video(tmp_path / "large.mp4", [picture] * 3, codec_options={"preset": "ultrafast"})
-    sequence = extractor.extract_video(path)
-    assert (sequence.width, sequence.height, sequence.coverage) == (3840, 2160, 1.0)
-    assert np.ptp(sequence.keypoints[0, :, 0]) > 350
-
-
 MEMORY_OF_READING = """
 import resource, sys
 from modeling_lipread.video_lipread import read_ahead, read_frames
@@ -234,15 +225,3 @@ def test_items_are_made_ahead_of_their_use_but_not_far():
     ahead.close()
     assert closed and made == [0, 1, 2, 3]
     assert list(read_ahead(source(), 3)) == list(range(10))
-
-
-def test_an_error_while_reading_ahead_comes_where_it_belongs():
-    def source():
-        yield from (1, 2)
-        raise VideoError("broken at 3")
-
-    taken = []
-    with pytest.raises(VideoError, match="broken at 3"):
-        for item in read_ahead(source(), 4):
-            taken.append(item)
-    assert taken == [1, 2]
