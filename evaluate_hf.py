@@ -4,13 +4,13 @@
     python evaluate_hf.py runs/a corpus/test
     python evaluate_hf.py you/lipread-grid videos.jsonl --num_beams 8 --nbest 8 --output results.json
 
-It writes metrics, with 95% bootstrap intervals, and every hypothesis to a JSON file, an HTML page beside it, and ends
-with one line:
+It writes a JSON file with the metrics, their 95% bootstrap intervals and every hypothesis, and an HTML page beside it.
+The last line that it prints is:
 
     WER 0.123 CER 0.051 | blank video WER 0.871 | shuffled video WER 0.812 | 50 clips
 
-A clip that cannot be read (no face, damaged file) counts as one with an empty hypothesis; it is listed with its
-reason, as is a line of the manifest that does not describe a clip.
+A clip that cannot be read (no face, damaged file) counts as one with an empty hypothesis. Such clips, and lines of the
+manifest that describe no clip, are listed with the reason.
 """
 
 from __future__ import annotations
@@ -101,18 +101,7 @@ def evaluate(
 ) -> dict:
     """Evaluates a checkpoint on a corpus or manifest.
 
-    Args:
-        checkpoint: Folder or Hub id of a trained reader.
-        source: Folder of a prepared corpus's split, a JSONL manifest, or a data set in Parquet, here or on the Hub.
-        split: The split, where the source has several.
-        num_beams: Beams of the search; 1 is greedy.
-        ctc_decoding_weight: Weight of the CTC head beside the language model, 0 to 1; the reader's own by default.
-        nbest: Hypotheses kept of a clip, at most as many as beams.
-        batch_size: Clips in a batch.
-        num_proc: Processes that extract landmarks, for a manifest.
-        allow_outside: Whether a manifest may name files outside its folder.
-        face: Which of several faces of a manifest's videos is read; the largest by default.
-        device: Torch device; a GPU if there is one by default.
+    The arguments are those of the command line, described in `main`.
 
     Returns:
         The result of `data.evaluation.report`, with the arguments and the sha256 of the `weights`.
@@ -128,52 +117,44 @@ def evaluate(
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     if ctc_decoding_weight is None:
         ctc_decoding_weight = getattr(model.generation_config, "ctc_decoding_weight", None) or 0.0
+    search = {"num_beams": num_beams, "ctc_decoding_weight": ctc_decoding_weight, "nbest": nbest}
+    length = model.generation_config.max_new_tokens or 64
+    collator = LipReadCollator(processor, seq_len=length, start_ids=model.config.start_ids, train=False)
     with tempfile.TemporaryDirectory() as folder:
         clips, lost, skipped = prepared_clips(Path(source), Path(folder), num_proc, allow_outside, split, face)
-        collator = LipReadCollator(
-            processor,
-            seq_len=model.generation_config.max_new_tokens or 64,
-            start_ids=model.config.start_ids,
-            train=False,
-        )
-        options = {"batch_size": batch_size, "nbest": nbest, "confidence": True}
-        search = {"num_beams": num_beams, "ctc_decoding_weight": ctc_decoding_weight}
-        predictions = predict(model, processor, clips, collator, **options, **search)
-    return report(
-        predictions + lost,
-        checkpoint=checkpoint,
-        weights=weights,
-        source=source,
-        **source_names(Path(source), split),
-        num_beams=num_beams,
-        ctc_decoding_weight=ctc_decoding_weight,
-        nbest=nbest,
-        skipped=skipped,
-    )
+        predictions = predict(model, processor, clips, collator, batch_size=batch_size, confidence=True, **search)
+    about = {"checkpoint": checkpoint, "weights": weights, "source": source, **source_names(Path(source), split)}
+    return report(predictions + lost, **about, **search, skipped=skipped)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", help="folder or Hub id of a trained reader")
-    parser.add_argument("source", help="folder of a prepared split, a manifest of videos, or a data set's id")
-    parser.add_argument("--split", help="split of a source that has several")
-    parser.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("checkpoint", help="folder or Hub id of a trained reader")
+    add("source", help="folder of a prepared split, a manifest of videos, or a data set in Parquet (folder or Hub id)")
+    add("--split", help="split of a source that has several")
+    add("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
+    add(
         "--ctc_decoding_weight",
         type=float,
         help="weight of the CTC head beside the language model, 0 to 1 (default: the reader's own)",
     )
-    parser.add_argument("--nbest", type=int, default=1, help="hypotheses kept of a clip, for the best of them (1)")
-    parser.add_argument("--batch_size", type=int, default=16, help="clips in a batch (default: 16)")
-    parser.add_argument("--num_proc", type=int, default=os.cpu_count(), help="processes that extract landmarks")
-    parser.add_argument("--allow_outside", action="store_true", help="take files outside the manifest's folder too")
-    parser.add_argument("--face", choices=FACES, help="which of several faces of a video is read (default: largest)")
-    parser.add_argument("--device", help="torch device (default: a GPU if there is one)")
-    parser.add_argument("--show", type=int, default=0, help="clips whose reference and hypothesis are printed")
-    parser.add_argument(
+    add("--nbest", type=int, default=1, help="hypotheses kept of a clip, at most as many as beams (default: 1)")
+    add("--batch_size", type=int, default=16, help="clips in a batch (default: 16)")
+    add(
+        "--num_proc",
+        type=int,
+        default=os.cpu_count(),
+        help="processes that extract landmarks from videos",
+    )
+    add("--allow_outside", action="store_true", help="also read files outside the manifest's folder")
+    add("--face", choices=FACES, help="which of several faces in a manifest's video is read (default: largest)")
+    add("--device", help="torch device (default: a GPU if there is one)")
+    add("--show", type=int, default=0, help="clips whose reference and hypothesis are printed (default: 0)")
+    add(
         "--output",
-        help="JSON file to write, with a page beside it (default: evaluation-SOURCE.json in the checkpoint)",
+        help="JSON file to write, with a page beside it (default: CHECKPOINT/evaluation-SOURCE.json)",
     )
     options = vars(parser.parse_args(arguments))
     output, show = options.pop("output"), options.pop("show")
@@ -181,25 +162,21 @@ def main(arguments: list[str] | None = None) -> None:
         result = evaluate(**options)
     except (CorpusError, SourceError, PrepareError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    folder = Path(options["checkpoint"])
-    path = (
-        Path(output)
-        if output
-        else (folder if folder.is_dir() else Path()) / f"evaluation-{Path(options['source']).stem}.json"
-    )
+    folder = Path(options["checkpoint"]) if Path(options["checkpoint"]).is_dir() else Path()
+    path = Path(output) if output else folder / f"evaluation-{Path(options['source']).stem}.json"
     write_json(path, result)
     page = write_evaluation(result, path.with_suffix(".html"))
     for row in result["predictions"][:show]:
         print(f"reference:  {row['reference']}\nhypothesis: {row['hypothesis']}\n")
-    low, high = result["metrics"]["wer_interval"]
     for skip in result["skipped"]:
         print(f"not read: {skip['where']}: {skip['reason']}")
+    low, high = result["metrics"]["wer_interval"]
     print(f"95% interval of the word error rate {low:.3f} to {high:.3f}; every hypothesis is in {path}")
     print(f"report: {page} (open it in a browser)")
     if times := result["word_times"]:
         print(
             f"word times: median error {times['median_ms']:.0f} ms, 90th percentile {times['p90_ms']:.0f} ms, "
-            f"at both ends of {times['words']} correct words"
+            f"over starts and ends of {times['words']} correct words"
         )
     if abstention := result["abstention"]:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in abstention["reasons"].items())

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Confidence of words: its measurement, its calibration, and the limits below which the pipeline abstains."""
+"""Word confidence: measurement, calibration, and the limits below which the pipeline abstains."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ BINS = 10
 # Mean of the normal prior over the weights, of variance 1: a word's score is the language model's probability until
 # the clips show otherwise, since a good model makes few errors to learn from.
 PRIOR = np.array([1.0, 0.0, 0.0])
-LOST = 0.02  # share of the clips with speech from which the pipeline may abstain
-# Each limit lies this far from the clips without speech to those with it: people outside the corpus get lower scores
-# than those of a validation split.
+MOST_LOST = 0.02  # share of the clips with speech from which the pipeline may abstain
+# Each limit lies a quarter of the way from the clips without speech to those with speech, since people outside the
+# corpus get lower scores than those of a validation split.
 TOWARDS_SPEECH = 0.25
-STEPS = 100  # of Newton's method, which takes about ten
+MOST_STEPS = 100  # of Newton's method, which takes about ten
 
 
 def word_confidence(
@@ -106,12 +106,11 @@ def _word(word: WrittenWord, score: float, times: np.ndarray) -> dict[str, Any]:
 def token_confidence(
     model: LipReadForConditionalGeneration, tokens: torch.Tensor, log_probs: torch.Tensor
 ) -> torch.Tensor:
-    """Returns the geometric mean of the probabilities of the tokens, the first end token included, `(batch,)`.
+    """Returns the geometric mean of the probabilities of the tokens up to the first end token, `(batch,)`.
 
     Args:
         model: The model.
-        tokens: The hypotheses without the prompt, `(batch, tokens)`; padding follows the first end token.
-        log_probs: Log-probabilities of the tokens, `(batch, tokens)`, from `token_log_probs`.
+        tokens, log_probs: As in `word_confidence`.
     """
     ends = model.generation_config.eos_token_id
     ended = torch.isin(tokens, torch.as_tensor([] if ends is None else ends, device=tokens.device)).int()
@@ -121,15 +120,12 @@ def token_confidence(
 
 def correct_words(predictions: Sequence[Prediction]) -> np.ndarray:
     """Returns whether each of the `words` of all clips is correct, bool `(words,)`."""
-    correct = []
-    for prediction in predictions:
-        found = match_words(prediction.reference.split(), [word["word"] for word in prediction.words])
-        correct += [place is not None for place in found]
-    return np.array(correct, bool)
+    matches = (match_words(each.reference.split(), [word["word"] for word in each.words]) for each in predictions)
+    return np.array([index is not None for clip in matches for index in clip], bool)
 
 
 def reliability(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Compares the scores of words with how often the words are correct.
+    """Compares the scores of words with the share of the words that is correct.
 
     Returns:
         The number of `words`; the share that is `correct`; the `mean_score`; `ece`, the expected calibration error
@@ -144,37 +140,28 @@ def reliability(predictions: Sequence[Prediction]) -> dict[str, Any]:
         return {}
     correct = correct_words(predictions)
     scores = np.array([word["score"] for word in words])
-    bins = _bins(scores, correct)
-    return {
-        "words": len(words),
-        "correct": float(correct.mean()),
-        "mean_score": float(scores.mean()),
-        "ece": _calibration_error(bins),
-        "probability_ece": _calibration_error(_bins(np.exp([word["log_prob"] for word in words]), correct)),
-        "bins": bins,
-    }
+    bins, ece = _reliability_bins(scores, correct)
+    _, probability_ece = _reliability_bins(np.exp([word["log_prob"] for word in words]), correct)
+    rates = {"correct": float(correct.mean()), "mean_score": float(scores.mean())}
+    return {"words": len(words), **rates, "ece": ece, "probability_ece": probability_ece, "bins": bins}
 
 
-def _bins(scores: np.ndarray, correct: np.ndarray) -> list[dict[str, Any]]:
-    places = np.minimum((scores * BINS).astype(int), BINS - 1)
-    return [
+def _reliability_bins(scores: np.ndarray, correct: np.ndarray) -> tuple[list[dict[str, Any]], float]:
+    """Returns the non-empty bins of a reliability diagram and the expected calibration error."""
+    indices = np.minimum((scores * BINS).astype(int), BINS - 1)
+    bins = [
         {"words": int(inside.sum()), "score": float(scores[inside].mean()), "correct": float(correct[inside].mean())}
-        for inside in (places == place for place in range(BINS))
-        if inside.any()
+        for inside in (indices == index for index in np.unique(indices))
     ]
-
-
-def _calibration_error(bins: Sequence[dict[str, Any]]) -> float:
-    total = sum(row["words"] for row in bins)
-    return sum(row["words"] * abs(row["score"] - row["correct"]) for row in bins) / total
+    return bins, sum(row["words"] * abs(row["score"] - row["correct"]) for row in bins) / len(scores)
 
 
 def abstention(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Measures what abstaining as the pipeline does would change.
+    """Measures the cost of abstaining, as the pipeline does.
 
     Returns:
-        `clips`, the number of clips without an answer; the `reasons` with their numbers; `correct_words_lost` of so
-        many `correct_words`; and the `wer` with empty hypotheses for these clips. Empty where it is not known.
+        `clips`, the number of abstentions; their `reasons` with counts; how many of the `correct_words` are lost
+        (`correct_words_lost`); and the `wer` with empty hypotheses for these clips. Empty without word scores.
     """
     known = [prediction for prediction in predictions if prediction.words or prediction.reason]
     if not known:
@@ -194,7 +181,7 @@ def abstention(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 
 def fit_calibration(evidence: np.ndarray, correct: np.ndarray) -> dict[str, float]:
-    """Fits the weights of the logistic function that makes scores of evidence.
+    """Fits the weights of the logistic function that turns evidence into word scores.
 
     Args:
         evidence: Evidence of the words, `(words, 3)`.
@@ -206,7 +193,7 @@ def fit_calibration(evidence: np.ndarray, correct: np.ndarray) -> dict[str, floa
     Source: Platt, "Probabilistic outputs for support vector machines", 1999, here with two inputs and a prior.
     """
     weights = PRIOR.copy()
-    for _ in range(STEPS):
+    for _ in range(MOST_STEPS):
         scores = logistic(evidence @ weights)
         gradient = evidence.T @ (scores - correct) + weights - PRIOR
         curvature = (evidence * (scores * (1 - scores))[:, None]).T @ evidence + np.eye(len(weights))
@@ -225,24 +212,24 @@ def rescore(prediction: Prediction, calibration: dict[str, float]) -> None:
 
 
 def fit_limits(speech: Sequence[Prediction], non_speech: Sequence[Prediction]) -> dict[str, float]:
-    """Fits the limits that tell clips with speech from clips without it.
+    """Fits the limits that separate clips with speech from clips without speech.
 
     Args:
-        speech: Clips in which people speak, with scored words.
-        non_speech: Clips in which nobody speaks.
+        speech: Clips with speech and scored words.
+        non_speech: Clips without speech.
 
     Returns:
-        `config.abstention`. Lips move if they are half as fast as the slowest of the clips with speech. Then the limit
-        of agreement lies between the best of the remaining clips without speech and the worst clip with speech, the
-        2% that may be lost left out; and the limit of confidence likewise, of the clips that then remain.
+        `config.abstention`. The limit of lip motion is half of the lowest speed among the clips with speech. The limit
+        of agreement lies between the highest agreement among the remaining clips without speech and the 2% quantile
+        of the clips with speech; the limit of confidence likewise, for the clips that then remain.
     """
     speeds = [prediction.lip_speed for prediction in speech if prediction.lip_speed is not None]
     limits = {"min_lip_motion": round(min(speeds, default=0.0) / 2, 3)}
     for name, measure in (("min_agreement", lambda prediction: prediction.agreement), ("min_confidence", _mean_score)):
-        found = [measure(prediction) for prediction in speech]
-        if None in found:  # a model without a CTC head
+        values = [measure(prediction) for prediction in speech]
+        if None in values:  # a model without a CTC head
             continue
-        least = float(np.quantile(found, LOST, method="lower"))
+        least = float(np.quantile(values, MOST_LOST, method="lower"))
         remaining = [measure(prediction) for prediction in non_speech if not abstention_reason(prediction, limits)]
         most = max((other for other in remaining if other < least), default=0.0)
         limits[name] = round(most + TOWARDS_SPEECH * (least - most), 3)

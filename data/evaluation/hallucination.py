@@ -1,9 +1,9 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Hallucination: how often a model reads words from clips in which nobody speaks.
+"""Hallucination: how often a model writes words for clips in which nobody speaks.
 
-The clips are made from a prepared corpus. Some are real (people before and after their sentence), some half real (a
-real frame that stands still, seen by MediaPipe through the noise of a camera), some synthetic (the average face, a
-face that moves but does not speak, the synthetic talker with its mouth closed).
+The clips are made from a prepared corpus. Some are real (people before and after their sentence), some half real (one
+frame of a video, repeated with camera noise and read by MediaPipe), some synthetic (the average face, a face that
+moves without speaking, the synthetic talker with its mouth closed).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from modeling_lipread.geometry_lipread import rigid_rotation
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence
@@ -25,10 +26,10 @@ from modeling_lipread.video_lipread import read_frames
 from ..schema import decode_row
 
 SECONDS = 3.0  # length of the clips that are made of single frames
-LEAST_SILENCE = 0.28  # seconds of a silent segment that is used
-BEFORE_SPEECH = 0.12  # seconds around the words that are left out: lips move before there is a sound
-INNER_LIPS = (13, 14)  # MediaPipe's landmarks in the middle of the upper and of the lower one
-FRAME_RATE = 25.0  # of the videos that are made here
+SHORTEST_SILENCE = 0.28  # seconds
+SPEECH_MARGIN = 0.12  # seconds around the words that are left out: lips move before there is a sound
+INNER_LIPS = (13, 14)  # MediaPipe's landmarks in the middle of the upper and of the lower lip
+FRAME_RATE = 25.0
 CAMERA_NOISE = (2.0, 6.0)  # standard deviation of a pixel, of 255
 
 
@@ -37,7 +38,7 @@ class NonSpeechClip:
     """A clip in which nobody speaks.
 
     Attributes:
-        kind: The name of the method.
+        kind: How it was made.
         id: The clip that it was made from.
         sequence: Its landmarks.
     """
@@ -52,9 +53,9 @@ def silences(sequence: LandmarkSequence, words: Sequence[Mapping[str, Any]]) -> 
     if not len(words):
         return []
     times = sequence.timestamps
-    before = np.flatnonzero(times < words[0]["start"] - BEFORE_SPEECH)
-    after = np.flatnonzero(times > words[-1]["end"] + BEFORE_SPEECH)
-    least = LEAST_SILENCE * sequence.frame_rate
+    before = np.flatnonzero(times < words[0]["start"] - SPEECH_MARGIN)
+    after = np.flatnonzero(times > words[-1]["end"] + SPEECH_MARGIN)
+    least = SHORTEST_SILENCE * sequence.frame_rate
     segments = [segment for segment in (before, after) if len(segment) >= least and sequence.present[segment].any()]
     return [_frames(sequence, segment) for segment in segments]
 
@@ -75,16 +76,15 @@ def nodding(sequence: LandmarkSequence, random: np.random.Generator) -> Landmark
     still = frozen(sequence, random)
     face = still.keypoints[0].astype(np.float64)
     frontal = (face - face.mean(axis=0)) @ rigid_rotation(face[None])[0]
-    size = np.ptp(frontal[:, 0])
     phase = 2 * np.pi * (np.outer(still.timestamps, random.uniform(0.2, 0.8, 3)) + random.uniform(0, 1, 3))
     turns = np.radians(random.uniform(2, 8, 3)) * np.sin(phase)
-    moved = np.stack([frontal @ _rotation(turn) for turn in turns]) + face.mean(axis=0)
-    moved += random.normal(0, 0.003 * size, moved.shape)
+    moved = frontal @ Rotation.from_euler("XYZ", turns).as_matrix() + face.mean(axis=0)
+    moved += random.normal(0, 0.003 * np.ptp(frontal[:, 0]), moved.shape)
     return replace(still, keypoints=moved.astype(np.float32))
 
 
 def trembling(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
-    """Adds independent noise to every landmark of one frame, as a bad camera in bad light does."""
+    """Adds independent noise to every landmark of one frame, as under poor light."""
     still = frozen(sequence, random)
     deviation = random.uniform(0.005, 0.02) * np.ptp(still.keypoints[0, :, 0])
     noise = deviation * random.standard_normal(still.keypoints.shape, np.float32)
@@ -92,7 +92,7 @@ def trembling(sequence: LandmarkSequence, random: np.random.Generator) -> Landma
 
 
 def gaping(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
-    """Opens and closes the mouth too slowly for speech: once in about three seconds."""
+    """Opens and closes the mouth slower than speech does: once in about three seconds."""
     return _opening(sequence, random, random.uniform(0.25, 0.4))
 
 
@@ -102,18 +102,18 @@ def chewing(sequence: LandmarkSequence, random: np.random.Generator) -> Landmark
 
 
 def there_and_back(sequence: LandmarkSequence) -> LandmarkSequence:
-    """Plays a clip forwards and backwards until it is as long as a sentence."""
+    """Plays a clip forwards and backwards until it is three seconds long."""
     frames = len(sequence)
     order = np.concatenate([np.arange(frames), np.arange(frames - 2, 0, -1)])
     order = np.resize(order, round(SECONDS * sequence.frame_rate))
     return replace(_frames(sequence, order), timestamps=np.arange(len(order)) / sequence.frame_rate)
 
 
-MADE_OF_LANDMARKS = (blank, frozen, nodding, trembling, gaping, chewing)
+LANDMARK_KINDS = (blank, frozen, nodding, trembling, gaping, chewing)
 
 
 def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0) -> Iterator[NonSpeechClip]:
-    """Makes clips from landmarks alone, and takes silent segments.
+    """Makes clips from landmarks alone, and cuts silent segments.
 
     Args:
         rows: Rows of `data.schema`; silent segments need word times.
@@ -121,11 +121,11 @@ def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0)
         seed: The same seed gives the same clips.
     """
     random = np.random.default_rng(seed)
-    # Enough clips for each kind to have its own, without decoding all of a large split.
-    chosen = islice(_shuffled(rows, random), 2 * count * len(MADE_OF_LANDMARKS))
+    # Enough clips that no two kinds share one, without decoding all of a large split.
+    chosen = islice(_shuffled(rows, random), 2 * count * len(LANDMARK_KINDS))
     clips = [row for row in chosen if row["num_frames"] > 1]
-    for place, make in enumerate(MADE_OF_LANDMARKS):
-        for row in (clips[place * count :] + clips[: place * count])[:count]:
+    for index, make in enumerate(LANDMARK_KINDS):
+        for row in (clips[index * count :] + clips[: index * count])[:count]:
             yield NonSpeechClip(make.__name__, str(row["id"]), make(decode_row(row), random))
     segments = [(str(row["id"]), cut) for row in clips for cut in silences(decode_row(row), row["words"])]
     for name, cut in segments[:count]:
@@ -164,7 +164,7 @@ def _noisy(video: Path, random: np.random.Generator) -> Iterator[np.ndarray]:
 
 
 def _closed_mouths(count: int, random: np.random.Generator) -> Iterator[list[np.ndarray]]:
-    """Yields frames of the talker, whose head moves as in speech while its mouth stays closed."""
+    """Yields videos of the talker, whose head moves as in speech while its mouth stays closed."""
     from ..talker import TalkingHead, perform  # needs scikit-image
 
     head = TalkingHead(frame_rate=FRAME_RATE)
@@ -207,18 +207,10 @@ def _still(sequence: LandmarkSequence, face: np.ndarray) -> LandmarkSequence:
     )
 
 
-def _rotation(angles: np.ndarray) -> np.ndarray:
-    """Returns the rotation about x, then y, then z, `(3, 3)`."""
-    (sx, sy, sz), (cx, cy, cz) = np.sin(angles), np.cos(angles)
-    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    return about_x @ about_y @ np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
-
-
 def hallucinations(
     pipeline: LipReadingPipeline, clips: Iterable[NonSpeechClip], **options: Any
 ) -> dict[str, dict[str, Any]]:
-    """Reads clips without speech.
+    """Counts the clips without speech for which a pipeline writes words.
 
     Args:
         pipeline: The pipeline of the model.
@@ -226,8 +218,8 @@ def hallucinations(
         options: Arguments of the pipeline.
 
     Returns:
-        For each kind of clip the number of `clips`; from how many words were read (`hallucinated`), and from how many
-        without abstention (`without_abstention`); the `reasons` for abstaining with their numbers; and the `texts`.
+        For each kind of clip the numbers of `clips`, of those with words (`hallucinated`) and of those with words if
+        the pipeline may not abstain (`without_abstention`); the `reasons` for abstaining with counts; and the `texts`.
     """
     kinds: dict[str, dict[str, Any]] = {}
     for clip in clips:
@@ -240,5 +232,5 @@ def hallucinations(
             row["hallucinated"] += 1
             row["texts"].append(result["text"])
         else:
-            row["reasons"][result.get("reason", "nothing was written")] += 1
+            row["reasons"][result.get("reason", "empty hypothesis")] += 1
     return kinds

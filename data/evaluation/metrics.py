@@ -88,20 +88,13 @@ def edit_counts(
     """
     if len(hypotheses) != len(references):
         raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references; give one for each clip")
-    hypotheses, references = [list(map(normalized, texts)) for texts in (hypotheses, references)]
+    hypotheses, references = (list(map(normalized, texts)) for texts in (hypotheses, references))
     if not any(references):
         raise ValueError(f"the {len(references)} references hold no word, so an error rate is undefined")
     process = {"wer": jiwer.process_words, "cer": jiwer.process_characters}[rate]
-    output = process(references, hypotheses)
-    edits = [
-        sum(
-            max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
-            for chunk in alignment
-            if chunk.type != "equal"
-        )
-        for alignment in output.alignments
-    ]
-    return np.array(edits, np.int64), np.array([len(units) for units in output.references], np.int64)
+    outputs = [process(*texts) for texts in zip(references, hypotheses, strict=True)]
+    edits = [output.substitutions + output.deletions + output.insertions for output in outputs]
+    return np.array(edits, np.int64), np.array([len(output.references[0]) for output in outputs], np.int64)
 
 
 def error_rate(edits: np.ndarray, lengths: np.ndarray) -> float:
@@ -112,7 +105,7 @@ def error_rate(edits: np.ndarray, lengths: np.ndarray) -> float:
 def bootstrap_interval(edits: np.ndarray, lengths: np.ndarray) -> list[float]:
     """Returns the 95% percentile bootstrap interval of an error rate, drawing clips with replacement.
 
-    Clips of one speaker are alike, so the interval holds for further clips of these speakers, not for new speakers.
+    Clips of one speaker are correlated, so the interval holds for further clips of these speakers, not for new ones.
 
     Args:
         edits: Edits of each clip (or speaker), `(clips,)`. The difference between the edits of two hypotheses gives
@@ -126,7 +119,7 @@ def bootstrap_interval(edits: np.ndarray, lengths: np.ndarray) -> list[float]:
     """
     if not lengths.sum():
         return [math.nan, math.nan]
-    if len(edits) == 1:  # one clip, of which every resampled corpus is made
+    if len(edits) == 1:  # SciPy needs two
         return [error_rate(edits, lengths)] * 2
     interval = bootstrap(
         (edits, lengths),
@@ -156,7 +149,7 @@ def shuffled_partners(references: Sequence[str], seed: int = 0) -> list[int | No
 
 
 def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) -> dict[str, Any]:
-    """Computes error rates with the clips' own, blank and shuffled video, and signs of a failed decoder.
+    """Computes error rates with the clips' own, blank and shuffled video, and counts of degenerate hypotheses.
 
     Args:
         predictions: All clips.
@@ -178,65 +171,58 @@ def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) 
         "wer": edit_counts(hypotheses, references),
         "cer": edit_counts(hypotheses, references, "cer"),
         "blank_wer": edit_counts([prediction.blank_hypothesis for prediction in predictions], references),
-        "shuffled_wer": _shuffled_counts(references, hypotheses),
+        "shuffled_wer": _shuffled_counts(hypotheses, references),
     }
     if any(prediction.nbest for prediction in predictions):
         counts["oracle_wer"] = _oracle_counts(predictions)
     if any(prediction.ctc_hypothesis is not None for prediction in predictions):
         counts["ctc_wer"] = edit_counts([prediction.ctc_hypothesis or "" for prediction in predictions], references)
-    result: dict[str, Any] = {name: error_rate(*found) for name, found in counts.items()}
+    result: dict[str, Any] = {name: error_rate(*count) for name, count in counts.items()}
     confidences = [prediction.confidence for prediction in predictions if prediction.confidence is not None]
     if confidences:
         result["mean_confidence"] = float(np.mean(confidences))
     texts = list(map(normalized, hypotheses))
-    result |= {
-        "empty": sum(not hypothesis for hypothesis in hypotheses),
-        "loops": sum(
-            has_loop(text) and not has_loop(normalized(reference))
-            for text, reference in zip(texts, references, strict=True)
-        ),
-        "distinct": len(set(texts)),
-        "clips": len(predictions),
-    }
+    loops = [has_loop(text) and not has_loop(normalized(said)) for text, said in zip(texts, references, strict=True)]
+    result["empty"] = sum(not hypothesis for hypothesis in hypotheses)
+    result |= {"loops": sum(loops), "distinct": len(set(texts)), "clips": len(predictions)}
     if intervals:
-        result |= {f"{name}_interval": bootstrap_interval(*found) for name, found in counts.items()}
+        result |= {f"{name}_interval": bootstrap_interval(*count) for name, count in counts.items()}
         (edits, lengths), (blank_edits, _) = counts["wer"], counts["blank_wer"]
         result["blank_gain"] = result["blank_wer"] - result["wer"]
         result["blank_gain_interval"] = bootstrap_interval(blank_edits - edits, lengths)
         speakers = [prediction.speaker for prediction in predictions]
         if None not in speakers and len(set(speakers)) >= FEWEST_SPEAKERS:
             _, owner = np.unique(speakers, return_inverse=True)
-            counted = (np.bincount(owner, edits), np.bincount(owner, lengths))
-            result["wer_speaker_interval"] = bootstrap_interval(*counted)
+            by_speaker = np.bincount(owner, edits), np.bincount(owner, lengths)
+            result["wer_speaker_interval"] = bootstrap_interval(*by_speaker)
     return result
 
 
-def _shuffled_counts(references: Sequence[str], hypotheses: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _shuffled_counts(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     # A hypothesis depends on the video alone, so the video of another clip gives that clip's hypothesis.
-    pairs = zip(shuffled_partners(references), references, strict=True)
-    shuffled = [(hypotheses[partner], reference) for partner, reference in pairs if partner is not None]
-    if not shuffled:
+    partners = shuffled_partners(references)
+    if all(partner is None for partner in partners):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    return edit_counts(*map(list, zip(*shuffled, strict=True)))
+    kept = [index for index, partner in enumerate(partners) if partner is not None]
+    return edit_counts([hypotheses[partners[index]] for index in kept], [references[index] for index in kept])
 
 
 def _oracle_counts(predictions: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray]:
     """Returns edits and lengths in words of the best hypothesis of each clip."""
     candidates = [prediction.nbest or [prediction.hypothesis] for prediction in predictions]
-    owners = [prediction.reference for prediction, texts in zip(predictions, candidates, strict=True) for _ in texts]
-    edits, lengths = edit_counts([text for texts in candidates for text in texts], owners)
+    references = [each.reference for each, texts in zip(predictions, candidates, strict=True) for _ in texts]
+    edits, lengths = edit_counts([text for texts in candidates for text in texts], references)
     starts = np.cumsum([0, *(len(texts) for texts in candidates[:-1])])
     return np.minimum.reduceat(edits, starts), lengths[starts]
 
 
 def has_loop(text: str) -> bool:
-    """Returns whether a word stands three times in a row, or a phrase of two to eight words twice."""
+    """Returns whether a word occurs three times in a row, or a phrase of two to eight words twice."""
     words = text.split()
     for size in range(1, LONGEST_PHRASE + 1):
         times = 3 if size == 1 else 2
         for start in range(len(words) - times * size + 1):
-            phrase = words[start : start + size]
-            if words[start : start + times * size] == phrase * times:
+            if words[start : start + times * size] == words[start : start + size] * times:
                 return True
     return False
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,32 +47,28 @@ def write_evaluation(result: Mapping[str, Any], output: str | Path) -> Path:
         OSError: If the page cannot be written.
     """
     metrics, words, visemes = result["metrics"], result["words"], result["visemes"]
-    predictions = [Prediction(**row) for row in result["predictions"]]
+    verdict = [Card(text=text, mood=mood, wide=True) for mood, text in findings(result)]
+    frequent = [
+        Card(title, ("hypothesis", "clips"), [(row["text"] or "(empty)", row["clips"]) for row in rows])
+        for title, rows in zip(("Own video", "Blank video"), result["most_frequent"].values(), strict=True)
+    ]
+    edits = dict(words["edits"])
+    total = edits.pop("reference_words")
+    kinds = ", ".join(f"{count:,} {kind} ({_percent(count / max(total, 1))})" for kind, count in edits.items())
     sections = [
-        Section(
-            "Does it read?",
-            [
-                *(Card(text=text, mood=mood, wide=True) for mood, text in findings(result)),
-                *_rates(metrics, visemes),
-            ],
-        ),
-        Section("Where the errors are", _breakdown(words, result["speakers"]), _edits(**words["edits"])),
+        Section("Does it read?", verdict + _rates(metrics, visemes)),
+        Section("Where the errors are", _breakdown(words, result["speakers"]), f"{total:,} reference words: {kinds}."),
         Section("Confusions", _confusions(words, visemes)),
         Section("Confidence", _confidence(result)),
         Section(
             "Most frequent hypotheses",
-            [
-                Card(title, ("hypothesis", "clips"), [(row["text"] or "(empty)", row["clips"]) for row in rows])
-                for title, rows in zip(
-                    ("From the clips' own video", "From blank video"), result["most_frequent"].values(), strict=True
-                )
-            ],
-            "A model that does not look writes few texts, and the same ones without a face.",
+            frequent,
+            "A model that ignores the video writes few texts, and the same ones for blank video.",
         ),
         Section(
             "Clips",
-            _clips(predictions),
-            "Words as they are scored: in one case, without punctuation. Struck out: deleted. Orange: wrong.",
+            _clips([Prediction(**row) for row in result["predictions"]]),
+            "Words are in one case and without punctuation, as they are scored. Struck out: deleted. Orange: wrong.",
         ),
     ]
     if skipped := result.get("skipped"):
@@ -80,17 +76,15 @@ def write_evaluation(result: Mapping[str, Any], output: str | Path) -> Path:
             f"{skip['where']}{f' ({name})' if (name := skip.get('id')) else ''}: {skip['reason']}"
             for skip in skipped[:SHOWN_SKIPS]
         ]
-        more = f"; the JSON file has all {len(skipped):,}" if len(skipped) > SHOWN_SKIPS else ""
-        card = Card(details=[(plural(len(skipped), "line"), listed)], wide=True)
-        sections.append(Section("Not read", [card], f"A clip of these counts as one with an empty hypothesis{more}."))
-    name = " / ".join(str(part) for part in (result.get("corpus"), result.get("split")) if part)
+        note = "A clip that was not read counts as one with an empty hypothesis. The JSON file has all lines."
+        sections.append(Section("Not read", [Card(details=[(plural(len(skipped), "line"), listed)], wide=True)], note))
     search = "greedy search" if result["num_beams"] == 1 else f"{result['num_beams']} beams"
-    weight = result.get("ctc_decoding_weight")
+    if weight := result.get("ctc_decoding_weight"):
+        search += f", CTC head with a weight of {weight:g}"
     return write_page(
         Path(output),
-        title=name or str(result.get("source", "evaluation")),
-        subtitle=f"{plural(metrics['clips'], 'clip')} read by {result['checkpoint']}, {search}"
-        + (f", CTC head with a weight of {weight:g}" if weight else ""),
+        title=" / ".join(str(part) for key in ("corpus", "split") if (part := result.get(key))) or result["source"],
+        subtitle=f"{plural(metrics['clips'], 'clip')} read by {result['checkpoint']}, {search}",
         sections=sections,
         footer=f"Written by evaluate_hf.py from {result['source']}. sha256 of the weights: {result['weights']}.",
     )
@@ -103,46 +97,57 @@ def findings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         result: The result of `data.evaluation.report`.
 
     Returns:
-        "good", "bad" or "" and a sentence or two; the first says whether the model reads from the face at all.
+        Pairs of a mood ("good", "bad" or "") and a sentence or two; the first says whether the model reads the face.
     """
     metrics, edits = result["metrics"], result["words"]["edits"]
-    clips, distinct = metrics["clips"], metrics["distinct"]
+    clips, distinct, empty, loops = (metrics[name] for name in ("clips", "distinct", "empty", "loops"))
+    inserted, deleted = edits["insertions"], edits["deletions"]
     references = len({row["reference"] for row in result["predictions"]})
-    gain, (low, high) = 100 * metrics["blank_gain"], [100 * end for end in metrics["blank_gain_interval"]]
+    most_frequent = result["most_frequent"]["hypothesis"][0]["clips"]
+    low, high = (100 * end for end in metrics["blank_gain_interval"])
+    gain = f"{100 * metrics['blank_gain']:.1f} points"
     interval = f"95% interval {low:.1f} to {high:.1f}"
-    found = [
+    checks = [
         (
+            low > 0,
             "good",
             "It reads from the face: with the clips' own video its word error rate is "
-            f"{gain:.1f} points lower than with a motionless face ({interval}).",
-        )
-        if low > 0
-        else (
+            f"{gain} lower than with a motionless face ({interval}).",
+        ),
+        (
+            not low > 0,
             "bad",
-            "Nothing here shows that it reads from the face: with the clips' own video its word error rate is no "
-            f"lower than with a motionless face, as far as these clips can tell (by {gain:.1f} points, {interval}). "
-            "What it gets right it may know from the language alone.",
-        )
+            "Nothing here shows that it reads from the face: with the clips' own video its word error rate is not "
+            f"significantly lower than with a motionless face (by {gain}, {interval}). "
+            "It may know the correct words from the language alone.",
+        ),
+        (
+            # The shuffled rate is NaN, and so not lower, where all clips have one text.
+            low > 0 and metrics["shuffled_wer"] <= metrics["wer_interval"][1],
+            "bad",
+            "The video of another clip does as well as the clip's own: see the most frequent hypotheses.",
+        ),
+        (
+            1 < references and distinct <= max(1, FEW_DISTINCT * references),
+            "bad",
+            f"It wrote {plural(distinct, 'text')} for {clips} clips, one of them for {most_frequent / clips:.0%}.",
+        ),
+        (empty > MANY_EMPTY * clips, "bad", f"{empty} of {clips} hypotheses are empty."),
+        (
+            loops > 0,
+            "bad",
+            f"{loops} of {clips} hypotheses repeat a phrase; repetition_penalty or fewer new tokens in its "
+            "generation_config may help.",
+        ),
+        (
+            inserted > max(deleted, MANY_INSERTED * edits["reference_words"]),
+            "",
+            f"It inserts more words than it deletes ({inserted} against {deleted}); "
+            "with beams a length_penalty may help.",
+        ),
+        (clips < FEW_CLIPS, "", f"{clips} clips are few: look at the intervals before the rates."),
     ]
-    # The shuffled rate is NaN, and so not lower, where all clips have one text.
-    if low > 0 and metrics["shuffled_wer"] <= metrics["wer_interval"][1]:
-        found.append(("bad", "The video of another clip does as well as the clip's own: see its frequent hypotheses."))
-    if 1 < references and distinct <= max(1, FEW_DISTINCT * references):
-        most = result["most_frequent"]["hypothesis"][0]["clips"]
-        found.append(
-            ("bad", f"It wrote {plural(distinct, 'text')} for {clips} clips, one of them for {most / clips:.0%}.")
-        )
-    if metrics["empty"] > MANY_EMPTY * clips:
-        found.append(("bad", f"{metrics['empty']} of {clips} hypotheses are empty."))
-    if metrics["loops"]:
-        loops = f"{metrics['loops']} of {clips} hypotheses repeat a phrase"
-        found.append(("bad", f"{loops}; repetition_penalty or fewer new tokens in its generation_config may help."))
-    if edits["insertions"] > max(edits["deletions"], MANY_INSERTED * edits["reference_words"]):
-        inserted = f"It inserts more words than it deletes ({edits['insertions']} against {edits['deletions']})"
-        found.append(("", f"{inserted}; a length_penalty may help with beams."))
-    if clips < FEW_CLIPS:
-        found.append(("", f"{clips} clips are few: look at the intervals before the rates."))
-    return found
+    return [(mood, text) for holds, mood, text in checks if holds]
 
 
 def _rates(metrics: Mapping[str, Any], visemes: Mapping[str, Any]) -> list[Card]:
@@ -153,52 +158,36 @@ def _rates(metrics: Mapping[str, Any], visemes: Mapping[str, Any]) -> list[Card]
     note = "Intervals are bootstrap intervals over clips: they hold for further clips of these speakers."
     if "wer_speaker_interval" in metrics:
         note += f" Over speakers, for new ones: WER {_interval(metrics['wer_speaker_interval'])}."
+    note += f" {metrics['distinct']:,} distinct hypotheses, {metrics['empty']:,} empty."
     table = [(title, _percent(rate), _interval(interval)) for title, rate, interval in rows]
-    distinct = f"{metrics['distinct']:,} distinct hypotheses, {metrics['empty']:,} empty"
     return [
-        Card("Error rates", ("errors in", "rate", "95% interval"), table, note=f"{note} {distinct}."),
+        Card("Error rates", ("errors in", "rate", "95% interval"), table, note=note),
         Card("Error rates with their intervals", plot=plots.error_rates(rows)),
     ]
 
 
-def _edits(reference_words: int, **edits: int) -> str:
-    kinds = ", ".join(
-        f"{count:,} {kind} ({_percent(count / max(reference_words, 1))})" for kind, count in edits.items()
-    )
-    return f"{reference_words:,} words in the references: {kinds}."
-
-
 def _breakdown(words: Mapping[str, Any], speakers: Sequence[Mapping[str, Any]]) -> list[Card]:
-    def error_rows(rows: Sequence[tuple[object, Mapping[str, Any]]]) -> list[tuple]:
-        return [
-            (
-                Markup("{} <small>{}</small>").format(
-                    name, ", ".join(row["examples"]) + ", …" * (row["distinct"] > len(row["examples"]))
-                ),
-                f"{row['words']:,}",
-                _percent(row["error_rate"]),
-                _percent(row["baseline_error_rate"]),
-            )
-            for name, row in rows
-        ]
+    def error_card(title: str, name: str, rows: Iterable[tuple[object, Mapping[str, Any]]], note: str = "") -> Card:
+        table = []
+        for key, row in rows:
+            examples = ", ".join(row["examples"]) + ", …" * (row["distinct"] > len(row["examples"]))
+            rates = _percent(row["error_rate"]), _percent(row["baseline_error_rate"])
+            table.append((Markup("{} <small>{}</small>").format(key, examples), f"{row['words']:,}", *rates))
+        return Card(title, (name, "words", "wrong", "baseline"), table, note=note)
 
-    columns = ("words", "wrong", "baseline")
     note = "Baseline: always answering with the most frequent word. Letters are words of one letter."
-    cards = [Card("By class of word", ("class", *columns), error_rows(list(words["classes"].items())), note=note)]
+    cards = [error_card("By class of word", "class", words["classes"].items(), note)]
     if words["positions"]:
-        rows = error_rows(list(enumerate(words["positions"], start=1)))
-        cards.append(Card("By place in the sentence", ("place", *columns), rows))
+        cards.append(error_card("By position in the sentence", "position", enumerate(words["positions"], start=1)))
     if speakers:
         columns = ("speaker", "clips", "words", "WER", "95% interval", "blank WER", "CER", "empty")
         rows = [
             (
                 "(not named)" if row["speaker"] is None else row["speaker"],
-                f"{row['clips']:,}",
-                f"{row['words']:,}",
+                *(f"{row[name]:,}" for name in ("clips", "words")),
                 _percent(row["wer"]),
                 _interval(row["wer_interval"]),
-                _percent(row["blank_wer"]),
-                _percent(row["cer"]),
+                *(_percent(row[name]) for name in ("blank_wer", "cer")),
                 f"{row['empty']:,}",
             )
             for row in speakers[:SHOWN_SPEAKERS]
@@ -215,17 +204,14 @@ def _confusions(words: Mapping[str, Any], visemes: Mapping[str, Any]) -> list[Ca
     if words["confusions"]:
         rows = [
             (
-                "(nothing)" if row["reference"] is None else row["reference"],
-                "(nothing)" if row["hypothesis"] is None else row["hypothesis"],
+                *("(nothing)" if row[side] is None else row[side] for side in ("reference", "hypothesis")),
                 f"{row['count']:,}",
                 "–" if row["reference_count"] is None else f"{row['reference_count']:,}",
             )
             for row in words["confusions"][:SHOWN_CONFUSIONS]
         ]
-        half = -(-len(rows) // 2)
         columns = ("reference", "hypothesis", "times", "of")
-        for title, part in (("Most frequent confusions", rows[:half]), ("The next ones", rows[half:])):
-            cards += [Card(title, columns, part, text_columns=(0, 1))] if part else []
+        cards.append(Card("Most frequent confusions", columns, rows, text_columns=(0, 1)))
         plot = plots.confusion_matrix(words["matrix"])
         cards.append(Card("Confusion matrix of the words with the most errors", plot=plot, note=note, wide=True))
     else:
@@ -233,7 +219,7 @@ def _confusions(words: Mapping[str, Any], visemes: Mapping[str, Any]) -> list[Ca
     if "left_out" in visemes:
         cards.append(Card("Visemes", text=f"Left out: {visemes['left_out']}."))
     elif visemes["matrix"]["labels"]:
-        text = "Visemes are what the phonemes of the words look like on the lips."
+        text = "Visemes are classes of phonemes that look alike on the lips."
         if visemes["alike"] is not None:
             text += f" {visemes['alike']:.1%} of the substituted words look the same as the reference."
         if visemes["outside_count"]:
@@ -256,41 +242,33 @@ def _confidence(result: Mapping[str, Any]) -> list[Card]:
             Card("Are words as often correct as their scores say?", plot=plots.reliability(reliability), note=note)
         )
     if abstention:
-        reasons = ", ".join(f"{reason}: {clips}" for reason, clips in abstention["reasons"].items())
         rows = [
             ("clips without an answer", f"{abstention['clips']:,}"),
             ("correct words lost", f"{abstention['correct_words_lost']:,} of {abstention['correct_words']:,}"),
             ("WER with abstention", _percent(abstention["wer"])),
         ]
-        if times:
-            rows += [
-                ("median error of a word's start or end", f"{times['median_ms']:.0f} ms"),
-                ("90th percentile", f"{times['p90_ms']:.0f} ms"),
-            ]
+        reasons = ", ".join(f"{reason}: {clips}" for reason, clips in abstention["reasons"].items())
         note = f"Abstention as in the pipeline, by the limits in config.json. Reasons: {reasons or 'none'}."
-        note += f" Times of {plural(times['words'], 'correct word')}." if times else ""
+        if times:
+            rows.append(("median error of a word's start or end", f"{times['median_ms']:.0f} ms"))
+            rows.append(("90th percentile", f"{times['p90_ms']:.0f} ms"))
+            note += f" Times of {plural(times['words'], 'correct word')}."
         cards.append(Card("Abstention and word times", (), rows, note=note))
     return cards or [Card(text="Not measured.")]
 
 
 def _clips(predictions: Sequence[Prediction]) -> list[Card]:
-    counts = edit_counts([each.hypothesis for each in predictions], [each.reference for each in predictions])
-    edits, lengths = counts
+    edits, lengths = edit_counts([each.hypothesis for each in predictions], [each.reference for each in predictions])
     # A clip with an empty reference has no rate; any word is wrong.
     rates = np.where(lengths > 0, edits / np.maximum(lengths, 1), np.minimum(edits, 1))
-    worst = [int(index) for index in np.argsort(-rates, kind="stable")[:SHOWN_CLIPS] if rates[index] > 0]
-    sample = np.linspace(0, len(predictions) - 1, min(SHOWN_CLIPS, len(predictions))).astype(int).tolist()
+    worst = [index for index in np.argsort(-rates, kind="stable")[:SHOWN_CLIPS] if rates[index] > 0]
+    sample = np.linspace(0, len(predictions) - 1, min(SHOWN_CLIPS, len(predictions))).astype(int)
     columns = ("clip", "reference, hypothesis, alternatives, blank video")
+    notes = f"{(rates == 0).mean():.1%} of the clips have no error.", ""
     return [
-        Card(
-            title,
-            columns,
-            [_clip(predictions[index], rates[index]) for index in chosen],
-            text_columns=(0, 1),
-            note=f"{(rates == 0).mean():.1%} of the clips have no error." if title == "Worst" else "",
-        )
-        for title, chosen in (("Worst", worst), ("From all over the split", sample))
-        if chosen
+        Card(title, columns, [_clip(predictions[i], rates[i]) for i in chosen], text_columns=(0, 1), note=note)
+        for title, chosen, note in zip(("Worst", "From all over the split"), (worst, sample), notes, strict=True)
+        if len(chosen)
     ]
 
 
@@ -306,19 +284,18 @@ def _clip(prediction: Prediction, rate: float) -> tuple[Markup, Markup]:
         for pair in pairs
         if pair.hypothesis is not None
     ]
-    others = [f"{place}. {text}" for place, text in enumerate(prediction.nbest[1:4], start=2)]
+    others = [f"{rank}. {text}" for rank, text in enumerate(prediction.nbest[1:4], start=2)]
     others.append(f"blank: {prediction.blank_hypothesis or '(empty)'}")
     lines = [Markup(" ").join(reference), Markup(" ").join(hypothesis) or "(empty)"]
     lines += [Markup("<small>{}</small>").format(text) for text in others]
     about = [prediction.speaker] if prediction.speaker else []
     about += [f"WER {_percent(rate)}"]
     about += [] if prediction.confidence is None else [f"confidence {prediction.confidence:.2f}"]
-    name = Markup("{}<br><small>{}</small>").format(prediction.id, ", ".join(about))
-    return name, Markup("<br>").join(lines)
+    return Markup("{}<br><small>{}</small>").format(prediction.id, ", ".join(about)), Markup("<br>").join(lines)
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.1%}"
+def _percent(value: float) -> str:
+    return f"{value:.1%}" if math.isfinite(value) else "–"
 
 
 def _interval(ends: Sequence[float]) -> str:

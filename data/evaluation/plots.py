@@ -14,27 +14,22 @@ from matplotlib.ticker import PercentFormatter
 from ..page import COLORS, styled
 
 CORRECT, WRONG, GREY, INK = COLORS[0], COLORS[1], "#5b6675", "#1d2430"
-LEAST_WRITTEN = 0.1  # share of a row from which a number is written into the cell
+LEAST_WRITTEN = 0.1  # smallest share of a row whose number is written into its cell
 LONGEST_LABEL = 14  # characters
 
 
 @styled
 def error_rates(rows: Sequence[tuple[str, float, Sequence[float]]]) -> Figure:
-    """Draws error rates below each other, the first one highlighted.
-
-    Args:
-        rows: Name, rate, and the two ends of its interval.
-    """
+    """Draws error rates, given as name, rate and interval, below each other; the first one is highlighted."""
     figure = Figure(figsize=(5.6, 0.6 + 0.36 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
-    for place, (_, rate, interval) in enumerate(rows):
-        color = GREY if place else CORRECT
-        axes.plot(interval, [place, place], color=color, linewidth=5, alpha=0.35, solid_capstyle="round")
-        axes.plot([rate], [place], "o", color=color, markersize=5.5)
-        axes.annotate(f"{rate:.1%}", (rate, place), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+    for index, (_, rate, interval) in enumerate(rows):
+        color = GREY if index else CORRECT
+        axes.plot(interval, [index, index], color=color, linewidth=5, alpha=0.35, solid_capstyle="round")
+        axes.plot([rate], [index], "o", color=color, markersize=5.5)
+        axes.annotate(f"{rate:.1%}", (rate, index), (0, 6), textcoords="offset points", ha="center", fontsize=8)
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.8)
-    axes.set_xlim(0, max(1.02, *(1.05 * interval[1] for *_, interval in rows)))
+    axes.set(ylim=(len(rows) - 0.5, -0.8), xlim=(0, max(1.02, *(1.05 * interval[1] for *_, interval in rows))))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
@@ -66,12 +61,9 @@ def confusion_matrix(found: Mapping[str, Any]) -> Figure:
     axes.set_yticks(np.arange(size) + 0.5, labels)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    axes.set_xlabel("hypothesis")
-    axes.set_ylabel("reference")
     axes.tick_params(length=0, labelsize=8)
     axes.grid(visible=False)
-    axes.set_ylim(size, 0)
-    axes.set_aspect("equal")
+    axes.set(xlabel="hypothesis", ylabel="reference", ylim=(size, 0), aspect="equal")
     axes.spines[:].set_visible(False)
     return figure
 
@@ -80,22 +72,18 @@ def confusion_matrix(found: Mapping[str, Any]) -> Figure:
 def reliability(found: Mapping[str, Any]) -> Figure:
     """Draws a reliability diagram of `calibration.reliability`: the share of correct words by their score.
 
-    Bars reach as far as a bin would be from the diagonal by chance, 95 times in 100 (normal approximation). Dots are
-    larger for bins with more words.
+    Bars are 95% intervals of a calibrated model (normal approximation). Dots are larger for bins with more words.
     """
     figure = Figure(figsize=(4.6, 3.6), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
     for row in found["bins"]:
-        reach = 1.96 * np.sqrt(row["score"] * (1 - row["score"]) / row["words"])
-        ends = np.clip([row["score"] - reach, row["score"] + reach], 0, 1)
+        margin = 1.96 * np.sqrt(row["score"] * (1 - row["score"]) / row["words"])
+        ends = np.clip([row["score"] - margin, row["score"] + margin], 0, 1)
         axes.plot([row["score"]] * 2, ends, color=CORRECT, linewidth=6, alpha=0.25, solid_capstyle="round")
         size = 4 + 6 * np.sqrt(row["words"] / found["words"])
         axes.plot([row["score"]], [row["correct"]], "o", color=CORRECT, markersize=size)
-    axes.set_xlabel("score of the words")
-    axes.set_ylabel("correct words")
-    axes.set_xlim(-0.02, 1.03)
-    axes.set_ylim(-0.03, 1.04)
+    axes.set(xlabel="score of the words", ylabel="correct words", xlim=(-0.02, 1.03), ylim=(-0.03, 1.04))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     return figure

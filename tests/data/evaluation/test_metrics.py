@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Error rates with their controls and intervals, signs of a failed decoder, and the text normaliser."""
+"""Error rates with their controls and intervals, degenerate hypotheses, and the text normaliser."""
 
 import math
 
@@ -50,7 +50,7 @@ def test_shuffled_partners_have_another_text():
     assert math.isnan(result["shuffled_wer"]) and all(map(math.isnan, result["shuffled_wer_interval"]))
 
 
-def test_metrics_of_models_that_read_and_that_do_not():
+def test_models_that_read_and_that_do_not():
     result = compute_metrics(predictions(("bin blue", "bin blue", "x y"), ("set red", "set red", "x y")))
     assert result["wer"] == result["cer"] == 0.0 and result["blank_wer"] == result["shuffled_wer"] == 1.0
     assert not {"oracle_wer", "ctc_wer", "mean_confidence"} & set(result)
