@@ -108,7 +108,7 @@ def draw() -> str:
     d.arrow((394, 474), (394, 509), (282, 509))
     d.parts.append('<circle cx="270" cy="509" r="11" fill="#ffffff" stroke="#44505f" stroke-width="1.5"/>')
     d.text(270, 514, "+", size=16)
-    d.text(256, 533, "what they believe,", colour="#4a5568", anchor="end")
+    d.text(256, 533, "feedback: their output,", colour="#4a5568", anchor="end")
     d.text(284, 533, "embedded and added", colour="#4a5568", anchor="start")
     d.arrow((270, 520), (270, 546))
     # The language model.

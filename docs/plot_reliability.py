@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Draws how far words' scores can be trusted, of what evaluate_hf.py wrote:
+"""Draws the share of correct words by score, from the JSON file of evaluate_hf.py:
 
 python -m docs.plot_reliability runs/grid/evaluation-test.json docs/reliability.png
 """
