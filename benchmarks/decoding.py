@@ -1,6 +1,7 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Writing with a face against writing without one: what the adapters cost a token."""
+"""Benchmarks of decoding and training against the bare language model."""
 
+from collections.abc import Iterator
 from functools import partial
 
 import torch
@@ -8,39 +9,37 @@ from transformers import DynamicCache, PreTrainedModel
 
 from modeling_lipread import Conditioning, FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
 
-from .measure import Row, side_by_side
+from .measure import Row, computes_bfloat16, side_by_side
 
 CACHED, NEW_TOKENS, FRAMES = 24, 32, 75
 LANDMARKS = 79  # lower_face, the default
+TRAINING_CLIPS, TRAINING_TOKENS = 16, 16
 
 
-def make_reader(model_id: str, device: torch.device, **settings) -> LipReadForConditionalGeneration:
-    """A reader with the default settings whose adapters do something."""
+def make_model(model_id: str, device: torch.device) -> LipReadForConditionalGeneration:
+    """Returns a model with default settings and adapters that are not zero."""
     torch.manual_seed(0)
-    config = LipReadConfig(encoder_config=FaceKeypointEncoderConfig(num_landmarks=LANDMARKS), **settings)
-    reader = LipReadForConditionalGeneration.from_language_model(model_id, config, dtype=torch.float32).eval()
-    text_config = reader.config.get_text_config()
+    config = LipReadConfig(encoder_config=FaceKeypointEncoderConfig(num_landmarks=LANDMARKS))
+    model = LipReadForConditionalGeneration.from_language_model(model_id, config, dtype=torch.float32).eval()
+    text_config = model.config.get_text_config()
     start = text_config.bos_token_id if text_config.bos_token_id is not None else 0
-    reader.config.decoder_start_token_id, reader.config.pad_token_id = start, start
-    for adapter in reader.adapters:
+    model.config.decoder_start_token_id, model.config.pad_token_id = start, start
+    for adapter in model.adapters:
         torch.nn.init.normal_(adapter.o_proj.weight, std=0.01)
-    return reader.to(device)
+    return model.to(device)
 
 
 class CachedStep:
-    """One token more after a cache that stays as long as it is.
+    """Computes the next token of `rows` sequences after a cache of constant length.
 
-    Args:
-        reader: The reader.
-        rows: Texts that are written at once.
-        conditioning: What they see; `None` for the bare language model.
+    Without `conditioning` it runs the bare language model.
     """
 
-    def __init__(self, reader: LipReadForConditionalGeneration, rows: int, conditioning: Conditioning | None):
-        self.model: PreTrainedModel = reader if conditioning is not None else reader.language_model
+    def __init__(self, model: LipReadForConditionalGeneration, rows: int, conditioning: Conditioning | None):
+        self.model: PreTrainedModel = model if conditioning is not None else model.language_model
         self.arguments = {} if conditioning is None else {"conditioning": conditioning}
-        self.cache = DynamicCache(config=reader.config.get_text_config())
-        tokens = torch.randint(3, 1000, (rows, CACHED), device=reader.device)
+        self.cache = DynamicCache(config=model.config.get_text_config())
+        tokens = torch.randint(3, 1000, (rows, CACHED), device=model.device)
         self.token = tokens[:, :1]
         self.model(input_ids=tokens, past_key_values=self.cache, **self.arguments)
 
@@ -50,44 +49,56 @@ class CachedStep:
 
 
 @torch.inference_mode()
-def decoding_rows(model_id: str, device: torch.device, repeats: int):
-    """A token with the face beside one without, for a clip and for 16, greedy and with 4 beams."""
-    reader = make_reader(model_id, device)
-    calls = {"encoder": 0, "keys and values": 0}
-
-    def count(name: str):
-        def hook(*_):
-            calls[name] += 1
-
-        return hook
-
-    reader.encoder.register_forward_hook(count("encoder"))
-    for adapter in reader.adapters:
-        adapter.k_proj.register_forward_hook(count("keys and values"))
+def decoding_rows(model_id: str, device: torch.device, repeats: int) -> Iterator[Row]:
+    """Yields the time of a token with and without a face, and of whole sequences, greedy and with 4 beams."""
+    model = make_model(model_id, device)
+    calls: list[torch.nn.Module] = []
+    once = [model.encoder, *(adapter.k_proj for adapter in model.adapters)]
+    for module in once:
+        module.register_forward_hook(lambda module, *_: calls.append(module))
+    searches = {1: "greedy", 4: "4 beams"}
     for clips in (1, 16):
         keypoints = torch.randn(clips, FRAMES, LANDMARKS, 3, device=device)
-        for beams in (1, 4):
-            rows = clips * beams
-            conditioning, _ = reader.encode(keypoints)
-            with_face, alone = CachedStep(reader, rows, conditioning), CachedStep(reader, rows, None)
-            # A token is short: many of them make a steady median.
-            times = side_by_side(alone, with_face, device, 10 * repeats)
-            search = "greedy" if beams == 1 else f"{beams} beams"
+        for beams, search in searches.items():
+            conditioning, _ = model.encode(keypoints)
+            steps = [CachedStep(model, clips * beams, given) for given in (None, conditioning)]
+            times = side_by_side(*steps, device, 10 * repeats)  # a token is short: many give a steady median
             yield Row(f"a token, batch {clips}, {search}", *times, goal=1.08, at_most=True)
 
     keypoints = torch.randn(1, FRAMES, LANDMARKS, 3, device=device)
-    start = torch.full((1, 1), reader.config.decoder_start_token_id, device=device)
-    for beams in (1, 4):
+    start = torch.full((1, 1), model.config.decoder_start_token_id, device=device)
+    for beams, search in searches.items():
         options = {"num_beams": beams, "max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
-        options |= {"do_sample": False, "pad_token_id": reader.config.pad_token_id}
-        calls.update(dict.fromkeys(calls, 0))
-        reader.generate(keypoints=keypoints, **options)
-        assert calls == {"encoder": 1, "keys and values": len(reader.adapters)}, f"computed more than once: {calls}"
+        options |= {"do_sample": False, "pad_token_id": model.config.pad_token_id}
+        calls.clear()
+        model.generate(keypoints=keypoints, **options)
+        assert calls == once, "the encoder, or keys and values of the face, were computed more than once"
+        alone = partial(model.language_model.generate, start, **options)
+        times = side_by_side(alone, partial(model.generate, keypoints=keypoints, **options), device, repeats)
+        yield Row(f"{NEW_TOKENS} tokens of a clip, encoder included, {search}", *times, at_most=True)
+
+
+def _training_step(model: torch.nn.Module, bfloat16: bool, **inputs) -> None:
+    with torch.autocast(inputs["labels"].device.type, torch.bfloat16, enabled=bfloat16):
+        loss = model(**inputs).loss
+    loss.backward()
+
+
+def training_rows(model_id: str, device: torch.device, repeats: int) -> Iterator[Row]:
+    """Yields clips per second in training, beside forward and backward pass of the frozen language model alone."""
+    bfloat16 = computes_bfloat16(device)
+    for compiled in (False, True) if device.type == "cuda" else (False,):
+        model = make_model(model_id, device).train()
+        tokens = torch.randint(3, 1000, (TRAINING_CLIPS, TRAINING_TOKENS), device=device)
+        keypoints = torch.randn(TRAINING_CLIPS, FRAMES, LANDMARKS, 3, device=device)
+        embeddings = model.get_input_embeddings()(tokens).detach().requires_grad_()
+        whole, alone = (torch.compile(each) if compiled else each for each in (model, model.language_model))
         times = side_by_side(
-            partial(reader.language_model.generate, start, **options),
-            partial(reader.generate, keypoints=keypoints, **options),
+            partial(_training_step, alone, bfloat16, labels=tokens, inputs_embeds=embeddings),
+            partial(_training_step, whole, bfloat16, labels=tokens, input_ids=tokens, keypoints=keypoints),
             device,
             repeats,
         )
-        search = "greedy" if beams == 1 else f"{beams} beams"
-        yield Row(f"{NEW_TOKENS} tokens of a clip, encoder included, {search}", *times, at_most=True)
+        rates = [TRAINING_CLIPS / (milliseconds / 1000) for milliseconds in times]
+        precision = "bf16" if bfloat16 else "fp32"
+        yield Row(f"training, {precision}{', torch.compile' if compiled else ''}, of the LM alone", *rates, "clips/s")

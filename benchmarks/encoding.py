@@ -1,7 +1,7 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The face encoder against the literal one: same weights, same output, less time and memory."""
+"""Benchmarks of the face encoder against the literal encoder with the same weights."""
 
-import argparse
+import sys
 from collections.abc import Iterator
 from functools import partial
 
@@ -11,17 +11,16 @@ from modeling_lipread import FaceKeypointEncoder, FaceKeypointEncoderConfig
 from modeling_lipread.geometry_lipread import LIPS
 
 from .literal_encoder import LiteralEncoder, literal_config
-from .measure import Row, in_fresh_process, peak_mebibytes, side_by_side
+from .measure import Row, computes_bfloat16, in_fresh_process, peak_mebibytes, side_by_side
 
-TOLERANCE = 1e-4  # of the two outputs in float32
-FRAMES = 75  # 3 s at 25 frames a second
+TOLERANCE = 1e-4  # largest difference of the two outputs in float32
 
 
 def make_pair(device: torch.device, **settings) -> tuple[LiteralEncoder, FaceKeypointEncoder]:
-    """The literal encoder and ours, with the same weights, in evaluation mode."""
+    """Returns the literal encoder and ours, with the same weights, in evaluation mode."""
     torch.manual_seed(0)
     ours = FaceKeypointEncoder(literal_config(**settings)).eval()
-    # Nothing stands at zero, so that every weight tells in the comparison.
+    # No weight is zero, so that each one affects the comparison.
     with torch.no_grad():
         for parameter in ours.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.01)
@@ -29,14 +28,14 @@ def make_pair(device: torch.device, **settings) -> tuple[LiteralEncoder, FaceKey
 
 
 def make_clips(batch: int, frames: int, landmarks: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips of random landmarks, the first of full length."""
+    """Returns clips of random landmarks and their mask, without padding."""
     torch.manual_seed(1)
     keypoints = torch.randn(batch, frames, landmarks, 3, device=device)
     return keypoints, torch.ones(batch, frames, dtype=torch.long, device=device)
 
 
 def half_padding(mask: torch.Tensor) -> torch.Tensor:
-    """A mask in which one clip is whole and the others are so short that half of all frames are padding."""
+    """Returns a mask in which the first clip has full length and half of all frames are padding."""
     mask = mask.clone()
     batch, frames = mask.shape
     valid = round((batch / 2 - 1) * frames / max(1, batch - 1))
@@ -46,18 +45,14 @@ def half_padding(mask: torch.Tensor) -> torch.Tensor:
 
 @torch.inference_mode()
 def check_equal(literal: LiteralEncoder, ours: FaceKeypointEncoder, keypoints, mask) -> float:
-    """The largest difference between the two outputs.
-
-    Raises:
-        AssertionError: If it is more than `TOLERANCE`.
-    """
+    """Returns the largest difference between the two outputs, and raises AssertionError above `TOLERANCE`."""
     difference = (literal(keypoints, mask) - ours(keypoints, mask).last_hidden_state).abs().max().item()
     assert difference <= TOLERANCE, f"the outputs differ by {difference:.1e}, more than {TOLERANCE:.0e}"
     return difference
 
 
 def forward_rows(device: torch.device, repeats: int, frames: int, **settings) -> Iterator[Row]:
-    """Reading: without padding, and in a batch where half the frames are padding."""
+    """Yields the forward pass of one clip, and of a batch whose frames are half padding."""
     literal, ours = make_pair(device, **settings)
     landmarks = ours.config.num_landmarks
     for name, batch, goal in (("no padding", 1, 1.9), ("half padding", 4, 3.5)):
@@ -65,7 +60,7 @@ def forward_rows(device: torch.device, repeats: int, frames: int, **settings) ->
         mask = mask if batch == 1 else half_padding(mask)
         difference = check_equal(literal, ours, keypoints, mask)
         with torch.inference_mode():
-            times = side_by_side(partial(literal, keypoints, mask), partial(ours, keypoints, mask), device, repeats)
+            times = side_by_side(*(partial(model, keypoints, mask) for model in (literal, ours)), device, repeats)
         yield Row(f"forward, {batch} x {frames} frames, {name} (difference {difference:.0e})", *times, goal=goal)
 
 
@@ -79,43 +74,33 @@ def _step(model: torch.nn.Module, keypoints: torch.Tensor, mask: torch.Tensor):
 
 
 def train_rows(device: torch.device, repeats: int, frames: int, **settings) -> Iterator[Row]:
-    """Forward and backward as trained, dropout 0.1 on both sides, and the memory it takes."""
-    literal, ours = make_pair(device, **settings)
-    clips = make_clips(1, frames, ours.config.num_landmarks, device)
-    check_equal(literal, ours, *clips)
-    steps = [_step(model.train(), *clips) for model in (literal, ours)]
+    """Yields forward and backward pass with dropout 0.1, and their peak memory."""
+    pair = make_pair(device, **settings)
+    landmarks = pair[1].config.num_landmarks
+    clips = make_clips(1, frames, landmarks, device)
+    check_equal(*pair, *clips)
+    steps = [_step(model.train(), *clips) for model in pair]
     yield Row(f"forward+backward, dropout 0.1, {frames} frames", *side_by_side(*steps, device, repeats), goal=4.5)
-    peaks = [
-        in_fresh_process("benchmarks.encoding", which, str(device), str(frames), str(ours.config.num_landmarks))
-        for which in ("literal", "ours")
-    ]
+    sizes = (str(device), str(frames), str(landmarks))
+    peaks = [in_fresh_process("benchmarks.encoding", which, *sizes) for which in ("literal", "ours")]
     yield Row("peak memory of it", *peaks, unit="MiB", goal=0.25, at_most=True)
 
 
-def precision_rows(device: torch.device, repeats: int, frames: int, **settings) -> Iterator[Row]:
-    """The same forward pass in bfloat16, where the device computes in it."""
-    if not computes_bfloat16(device):
-        return
-    literal, ours = make_pair(device, **settings)
-    clips = make_clips(1, frames, ours.config.num_landmarks, device)
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
-        times = side_by_side(partial(literal, *clips), partial(ours, *clips), device, repeats)
-    yield Row(f"forward, {frames} frames, bf16 autocast", *times)
-
-
-def compile_rows(device: torch.device, repeats: int, frames: int, **settings) -> Iterator[Row]:
-    """The same forward pass, both through `torch.compile`."""
-    literal, ours = make_pair(device, **settings)
-    clips = make_clips(1, frames, ours.config.num_landmarks, device)
-    # The literal one's fused path is closed to the compiler, which sees the layers' parts instead.
-    compiled = [torch.compile(literal), torch.compile(ours)]
+def variant_rows(device: torch.device, repeats: int, frames: int, **settings) -> Iterator[Row]:
+    """Yields the forward pass in bfloat16, if the device computes in it, and with `torch.compile`."""
+    pair = make_pair(device, **settings)
+    clips = make_clips(1, frames, pair[1].config.num_landmarks, device)
+    if computes_bfloat16(device):
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
+            times = side_by_side(*(partial(model, *clips) for model in pair), device, repeats)
+        yield Row(f"forward, {frames} frames, bf16 autocast", *times)
     with torch.no_grad():
-        times = side_by_side(partial(compiled[0], *clips), partial(compiled[1], *clips), device, repeats)
+        times = side_by_side(*(partial(torch.compile(model), *clips) for model in pair), device, repeats)
     yield Row(f"forward, {frames} frames, torch.compile", *times)
 
 
 def lips_rows(device: torch.device, repeats: int, frames: int, **settings) -> Iterator[Row]:
-    """Lips alone at the widths to train with, in frames a second, beside the literal encoder on the whole face."""
+    """Yields frames per second on lips with default widths, beside the literal encoder on the whole face."""
     literal, whole = make_pair(device, **settings)
     face = make_clips(1, frames, whole.config.num_landmarks, device)
     lips = make_clips(1, frames, len(LIPS), device)
@@ -129,28 +114,14 @@ def lips_rows(device: torch.device, repeats: int, frames: int, **settings) -> It
         yield Row(f"lips, {len(LIPS)} landmarks, {frame_encoder} frame encoder", *rates, unit="frames/s", goal=12)
 
 
-def computes_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16, rather than imitating them."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
-def main() -> None:
-    """Prints the peak memory of one training step, in MiB: `literal|ours DEVICE FRAMES LANDMARKS`."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("which", choices=("literal", "ours"))
-    parser.add_argument("device", type=torch.device)
-    parser.add_argument("frames", type=int)
-    parser.add_argument("landmarks", type=int)
-    options = parser.parse_args()
-    literal, ours = make_pair(options.device, num_landmarks=options.landmarks)
-    model = (literal if options.which == "literal" else ours).train()
-    # A small step first: what libraries take at their first use is not the model's.
-    _step(model, *make_clips(1, 2, options.landmarks, options.device))()
-    step = _step(model, *make_clips(1, options.frames, options.landmarks, options.device))
-    print(peak_mebibytes(step, options.device))
+def main(which: str, device: str, frames: str, landmarks: str) -> None:
+    """Prints the peak memory in MiB of a training step of the encoder `literal` or `ours`."""
+    model = make_pair(torch.device(device), num_landmarks=int(landmarks))[which == "ours"].train()
+    # A small step first, so that memory which libraries allocate once is not counted.
+    _step(model, *make_clips(1, 2, int(landmarks), torch.device(device)))()
+    step = _step(model, *make_clips(1, int(frames), int(landmarks), torch.device(device)))
+    print(peak_mebibytes(step, torch.device(device)))
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -3,17 +3,13 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.extraction FOLDER_OF_VIDEOS --output benchmark-extraction.json
 
-Three ways through the same clips, in turns clip by clip:
-
-- the landmarker alone: MediaPipe's FaceLandmarker over frames decoded beforehand, its results discarded;
-- ours: what a worker of `data.prepare` does with a clip, from the video to the written part;
-- the classic loop: OpenCV's VideoCapture, a new FaceLandmarker for every clip, landmarks to numpy.
-
-Figures are frames per second of processor time, all threads together: what one core yields where there are as many
-workers as cores. Other work on the machine changes processor time far less than elapsed time.
+Three ways alternate on the same clips: MediaPipe's FaceLandmarker alone on decoded frames; ours, a worker of
+`data.prepare`, from the video to the written part; the classic loop, OpenCV's VideoCapture and a new FaceLandmarker for
+every clip. Figures are frames per second of processor time of all threads, which other load hardly changes.
 """
 
 import argparse
+import itertools
 import statistics
 import sys
 import tempfile
@@ -35,40 +31,27 @@ from modeling_lipread.landmarker_lipread import landmarker_path
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from modeling_lipread.video_lipread import read_frames
 
-from .measure import Row
-from .run import machine, table, write
+from .measure import Row, report
 
 
 def make_landmarker():
-    """Creates MediaPipe's landmarker as its guide does for video."""
-    tasks = mediapipe.tasks
-    return tasks.vision.FaceLandmarker.create_from_options(
-        tasks.vision.FaceLandmarkerOptions(
-            base_options=tasks.BaseOptions(model_asset_buffer=landmarker_path().read_bytes()),
-            running_mode=tasks.vision.RunningMode.VIDEO,
-            num_faces=1,
-        )
+    """Returns MediaPipe's landmarker in video mode, as in its guide."""
+    vision, base = (
+        mediapipe.tasks.vision,
+        mediapipe.tasks.BaseOptions(model_asset_buffer=landmarker_path().read_bytes()),
     )
+    options = vision.FaceLandmarkerOptions(base_options=base, running_mode=vision.RunningMode.VIDEO, num_faces=1)
+    return vision.FaceLandmarker.create_from_options(options)
 
 
-def to_image(frame: np.ndarray):
-    return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=frame)
-
-
-class LandmarkerAlone:
-    """One landmarker over a clip's frames in memory."""
-
-    def __init__(self):
-        self.landmarker, self.milliseconds = make_landmarker(), 0
-
-    def __call__(self, frames: list[np.ndarray]) -> None:
-        for frame in frames:
-            self.milliseconds += 40
-            self.landmarker.detect_for_video(to_image(frame), self.milliseconds)
+def landmarks(landmarker, frame: np.ndarray, number: int) -> list:
+    """Returns the landmarks of each face in a frame; frames must come in order."""
+    image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=frame)
+    return landmarker.detect_for_video(image, 40 * number).face_landmarks
 
 
 def extract(video: Path, extractor: Face3DKeypointExtractor) -> None:
-    """Writes the part of a chunk of one clip, as `data.prepare` does; its own chunks hold several."""
+    """Extracts a clip and writes it as a part, as `data.prepare` does."""
     record = Record("videos.jsonl", 1, video.stem, "bin blue", video.name, video, False)
     settings = ExtractionSettings()
     with tempfile.TemporaryDirectory() as folder:
@@ -77,27 +60,25 @@ def extract(video: Path, extractor: Face3DKeypointExtractor) -> None:
 
 
 def classic_loop(video: Path) -> None:
-    """Reads a clip as most scripts do."""
+    """Extracts a clip as most scripts do."""
     capture, landmarker, keypoints = cv2.VideoCapture(str(video)), make_landmarker(), []
-    while True:
-        found, frame = capture.read()
-        if not found:
-            break
-        result = landmarker.detect_for_video(to_image(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)), 40 * len(keypoints))
-        face = result.face_landmarks[0] if result.face_landmarks else []
-        keypoints.append(np.array([[point.x, point.y, point.z] for point in face]))
+    while (read := capture.read())[0]:
+        faces = landmarks(landmarker, cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB), len(keypoints))
+        keypoints.append(np.array([[point.x, point.y, point.z] for point in (faces[0] if faces else [])]))
     capture.release()
     landmarker.close()
 
 
 def measure(videos: list[Path]) -> dict[str, float]:
-    """Returns each way's frames per second of processor time, the median over the videos."""
-    alone, extractor = LandmarkerAlone(), Face3DKeypointExtractor()
+    """Returns the frames per second of processor time of each way, the median over the videos."""
+    landmarker, extractor, numbers = make_landmarker(), Face3DKeypointExtractor(), itertools.count()
     rates: dict[str, list[float]] = {"landmarker alone": [], "ours": [], "classic loop": []}
     for index, video in enumerate(tqdm([videos[0], *videos], unit="clip")):  # the first one warms up
         frames = [np.ascontiguousarray(frame) for _, frame in read_frames(video)]
         ways = {
-            "landmarker alone": partial(alone, frames),
+            "landmarker alone": lambda frames=frames: [
+                landmarks(landmarker, frame, next(numbers)) for frame in frames
+            ],
             "ours": partial(extract, video, extractor),
             "classic loop": partial(classic_loop, video),
         }
@@ -122,15 +103,10 @@ def main(arguments: list[str] | None = None) -> int:
     videos = videos[:: max(1, len(videos) // options.num_clips)][: options.num_clips]
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    rates = measure(videos)
+    rates, goals = measure(videos), {"landmarker alone": 0.8}
     ours = rates.pop("ours")
-    goals = {"landmarker alone": 0.8}
     rows = [Row(f"beside the {name}", rate, ours, "frames/s", goals.get(name)) for name, rate in rates.items()]
-    found = {**machine(torch.device("cpu")), "clips": len(videos)}
-    print(", ".join(f"{key} {value}" for key, value in found.items()), end="\n\n")
-    print(table(rows))
-    write(options.output, {"machine": found, "rows": [row.as_dict() for row in rows]})
-    return int(any(row.met is False for row in rows))
+    return report(rows, torch.device("cpu"), options.output, clips=len(videos))
 
 
 if __name__ == "__main__":

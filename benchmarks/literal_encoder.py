@@ -1,10 +1,10 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The face encoder as one would write it down, from torch's own Transformer modules: the baseline of the benchmarks.
+"""The baseline of the encoder benchmarks: the face encoder written with torch's Transformer modules.
 
-Every frame of the padded batch, face or not, goes through a spatial `nn.TransformerEncoder` over CLS and all
-landmarks; then a temporal `nn.TransformerEncoder`; then a Perceiver with `nn.MultiheadAttention`. Dropout stands where
-those modules put it, on attention weights too. In evaluation they take torch's fused fast path. It computes what
-`FaceKeypointEncoder` computes and is given its very weights.
+Every frame of the padded batch, with or without a face, passes a spatial `nn.TransformerEncoder` over CLS and all
+landmarks, a temporal `nn.TransformerEncoder`, and a Perceiver with `nn.MultiheadAttention`. Dropout is where those
+modules apply it, also on attention weights. In evaluation they use torch's fused fast path. The output equals that of
+`FaceKeypointEncoder`, whose weights it has.
 """
 
 import torch
@@ -15,28 +15,15 @@ from modeling_lipread.encoder_lipread import EncoderLayer, sinusoidal_positions
 
 
 def literal_config(num_landmarks: int = 478, **settings) -> FaceKeypointEncoderConfig:
-    """The classic encoder: 2 spatial layers of width 256, 4 temporal layers of width 576, 8 latents."""
-    return FaceKeypointEncoderConfig(
-        **{
-            "num_landmarks": num_landmarks,
-            "use_velocity": False,
-            "frame_encoder": "transformer",
-            "kp_embed_dim": 256,
-            "kp_spatial_layers": 2,
-            "kp_heads": 8,
-            "hidden_size": 576,
-            "conv_kernel_size": 0,
-            "temporal_encoder": "transformer",
-            "kp_temporal_layers": 4,
-            "resampler": "perceiver",
-            "cond_len": 8,
-            **settings,
-        }
-    )
+    """Returns the settings: 2 spatial layers of width 256, 4 temporal layers of width 576, 8 latents."""
+    spatial = {"frame_encoder": "transformer", "kp_embed_dim": 256, "kp_spatial_layers": 2, "use_velocity": False}
+    temporal = {"temporal_encoder": "transformer", "hidden_size": 576, "kp_temporal_layers": 4, "conv_kernel_size": 0}
+    resampler = {"resampler": "perceiver", "cond_len": 8, "kp_heads": 8}
+    return FaceKeypointEncoderConfig(num_landmarks=num_landmarks, **{**spatial, **temporal, **resampler, **settings})
 
 
 class LiteralPerceiverLayer(nn.Module):
-    """A pre-norm layer in which latents read the frames."""
+    """A pre-norm cross-attention layer from latents to frames."""
 
     def __init__(self, width: int, heads: int, feed_forward: int, dropout: float):
         super().__init__()
@@ -54,11 +41,7 @@ class LiteralPerceiverLayer(nn.Module):
 
 
 class LiteralEncoder(nn.Module):
-    """The baseline, with the weights of an encoder of `literal_config`.
-
-    Args:
-        encoder: What to compute the same as.
-    """
+    """The baseline, with the weights of an encoder of `literal_config`."""
 
     def __init__(self, encoder: FaceKeypointEncoder):
         super().__init__()
@@ -79,7 +62,7 @@ class LiteralEncoder(nn.Module):
             self.perceiver.append(literal)
 
     def forward(self, keypoints: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Landmarks `(batch, frames, landmarks, 3)` and mask `(batch, frames)` to `(batch, latents, width)`."""
+        """Maps landmarks `(batch, frames, landmarks, 3)` and mask `(batch, frames)` to `(batch, latents, width)`."""
         batch, length = mask.shape
         mask = mask.bool()
         points = self.point_mlp(keypoints.flatten(0, 1)) + self.landmark_embedding.weight
@@ -97,29 +80,21 @@ class LiteralEncoder(nn.Module):
         return self.output_norm(latents) + order
 
     def _averages(self, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Each latent starts from the average of its stretch of the clip."""
+        """Returns the average frame of each latent's part of the clip, `(batch, latents, width)`."""
         averages = torch.zeros(len(frames), len(self.latents), frames.shape[-1], device=frames.device)
         for clip, valid in enumerate(mask):
-            last = int(valid.nonzero().max()) + 1
-            step = last / len(self.latents)
+            indices = valid.nonzero().flatten().tolist()
+            step = (indices[-1] + 1) / len(self.latents)
             for latent in range(len(self.latents)):
-                middle, reach = (latent + 0.5) * step, max(step / 2, 0.5)
-                near = [i for i in range(last) if valid[i] and abs(i + 0.5 - middle) <= reach]
+                near = [i for i in indices if abs(i + 0.5 - (latent + 0.5) * step) <= max(step / 2, 0.5)]
                 if near:
                     averages[clip, latent] = frames[clip, near].mean(0)
         return averages
 
 
 def _transformer(layers: nn.ModuleList, config: FaceKeypointEncoderConfig, width: int) -> nn.TransformerEncoder:
-    layer = nn.TransformerEncoderLayer(
-        width,
-        config.kp_heads,
-        width * config.kp_ff_mult,
-        config.kp_dropout,
-        nn.functional.gelu,
-        batch_first=True,
-        norm_first=True,
-    )
+    sizes, gelu = (width, config.kp_heads, width * config.kp_ff_mult, config.kp_dropout), nn.functional.gelu
+    layer = nn.TransformerEncoderLayer(*sizes, gelu, batch_first=True, norm_first=True)
     encoder = nn.TransformerEncoder(layer, len(layers), enable_nested_tensor=False)
     for ours, literal in zip(layers, encoder.layers, strict=True):
         _copy(ours, literal, literal.self_attn)
@@ -128,7 +103,7 @@ def _transformer(layers: nn.ModuleList, config: FaceKeypointEncoderConfig, width
 
 @torch.no_grad()
 def _copy(ours: EncoderLayer, literal: nn.Module, attention: nn.MultiheadAttention) -> None:
-    """Gives a layer of torch's the weights of one of ours."""
+    """Copies the weights of one of our layers to a torch layer."""
     projections = (ours.attention.q_proj, ours.attention.k_proj, ours.attention.v_proj)
     attention.in_proj_weight.copy_(torch.cat([projection.weight for projection in projections]))
     biases = [torch.zeros(p.out_features) if p.bias is None else p.bias for p in projections]

@@ -1,30 +1,32 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Two ways to the same result, timed side by side, and the rows of the table that come of it."""
+"""Timing of a baseline beside ours, and the table and JSON file of the results."""
 
+import json
+import os
+import platform
+import re
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+import transformers
+from transformers import AutoModel, AutoProcessor
+
+from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
 
 @dataclass
 class Row:
-    """A line of the table.
+    """A row of the table: two figures, their ratio, and its goal (`None` if it is only reported).
 
-    Args:
-        name: What was measured.
-        baseline: The baseline's figure.
-        ours: Ours.
-        unit: Of both; what ends in `/s` is better large, everything else small.
-        goal: What the ratio should come to; `None` if it is only reported.
-        at_most: Whether the ratio says how many times the baseline's cost ours is, and the goal is its limit. If not,
-            it says how many times better ours is, and the goal is the least.
+    Units that end in `/s` are better large, all others small. The ratio is how many times better ours is, and the goal
+    its lower limit; with `at_most` it is our cost over the baseline's, and the goal its upper limit.
     """
 
     name: str
@@ -36,8 +38,8 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        upside_down = self.at_most or self.unit.endswith("/s")
-        return self.ours / self.baseline if upside_down else self.baseline / self.ours
+        ours_first = self.at_most or self.unit.endswith("/s")
+        return self.ours / self.baseline if ours_first else self.baseline / self.ours
 
     @property
     def met(self) -> bool | None:
@@ -45,53 +47,86 @@ class Row:
             return None
         return self.ratio <= self.goal if self.at_most else self.ratio >= self.goal
 
-    def as_dict(self) -> dict:
-        return {**asdict(self), "ratio": self.ratio, "met": self.met}
+    def as_markdown(self) -> str:
+        goal = "reported" if self.goal is None else f"{'<=' if self.at_most else '>='} {self.goal:g}"
+        goal += {None: "", True: ", met", False: ", **missed**"}[self.met]
+        both = [f"{value:,.0f}" if value >= 100 else f"{value:.1f}" for value in (self.baseline, self.ours)]
+        return f"| {self.name} | {both[0]} {self.unit} | {both[1]} {self.unit} | {self.ratio:.2f} | {goal} |"
 
 
-def synchronize(device: torch.device) -> None:
+def computes_bfloat16(device: torch.device) -> bool:
+    """Returns whether the device has instructions for bfloat16."""
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """How long one call takes, the device's queue emptied before and after."""
-    synchronize(device)
-    start = time.perf_counter()
-    run()
-    synchronize(device)
-    return time.perf_counter() - start
+def report(rows: Sequence[Row], device: torch.device, output: str | os.PathLike, baseline="baseline", **facts) -> int:
+    """Prints machine and rows, writes both to a JSON file, and returns the exit status, 1 if a goal was missed.
+
+    `baseline` is the heading of the first column, and `facts` are further figures about the run.
+    """
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    cpus = Path("/proc/cpuinfo")
+    known = re.search(r"model name\s*: (.*)", cpus.read_text(encoding="utf-8")) if cpus.exists() else None
+    machine = {
+        "device": known[1] if known and device.type == "cpu" else name,
+        "threads": torch.get_num_threads(),
+        "bfloat16": computes_bfloat16(device),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        **facts,
+    }
+    print(", ".join(f"{key} {value}" for key, value in machine.items()), end="\n\n")
+    print("\n".join([f"| | {baseline} | ours | ratio | goal |", "|---|---:|---:|---:|---|"]))
+    print("\n".join(row.as_markdown() for row in rows))
+    result = {"machine": machine, "rows": [{**asdict(row), "ratio": row.ratio, "met": row.met} for row in rows]}
+    Path(output).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return int(any(row.met is False for row in rows))
+
+
+def load_pipeline(model: str, device: torch.device | str) -> LipReadingPipeline:
+    """Returns the pipeline of a checkpoint, without progress bars and warnings."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    processor = AutoProcessor.from_pretrained(model)
+    return LipReadingPipeline(model=AutoModel.from_pretrained(model), processor=processor, device=device)
 
 
 def side_by_side(
     baseline: Callable[[], object], ours: Callable[[], object], device: torch.device, repeats: int
 ) -> tuple[float, float]:
-    """Median milliseconds of both, called in turns after a warm-up of each, so that a busy moment strikes both."""
+    """Returns the median milliseconds of both, which alternate after a warm-up, so that other load slows both."""
     times: tuple[list[float], list[float]] = ([], [])
     for repeat in range(repeats + 1):
-        # The one that goes first changes: caches are warm for the second.
-        for which in ((0, 1), (1, 0))[repeat % 2]:
-            taken = seconds((baseline, ours)[which], device)
-            if repeat:
-                times[which].append(taken * 1000)
-    return statistics.median(times[0]), statistics.median(times[1])
+        for which in ((0, 1), (1, 0))[repeat % 2]:  # the order alternates: caches are warm for the second
+            start = _now(device)
+            (baseline, ours)[which]()
+            times[which].append((_now(device) - start) * 1000)
+    return statistics.median(times[0][1:]), statistics.median(times[1][1:])
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def peak_mebibytes(run: Callable[[], object], device: torch.device) -> float:
-    """Memory that a call takes at most beyond what was in use before, in MiB. On a processor once a process only."""
+    """Returns the peak memory of a call beyond the memory in use, in MiB; on CPUs once per process."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         run()
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    before = _most_memory()
+    before = _peak_kibibytes()
     run()
-    return (_most_memory() - before) / 2**10
+    return (_peak_kibibytes() - before) / 2**10
 
 
-def _most_memory() -> int:
-    """The most memory this process has held so far, in KiB."""
-    try:  # what getrusage gives on Linux starts from the parent's
+def _peak_kibibytes() -> int:
+    try:  # on Linux, getrusage includes the peak of the parent process
         status = Path("/proc/self/status").read_text(encoding="ascii")
         return int(status.split("VmHWM:")[1].split()[0])
     except (OSError, IndexError):
@@ -99,7 +134,7 @@ def _most_memory() -> int:
 
 
 def in_fresh_process(module: str, *arguments: str) -> float:
-    """The number that a module prints last, run in a process of its own."""
+    """Returns the last number that a module prints in a process of its own."""
     command = [sys.executable, "-m", module, *arguments]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:

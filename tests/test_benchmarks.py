@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""What the benchmarks compare is the same computation; how fast it is, they say themselves."""
+"""Benchmarks compare equal computations, print every row and write it."""
 
 import json
 
@@ -8,12 +8,10 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from benchmarks import extraction, live, long_videos, run
-from benchmarks.ctc_decoding import ctc_decoding_rows
 from benchmarks.encoding import check_equal, make_clips, make_pair
 from benchmarks.measure import Row
 from benchmarks.reading import reading_rows
 from tests.helpers.clips import moving_portrait, write_video
-from tests.helpers.readers import write_language_model
 
 TINY = {"num_landmarks": 6, "kp_embed_dim": 16, "hidden_size": 32, "kp_heads": 2}
 
@@ -63,14 +61,6 @@ def test_prints_a_table_and_writes_it(tmp_path, capsys, monkeypatch):
         run.main(["--only", "nothing"])
 
 
-def test_decoding_with_the_ctc_head_and_without(tmp_path):
-    rows = list(ctc_decoding_rows(str(write_language_model(tmp_path / "lm")), torch.device("cpu"), 1))
-    assert [row.name.split(", ")[1:3] for row in rows] == [
-        [f"batch {clips}", search] for clips in (1, 16) for search in ("greedy", "4 beams")
-    ]
-    assert all(row.ratio > 0 for row in rows)
-
-
 @pytest.mark.slow
 def test_extraction_beside_the_landmarker_and_the_classic_loop(tmp_path, capsys):
     for name in ("a", "b", "c"):
@@ -96,7 +86,7 @@ def test_live_reading_of_the_talking_head(tmp_path, capsys):
     output = tmp_path / "live.json"
     live.main(["--num_clips", "1", "--output", str(output)])  # how soon words come on a busy machine says nothing
     found = json.loads(output.read_text())
-    assert found["machine"]["partial_readings"] > 2 and found["machine"]["frames_left_out"] == 0
+    assert found["machine"]["partial_hypotheses"] > 2 and found["machine"]["frames_skipped"] == 0
     assert found["machine"]["real_time_factor"] > 0 and 0 <= found["machine"]["agreed_and_kept"] <= 1
     assert [row["baseline"] for row in found["rows"]] == [300, 300, 1, 1]
     assert all(row["ratio"] > 0 for row in found["rows"])
