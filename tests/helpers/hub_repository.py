@@ -1,6 +1,6 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""What the loopback Hub of `hub_server.py` keeps: files, commits, branches and tags, as git would name them; and what
-it expects of a card."""
+"""What the loopback Hub of `hub_server.py` keeps: files, commits and branches, as git would name them; and what it
+expects of a card."""
 
 import hashlib
 import itertools
@@ -112,7 +112,6 @@ class Repository:
     type: str
     private: bool = False
     branches: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
     _commits: dict[str, Commit] = field(default_factory=dict)
     _counter: Any = field(default_factory=itertools.count)
 
@@ -121,13 +120,13 @@ class Repository:
         self.add_commit("main", {".gitattributes": attributes}, "initial commit")
 
     def commit(self, revision: str) -> Commit:
-        """The commit that a branch, a tag or a commit's own name stands for.
+        """The commit that a branch or a commit's own name stands for.
 
         Raises:
             HubError: There is none.
         """
-        name = re.sub(r"^refs/(heads|tags)/", "", revision)
-        commit = self._commits.get(self.branches.get(name) or self.tags.get(name) or name)
+        name = re.sub(r"^refs/heads/", "", revision)
+        commit = self._commits.get(self.branches.get(name) or name)
         if commit is None:
             raise HubError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         return commit

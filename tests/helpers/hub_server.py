@@ -20,32 +20,25 @@ import threading
 from collections.abc import Iterable
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs
 
 from tests.helpers.hub_http import Handler, Reply, reply
 from tests.helpers.hub_repository import Blob, HubError, Repository, card_errors, front_matter
 
-TYPES = {"models": "model", "datasets": "dataset", "spaces": "space"}
-PREFIXES = {"model": "", "dataset": "datasets/", "space": "spaces/"}
+TYPES = {"models": "model", "datasets": "dataset"}
+PREFIXES = {"model": "", "dataset": "datasets/"}
 TOKEN, USER = "hf_loopback", "someone"
 LARGE = re.compile(r".*\.(safetensors|parquet|arrow|bin|pt|pth|onnx|model|npz|zip|gz|mp4|png|task)")
 LARGE_SIZE = 10 * 2**20
 
 REPOSITORY = r"(?P<id>[^/]+/[^/]+)"
-API = rf"/api/(?P<type>models|datasets|spaces)/{REPOSITORY}"
-WEB = rf"/(?:(?P<type>datasets|spaces)/)?{REPOSITORY}"
+API = rf"/api/(?P<type>models|datasets)/{REPOSITORY}"
+WEB = rf"/(?:(?P<type>datasets)/)?{REPOSITORY}"
 
 
 class HubServer:
-    """The Hub and its storage, each on a port of its own, from `with` to its end.
+    """The Hub and its storage, each on a port of its own, from `with` to its end. `USER` alone may log in."""
 
-    Args:
-        users: The names of those who may log in, by their tokens. Each may write in the namespace of that name.
-    """
-
-    def __init__(self, users: dict[str, str] | None = None):
-        self.users = {TOKEN: USER} if users is None else users
+    def __init__(self):
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.objects: dict[str, bytes] = {}  # large files by their sha256
         self.requests: list[tuple[str, str]] = []
@@ -134,10 +127,8 @@ class _Hub(Handler):
         ("POST", r"/api/validate-yaml", "validate_yaml"),
         ("POST", r"/api/repos/create", "create"),
         ("GET", rf"{API}(?:/revision/(?P<revision>[^/]+))?", "info"),
-        ("GET", rf"{API}/refs", "refs"),
         ("GET", rf"{API}/tree/(?P<revision>[^/]+)(?:/(?P<path>.*))?", "tree"),
-        ("POST", rf"{API}/paths-info/(?P<revision>[^/]+)", "paths_info"),
-        ("POST DELETE", rf"{API}/(?P<kind>branch|tag)/(?P<name>[^/]+)", "change_ref"),
+        ("POST", rf"{API}/branch/(?P<name>[^/]+)", "create_branch"),
         ("POST", rf"{API}/preupload/(?P<revision>[^/]+)", "preupload"),
         ("POST", rf"{API}/commit/(?P<revision>[^/]+)", "commit"),
         ("POST", rf"{WEB}\.git/info/lfs/objects/batch", "lfs_batch"),
@@ -150,10 +141,9 @@ class _Hub(Handler):
         header = self.headers.get("Authorization")
         if header is None:
             return None
-        user = self.hub.users.get(header.removeprefix("Bearer "))
-        if user is None:
+        if header.removeprefix("Bearer ") != TOKEN:
             raise HubError(401, "Invalid credentials in Authorization header")
-        return user
+        return USER
 
     def _repository(self, type: str | None, id: str, write: bool = False) -> Repository:
         user = self._user()
@@ -204,46 +194,22 @@ class _Hub(Handler):
         about |= {"lastModified": commit.date, "cardData": front_matter(card.content.decode()) if card else None}
         return reply(about)
 
-    def refs(self, type: str, id: str) -> Reply:
-        repository = self._repository(type, id)
-        found = {
-            kind: [{"name": name, "ref": f"refs/{place}/{name}", "targetCommit": id} for name, id in refs.items()]
-            for kind, place, refs in (("branches", "heads", repository.branches), ("tags", "tags", repository.tags))
-        }
-        return reply({**found, "converts": [], "pullRequests": []})
-
     def tree(self, type: str, id: str, revision: str, path: str | None) -> Reply:
         commit = self._repository(type, id).commit(revision)
         recursive = self.query.get("recursive", ["false"])[0].lower() == "true"
         entries = commit.entries(path or "", recursive)
         if path and not entries:
             raise HubError(404, f"{path} does not exist on {revision!r}", "EntryNotFound")
-        return reply(self._expanded(entries, commit))
+        if self.query.get("expand", ["false"])[0].lower() == "true":
+            more = {"lastCommit": commit.details(), "securityFileStatus": None}
+            entries = [{**entry, **more} for entry in entries]
+        return reply(entries)
 
-    def paths_info(self, type: str, id: str, revision: str) -> Reply:
-        commit = self._repository(type, id).commit(revision)
-        self.query |= parse_qs(self.body.decode())  # a form, not JSON
-        entries = {entry["path"]: entry for entry in commit.entries("", recursive=True)}
-        return reply(self._expanded([entries[path] for path in self.query["paths"] if path in entries], commit))
-
-    def _expanded(self, entries: list[dict], commit: Any) -> list[dict]:
-        if self.query.get("expand", ["false"])[0].lower() != "true":
-            return entries
-        return [{**entry, "lastCommit": commit.details(), "securityFileStatus": None} for entry in entries]
-
-    def change_ref(self, type: str, id: str, kind: str, name: str) -> Reply:
+    def create_branch(self, type: str, id: str, name: str) -> Reply:
         repository = self._repository(type, id, write=True)
-        refs = repository.branches if kind == "branch" else repository.tags
-        if self.command == "DELETE":
-            if refs.pop(name, None) is None:
-                raise HubError(404, f"there is no {kind} {name}", "RevisionNotFound")
-            return reply({})
-        asked = json.loads(self.body or b"{}")
-        # A tag is asked for by its name in the body, at the revision that stands in the address.
-        name, start = (name, asked.get("startingPoint") or "main") if kind == "branch" else (asked["tag"], name)
-        if name in refs:
+        if name in repository.branches:
             raise HubError(409, f"Reference already exists: {name}")
-        refs[name] = repository.commit(start).id
+        repository.branches[name] = repository.commit(json.loads(self.body or b"{}").get("startingPoint") or "main").id
         return reply({})
 
     def preupload(self, type: str, id: str, revision: str) -> Reply:
@@ -306,8 +272,6 @@ class _Hub(Handler):
                 files[path] = Blob(self._stored(value["oid"], value.get("size")), large=True)
             elif key == "deletedFile" and path in files:
                 del files[path]
-            elif key == "deletedFolder":
-                files = {name: blob for name, blob in files.items() if not name.startswith(path.rstrip("/") + "/")}
             else:
                 raise HubError(404, f"A file with this name doesn't exist: {path}", "EntryNotFound")
         return files
