@@ -40,9 +40,16 @@ from lipread.options import UsageError, load_pipeline  # noqa: E402
 from lipread.overlay import write_overlay  # noqa: E402
 from lipread.transcript import Transcript  # noqa: E402
 from lipread.writers import format_transcript  # noqa: E402
-from modeling_lipread.landmarks_lipread import LandmarkSequence, NoFaceError, VideoError  # noqa: E402
+from modeling_lipread.landmarks_lipread import LandmarkSequence, NoFaceError  # noqa: E402
 from modeling_lipread.pipeline_lipread import LipReadingPipeline  # noqa: E402
-from modeling_lipread.video_lipread import read_ahead, read_frames, require, video_seconds, video_size  # noqa: E402
+from modeling_lipread.video_lipread import (  # noqa: E402
+    VideoError,
+    read_ahead,
+    read_frames,
+    require,
+    video_seconds,
+    video_size,
+)
 
 MAX_SECONDS, MAX_MEGABYTES, MAX_PIXELS = 30.0, 100, 1920 * 1200
 KEPT_SECONDS = 600  # results of a visitor who does not leave; Gradio checks once a minute

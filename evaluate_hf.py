@@ -37,7 +37,7 @@ from data.schema import CorpusError
 from data.sources.manifest import read_manifest
 from data.sources.records import SourceError
 from lipread.hub.model_card import weights_sha256
-from modeling_lipread.landmarks_lipread import FACES
+from modeling_lipread.face_tracking_lipread import FACES
 from modeling_lipread.language_model_lipread import checkpoint_files
 
 

@@ -32,7 +32,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from modeling_lipread.landmarks_lipread import landmarker_path
+from modeling_lipread.landmarker_lipread import landmarker_path
 
 from .errors import PrepareError
 from .preparation.extraction import Chunk, read_part_report

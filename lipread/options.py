@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import AutoModel, AutoProcessor
 
-from modeling_lipread.landmarks_lipread import FACES
+from modeling_lipread.face_tracking_lipread import FACES
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
 SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2  # exit statuses
@@ -132,7 +132,7 @@ def load_pipeline(model: str | None = None, device: str | None = "auto") -> LipR
         else:
             message = f"no such folder here, check the path; and from the Hub: {error}"
         raise UsageError(f"--model {model}: {message}") from error
-    if not network.sees:
+    if not network.uses_video:
         raise UsageError(f"--model {model}: is only an encoder; train a reader from it with --encoder {model}")
     try:
         return LipReadingPipeline(model=network, processor=processor, device=None if device == "auto" else device)

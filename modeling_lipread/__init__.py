@@ -9,10 +9,11 @@ from .configuration_lipread import FaceKeypointEncoderConfig, LipReadConfig
 from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput
 from .feature_extraction_lipread import LipReadFeatureExtractor
 from .geometry_lipread import solve_head_pose
-from .landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, NoFaceError, VideoError
+from .landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, NoFaceError
 from .modeling_lipread import LipReadForConditionalGeneration, LipReadOutput, LipReadPreTrainedModel
 from .pipeline_lipread import PIPELINE_TASK, LipReadingPipeline
 from .processing_lipread import LipReadProcessor
+from .video_lipread import VideoError
 
 AutoConfig.register("lipread_encoder", FaceKeypointEncoderConfig)
 AutoConfig.register("lipread", LipReadConfig)

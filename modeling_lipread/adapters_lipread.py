@@ -1,8 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Gated cross-attention adapters, how they hook into a language model, and which frames they attend to.
+"""Gated cross-attention adapters, their hooks in a language model, and their attention to frames.
 
-Each adapter runs in a forward pre-hook of a decoder layer. The conditioning travels through the language model's own
-keyword arguments and is taken out at every layer, so that no module holds a clip between calls.
+Each adapter runs in a forward pre-hook of a decoder layer. The language model passes `conditioning` to every decoder
+layer as a keyword argument, and the hooks remove it there. Thus no module keeps a clip between calls.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from .encoder_lipread import eager_attention_forward
 
 
 class Conditioning(NamedTuple):
-    """What a language model's adapters attend to: computed once a clip, however many tokens are written.
+    """Keys and values for the adapters, computed once a clip.
 
     Args:
         keys: For each adapter, `(clips, heads, tokens, head_dim)`.
-        values: For each adapter, `(clips, heads, tokens, head_dim)`: scaled by its gate, zero where there was no face.
-        mask: Added to the attention scores, `(clips, 1, 1, tokens)`: 0, or the type's lowest number where a token saw
-            no face.
+        values: For each adapter, `(clips, heads, tokens, head_dim)`, scaled by its gate; zero for tokens without a
+            face.
+        mask: Added to the attention scores, `(clips, 1, 1, tokens)`: 0, or the lowest number of the type for tokens
+            without a face.
     """
 
     keys: tuple[torch.Tensor, ...]
@@ -35,11 +36,11 @@ class Conditioning(NamedTuple):
 
 
 class GatedCrossAttention(nn.Module):
-    """Cross-attention from the text to the face, added to a decoder layer's input through a learned gate.
+    """Adds gated cross-attention from text to conditioning tokens to the input of a decoder layer.
 
-    With the output projection at zero the language model is unchanged at the start, to the bit (after Flamingo,
-    Alayrac et al., 2022, where the gate is what starts at zero). The projection is linear, so the gate scales the
-    values once a clip instead of the output at every token.
+    After Flamingo (Alayrac et al., 2022), but with the output projection instead of the gate initialised as zero, so
+    that the initial logits equal the language model's bit for bit. The projection is linear, so the gate scales the
+    values, once a clip, instead of the output at every token.
     """
 
     is_causal = False
@@ -60,7 +61,7 @@ class GatedCrossAttention(nn.Module):
         self.gate = nn.Parameter(torch.full((1,), float(config.gate_init)))
 
     def gate_value(self) -> torch.Tensor:
-        """The factor on what the adapter adds, `(1,)` in float32."""
+        """Returns the activated gate, `(1,)` in float32."""
         gate = self.gate.float()
         return {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "none": lambda value: value}[self.config.gate_type](gate)
 
@@ -68,12 +69,12 @@ class GatedCrossAttention(nn.Module):
         return states.view(clips, -1, self.config.adapter_heads, self.config.adapter_head_dim).transpose(1, 2)
 
     def keys_values(self, tokens: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and gated values of the conditioning tokens.
+        """Computes keys and gated values of conditioning tokens.
 
         Args:
             tokens: `(clips, tokens, encoder hidden_size)`.
-            mask: True where a token saw a face, `(clips, tokens)`. The others' values are zero, so that a clip without
-                any face leaves the language model alone.
+            mask: True for tokens with a face, `(clips, tokens)`. The values of the others are zero, so that a clip
+                without a face does not change the language model.
 
         Returns:
             Two tensors `(clips, heads, tokens, head_dim)`.
@@ -81,26 +82,26 @@ class GatedCrossAttention(nn.Module):
         tokens, mask = tokens.to(self.k_proj.weight.device), mask.to(self.k_proj.weight.device)
         keys, values = self.k_proj(tokens), self.v_proj(tokens)
         values = (values * (self.gate_value() * mask[..., None])).to(values.dtype)
-        # Contiguous, since every token written reads them from memory again.
+        # Contiguous, since every generated token reads them from memory again.
         return tuple(self._heads(states, tokens.shape[0]).contiguous() for states in (keys, values))
 
     def forward(self, hidden_states: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
-        """Adds what the face says to the text's hidden states.
+        """Adds the attention's output to the hidden states.
 
         Args:
-            hidden_states: `(rows, sequence, text hidden_size)`; the rows of a clip, its beams or samples, stand
-                together.
-            conditioning: What the rows' clips say.
+            hidden_states: `(rows, sequence, text hidden_size)`; the rows of a clip, its beams or samples, are
+                consecutive.
+            conditioning: Keys and values of the clips.
 
         Raises:
-            ValueError: If the rows cannot be divided among the clips.
+            ValueError: If the number of rows is no multiple of the number of clips.
         """
         key, value = conditioning.keys[self.adapter_index], conditioning.values[self.adapter_index]
         (rows, length, _), (clips, *_) = hidden_states.shape, key.shape
         if rows % clips:
             raise ValueError(f"{rows} texts cannot be divided among {clips} clips: give as many texts as clips")
         states = hidden_states.to(self.norm.weight)
-        # The rows of a clip are further queries to the same keys: beams need no copies of them.
+        # All rows of a clip become queries to the same keys, so beams need no copies of the keys.
         query = self._heads(self.q_proj(self.norm(states)), clips).to(key.dtype)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         mask = conditioning.mask.to(key)
@@ -109,11 +110,10 @@ class GatedCrossAttention(nn.Module):
         return hidden_states + update.to(hidden_states)
 
     def attention_weights(self, hidden_states: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
-        """Where `forward` would look: what the attention itself, in its fused form, does not give.
+        """Computes the attention weights of `forward`, which a fused kernel does not return.
 
         Args:
-            hidden_states: As for `forward`.
-            conditioning: As for `forward`.
+            hidden_states, conditioning: As for `forward`.
 
         Returns:
             Weights that sum to 1 over the tokens, float32 `(rows, heads, sequence, tokens)`.
@@ -126,7 +126,7 @@ class GatedCrossAttention(nn.Module):
         return weights.transpose(1, 2).reshape(rows, heads, length, tokens)
 
     def pre_hook(self, layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-        """Forward pre-hook of a decoder layer. A bound method, so that it survives deepcopy and pickle."""
+        """Forward pre-hook of a decoder layer; a bound method, which deepcopy and pickle support."""
         conditioning = kwargs.pop("conditioning", None)
         if conditioning is None:
             return args, kwargs
@@ -137,16 +137,16 @@ class GatedCrossAttention(nn.Module):
 
 
 def drop_conditioning(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Forward pre-hook of the decoder layers without an adapter: what they do not know must not reach them."""
+    """Forward pre-hook of a decoder layer without an adapter; removes the argument that the layer does not accept."""
     kwargs.pop("conditioning", None)
     return args, kwargs
 
 
 def decoder_layers(language_model: PreTrainedModel) -> nn.ModuleList:
-    """Finds the decoder layers of a causal language model.
+    """Returns the decoder layers of a causal language model.
 
     Raises:
-        ValueError: If no list of modules has the length the configuration names.
+        ValueError: If no `ModuleList` has `num_hidden_layers` entries.
     """
     num_layers = language_model.config.get_text_config().num_hidden_layers
     for module in language_model.modules():
@@ -158,13 +158,13 @@ def decoder_layers(language_model: PreTrainedModel) -> nn.ModuleList:
 def check_conditioning(language_model: PreTrainedModel) -> None:
     """Checks, with a forward pass of one token, that keyword arguments reach every decoder layer.
 
-    A language model on the meta device is not checked: it has no weights to compute with yet.
+    Skips a language model on the meta device, which cannot compute yet.
 
     Args:
         language_model: Causal language model, with or without adapters attached.
 
     Raises:
-        ValueError: If they do not: the adapters would never receive the conditioning.
+        ValueError: If they do not reach every layer.
     """
     if language_model.device.type == "meta":
         return
@@ -173,13 +173,13 @@ def check_conditioning(language_model: PreTrainedModel) -> None:
     token = torch.zeros(1, 1, dtype=torch.long, device=language_model.device)
     received: list[bool] = []
 
-    def take_out(layer, args, kwargs):
+    def record(layer, args, kwargs):
         received.append(kwargs.pop("conditioning", None) is token)
         return args, kwargs
 
-    # Before the hooks of adapters that are attached already: they must not attend to the token.
-    hooks = [layer.register_forward_pre_hook(take_out, with_kwargs=True, prepend=True) for layer in layers]
-    language_model.eval()  # LayerDrop would leave layers out
+    # Prepended, so that the hooks of attached adapters do not receive the token.
+    hooks = [layer.register_forward_pre_hook(record, with_kwargs=True, prepend=True) for layer in layers]
+    language_model.eval()  # in training, LayerDrop would skip layers
     try:
         with torch.no_grad():
             language_model(token, use_cache=False, conditioning=token)
@@ -194,7 +194,7 @@ def check_conditioning(language_model: PreTrainedModel) -> None:
 
 
 def cannot_be_conditioned(language_model: PreTrainedModel, reason: str) -> ValueError:
-    """Returns the error that names a language model's family and what to use instead."""
+    """Returns the error for a language model whose layers cannot receive the conditioning."""
     return ValueError(
         f"{language_model.config.model_type} models cannot be conditioned: this one {reason}. Choose a language model "
         "of another family, such as llama, qwen3, gemma3 or gpt2; for example HuggingFaceTB/SmolLM2-135M."
@@ -205,7 +205,7 @@ def attach_adapters(language_model: PreTrainedModel, adapters: nn.ModuleList, ad
     """Hooks each adapter before its decoder layer.
 
     Args:
-        language_model: Causal language model; its modules and parameter names stay as they are.
+        language_model: Causal language model; its modules and parameter names do not change.
         adapters: One [`GatedCrossAttention`] for each of `adapter_layers`.
         adapter_layers: Indices of decoder layers, ascending.
     """
@@ -217,39 +217,39 @@ def attach_adapters(language_model: PreTrainedModel, adapters: nn.ModuleList, ad
 
 @torch.no_grad()
 def token_attention(model: Any, input_ids: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
-    """Where the adapters look at each position of a text, averaged over heads and adapters.
+    """Computes the attention of text to conditioning tokens, averaged over heads and adapters.
 
     Args:
-        model: A [`LipReadForConditionalGeneration`]; its forward stays as it is.
+        model: A [`LipReadForConditionalGeneration`].
         input_ids: The text, `(rows, sequence)`.
-        conditioning: What `encode` gave for the clips.
+        conditioning: The clips, as `encode` returns them.
 
     Returns:
         Weights that sum to 1 over the conditioning tokens, float32 `(rows, sequence, tokens)`.
     """
-    found: list[torch.Tensor] = []
+    weights: list[torch.Tensor] = []
 
-    def look(adapter: Any, arguments: tuple) -> None:
-        found.append(adapter.attention_weights(*arguments).mean(1).cpu())
+    def record(adapter: Any, arguments: tuple) -> None:
+        weights.append(adapter.attention_weights(*arguments).mean(1).cpu())
 
-    hooks = [adapter.register_forward_pre_hook(look) for adapter in model.adapters]
+    hooks = [adapter.register_forward_pre_hook(record) for adapter in model.adapters]
     try:
         model(input_ids=input_ids, conditioning=conditioning)
     finally:
         for hook in hooks:
             hook.remove()
-    return torch.stack(found).mean(0)
+    return torch.stack(weights).mean(0)
 
 
 def token_frames(config: FaceKeypointEncoderConfig, mask: np.ndarray) -> np.ndarray:
-    """Which frames each conditioning token stands for.
+    """Returns the share of each frame in each conditioning token.
 
-    Tokens of the `pool` resampler are averages of neighbouring frames. Those of a `perceiver` may read every frame;
-    each is taken for the stretch of the clip from whose average it starts.
+    A token of the `pool` resampler is an average of neighbouring frames. A token of the `perceiver` resampler attends
+    to all frames; here it counts for the segment whose average it starts from.
 
     Args:
-        config: The encoder's.
-        mask: Whether a frame has a face, bool `(frames,)`; one frame at least has.
+        config: Configuration of the encoder.
+        mask: True for frames with a face, bool `(frames,)`; at least one frame has one.
 
     Returns:
         Shares that sum to 1 over the frames, float64 `(tokens, frames)`; 0 for a token without a face.
@@ -267,26 +267,26 @@ def token_frames(config: FaceKeypointEncoderConfig, mask: np.ndarray) -> np.ndar
 
 
 def word_attention(model: Any, processor: Any, features: dict[str, torch.Tensor], text: str) -> np.ndarray:
-    """How much each word of a text looks at each frame of a clip.
+    """Computes the attention of each word of a transcript to each frame of its clip.
 
     Args:
         model: A [`LipReadForConditionalGeneration`].
         processor: Its [`LipReadProcessor`].
-        features: What the feature extractor gives for the one clip.
-        text: What was read in it.
+        features: Output of the feature extractor for one clip.
+        text: The transcript.
 
     Returns:
-        Weights that sum to 1 over the frames, the mean over the word's tokens, float64 `(words, frames)`.
+        The mean over the tokens of each word; sums to 1 over the frames, float64 `(words, frames)`.
     """
     tokens = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-    start = list(model.config.start_ids)
+    start = model.config.start_ids
     keypoints, mask = features["keypoints"].to(model.device), features["keypoints_mask"].to(model.device)
     with torch.no_grad():
         conditioning, _ = model.encode(keypoints, mask)
     ids = torch.tensor([start + tokens], device=model.device)
-    # A token is written at the position before it.
-    looked = token_attention(model, ids, conditioning)[0, len(start) - 1 : -1].double().numpy()
-    frames = looked @ token_frames(model.config.encoder_config, mask[0].bool().cpu().numpy())
+    # The position before a token predicts it.
+    attention = token_attention(model, ids, conditioning)[0, len(start) - 1 : -1].double().numpy()
+    frames = attention @ token_frames(model.config.encoder_config, mask[0].bool().cpu().numpy())
     words = len(text.split())
     sums, counts = np.zeros((words, frames.shape[1])), np.zeros((words, 1))
     for count, weights in enumerate(frames, start=1):

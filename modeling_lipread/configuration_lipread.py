@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Configurations of the face encoder and of the whole reader."""
+"""Configurations of the face encoder and of the whole model."""
 
 import copy
 import math
@@ -9,7 +9,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-# What `calibration` and `abstention` hold.
+# Keys of `LipReadConfig.calibration` and `LipReadConfig.abstention`.
 CALIBRATION = ("log_odds", "fit", "bias")
 LIMITS = ("min_lip_motion", "min_agreement", "min_confidence")
 
@@ -19,60 +19,37 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
     r"""Configuration of [`FaceKeypointEncoder`].
 
     Args:
-        num_landmarks (`int`, *optional*, defaults to 478):
-            Landmarks in a frame, as the feature extractor selects them.
-        default_kp_frames (`int`, *optional*, defaults to 75):
-            Frames of the example clip that `dummy_inputs` makes (3 s at 25 frames a second).
-        use_velocity (`bool`, *optional*, defaults to `True`):
-            Whether every landmark also carries its displacement since the frame before.
-        clip_normalization (`str`, *optional*, defaults to `"none"`):
-            What is subtracted from a clip that says who speaks rather than what is said: `"none"`, or `"mean"` (the
-            clip's average face, so that only movement is left).
-        frame_encoder (`str`, *optional*, defaults to `"linear"`):
-            `"linear"` embeds a frame by one linear layer over its flattened landmarks; `"transformer"` by a
+        num_landmarks: Landmarks of a frame, as the feature extractor selects them.
+        default_kp_frames: Frames of the clip in `dummy_inputs`; 75 are 3 s at 25 frames a second.
+        use_velocity: Adds to every landmark its displacement since the frame before.
+        clip_normalization: `"mean"` subtracts the clip's average face, so that only movement is left and the speaker's
+            looks are not; `"none"` subtracts nothing.
+        frame_encoder: `"linear"` embeds a frame by one linear layer over its flattened landmarks; `"transformer"` by a
             Transformer over the landmarks and a CLS token.
-        kp_embed_dim (`int`, *optional*, defaults to 64):
-            Width of the spatial Transformer.
-        kp_spatial_layers (`int`, *optional*, defaults to 2):
-            Layers of the spatial Transformer.
-        hidden_size (`int`, *optional*, defaults to 256):
-            Width of the layers over time and of the conditioning tokens.
-        conv_kernel_size (`int`, *optional*, defaults to 5):
-            Frames that the convolution before the layers over time sees; 0 leaves it out.
-        temporal_encoder (`str`, *optional*, defaults to `"conformer"`):
-            Layers over time: `"conformer"` ones, with relative positions, or those of a plain `"transformer"`, with
-            sinusoidal positions added to the frames (Vaswani et al., 2017).
-        kp_temporal_layers (`int`, *optional*, defaults to 4):
-            How many layers over time.
-        conformer_kernel_size (`int`, *optional*, defaults to 9):
-            Frames that the convolution of a `"conformer"` layer sees.
-        max_relative_distance (`int`, *optional*, defaults to 40):
-            Frames up to which the attention of a `"conformer"` layer tells distances in time apart.
-        kp_heads (`int`, *optional*, defaults to 4):
-            Attention heads of every layer.
-        kp_ff_mult (`int`, *optional*, defaults to 4):
-            Width of the feed-forward layers as a multiple of the layer's own.
-        kp_dropout (`float`, *optional*, defaults to 0.1):
-            Dropout on the residual branches. Attention weights are not dropped: that would lose the fused kernels.
-        resampler (`str`, *optional*, defaults to `"pool"`):
-            `"pool"` averages `pool_frames` neighbouring frames into a token; `"perceiver"` reads the frames with
-            `cond_len` learned queries.
-        pool_frames (`int`, *optional*, defaults to 2):
-            Frames in a conditioning token of the `"pool"` resampler.
-        cond_len (`int`, *optional*, defaults to 32):
-            Conditioning tokens of the `"perceiver"` resampler.
-        resampler_layers (`int`, *optional*, defaults to 2):
-            Layers of the `"perceiver"` resampler.
-        ctc_vocab_size (`int`, *optional*, defaults to 0):
-            Symbols of the CTC head, blank included; 0 builds none.
-        ctc_feedback (`bool`, *optional*, defaults to `True`):
-            Whether the CTC head's posteriors are embedded and added to the frames before resampling
+        kp_embed_dim: Width of the spatial Transformer.
+        kp_spatial_layers: Layers of the spatial Transformer.
+        hidden_size: Width of the temporal layers and of the conditioning tokens.
+        conv_kernel_size: Frames in the kernel of the convolution before the temporal layers; 0 for no convolution.
+        temporal_encoder: `"conformer"` layers have relative positions; `"transformer"` layers have sinusoidal
+            positions, added to the frames (Vaswani et al., 2017).
+        kp_temporal_layers: Number of temporal layers.
+        conformer_kernel_size: Frames in the kernel of the convolution in a `"conformer"` layer.
+        max_relative_distance: Frames; the attention of a `"conformer"` layer treats larger distances as this one.
+        kp_heads: Attention heads of every layer.
+        kp_ff_mult: Width of the feed-forward layers, as a multiple of the width of their layer.
+        kp_dropout: Dropout on the residual branches. Attention weights have no dropout, since with it attention would
+            not run in a fused kernel.
+        resampler: `"pool"` averages `pool_frames` neighbouring frames into one token; `"perceiver"` attends to all
+            frames with `cond_len` learned queries.
+        pool_frames: Frames of a conditioning token of the `"pool"` resampler.
+        cond_len: Conditioning tokens of the `"perceiver"` resampler.
+        resampler_layers: Layers of the `"perceiver"` resampler.
+        ctc_vocab_size: Symbols of the CTC head, including the blank; 0 for no CTC head.
+        ctc_feedback: Embeds the posteriors of the CTC head and adds them to the frames before resampling
             (self-conditioned CTC, https://huggingface.co/papers/2104.02724).
-        alignment_head (`bool`, *optional*, defaults to `False`):
-            Whether a head tells for every frame which of the CTC head's characters is spoken in it, its blank standing
-            for silence. Its posteriors are embedded and added like those of the CTC head.
-        initializer_range (`float`, *optional*, defaults to 0.02):
-            Standard deviation of the weights at initialisation.
+        alignment_head: Adds a head that classifies the character spoken in every frame, with the symbols of the CTC
+            head; the blank means silence. Its posteriors are embedded and added like those of the CTC head.
+        initializer_range: Standard deviation of embeddings, CLS token and learned queries at initialisation.
     """
 
     model_type = "lipread_encoder"
@@ -104,7 +81,7 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def validate_architecture(self):
-        """Part of `@strict`: refuses sizes that no encoder can be built from."""
+        """Checks the sizes; `@strict` calls this after construction."""
         sizes = ("num_landmarks", "default_kp_frames", "hidden_size", "kp_heads", "pool_frames", "cond_len")
         for name in (*sizes, "conformer_kernel_size", "max_relative_distance"):
             if getattr(self, name) < 1:
@@ -114,9 +91,9 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
             if getattr(self, name) % self.kp_heads:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be a multiple of kp_heads ({self.kp_heads})")
         if self.alignment_head and not self.ctc_vocab_size:
-            raise ValueError("an alignment_head tells the characters of the CTC head apart: set ctc_vocab_size")
+            raise ValueError("alignment_head needs the symbols of the CTC head: set ctc_vocab_size")
         if self.conv_kernel_size and self.conv_kernel_size % 2 == 0:
-            raise ValueError(f"conv_kernel_size must be odd (or 0 for none), got {self.conv_kernel_size}")
+            raise ValueError(f"conv_kernel_size must be odd, or 0 for no convolution, got {self.conv_kernel_size}")
         if self.conformer_kernel_size % 2 == 0:
             raise ValueError(f"conformer_kernel_size must be odd, got {self.conformer_kernel_size}")
 
@@ -126,74 +103,49 @@ class LipReadConfig(PreTrainedConfig):
     r"""Configuration of [`LipReadForConditionalGeneration`].
 
     Args:
-        text_config (`PreTrainedConfig` or `dict`, *optional*):
-            Configuration of the causal language model that writes the words.
-        encoder_config (`FaceKeypointEncoderConfig` or `dict`, *optional*):
-            Configuration of the face encoder.
-        base_model_name_or_path (`str`, *optional*):
-            Hub id or folder of the frozen language model. With it, checkpoints hold only what was trained, and loading
-            fetches the language model from here. `None` if the checkpoint holds the language model itself.
-        base_model_revision (`str`, *optional*):
-            Commit of the language model on the Hub that the adapters were trained with.
-        base_model_quantization (`dict`, *optional*):
-            How the language model was quantised when the reader was trained, and is again at load.
-        freeze_language_model (`bool`, *optional*, defaults to `True`):
-            Whether the language model's weights stay as they are. Frozen, it also has no dropout.
-        lora (`dict`, *optional*):
-            LoRA on the frozen language model, trained and saved with the reader: its rank `r`, and optionally `alpha`,
-            its scale (twice the rank by default), `dropout`, and `target_modules`, a list of names or `"all-linear"`.
-        adapter_every (`int`, *optional*, defaults to 4):
-            An adapter before every so many layers of the language model, counted down from the last layer.
-        adapter_top_k (`int`, *optional*):
-            Adapters before the last `adapter_top_k` layers instead.
-        adapter_heads (`int`, *optional*, defaults to 8):
-            Attention heads of an adapter.
-        adapter_head_dim (`int`, *optional*, defaults to 64):
-            Width of an adapter's attention head.
-        adapter_dropout (`float`, *optional*, defaults to 0.1):
-            Dropout on an adapter's output.
-        gate_type (`str`, *optional*, defaults to `"tanh"`):
-            What the gate's parameter passes through: `"tanh"`, `"sigmoid"`, or `"none"`.
-        gate_init (`float`, *optional*, defaults to 1.0):
-            The gate's parameter at the start.
-        zero_init_projection (`bool`, *optional*, defaults to `True`):
-            Whether an adapter's output projection starts at zero. Either this or the gate must be zero for the reader
-            to start as the language model it is built on, and only one of them, or nothing learns. The classic form
-            `gate_type="sigmoid", gate_init=-10.0` starts with a gate that is nearly zero, and learns very slowly.
-        ctc_vocab (`list[str]`, *optional*, defaults to `[]`):
-            Characters that the CTC head writes; the first is the blank, `""`. Empty: no CTC head.
-        ctc_weight (`float`, *optional*, defaults to 0.5):
-            Weight of the CTC loss beside the language model's.
-        label_smoothing (`float`, *optional*, defaults to 0.0):
-            Share of the language model's target that is spread over all tokens in training (Szegedy et al., 2016).
-        token_spelling_size (`int`, *optional*, defaults to 0):
-            Bytes of the table, kept with the weights, of what each token spells, by which the CTC head takes part in
-            decoding; 0 if there is none. `set_token_spelling` makes it.
-        alignment_weight (`float`, *optional*, defaults to 1.0):
-            Weight of the alignment loss beside the language model's, for an encoder with an `alignment_head`.
-        decoder_mask_prob (`float`, *optional*, defaults to 0.4):
-            Probability that an input token is hidden from the language model in training, so that it must look at the
-            face rather than at the words before.
-        decoder_start_token_id (`int`, *optional*):
-            Token that every transcript starts from.
-        prompt_ids (`list[int]`, *optional*):
-            Tokens of the prompt between the start token and every transcript, if the reader was trained with one.
-        eos_token_id (`int`, *optional*):
-            Token that ends a transcript.
-        pad_token_id (`int`, *optional*):
-            Token that fills a batch; also stands for hidden tokens in training.
-        clip_seconds (`float`, *optional*):
-            How long the clips were that it learned from: 95 of 100 were no longer. Long videos are read in stretches
-            of at most this length. `None` if that is not known.
-        calibration (`dict`, *optional*):
-            How the pipeline tells the chance that a written word is right: weights `log_odds`, `fit` and `bias`
-            (`confidence_lipread`). `python -m data.calibrate` measures them. `None`: the word's probability.
-        abstention (`dict`, *optional*):
-            Below what the pipeline says nothing: `min_lip_motion`, in distances between the eyes a second,
-            `min_agreement` and `min_confidence`, both 0 to 1 (`confidence_lipread`). `python -m data.calibrate`
-            measures them too. `generate` does not go by it.
-        initializer_range (`float`, *optional*, defaults to 0.02):
-            Standard deviation of the adapters' weights at initialisation.
+        text_config: Configuration of the causal language model.
+        encoder_config: Configuration of the face encoder.
+        base_model_name_or_path: Hub id or folder of the frozen language model. If it is set, a checkpoint holds only
+            trained weights, and `from_pretrained` loads the language model from here. If it is `None`, the checkpoint
+            holds the language model too.
+        base_model_revision: Commit on the Hub of the language model that the adapters were trained with.
+        base_model_quantization: Quantisation of the language model in training; loading applies it again.
+        freeze_language_model: Keeps the weights of the language model fixed, and turns off its dropout.
+        lora: LoRA on the frozen language model, trained and saved with the adapters. Keys: the rank `r`; optionally
+            the scale `alpha` (default `2 * r`), `dropout` (default 0), and `target_modules`, a list of module names
+            or `"all-linear"` (default).
+        adapter_every: Puts an adapter before every n-th layer of the language model, counted back from the last one.
+        adapter_top_k: Puts an adapter before each of the last n layers instead.
+        adapter_heads: Attention heads of an adapter.
+        adapter_head_dim: Width of one attention head of an adapter.
+        adapter_dropout: Dropout on the output of an adapter.
+        gate_type: Function applied to the gate parameter: `"tanh"`, `"sigmoid"`, or `"none"` for the identity.
+        gate_init: Initial value of the gate parameter.
+        zero_init_projection: Initialises the output projection of every adapter with zeros. For the initial model to
+            equal the language model, either the gate or the projection must be zero. If both are, no gradient flows.
+            The combination `gate_type="sigmoid", gate_init=-10.0` starts with a nearly closed gate and hardly learns.
+        ctc_vocab: Characters of the CTC head, beginning with the blank `""`; empty for no CTC head.
+        ctc_weight: Weight of the CTC loss; the loss of the language model has weight 1.
+        label_smoothing: Share of each target of the language model that training spreads over all tokens (Szegedy et
+            al., 2016).
+        token_spelling_size: Bytes of the saved table of token spellings, which joint decoding with the CTC head needs;
+            0 for no table. `set_token_spelling` sets it.
+        alignment_weight: Weight of the alignment loss, for an encoder with `alignment_head`.
+        decoder_mask_prob: Probability with which training masks an input token of the language model, so that it
+            cannot rely on the words before.
+        decoder_start_token_id: First token of every sequence.
+        prompt_ids: Tokens of the prompt between the start token and the transcript.
+        eos_token_id: Token or tokens that end a transcript.
+        pad_token_id: Token for padding; it also replaces masked tokens in training.
+        clip_seconds: 95th percentile of the durations of the training clips, in seconds. Long videos are cut into
+            segments of at most this duration. `None` if it is unknown.
+        calibration: Weights `log_odds`, `fit` and `bias` of the function that estimates the probability that a word is
+            right (`confidence_lipread`), from `python -m data.calibrate`. With `None`, the language model's
+            probability is the estimate.
+        abstention: Limits below which the pipeline returns no text: `min_lip_motion` in distances between the outer
+            eye corners a second, `min_agreement` and `min_confidence`, both 0 to 1 (`confidence_lipread`), from
+            `python -m data.calibrate`. `generate` ignores them.
+        initializer_range: Standard deviation at initialisation of output projections that do not start at zero.
     """
 
     model_type = "lipread"
@@ -234,8 +186,8 @@ class LipReadConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
-        # A copy: transformers takes back how attention is computed in the configurations it is given, and a language
-        # model that shares this one would silently compute something else.
+        # transformers resets the attention implementation of the configurations it is given. Without the copy, a
+        # language model that shares this configuration would silently change its attention.
         self.text_config = copy.deepcopy(self.text_config)
         super().__post_init__(**kwargs)
         self.ctc_vocab = self.ctc_vocab or []
@@ -243,7 +195,7 @@ class LipReadConfig(PreTrainedConfig):
 
     @property
     def adapter_layers(self) -> list[int]:
-        """Indices of the language model's layers that have an adapter before them, ascending."""
+        """Indices of the language model's layers with an adapter before them, ascending."""
         num_layers = self.get_text_config().num_hidden_layers
         if self.adapter_top_k is not None:
             return list(range(max(0, num_layers - self.adapter_top_k), num_layers))
@@ -251,63 +203,59 @@ class LipReadConfig(PreTrainedConfig):
 
     @property
     def start_ids(self) -> list[int]:
-        """The tokens that every transcript continues: the start token and the prompt.
+        """Tokens before every transcript: the start token and the prompt.
 
         Raises:
-            ValueError: If there is no start token.
+            ValueError: If `decoder_start_token_id` is not set.
         """
         if self.decoder_start_token_id is None:
-            raise ValueError("config.decoder_start_token_id is not set: pass input_ids to begin from")
+            raise ValueError("config.decoder_start_token_id is not set: set it, or pass input_ids")
         return [self.decoder_start_token_id, *(self.prompt_ids or [])]
 
     def get_text_config(self, decoder=None, encoder=None) -> PreTrainedConfig:
-        """The language model's own text configuration; the face encoder reads no text."""
+        """Returns the text configuration of the language model."""
         return self.text_config.get_text_config(decoder=decoder, encoder=encoder)
 
     def validate_architecture(self):
-        """Part of `@strict`: refuses adapters that could not be built or could not learn."""
+        """Checks the settings against each other; `@strict` calls this after construction."""
         if self.encoder_config.alignment_head and not self.ctc_vocab:
-            raise ValueError("an alignment_head tells the characters of ctc_vocab apart: give ctc_vocab")
+            raise ValueError("alignment_head classifies the characters of ctc_vocab: set ctc_vocab")
         if self.adapter_every < 1 or (self.adapter_top_k is not None and self.adapter_top_k < 1):
-            raise ValueError("adapter_every and adapter_top_k must be at least 1: a reader needs an adapter")
+            raise ValueError("adapter_every and adapter_top_k must be at least 1: the model needs an adapter")
         if self.gate_type != "sigmoid" and self.gate_init == 0 and self.zero_init_projection:
             raise ValueError(
-                "a gate of zero on a zero projection has no gradient and never learns: "
-                "set gate_init to 1.0 or zero_init_projection to False"
+                "a zero gate on a zero projection has no gradient and never learns: set gate_init to 1.0 or "
+                "zero_init_projection to False"
             )
         if self.ctc_vocab and self.ctc_vocab[0] != "":
-            raise ValueError('the first entry of ctc_vocab is the CTC blank and must be ""')
+            raise ValueError('the first entry of ctc_vocab must be the CTC blank, ""')
         if self.lora is not None:
-            self._validate_lora()
+            _check_keys("lora", self.lora, ("r", "alpha", "dropout", "target_modules"))
+            rank = self.lora.get("r")
+            if not isinstance(rank, int) or rank < 1:
+                raise ValueError(f"lora needs a rank r of at least 1, got {rank}; without LoRA, leave lora out")
+            if not self.freeze_language_model:
+                raise ValueError("lora needs a frozen model: set freeze_language_model to True, or leave lora out")
         if self.calibration is not None:
             _check_numbers("calibration", self.calibration, CALIBRATION)
             if missing := sorted(set(CALIBRATION) - set(self.calibration)):
-                raise ValueError(f"calibration lacks {', '.join(missing)}; python -m data.calibrate measures it")
+                raise ValueError(f"calibration lacks {', '.join(missing)}; run python -m data.calibrate")
         if self.abstention is not None:
             _check_numbers("abstention", self.abstention, LIMITS)
         if self.clip_seconds is not None and not 0 < self.clip_seconds < math.inf:
             raise ValueError(f"clip_seconds must be a positive number of seconds, got {self.clip_seconds}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing}")
-        if not 0 <= self.decoder_mask_prob < 1:
-            raise ValueError(f"decoder_mask_prob must lie in [0, 1), got {self.decoder_mask_prob}")
+        for name in ("label_smoothing", "decoder_mask_prob"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
 
-    def _validate_lora(self):
-        if unknown := sorted(set(self.lora) - {"r", "alpha", "dropout", "target_modules"}):
-            raise ValueError(f"unknown in lora: {', '.join(unknown)}; there are r, alpha, dropout and target_modules")
-        rank = self.lora.get("r")
-        if not isinstance(rank, int) or rank < 1:
-            raise ValueError(f"lora needs a rank r of at least 1, got {rank}; for no LoRA leave lora out")
-        if not self.freeze_language_model:
-            raise ValueError(
-                "LoRA stands in for training the language model itself: set freeze_language_model to True, or leave "
-                "lora out"
-            )
+
+def _check_keys(name: str, given: dict, known: tuple[str, ...]) -> None:
+    if unknown := sorted(set(given) - set(known)):
+        raise ValueError(f"unknown in {name}: {', '.join(unknown)}; there are {', '.join(known)}")
 
 
 def _check_numbers(name: str, given: dict, known: tuple[str, ...]) -> None:
-    if unknown := sorted(set(given) - set(known)):
-        raise ValueError(f"unknown in {name}: {', '.join(unknown)}; there are {', '.join(known)}")
+    _check_keys(name, given, known)
     for key, value in given.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise ValueError(f"{key} in {name} must be a number, got {value!r}")

@@ -1,14 +1,14 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""CTC with the face encoder's heads: greedy decoding, prefix scores for joint decoding, and forced alignment.
+"""CTC with the encoder's heads: greedy decoding, prefix scores for joint decoding, and forced alignment.
 
-In joint decoding (Hori et al., 2017, https://huggingface.co/papers/1706.02737) the score of a text is the weighted sum
-of its log-probability by the language model and by the CTC head. For a text that is still being written, the latter is
-that of all texts that begin with it (its prefix score; Watanabe et al., 2017). Tokens and characters need not match: a
-token extends the prefix by the characters that it spells, which a model keeps with its weights.
+Joint decoding (Hori et al., 2017, https://huggingface.co/papers/1706.02737) scores a text by the weighted sum of its
+log-probabilities by the language model and by the CTC head. The CTC score of an unfinished text is its prefix score,
+the log-probability of all texts that begin with it (Watanabe et al., 2017). Each token extends the prefix by the
+characters of its spelling; the spellings are saved with the weights.
 
-Forced alignment finds the frames of known words by a Viterbi search in numpy. The alignment head names the character
-of every frame, silence included, so a word lies where its characters are. The CTC head emits each character once, in
-any frame, and blanks elsewhere: its words come out too short, and the first one often too early.
+Forced alignment finds the frames of known words by a Viterbi search. The alignment head classifies the character of
+every frame. The CTC head emits each character only once and blanks in all other frames, so its words are too short,
+and the first one often starts too early.
 """
 
 from __future__ import annotations
@@ -26,36 +26,35 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from .text_normalizer_lipread import TextNormalizer
 
 BLANK = 0  # of the CTC head; silence of the alignment head
-IMPOSSIBLE = -1e4  # for what cannot be or is not looked at; finite, so that there is always something to write
+IMPOSSIBLE = -1e4  # log-probability of impossible or unscored tokens; finite, so that one can always be chosen
 NUM_CANDIDATES = 20
-MOST_SILENT = 3  # tokens in a row that spell nothing: punctuation, or all but the last byte of a character
+MOST_SILENT = 3  # consecutive tokens without a spelling, such as punctuation or incomplete characters
 NO_WORD = -1
-SEPARATOR = b"\xff"  # in no text of UTF-8
-_REPLACEMENT = "\ufffd"  # what a tokenizer shows for bytes that are no whole character
+SEPARATOR = b"\xff"  # never occurs in UTF-8
+_REPLACEMENT = "\ufffd"  # a tokenizer decodes incomplete characters to it
 _BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}
 
 
 def clip_lengths(mask: torch.Tensor | None, logits: torch.Tensor) -> torch.Tensor:
-    """Frames of each clip, int64 `(clips,)`: it ends with the last that has a face.
+    """Returns the number of frames of each clip up to its last frame with a face, int64 `(clips,)`.
 
     Args:
-        mask: Non-zero where there is a face, `(clips, frames)`; everywhere if `None`.
-        logits: Scores of the CTC head, `(clips, frames, symbols)`.
+        mask: Non-zero for frames with a face, `(clips, frames)`; `None` if all have one.
+        logits: A tensor `(clips, frames, ...)`.
     """
     clips, frames, _ = logits.shape
     if mask is None:
         return torch.full((clips,), frames, device=logits.device)
-    # Frames without a face inside a clip may still emit blanks.
     return (mask.bool() * torch.arange(1, frames + 1, device=mask.device)).amax(1)
 
 
 def greedy_ctc(logits: torch.Tensor, mask: torch.Tensor | None, ctc_vocab: Sequence[str]) -> list[str]:
-    """What the CTC head reads on its own, from the likeliest symbol of every frame.
+    """Decodes the CTC head greedily, by the most probable symbol of every frame.
 
     Args:
-        logits: Scores of the CTC head, `(clips, frames, symbols)`.
-        mask: Non-zero where there is a face, `(clips, frames)`.
-        ctc_vocab: Its characters, the blank first.
+        logits: Logits of the CTC head, `(clips, frames, symbols)`.
+        mask: Non-zero for frames with a face, `(clips, frames)`.
+        ctc_vocab: Its characters, beginning with the blank.
     """
     best, lengths = logits.argmax(-1).tolist(), clip_lengths(mask, logits).tolist()
     texts = []
@@ -66,10 +65,10 @@ def greedy_ctc(logits: torch.Tensor, mask: torch.Tensor | None, ctc_vocab: Seque
 
 
 class CTCSpelling:
-    """Spells texts as the CTC head learned to: normalised, and without the characters it does not know.
+    """Normalises texts and removes characters outside the CTC vocabulary, as the CTC targets of training.
 
     Args:
-        characters: Those it knows.
+        characters: The characters of the CTC vocabulary.
     """
 
     def __init__(self, characters: Iterable[str]):
@@ -79,18 +78,18 @@ class CTCSpelling:
         self._spelled: dict[str, str] = {}
 
     def __call__(self, text: bytes) -> str:
-        """The characters of a text in UTF-8, whose last character may still lack bytes."""
+        """Spells a text in UTF-8, whose last character may be incomplete."""
         normalized = self._normalized_text(text)
         if normalized not in self._spelled:
             self._spelled[normalized] = "".join(filter(self._characters.__contains__, normalized))
         return self._spelled[normalized]
 
     def unknown(self, text: bytes) -> int:
-        """How many characters of a text were left out."""
+        """Returns the number of characters that spelling a text removes."""
         return len(self._normalized_text(text)) - len(self(text))
 
     def _normalized_text(self, text: bytes) -> str:
-        # Nothing reaches across a space, so words are normalised one by one, and each of them once.
+        # Normalisation does not reach across spaces, so each word is normalised once and cached.
         if text not in self._normalized:
             before, space, word = text.rpartition(b" ")
             if space:
@@ -102,26 +101,26 @@ class CTCSpelling:
 
 
 class CTCPrefixScores:
-    """Probabilities of texts, and of all texts that begin with them, by the CTC head.
+    """Computes probabilities of texts and of prefixes by the CTC head.
 
-    A prefix is kept with what it takes to go on from it: for every frame, the probability of all paths up to there
-    that spell it and end in a blank, and of those that end in its last character (Graves et al., 2006). All
-    log-probabilities are float64.
+    It caches the forward variables of each prefix (Graves et al., 2006): for every frame, the probability of all paths
+    up to it that spell the prefix and end in a blank, and of those that end in its last character. All
+    log-probabilities are float64. A prefix or text is given as a pair of the index of its clip and its characters.
 
     Args:
-        logits: Scores of the CTC head, `(clips, frames, symbols)`.
+        logits: Logits of the CTC head, `(clips, frames, symbols)`.
         lengths: Frames of each clip, `(clips,)`.
-        ctc_vocab: Its characters, the blank first.
+        ctc_vocab: Its characters, beginning with the blank.
     """
 
     def __init__(self, logits: torch.Tensor, lengths: torch.Tensor, ctc_vocab: Sequence[str]):
-        device = "cpu" if logits.device.type == "mps" else logits.device  # which has no float64
+        device = "cpu" if logits.device.type == "mps" else logits.device  # MPS has no float64
         log_probs = logits.to(device).double().log_softmax(-1)
-        self._log_probs = log_probs.transpose(0, 1).contiguous()  # frames first: they are gone through one by one
+        self._log_probs = log_probs.transpose(0, 1).contiguous()  # (frames, clips, symbols)
         self._lengths = lengths.to(device)
         self._symbols = {character: index for index, character in enumerate(ctc_vocab) if index != BLANK}
         frames, clips, _ = self._log_probs.shape
-        # Before the first frame nothing is spelled, for certain.
+        # Before the first frame, the empty prefix has probability 1.
         blank = torch.cat([log_probs.new_zeros(1, clips), self._log_probs[:, :, BLANK].cumsum(0)])
         self._columns = {(clip, ""): clip for clip in range(clips)}
         self._paths = torch.stack([blank, torch.full_like(blank, -torch.inf)])  # (2, frames + 1, prefixes)
@@ -133,15 +132,11 @@ class CTCPrefixScores:
 
     @property
     def characters(self) -> Iterable[str]:
-        """The characters that a text may have here."""
+        """The characters of the vocabulary, without the blank."""
         return self._symbols.keys()
 
     def begins(self, prefixes: Sequence[tuple[int, str]]) -> torch.Tensor:
-        """Log-probabilities, `(prefixes,)`, that what is said begins with a prefix.
-
-        Args:
-            prefixes: Each with the index of its clip.
-        """
+        """Returns the log-probability of each prefix, of all texts that begin with it, `(prefixes,)`."""
         unique = list(dict.fromkeys(prefixes))
         longer = [(clip, text) for clip, text in unique if text]
         self._add((clip, text[:-1]) for clip, text in longer)
@@ -149,18 +144,14 @@ class CTCPrefixScores:
         if longer:
             before, emitted, clips = self._steps(longer)
             said = (before + emitted).masked_fill(~self._inside[:, clips], -torch.inf).logsumexp(0)
-            # A clip without a frame says nothing, and nothing against anything.
+            # A clip without frames gives no evidence against any prefix.
             said = said.masked_fill(self._lengths[clips] == 0, 0.0)
             scores[self._index(index for index, (_, text) in enumerate(unique) if text)] = said
         place = {prefix: index for index, prefix in enumerate(unique)}
         return scores[self._index(place[prefix] for prefix in prefixes)]
 
     def ends(self, texts: Sequence[tuple[int, str]]) -> torch.Tensor:
-        """Log-probabilities, `(texts,)`, that a text is what is said.
-
-        Args:
-            texts: Each with the index of its clip.
-        """
+        """Returns the log-probability of each complete text, `(texts,)`."""
         self._add(texts)
         columns = self._index(self._columns[text] for text in texts)
         lengths = self._lengths[self._index(clip for clip, _ in texts)]
@@ -168,7 +159,7 @@ class CTCPrefixScores:
         return scores.masked_fill(lengths == 0, 0.0)
 
     def keep(self, prefixes: Iterable[tuple[int, str]]) -> None:
-        """Forgets all prefixes but these, which are going to be continued."""
+        """Drops all cached prefixes but these."""
         prefixes = list(prefixes)
         self._add(prefixes)
         empty = [(clip, "") for clip in range(self.num_clips)]
@@ -177,8 +168,8 @@ class CTCPrefixScores:
         self._columns = {prefix: column for column, prefix in enumerate(kept)}
 
     def _add(self, prefixes: Iterable[tuple[int, str]]) -> None:
-        """Makes prefixes known, each from the longest known one that it begins with."""
-        depths: dict[tuple[int, str], int] = {}  # how many characters beyond a known one
+        """Adds prefixes to the cache, each by extending its longest cached prefix."""
+        depths: dict[tuple[int, str], int] = {}  # characters beyond the longest cached prefix
         levels: list[list[tuple[int, str]]] = []
         for clip, text in prefixes:
             missing = []
@@ -202,7 +193,7 @@ class CTCPrefixScores:
             known += len(level)
 
     def _fill(self, prefixes: list[tuple[int, str]], paths: torch.Tensor) -> None:
-        """Computes the paths of prefixes, each by a character longer than a known one."""
+        """Computes the forward variables of prefixes that are one character longer than cached ones."""
         before, emitted, clips = self._steps(prefixes)
         blanks = self._log_probs[:, clips, BLANK]
         blank, character = paths
@@ -212,11 +203,11 @@ class CTCPrefixScores:
             torch.logaddexp(before[frame], character[frame], out=character[frame + 1]).add_(emitted[frame])
 
     def _steps(self, prefixes: list[tuple[int, str]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """How prefixes come from those that are by a character shorter.
+        """Returns the terms of the CTC recursion for prefixes that are one character longer than cached ones.
 
         Returns:
-            For each frame and prefix, `(frames, prefixes)`, the log-probability of all paths before the frame that its
-            last character can follow, and of that character in the frame; and each prefix's clip.
+            The log-probability of all paths before each frame that the last character can follow, and of that
+            character in the frame, both `(frames, prefixes)`; and the clip of each prefix.
         """
         steps = [
             (self._columns[clip, text[:-1]], self._symbols[text[-1]], clip, text[-2:-1] == text[-1])
@@ -224,7 +215,7 @@ class CTCPrefixScores:
         ]
         parents, symbols, clips, doubled = torch.tensor(steps, device=self._paths.device).T
         blank, character = self._paths[0, :-1, parents], self._paths[1, :-1, parents]
-        # A character follows another of its kind only after a blank.
+        # A repeated character needs a blank in between.
         before = torch.logaddexp(blank, character.masked_fill_(doubled.bool(), -torch.inf))
         return before, self._log_probs[:, clips, symbols], clips
 
@@ -233,18 +224,19 @@ class CTCPrefixScores:
 
 
 class CTCLogitsProcessor(LogitsProcessor):
-    """Adds to the language model's scores what the CTC head says: `(1 - weight) * log p(token) + weight * gain`.
+    """Scores tokens for joint decoding by `(1 - weight) * log p(token) + weight * gain`.
 
-    A token's gain is how the log-probability of the text so far, by the CTC head, changes with it; that of an end
-    token, how it changes when nothing follows. Only the language model's likeliest tokens are looked at.
+    The gain of a token is the change of the prefix score that it causes; that of an end token is the difference of the
+    log-probability of the complete text and the prefix score. Only the language model's most probable tokens are
+    scored.
 
     Args:
-        prefix_scores: The clips' prefix scores.
-        spellings: The bytes of every token; of those beyond the list, none.
-        weight: Weight of the CTC head, from 0 to 1.
-        prompt_length: Tokens at the beginning that are not part of what is said.
+        prefix_scores: Prefix scores of the clips.
+        spellings: Bytes of every token by its id; tokens beyond the list have none.
+        weight: Weight of the CTC head, 0 to 1.
+        prompt_length: Tokens before the transcript.
         end_ids: Tokens that end a text.
-        num_candidates: How many of the likeliest tokens are looked at.
+        num_candidates: Number of most probable tokens that are scored.
     """
 
     def __init__(
@@ -266,8 +258,8 @@ class CTCLogitsProcessor(LogitsProcessor):
         self.num_candidates = num_candidates
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        """Scores of the next token, `(rows, vocab_size)`; the rows of a clip, its beams or samples, stand together."""
-        # Beam search gives log-probabilities, which this leaves as they are; greedy search and sampling give logits.
+        """Returns scores of the next token, `(rows, vocab_size)`; the rows of a clip are consecutive."""
+        # Beam search passes log-probabilities, which log_softmax does not change; other searches pass logits.
         scores = scores.log_softmax(-1)
         beams = len(input_ids) // self.prefix_scores.num_clips
         count = min(max(self.num_candidates, 2 * beams), scores.shape[-1])
@@ -288,13 +280,13 @@ class CTCLogitsProcessor(LogitsProcessor):
         gains.scatter_(1, candidates, _gain(with_token, so_far[:, None]).to(gains))
         gains[:, self.end_ids] = _gain(self.prefix_scores.ends(prefixes), so_far)[:, None].to(gains)
         mixed = (1 - self.weight) * scores + self.weight * gains
-        return mixed.masked_fill(scores == -torch.inf, -torch.inf)  # what others have ruled out stays so
+        return mixed.masked_fill(scores == -torch.inf, -torch.inf)  # keeps tokens that other processors ruled out
 
     def _spelled_with(self, pieces: list[bytes], more: bytes) -> str | None:
-        """What a text spells with one token more; `None` if the CTC head cannot go along.
+        """Returns the spelling of a text with one more token; `None` if the token is not allowed.
 
-        It never says a character that it does not know. Of punctuation it knows nothing, which costs it nothing, so
-        that without a limit a text could put off for ever what it must still say. Special tokens say nothing at all.
+        Not allowed are special tokens, tokens with characters outside the vocabulary, and more than `MOST_SILENT`
+        consecutive tokens without a spelling, which cost nothing and could otherwise go on without end.
         """
         before = b"".join(pieces)
         text = before + more
@@ -313,12 +305,12 @@ def _gain(after: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
 
 
 class WordAlignment(NamedTuple):
-    """Where words lie in a clip.
+    """The alignment of words with the frames of a clip.
 
     Attributes:
-        frames: For each word its first frame and the one after its last, int `(words, 2)`.
-        fit: How well it fits what was seen: the mean log-probability of its characters in the frames they were given,
-            `(words,)`; 0 for a word without any.
+        frames: First frame of each word and the frame after its last, int `(words, 2)`.
+        fit: Mean log-probability of the characters of each word in their frames, `(words,)`; 0 for a word without
+            characters.
     """
 
     frames: np.ndarray
@@ -328,18 +320,17 @@ class WordAlignment(NamedTuple):
 def align_words(
     log_probs: np.ndarray, words: Sequence[str], ctc_vocab: Sequence[str], each_frame: bool = False
 ) -> WordAlignment | None:
-    """The frames of each word, and how well it fits what was seen in them.
+    """Aligns known words with the frames of a clip.
 
     Args:
-        log_probs: Logarithms of a head's posteriors, `(frames, vocabulary)`.
-        words: What is known to be said.
-        ctc_vocab: Characters of both heads, the blank first.
-        each_frame: Whether they are the alignment head's, which names the character of each frame, and not the CTC
-            head's.
+        log_probs: Log-posteriors of a head, `(frames, vocabulary)`.
+        words: The words.
+        ctc_vocab: Characters of both heads, beginning with the blank.
+        each_frame: Whether `log_probs` are those of the alignment head rather than of the CTC head.
 
     Returns:
-        Their alignment; a word without any character that the heads know has no frames where it stands. `None` if
-        there are too few frames to say so much.
+        The alignment; a word without characters of the vocabulary has an empty span. `None` if there are fewer frames
+        than the words need.
     """
     known = {character: index for index, character in enumerate(ctc_vocab) if index != BLANK}
     normalize = TextNormalizer()
@@ -362,13 +353,11 @@ def align_words(
 
 
 def _ctc_states(words: Sequence[Sequence[int]], space: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The states that a path of the CTC head goes through: characters, with a blank before and after each.
-
-    Source: Graves et al., "Connectionist temporal classification", 2006.
+    """Returns the states of a CTC path: the characters with blanks before and after each (Graves et al., 2006).
 
     Returns:
-        Of each state its symbol, the index of its word or `NO_WORD`, and whether the state before may be left out: a
-        blank between two characters, unless these are alike.
+        For each state its symbol, the index of its word or `NO_WORD`, and whether a path may skip the state before it.
+        A path may skip the blank between two different characters.
     """
     symbols, owners = [BLANK], [NO_WORD]
     for index, word in enumerate(words):
@@ -383,11 +372,11 @@ def _ctc_states(words: Sequence[Sequence[int]], space: int | None) -> tuple[np.n
 
 
 def _frame_states(words: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The states that a path of the alignment head goes through: characters, and silence before and after each word.
+    """Returns the states of a path of the alignment head: characters, and silence before and after each word.
 
     Returns:
-        As for the CTC head. What may be left out is the silence between two words, and a character between two others
-        of a word: in training too, a word with fewer frames than characters lacks some of them.
+        As `_ctc_states`. A path may skip the silence between two words, and a character between two others of a word:
+        the targets of a word with fewer frames than characters lack some characters too.
     """
     symbols, owners, may_skip = [BLANK], [NO_WORD], [False]
     for index, word in enumerate(words):
@@ -399,17 +388,17 @@ def _frame_states(words: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarra
 
 
 def best_path(emissions: np.ndarray, may_skip: np.ndarray) -> np.ndarray | None:
-    """The likeliest way through states in their order, each frame in one of them (Viterbi).
+    """Finds the most probable path through ordered states (Viterbi).
 
-    A path begins in the first or second state and ends in the last or last but one. From a frame to the next it stays,
-    goes one state on, or goes two on where the state between may be left out.
+    A path begins in the first or second state and ends in the last or last but one. From frame to frame it stays,
+    moves to the next state, or skips one state where `may_skip` allows it.
 
     Args:
         emissions: Log-probabilities of the states, `(frames, states)`.
-        may_skip: For each state whether the one before it may be left out, bool `(states,)`.
+        may_skip: Whether a path may skip the state before each state, bool `(states,)`.
 
     Returns:
-        The state of every frame, int `(frames,)`; `None` if there is no path, the frames being too few.
+        The state of every frame, int `(frames,)`; `None` if there are too few frames for a path.
     """
     frames, states = emissions.shape
     score = np.full(states, -np.inf)
@@ -417,9 +406,9 @@ def best_path(emissions: np.ndarray, may_skip: np.ndarray) -> np.ndarray | None:
     moves = np.zeros(emissions.shape, np.int8)
     for frame in range(frames):
         if frame:
-            one_on = np.concatenate([[-np.inf], score])[:states]
-            two_on = np.where(may_skip, np.concatenate([[-np.inf, -np.inf], score])[:states], -np.inf)
-            options = np.stack([score, one_on, two_on])
+            next_state = np.concatenate([[-np.inf], score])[:states]
+            skip = np.where(may_skip, np.concatenate([[-np.inf, -np.inf], score])[:states], -np.inf)
+            options = np.stack([score, next_state, skip])
             moves[frame], score = options.argmax(0), options.max(0)
         score = score + emissions[frame]
     state = states - 1 if states == 1 or score[-1] >= score[-2] else states - 2
@@ -433,36 +422,35 @@ def best_path(emissions: np.ndarray, may_skip: np.ndarray) -> np.ndarray | None:
 
 
 def token_spellings(tokenizer: Any) -> list[bytes]:
-    """The bytes that each token adds to a text, by its id.
+    """Returns the bytes that each token adds to a text, by the id of the token.
 
-    Special tokens, and ids without a token, add none. A token may end within a character, as those of byte-level
-    tokenizers do: the bytes of all tokens together are the text.
+    Special tokens and ids without a token add none. The bytes of a token may end within a character.
 
     Args:
         tokenizer: The language model's tokenizer.
 
     Raises:
-        ValueError: If no token of it spells a letter.
+        ValueError: If no token is a letter.
     """
     arguments = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     ids = sorted(set(tokenizer.get_vocab().values()))
-    # Behind a letter a token shows the space before it, which many tokenizers leave out at the beginning of a text.
+    # Decodes each token after a letter, since many tokenizers drop a token's space at the beginning of a text.
     alone = tokenizer.batch_decode([[token] for token in ids], **arguments)
     letter = next((place for place, text in enumerate(alone) if text.strip().isalpha()), None)
     if letter is None:
-        raise ValueError("no token of the tokenizer spells a letter")
-    behind = len(alone[letter])
+        raise ValueError("no token of the tokenizer is a letter; use the tokenizer of the language model")
+    before = len(alone[letter])
     texts = tokenizer.batch_decode([[ids[letter], token] for token in ids], **arguments)
     spellings = [b""] * (ids[-1] + 1)
     for token, text in zip(ids, texts, strict=True):
-        text = text[behind:]
-        whole = _REPLACEMENT not in text
-        spellings[token] = text.encode() if whole else _bytes_of(tokenizer.convert_ids_to_tokens(token), text)
+        text = text[before:]
+        complete = _REPLACEMENT not in text
+        spellings[token] = text.encode() if complete else _bytes_of(tokenizer.convert_ids_to_tokens(token), text)
     return spellings
 
 
 def _bytes_of(token: str, text: str) -> bytes:
-    """The bytes of a token that is no whole text, in the notations of SentencePiece and of byte-level BPE."""
+    """Returns the bytes of a token with an incomplete character, as SentencePiece or byte-level BPE writes it."""
     if byte := re.fullmatch("<0x([0-9A-Fa-f]{2})>", token):
         return bytes.fromhex(byte[1])
     if all(character in _BYTE_OF for character in token):
@@ -471,11 +459,10 @@ def _bytes_of(token: str, text: str) -> bytes:
 
 
 def pack_spellings(spellings: list[bytes]) -> bytes:
-    """All spellings in one string of bytes."""
-    # Both bytes are in no text, so one may stand for the other.
+    """Joins all spellings with `SEPARATOR`; a spelling with that byte, invalid UTF-8 anyway, gets another."""
     return SEPARATOR.join(spelling.replace(SEPARATOR, b"\xfe") for spelling in spellings)
 
 
 def unpack_spellings(packed: bytes) -> list[bytes]:
-    """The spellings in a string of bytes that `pack_spellings` made."""
+    """Splits the result of `pack_spellings`."""
     return packed.split(SEPARATOR)

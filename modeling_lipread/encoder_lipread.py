@@ -1,8 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The face encoder: 3D landmarks over time to a few conditioning tokens, with CTC and alignment heads on the way.
-
-From attention and the Transformer layer over the Conformer layer to the encoder itself.
-"""
+"""The face encoder: attention and layers, frame encoders, resamplers, and the encoder with CTC and alignment heads."""
 
 import math
 from dataclasses import dataclass
@@ -19,7 +16,15 @@ from .configuration_lipread import FaceKeypointEncoderConfig
 
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, **kwargs):
-    """Attention written out; `(batch, heads, tokens, head_dim)` in, `(batch, tokens, heads, head_dim)` out."""
+    """Computes attention without a fused kernel, with the interface of `ALL_ATTENTION_FUNCTIONS`.
+
+    Args:
+        query, key, value: `(batch, heads, tokens, head_dim)`.
+        attention_mask: Added to the scores, `(batch or 1, heads or 1, queries or 1, keys)`.
+
+    Returns:
+        The output `(batch, tokens, heads, head_dim)` and the weights `(batch, heads, queries, keys)`.
+    """
     scores = query @ key.transpose(-1, -2) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
@@ -28,14 +33,11 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
 
 
 def additive_mask(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
-    """A mask to add to attention scores. Finite, so that a clip without any face gives no NaN.
-
-    Args:
-        mask: True where a key may be attended to, `(batch, keys)`.
-        dtype: Type of the attention scores.
+    """Converts a bool mask `(batch, keys)`, True for keys to attend to, to one that is added to attention scores.
 
     Returns:
-        `(batch, 1, 1, keys)`, 0 or the type's lowest number; `None` for no mask.
+        `(batch, 1, 1, keys)`, 0 for True and the lowest finite number of `dtype` for False: with infinity, a clip
+        without a face would give NaN. `None` for no mask.
     """
     if mask is None:
         return None
@@ -44,7 +46,7 @@ def additive_mask(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor
 
 
 def sinusoidal_positions(length: int, width: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Sines and cosines of each position, `(length, width)` (Vaswani et al., 2017). Any length; nothing is stored."""
+    """Returns the sinusoidal embedding of each position, `(length, width)` (Vaswani et al., 2017)."""
     position = torch.arange(length, device=device, dtype=torch.float32)[:, None]
     frequency = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000.0) / width))
     angle = position * frequency
@@ -52,11 +54,11 @@ def sinusoidal_positions(length: int, width: int, device: torch.device, dtype: t
 
 
 class Attention(nn.Module):
-    """Multi-head attention from queries to keys and values, by whichever kernel the configuration names.
+    """Multi-head attention in the implementation that the configuration names.
 
-    With `max_distance` frames attend to each other, always with a mask, and each head learns to prefer some distances
-    in time (Shaw et al., 2018, as in T5: one number a head and distance, added to the scores). Larger distances count
-    as `max_distance`.
+    With `max_distance` above 0 it is self-attention with relative positions and needs a mask: each head adds a learned
+    number for the distance of two frames to their score (Shaw et al., 2018, as in T5). Distances are clipped to
+    `max_distance` frames.
     """
 
     is_causal = False
@@ -69,7 +71,7 @@ class Attention(nn.Module):
         self.num_heads = config.kp_heads
         self.scaling = (width // self.num_heads) ** -0.5
         self.q_proj = nn.Linear(width, width)
-        # A bias on the keys shifts all scores of a query alike, which the softmax takes out again.
+        # Without a bias: it would shift all scores of a query by the same number, which does not change the softmax.
         self.k_proj = nn.Linear(width, width, bias=False)
         self.v_proj = nn.Linear(width, width)
         self.o_proj = nn.Linear(width, width)
@@ -85,22 +87,17 @@ class Attention(nn.Module):
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         mask = additive_mask(mask, query.dtype)
         if self.distance_bias is not None:
-            mask = mask + self._distance_bias(query.shape[2], query)
+            positions = torch.arange(query.shape[2], device=query.device)
+            distance = positions[None, :] - positions[:, None]
+            bias = self.distance_bias(distance.clamp(-self.max_distance, self.max_distance) + self.max_distance)
+            mask = mask + bias.permute(2, 0, 1)[None].to(query.dtype)
         output, _ = attend(self, query, key, value, mask, scaling=self.scaling, is_causal=False)
         return self.o_proj(output.flatten(-2))
 
-    def _distance_bias(self, frames: int, like: torch.Tensor) -> torch.Tensor:
-        """Returns what is added to the scores, `(1, heads, frames, frames)`."""
-        positions = torch.arange(frames, device=like.device)
-        distance = positions[None, :] - positions[:, None]
-        bias = self.distance_bias(distance.clamp(-self.max_distance, self.max_distance) + self.max_distance)
-        return bias.permute(2, 0, 1)[None].to(like.dtype)
+    def attend_once(self, query: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
+        """Computes the attention of a single query without projecting every token to a key and a value.
 
-    def read_by_one(self, query: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
-        """The same attention for a single query, without ever making keys and values.
-
-        Projecting the query back through the keys' weights, and the attended average forward through the values',
-        costs a few vectors; projecting every token to a key and a value costs two matrices.
+        It multiplies the query by the key weights and the weighted mean of the tokens by the value weights.
 
         Args:
             query: `(batch, 1, width)`.
@@ -120,7 +117,7 @@ class Attention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """A pre-norm Transformer layer. With `context`, its queries read the context instead of themselves."""
+    """A pre-norm Transformer layer, with self-attention or, given a `context`, cross-attention."""
 
     def __init__(self, config: FaceKeypointEncoderConfig, width: int, max_distance: int = 0):
         super().__init__()
@@ -140,17 +137,17 @@ class EncoderLayer(nn.Module):
 
         Args:
             hidden_states: `(batch, queries, width)`.
-            mask: True where a key may be attended to, `(batch, keys)`.
-            context: What the queries read, normalised with them, `(batch, keys, width)`; themselves if `None`.
+            mask: True for keys to attend to, `(batch, keys)`.
+            context: Source of keys and values, `(batch, keys, width)`; `hidden_states` by default.
         """
         queries = self.attention_norm(hidden_states)
         keys_values = queries if context is None else self.attention_norm(context)
         return self._feed_forward(hidden_states + self.dropout(self.attention(queries, keys_values, mask)))
 
     def first_token(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """The layer's output for the first token alone, `(batch, width)`, at a fraction of the cost."""
+        """Computes the layer's output for the first token alone, `(batch, width)`."""
         tokens = self.attention_norm(hidden_states)
-        update = self.attention.read_by_one(tokens[:, :1], tokens)
+        update = self.attention.attend_once(tokens[:, :1], tokens)
         return self._feed_forward(hidden_states[:, :1] + self.dropout(update))[:, 0]
 
     def _feed_forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -158,10 +155,9 @@ class EncoderLayer(nn.Module):
 
 
 class ConvolutionModule(nn.Module):
-    """A gated convolution over neighbouring frames, each channel on its own.
+    """The Conformer's gated depthwise convolution over frames (Gulati et al., 2020).
 
-    As in the Conformer, but for a LayerNorm in place of the BatchNorm, whose statistics padding and small batches
-    would disturb.
+    A LayerNorm replaces its BatchNorm, whose statistics depend on padding and on the size of the batch.
     """
 
     def __init__(self, config: FaceKeypointEncoderConfig, width: int):
@@ -180,10 +176,7 @@ class ConvolutionModule(nn.Module):
 
 
 class ConformerLayer(EncoderLayer):
-    """Attention that knows how far apart two frames are, then convolution, then feed-forward; all pre-norm.
-
-    The Conformer's first half of a feed-forward is left out.
-    """
+    """A pre-norm Conformer layer without the first feed-forward: relative attention, convolution, feed-forward."""
 
     def __init__(self, config: FaceKeypointEncoderConfig, width: int):
         super().__init__(config, width, max_distance=config.max_relative_distance)
@@ -194,7 +187,7 @@ class ConformerLayer(EncoderLayer):
 
         Args:
             hidden_states: `(batch, frames, width)`.
-            mask: True where there is a face, `(batch, frames)`; other frames are neither attended to nor convolved.
+            mask: True for frames with a face, `(batch, frames)`; attention and convolution ignore the others.
         """
         frames = self.attention_norm(hidden_states)
         hidden_states = hidden_states + self.dropout(self.attention(frames, frames, mask))
@@ -202,27 +195,22 @@ class ConformerLayer(EncoderLayer):
         return self._feed_forward(hidden_states)
 
 
-# Tokens that the spatial Transformer takes at once: on a processor as many as its caches hold, which is twice as fast
-# as all of them; on other devices as many as bound the memory that a long video takes.
+# Tokens in one pass of the spatial Transformer. On a CPU they fit its caches, which doubles the speed; on other
+# devices they bound the memory for a long video.
 TOKENS_AT_ONCE = {"cpu": 2**12}
 TOKENS_AT_ONCE_ELSEWHERE = 2**17
 
 
 @dataclass
 class FaceKeypointEncoderOutput(ModelOutput):
-    """What the face encoder gives.
+    """Output of the face encoder.
 
     Args:
-        last_hidden_state (`torch.FloatTensor`):
-            Conditioning tokens, `(batch, tokens, hidden_size)`.
-        attention_mask (`torch.BoolTensor`):
-            True where a conditioning token saw a face, `(batch, tokens)`.
-        frame_hidden_states (`torch.FloatTensor`):
-            Output of the layers over time, `(batch, frames, hidden_size)`.
-        ctc_logits (`torch.FloatTensor`, *optional*):
-            Scores of the CTC head, `(batch, frames, ctc_vocab_size)`.
-        alignment_logits (`torch.FloatTensor`, *optional*):
-            Scores of the alignment head, `(batch, frames, ctc_vocab_size)`.
+        last_hidden_state: Conditioning tokens, `(batch, tokens, hidden_size)`.
+        attention_mask: True for conditioning tokens with a face in their frames, bool `(batch, tokens)`.
+        frame_hidden_states: Output of the temporal layers, `(batch, frames, hidden_size)`.
+        ctc_logits: Logits of the CTC head, `(batch, frames, ctc_vocab_size)`, if there is one.
+        alignment_logits: Logits of the alignment head, `(batch, frames, ctc_vocab_size)`, if there is one.
     """
 
     last_hidden_state: torch.FloatTensor | None = None
@@ -233,7 +221,7 @@ class FaceKeypointEncoderOutput(ModelOutput):
 
 
 class LinearFrameEncoder(nn.Module):
-    """Embeds a frame by one linear layer over all its landmarks' channels."""
+    """Embeds a frame by one linear layer over the channels of all its landmarks."""
 
     def __init__(self, config: FaceKeypointEncoderConfig, channels: int):
         super().__init__()
@@ -257,22 +245,22 @@ class TransformerFrameEncoder(nn.Module):
         self.projection = nn.Linear(width, config.hidden_size)
 
     def _embed(self, landmarks: torch.Tensor) -> torch.Tensor:
-        """Frames `(frames, landmarks, channels)` to `(frames, hidden_size)`."""
+        """Embeds frames `(frames, landmarks, channels)` as `(frames, hidden_size)`."""
         points = self.point_mlp(landmarks) + self.landmark_embedding.weight
         tokens = torch.cat([self.cls_token.to(points.dtype).expand(points.shape[0], 1, -1), points], dim=1)
         for layer in self.layers[:-1]:
             tokens = layer(tokens)
-        # Only CLS leaves the last layer, so only CLS asks in it.
+        # Only the CLS token of the last layer is used.
         cls = self.layers[-1].first_token(tokens) if len(self.layers) else tokens[:, 0]
         return self.projection(self.norm(cls))
 
     def forward(self, landmarks: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         landmarks = landmarks.flatten(0, 1)
-        if torch.compiler.is_compiling() or torch.compiler.is_exporting():  # shapes that cannot depend on the data
+        if torch.compiler.is_compiling() or torch.compiler.is_exporting():  # shapes must not depend on the data
             embedded = self._embed(landmarks)
         else:
-            # Frames without a face, padding above all, cost nothing: only the others go through the layers. One does
-            # in any case, so that every weight has a gradient on every process.
+            # Embeds only frames with a face, and at least one frame, so that every weight has a gradient on every
+            # process.
             seen = mask.flatten().nonzero()[:, 0]
             seen = seen if len(seen) else seen.new_zeros(1)
             tokens = TOKENS_AT_ONCE.get(landmarks.device.type, TOKENS_AT_ONCE_ELSEWHERE)
@@ -283,7 +271,7 @@ class TransformerFrameEncoder(nn.Module):
 
 
 class PoolResampler(nn.Module):
-    """A conditioning token for every few neighbouring frames, in their order."""
+    """Averages every `pool_frames` neighbouring frames into a conditioning token."""
 
     def __init__(self, config: FaceKeypointEncoderConfig):
         super().__init__()
@@ -301,10 +289,10 @@ class PoolResampler(nn.Module):
 
 
 class PerceiverResampler(nn.Module):
-    """A fixed number of conditioning tokens that read all frames (Jaegle et al., 2021; Alayrac et al., 2022).
+    """A fixed number of conditioning tokens that attend to all frames (Jaegle et al., 2021; Alayrac et al., 2022).
 
-    Each token starts from the average of its own stretch of the clip. Learned queries alone carry so little of the
-    face at first that the language model learns to ignore them.
+    To each learned query it adds the average of one segment of the clip. Without it, the tokens carry so little of
+    the face at first that the language model learns to ignore them.
     """
 
     def __init__(self, config: FaceKeypointEncoderConfig):
@@ -318,8 +306,7 @@ class PerceiverResampler(nn.Module):
         num_tokens, width = self.latents.shape
         frames = self.input_norm(hidden_states)
         positions = sinusoidal_positions(frames.shape[1], width, frames.device, frames.dtype)
-        # Each token averages the frames of its stretch of the clip, in a short clip those within half a frame. One
-        # whose stretch shows no face starts from its query alone.
+        # The average over a token's segment, which is at least one frame long; zero for a segment without a face.
         lengths = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(1).clamp(min=1)
         centre = (torch.arange(num_tokens, device=mask.device) + 0.5) * lengths[:, None] / num_tokens
         distance = (torch.arange(mask.shape[1], device=mask.device) + 0.5 - centre[..., None]).abs()
@@ -334,7 +321,7 @@ class PerceiverResampler(nn.Module):
 
 
 class FaceKeypointEncoder(PreTrainedModel):
-    """Landmarks of a face over time to conditioning tokens for a language model."""
+    """Encodes the landmarks of a clip as conditioning tokens for a language model."""
 
     config: FaceKeypointEncoderConfig
     base_model_prefix = "encoder"
@@ -345,7 +332,7 @@ class FaceKeypointEncoder(PreTrainedModel):
     def __init__(self, config: FaceKeypointEncoderConfig):
         super().__init__(config)
         channels = 6 if config.use_velocity else 3
-        # Mean and spread of the training clips' channels; `fit_statistics` measures them.
+        # Mean and standard deviation of each channel over the training clips; `fit_statistics` measures them.
         self.register_buffer("input_mean", torch.zeros(config.num_landmarks, channels))
         self.register_buffer("input_std", torch.ones(config.num_landmarks, channels))
         frame_encoder = TransformerFrameEncoder if config.frame_encoder == "transformer" else LinearFrameEncoder
@@ -375,7 +362,7 @@ class FaceKeypointEncoder(PreTrainedModel):
     def _init_weights(self, module: nn.Module):
         super()._init_weights(module)
         if isinstance(module, nn.Linear):
-            # Fan-in scaling: at widths of a few hundred a fixed 0.02 starts the encoder several times too quiet.
+            # Scaled by the fan-in: with a fixed 0.02, activations start several times too small at these widths.
             init.normal_(module.weight, mean=0.0, std=module.in_features**-0.5)
         elif isinstance(module, nn.Conv1d):
             init.normal_(module.weight, mean=0.0, std=module.weight[0].numel() ** -0.5)
@@ -391,7 +378,7 @@ class FaceKeypointEncoder(PreTrainedModel):
 
     @property
     def dummy_inputs(self) -> dict[str, torch.Tensor]:
-        """A clip of one motionless face, `(1, default_kp_frames, num_landmarks, 3)`, and its mask."""
+        """A clip of zeros, `(1, default_kp_frames, num_landmarks, 3)`, and a mask of ones."""
         shape = (1, self.config.default_kp_frames, self.config.num_landmarks, 3)
         return {
             "keypoints": torch.zeros(shape, device=self.device),
@@ -403,11 +390,11 @@ class FaceKeypointEncoder(PreTrainedModel):
 
         Args:
             keypoints: `(batch, frames, landmarks, 3)`.
-            mask: True where there is a face, `(batch, frames)`; elsewhere all channels are zero.
+            mask: True for frames with a face, `(batch, frames)`.
 
         Returns:
-            `(batch, frames, landmarks, channels)`: x, y, z, then their displacement in the landmarks' unit a frame,
-            which is zero unless both frames have a face.
+            `(batch, frames, landmarks, channels)`: x, y, z, then their displacements in units of `keypoints`. All
+            channels are zero in frames without a face, and displacements also in the frame after such a frame.
         """
         present = mask[..., None, None]
         keypoints = keypoints.masked_fill(~present, 0.0)
@@ -422,16 +409,19 @@ class FaceKeypointEncoder(PreTrainedModel):
 
     @property
     def average_face(self) -> torch.Tensor:
-        """The training clips' average face, `(landmarks, 3)`."""
+        """The average face of the training clips, `(landmarks, 3)`."""
         return self.input_mean[:, :3]
 
     @torch.no_grad()
     def fit_statistics(self, batches) -> None:
-        """Measures the mean and spread of every landmark's channels, by which each input is then standardised.
+        """Measures the mean and standard deviation of every channel, with which `forward` standardises its input.
 
         Args:
             batches: Iterable of mappings with `keypoints` `(batch, frames, landmarks, 3)` and `keypoints_mask`
-                `(batch, frames)`, as the collator makes them.
+                `(batch, frames)`.
+
+        Raises:
+            ValueError: If no frame has a face.
         """
         count = torch.zeros((), dtype=torch.float64, device=self.device)
         total = torch.zeros(self.input_mean.shape, dtype=torch.float64, device=self.device)
@@ -443,10 +433,10 @@ class FaceKeypointEncoder(PreTrainedModel):
             total += values.sum(0)
             total_square += values.square().sum(0)
         if count == 0:
-            raise ValueError("no frame with a face to measure the landmarks' statistics on")
+            raise ValueError("fit_statistics needs at least one frame with a face; the batches have none")
         mean = total / count
         spread = (total_square / count - mean.square()).clamp(min=0).sqrt()
-        # Anchored landmarks hardly move; a floor keeps their noise from being blown up to everyone else's size.
+        # Landmarks near the normalisation's anchor hardly move; the floor limits how much their noise is amplified.
         floor = spread.mean(0) * 0.1 + 1e-6
         self.input_mean.copy_(mean)
         self.input_std.copy_(spread.maximum(floor))
@@ -458,16 +448,13 @@ class FaceKeypointEncoder(PreTrainedModel):
         """Encodes clips.
 
         Args:
-            keypoints (`torch.FloatTensor`): Landmarks, `(batch, frames, landmarks, 3)`.
-            keypoints_mask (`torch.Tensor`, *optional*): Non-zero where there is a face, `(batch, frames)`.
-            kwargs: Not looked at, but for `return_dict`; `False` gives a tuple.
-
-        Returns:
-            A `FaceKeypointEncoderOutput`.
+            keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
+            keypoints_mask: Non-zero for frames with a face, `(batch, frames)`; by default all frames have one.
+            kwargs: `return_dict=False` returns a tuple; the rest is ignored.
 
         Raises:
-            ValueError: If the number of landmarks is not the configured one, there is no frame, or the mask is not one
-                of these frames.
+            ValueError: If the number of landmarks is not the configured one, there is no frame, or the shapes of
+                `keypoints` and `keypoints_mask` differ.
         """
         if keypoints.ndim != 4 or keypoints.shape[2:] != (self.config.num_landmarks, 3):
             raise ValueError(
@@ -482,7 +469,7 @@ class FaceKeypointEncoder(PreTrainedModel):
                 f"{tuple(keypoints.shape)} and keypoints_mask {tuple(keypoints_mask.shape)}"
             )
         mask = keypoints_mask.bool()
-        # Standardised in full precision: half precision would lose the small motions.
+        # Standardises in float32: half precision would lose small motions.
         landmarks = (self._channels(keypoints.float(), mask) - self.input_mean.float()) / self.input_std.float()
         hidden_states = self.frame_encoder(landmarks.to(self.dtype), mask)
         if self.convolution is not None:

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Finding faces in frames, and following one through a clip: the largest, the most central, or the one that speaks."""
+"""Face detection in frames, and tracking of one face through a clip: the largest, most central, or speaking one."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from .geometry_lipread import SAME_SHAPE, face_shape, identity_switches, lip_mot
 from .landmarker_lipread import Landmarker, Region
 
 FACES = ("largest", "central", "speaking")
-REACQUIRE_SECONDS = 0.25  # how long a lost face is waited for before another one may be followed
-SEARCH_SECONDS = 0.5  # how often newcomers are looked for while other faces are followed
-MOST_MOVED = 0.8  # sizes of the face, between two frames: two faces side by side are farther apart
-MOST_GROWN = 4 / 3  # times, between two frames
-SMALLEST_TILED_SIDE = 256  # tiles of smaller frames would be smaller than the detector's own 128-pixel input
+REACQUIRE_SECONDS = 0.25  # time until another face may replace a lost one
+SEARCH_SECONDS = 0.5  # interval between searches for new faces while others are tracked
+MOST_MOVED = 0.8  # largest movement between two frames in sizes of the face; neighbouring faces are farther apart
+MOST_GROWN = 4 / 3  # largest ratio of sizes between two frames
+SMALLEST_TILED_SIDE = 256  # pixels; tiles of smaller frames would be smaller than the detector's 128-pixel input
 
-Found = tuple[np.ndarray | None, Region, int]  # a face, the region to follow it in, and how many faces were seen
+Found = tuple[np.ndarray | None, Region, int]  # a face, the region to track it in, and the number of faces detected
 
 
 class FaceFinder:
-    """Looks for faces in single frames, and makes the landmarkers that follow them.
+    """Detects faces in single frames, and lends the landmarkers that track them.
 
     Args:
         model_path: MediaPipe's face_landmarker.task.
-        num_faces: The most faces looked for in a frame or in a tile of it.
+        num_faces: The most faces to detect in a frame or in a tile of it.
         min_face_detection_confidence: MediaPipe's threshold on its detector, 0..1.
         min_face_presence_confidence: MediaPipe's threshold on its landmark model, 0..1.
     """
@@ -48,7 +48,7 @@ class FaceFinder:
         self._idle: list[Landmarker] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        # MediaPipe's handle belongs to one process; copies and other processes make their own on first use.
+        # A landmarker belongs to one process; copies in other processes create their own on first use.
         return {**self.__dict__, "_landmarker": None, "_idle": []}
 
     def close(self) -> None:
@@ -59,13 +59,13 @@ class FaceFinder:
         self._landmarker, self._idle = None, []
 
     def detect(self, frame: np.ndarray, region: Region) -> list[np.ndarray]:
-        """All faces in a region, landmarks `(478, 3)` each."""
+        """Returns all faces in a region, landmarks `(478, 3)` each."""
         if self._landmarker is None or not self._landmarker.usable:
             self._landmarker = self._make_landmarker(video=False)
         return self._landmarker.detect(frame, region)
 
     def lend_landmarker(self) -> Landmarker:
-        """A landmarker that follows one face through the frames of one clip, as good as new."""
+        """Returns a landmarker in its initial state to track one face through one clip."""
         while self._idle:
             landmarker = self._idle.pop()
             if landmarker.usable:
@@ -74,30 +74,34 @@ class FaceFinder:
         return self._make_landmarker(video=True)
 
     def take_back(self, landmarker: Landmarker) -> None:
-        """Keeps a landmarker for the next clip: making one takes ten times as long as a frame."""
+        """Keeps a landmarker for the next clip, since creating one takes as long as ten frames."""
         self._idle.append(landmarker)
 
     def search(self, frame: np.ndarray) -> list[np.ndarray]:
-        """All faces of a frame, each once: those of the whole frame, or of tiles if there is none in the whole."""
+        """Returns all faces of a frame, each once; it searches tiles if the search of the whole frame finds none."""
         return distinct(self._search(frame)[0])
 
     def choose(self, frame: np.ndarray, which: str) -> Found:
-        """The `largest` face of a frame, or its most `central`.
+        """Detects the `largest` or the most `central` face of a frame.
 
         Returns:
-            The face, None if there is none; the region to follow it in, which is the whole frame for a face that is
-            alone and not small, and else a square around it; and the number of faces seen.
+            The face, or None; the region to track it in, a square around it if there are other faces or if the face is
+            small, else the whole frame; and the number of faces detected.
         """
         faces, level = self._search(frame)
         if not faces:
             return (None, whole(frame), 0)
-        face = max(faces, key=face_size) if which == "largest" else _most_central(faces, frame)
+        centre = np.array([frame.shape[1], -frame.shape[0]]) / 2
+        if which == "largest":
+            face = max(faces, key=face_size)
+        else:
+            face = min(faces, key=lambda face: np.linalg.norm(face[:, :2].mean(axis=0) - centre))
         if len(faces) > 1:
             return (face, around(frame, face, 2), len(distinct(faces)))
         return (face, around(frame, face, 3) if level else whole(frame), 1)
 
     def find_again(self, frame: np.ndarray, previous: np.ndarray) -> Found:
-        """As `choose`, the face that continues `previous`, landmarks `(478, 3)` of a frame shortly before."""
+        """Detects the face that continues `previous`, `(478, 3)`, of a recent frame; returns the same as `choose`."""
         for level, region in enumerate((whole(frame), around(frame, previous, 3))):
             faces = self.detect(frame, region)
             face = nearest(faces, previous)
@@ -125,15 +129,15 @@ class FaceFinder:
 
 
 class FaceFollower:
-    """Follows one face through the frames of one clip.
+    """Tracks one face through the frames of one clip.
 
     Args:
-        finder: Finds the face at first and where it was lost.
-        which: The face taken when there is none to continue, `largest` or `central`; None takes none.
+        finder: Detects the face at first and after it was lost.
+        which: The face to track if there is no previous one, `largest` or `central`; None for none.
 
     Attributes:
-        faces: Landmarks `(478, 3)` for each frame so far, None where the face was not found.
-        most_seen: The most faces seen in one of the frames that were searched.
+        faces: Landmarks `(478, 3)` for each frame so far, None if the face was not found.
+        most_seen: The most faces detected in a frame.
     """
 
     def __init__(self, finder: FaceFinder, which: str | None = "largest"):
@@ -148,7 +152,7 @@ class FaceFollower:
         self._before: tuple[np.ndarray | None, float] = (None, 0.0)
 
     def step(self, frame: np.ndarray, time: float) -> None:
-        """Takes the next frame: RGB, uint8, `(height, width, 3)`, at so many seconds."""
+        """Processes the next frame, RGB uint8 `(height, width, 3)`, at `time` seconds."""
         if not self.is_waiting(time):
             self.previous = None
         self._before = self.previous, self.last_seen
@@ -159,20 +163,20 @@ class FaceFollower:
         if face is not None:
             self.previous, self.last_seen = face, time
             if self.landmarker is not None and touches_edge(face, self.region, frame):
-                self.close()  # the face wanders out of its region; the next frame chooses a new one
+                self.close()  # the face leaves its region; the next frame chooses another region
         self.faces.append(face)
 
     def is_waiting(self, time: float) -> bool:
-        """Whether the face was seen lately enough that no other one may take its place."""
+        """Returns whether the face was found at most `REACQUIRE_SECONDS` ago, so that no other may replace it."""
         return time - self.last_seen <= REACQUIRE_SECONDS
 
     def begin(self, frame: np.ndarray, time: float, face: np.ndarray, region: Region) -> None:
-        """Takes a face found in the frame, landmarks `(478, 3)`, as the one to follow in a region around it."""
+        """Starts to track a face, landmarks `(478, 3)` in the frame, in a region around it."""
         self.faces.append(self._begin(frame, time, face, region))
         self.previous, self.last_seen = self.faces[-1], time
 
     def retract(self) -> None:
-        """Takes back what the last step found: it was another one's face."""
+        """Removes the face of the last step, which belongs to another person."""
         self.faces[-1] = None
         self.previous, self.last_seen = self._before
         self.close()
@@ -192,7 +196,7 @@ class FaceFollower:
         followed = self._follow(frame, time)
         if followed is not None:
             return followed
-        self.close()  # MediaPipe took another face of the region; look for ours again in the next frame
+        self.close()  # MediaPipe chose another face of the region; the next frame searches again
         return face
 
     def _follow(self, frame: np.ndarray, time: float) -> np.ndarray | None:
@@ -201,35 +205,34 @@ class FaceFollower:
         return nearest(self.landmarker.detect(frame, self.region, time), self.previous)
 
     def close(self) -> None:
-        """Gives the landmarker back; the next frame is searched anew."""
+        """Returns the landmarker to the finder; the next frame is searched again."""
         if self.landmarker is not None:
             self.finder.take_back(self.landmarker)
         self.landmarker = None
 
 
 class SpeakerFollower:
-    """Follows every face of a clip and keeps the one whose lips move most.
+    """Tracks every face of a clip and selects the one whose lips move most, relative to the size of the face.
 
-    Lip motion is measured in distances between the eyes, so a face far away counts as much as a near one. A face that
-    was lost and one found later are taken for the same person if their shapes agree. Each face followed costs as much
-    as a clip of it alone.
+    Tracks of one person, who was lost and found again, are joined by the shape of the face. The time is proportional
+    to the number of faces.
 
     Args:
-        finder: Finds the faces.
+        finder: Detects the faces.
 
     Attributes:
-        most_seen: The most faces seen in one frame.
+        most_seen: The most faces detected in a frame.
     """
 
     def __init__(self, finder: FaceFinder):
         self.finder = finder
         self.most_seen = 0
         self._times: list[float] = []
-        self._tracks: list[tuple[int, FaceFollower]] = []  # each with the number of its first frame
+        self._tracks: list[tuple[int, FaceFollower]] = []  # each with the index of its first frame
         self._next_search = 0.0
 
     def step(self, frame: np.ndarray, time: float) -> None:
-        """Takes the next frame: RGB, uint8, `(height, width, 3)`, at so many seconds."""
+        """Processes the next frame, RGB uint8 `(height, width, 3)`, at `time` seconds."""
         self._times.append(time)
         taken: list[np.ndarray] = []
         for _, follower in self._tracks:
@@ -239,7 +242,7 @@ class SpeakerFollower:
             follower.step(frame, time)
             face = follower.faces[-1]
             if face is not None and any(same_place(face, other) for other in taken):
-                follower.retract()  # two followers on one face: the one that was there first keeps it
+                follower.retract()  # of two trackers on one face, the older one keeps it
             elif face is not None:
                 taken.append(face)
         if not taken or time >= self._next_search:
@@ -254,15 +257,12 @@ class SpeakerFollower:
 
     @property
     def faces(self) -> list[np.ndarray | None]:
-        """Landmarks `(478, 3)` of the speaker for each frame so far, None where the face was not found."""
+        """Landmarks `(478, 3)` of the speaker for each frame so far, None if the face was not found."""
         speaker = max(self._people(), key=self._spoken, default={})
         return [speaker.get(index) for index in range(len(self._times))]
 
     def take_people(self) -> list[dict[int, np.ndarray]]:
-        """Hands over the faces of each person seen since the last call, by frame, and forgets them.
-
-        Those who are still followed go on being followed.
-        """
+        """Returns and removes the faces of each person since the last call, by frame; tracking continues."""
         people = self._people()
         last = self._times[-1] if self._times else 0.0
         self._tracks = [(0, follower) for _, follower in self._tracks if follower.is_waiting(last)]
@@ -272,7 +272,7 @@ class SpeakerFollower:
         return people
 
     def _people(self) -> list[dict[int, np.ndarray]]:
-        """The faces of each person by frame, tracks that one person left joined."""
+        """Returns the faces of each person by frame, after joining the tracks of the same person."""
         people: list[dict[int, np.ndarray]] = []
         shapes: list[np.ndarray] = []
         for track in self._unmixed_tracks():
@@ -290,11 +290,11 @@ class SpeakerFollower:
         return people
 
     def _unmixed_tracks(self) -> Iterator[dict[int, np.ndarray]]:
-        """The faces of each track by frame, cut where a follower slid from one person to another."""
+        """Yields the faces of each track by frame, cut where the track changed from one person to another."""
         for first, follower in self._tracks:
             frames = [first + index for index, face in enumerate(follower.faces) if face is not None]
             faces = [face for face in follower.faces if face is not None]
-            if not faces:  # of a track that was handed over and went on without a face
+            if not faces:  # the track found no face after the last `take_people`
                 continue
             times = np.array([self._times[frame] for frame in frames])
             cuts = [0, *identity_switches(np.stack(faces), times), len(faces)]
@@ -302,31 +302,31 @@ class SpeakerFollower:
                 yield dict(zip(frames[begin:end], faces[begin:end], strict=True))
 
     def _spoken(self, person: dict[int, np.ndarray]) -> float:
-        """How much a person's lips moved in the whole clip."""
+        """Returns the lip motion of a person, times the number of frames."""
         frames = sorted(person)
         times = np.array([self._times[index] for index in frames])
         return (lip_motion(np.stack([person[index] for index in frames]), times) or 0.0) * len(frames)
 
     def close(self) -> None:
-        """Gives all landmarkers back."""
+        """Returns all landmarkers to the finder."""
         for _, follower in self._tracks:
             follower.close()
 
 
 def face_bounds(face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least and greatest x and y, `(2,)` each, of a face `(478, 3)`."""
-    flat = np.ascontiguousarray(face[:, :2].T)  # numpy is several times as fast along rows
+    """Returns the lowest and the highest x and y, `(2,)` each, of a face `(478, 3)`."""
+    flat = np.ascontiguousarray(face[:, :2].T)  # numpy reduces along rows several times as fast
     return flat.min(axis=1), flat.max(axis=1)
 
 
 def face_size(face: np.ndarray) -> float:
-    """The longer side, in pixels, of the box around a face `(478, 3)`."""
+    """Returns the longer side of the bounding box of a face `(478, 3)`, in pixels."""
     low, high = face_bounds(face)
     return float((high - low).max())
 
 
 def nearest(faces: list[np.ndarray], previous: np.ndarray) -> np.ndarray | None:
-    """The face nearest to where the previous one was, if it is near enough and large enough to be the same."""
+    """Returns the face nearest to `previous` if its position and size allow it to be the same face, else None."""
     size = face_size(previous)
     found, least = None, MOST_MOVED * size
     for face in faces:
@@ -336,12 +336,12 @@ def nearest(faces: list[np.ndarray], previous: np.ndarray) -> np.ndarray | None:
 
 
 def same_place(face: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two detections are of one face rather than of two side by side."""
+    """Returns whether two detections are of the same face."""
     return _distance(face, other) < min(face_size(face), face_size(other)) / 2
 
 
 def distinct(faces: list[np.ndarray]) -> list[np.ndarray]:
-    """The faces without repetitions, as overlapping tiles find them."""
+    """Returns the faces without duplicates from overlapping tiles."""
     kept: list[np.ndarray] = []
     for face in faces:
         if not any(same_place(face, other) for other in kept):
@@ -350,12 +350,12 @@ def distinct(faces: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def whole(frame: np.ndarray) -> Region:
-    """The region that is the frame."""
+    """Returns the region of the whole frame."""
     return 0, 0, frame.shape[1], frame.shape[0]
 
 
 def around(frame: np.ndarray, face: np.ndarray, sizes: float) -> Region:
-    """A square around a face, so many times its size, as far as the frame reaches."""
+    """Returns a square around a face, `sizes` times as large as the face, clipped to the frame."""
     height, width = frame.shape[:2]
     x, y = face[:, :2].mean(axis=0) * (1, -1)
     half = sizes * face_size(face) / 2
@@ -365,7 +365,7 @@ def around(frame: np.ndarray, face: np.ndarray, sizes: float) -> Region:
 
 
 def touches_edge(face: np.ndarray, region: Region, frame: np.ndarray) -> bool:
-    """Whether a face comes near an edge of its region beyond which the frame goes on."""
+    """Returns whether a face is near an edge of its region that is not an edge of the frame."""
     if region == whole(frame):
         return False
     left, top, width, height = region
@@ -381,17 +381,12 @@ def touches_edge(face: np.ndarray, region: Region, frame: np.ndarray) -> bool:
 
 
 def _distance(face: np.ndarray, other: np.ndarray) -> float:
-    apart = np.subtract(face[:, :2].T, other[:, :2].T, order="C")  # numpy is several times as fast along rows
+    apart = np.subtract(face[:, :2].T, other[:, :2].T, order="C")  # as in `face_bounds`
     return math.hypot(*apart.mean(axis=1).tolist())
 
 
-def _most_central(faces: list[np.ndarray], frame: np.ndarray) -> np.ndarray:
-    middle = np.array([frame.shape[1], -frame.shape[0]]) / 2
-    return min(faces, key=lambda face: np.linalg.norm(face[:, :2].mean(axis=0) - middle))
-
-
 def _search_levels(frame: np.ndarray) -> Iterator[list[Region]]:
-    """Regions to search for a face: the whole frame, then ever smaller overlapping squares."""
+    """Yields the regions of each level of the search: the whole frame, then smaller and smaller overlapping tiles."""
     height, width = frame.shape[:2]
     yield [whole(frame)]
     if min(height, width) >= SMALLEST_TILED_SIDE:
@@ -400,10 +395,10 @@ def _search_levels(frame: np.ndarray) -> Iterator[list[Region]]:
 
 
 def _starts(length: int, side: int) -> list[int]:
-    """Where squares that overlap by half begin along a length."""
+    """Returns the positions of tiles of size `side` that cover `length` and overlap by half."""
     return np.linspace(0, length - side, math.ceil((length - side) / (side / 2)) + 1).round().astype(int).tolist()
 
 
 def _are_two(track: dict[int, np.ndarray], other: dict[int, np.ndarray]) -> bool:
-    """Whether two tracks are in the same frames; where one was cut from another's the cut may be off by some."""
+    """Returns whether two tracks share too many frames to be one person; an inexact cut may make them share a few."""
     return len(track.keys() & other.keys()) > min(len(track), len(other)) / 5

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Landmarks to the encoder's input, with the same saved settings for training and inference."""
+"""The feature extractor: from landmarks to the encoder's input, with the same settings in training and inference."""
 
 from __future__ import annotations
 
@@ -26,21 +26,20 @@ POSES = ("rigid", "solvepnp", None)
 
 
 class LipReadFeatureExtractor(FeatureExtractionMixin):
-    """Turns raw face landmarks into the encoder's input: even in time, frontal, normalised, selected, padded.
+    """Converts face landmarks to the encoder's input.
 
-    In order: frames without a face are filled by interpolation over time if they last no longer than
-    `max_gap_seconds`, else marked absent; frames are resampled to `frame_rate` by their timestamps, so videos of any
-    frame rate read alike; the head is turned to the camera; landmarks are normalised, then selected. Setting a step to
-    None leaves it out, e.g. for landmarks that another pipeline has normalised.
+    It fills gaps of up to `max_gap_seconds` by interpolation and marks longer ones as absent, resamples the frames to
+    `frame_rate` by their timestamps, undoes the head's rotation, normalises the landmarks, selects some of them, and
+    pads clips. None turns a step off, for example for landmarks that are normalised already.
 
     Args:
-        frame_rate: Frames a second of the output; None keeps the frames as they are.
-        max_gap_seconds: The longest stretch without a face that is filled.
-        pose: How the head's rotation is found and undone: `rigid` (orthogonal Procrustes on points that speech does
-            not move), `solvepnp` (the classic six points; needs OpenCV and the frame's size) or None.
-        normalize: `rigid` (anchored on eyes and nose, one length a clip), `unit_sphere`, `bbox_unit`, `zscore` (all
-            per frame, over the whole face) or None.
-        landmarks: `face` (478), `lips` (40), `lower_face` (79: lips, jaw, cheeks) or indices.
+        frame_rate: Frames a second of the output; None keeps the frames.
+        max_gap_seconds: Longest gap without a face that is filled.
+        pose: Estimate of the head's rotation: `rigid` (orthogonal Procrustes on points that speech does not move),
+            `solvepnp` (six points; needs OpenCV and the size of the frame) or None.
+        normalize: `rigid` (origin at eyes and nose, one unit of length for the clip), `unit_sphere`, `bbox_unit`,
+            `zscore` (these three for each frame, over the whole face) or None.
+        landmarks: `face` (478), `lips` (40), `lower_face` (79: lips, jaw, cheeks) or a list of indices.
 
     Raises:
         ValueError: A setting is not one of these.
@@ -73,12 +72,12 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
 
     @property
     def landmark_indices(self) -> list[int]:
-        """MediaPipe's indices of the landmarks in the output, in order."""
+        """MediaPipe's indices of the selected landmarks, in the order of the output."""
         return _landmark_indices(self.landmarks)
 
     @property
     def num_landmarks(self) -> int:
-        """How many landmarks a frame of the output has."""
+        """Number of landmarks of a frame of the output."""
         return len(self.landmark_indices)
 
     def __call__(
@@ -91,21 +90,21 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         """Prepares a batch.
 
         Args:
-            sequences: One clip, a list of clips, or an iterator over clips, of which it holds one at a time. A clip is
-                a `LandmarkSequence`, or landmarks `(frames, landmarks, 3)`, or a tuple `(landmarks, present,
-                timestamps)`, where None for `present` means wherever landmarks are not all zero, and None for
-                `timestamps` an even `frame_rate`.
+            sequences: One clip, a list of clips, or an iterator over clips. A clip is a `LandmarkSequence`, landmarks
+                `(frames, landmarks, 3)`, or a tuple `(landmarks, present, timestamps)`. With None for `present`, a
+                frame has a face if its landmarks are finite and not all zero; with None for `timestamps`, frames are
+                `1 / frame_rate` apart.
             return_tensors: `pt` or `np`.
-            padding: Pads all clips to the longest with zeros; without it, lists of clips are returned.
-            frame_rate: Frames a second of landmarks that come without timestamps; that of the output by default.
+            padding: Pads all clips with zeros to the longest one; without it, the result holds lists of clips.
+            frame_rate: Frames a second of clips without timestamps; by default that of the output.
 
         Returns:
-            `keypoints`, float32 `(batch, frames, landmarks, 3)`, zeros where absent, and `keypoints_mask`, int64
-            `(batch, frames)`, 1 where a face is.
+            `keypoints`, float32 `(batch, frames, landmarks, 3)`, zeros in frames without a face, and `keypoints_mask`,
+            int64 `(batch, frames)`, 1 for frames with a face.
 
         Raises:
-            ValueError: A clip is empty, is not of that shape, has not the landmarks that the settings ask for, or is
-                not finite where present.
+            ValueError: A clip is empty, has another shape, lacks landmarks that the settings need, or has values that
+                are not finite in frames with a face.
         """
         if isinstance(sequences, np.ndarray) and sequences.ndim == 4:
             sequences = list(sequences)
@@ -119,14 +118,11 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         return BatchFeature({"keypoints": keypoints, "keypoints_mask": masks}, tensor_type=return_tensors)
 
     def frame_times(self, timestamps: Sequence[float], num_frames: int) -> np.ndarray:
-        """When the frames of a clip's features begin, and when the last of them ends.
+        """Returns the start of each output frame and the end of the last one, seconds, float64 `(num_frames + 1,)`.
 
         Args:
-            timestamps: Seconds of the clip's own frames, rising.
-            num_frames: Frames of its features, without padding.
-
-        Returns:
-            Seconds, float64 `(num_frames + 1,)`.
+            timestamps: Seconds of the clip's input frames, rising.
+            num_frames: Number of output frames, without padding.
         """
         times = np.asarray(timestamps, np.float64)
         if self.frame_rate is not None:
@@ -135,7 +131,7 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         return np.append(times, times[-1] + interval)
 
     def _extract(self, clip: _Clip) -> tuple[np.ndarray, np.ndarray]:
-        """Features `(frames, landmarks, 3)` and mask `(frames,)` of one clip."""
+        """Returns features `(frames, landmarks, 3)` and mask `(frames,)` of one clip."""
         self._check_landmarks(clip)
         keypoints, mask = resample(
             clip.keypoints, clip.present, clip.timestamps, self.frame_rate, self.max_gap_seconds
@@ -149,11 +145,17 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         return features, mask.astype(np.int64)
 
     def _transform(self, keypoints: np.ndarray, clip: _Clip) -> np.ndarray:
-        """Pose, normalisation and selection of frames that all hold a face."""
-        rotation = self._rotation(keypoints, clip)
+        """Undoes the pose of frames that all have a face, normalises them, and selects landmarks."""
+        rotation = None
+        if self.pose == "rigid":
+            rotation = rigid_rotation(keypoints)
+        elif self.pose == "solvepnp":
+            if clip.size is None:
+                raise ValueError('pose="solvepnp" needs the size of the frame: give a LandmarkSequence, not an array')
+            rotation = np.stack([solve_head_pose(face, *clip.size).rotation for face in keypoints])
         if self.normalize == "rigid":
-            # The same as below in another order, so that only the selected landmarks are moved: turned about the
-            # anchor, the face is anchored all the same, and the length does not change by turning.
+            # Equals the general case below, but transforms only the selected landmarks: a rotation about the origin
+            # changes neither origin nor length.
             anchor, length = rigid_anchor(keypoints)
             selected = (keypoints[:, self.landmark_indices] - anchor) / length
             return selected if rotation is None else selected @ rotation.astype(np.float32)
@@ -162,15 +164,6 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         if self.normalize is not None:
             keypoints = NORMALIZATIONS[self.normalize](keypoints)
         return keypoints[:, self.landmark_indices]
-
-    def _rotation(self, keypoints: np.ndarray, clip: _Clip) -> np.ndarray | None:
-        if self.pose == "rigid":
-            return rigid_rotation(keypoints)
-        if self.pose == "solvepnp":
-            if clip.size is None:
-                raise ValueError('pose="solvepnp" needs the size of the frame: give a LandmarkSequence, not an array')
-            return np.stack([solve_head_pose(face, *clip.size).rotation for face in keypoints])
-        return None
 
     def _check_landmarks(self, clip: _Clip) -> None:
         needed = max(self.landmark_indices)
@@ -194,20 +187,20 @@ def resample(
     """Interpolates landmarks linearly over time onto even frames, filling short gaps on the way.
 
     Args:
-        keypoints: Landmarks `(frames, landmarks, 3)`; those of absent frames are not looked at.
-        present: Bool `(frames,)`.
+        keypoints: Landmarks `(frames, landmarks, 3)`; values in frames without a face are ignored.
+        present: Whether a frame has a face, bool `(frames,)`.
         timestamps: Seconds `(frames,)`, rising.
-        frame_rate: Frames a second of the result, its first frame at the first timestamp; None keeps the timestamps.
-        max_gap_seconds: The longest stretch without a face that is filled.
+        frame_rate: Frames a second of the result, from the first timestamp on; None keeps the timestamps.
+        max_gap_seconds: Longest gap without a face that is filled.
 
     Returns:
-        Landmarks `(new frames, landmarks, 3)` and bool `(new frames,)`, False in gaps too long to fill and before the
-        first and after the last face.
+        Landmarks `(new frames, landmarks, 3)`, and whether each frame has a face, bool `(new frames,)`: False in
+        longer gaps, before the first face and after the last one.
     """
     interval = np.median(np.diff(timestamps)) if len(timestamps) > 1 else 0.0
     times = timestamps
     if frame_rate is not None:
-        # The last frame is shown for an interval too: 3 s of video are 75 frames at 25 fps, whatever its own rate.
+        # The last frame lasts for an interval too: 3 s of video of any frame rate become 75 frames at 25 fps.
         count = max(1, round((timestamps[-1] - timestamps[0] + interval) * frame_rate))
         times = timestamps[0] + np.arange(count) / frame_rate
     if present.all() and len(times) == len(timestamps) and np.abs(times - timestamps).max() <= TIME_TOLERANCE:
@@ -222,7 +215,7 @@ def resample(
     weight = np.where(span > 0, (times - known[before]) / np.where(span > 0, span, 1.0), 0.0)
     weight = weight.astype(keypoints.dtype)[:, None, None]
     filled = keypoints[before] * (1 - weight) + keypoints[after] * weight
-    # Nothing is made up before the first and after the last face, but a frame is shown until the next one.
+    # No extrapolation before the first and after the last face, except that a frame lasts until the next one.
     outside = np.maximum(known[before] - times, times - known[after])
     shown = outside < max(interval - TIME_TOLERANCE, TIME_TOLERANCE)
     return filled, shown & (span - interval <= max_gap_seconds + TIME_TOLERANCE)
@@ -238,9 +231,9 @@ class _Clip:
 
 
 def _clip(sequence: Any, frame_rate: float, index: int) -> _Clip:
-    """Reads any form of a clip and checks it."""
+    """Converts any form of a clip, after checks."""
     present = timestamps = size = None
-    if hasattr(sequence, "keypoints"):  # a LandmarkSequence, be it of this module's copy or of another
+    if hasattr(sequence, "keypoints"):  # not isinstance: remote code may be imported as several copies of the class
         keypoints, present, timestamps = sequence.keypoints, sequence.present, sequence.timestamps
         size = (sequence.width, sequence.height) if sequence.width else None
     elif isinstance(sequence, tuple):

@@ -1,12 +1,10 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Geometry of MediaPipe's face landmarks: landmark sets, head pose, normalisations, lip motion, and face shape.
 
-Axes are the project's: X right, Y up, Z towards the camera (right-handed), in pixels of the source frame. Head pose is
-the rotation that turns a frontal face into the seen one, `seen = rotation @ frontal`:
-
-- yaw turns the nose towards the right of the image,
-- pitch raises the nose,
-- roll turns the face counter-clockwise in the image.
+Axes: X right, Y up, Z towards the camera (right-handed), in pixels of the source frame. Head pose is the rotation
+`seen = rotation @ frontal`. Angles are in degrees: positive yaw turns the nose to the right of the image, positive
+pitch raises the nose, positive roll turns the face counter-clockwise in the image. `keypoints` are landmarks
+`(frames, 478, 3)` of frames with a face, if not stated otherwise.
 """
 
 from __future__ import annotations
@@ -28,9 +26,9 @@ CHEEKS = (50, 187, 192, 205, 206, 207, 212, 214, 216, 280, 411, 416, 425, 426, 4
 LOWER_FACE = LIPS + JAW + CHEEKS
 LANDMARK_SETS = {"face": tuple(range(NUM_LANDMARKS)), "lips": LIPS, "lower_face": LOWER_FACE}
 
-# Landmarks that speech moves least: eye corners, nose bridge and forehead, no brow, lid or iris. The table holds their
-# places on MediaPipe's canonical face in centimetres (geometry_pipeline_metadata_landmarks in face_landmarker.task,
-# Apache-2.0 by Google): midline `index: (y, z)`, mirrored pairs `(right of the subject, left): (x of the left, y, z)`.
+# Landmarks that speech moves least: eye corners, nose bridge and forehead. The tables hold their positions on
+# MediaPipe's canonical face in centimetres (geometry_pipeline_metadata_landmarks in face_landmarker.task, Apache-2.0
+# by Google): midline `index: (y, z)`, mirrored pairs `(right of the subject, left): (x of the left, y, z)`.
 _RIGID_MIDLINE = {
     168: (3.2710, 5.2360),
     6: (2.4733, 5.7886),
@@ -62,9 +60,8 @@ NOSE_TIP = 1
 OUTER_EYE_CORNERS = (33, 263)
 EYES_AND_NOSE = (33, 133, 362, 263, 130, 359, 243, 463, 168, 6, 193, 417, 122, 351)
 
-# The six points most head-pose tutorials use, here with their places on MediaPipe's canonical face in centimetres
-# (geometry_pipeline_metadata_landmarks in face_landmarker.task, Apache-2.0 by Google): tip of the nose, chin, outer
-# corners of the eyes, corners of the mouth.
+# The six points of most head-pose tutorials, with their positions on the canonical face in centimetres, as above: tip
+# of the nose, chin, outer corners of the eyes, corners of the mouth.
 _POSE_POINTS = (1, 152, 33, 263, 61, 291)
 _POSE_MODEL = np.array(
     [
@@ -78,32 +75,32 @@ _POSE_MODEL = np.array(
 )
 _TO_OPENCV = np.array([1.0, -1.0, -1.0])  # OpenCV's Y points down and its Z away from the camera
 
-# Distances that speech changes (the mouth's opening and width), and such that it does not (between the eyes, and from
-# the nose bridge to the forehead): what these seem to change is jitter, or a head that turns.
+# Distances that speech changes (opening and width of the mouth), and distances that it does not change (between the
+# eyes, from the nose bridge to the forehead), whose measured changes come from jitter and head rotation.
 LIP_DISTANCES = ((13, 14), (61, 291))
 RIGID_DISTANCES = (OUTER_EYE_CORNERS, (168, 10))
-SPEED_SECONDS = 0.08  # speeds are taken over so long: long enough for jitter to fade, short beside a syllable
-LONGEST_STEP = 0.2  # seconds; across longer gaps no speed is taken
+SPEED_SECONDS = 0.08  # interval of a speed: long enough to average jitter, shorter than a syllable
+LONGEST_STEP = 0.2  # seconds; no speed is computed across longer gaps
 
-# The outline of the face without the chin, which beside the rigid points tells people apart and does not speak.
+# The outline of the face without the chin: like the rigid points, it differs between people and not with speech.
 OUTLINE = (127, 356, 162, 389, 21, 251, 54, 284, 103, 332, 234, 454, 93, 323, 132, 361, 58, 288, 172, 397, 136, 365)
 SHAPE_POINTS = tuple(dict.fromkeys((*RIGID, *OUTLINE)))
-# In root mean squares of the shape itself. Of the 8 GRID speakers in this project's tests, averages over a second
-# differ by less than this within a clip, and by more in 19 of 20 pairs of different people.
+# Root mean square distance of shapes of size 1. Averages over a second of 8 GRID speakers differ by less within a
+# clip, and by more between 19 of 20 pairs of speakers.
 SAME_SHAPE = 0.02
-SHAPE_SECONDS = 1.0  # shapes are averaged over so long before and after a possible switch,
-LEAST_SHAPE_SECONDS = 0.4  # near the ends of a clip at least over so long
-SETTLING_SECONDS = 0.12  # around a switch, in which landmarks still slide from one face to the other
+SHAPE_SECONDS = 1.0  # interval of the average shapes before and after a possible switch
+LEAST_SHAPE_SECONDS = 0.4  # the same near the ends of a clip
+SETTLING_SECONDS = 0.12  # duration of a switch, in which landmarks move from one face to the other
 
 
 def runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Returns the first index and the one after the last of each unbroken run of True in bool `(frames,)`."""
+    """Returns the first index and the index after the last of each run of True in `flags`, bool `(frames,)`."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], np.asarray(flags, bool), [False]]).astype(np.int8)))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def _mirror() -> np.ndarray:
-    # The mesh numbers the midline and the subject's right half first; 248 + k mirrors the k-th of that half.
+    # The mesh numbers the midline and the subject's right half first; landmark 248 + k mirrors the k-th of that half.
     midline = {*range(3), *range(4, 7), *range(8, 20), 94, 151, 152, 164, 168, 175, 195, 197, 199, 200}
     mirror = np.arange(NUM_LANDMARKS)
     right = [index for index in range(248) if index not in midline] + [468, 469, 470, 471, 472]
@@ -112,21 +109,12 @@ def _mirror() -> np.ndarray:
     return mirror
 
 
-# `keypoints[:, MIRROR] * (-1, 1, 1)` is the same face seen in a mirror, its landmarks numbered as MediaPipe would.
+# `keypoints[:, MIRROR] * (-1, 1, 1)` is the mirrored face in MediaPipe's numbering.
 MIRROR = _mirror()
 
 
 def rotation_from_angles(yaw: float | np.ndarray, pitch: float | np.ndarray, roll: float | np.ndarray) -> np.ndarray:
-    """Builds the rotation of a head that rolls, then pitches, then yaws.
-
-    Args:
-        yaw: Degrees; positive turns the nose to the right of the image.
-        pitch: Degrees; positive raises the nose.
-        roll: Degrees; positive turns the face counter-clockwise in the image.
-
-    Returns:
-        Rotation matrices `(..., 3, 3)` with `seen = rotation @ frontal`.
-    """
+    """Returns the rotations `(..., 3, 3)` of heads that roll, then pitch, then yaw, by angles in degrees."""
     y, p, r = np.broadcast_arrays(*(np.radians(np.asarray(angle, dtype=np.float64)) for angle in (yaw, pitch, roll)))
     cy, sy, cp, sp, cr, sr = np.cos(y), np.sin(y), np.cos(p), np.sin(p), np.cos(r), np.sin(r)
     rows = [
@@ -138,13 +126,9 @@ def rotation_from_angles(yaw: float | np.ndarray, pitch: float | np.ndarray, rol
 
 
 def angles_from_rotation(rotation: np.ndarray) -> np.ndarray:
-    """Yaw, pitch and roll of a rotation; the inverse of `rotation_from_angles` for pitch within 90 degrees.
+    """Returns yaw, pitch and roll in degrees, `(..., 3)`, of rotations `(..., 3, 3)`.
 
-    Args:
-        rotation: Rotation matrices `(..., 3, 3)`.
-
-    Returns:
-        Degrees `(..., 3)`: yaw, pitch, roll.
+    It inverts `rotation_from_angles` for a pitch within 90 degrees.
     """
     rotation = np.asarray(rotation, dtype=np.float64)
     yaw = np.arctan2(rotation[..., 0, 2], rotation[..., 2, 2])
@@ -154,9 +138,9 @@ def angles_from_rotation(rotation: np.ndarray) -> np.ndarray:
 
 
 def procrustes_rotation(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Fits the rotation that turns a reference shape into each of many shapes, in the least-squares sense.
+    """Fits rotations of a reference shape to shapes by least squares, for any position and size of the shapes.
 
-    The orthogonal Procrustes problem without reflections (Schönemann 1966, Kabsch 1976); position and size drop out.
+    It solves the orthogonal Procrustes problem without reflections (Schönemann, 1966; Kabsch, 1976).
 
     Args:
         points: Shapes `(..., points, 3)`.
@@ -166,37 +150,20 @@ def procrustes_rotation(points: np.ndarray, reference: np.ndarray) -> np.ndarray
         Rotation matrices `(..., 3, 3)`, float64, with `points ~ scale * reference @ rotation.T + offset`.
     """
     points = np.asarray(points, dtype=np.float64)
-    reference = reference - reference.mean(axis=0)  # centring one side of the covariance is enough
+    reference = reference - reference.mean(axis=0)  # it is enough to centre one side of the covariance
     left, _, right = np.linalg.svd(np.swapaxes(points, -1, -2) @ reference)
-    left[..., -1] *= np.sign(np.linalg.det(left @ right))[..., None]  # a reflection would fit flat shapes as well
+    left[..., -1] *= np.sign(np.linalg.det(left @ right))[..., None]  # excludes reflections
     return left @ right
 
 
 def rigid_rotation(keypoints: np.ndarray) -> np.ndarray:
-    """Head pose from the landmarks that speech does not move.
-
-    The usual six solvePnP points include chin and mouth corners, so their pose carries speech into the rotation; eye
-    corners, nose bridge and forehead do not.
-
-    Args:
-        keypoints: Landmarks `(frames, 478, 3)` in project axes.
-
-    Returns:
-        Rotation matrices `(frames, 3, 3)`, float64, with `seen = rotation @ frontal`.
-    """
+    """Returns the head pose, rotations `(frames, 3, 3)` in float64, from the landmarks that speech does not move."""
     return procrustes_rotation(keypoints[..., RIGID, :], RIGID_REFERENCE)
 
 
 @dataclass
 class HeadPose:
-    """Where a head is turned, in project axes.
-
-    Attributes:
-        yaw: Degrees; positive turns the nose to the right of the image.
-        pitch: Degrees; positive raises the nose.
-        roll: Degrees; positive turns the face counter-clockwise in the image.
-        rotation: Float64 `(3, 3)`, `seen = rotation @ frontal`.
-    """
+    """Head pose of a face: angles in degrees, and the rotation `(3, 3)` in float64."""
 
     yaw: float
     pitch: float
@@ -205,18 +172,14 @@ class HeadPose:
 
 
 def solve_head_pose(keypoints: np.ndarray, width: float, height: float) -> HeadPose:
-    """The classic head pose: OpenCV's solvePnP on six points of the picture, ignoring their depth.
+    """Estimates the head pose with OpenCV's solvePnP from x and y of six points.
 
-    Chin and mouth corners move with speech, and so does this pose: `rigid_rotation` does not. The
-    camera is taken to have its focal length equal to the frame's width and its centre in the frame's middle.
+    Speech moves chin and mouth corners and thus changes this pose, unlike `rigid_rotation`. The focal length is
+    assumed to be the width of the frame, and the principal point its centre.
 
     Args:
-        keypoints: Landmarks of one face `(478, 3)` in project axes.
-        width: Pixels of the frame.
-        height: Pixels of the frame.
-
-    Returns:
-        The pose.
+        keypoints: Landmarks of one face `(478, 3)`.
+        width, height: Size of the frame in pixels.
 
     Raises:
         ValueError: OpenCV found no pose.
@@ -226,94 +189,50 @@ def solve_head_pose(keypoints: np.ndarray, width: float, height: float) -> HeadP
     camera = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], dtype=np.float64)
     solved, vector, _ = cv2.solvePnP(_POSE_MODEL * _TO_OPENCV, picture, camera, None, flags=cv2.SOLVEPNP_SQPNP)
     if not solved:
-        raise ValueError("solvePnP found no head pose; the landmarks are not those of a face")
+        raise ValueError("solvePnP found no head pose: the landmarks are not those of a face; extract the clip again")
     rotation = _TO_OPENCV[:, None] * cv2.Rodrigues(vector)[0] * _TO_OPENCV
     yaw, pitch, roll = angles_from_rotation(rotation).tolist()
     return HeadPose(yaw, pitch, roll, rotation)
 
 
-def frontalize(keypoints: np.ndarray, rotation: np.ndarray, center: np.ndarray | None = None) -> np.ndarray:
-    """Turns every face to the camera by undoing its rotation about a fixed point.
-
-    Args:
-        keypoints: Landmarks `(frames, landmarks, 3)` in project axes.
-        rotation: Head pose `(frames, 3, 3)`, `seen = rotation @ frontal`.
-        center: What stays in place `(frames, 3)`; the tip of the nose by default.
-
-    Returns:
-        Frontal landmarks `(frames, landmarks, 3)` of the dtype of `keypoints`.
-    """
-    center = keypoints[:, NOSE_TIP] if center is None else center
-    center = center[:, None]
+def frontalize(keypoints: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    """Undoes the head pose `rotation`, `(frames, 3, 3)`, of landmarks `(frames, landmarks, 3)` about the nose tip."""
+    center = keypoints[:, NOSE_TIP, None]
     return (keypoints - center) @ rotation.astype(keypoints.dtype) + center
 
 
 def normalize_unit_sphere(keypoints: np.ndarray) -> np.ndarray:
-    """Puts the centroid of each frame at the origin and the farthest landmark at distance 1.
+    """Moves the centroid of each frame `(landmarks, 3)` to the origin and scales its farthest landmark to distance 1.
 
-    The farthest landmark is often the chin, so an opening mouth shrinks the whole face: see `normalize_rigid`.
-
-    Args:
-        keypoints: Landmarks `(frames, landmarks, 3)`.
-
-    Returns:
-        Landmarks `(frames, landmarks, 3)` within the unit sphere.
+    The farthest landmark is often the chin, so an opening mouth shrinks the whole face, unlike in `normalize_rigid`.
     """
     centered = keypoints - keypoints.mean(axis=1, keepdims=True)
     return _divide(centered, np.linalg.norm(centered, axis=-1).max(axis=1)[:, None, None])
 
 
 def normalize_bbox_unit(keypoints: np.ndarray) -> np.ndarray:
-    """Puts the centre of each frame's bounding box at the origin and gives its longest side the length 1.
-
-    Args:
-        keypoints: Landmarks `(frames, landmarks, 3)`.
-
-    Returns:
-        Landmarks `(frames, landmarks, 3)` within -0.5..0.5, aspect ratio kept.
-    """
+    """Moves the centre of each frame's bounding box to the origin and scales its longest side to length 1."""
     low, high = keypoints.min(axis=1, keepdims=True), keypoints.max(axis=1, keepdims=True)
     return _divide(keypoints - (low + high) / 2, (high - low).max(axis=-1, keepdims=True))
 
 
 def normalize_zscore(keypoints: np.ndarray) -> np.ndarray:
-    """Gives each axis of each frame the mean 0 and the standard deviation 1.
-
-    Args:
-        keypoints: Landmarks `(frames, landmarks, 3)`.
-
-    Returns:
-        Landmarks `(frames, landmarks, 3)`.
-    """
+    """Shifts and scales each axis of each frame to mean 0 and standard deviation 1."""
     centered = keypoints - keypoints.mean(axis=1, keepdims=True)
     return _divide(centered, centered.std(axis=1, keepdims=True))
 
 
 def normalize_rigid(keypoints: np.ndarray) -> np.ndarray:
-    """Anchors each frame on eyes and nose bridge and divides the whole clip by one length.
+    """Moves the mean of eyes and nose bridge in each frame to the origin, and the distance of the eye corners to 1.
 
-    Neither the anchor nor the length moves with speech, so all of a mouth opening stays and nothing else changes.
-
-    Args:
-        keypoints: Landmarks `(frames, 478, 3)`.
-
-    Returns:
-        Landmarks `(frames, 478, 3)`; 1 is the distance between the outer eye corners.
+    The distance is the median over the clip. Speech changes neither, so it keeps all movements of the mouth.
     """
     anchor, length = rigid_anchor(keypoints)
     return _divide(keypoints - anchor, length)
 
 
 def rigid_anchor(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The point and the length that `normalize_rigid` makes 0 and 1.
-
-    Args:
-        keypoints: Landmarks `(frames, 478, 3)`.
-
-    Returns:
-        The middle of eyes and nose bridge `(frames, 1, 3)`, and the median over the clip of the distance between the
-        outer eye corners, a scalar.
-    """
+    """Returns the origin `(frames, 1, 3)` and the unit of length, a scalar, of `normalize_rigid`."""
     first, second = (keypoints[:, corner] for corner in OUTER_EYE_CORNERS)
     length = np.median(np.linalg.norm(first - second, axis=-1))
     return keypoints[:, EYES_AND_NOSE].mean(axis=1, keepdims=True), np.maximum(length, np.finfo(keypoints.dtype).tiny)
@@ -332,17 +251,15 @@ NORMALIZATIONS = {
 
 
 def lip_motion(keypoints: np.ndarray, timestamps: np.ndarray) -> float | None:
-    """The lips' speed: root mean square over time of how fast the mouth opens, closes, widens and narrows.
-
-    What distances that speech cannot change seem to do is taken off, in squares: jitter and turning of the head.
+    """Returns the speed of the lips: the square root of the mean `lip_energy`.
 
     Args:
-        keypoints: Landmarks `(frames, 478, 3)` of frames with a face.
+        keypoints: Landmarks `(frames, 478, 3)`.
         timestamps: Seconds `(frames,)`, rising.
 
     Returns:
-        Distances between the outer eye corners a second; `None` where there are too few frames to tell, or such too
-        far apart (`LONGEST_STEP`).
+        Distances between the outer eye corners a second; `None` if there are too few frames, or all steps between them
+        are longer than `LONGEST_STEP`.
     """
     energy = lip_energy(keypoints, timestamps)
     known = np.isfinite(energy)
@@ -350,15 +267,17 @@ def lip_motion(keypoints: np.ndarray, timestamps: np.ndarray) -> float | None:
 
 
 def lip_energy(keypoints: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
-    """How fast the lips move from each frame on: what `lip_motion` is the root mean square of.
+    """Returns the squared speed at which the mouth opens, closes, widens and narrows after each frame.
+
+    The squared speeds of `RIGID_DISTANCES` are subtracted, to remove jitter and head rotation.
 
     Args:
-        keypoints: Landmarks `(frames, 478, 3)` of frames with a face.
+        keypoints: Landmarks `(frames, 478, 3)`.
         timestamps: Seconds `(frames,)`, rising.
 
     Returns:
-        Squares of distances between the outer eye corners a second, float64 `(frames,)`, below 0 where jitter is
-        stronger; NaN where it cannot be told: before a gap, and in the last `SPEED_SECONDS`.
+        Float64 `(frames,)` in squared distances between the outer eye corners a second; negative where jitter
+        dominates; NaN before a gap and in the last `SPEED_SECONDS`.
     """
     keypoints = np.asarray(keypoints, np.float64)
     energy = np.full(len(keypoints), np.nan)
@@ -373,35 +292,28 @@ def lip_energy(keypoints: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
 
 
 def face_shape(keypoints: np.ndarray) -> np.ndarray:
-    """The average shape of a face: frontal, centred, of size 1.
-
-    Args:
-        keypoints: Landmarks `(frames, 478, 3)` of frames with a face.
-
-    Returns:
-        Float64 `(points, 3)`.
-    """
+    """Returns the average shape of a face, frontal, centred and of size 1, float64 `(points, 3)`."""
     return _shapes(keypoints).mean(axis=0)
 
 
 def shape_distance(shape: np.ndarray, other: np.ndarray) -> float:
-    """How much two shapes `(points, 3)` differ: the root mean square distance, of a face of size 1."""
+    """Returns the root mean square distance of the points of two shapes `(points, 3)`."""
     return float(np.sqrt(np.square(shape - other).sum(axis=-1).mean()))
 
 
 def identity_switches(keypoints: np.ndarray, timestamps: np.ndarray) -> list[int]:
-    """Where the landmarks jump to another face: at a cut, or where the one that was followed was lost.
+    """Finds the frames at which the landmarks change from one person to another.
 
-    Looks for moments before and after which a face has different shapes, each averaged over up to a second. Where both
-    stand and how they move does not count, so two who change places are told apart, and a face that was lost and found
-    again counts as one. Shapes take getting to know: what lasts less than 0.4 seconds is not noticed.
+    It compares the shapes of the face, averaged over up to a second, before and after each frame. Positions and
+    movements do not matter, so it detects two people who change places, and ignores a person who was lost and found
+    again. It does not detect people who appear for less than 0.4 seconds.
 
     Args:
-        keypoints: Landmarks `(frames, 478, 3)` of frames with a face.
+        keypoints: Landmarks `(frames, 478, 3)`.
         timestamps: Seconds `(frames,)`, rising.
 
     Returns:
-        The first frame of each new face, give or take `SETTLING_SECONDS`, rising.
+        The first frame of each new person, rising, with an error of up to `SETTLING_SECONDS`.
     """
     if len(keypoints) < 2:
         return []
@@ -414,12 +326,13 @@ def identity_switches(keypoints: np.ndarray, timestamps: np.ndarray) -> list[int
 
     def split(first: int, last: int) -> list[int]:
         stretch = sums[first : last + 1]
-        # A head that turns changes its measured shape as well, but little by little.
+        # The measured shape of a head that turns changes as well, but slowly.
         sudden = _change(stretch, settling, settling, settling) > 1
         change = np.where(sudden, _change(stretch, window, least, settling), 0.0)
         if change.max() <= 1:
             return []
-        # From `settling` frames before the switch on both windows are pure: it is the last of these frames.
+        # From `settling` frames before the switch on, both windows hold one person each: the switch is the last of
+        # these frames.
         highest = int(change.argmax())
         after = change[highest : highest + settling + 1] > 0.9 * change.max()
         frame = first + highest + int(np.flatnonzero(after)[-1])
@@ -429,13 +342,13 @@ def identity_switches(keypoints: np.ndarray, timestamps: np.ndarray) -> list[int
 
 
 def _change(sums: np.ndarray, window: int, least: int, settling: int) -> np.ndarray:
-    """How much the average shape of a window of frames after each frame differs from that before, in `SAME_SHAPE`.
+    """Returns the distance of the average shapes before and after each frame, in units of `SAME_SHAPE`.
 
     Args:
         sums: Cumulative sums of the shapes, `(frames + 1, points, 3)`.
-        window: Frames averaged on either side, as far as there are so many.
-        least: Frames that must be there; averages of fewer than `window` differ more by chance and count for less.
-        settling: Frames after each frame that are left out.
+        window: Largest number of frames averaged on either side.
+        least: Smallest number of frames averaged on either side; averages of fewer than `window` frames weigh less.
+        settling: Number of frames skipped after each frame.
 
     Returns:
         Float64 `(frames,)`, 0 where there are too few frames.
@@ -455,7 +368,7 @@ def _change(sums: np.ndarray, window: int, least: int, settling: int) -> np.ndar
 
 
 def _shapes(keypoints: np.ndarray) -> np.ndarray:
-    """Frontal, centred shapes of size 1, float64 `(frames, points, 3)`."""
+    """Returns frontal, centred shapes of size 1, float64 `(frames, points, 3)`."""
     keypoints = np.asarray(keypoints, np.float64)
     shapes = keypoints[:, SHAPE_POINTS] @ rigid_rotation(keypoints)
     shapes -= shapes.mean(axis=1, keepdims=True)
@@ -464,13 +377,13 @@ def _shapes(keypoints: np.ndarray) -> np.ndarray:
 
 
 def _distances(keypoints: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """Distances between pairs of landmarks, `(frames, pairs)`."""
+    """Returns the distances between pairs of landmarks, `(frames, pairs)`."""
     first, second = np.array(pairs).T
     return np.linalg.norm(keypoints[:, first] - keypoints[:, second], axis=-1)
 
 
 def _speeds(distances: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
-    """Changes a second of distances `(frames, pairs)`, from each frame to `SPEED_SECONDS` later; NaN across gaps."""
+    """Returns the change per second of distances `(frames, pairs)` in `SPEED_SECONDS`; NaN across gaps."""
     ends = timestamps + SPEED_SECONDS
     ends = ends[ends <= timestamps[-1] + 1e-6]
     later = np.stack([np.interp(ends, timestamps, distance) for distance in distances.T], axis=1)

@@ -1,9 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""MediaPipe's face landmarker and its model file.
-
-Only the public Tasks API is used. The model file is verified, and creating and closing a landmarker writes
-nothing to standard error.
-"""
+"""MediaPipe's face landmarker, through its public Tasks API, and its model file."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ from .video_lipread import require
 LANDMARKER_FILE = "face_landmarker.task"
 LANDMARKER_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 
-PAUSE = 1000  # milliseconds between two clips
+PAUSE = 1000  # milliseconds on the landmarker's clock between two clips
 _coordinates = attrgetter("x", "y", "z")
 
 Region = tuple[int, int, int, int]  # left, top, width, height in the pixels of a frame
@@ -43,8 +39,8 @@ def landmarker_path(path: str | os.PathLike | None = None) -> Path:
     path = Path(__file__).with_name(LANDMARKER_FILE) if path is None else Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: MediaPipe's face model is missing; load the processor with AutoProcessor.from_pretrained, whose "
-            f"folder holds {LANDMARKER_FILE}, or pass the path of that file"
+            f"{path}: MediaPipe's face model is missing; load the processor with AutoProcessor.from_pretrained from a "
+            f"folder with {LANDMARKER_FILE}, or pass the path of that file"
         )
     if hashlib.sha256(path.read_bytes()).hexdigest() != LANDMARKER_SHA256:
         raise ValueError(f"{path}: not the expected face model (sha256 {LANDMARKER_SHA256}); copy it again")
@@ -56,8 +52,8 @@ class Landmarker:
 
     Args:
         model_path: The model file.
-        video: Whether to use video mode: frames come in order, and with `num_faces=1` the face is tracked and
-            smoothed.
+        video: Whether to use video mode, in which frames come in order and MediaPipe tracks the face, and with
+            `num_faces=1` also smooths it.
         options: Further `FaceLandmarkerOptions`.
     """
 
@@ -75,7 +71,7 @@ class Landmarker:
         self._process = os.getpid()
         self.close = weakref.finalize(self, _close, self._task, self._process)
         self._milliseconds = 0
-        self._shift: int | None = None  # from a clip's milliseconds to those that rise over all clips
+        self._shift: int | None = None  # milliseconds on the landmarker's clock at time 0 of the clip
 
     @property
     def usable(self) -> bool:
@@ -87,7 +83,7 @@ class Landmarker:
 
         Args:
             frame: RGB, uint8, `(height, width, 3)`.
-            region: Where to look.
+            region: The region.
             time: Seconds, rising, in video mode; None in image mode.
 
         Returns:
@@ -103,14 +99,14 @@ class Landmarker:
         else:
             milliseconds = round(1000 * time)
             if self._shift is None:
-                # Well after 0, at which MediaPipe's filter would take the second frame's interval for another one.
+                # Not near 0, where MediaPipe's filter gets the interval of the second frame wrong.
                 self._shift = self._milliseconds + PAUSE - milliseconds
             self._milliseconds = max(self._milliseconds + 1, milliseconds + self._shift)  # must rise
             result = self._task.detect_for_video(image, self._milliseconds)
         return [_in_pixels(face, region) for face in result.face_landmarks]
 
     def reset(self) -> None:
-        """Forgets the clip so far; the landmarks of the next clip equal those of a new landmarker bit for bit.
+        """Ends a clip: landmarks of the next clip equal those of a new landmarker bit for bit.
 
         A blank frame makes MediaPipe lose the face and clear its filters.
         """
@@ -120,12 +116,8 @@ class Landmarker:
             self._shift = None
 
     def _image(self, pixels: np.ndarray) -> Any:
-        """Returns a MediaPipe image of RGB pixels, uint8 `(height, width, 3)`.
-
-        Raises:
-            ValueError: The landmarker is closed.
-        """
-        if not self.close.alive:  # MediaPipe itself would report an image without faces
+        """Returns a MediaPipe image of RGB pixels, uint8 `(height, width, 3)`; raises `ValueError` when closed."""
+        if not self.close.alive:  # MediaPipe itself would find no face
             raise ValueError("The landmarker is closed; create another one.")
         # MediaPipe sees no face in an image that is not contiguous.
         return self._mediapipe.Image(image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
@@ -145,8 +137,8 @@ def _in_pixels(face: list[Any], region: Region) -> np.ndarray:
 
 
 def _close(task: Any, process: int) -> None:
-    # MediaPipe closes a task on the task's own thread. A fork has not inherited this thread, and closing would block;
-    # once Python exits the thread takes no more work, and closing would raise.
+    # MediaPipe closes a task on the task's own thread. In a fork, which has no such thread, closing would block. While
+    # Python exits, the thread accepts no more work, and closing would raise.
     if process == os.getpid() and threading.main_thread().is_alive():
         with quiet():
             task.close()
@@ -155,7 +147,7 @@ def _close(task: Any, process: int) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Discards standard error: MediaPipe has no setting for what it writes when a task starts and ends."""
+    """Discards standard error, since MediaPipe has no setting for its messages when a task starts and ends."""
     standard_error = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)

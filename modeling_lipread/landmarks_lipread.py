@@ -7,7 +7,7 @@ with Face3DKeypointExtractor() as extractor:
     print(sequence.keypoints.shape, sequence.coverage)
 ```
 
-mediapipe, av and cv2 are imported on first use: training from stored landmarks needs none of them.
+mediapipe, av and cv2 are imported on first use, since training on stored landmarks needs none of them.
 """
 
 from __future__ import annotations
@@ -21,28 +21,16 @@ import numpy as np
 
 from .face_tracking_lipread import FACES, FaceFinder, FaceFollower, SpeakerFollower
 from .geometry_lipread import NUM_LANDMARKS
-from .landmarker_lipread import LANDMARKER_FILE, landmarker_path
-from .video_lipread import VideoError, read_ahead, read_frames
-
-__all__ = [
-    "FACES",
-    "LANDMARKER_FILE",
-    "Face3DKeypointExtractor",
-    "LandmarkFileError",
-    "LandmarkSequence",
-    "NoFaceError",
-    "VideoError",
-    "landmarker_path",
-    "read_landmark_file",
-]
+from .landmarker_lipread import landmarker_path
+from .video_lipread import read_ahead, read_frames
 
 
 class NoFaceError(ValueError):
-    """A video in which no frame shows a face."""
+    """Raised for a clip without a face in any frame."""
 
 
 class LandmarkFileError(ValueError):
-    """A landmark file that is missing, damaged, or holds something else; the message names the remedy."""
+    """Raised for a landmark file that is missing, damaged, or of another format."""
 
 
 @dataclass
@@ -50,14 +38,13 @@ class LandmarkSequence:
     """Face landmarks of a clip.
 
     Attributes:
-        keypoints: Float32 `(frames, 478, 3)` in pixels, X right, Y up, Z towards the camera; zeros where no face was
-            found.
-        present: Bool `(frames,)`, whether a face was found.
-        timestamps: Float64 `(frames,)`, seconds from the clip's start, rising.
-        width: Pixels of a frame as shown.
-        height: Pixels of a frame as shown.
+        keypoints: Float32 `(frames, 478, 3)` in pixels, X right, Y up, Z towards the camera; zeros in frames without a
+            face.
+        present: Whether a frame has a face, bool `(frames,)`.
+        timestamps: Seconds from the start of the clip, rising, float64 `(frames,)`.
+        width, height: Size of a frame in pixels, after rotation; 0 if it is unknown.
         frame_rate: Average frames a second.
-        most_faces: The most faces seen in one frame, of those that were searched; 0 if that is not known.
+        most_faces: The most faces detected in a frame; 0 if it is unknown.
     """
 
     keypoints: np.ndarray
@@ -76,13 +63,13 @@ class LandmarkSequence:
         size: tuple[int, int],
         most_faces: int = 0,
     ) -> LandmarkSequence:
-        """A clip of faces found one by one.
+        """Builds a clip from the face of each frame.
 
         Args:
-            faces: Landmarks `(landmarks, 3)` of each frame, None where no face was found; at least one frame.
+            faces: Landmarks `(landmarks, 3)` of each frame, None for a frame without a face; at least one frame.
             timestamps: Seconds `(frames,)`, rising.
             size: Width and height of a frame in pixels.
-            most_faces: As the attribute.
+            most_faces: The attribute.
         """
         timestamps = np.array(timestamps, np.float64)
         absent = next((np.zeros_like(face) for face in faces if face is not None), np.zeros((NUM_LANDMARKS, 3)))
@@ -102,34 +89,31 @@ class LandmarkSequence:
 
     @property
     def coverage(self) -> float:
-        """The share of frames in which a face was found, 0..1."""
+        """The share of frames with a face, 0..1."""
         return float(np.mean(self.present)) if len(self) else 0.0
 
 
 class Face3DKeypointExtractor:
-    """Finds the 478 three-dimensional landmarks of one face in frames and videos.
+    """Extracts the 478 3D landmarks of one face from frames and videos.
 
-    Of several faces one is followed, by default the largest: see `face`. Faces too small for MediaPipe's detector in
-    the whole frame (below about a tenth of a wide one) are searched in overlapping tiles.
-
-    One instance serves many clips, and no clip's landmarks depend on the clip before. A face is looked for in
-    MediaPipe's image mode, which keeps no state, and followed in its video mode, whose landmarkers are reset between
-    clips: image mode places each frame anew and its landmarks shake three
-    times as much. From them a small CTC reader of GRID speaker s1 (568 clips, 40 epochs, one seed) misread 41% of the
-    words, from the followed ones 29%. With more than one face MediaPipe's video mode neither follows nor smooths.
+    It detects faces in MediaPipe's image mode and tracks one of them in video mode, whose landmarkers are reset
+    between clips, so that no clip influences the next. If the search of the whole frame finds no face (faces below
+    about a tenth of a wide frame are too small), overlapping tiles are searched. Image mode alone would be worse: its
+    landmarks jitter three times as much, and a small CTC model of GRID speaker s1 (568 clips, 40 epochs, one seed) had
+    a word error rate of 41% with it and of 29% with tracking. MediaPipe tracks and smooths only with `num_faces=1`.
 
     Args:
-        model_path: MediaPipe's face_landmarker.task; the packaged one by default.
-        num_faces: The most faces looked for in a frame, of which one is followed.
+        model_path: MediaPipe's face_landmarker.task; by default the file beside this module.
+        num_faces: The most faces to detect in a frame.
         min_face_detection_confidence: MediaPipe's threshold on its detector, 0..1.
         min_face_presence_confidence: MediaPipe's threshold on its landmark model, 0..1.
-        face: Which of several faces is followed: the `largest` or the most `central` of the frame in which it is
-            first seen, then the same one until it is lost for a quarter of a second; or the `speaking` one, whose lips
-            move most in the whole clip. For that all faces are followed, which takes as many times as long.
+        face: The face to track: the `largest` or the most `central` one in its first frame, until it is lost for a
+            quarter of a second; or the `speaking` one, whose lips move most in the whole clip. `speaking` tracks all
+            faces, so its time is proportional to their number.
 
     Raises:
         FileNotFoundError: `model_path` is missing.
-        ValueError: `model_path` is not the expected file, or `face` none of these.
+        ValueError: `model_path` is not the expected file, or `face` is none of these.
     """
 
     def __init__(
@@ -152,24 +136,20 @@ class Face3DKeypointExtractor:
         self.close()
 
     def close(self) -> None:
-        """Frees MediaPipe's memory; the extractor can be used again afterwards."""
+        """Frees MediaPipe's memory; the extractor can still be used afterwards."""
         self.finder.close()
 
     def extract(self, frame: np.ndarray) -> np.ndarray | None:
-        """Finds the largest face of one image, or its most central one if `face` is `central`.
+        """Returns the landmarks `(478, 3)` of the face in an image, or None without a face.
 
         Args:
             frame: RGB, uint8, `(height, width, 3)`.
 
-        Returns:
-            Float32 landmarks `(478, 3)` in pixels, X right, Y up, Z towards the camera, or None if there is no face.
-
         Raises:
             ValueError: `frame` is not such an image.
         """
-        which = "largest" if self.face == "speaking" else self.face  # one picture does not show who speaks
-        face, _, _ = self.finder.choose(_check_frame(frame), which)
-        return face
+        which = "largest" if self.face == "speaking" else self.face  # one image does not show who speaks
+        return self.finder.choose(_check_frame(frame), which)[0]
 
     def extract_video(
         self,
@@ -179,21 +159,16 @@ class Face3DKeypointExtractor:
         face: str | None = None,
         max_seconds: float | None = None,
     ) -> LandmarkSequence:
-        """Finds the face in every frame of a video, or of a span of it.
+        """Extracts the landmarks of a video, or of a span of it.
 
         Args:
             path: The video file.
-            start: Seconds from the start of the file.
-            end: Seconds from the start of the file.
-            face: Which face is followed; the extractor's own choice by default.
-            max_seconds: The longest span taken; a longer one is an error. A minute takes 9 MB at 25 frames a second.
-
-        Returns:
-            Landmarks, presence and timestamps; a video without a face has no frame present.
+            start, end: The span in seconds from the start of the file; by default the whole file.
+            face: The face to track; by default the extractor's `face`.
+            max_seconds: The longest span allowed. A minute takes 9 MB at 25 frames a second.
 
         Raises:
-            VideoError: The file is missing, empty, truncated, corrupt, no video, holds no frame between `start` and
-                `end`, or is longer than `max_seconds` there.
+            VideoError: As for `read_frames`.
             ValueError: `face` is none of the choices.
         """
         with closing(read_ahead(read_frames(path, start, end, max_seconds))) as frames:
@@ -202,15 +177,12 @@ class Face3DKeypointExtractor:
     def extract_frames(
         self, frames: Iterable[np.ndarray], frame_rate: float, face: str | None = None
     ) -> LandmarkSequence:
-        """Finds the face in every frame of a clip already decoded.
+        """Extracts the landmarks of a decoded clip.
 
         Args:
             frames: RGB, uint8, `(frames, height, width, 3)`.
             frame_rate: Frames a second.
-            face: Which face is followed; the extractor's own choice by default.
-
-        Returns:
-            Landmarks, presence and timestamps; a clip without a face has no frame present.
+            face: The face to track; by default the extractor's `face`.
 
         Raises:
             ValueError: There are no frames, they are not such images, or `face` is none of the choices.
@@ -230,7 +202,7 @@ class Face3DKeypointExtractor:
         finally:
             follower.close()
         if shape is None:
-            raise ValueError("A clip of no frames; give at least one frame.")
+            raise ValueError("The clip has no frames; give at least one frame.")
         return LandmarkSequence.from_faces(follower.faces, timestamps, (shape[1], shape[0]), follower.most_seen)
 
 
@@ -241,24 +213,21 @@ def read_landmark_file(
     end: float | None = None,
     num_landmarks: int | None = None,
 ) -> LandmarkSequence:
-    """Reads the landmarks of a clip, or of a span of it, at a steady frame rate.
+    """Reads the landmarks of a clip, or of a span of it, from a `.npy` file.
 
-    A frame of nothing but zeros or of nothing but NaN counts as one without a face. Halves, singles and doubles of
-    either byte order, in C's or Fortran's order, are read; integers are not.
+    A frame of only zeros or only NaN counts as a frame without a face. The array may be of any floating-point type,
+    byte order and memory order.
 
     Args:
-        path: A `.npy` file as `numpy.save` writes it.
+        path: The file, floats `(frames, landmarks, 3)`.
         frame_rate: Frames a second.
-        start: Seconds from the start of the file; earlier frames are left out.
-        end: Seconds from the start of the file; frames from there on are left out.
-        num_landmarks: How many landmarks a frame must have; any number by default.
-
-    Returns:
-        The clip, width and height 0 (not known).
+        start: Seconds from the start of the file; earlier frames are skipped.
+        end: Seconds from the start of the file; frames at and after it are skipped.
+        num_landmarks: Required number of landmarks of a frame; by default any number.
 
     Raises:
-        LandmarkFileError: The file is missing, is no such array, is shorter than its header says, holds a frame that
-            is finite in part or infinite, or no frame between `start` and `end`.
+        LandmarkFileError: The file is missing, is no such array, is truncated, has a frame with some values that are
+            not finite, or has no frame between `start` and `end`.
     """
     name = os.fspath(path)
     stored = _open_array(name)
@@ -274,7 +243,7 @@ def read_landmark_file(
     first, last = np.searchsorted(timestamps, [start or 0.0, np.inf if end is None else end]).tolist()
     if first >= last:
         raise LandmarkFileError(f"{name}: no frame in the span; the file lasts {len(stored) / frame_rate:.2f} s")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+    with np.errstate(over="ignore"):  # values outside float32 become infinite and raise the error below
         keypoints = np.array(stored[first:last], dtype=np.float32, order="C")
     finite = np.isfinite(keypoints)
     present = ~np.isnan(keypoints).all(axis=(1, 2)) & keypoints.any(axis=(1, 2))
@@ -282,7 +251,7 @@ def read_landmark_file(
         frame = first + int(np.flatnonzero(present & ~finite.all(axis=(1, 2)))[0])
         raise LandmarkFileError(
             f"{name}: frame {frame} holds NaN beside numbers, or infinite values; extract the clip again, or write "
-            "NaN throughout a frame without a face"
+            "NaN in all values of a frame without a face"
         )
     keypoints[~present] = 0.0
     return LandmarkSequence(
@@ -296,7 +265,7 @@ def read_landmark_file(
 
 
 def _open_array(name: str) -> np.ndarray:
-    """Maps the array of a `.npy` file into memory; pickled objects are refused, not loaded."""
+    """Maps the array of a `.npy` file into memory; refuses pickled objects."""
     try:
         with open(name, "rb") as file:
             start = file.read(4)
@@ -308,7 +277,7 @@ def _open_array(name: str) -> np.ndarray:
         raise LandmarkFileError(f"{name}: {reason}; check the path") from error
     except LandmarkFileError:
         raise
-    except Exception as error:  # numpy parses a damaged header with whatever exception comes of it
+    except Exception as error:  # a damaged header makes numpy raise exceptions of many types
         raise LandmarkFileError(
             f"{name}: not a complete .npy file of plain numbers ({error}); copy or extract it again, and save "
             "arrays with numpy.save"

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The language model of a checkpoint: reading and checking weights, loading the frozen base model, and LoRA on it."""
+"""The frozen language model: checking weight files, loading the base model, and LoRA on it."""
 
 from __future__ import annotations
 
@@ -23,25 +23,28 @@ from transformers.utils.hub import resolve_revision
 from .adapters_lipread import decoder_layers
 from .configuration_lipread import LipReadConfig
 
+# Arguments of `from_pretrained` about where files come from.
+FILE_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token")
+
 
 def checkpoint_files(checkpoint: str | os.PathLike, file_arguments: dict[str, Any]) -> list[str]:
-    """The files with a checkpoint's weights, each looked into: its header and its length agree.
+    """Returns the paths of a checkpoint's weight files, after checking the header and the length of each.
 
     Args:
         checkpoint: Folder or Hub id.
         file_arguments: Arguments of `cached_file`, such as `revision`.
 
     Raises:
-        OSError: If there is none, or one is missing or damaged. Pickles are not even opened.
+        OSError: If there is no safetensors file, or one is missing or damaged.
     """
     optional = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
     single = cached_file(checkpoint, SAFE_WEIGHTS_NAME, **optional, **file_arguments)
     index = None if single else cached_file(checkpoint, SAFE_WEIGHTS_INDEX_NAME, **optional, **file_arguments)
     if single is None and index is None:
         raise OSError(
-            f"{checkpoint}: there is no {SAFE_WEIGHTS_NAME}, or it cannot be reached. A reader's weights are read "
-            "from safetensors alone, never from a pickle such as pytorch_model.bin, which can run code as it is "
-            "opened. Fetch the checkpoint again, or save the reader anew with save_pretrained."
+            f"{checkpoint}: there is no {SAFE_WEIGHTS_NAME}, or it cannot be reached. Weights are loaded only from "
+            "safetensors, never from a pickle such as pytorch_model.bin, which can run code when it is opened. Fetch "
+            "the checkpoint again, or save the model again with save_pretrained."
         )
     files = [single]
     if index is not None:
@@ -52,7 +55,7 @@ def checkpoint_files(checkpoint: str | os.PathLike, file_arguments: dict[str, An
         files = [cached_file(checkpoint, name, **optional, **file_arguments) for name in names]
         if None in files:
             lost = names[files.index(None)]
-            raise OSError(f"{checkpoint}: {lost}, which its index names, is missing; fetch the checkpoint again")
+            raise OSError(f"{checkpoint}: {lost} of its index is missing; fetch the checkpoint again")
     for path in files:
         try:
             with safe_open(path, "pt"):
@@ -65,7 +68,7 @@ def checkpoint_files(checkpoint: str | os.PathLike, file_arguments: dict[str, An
 
 
 def saved_weights(files: Iterable[str], prefix: str) -> dict[str, torch.Tensor]:
-    """The weights in files whose names begin with a prefix, by the rest of their names."""
+    """Loads the weights whose names begin with a prefix, and removes the prefix from the names."""
     weights = {}
     for path in files:
         with safe_open(path, "pt") as file:
@@ -82,63 +85,63 @@ def refuse_wrong_weights(
     mismatched: Iterable[tuple] = (),
     unexpected: Iterable[str] = (),
 ) -> None:
-    """Makes sure that nothing is filled in at random, or left out, where weights and configuration disagree.
+    """Refuses weights that differ from the configuration, which transformers would initialise at random or ignore.
 
     Args:
-        checkpoint: Where the weights come from.
-        whose: What they are the weights of, for the error.
-        missing: Names that the configuration asks for and the files do not hold.
-        mismatched: Names with the size in the files and the size that the configuration asks for.
-        unexpected: Names that the files hold and the configuration has no place for.
+        checkpoint: Folder or Hub id, for the error.
+        whose: Owner of the weights, for the error.
+        missing: Names of weights of the model that the files lack.
+        mismatched: For each weight of another size: its name, its size in the files, and its size in the model.
+        unexpected: Names of weights in the files that the model lacks.
 
     Raises:
-        ValueError: If there is any.
+        ValueError: If there is any of these.
     """
     wrong = [f"{name} is missing" for name in sorted(missing)]
     wrong += [
-        f"{name} is {tuple(found)} instead of {tuple(asked)}" for name, found, asked in sorted(mismatched, key=str)
+        f"{name} is {tuple(found)} instead of {tuple(size)}" for name, found, size in sorted(mismatched, key=str)
     ]
     wrong += [f"{name} belongs nowhere" for name in sorted(unexpected)]
     if wrong:
         raise ValueError(
             f"{checkpoint}: {len(wrong)} of {whose} weights are not those that its config.json describes "
-            f"({'; '.join(wrong[:5])}{'; ...' if len(wrong) > 5 else ''}). Nothing is filled in at random: weights or "
-            "config.json are damaged, or belong to different runs; fetch or save the checkpoint again."
+            f"({'; '.join(wrong[:5])}{'; ...' if len(wrong) > 5 else ''}). The weights or config.json are damaged, or "
+            "belong to different runs; fetch or save the checkpoint again."
         )
 
 
 def refuse_peft_adapter(model: PreTrainedModel, checkpoint: str | os.PathLike) -> None:
-    """Makes sure that transformers laid no adapter of peft over a model, as it does for an adapter_config.json.
+    """Refuses a model to which transformers added a peft adapter, as it does for a folder with adapter_config.json.
 
-    What it then reports about the weights is about the adapter's alone.
+    The loading report of such a model is about the adapter's weights only, so the others could not be checked.
 
     Raises:
-        ValueError: If it did.
+        ValueError: If the model has such an adapter.
     """
     if getattr(model, "_hf_peft_config_loaded", False):
         raise ValueError(
-            f"{checkpoint}: its adapter_config.json lays an adapter of peft over the model. Merge it first, once, by "
-            "peft's merge_and_unload().save_pretrained(FOLDER), and give that folder; or remove adapter_config.json."
+            f"{checkpoint}: its adapter_config.json adds a peft adapter to the model. Merge it with peft's "
+            "merge_and_unload().save_pretrained(FOLDER) and give that folder, or remove adapter_config.json."
         )
 
 
 def resolved_revision(model_id: str | os.PathLike, revision: str | None, **file_arguments: Any) -> str | None:
-    """The commit that a branch or tag of a Hub id stands for now; `None` for a folder.
+    """Returns the current commit of a branch or tag of a Hub id; `None` for a folder.
 
     Args:
         model_id: Hub id or folder.
-        revision: Branch, tag or commit; the default branch if there is none.
+        revision: Branch, tag or commit; the default branch if it is `None`.
         file_arguments: `token`, `cache_dir`, `local_files_only`, as for `from_pretrained`.
     """
     if Path(model_id).is_dir():
         return None
     found = resolve_revision(str(model_id), revision, **file_arguments)
-    # As a string it is the branch that was asked for, which moves on.
+    # The string value of the result is the branch; the commit is its attribute.
     return getattr(found, "resolved", found)
 
 
 def is_folder(model_id: str) -> bool:
-    """Whether a language model is named by a folder of this or another machine, where nobody else finds it."""
+    """Returns whether a model id is a folder, on this or another machine, rather than a Hub id."""
     try:
         validate_repo_id(model_id)
     except HFValidationError:
@@ -147,17 +150,17 @@ def is_folder(model_id: str) -> bool:
 
 
 def load_language_model(model_id: str | os.PathLike, **kwargs: Any) -> PreTrainedModel:
-    """Loads a language model, every weight of it.
+    """Loads a language model and checks that every weight was loaded.
 
     Args:
         model_id: Hub id or folder.
         kwargs: Arguments of `AutoModelForCausalLM.from_pretrained`.
 
     Raises:
-        OSError: If it cannot be found, or is not in whole safetensors files.
-        ValueError: If weights are missing or of another size, which would be filled in at random.
+        OSError: If it cannot be found, or its safetensors files are missing or damaged.
+        ValueError: If weights are missing or have another size.
     """
-    # Sizes are compared here rather than there, where asking to ignore them leaves random weights behind.
+    # Mismatched sizes are reported in `loading_info` and raise an error below.
     kwargs = {**kwargs, "use_safetensors": True, "ignore_mismatched_sizes": True}
     try:
         model, loading_info = AutoModelForCausalLM.from_pretrained(model_id, output_loading_info=True, **kwargs)
@@ -168,34 +171,33 @@ def load_language_model(model_id: str | os.PathLike, **kwargs: Any) -> PreTraine
     except OSError as error:
         raise OSError(
             f"{model_id}: the language model cannot be loaded ({error}) Give a folder or a Hub id that can be "
-            "reached, with its weights in safetensors; pickles are never opened."
+            "reached, with weights in safetensors; pickles are never opened."
         ) from error
     refuse_peft_adapter(model, model_id)
-    refuse_wrong_weights(
-        model_id, "the language model's", loading_info["missing_keys"], loading_info["mismatched_keys"]
-    )
+    missing, mismatched = loading_info["missing_keys"], loading_info["mismatched_keys"]
+    refuse_wrong_weights(model_id, "the language model's", missing, mismatched)
     return model
 
 
 def load_base_model(config: LipReadConfig, checkpoint: str, kwargs: dict[str, Any]) -> PreTrainedModel:
-    """Loads the language model that a checkpoint names.
+    """Loads the language model of a checkpoint that was saved without it.
 
     Args:
-        config: The reader's configuration.
-        checkpoint: The reader's folder or Hub id, for errors.
-        kwargs: Arguments of `AutoModelForCausalLM.from_pretrained`. What is not given is as it was in training: the
-            type of the weights, and their quantisation.
+        config: The checkpoint's configuration.
+        checkpoint: The checkpoint's folder or Hub id, for errors.
+        kwargs: Arguments of `AutoModelForCausalLM.from_pretrained`. By default, type and quantisation of the weights
+            are those of the training.
 
     Raises:
-        OSError: If it is neither on the Hub nor in the folder named, or not in whole safetensors files.
-        ValueError: If it has another shape than the one the adapters were trained with, or lacks weights.
+        OSError: If it cannot be found, or its safetensors files are missing or damaged.
+        ValueError: If it has another size than in training, or lacks weights.
     """
     name, revision = config.base_model_name_or_path, config.base_model_revision
     trained = config.get_text_config()
     if kwargs.get("dtype", kwargs.pop("torch_dtype", "auto")) == "auto":
-        # The type it was trained with, whatever type its own repository stores.
+        # The type in training, rather than the type in the language model's own repository.
         kwargs["dtype"] = trained.dtype or "auto"
-    files = {key: kwargs[key] for key in ("cache_dir", "force_download", "local_files_only", "token") if key in kwargs}
+    files = {key: kwargs[key] for key in FILE_ARGUMENTS if key in kwargs}
     try:
         found = AutoConfig.from_pretrained(name, revision=revision, **files)
     except (OSError, ValueError) as error:
@@ -220,15 +222,15 @@ def _unavailable(config: LipReadConfig, checkpoint: str, error: Exception) -> OS
 
 
 def check_same_size(trained: PreTrainedConfig, found: PreTrainedConfig, name: str, checkpoint: str) -> None:
-    """Makes sure that a language model has the shape of the one that a reader was trained on.
+    """Checks that a language model has the size of the one in training.
 
     Args:
-        trained, found: Text configurations of the two.
-        name: Where the second was found, for the error.
-        checkpoint: Where the reader is, for the error.
+        trained, found: Text configurations of the language models in training and of now.
+        name: Folder or Hub id of the language model `found`, for the error.
+        checkpoint: Folder or Hub id of the checkpoint, for the error.
 
     Raises:
-        ValueError: If it has not.
+        ValueError: If they differ in architecture, width, layers or vocabulary.
     """
     for key in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size"):
         if getattr(trained, key) != getattr(found, key):
@@ -239,9 +241,9 @@ def check_same_size(trained: PreTrainedConfig, found: PreTrainedConfig, name: st
 
 
 def without_quantization(config: PreTrainedConfig) -> tuple[PreTrainedConfig, dict[str, Any] | None]:
-    """A language model's configuration, and apart from it how it is quantised.
+    """Splits a language model's configuration into one without quantisation and the quantisation's settings.
 
-    Left where it was, the whole reader would be taken for quantised.
+    With the settings in `text_config`, transformers would treat the whole model as quantised.
     """
     quantization = getattr(config, "quantization_config", None)
     if quantization is None:
@@ -252,11 +254,11 @@ def without_quantization(config: PreTrainedConfig) -> tuple[PreTrainedConfig, di
 
 
 def keep_unpacked(language_model: PreTrainedModel) -> None:
-    """Keeps 4-bit weights in the form that is exact, saved as it is, and passes gradients on.
+    """Turns off the packing of 4-bit weights.
 
-    On processors with AVX512-BF16, bitsandbytes packs them in place as they are first read without gradients. Packed
-    weights silently stop gradients, round their scales to bfloat16, and lose the scales' order when a state dict is
-    taken (bitsandbytes 0.50), as every checkpoint of a training run does.
+    On CPUs with AVX512-BF16, bitsandbytes (0.50) packs 4-bit weights in place in their first forward pass without
+    gradients. Packed weights pass no gradients, round their scales to bfloat16, and store the scales in a wrong order
+    in a state dict.
     """
     for module in language_model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -264,11 +266,11 @@ def keep_unpacked(language_model: PreTrainedModel) -> None:
 
 
 def without_dropout(language_model: PreTrainedModel) -> None:
-    """Takes dropout out of a frozen language model, LayerDrop too.
+    """Sets all dropout of a frozen language model to 0, including LayerDrop.
 
-    It cannot overfit: noise in it would only show adapters other states in training than in reading, skip some of
-    them, and cost the fused attention kernels. Evaluation mode would do the same, but there transformers leaves out
-    gradient checkpointing.
+    A frozen model does not overfit. Dropout would only make the adapters' inputs differ between training and
+    inference, skip adapters, and disable fused attention kernels. Evaluation mode would turn off gradient
+    checkpointing too.
     """
     for holder in (language_model.config.get_text_config(), *language_model.modules()):
         for name, value in list(vars(holder).items()):
@@ -277,39 +279,39 @@ def without_dropout(language_model: PreTrainedModel) -> None:
                 setattr(holder, name, 0.0)
 
 
-def place_beside(reader: PreTrainedModel, language_model: PreTrainedModel) -> None:
-    """Moves the encoder and each adapter to where the language model's layers compute.
+def place_beside(model: PreTrainedModel, language_model: PreTrainedModel) -> None:
+    """Moves the encoder to the device of the language model's embeddings, and each adapter to that of its layer.
 
     Args:
-        reader: The reader.
-        language_model: Its language model, spread over devices by a `device_map`.
+        model: The whole model.
+        language_model: Its language model, distributed by a `device_map`.
     """
     first = _execution_device(language_model.get_input_embeddings())
-    reader.encoder.to(first)
-    placed = {"encoder": first}
+    model.encoder.to(first)
+    device_map = {"encoder": first}
     layers = decoder_layers(language_model)
-    for index, (layer, adapter) in enumerate(zip(reader.config.adapter_layers, reader.adapters, strict=True)):
-        placed[f"adapters.{index}"] = _execution_device(layers[layer])
-        adapter.to(placed[f"adapters.{index}"])
-    parts = {f"language_model.{name}".rstrip("."): device for name, device in language_model.hf_device_map.items()}
-    reader.hf_device_map = {**placed, **parts}
+    for index, (layer, adapter) in enumerate(zip(model.config.adapter_layers, model.adapters, strict=True)):
+        device_map[f"adapters.{index}"] = _execution_device(layers[layer])
+        adapter.to(device_map[f"adapters.{index}"])
+    for name, device in language_model.hf_device_map.items():
+        device_map[f"language_model.{name}".rstrip(".")] = device
+    model.hf_device_map = device_map
 
 
 def _execution_device(module: nn.Module) -> torch.device:
-    """Where a module computes, wherever its weights wait until then."""
+    """Returns the device on which a module computes, which may differ from the device that stores its weights."""
     hook = getattr(module, "_hf_hook", None)
     device = getattr(hook, "execution_device", None)
     return next(module.parameters()).device if device is None else torch.device(device)
 
 
 def is_lora(name: str) -> bool:
-    """Whether a parameter's name is one of LoRA's."""
+    """Returns whether a parameter belongs to LoRA, by its name."""
     return ".lora_" in name
 
 
 def _import_peft() -> tuple[type, Any, type]:
-    # Inside `try`: what a file of a checkpoint imports anywhere else, even in a function, is required of everyone who
-    # loads one, with LoRA or without.
+    # Inside `try`, since transformers requires every other import of a checkpoint's files, even those in functions.
     try:
         from peft import LoraConfig, inject_adapter_in_model
         from peft.tuners.tuners_utils import BaseTunerLayer
@@ -319,23 +321,23 @@ def _import_peft() -> tuple[type, Any, type]:
 
 
 def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> dict[str, Any]:
-    """Puts LoRA into a language model; it starts by changing nothing.
+    """Adds LoRA to a language model; initially its output does not change.
 
     Args:
-        language_model: The language model, its own parameters already frozen.
-        settings: `r`, and optionally `alpha` (default `2 * r`), `dropout` (0), `target_modules` (all linear layers but
-            the output's; in a mixture of experts the experts and their router too).
+        language_model: The language model, with frozen parameters.
+        settings: `LipReadConfig.lora`. By default all linear layers are adapted except the output layer; in a mixture
+            of experts also the experts and the router.
 
     Returns:
-        The settings in full, to be saved.
+        The settings, completed with the defaults.
 
     Raises:
         ImportError: If peft is not installed.
-        ValueError: If peft cannot put it there, or a weight that it adapts is shared with another module.
+        ValueError: If peft refuses the settings, or an adapted weight is shared with another module.
     """
     LoraConfig, inject_adapter_in_model, BaseTunerLayer = _import_peft()
     settings = {"alpha": 2 * settings["r"], "dropout": 0.0, "target_modules": "all-linear", **settings}
-    # Weights that two modules share: merged into one of them, LoRA would change the other too.
+    # Counts the modules of each weight: merging LoRA into a shared weight would change the other modules too.
     owners: dict[int, int] = {}
     for module in language_model.modules():
         for parameter in module.parameters(recurse=False):
@@ -350,34 +352,34 @@ def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> dict[
     try:
         inject_adapter_in_model(config, language_model)
     except ValueError as error:
-        raise ValueError(f"LoRA {settings} cannot be put into {type(language_model).__name__}: {error}") from error
+        raise ValueError(f"LoRA {settings} cannot be added to {type(language_model).__name__}: {error}") from error
     for name, module in language_model.named_modules():
         if not isinstance(module, BaseTunerLayer):
             continue
         if any(owners.get(id(parameter), 1) > 1 for parameter in module.get_base_layer().parameters(recurse=False)):
             raise ValueError(
-                f"LoRA on {name} could never be merged: its weight is also another module's (tied embeddings). Name "
-                "other modules in target_modules, or leave it out for all linear layers but the output's."
+                f"LoRA on {name} could never be merged: another module shares its weight (tied embeddings). Name "
+                "other modules in target_modules, or leave target_modules out."
             )
     for name, parameter in language_model.named_parameters():
         if is_lora(name):
-            # Trained in full precision, whatever the frozen weights are kept in; and left as it starts, at nothing,
-            # where transformers would initialise it once more.
+            # LoRA is trained in float32, whatever the type of the frozen weights. The flag keeps transformers from
+            # initialising it again.
             parameter.data = parameter.data.float()
             parameter._is_hf_initialized = True
     return settings
 
 
 def load_lora(language_model: PreTrainedModel, weights: dict[str, torch.Tensor], checkpoint: str) -> None:
-    """Fills LoRA with saved weights.
+    """Copies saved weights into LoRA.
 
     Args:
-        language_model: With LoRA put in, or without any.
-        weights: By their names in the language model.
-        checkpoint: Where they come from, for the error.
+        language_model: With or without LoRA.
+        weights: Saved weights by their names in the language model.
+        checkpoint: Folder or Hub id, for the error.
 
     Raises:
-        ValueError: If one is missing, of another size, or belongs nowhere.
+        ValueError: If the weights are not exactly those of LoRA.
     """
     expected = {name: parameter for name, parameter in language_model.named_parameters() if is_lora(name)}
     refuse_wrong_weights(
@@ -397,20 +399,20 @@ def load_lora(language_model: PreTrainedModel, weights: dict[str, torch.Tensor],
 
 
 def merge_lora(language_model: PreTrainedModel) -> None:
-    """Adds what LoRA learned to the weights it was learned for, and takes LoRA out.
+    """Adds LoRA to the weights that it adapts, and removes its modules.
 
     Raises:
-        ValueError: If the language model is quantised: rounding the sum would lose most of what LoRA learned.
+        ValueError: If the language model is quantised, since rounding the sum would lose most of LoRA's effect.
     """
     _, _, BaseTunerLayer = _import_peft()
     if getattr(language_model, "is_quantized", False):
         raise ValueError(
-            "LoRA cannot be merged into a quantised language model. Load the reader with a configuration whose "
-            "base_model_quantization is None, so that the language model comes unquantised, and merge there."
+            "LoRA cannot be merged into a quantised language model. Load the checkpoint with a configuration whose "
+            "base_model_quantization is None, and merge that model."
         )
     for name, module in list(language_model.named_modules()):
         parent, _, child = name.rpartition(".")
-        # Around a module with several parameters they are nested, and the outermost merges them all.
+        # peft nests its layers around a module with several parameters; the outermost one merges all of them.
         if not isinstance(module, BaseTunerLayer) or child == "base_layer":
             continue
         if hasattr(module, "unload_and_optionally_merge_module"):

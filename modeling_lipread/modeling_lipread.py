@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The model: a face encoder, gated cross-attention adapters, and a frozen causal language model that writes."""
+"""The model: a face encoder, gated cross-attention adapters, and a frozen causal language model."""
 
 import os
 from dataclasses import dataclass, fields
@@ -31,6 +31,7 @@ from .ctc_lipread import (
 )
 from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput, additive_mask
 from .language_model_lipread import (
+    FILE_ARGUMENTS,
     add_lora,
     checkpoint_files,
     is_folder,
@@ -49,40 +50,30 @@ from .language_model_lipread import (
     without_quantization,
 )
 
-# What language models call their cache, as an argument and in their output: `past_key_values` until transformers 5.24.
+# Name of the language model's cache, as argument and as output: transformers before 5.24 calls it `past_key_values`.
 CACHE = "cache" if "cache" in {field.name for field in fields(CausalLMOutputWithPast)} else "past_key_values"
 LANGUAGE_MODEL_PREFIX = "language_model."
-# Arguments of `from_pretrained` that say where files are; others are about the language model as much as about the
-# reader; and others about nothing but the language model, the large and frozen part.
-FILE_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token")
+# Arguments of `from_pretrained` for both the whole model and a separately loaded language model, and for the latter
+# alone.
 SHARED_ARGUMENTS = ("dtype", "torch_dtype")
 LANGUAGE_MODEL_ARGUMENTS = ("device_map", "max_memory", "offload_folder", "quantization_config")
 
 
 @dataclass
 class LipReadOutput(CausalLMOutputWithPast):
-    """What the reader gives: a causal language model's output, and what its encoder was scored by.
+    """Output of a causal language model, extended by the losses and the logits of the face encoder.
 
     Args:
-        loss (`torch.FloatTensor`, *optional*):
-            `lm_loss + ctc_weight * ctc_loss + alignment_weight * alignment_loss`, of those whose targets were given.
-            Each is a mean over clips of the clip's own mean; a clip counts by its transcript's tokens.
-        logits (`torch.FloatTensor`):
-            Scores of the next token, `(batch, sequence, vocab_size)`.
-        past_key_values (`Cache`, *optional*):
-            The language model's cache; `cache` since transformers 5.24.
-        hidden_states, attentions:
-            The language model's, if asked for.
-        lm_loss (`torch.FloatTensor`, *optional*):
-            Cross-entropy of the transcript's tokens; in training with `config.label_smoothing`.
-        ctc_loss (`torch.FloatTensor`, *optional*):
-            Connectionist temporal classification loss of the transcript, by character.
-        alignment_loss (`torch.FloatTensor`, *optional*):
-            Cross-entropy of the character spoken in each frame; 0 for a clip without word times.
-        ctc_logits (`torch.FloatTensor`, *optional*):
-            Scores of the CTC head, `(batch, frames, len(config.ctc_vocab))`.
-        alignment_logits (`torch.FloatTensor`, *optional*):
-            Scores of the alignment head, `(batch, frames, len(config.ctc_vocab))`.
+        loss: `lm_loss + ctc_weight * ctc_loss + alignment_weight * alignment_loss`, as far as targets are given. Each
+            part is a mean over clips of the clip's own mean, weighted by the tokens of the clip's transcript.
+        logits: Scores of the next token, `(batch, sequence, vocab_size)`.
+        past_key_values: Cache of the language model; `cache` since transformers 5.24.
+        hidden_states, attentions: Those of the language model, if requested.
+        lm_loss: Cross-entropy of the transcript's tokens; in training with `config.label_smoothing`.
+        ctc_loss: CTC loss of the transcript per character.
+        alignment_loss: Cross-entropy of the character spoken in each frame; 0 for a clip without word times.
+        ctc_logits: Logits of the CTC head, `(batch, frames, len(config.ctc_vocab))`.
+        alignment_logits: Logits of the alignment head, `(batch, frames, len(config.ctc_vocab))`.
     """
 
     lm_loss: torch.FloatTensor | None = None
@@ -93,23 +84,25 @@ class LipReadOutput(CausalLMOutputWithPast):
 
 
 def belongs_to_base(name: str) -> bool:
-    """Whether a reader's weight is its language model's own, rather than LoRA's or one outside of it."""
+    """Returns whether a weight belongs to the base language model: neither to LoRA nor to encoder or adapters."""
     return name.startswith(LANGUAGE_MODEL_PREFIX) and not is_lora(name)
 
 
 class LipReadPreTrainedModel(PreTrainedModel):
+    """Initialises, loads and saves the model, together with or apart from its frozen language model."""
+
     config: LipReadConfig
-    base_model_prefix = "reader"
+    base_model_prefix = "lipread"
     input_modalities = ("video", "text")
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _can_compile_fullgraph = True
     _no_split_modules = ["FaceKeypointEncoder", "GatedCrossAttention"]
     _skip_keys_device_placement = [CACHE]
-    # A gate moves by thousandths and landmarks differ by hundredths: half precision would round both away.
-    # Patterns are looked for anywhere in a name: these must not find a mixture of experts' router, also called gate.
+    # In half precision, rounding would hide updates of the gate and differences between landmarks. The patterns are
+    # anchored, since the routers of mixtures of experts are called gate too.
     _keep_in_fp32_modules_strict = [r"^adapters\.\d+\.gate$", r"^encoder\.input_mean$", r"^encoder\.input_std$"]
-    # LoRA on a language model that is attached afterwards; `load_lora` looks after it.
+    # `load_lora` loads these weights after the language model is attached.
     _keys_to_ignore_on_load_unexpected = [r"^language_model\..*\.lora_"]
 
     @torch.no_grad()
@@ -123,8 +116,9 @@ class LipReadPreTrainedModel(PreTrainedModel):
             init.constant_(module.gate, float(self.config.gate_init))
 
     def _attach_language_model(self, language_model: PreTrainedModel) -> None:
+        """Conditions a language model: attaches adapters, freezes it, removes its dropout, adds LoRA, places parts."""
         self.language_model = language_model
-        # What cannot be taken back token by token, assisted decoding must not guess.
+        # Assisted decoding must not run on models whose state cannot be rolled back.
         self._is_stateful = language_model._is_stateful
         keep_unpacked(language_model)
         self.config.text_config, self.config.base_model_quantization = without_quantization(language_model.config)
@@ -139,7 +133,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
             place_beside(self, language_model)
 
     def _freeze_language_model(self) -> None:
-        """Freezes what the configuration says is frozen: all of the language model but LoRA."""
+        """Freezes the language model except for LoRA, if the configuration says so."""
         if self.config.freeze_language_model:
             for name, parameter in self.named_parameters():
                 if belongs_to_base(name):
@@ -155,49 +149,50 @@ class LipReadPreTrainedModel(PreTrainedModel):
         dtype: torch.dtype | str = "auto",
         **kwargs,
     ) -> "LipReadPreTrainedModel":
-        """Builds an untrained reader on a pretrained language model.
+        """Builds an untrained model on a pretrained language model.
 
         Args:
             model_id: Hub id or folder of a causal language model.
-            config: The reader's other settings; `text_config`, `base_model_name_or_path` and `base_model_revision` are
-                filled in.
-            revision: Branch, tag or commit on the Hub. The commit it stands for is what the checkpoint will name.
+            config: The other settings; `text_config`, `base_model_name_or_path` and `base_model_revision` are set
+                here.
+            revision: Branch, tag or commit on the Hub; the configuration records its commit.
             dtype: Type of the language model's weights. Encoder and adapters are float32.
             kwargs: Further arguments of `AutoModelForCausalLM.from_pretrained`, such as `quantization_config`.
 
         Raises:
             OSError: If the language model cannot be found.
-            ValueError: If it lacks weights, or cannot be conditioned.
+            ValueError: If it lacks weights, or if its layers cannot receive the conditioning.
         """
         files = {key: kwargs[key] for key in FILE_ARGUMENTS if key in kwargs and key != "force_download"}
-        # Resolved before it is loaded: what the checkpoint will name is what was trained with.
+        # Resolved before loading, so that the recorded commit is the one that is loaded.
         revision = resolved_revision(model_id, revision, **files)
         language_model = load_language_model(model_id, revision=revision, dtype=dtype, **kwargs)
         config = LipReadConfig() if config is None else config
         config.text_config, _ = without_quantization(language_model.config)
-        # A folder is named in full: the checkpoint may be loaded from anywhere.
+        # An absolute path, since the checkpoint may be loaded from another working directory.
         config.base_model_name_or_path = str(Path(model_id).resolve() if Path(model_id).is_dir() else model_id)
         config.base_model_revision = revision
         return cls(config, language_model=language_model)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *model_args, config=None, **kwargs):
-        """Loads a reader; one saved without its language model fetches that from where the configuration names it.
+        """Loads a checkpoint, and its language model from `base_model_name_or_path` if that was saved apart.
 
         Args:
             pretrained_model_name_or_path: Folder or Hub id.
             model_args: As for `PreTrainedModel.from_pretrained`.
-            config: A configuration to load with instead of the checkpoint's own, or where to find one.
-            kwargs: As for `PreTrainedModel.from_pretrained`, settings of the configuration among them, unless that is
-                given as an object. Of a reader saved without its language model,
-                `quantization_config`, `device_map`, `max_memory` and `offload_folder` concern the language model
-                alone, a `device_map` by the names of its own modules; encoder and adapters follow its layers.
-                `ignore_mismatched_sizes` changes nothing: sizes must agree.
+            config: A configuration that replaces the checkpoint's own, or its folder or Hub id.
+            kwargs: As for `PreTrainedModel.from_pretrained`; they may include fields of the configuration, unless
+                `config` is an object. If the language model was saved apart, `quantization_config`, `device_map`,
+                `max_memory` and `offload_folder` apply to it alone: a `device_map` names its modules, and encoder and
+                adapters follow its layers. `ignore_mismatched_sizes` has no effect: sizes must agree.
 
         Raises:
-            OSError: If the checkpoint or its language model cannot be found, or is not in whole safetensors files.
-            ValueError: If the checkpoint is of another kind of model; if its weights are not exactly those that its
-                configuration describes; or if its language model is another one. Nothing is ever filled in at random.
+            OSError: If the checkpoint or its language model cannot be found, or its safetensors files are missing or
+                damaged.
+            ValueError: If the checkpoint is not of this type of model, if its weights are not exactly those that its
+                configuration describes, or if its language model has another size than in training. No weight is ever
+                initialised at random.
         """
         checkpoint = str(pretrained_model_name_or_path)
         output_loading_info = kwargs.pop("output_loading_info", False)
@@ -207,10 +202,10 @@ class LipReadPreTrainedModel(PreTrainedModel):
         if not isinstance(config, PreTrainedConfig):
             known = {field.name for field in fields(LipReadConfig)}.difference(SHARED_ARGUMENTS)
             settings = {key: kwargs.pop(key) for key in known.intersection(kwargs)}
-        config = cls._own_config(config, checkpoint, own_files, settings)
+        config = cls._load_config(config, checkpoint, own_files, settings)
         separate = config.base_model_name_or_path is not None
         passed_on = {key: kwargs[key] for key in SHARED_ARGUMENTS if kwargs.get(key) is not None}
-        # One name for all, or one for each part by its configuration's name; `AutoModel` has put it into these.
+        # Either one name, or a name for each configuration; `AutoModel` moves it from `kwargs` to the configurations.
         attention = kwargs.get("attn_implementation")
         if isinstance(attention, dict):
             attention = attention.get("text_config", attention.get(""))
@@ -222,8 +217,8 @@ class LipReadPreTrainedModel(PreTrainedModel):
                 passed_on[key] = kwargs.pop(key)
         if kwargs.get("quantization_config") is not None:
             raise ValueError(
-                f"{checkpoint} holds its language model (it was saved with include_base=True), "
-                "which cannot be quantised apart from the rest. Load a checkpoint that names its language model."
+                f"{checkpoint}: it was saved with include_base=True, so its language model cannot be quantised alone. "
+                "Load a checkpoint that was saved without include_base."
             )
         files = checkpoint_files(checkpoint, own_files)
         model, loading_info = super().from_pretrained(
@@ -232,26 +227,26 @@ class LipReadPreTrainedModel(PreTrainedModel):
             config=config,
             build_language_model=not separate,
             output_loading_info=True,
-            # Never a pickle; and sizes are compared here, whatever is asked for.
+            # Never loads a pickle. Mismatched sizes are reported in `loading_info` and raise an error below.
             **{**kwargs, "use_safetensors": True, "ignore_mismatched_sizes": True},
         )
         refuse_peft_adapter(model, checkpoint)
         found = (loading_info[f"{kind}_keys"] for kind in ("missing", "mismatched", "unexpected"))
-        refuse_wrong_weights(checkpoint, "the reader's", *found)
+        refuse_wrong_weights(checkpoint, "the checkpoint's", *found)
         if separate:
             model._attach_language_model(load_base_model(config, checkpoint, {**file_arguments, **passed_on}))
             load_lora(model.language_model, saved_weights(files, LANGUAGE_MODEL_PREFIX), checkpoint)
             model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
             model.eval()
         else:
-            check_conditioning(model.language_model)  # it had no weights yet when it was attached
-            model._freeze_language_model()  # again: what was frozen was on the meta device, and has been replaced
+            check_conditioning(model.language_model)  # skipped before, on the meta device
+            model._freeze_language_model()  # again, since loading replaced the frozen parameters of the meta device
         return (model, loading_info) if output_loading_info else model
 
     @staticmethod
-    def _own_config(config, checkpoint: str, own_files: dict, settings: dict) -> LipReadConfig:
-        """The configuration to load with, if it is a reader's, with the settings that are to be other ones."""
-        # Code loaded from a checkpoint exists in several copies, so the class itself cannot be asked for.
+    def _load_config(config, checkpoint: str, own_files: dict, settings: dict) -> LipReadConfig:
+        """Returns `config`, or loads it, with the changed fields of `settings`, after a check of its `model_type`."""
+        # By `model_type` rather than `isinstance`: remote code may be imported as several copies of the class.
         if isinstance(config, PreTrainedConfig):
             model_type = config.model_type
         else:
@@ -259,51 +254,53 @@ class LipReadPreTrainedModel(PreTrainedModel):
             model_type = found.get("model_type")
         if model_type != LipReadConfig.model_type:
             raise ValueError(
-                f"{config or checkpoint}: its config.json is missing or is not a reader's (model_type {model_type!r} "
-                f"instead of {LipReadConfig.model_type!r}). Give a folder or Hub id that a reader was saved to; a "
-                "language model is what from_language_model builds a reader on."
+                f"{config or checkpoint}: its config.json is missing or is of another model (model_type "
+                f"{model_type!r} instead of {LipReadConfig.model_type!r}). Give the folder or Hub id of a lipread "
+                "checkpoint; to build a new model on a language model, use from_language_model."
             )
         if isinstance(config, PreTrainedConfig):
             return config
         return LipReadConfig.from_pretrained(config or checkpoint, **own_files, **settings)
 
     def save_pretrained(self, save_directory, *args, include_base: bool = False, state_dict=None, **kwargs):
-        """Saves what was trained, and the language model's name; or, self-contained, everything.
+        """Saves the trained weights, and the name of the frozen language model or its weights too.
 
         Args:
             save_directory: Folder to write.
-            include_base: Whether to save the frozen language model's weights too. A language model that was trained,
-                or that came from nowhere, is always saved.
-            state_dict: Weights to save, if not the model's own.
+            include_base: Saves the weights of the frozen language model too. A language model that is not frozen, or
+                has no `base_model_name_or_path`, is always saved.
+            state_dict: Weights to save instead of the model's own.
             args, kwargs: As for `PreTrainedModel.save_pretrained`.
 
         Raises:
-            ValueError: If the language model is to be saved and is quantised; or if it is to be pushed to the Hub by
-                name, and the name is a folder's.
+            ValueError: If the language model is to be saved but is quantised, or if `push_to_hub` is set and
+                `base_model_name_or_path` is a folder.
         """
         separate = not include_base and self.config.freeze_language_model and self.config.base_model_name_or_path
         if separate and kwargs.get("push_to_hub"):
-            self._check_others_find_base_model()
+            self._check_base_model_is_on_hub()
         if not separate and getattr(self.language_model, "is_quantized", False):
             raise ValueError(
-                "a quantised language model cannot be saved inside a reader: save without include_base, which names it"
+                "a quantised language model cannot be saved in a checkpoint: save without include_base=True, which "
+                "records its name instead"
             )
         state_dict = self.state_dict() if state_dict is None else state_dict
         if separate:
             state_dict = {key: value for key, value in state_dict.items() if not belongs_to_base(key)}
-        # By the names they have here, not by those in the language model's own files: LoRA has none there, and a
-        # training run that goes on from a checkpoint looks for these.
+        # Keeps the parameter names of this class: LoRA has no names in the language model's original format, and
+        # resumed training expects the names of this class.
         kwargs.setdefault("save_original_format", False)
-        # As one that came from the model's configuration, it would be loaded without what transformers does not know.
+        # Otherwise loading would derive it from the model's configuration and lose `ctc_decoding_weight`.
         self.generation_config._from_model_config = False
         base = self.config.base_model_name_or_path, self.config.base_model_revision
         try:
             if not separate:
                 self.config.base_model_name_or_path = self.config.base_model_revision = None
-            # A class knows one automatic class, or the one it was loaded by; the folder can be loaded through both.
+            # Set by hand, since a class can be registered for one auto class only.
             name = f"modeling_lipread.{type(self).__name__}"
             self.config.auto_map = {"AutoModel": name, "AutoModelForCausalLM": name}
-            # Its file travels with this one's imports. Imported here, since a model needs no video code to load.
+            # The import makes transformers copy the pipeline's files too. It is local, since loading a model must not
+            # import video code.
             from .pipeline_lipread import PIPELINE_TASK, LipReadingPipeline
 
             pipeline = f"pipeline_lipread.{LipReadingPipeline.__name__}"
@@ -313,40 +310,40 @@ class LipReadPreTrainedModel(PreTrainedModel):
             self.config.base_model_name_or_path, self.config.base_model_revision = base
 
     def push_to_hub(self, *args, **kwargs):
-        """Saves the reader to a repository on the Hub, as `PreTrainedModel.push_to_hub` does.
+        """Uploads the checkpoint, as `PreTrainedModel.push_to_hub` does.
 
         Raises:
-            ValueError: If the reader names its language model by a folder, where nobody else finds it.
+            ValueError: If `base_model_name_or_path` is a folder, which other machines do not have.
         """
         if self.config.freeze_language_model and self.config.base_model_name_or_path:
-            self._check_others_find_base_model()
+            self._check_base_model_is_on_hub()
         return super().push_to_hub(*args, **kwargs)
 
-    def _check_others_find_base_model(self) -> None:
+    def _check_base_model_is_on_hub(self) -> None:
         name = self.config.base_model_name_or_path
         if is_folder(name):
             raise ValueError(
-                f"this reader names its language model by a folder, {name}, where nobody else finds it. Push with "
-                "save_pretrained(FOLDER, push_to_hub=True, repo_id=..., include_base=True), or save it and use "
+                f"base_model_name_or_path is a folder, {name}, which other machines do not have. Push with "
+                "save_pretrained(FOLDER, push_to_hub=True, repo_id=..., include_base=True), or save the model and use "
                 "`lipread publish FOLDER --base_model_id ID_ON_THE_HUB`."
             )
 
     def merge_lora(self) -> None:
-        """Merges LoRA into the language model, which from then on is the reader's own and saved with it.
+        """Merges LoRA into the language model, whose weights are saved with the checkpoint from then on.
 
-        A merged reader needs no peft and is as fast as one without LoRA.
+        The merged model needs no peft and is as fast as one without LoRA.
 
         Raises:
             ValueError: If there is no LoRA, or the language model is quantised.
         """
         if not self.config.lora:
-            raise ValueError("this reader has no LoRA to merge")
+            raise ValueError("this model has no LoRA to merge")
         merge_lora(self.language_model)
         self.config.lora = self.config.base_model_name_or_path = self.config.base_model_revision = None
 
 
 class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
-    """Reads lips: a causal language model conditioned on 3D face landmarks.
+    """A causal language model conditioned on 3D face landmarks.
 
     Example:
 
@@ -367,13 +364,13 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         language_model: PreTrainedModel | None = None,
         build_language_model: bool = True,
     ):
-        """Builds a reader.
+        """Builds the model.
 
         Args:
-            config: The reader's configuration.
-            language_model: A language model to condition, of the shape that `config.text_config` names.
-            build_language_model: Whether to build one at random if none is given. `from_pretrained` attaches the
-                real one itself.
+            config: The configuration.
+            language_model: The language model to condition; its sizes are those of `config.text_config`.
+            build_language_model: Without a `language_model`, whether to build one with random weights.
+                `from_pretrained` sets it to `False` to attach the language model later.
         """
         super().__init__(config)
         self.encoder = FaceKeypointEncoder._from_config(config.encoder_config)
@@ -403,12 +400,12 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         """Resizes the language model's embeddings, as `PreTrainedModel.resize_token_embeddings` does.
 
         Raises:
-            ValueError: If the language model is frozen: it could not learn new tokens, nor be found again in its size.
+            ValueError: If the language model is frozen, since new tokens would be neither trained nor saved.
         """
         if self.config.freeze_language_model and (new_num_tokens is not None or pad_to_multiple_of is not None):
             raise ValueError(
-                "the language model is frozen and could not learn new tokens. Resize it before a reader is built on "
-                "it: save it, with its tokenizer, and give that folder to from_language_model."
+                "the language model is frozen and cannot learn new tokens. Resize it before a reader is built on it: "
+                "save it with its tokenizer, and give that folder to from_language_model."
             )
         return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
 
@@ -416,19 +413,19 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         return self.encoder
 
     def gate_values(self) -> dict[int, float]:
-        """How far each adapter's gate is open, by the index of its decoder layer."""
+        """Returns the activated gate of each adapter, by the index of its decoder layer."""
         return {
             layer: adapter.gate_value().item()
             for layer, adapter in zip(self.config.adapter_layers, self.adapters, strict=True)
         }
 
     @property
-    def sees(self) -> bool:
-        """Whether any adapter lets the face through: none does before training, or where the encoder learned alone."""
+    def uses_video(self) -> bool:
+        """Whether any adapter changes the language model's output; none does before its first training step."""
         return any(bool(adapter.o_proj.weight.any() and adapter.gate_value()) for adapter in self.adapters)
 
     def set_token_spelling(self, tokenizer) -> None:
-        """Writes down what each token spells, as decoding with the CTC head needs it; it is saved with the weights.
+        """Stores the bytes of each token in a buffer, which joint decoding with the CTC head needs.
 
         Args:
             tokenizer: The language model's tokenizer.
@@ -440,14 +437,14 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
     def encode(
         self, keypoints: torch.Tensor, keypoints_mask: torch.Tensor | None = None
     ) -> tuple[Conditioning, FaceKeypointEncoderOutput]:
-        """Encodes clips to what the adapters attend to; once a clip, however much is written afterwards.
+        """Encodes clips.
 
         Args:
             keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
-            keypoints_mask: Non-zero where there is a face, `(batch, frames)`.
+            keypoints_mask: Non-zero for frames with a face, `(batch, frames)`.
 
         Returns:
-            Keys and values for the adapters, and the encoder's output.
+            Keys and values for the adapters, which `forward` and `generate` accept, and the encoder's output.
         """
         encoded = self.encoder(keypoints, keypoints_mask)
         pairs = [adapter.keys_values(encoded.last_hidden_state, encoded.attention_mask) for adapter in self.adapters]
@@ -474,41 +471,38 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         logits_to_keep: int | torch.Tensor = 0,
         **kwargs,
     ) -> LipReadOutput:
-        """Scores the next tokens of transcripts.
+        """Computes the scores of next tokens, and the losses whose targets are given.
 
         Args:
-            input_ids: Tokens of the transcripts so far, `(batch, sequence)`. Without them, but with `ctc_targets` or
-                `alignment_targets`, the encoder alone is scored and the language model is not asked.
+            input_ids: Tokens, `(batch, sequence)`. Without them, but with `ctc_targets` or `alignment_targets`, only
+                the encoder runs.
             attention_mask: Zero on padding, `(batch, sequence)`.
-            keypoints: Landmarks, `(batch, frames, landmarks, 3)`. Without them or `conditioning` the language model
-                writes on its own.
-            keypoints_mask: Non-zero where there is a face, `(batch, frames)`.
-            labels: Tokens to learn, -100 where there is none, `(batch, sequence)`. Where the encoder alone is scored
-                they give the weights of the clips.
-            ctc_targets: Characters to learn as indices of `config.ctc_vocab`, -100 on padding, `(batch, characters)`.
-            alignment_targets: The character spoken in each frame as an index of `config.ctc_vocab`, the blank in
-                silence, -100 where that is not known, `(batch, frames)`.
-            conditioning: The clips as `encode` gave them, instead of `keypoints`.
+            keypoints: Landmarks, `(batch, frames, landmarks, 3)`. Without `keypoints` and `conditioning`, the language
+                model runs unconditioned.
+            keypoints_mask: Non-zero for frames with a face, `(batch, frames)`.
+            labels: Target tokens, -100 for none, `(batch, sequence)`. If only the encoder runs, they weight the clips.
+            ctc_targets: Target characters, indices of `config.ctc_vocab`, -100 on padding, `(batch, characters)`.
+            alignment_targets: Target character of each frame, an index of `config.ctc_vocab`; the blank for silence,
+                -100 for unknown, `(batch, frames)`.
+            conditioning: The clips as `encode` returns them, instead of `keypoints`.
             num_items_in_batch: Number of `labels` other than -100 in all batches of an update, over gradient
-                accumulation and processes, as the Trainer counts them; without `labels` the number of clips. Losses
-                are divided by it, so that those of the batches add up to the loss of one large batch. Default: that
-                of this batch.
-            past_key_values: The language model's cache; `cache` since transformers 5.24. Either name will do.
+                accumulation and processes, as the Trainer counts them; without `labels`, the number of clips. Losses
+                are divided by it, so that the losses of these batches add up to the loss of one large batch. By
+                default the number in this batch.
+            past_key_values, cache: Cache of the language model, under either name.
             position_ids, inputs_embeds, use_cache, logits_to_keep: As for any causal language model.
-            kwargs: Passed on to the language model, such as `output_hidden_states`; `return_dict=False` gives a tuple.
-
-        Returns:
-            A `LipReadOutput`.
+            kwargs: Passed to the language model, such as `output_hidden_states`; `return_dict=False` returns a tuple.
 
         Raises:
-            ValueError: If the texts cannot be divided among the clips, or the clips are not of the shape configured.
+            ValueError: If the number of rows is no multiple of the number of clips, or the shapes of the clips are
+                not those of the configuration.
         """
         cache = past_key_values if cache is None else cache
         encoded = None
         if conditioning is None and keypoints is not None:
             conditioning, encoded = self.encode(keypoints, keypoints_mask)
         if self.training and labels is not None and input_ids is not None:
-            input_ids = self._hide_tokens(input_ids, labels)
+            input_ids = self._mask_tokens(input_ids, labels)
         targets = {"labels": labels, "ctc_targets": ctc_targets, "alignment_targets": alignment_targets}
         has_frame_targets = encoded is not None and (ctc_targets is not None or alignment_targets is not None)
         if has_frame_targets and input_ids is None and inputs_embeds is None:
@@ -547,11 +541,10 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         ctc_targets: torch.Tensor | None,
         alignment_targets: torch.Tensor | None,
     ) -> dict[str, torch.Tensor]:
-        """Returns the parts of the loss whose targets are given, and their weighted sum.
+        """Returns the parts of the loss whose targets are given, and `loss`, their weighted sum.
 
-        Every part is a mean over clips of the clip's own mean: over its tokens, its characters, its frames. Clips
-        count by the tokens of their transcripts in all three, so that one number, `num_items_in_batch`, normalises
-        them: the parts of any division into batches add up to those of the whole.
+        Every part is a mean over clips of the clip's own mean over tokens, characters or frames. All three parts
+        weight a clip by the tokens of its transcript, so that one number, `num_items_in_batch`, normalises them.
         """
         losses = {}
         ctc_logits = alignment_logits = None
@@ -573,21 +566,20 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         total = tokens.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
         shares = tokens / torch.as_tensor(total, device=tokens.device)
         for part, loss in losses.items():
-            # The transcripts of a clip, should it have several, are rows that stand together.
+            # If a clip has several transcripts, their rows are consecutive.
             losses[part] = (shares.to(loss.device).view(len(loss), -1).sum(1) * loss).sum()
         weights = {"ctc_loss": self.config.ctc_weight, "alignment_loss": self.config.alignment_weight}
         return {**losses, "loss": sum(weights.get(part, 1.0) * loss for part, loss in losses.items())}
 
-    def _hide_tokens(self, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Hides transcript tokens at random, so that the words before cannot stand in for the face."""
+    def _mask_tokens(self, input_ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Replaces random tokens of the transcript by padding, so that training relies less on the words before."""
         if not self.config.decoder_mask_prob or self.config.pad_token_id is None:
             return input_ids
-        hidden = torch.rand(input_ids.shape, device=input_ids.device) < self.config.decoder_mask_prob
-        return input_ids.masked_fill(hidden & (labels != -100), self.config.pad_token_id)
+        masked = torch.rand(input_ids.shape, device=input_ids.device) < self.config.decoder_mask_prob
+        return input_ids.masked_fill(masked & (labels != -100), self.config.pad_token_id)
 
     def _lm_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Returns the mean cross-entropy of the tokens of each transcript, `(rows,)`."""
-        # In evaluation the loss is that of the transcript alone, without label smoothing.
         smoothing = self.config.label_smoothing if self.training else 0.0
         loss = nn.functional.cross_entropy(
             logits.float().flatten(0, 1), labels.flatten(), label_smoothing=smoothing, reduction="none"
@@ -628,25 +620,25 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         ctc_decoding_weight=None,
         **kwargs,
     ):
-        """Writes what the lips say, by greedy search, beams or sampling, as `GenerationMixin.generate` does.
+        """Generates transcripts, as `GenerationMixin.generate` does.
 
         Args:
-            inputs: Tokens to begin from, `(batch, sequence)`; the start token and the prompt that the reader was
-                trained with, if neither these nor `input_ids` nor `inputs_embeds` are given.
+            inputs: Initial tokens, `(batch, sequence)`. Without `inputs`, `input_ids` and `inputs_embeds`, it begins
+                with the start token and the prompt of the configuration.
             keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
-            keypoints_mask: Non-zero where there is a face, `(batch, frames)`.
-            conditioning: The clips as `encode` gave them, instead of `keypoints`.
-            ctc_logits: With `conditioning`, the scores of the CTC head from the same call, if it is to take part.
-            ctc_decoding_weight: Weight of the CTC head in the score of a text, from 0 to 1, beside the language
-                model's of `1 - ctc_decoding_weight`; that of `generation_config` by default, and 0 without.
+            keypoints_mask: Non-zero for frames with a face, `(batch, frames)`.
+            conditioning: The clips as `encode` returns them, instead of `keypoints`.
+            ctc_logits: With `conditioning` and a `ctc_decoding_weight`, the CTC logits from the same call of `encode`.
+            ctc_decoding_weight: Weight of the CTC score in joint decoding, 0 to 1; the language model has the weight
+                `1 - ctc_decoding_weight`. By default that of `generation_config`, or else 0.
             kwargs: As for `GenerationMixin.generate`.
 
         Returns:
-            Token ids, `(batch * num_return_sequences, sequence)`, or a `ModelOutput` if asked for. They begin with
-            what was given to begin from, or else with the start token: the reader's own prompt is left out.
+            Token ids, `(batch * num_return_sequences, sequence)`, or a `ModelOutput` if requested. They begin with the
+            given initial tokens, or with the start token, without the prompt of the configuration.
 
         Raises:
-            ValueError: If the CTC head is to take part and cannot.
+            ValueError: If joint decoding is requested but not possible.
         """
         if keypoints_mask is not None:
             keypoints_mask = keypoints_mask.to(self.device)
@@ -657,16 +649,16 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         prompt_length = 0
         if input_ids is None and kwargs.get("inputs_embeds") is None and conditioning is not None:
             input_ids = torch.tensor([self.config.start_ids] * len(conditioning.mask), device=self.device)
-            # Some tokenizers start with the token that also pads, which would be taken for padding.
+            # Without a mask, a start token that is also the padding token would be masked.
             kwargs.setdefault("attention_mask", torch.ones_like(input_ids))
             prompt_length = input_ids.shape[1] - 1
         if conditioning is not None:
             kwargs["conditioning"] = conditioning
-            kwargs["ctc_decoding_weight"] = ctc_decoding_weight
-            weight = self._generation_setting("ctc_decoding_weight", kwargs) or 0.0
-            del kwargs["ctc_decoding_weight"]
+            given = kwargs.get("generation_config")
+            weight = self._generation_setting("ctc_decoding_weight", ctc_decoding_weight, given)
             if weight:
-                processor = self._ctc_processor(weight, ctc_logits, keypoints_mask, input_ids, kwargs)
+                end_ids = self._generation_setting("eos_token_id", kwargs.get("eos_token_id"), given)
+                processor = self._ctc_processor(weight, ctc_logits, keypoints_mask, input_ids, end_ids)
                 kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or ()), processor])
         output = super().generate(input_ids, **kwargs)
         if not prompt_length:
@@ -678,10 +670,9 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         output.sequences = sequences
         return output
 
-    def _generation_setting(self, name: str, kwargs: dict):
-        """A setting of `generate` in the order of precedence that it has there."""
-        given, own = kwargs.get("generation_config"), self.generation_config
-        values = (kwargs.get(name), getattr(given, name, None), getattr(own, name, None))
+    def _generation_setting(self, name: str, value, generation_config):
+        """Returns a setting with the precedence of `generate`: argument, given configuration, own configuration."""
+        values = (value, getattr(generation_config, name, None), getattr(self.generation_config, name, None))
         return next((value for value in values if value is not None), None)
 
     def _ctc_processor(
@@ -690,39 +681,38 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         ctc_logits: torch.Tensor | None,
         keypoints_mask: torch.Tensor | None,
         input_ids: torch.Tensor | None,
-        kwargs: dict,
+        end_ids: list[int] | int | None,
     ) -> CTCLogitsProcessor:
-        """What lets the CTC head take part in decoding.
+        """Builds the logits processor for joint decoding.
 
         Raises:
-            ValueError: If it cannot.
+            ValueError: If the weight, the model or the arguments do not allow joint decoding.
         """
         if not 0 <= weight <= 1:
             raise ValueError(f"ctc_decoding_weight must lie in [0, 1], got {weight}")
         if not self.config.ctc_vocab:
-            raise ValueError("this reader has no CTC head that spells words: generate with ctc_decoding_weight=0")
+            raise ValueError("this model has no CTC head: generate with ctc_decoding_weight=0")
         if not self.config.token_spelling_size:
             raise ValueError(
-                "this reader does not hold what its tokens spell, which decoding with the CTC head needs: call "
-                "model.set_token_spelling(processor.tokenizer) once, or generate with ctc_decoding_weight=0"
+                "joint decoding needs the spelling of every token: call model.set_token_spelling(processor.tokenizer) "
+                "once, or generate with ctc_decoding_weight=0"
             )
         if ctc_logits is None:
             raise ValueError(
-                "conditioning alone does not say what the CTC head saw: give ctc_logits, of the same call of encode, "
-                "too, or generate with ctc_decoding_weight=0"
+                "joint decoding with conditioning needs ctc_logits from the same call of encode: give them, or "
+                "generate with ctc_decoding_weight=0"
             )
         start = [] if self.config.decoder_start_token_id is None else self.config.start_ids
-        begun = 0 if input_ids is None else input_ids.shape[1]
-        # A text that was begun already is part of what is said; any other prompt is not.
-        if start and begun > len(start) and all(row[: len(start)] == start for row in input_ids.tolist()):
-            begun = len(start)
-        end_ids = self._generation_setting("eos_token_id", kwargs)
+        prompt_length = 0 if input_ids is None else input_ids.shape[1]
+        # Tokens after the configuration's own prompt are the beginning of the transcript; CTC scores them too.
+        if start and prompt_length > len(start) and all(row[: len(start)] == start for row in input_ids.tolist()):
+            prompt_length = len(start)
         return CTCLogitsProcessor(
             CTCPrefixScores(ctc_logits, clip_lengths(keypoints_mask, ctc_logits), self.config.ctc_vocab),
             unpack_spellings(self.token_spelling.cpu().numpy().tobytes()),
             weight=weight,
-            prompt_length=begun,
-            end_ids=end_ids if isinstance(end_ids, list) else [] if end_ids is None else [end_ids],
+            prompt_length=prompt_length,
+            end_ids=[] if end_ids is None else [end_ids] if isinstance(end_ids, int) else end_ids,
         )
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The `lip-reading` pipeline: video in, words out."""
+"""The `lip-reading` pipeline, from videos to text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .confidence_lipread import (
     judge,
     lip_speed,
     token_log_probs,
-    weighed_words,
+    written_words,
 )
 from .configuration_lipread import LIMITS
 from .ctc_lipread import clip_lengths, greedy_ctc
@@ -29,30 +29,37 @@ CLIP_ARGUMENTS = ("start", "end", "frame_rate", "face")
 
 
 class LipReadingPipeline(Pipeline):
-    """Reads what is said in a video from the lips.
+    """Transcribes videos by lip reading.
 
-    Give it one clip, a list, a generator or a data set of clips. A clip is the path of a video, frames uint8
-    `(frames, height, width, 3)`, landmarks `(frames, 478, 3)`, a `LandmarkSequence`, or a mapping of `video` (any of
-    these) and optionally `start`, `end`, `frame_rate` and `face`.
+    It accepts one clip, or a list, a generator or a data set of clips. A clip is the path of a video; frames, uint8
+    `(frames, height, width, 3)`; landmarks `(frames, 478, 3)`; a `LandmarkSequence`; or a mapping with any of these as
+    `video`, and optionally `start`, `end`, `frame_rate` and `face`.
 
     Args:
         model: A [`LipReadForConditionalGeneration`].
         processor: Its [`LipReadProcessor`].
-        return_timestamps: `"word"` for a chunk a word, `True` for one chunk from the first word to the last. Needs a
-            reader with a CTC head.
-        start: Seconds from the start of a video where reading begins.
-        end: Seconds from the start of a video where reading ends.
-        frame_rate: Frames a second of frames and landmarks given as arrays; 25 by default.
+        return_timestamps: `"word"` returns a chunk for each word, `True` one chunk for all words. Needs a model with a
+            CTC head.
+        start: Seconds from the start of the video at which reading begins.
+        end: Seconds from the start of the video at which reading ends.
+        frame_rate: Frames a second of frames and landmarks in arrays; by default 25.
         face: Which of several faces is read: `largest`, `central` or `speaking`.
-        abstain: Whether nothing is read where there is nothing to read; `True` by default. What then stands for a text
-            is empty, and `reason` says why. `False` gives whatever the model writes, and a video without a face is an
-            error.
-        min_lip_motion: The least speed of the lips, in distances between the eyes a second.
-        min_agreement: The least agreement of the words with what the CTC head spells, 0 to 1.
-        min_confidence: The least share of the words that is expected to be right, 0 to 1. These three are the reader's
-            own by default; 0 limits nothing.
-        generate_kwargs: Arguments of `generate`; they may also be given one by one, as `num_beams=4`.
+        abstain: Returns an empty text with a `reason` for clips without readable speech; `True` by default. With
+            `False` it returns every hypothesis, and a video without a face raises an error.
+        min_lip_motion: Lowest speed of the lips, in distances between the outer eye corners a second.
+        min_agreement: Lowest agreement of the text with the hypothesis of the CTC head, 0 to 1.
+        min_confidence: Lowest expected share of right words, 0 to 1. The defaults of these three limits are those of
+            the model's configuration; 0 turns a limit off.
+        generate_kwargs: Arguments of `generate`; they can also be passed directly, such as `num_beams=4`.
         kwargs: As for any [`Pipeline`]: `device`, `batch_size`, `num_workers`.
+
+    Returns:
+        A dictionary like that of the speech recognition pipeline: `text`, and with `return_timestamps` also `chunks`.
+        Each chunk has a `text`; a `timestamp`, its start and end in seconds of the video, `None` if the video is too
+        short for the words; and a `score`, the probability that it is right, calibrated if the model has a
+        `calibration` and otherwise that of the language model. After abstention the text is empty, there are no
+        chunks, and `reason` is one of `confidence_lipread.REASONS`. With `num_return_sequences` above 1 it returns a
+        list in the order of the search; the first hypothesis decides on abstention for all of them.
 
     Example:
 
@@ -67,15 +74,6 @@ class LipReadingPipeline(Pipeline):
     >>> reader("portrait.mp4")
     {'text': '', 'reason': 'the lips do not move'}
     ```
-
-    What comes back has the form of the speech recognition pipeline: `text`, and with `return_timestamps` `chunks`,
-    each with its `text`, its `timestamp` (seconds of its start and end in the video; `None` where the video is too
-    short to say so much) and its `score`, the chance that it is right: calibrated if the reader is (`python -m
-    data.calibrate`), and else the probability that the model gives those words after the ones before. Where nothing is
-    read, the text is empty, there are no chunks, and `reason` is one of `confidence_lipread.REASONS`. With
-    `num_return_sequences` it is a list of these, in the order of the search: the first is what is read without it, and
-    decides for all of them whether anything is read. Scores need not fall in that order, since the search does not go
-    by them.
     """
 
     _load_processor = True
@@ -85,41 +83,37 @@ class LipReadingPipeline(Pipeline):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        # The tokenizer is the processor's. Here its padding side, often the left, would be taken for the clips'.
+        # The base class would pad clips on the tokenizer's padding side, which is often the left.
         self.tokenizer = None
 
     def _sanitize_parameters(self, return_timestamps=None, generate_kwargs=None, **parameters: Any):
-        # Only what is given: the rest stays as it was when the pipeline was made.
+        # Holds only given parameters, since missing ones keep their values from the pipeline's construction.
         reading = {key: parameters.pop(key) for key in CLIP_ARGUMENTS if key in parameters}
-        saying = {key: parameters.pop(key) for key in ("abstain", *LIMITS) if parameters.get(key) is not None}
+        output = {key: parameters.pop(key) for key in ("abstain", *LIMITS) if parameters.get(key) is not None}
         parameters = {key: value for key, value in parameters.items() if key not in ("abstain", *LIMITS)}
         generation = {**parameters, **(generate_kwargs or {})}
         if return_timestamps is not None:
             if return_timestamps not in (True, False, "word"):
                 raise ValueError(f'return_timestamps must be True, False or "word", not {return_timestamps!r}')
             if return_timestamps and not self.model.config.ctc_vocab:
-                raise ValueError(
-                    "no CTC head of this reader spells words, and tells when they are said: no timestamps"
-                )
-            saying["return_timestamps"] = return_timestamps
-        if "abstain" in saying:
-            reading["abstain"] = saying["abstain"]
-        return reading, {**generation, **saying}, saying
+                raise ValueError("return_timestamps needs a CTC head, but this model has no CTC head")
+            output["return_timestamps"] = return_timestamps
+        if "abstain" in output:
+            reading["abstain"] = output["abstain"]
+        return reading, {**generation, **output}, output
 
     def preprocess(self, clip: Any, abstain: bool = True, **reading: Any) -> dict[str, torch.Tensor]:
-        """One clip to the model's input.
+        """Computes the model's input for one clip.
 
         Returns:
-            What the feature extractor gives; `frame_times`, when its frames begin and the last ends, seconds `(1,
-            frames + 1)`; the `lip_speed` `(1,)`, not a number where it cannot be told; and whether the face is
-            `seldom_seen` `(1,)`. A clip without a face has one frame, and no face in it.
+            The output of the feature extractor; `frame_times`, the starts of its frames and the end of the last one in
+            seconds, `(1, frames + 1)`; `lip_speed` `(1,)`, NaN if it is unknown; and `seldom_seen` `(1,)`, 1 if too
+            few frames have a face. A clip without a face becomes one frame without a face.
         """
         if isinstance(clip, Mapping):
             unknown = sorted(set(clip) - {"video", *CLIP_ARGUMENTS})
             if unknown or "video" not in clip:
-                raise ValueError(
-                    f"a clip given as a mapping has video, {', '.join(CLIP_ARGUMENTS)}, not {', '.join(clip)}"
-                )
+                raise ValueError(f"a clip in a mapping has video, {', '.join(CLIP_ARGUMENTS)}, not {', '.join(clip)}")
             clip = dict(clip)
             clip, reading = clip.pop("video"), {**reading, **clip}
         extractor = self.processor.feature_extractor
@@ -128,10 +122,13 @@ class LipReadingPipeline(Pipeline):
         except NoFaceError:
             if not abstain:
                 raise
-            empty = torch.zeros(1, 1, extractor.num_landmarks, 3)
-            nothing = {"keypoints": empty, "keypoints_mask": torch.zeros(1, 1, dtype=torch.int64)}
-            unseen = {"lip_speed": torch.zeros(1), "seldom_seen": torch.zeros(1)}
-            return {**nothing, "frame_times": torch.zeros(1, 2), **unseen}
+            return {
+                "keypoints": torch.zeros(1, 1, extractor.num_landmarks, 3),
+                "keypoints_mask": torch.zeros(1, 1, dtype=torch.int64),
+                "frame_times": torch.zeros(1, 2),
+                "lip_speed": torch.zeros(1),
+                "seldom_seen": torch.zeros(1),
+            }
         features = extractor([sequence], return_tensors="pt")
         times = extractor.frame_times(sequence.timestamps, features["keypoints"].shape[1])
         times = torch.tensor(times + (reading.get("start") or 0.0), dtype=torch.float32)
@@ -181,9 +178,12 @@ class LipReadingPipeline(Pipeline):
         abstain: bool = True,
         **limits: float,
     ) -> Any:
-        """The texts of a clip, when they were said, and if nothing was, why."""
+        """Converts the model's output for one clip to the pipeline's result, or a list of results."""
         limits, mask = self._limits(limits), outputs["keypoints_mask"]
-        config, speed, spelled = self.model.config, outputs["lip_speed"][0].item(), None
+        config, speed, head = self.model.config, outputs["lip_speed"][0].item(), outputs.get("head")
+        if head is not None:
+            head = head[0, : clip_lengths(mask, head)[0]]
+        spelled = None
         if "ctc_logits" in outputs and config.ctc_vocab:
             spelled = greedy_ctc(outputs["ctc_logits"], mask, config.ctc_vocab)[0]
         seen = {"spelled": spelled, "speed": None if np.isnan(speed) else speed, "has_face": bool(mask.any())}
@@ -192,41 +192,39 @@ class LipReadingPipeline(Pipeline):
         for index, tokens in enumerate(outputs["sequences"][0].tolist()):
             text, words = self.processor.decode(tokens, skip_special_tokens=True).strip(), None
             if "token_scores" in outputs:
-                words = self._words(tokens, outputs["token_scores"][0, index].tolist(), outputs)
+                scores = outputs["token_scores"][0, index].tolist()
+                words = written_words(self.processor, config, tokens, scores, head)
             verdict = judge(text, words, limits, config.calibration, **seen)
-            if abstain and index == 0:  # what the search prefers decides for the clip
+            if abstain and index == 0:  # the best hypothesis decides for the clip
                 reason = verdict.reason
             result: dict[str, Any] = {"text": text} if reason is None else {"text": "", "reason": reason}
             if return_timestamps:
                 times = outputs["frame_times"][0].tolist()
                 chunks = _chunks(words, verdict.scores, times) if reason is None else []
-                result["chunks"] = chunks if return_timestamps == "word" else _joined(result["text"], chunks)
+                if return_timestamps != "word" and chunks:
+                    span = (chunks[0]["timestamp"][0], chunks[-1]["timestamp"][1])
+                    score = float(np.prod([chunk["score"] for chunk in chunks]))
+                    chunks = [{"text": text, "timestamp": span, "score": score}]
+                result["chunks"] = chunks
             results.append(result)
         return results[0] if len(results) == 1 else results
 
     def _limits(self, given: dict[str, float]) -> dict[str, float]:
-        """Below what nothing is said: the reader's own limits, and those given in their place."""
+        """Returns the limits of the configuration, replaced by those given."""
         return {**(self.model.config.abstention or {}), **given}
 
-    def _words(self, tokens: list[int], scores: list[float], outputs: dict[str, torch.Tensor]) -> list[WrittenWord]:
-        head = outputs.get("head")
-        if head is not None:
-            head = head[0, : clip_lengths(outputs["keypoints_mask"], head)[0]]
-        return weighed_words(self.processor, self.model.config, tokens, scores, head)
-
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Saves model and processor to one folder, from which `pipeline` makes the same pipeline again.
+        """Saves model and processor to one folder, from which `pipeline` can load them.
 
         Args:
-            save_directory: The folder, made if need be.
-            kwargs: Passed on to the `save_pretrained` of both.
+            save_directory: The folder; it is created if it does not exist.
+            kwargs: Passed to `save_pretrained` of both.
         """
         self.model.save_pretrained(save_directory, **kwargs)
         self.processor.save_pretrained(save_directory, **kwargs)
 
 
 def _chunks(words: list[WrittenWord], scores: list[float], times: list[float]) -> list[dict[str, Any]]:
-    """A chunk for each word."""
     chunks = []
     for word, score in zip(words, scores, strict=True):
         timestamp = (None, None)
@@ -234,14 +232,6 @@ def _chunks(words: list[WrittenWord], scores: list[float], times: list[float]) -
             timestamp = tuple(round(times[frame], 3) for frame in word.frames)
         chunks.append({"text": word.text, "timestamp": timestamp, "score": score})
     return chunks
-
-
-def _joined(text: str, words: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One chunk from the first word to the last."""
-    if not words:
-        return []
-    timestamp = (words[0]["timestamp"][0], words[-1]["timestamp"][1])
-    return [{"text": text, "timestamp": timestamp, "score": float(np.prod([word["score"] for word in words]))}]
 
 
 __all__ = ["PIPELINE_TASK", "LipReadingPipeline"]

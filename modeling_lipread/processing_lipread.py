@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Videos and text to the model's inputs: face landmarks, their features, and the language model's tokenizer."""
+"""The processor: from videos and texts to the model's inputs, with feature extractor and tokenizer."""
 
 from __future__ import annotations
 
@@ -15,39 +15,31 @@ from transformers.processing_utils import ProcessorMixin
 from transformers.utils import cached_file, logging
 
 from .feature_extraction_lipread import LipReadFeatureExtractor
-from .landmarks_lipread import (
-    LANDMARKER_FILE,
-    Face3DKeypointExtractor,
-    LandmarkSequence,
-    NoFaceError,
-    landmarker_path,
-    read_landmark_file,
-)
+from .landmarker_lipread import LANDMARKER_FILE, landmarker_path
+from .landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, NoFaceError, read_landmark_file
 
 logger = logging.get_logger(__name__)
 
-LOW_COVERAGE = 0.8  # below it a reader is told that the face was lost in many frames
+LOW_COVERAGE = 0.8  # share of frames with a face below which the processor warns
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 
 class LipReadProcessor(ProcessorMixin):
-    """Prepares videos and text for `LipReadForConditionalGeneration`.
-
-    MediaPipe's model file is saved beside the settings, so that a saved processor is complete.
+    """Prepares videos and text for `LipReadForConditionalGeneration`; it saves MediaPipe's model file too.
 
     Args:
-        feature_extractor: Turns landmarks into the encoder's input.
+        feature_extractor: Converts landmarks to the encoder's input.
         tokenizer: The language model's tokenizer.
     """
 
     def __init__(self, feature_extractor: LipReadFeatureExtractor, tokenizer: Any):
         super().__init__(feature_extractor, tokenizer)
-        self.landmarker_path: str | None = None  # None means the one that lies beside this code
+        self.landmarker_path: str | None = None  # None for the file beside this module
         self._keypoint_extractor: Face3DKeypointExtractor | None = None
 
     @property
     def keypoint_extractor(self) -> Face3DKeypointExtractor:
-        """The landmark extractor for videos, made on first use."""
+        """The landmark extractor for videos, created on first use."""
         if self._keypoint_extractor is None:
             self._keypoint_extractor = Face3DKeypointExtractor(self.landmarker_path)
         return self._keypoint_extractor
@@ -70,27 +62,27 @@ class LipReadProcessor(ProcessorMixin):
             videos: One clip or a list of clips. A clip is the path of a video; the path of a `.npy` file of landmarks;
                 frames, RGB uint8 `(frames, height, width, 3)`; landmarks, floats `(frames, 478, 3)`; or a
                 `LandmarkSequence`.
-            text: One text or a list of texts, to be tokenised.
-            start: Seconds from the start of a file where its clip begins; one for all or one for each.
-            end: Seconds from the start of a file where its clip ends; one for all or one for each.
-            frame_rate: Frames a second of `.npy` files and of frames and landmarks given as arrays; the feature
-                extractor's by default.
-            face: Which of several faces in a video is read: the `largest`, the most `central`, or the `speaking` one
-                (see `Face3DKeypointExtractor`). It is asked for with each video, not saved with the reader.
+            text: One text or a list of texts.
+            start, end: Seconds from the start of a file at which its clip begins and ends; one number for all clips or
+                one for each.
+            frame_rate: Frames a second of `.npy` files and of frames and landmarks in arrays; by default that of the
+                feature extractor.
+            face: The face of a video to track: the `largest`, the most `central`, or the `speaking` one (see
+                `Face3DKeypointExtractor`). It is not saved.
             padding: Pads clips and texts to the longest of the batch.
             return_tensors: `pt` or `np`.
-            **tokenizer_arguments: Passed on to the tokenizer, e.g. `truncation` or `add_special_tokens`.
+            **tokenizer_arguments: Passed to the tokenizer, such as `truncation` or `add_special_tokens`.
 
         Returns:
-            With videos, `keypoints` float32 `(batch, frames, landmarks, 3)` and `keypoints_mask` int64
-            `(batch, frames)`, 1 where a face is; with text, what the tokenizer returns (`input_ids`,
-            `attention_mask`).
+            For videos, `keypoints` float32 `(batch, frames, landmarks, 3)` and `keypoints_mask` int64 `(batch,
+            frames)`, 1 for frames with a face; for text, the output of the tokenizer.
 
         Raises:
-            VideoError: A video cannot be read, or holds no frame between `start` and `end`.
-            LandmarkFileError: A `.npy` file cannot be read, or holds no frame between `start` and `end`.
-            NoFaceError: No frame of a clip shows a face.
-            ValueError: There is neither video nor text, one of them is none of these forms, or `face` is unknown.
+            VideoError: A video cannot be read, or has no frame between `start` and `end`.
+            LandmarkFileError: A `.npy` file cannot be read, or has no frame between `start` and `end`.
+            NoFaceError: No frame of a clip has a face.
+            ValueError: There is neither video nor text, a clip is none of these forms, `start` or `end` is given for a
+                clip that is no file, or `face` is unknown.
         """
         if videos is None and text is None:
             raise ValueError("Give videos, text, or both.")
@@ -110,25 +102,10 @@ class LipReadProcessor(ProcessorMixin):
         frame_rate: float | None = None,
         face: str = "largest",
     ) -> list[LandmarkSequence]:
-        """Finds the faces in videos: the first, slow half of calling the processor.
-
-        Args:
-            videos: As for `__call__`.
-            start: As for `__call__`.
-            end: As for `__call__`.
-            frame_rate: As for `__call__`.
-            face: As for `__call__`.
+        """Extracts the landmarks of clips, the slow step of `__call__`, with the same arguments and errors.
 
         Returns:
-            A `LandmarkSequence` for each clip (of landmarks given as an array, width and height are 0: not known). The
-            feature extractor takes the list as it is; `coverage` says in what share of the frames a face was found.
-
-        Raises:
-            VideoError: A video cannot be read, or holds no frame between `start` and `end`.
-            LandmarkFileError: A `.npy` file cannot be read, or holds no frame between `start` and `end`.
-            NoFaceError: No frame of a clip shows a face.
-            ValueError: A clip is none of the forms, `start` and `end` come with one that is no file, or `face` is
-                unknown.
+            A `LandmarkSequence` for each clip, for the feature extractor.
         """
         clips = _as_list(videos)
         spans = zip(_for_each(start, len(clips), "start"), _for_each(end, len(clips), "end"), strict=True)
@@ -145,21 +122,35 @@ class LipReadProcessor(ProcessorMixin):
         if isinstance(clip, (str, os.PathLike)):
             name = os.fspath(clip)
             if name.endswith(".npy"):
-                return _check_coverage(read_landmark_file(name, frame_rate, start, end), name)
-            return _check_coverage(self.keypoint_extractor.extract_video(clip, start, end, face), name)
-        if start is not None or end is not None:
+                sequence = read_landmark_file(name, frame_rate, start, end)
+            else:
+                sequence = self.keypoint_extractor.extract_video(clip, start, end, face)
+        elif start is not None or end is not None:
             raise ValueError(f"{name}: start and end are for files; cut frames or landmarks before giving them")
-        if hasattr(clip, "keypoints"):
-            return _check_coverage(clip, name)
-        array = np.asarray(clip)
-        if array.dtype == np.uint8 and array.ndim == 4:
-            return _check_coverage(self.keypoint_extractor.extract_frames(array, frame_rate, face), name)
-        if np.issubdtype(array.dtype, np.floating) and array.ndim == 3 and array.shape[-1] == 3:
-            return _check_coverage(_from_landmarks(array, frame_rate), name)
-        raise ValueError(
-            f"{name}: neither frames, uint8 (frames, height, width, 3), nor landmarks, floats (frames, 478, 3), but "
-            f"{array.dtype} {array.shape}"
-        )
+        elif hasattr(clip, "keypoints"):
+            sequence = clip
+        else:
+            array = np.asarray(clip)
+            if array.dtype == np.uint8 and array.ndim == 4:
+                sequence = self.keypoint_extractor.extract_frames(array, frame_rate, face)
+            elif np.issubdtype(array.dtype, np.floating) and array.ndim == 3 and array.shape[-1] == 3:
+                sequence = _from_landmarks(array, frame_rate)
+            else:
+                raise ValueError(
+                    f"{name}: neither frames, uint8 (frames, height, width, 3), nor landmarks, floats (frames, 478, "
+                    f"3), but {array.dtype} {array.shape}"
+                )
+        found, frames = int(np.sum(sequence.present)), len(sequence.present)
+        if not found:
+            raise NoFaceError(
+                f"{name}: no face found in any of {frames} frames; the face must be lit, seen from the front and some "
+                "60 pixels wide: crop or enlarge the video around it"
+            )
+        if found < LOW_COVERAGE * frames:
+            logger.warning(
+                f"{name}: a face was found in only {found} of {frames} frames; the others are read as absent"
+            )
+        return sequence
 
     def save_pretrained(
         self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any
@@ -167,9 +158,9 @@ class LipReadProcessor(ProcessorMixin):
         """Saves settings, tokenizer, code and MediaPipe's model file to a folder.
 
         Args:
-            save_directory: The folder, made if need be.
-            push_to_hub: Uploads everything to the Hub as well.
-            **kwargs: For the upload: `repo_id` (the folder's name by default), `token`, `private`, `commit_message`.
+            save_directory: The folder; it is created if it does not exist.
+            push_to_hub: Uploads everything to the Hub too.
+            **kwargs: For the upload: `repo_id` (by default the folder's name), `token`, `private`, `commit_message`.
 
         Returns:
             The paths of the settings and of the model file.
@@ -180,24 +171,21 @@ class LipReadProcessor(ProcessorMixin):
         unfinished = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         shutil.copyfile(source, unfinished)
         os.replace(unfinished, target)
-        if push_to_hub:  # by its own method, which uploads the model file too; the inherited saving would miss it
+        if push_to_hub:  # not by the inherited `save_pretrained`, which would not upload the model file
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
         return [*files, str(target)]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> LipReadProcessor:
-        """Loads a processor from a folder or from the Hub, MediaPipe's model file with it.
+        """Loads a processor and MediaPipe's model file from a folder or from the Hub.
 
         Args:
-            pretrained_model_name_or_path: A folder or the id of a repository.
+            pretrained_model_name_or_path: A folder or Hub id.
             **kwargs: As for `transformers.ProcessorMixin.from_pretrained`.
-
-        Returns:
-            The processor.
         """
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         hub_arguments = {key: kwargs[key] for key in _HUB_ARGUMENTS if key in kwargs}
-        # A repository without the file, of whatever origin, falls back on the packaged one.
+        # None without the file, which selects the file beside this module.
         processor.landmarker_path = cached_file(
             pretrained_model_name_or_path,
             LANDMARKER_FILE,
@@ -210,7 +198,7 @@ class LipReadProcessor(ProcessorMixin):
 
 
 def _as_list(videos: Any) -> list[Any]:
-    """A list of clips of whatever was given: one clip, or many in a list or in one array."""
+    """Returns a list of clips from one clip, a list of clips, or an array of clips."""
     if isinstance(videos, (list, tuple)):
         is_frames = bool(videos) and all(getattr(frame, "ndim", 0) == 3 and _is_uint8(frame) for frame in videos)
         return [np.stack(videos)] if is_frames else list(videos)
@@ -239,18 +227,6 @@ def _from_landmarks(keypoints: np.ndarray, frame_rate: float) -> LandmarkSequenc
         height=0,
         frame_rate=frame_rate,
     )
-
-
-def _check_coverage(sequence: LandmarkSequence, name: str) -> LandmarkSequence:
-    found, frames = int(np.sum(sequence.present)), len(sequence.present)
-    if not found:
-        raise NoFaceError(
-            f"{name}: no face found in any of {frames} frames; the face must be lit, seen from the front and some 60 "
-            "pixels wide: crop or enlarge the video around it"
-        )
-    if found < LOW_COVERAGE * frames:
-        logger.warning(f"{name}: a face was found in only {found} of {frames} frames; the others are read as absent")
-    return sequence
 
 
 LipReadProcessor.register_for_auto_class()

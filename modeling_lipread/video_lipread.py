@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Video files to upright RGB frames with their times, read with PyAV (FFmpeg)."""
+"""Decoding of videos to upright RGB frames with timestamps, with PyAV (FFmpeg)."""
 
 from __future__ import annotations
 
@@ -21,28 +21,25 @@ from transformers.utils import logging
 logger = logging.get_logger(__name__)
 
 _Item = TypeVar("_Item")
-_LARGE_PIXELS = 2**20  # a frame; smaller ones decode with less work in one thread
-_PACKETS_PEEKED = 64  # enough to see whether a stream carries timestamps
-_MOST_STRETCHED = 4  # times; pixels said to be farther from square than this are a damaged header's
+_LARGE_PIXELS = 2**20  # pixels of a frame; smaller frames decode more efficiently in one thread
+_PACKETS_PEEKED = 64  # packets in which to look for timestamps
+_MOST_STRETCHED = 4  # highest plausible aspect ratio of a pixel; a header with a higher one is damaged
 
 
 class VideoError(ValueError):
-    """A video that cannot be read: missing, empty, truncated, corrupt, without pictures, too short or too long."""
+    """Raised for a video that cannot be read: missing, empty, truncated, corrupt, without a video stream, too long."""
 
 
 def require(module: str, package: str, purpose: str) -> Any:
-    """Imports an optional dependency.
+    """Imports and returns an optional dependency.
 
     Args:
-        module: Its name in Python.
-        package: Its name for pip.
-        purpose: What needs it, for the error.
-
-    Returns:
-        The module.
+        module: Name of the module.
+        package: Name of the package for pip.
+        purpose: The feature that needs it, for the error.
 
     Raises:
-        ImportError: It is not installed; says what to install.
+        ImportError: It is not installed.
     """
     try:
         return importlib.import_module(module)
@@ -56,26 +53,25 @@ def read_frames(
     end: float | None = None,
     max_seconds: float | None = None,
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Decodes a video, or a span of it, frame by frame; one frame is in memory at a time.
+    """Decodes a video, or a span of it, with one frame in memory at a time.
 
-    Times are the stream's own timestamps, so variable frame rates are read as they were shown. Files whose timestamps
-    are missing or do not rise (a few muxers write such) are timed by their nominal frame rate instead, with a warning.
-    Frames flagged as interlaced are deinterlaced (bwdif, one frame for two fields), rotation and mirroring metadata is
-    honoured, pixels that are not square are made so, transparency is dropped, and where a stream changes its size
-    midway all frames get that of the first.
+    Times are the timestamps of the stream. If they are missing or do not rise, as some muxers write them, times follow
+    from the nominal frame rate, with a warning. Interlaced frames are deinterlaced (bwdif, one frame for two fields),
+    frames are rotated and mirrored by the metadata, non-square pixels are made square, transparency is dropped, and
+    all frames are scaled to the size of the first.
 
     Args:
         path: The video file.
-        start: Seconds from the start of the file; earlier frames are left out.
-        end: Seconds from the start of the file; frames from there on are left out.
-        max_seconds: The longest span taken; a longer one is an error, as early as can be told.
+        start: Seconds from the start of the file; earlier frames are skipped.
+        end: Seconds from the start of the file; frames at and after it are skipped.
+        max_seconds: The longest span allowed.
 
     Yields:
         Seconds since `start`, strictly rising, and the frame: RGB, uint8, `(height, width, 3)`, contiguous.
 
     Raises:
-        VideoError: The file is missing, empty, truncated, no video, has no pictures, is corrupt in the span, or holds
-            no frame in it; or the span is longer than `max_seconds`.
+        VideoError: The file is missing, empty, truncated or no video, is corrupt in the span, or has no frame in it;
+            or the span is longer than `max_seconds`.
     """
     path = Path(path)
     if not path.is_file():
@@ -84,7 +80,7 @@ def read_frames(
         raise VideoError(f"{path}: the file is empty (0 bytes); copy or download it again")
     first = start or 0.0
     if first < 0 or (end is not None and end <= first):
-        raise VideoError(f"{path}: start={start} and end={end} hold no span; start must be >= 0 and end after it")
+        raise VideoError(f"{path}: start={start} and end={end} are no span; start must be >= 0 and end after it")
     if max_seconds is not None and end is not None and end - first > max_seconds:
         raise VideoError(_too_long(path, end - first, max_seconds))
     av = require("av", "av", "Reading a video")
@@ -109,16 +105,16 @@ def read_frames(
 
 
 def read_ahead(items: Generator[_Item, None, None], count: int = 4) -> Generator[_Item, None, None]:
-    """Lets a thread make the next few items while the last few are being used: frames decode beside their landmarks.
+    """Runs a generator of frames in a thread, so that decoding overlaps with the detection of landmarks.
 
-    Several at a time: one by one, each would find the processor's caches full of the landmarker's data.
+    It decodes several frames at a time, since after each detection the CPU's caches hold the landmarker's data.
 
     Args:
-        items: Makes them, one after the other; closed at the end.
-        count: How many are made at a time; twice as many may be in memory.
+        items: The generator; it is closed at the end.
+        count: Items made at a time; twice as many may be in memory.
 
     Yields:
-        The items, in order; what making one raises is raised in its place.
+        The items in order; an exception of the generator is raised after the items before it.
     """
 
     def make() -> tuple[list[_Item], Exception | None]:
@@ -143,7 +139,7 @@ def read_ahead(items: Generator[_Item, None, None], count: int = 4) -> Generator
                 if not made:
                     return
         finally:
-            error = None  # as a variable of this frame, which its traceback holds, it would keep all of it in memory
+            error = None  # breaks the reference cycle of the exception, its traceback and this frame
             waiting.cancel()
             thread.submit(items.close).result()
 
@@ -156,7 +152,7 @@ def _too_long(path: Path, seconds: float, max_seconds: float) -> str:
 
 
 def video_seconds(path: str | os.PathLike) -> float:
-    """How long a video says it is, in seconds; 0 if it does not say, or cannot be read."""
+    """Returns the duration in the header of a video, in seconds; 0 if it is missing or the video cannot be read."""
     av = require("av", "av", "Reading a video")
     try:
         with _open(Path(path)) as (container, stream):
@@ -166,11 +162,7 @@ def video_seconds(path: str | os.PathLike) -> float:
 
 
 def video_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Width and height that a video says its frames have, in pixels; nothing is decoded.
-
-    Raises:
-        VideoError: It is no video.
-    """
+    """Returns width and height in the header of a video, in pixels; raises `VideoError` if it is no video."""
     av = require("av", "av", "Reading a video")
     try:
         with _open(Path(path)) as (_, stream):
@@ -180,7 +172,7 @@ def video_size(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def _declared_seconds(container: Any, stream: Any) -> float:
-    """How long the file says it is; 0 if it does not say."""
+    """Returns the declared duration in seconds; 0 if it is missing."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     return (container.duration or 0) / 1e6
@@ -189,27 +181,27 @@ def _declared_seconds(container: Any, stream: Any) -> float:
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[Any, Any]]:
     av = require("av", "av", "Reading a video")
-    # "file:" keeps a name such as "12:30.mp4" from being read as a protocol; the whitelist keeps a playlist that poses
-    # as a video from opening anything but files.
+    # Without "file:", FFmpeg reads a name such as "12:30.mp4" as a protocol. The whitelist stops a playlist with the
+    # name of a video from opening anything but files.
     with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
-        attached_picture = av.stream.Disposition.attached_pic  # the cover of a song is no video
+        attached_picture = av.stream.Disposition.attached_pic  # such as the cover of a song
         streams = [stream for stream in container.streams.video if not stream.disposition & attached_picture]
         if not streams:
             raise VideoError(f"{path}: the file has no video stream (audio only?); give a video that shows the face")
         entries = streams[0].index_entries
         if len(entries) and entries[-1].pos + entries[-1].size > path.stat().st_size:
             raise VideoError(f"{path}: the file is truncated, its last frames are missing; copy or download it again")
-        # Threads that share a frame, PyAV's default, keep FFmpeg from noticing damage in H.264.
+        # With PyAV's default, several threads for one frame, FFmpeg does not notice damage in H.264.
         small = streams[0].width * streams[0].height < _LARGE_PIXELS
         streams[0].thread_type, streams[0].thread_count = "FRAME", 1 if small else min(4, os.cpu_count() or 1)
         yield container, streams[0]
 
 
 def _nominal_rate(path: Path) -> float | None:
-    """The frame rate to time frames by if the stream's timestamps are of no use, else None."""
+    """Returns the nominal frame rate if the stream has no usable timestamps, else None."""
     with _open(path) as (container, stream):
         times = [packet.pts for packet in islice(container.demux(stream), _PACKETS_PEEKED) if packet.size]
-        has_timestamps = container.format.name != "avi"  # what FFmpeg gives for AVI is the order of decoding
+        has_timestamps = container.format.name != "avi"  # for AVI, FFmpeg returns the order of decoding
         if has_timestamps and None not in times and 2 * len(set(times)) > len(times):
             return None
         rates = (stream.guessed_rate, stream.codec_context.framerate, stream.average_rate)
@@ -224,7 +216,7 @@ def _nominal_rate(path: Path) -> float | None:
 
 
 def _origin(container: Any) -> float:
-    return (container.start_time or 0) / 1e6  # FFmpeg keeps it in microseconds
+    return (container.start_time or 0) / 1e6  # from microseconds
 
 
 def _seek(container: Any, stream: Any, seconds: float) -> None:
@@ -232,7 +224,7 @@ def _seek(container: Any, stream: Any, seconds: float) -> None:
 
 
 def _seek_lands_before(path: Path, seconds: float) -> bool:
-    """Whether seeking reaches a frame before the wanted one; in a stream without an index it may jump past the end."""
+    """Returns whether seeking reaches a frame before the wanted one; without an index it may jump past the end."""
     av = require("av", "av", "Reading a video")
     with _open(path) as (container, stream):
         try:
@@ -246,10 +238,10 @@ def _seek_lands_before(path: Path, seconds: float) -> bool:
 def _decode(
     path: Path, container: Any, stream: Any, nominal_rate: float | None, start: float, end: float | None
 ) -> Iterator[tuple[float, Any]]:
-    """Frames of a span as FFmpeg decodes them, with seconds since `start`."""
+    """Yields the decoded frames of a span with their seconds since `start`."""
     origin = _origin(container)
     time, step, index, begun, found = None, 1e-3, 0, False, False
-    broken: float | None = None  # since when pictures are damaged; the next key frame mends what follows it
+    broken: float | None = None  # time of the first damaged frame since the last key frame
     for frame in _decoded(container, stream):
         if frame is None:
             broken = broken if broken is not None else time or 0.0
@@ -263,15 +255,15 @@ def _decode(
             time = (previous or 0.0) + step
         index += 1
         if previous is not None:
-            time = max(time, previous + 1e-3)  # frames come in order of presentation, whatever a stray timestamp says
+            time = max(time, previous + 1e-3)  # frames come in presentation order; a lower timestamp is wrong
             step = time - previous
         if end is not None and time >= end - 1e-6:
             break
         if not (begun or frame.key_frame) and frame.is_corrupt:
-            continue  # a stream cut from a longer one; the first pictures lack what came before
+            continue  # the first frames of a stream cut from a longer one refer to missing frames
         begun = True
         if frame.key_frame and broken is not None and broken < start:
-            broken = None  # what was damaged before the span is no loss
+            broken = None  # damage before the span does not matter
         if frame.is_corrupt and broken is None:
             broken = time
         if time >= start - 1e-6:
@@ -291,9 +283,9 @@ def _decode(
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames in order of presentation, with a None where a packet is marked as damaged or cannot be decoded.
+    """Yields frames in presentation order, and None for a damaged packet.
 
-    Before the first key frame, in a stream cut from a longer one, that is nothing unusual and not told.
+    It ignores damage before the first key frame, which is normal in a stream cut from a longer one.
     """
     av = require("av", "av", "Reading a video")
     packets, begun = container.demux(stream), False
@@ -320,7 +312,7 @@ def _corrupt(path: Path, seconds: float) -> str:
 
 
 def _check_reached_end(path: Path, stream: Any, last: float | None) -> None:
-    # Matroska has no index of frames to compare with the file's size, but its writers note how long the stream is.
+    # Matroska has no index of frames to compare with the file's size, but usually a duration.
     declared = stream.metadata.get("DURATION", "").split(":")
     if last is None or len(declared) != 3:
         return
@@ -333,9 +325,9 @@ def _check_reached_end(path: Path, stream: Any, last: float | None) -> None:
 
 
 def _deinterlaced(frames: Iterable[tuple[float, Any]]) -> Iterator[tuple[float, Any]]:
-    """Frames with the two fields of interlaced ones made one picture; other frames stay as they are."""
+    """Yields frames with the two fields of interlaced ones merged; other frames do not change."""
     graph, shape = None, None
-    times: deque[float] = deque()  # of the frames in the graph: one comes out for each, once the one after it is known
+    times: deque[float] = deque()  # of the frames in the graph, which returns each frame after it gets the next one
     for time, frame in frames:
         if graph is None and not frame.interlaced_frame:
             yield time, frame
@@ -370,7 +362,7 @@ def _filtered(graph: Any, frame: Any) -> Iterator[Any]:
 
 
 class _Upright:
-    """Turns decoded frames into arrays as they are meant to be shown, all of the size of the first."""
+    """Converts decoded frames to upright RGB arrays, all of the size of the first."""
 
     def __init__(self, pixel_aspect: Any):
         self.pixel_aspect = 1
@@ -384,14 +376,14 @@ class _Upright:
             self.size = (max(1, round(frame.width * self.pixel_aspect)), frame.height)
             self.matrix = _display_matrix(frame)
         width, height = self.size
-        # One thread: to set up several for each clip costs more than a few hundred small frames.
+        # One thread, since starting several for each clip takes longer than converting a few hundred small frames.
         array = self.reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1).to_ndarray()
-        # Rows are padded to a multiple of 16 pixels or so; MediaPipe finds no face in an array that is not contiguous.
+        # FFmpeg pads rows, and MediaPipe finds no face in an array that is not contiguous.
         return np.ascontiguousarray(_turn(array, self.matrix))
 
 
 def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
-    """The a, b, c, d that say where a pixel is shown: x' = a x + c y, y' = b x + d y, Y pointing down."""
+    """Returns a, b, c, d of the transformation x' = a x + c y, y' = b x + d y to the screen, Y pointing down."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1
@@ -400,7 +392,7 @@ def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
 
 
 def _turn(array: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
-    """Quarter turns and mirroring; other angles are rounded to the nearest of these."""
+    """Mirrors and rotates a frame by multiples of 90 degrees, the nearest to the matrix."""
     a, b, c, d = matrix
     if abs(b) + abs(c) > abs(a) + abs(d):
         array, a, d = array.swapaxes(0, 1), c, b

@@ -17,9 +17,9 @@ from modeling_lipread.confidence_lipread import (
     judge,
     lip_speed,
     logistic,
-    weighed_words,
-    why_nothing,
+    reason_to_abstain,
     word_scores,
+    written_words,
 )
 from modeling_lipread.configuration_lipread import CALIBRATION
 from modeling_lipread.ctc_lipread import clip_lengths
@@ -73,7 +73,7 @@ def word_confidence(
     result = []
     for index, (row, confidence) in enumerate(zip(rows, confidences, strict=True)):
         head = None if heads is None else heads[index, : lengths[index]]
-        words = weighed_words(processor, config, tokens[index].tolist(), log_probs[index].tolist(), head)
+        words = written_words(processor, config, tokens[index].tolist(), log_probs[index].tolist(), head)
         sequence = decode_row(row)
         seen = {
             "spelled": ctc_hypotheses[index],
@@ -243,4 +243,4 @@ def _mean_score(prediction: Prediction) -> float:
 def abstention_reason(prediction: Prediction, limits: dict[str, float]) -> str | None:
     """Returns why the pipeline would abstain with these limits; None where it would answer."""
     scores = [word["score"] for word in prediction.words]
-    return why_nothing(limits, scores, speed=prediction.lip_speed, agreed=prediction.agreement)
+    return reason_to_abstain(limits, scores, speed=prediction.lip_speed, agreed=prediction.agreement)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from modeling_lipread.landmarks_lipread import FACES
+from modeling_lipread.face_tracking_lipread import FACES
 
 from ..quality import ClipQuality
 

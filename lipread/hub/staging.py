@@ -30,7 +30,7 @@ from transformers.utils import (
 )
 
 from modeling_lipread.configuration_lipread import LipReadConfig
-from modeling_lipread.landmarks_lipread import LANDMARKER_FILE, landmarker_path
+from modeling_lipread.landmarker_lipread import LANDMARKER_FILE, landmarker_path
 from modeling_lipread.language_model_lipread import checkpoint_files
 from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
 from modeling_lipread.processing_lipread import LipReadProcessor

@@ -202,7 +202,7 @@ def test_wrong_usage_is_status_2(transcribe, talk, arguments, word):
 
 def test_an_encoder_alone_is_not_read_with(transcribe, talk, tmp_path):
     model = AutoModel.from_pretrained(BUNDLED_MODEL)
-    assert model.sees
+    assert model.uses_video
     for adapter in model.adapters:
         torch.nn.init.zeros_(adapter.o_proj.weight)
     model.save_pretrained(tmp_path)

@@ -25,7 +25,7 @@ from modeling_lipread.confidence_lipread import (
     OTHER_WORDS,
     STILL_LIPS,
     lip_speed,
-    why_nothing,
+    reason_to_abstain,
 )
 from tests.helpers.clips import moving_portrait, write_video
 from tests.helpers.long_videos import grid_lines
@@ -49,9 +49,9 @@ SURE = {"scores": [0.9, 0.8], "speed": 0.5, "agreed": 0.9}
     ],
 )
 def test_the_reason_to_say_nothing(seen, reason):
-    assert why_nothing(LIMITS, **{**SURE, **seen}) == reason
+    assert reason_to_abstain(LIMITS, **{**SURE, **seen}) == reason
     # Without limits, lips may be still and words unlikely.
-    assert why_nothing(None, **{**SURE, **seen}) == (reason if reason in (NO_FACE, NO_WORDS) else None)
+    assert reason_to_abstain(None, **{**SURE, **seen}) == (reason if reason in (NO_FACE, NO_WORDS) else None)
 
 
 def test_lips_are_as_fast_as_in_their_fastest_second():

@@ -3,9 +3,11 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from transformers import AutoModel, AutoProcessor
 
 from data.calibrate import main as calibrate
@@ -18,8 +20,14 @@ PIECES = ["<s>", "bi", "n", " blue", "</s>", "<pad>"]
 VOCABULARY = ["", "b", "e", "i", "l", "n", "u"]
 
 
-def decode(tokens):
+def decode(tokens, skip_special_tokens):
     return "".join(PIECES[token] for token in tokens if token not in (0, 4, 5))
+
+
+def words_of(tokens, log_probs, head=None):
+    processor = SimpleNamespace(decode=decode, tokenizer=SimpleNamespace(all_special_ids=[0, 4, 5]))
+    config = LipReadConfig(ctc_vocab=VOCABULARY, encoder_config={"alignment_head": True, "ctc_vocab_size": 7})
+    return written_words(processor, config, tokens, log_probs, None if head is None else torch.from_numpy(head))
 
 
 def seen(text):
@@ -31,16 +39,16 @@ def seen(text):
 
 def test_a_word_has_the_probability_of_its_tokens_and_the_fit_of_its_frames():
     tokens, log_probs = [1, 2, 3, 4, 5], [-0.1, -0.2, -0.4, -3.0, -9.0]
-    words = written_words(tokens, log_probs, decode, [0, 4, 5], seen("_bbin__blueee"), VOCABULARY, each_frame=True)
+    words = words_of(tokens, log_probs, seen("_bbin__blueee"))
     assert [(word.text, word.frames) for word in words] == [("bin", (1, 5)), ("blue", (7, 13))]
     assert [word.log_prob for word in words] == pytest.approx([-0.3, -0.4]), "end and padding are no word's"
     assert [word.fit for word in words] == pytest.approx([np.log(0.94)] * 2)
-    elsewhere = written_words(tokens, log_probs, decode, [0, 4, 5], seen("_uuuu__blueee"), VOCABULARY, each_frame=True)
+    elsewhere = words_of(tokens, log_probs, seen("_uuuu__blueee"))
     assert elsewhere[0].fit == pytest.approx(np.log(0.01)) and elsewhere[1].fit == words[1].fit
-    short = written_words(tokens, log_probs, decode, [0, 4, 5], seen("bin"), VOCABULARY, each_frame=True)
+    short = words_of(tokens, log_probs, seen("bin"))
     assert [(word.frames, word.fit) for word in short] == [(None, LOWEST_FIT)] * 2
-    assert [word.fit for word in written_words(tokens, log_probs, decode, [0, 4, 5])] == [0.0, 0.0]
-    assert written_words([4, 5], [-0.1, -0.1], decode, [0, 4, 5]) == []
+    assert [word.fit for word in words_of(tokens, log_probs)] == [0.0, 0.0]
+    assert words_of([4, 5], [-0.1, -0.1]) == []
 
 
 def test_scores_are_probabilities_until_they_are_calibrated():

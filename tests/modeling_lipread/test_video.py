@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from modeling_lipread.landmarks_lipread import VideoError
-from modeling_lipread.video_lipread import read_ahead, read_frames
+from modeling_lipread.video_lipread import VideoError, read_ahead, read_frames
 from tests.helpers.clips import PORTRAIT, moving_portrait, write_video
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -7,8 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from modeling_lipread.landmarks_lipread import VideoError
-from modeling_lipread.video_lipread import read_frames
+from modeling_lipread.video_lipread import VideoError, read_frames
 from tests.helpers.clips import moving_portrait, without_durations, without_frame_rate, write_song, write_video
 
 
