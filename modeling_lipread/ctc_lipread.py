@@ -135,7 +135,7 @@ class CTCPrefixScores:
         """The characters of the vocabulary, without the blank."""
         return self._symbols.keys()
 
-    def begins(self, prefixes: Sequence[tuple[int, str]]) -> torch.Tensor:
+    def prefix_log_probs(self, prefixes: Sequence[tuple[int, str]]) -> torch.Tensor:
         """Returns the log-probability of each prefix, of all texts that begin with it, `(prefixes,)`."""
         unique = list(dict.fromkeys(prefixes))
         longer = [(clip, text) for clip, text in unique if text]
@@ -143,14 +143,14 @@ class CTCPrefixScores:
         scores = self._log_probs.new_zeros(len(unique))
         if longer:
             before, emitted, clips = self._steps(longer)
-            said = (before + emitted).masked_fill(~self._inside[:, clips], -torch.inf).logsumexp(0)
+            log_probs = (before + emitted).masked_fill(~self._inside[:, clips], -torch.inf).logsumexp(0)
             # A clip without frames gives no evidence against any prefix.
-            said = said.masked_fill(self._lengths[clips] == 0, 0.0)
-            scores[self._index(index for index, (_, text) in enumerate(unique) if text)] = said
+            log_probs = log_probs.masked_fill(self._lengths[clips] == 0, 0.0)
+            scores[self._index(index for index, (_, text) in enumerate(unique) if text)] = log_probs
         place = {prefix: index for index, prefix in enumerate(unique)}
         return scores[self._index(place[prefix] for prefix in prefixes)]
 
-    def ends(self, texts: Sequence[tuple[int, str]]) -> torch.Tensor:
+    def text_log_probs(self, texts: Sequence[tuple[int, str]]) -> torch.Tensor:
         """Returns the log-probability of each complete text, `(texts,)`."""
         self._add(texts)
         columns = self._index(self._columns[text] for text in texts)
@@ -272,13 +272,13 @@ class CTCLogitsProcessor(LogitsProcessor):
             for token in tokens
         ]
         self.prefix_scores.keep(prefixes)
-        so_far = self.prefix_scores.begins(prefixes)
-        with_token = self.prefix_scores.begins([(clip, text or "") for clip, text in extended])
-        barred = torch.tensor([text is None for _, text in extended], device=with_token.device)
-        with_token = with_token.masked_fill(barred, -torch.inf).view(candidates.shape)
+        current = self.prefix_scores.prefix_log_probs(prefixes)
+        with_token = self.prefix_scores.prefix_log_probs([(clip, text or "") for clip, text in extended])
+        disallowed = torch.tensor([text is None for _, text in extended], device=with_token.device)
+        with_token = with_token.masked_fill(disallowed, -torch.inf).view(candidates.shape)
         gains = torch.full_like(scores, IMPOSSIBLE)
-        gains.scatter_(1, candidates, _gain(with_token, so_far[:, None]).to(gains))
-        gains[:, self.end_ids] = _gain(self.prefix_scores.ends(prefixes), so_far)[:, None].to(gains)
+        gains.scatter_(1, candidates, _gain(with_token, current[:, None]).to(gains))
+        gains[:, self.end_ids] = _gain(self.prefix_scores.text_log_probs(prefixes), current)[:, None].to(gains)
         mixed = (1 - self.weight) * scores + self.weight * gains
         return mixed.masked_fill(scores == -torch.inf, -torch.inf)  # keeps tokens that other processors ruled out
 

@@ -101,7 +101,7 @@ def refuse_wrong_weights(
     wrong += [
         f"{name} is {tuple(found)} instead of {tuple(size)}" for name, found, size in sorted(mismatched, key=str)
     ]
-    wrong += [f"{name} belongs nowhere" for name in sorted(unexpected)]
+    wrong += [f"{name} is unexpected" for name in sorted(unexpected)]
     if wrong:
         raise ValueError(
             f"{checkpoint}: {len(wrong)} of {whose} weights are not those that its config.json describes "
@@ -171,7 +171,7 @@ def load_language_model(model_id: str | os.PathLike, **kwargs: Any) -> PreTraine
     except OSError as error:
         raise OSError(
             f"{model_id}: the language model cannot be loaded ({error}) Give a folder or a Hub id that can be "
-            "reached, with weights in safetensors; pickles are never opened."
+            "reached, with its weights in safetensors; pickles are never opened."
         ) from error
     refuse_peft_adapter(model, model_id)
     missing, mismatched = loading_info["missing_keys"], loading_info["mismatched_keys"]
@@ -253,7 +253,7 @@ def without_quantization(config: PreTrainedConfig) -> tuple[PreTrainedConfig, di
     return config, quantization if isinstance(quantization, dict) else quantization.to_dict()
 
 
-def keep_unpacked(language_model: PreTrainedModel) -> None:
+def disable_weight_packing(language_model: PreTrainedModel) -> None:
     """Turns off the packing of 4-bit weights.
 
     On CPUs with AVX512-BF16, bitsandbytes (0.50) packs 4-bit weights in place in their first forward pass without
@@ -265,7 +265,7 @@ def keep_unpacked(language_model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def without_dropout(language_model: PreTrainedModel) -> None:
+def remove_dropout(language_model: PreTrainedModel) -> None:
     """Sets all dropout of a frozen language model to 0, including LayerDrop.
 
     A frozen model does not overfit. Dropout would only make the adapters' inputs differ between training and
@@ -279,7 +279,7 @@ def without_dropout(language_model: PreTrainedModel) -> None:
                 setattr(holder, name, 0.0)
 
 
-def place_beside(model: PreTrainedModel, language_model: PreTrainedModel) -> None:
+def place_parts(model: PreTrainedModel, language_model: PreTrainedModel) -> None:
     """Moves the encoder to the device of the language model's embeddings, and each adapter to that of its layer.
 
     Args:

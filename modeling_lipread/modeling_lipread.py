@@ -34,19 +34,19 @@ from .language_model_lipread import (
     FILE_ARGUMENTS,
     add_lora,
     checkpoint_files,
+    disable_weight_packing,
     is_folder,
     is_lora,
-    keep_unpacked,
     load_base_model,
     load_language_model,
     load_lora,
     merge_lora,
-    place_beside,
+    place_parts,
     refuse_peft_adapter,
     refuse_wrong_weights,
+    remove_dropout,
     resolved_revision,
     saved_weights,
-    without_dropout,
     without_quantization,
 )
 
@@ -120,17 +120,17 @@ class LipReadPreTrainedModel(PreTrainedModel):
         self.language_model = language_model
         # Assisted decoding must not run on models whose state cannot be rolled back.
         self._is_stateful = language_model._is_stateful
-        keep_unpacked(language_model)
+        disable_weight_packing(language_model)
         self.config.text_config, self.config.base_model_quantization = without_quantization(language_model.config)
         check_conditioning(language_model)
         attach_adapters(language_model, self.adapters, self.config.adapter_layers)
         self._freeze_language_model()
         if self.config.freeze_language_model:
-            without_dropout(language_model)
+            remove_dropout(language_model)
         if self.config.lora:
             self.config.lora = add_lora(language_model, self.config.lora)
         if getattr(language_model, "hf_device_map", None):
-            place_beside(self, language_model)
+            place_parts(self, language_model)
 
     def _freeze_language_model(self) -> None:
         """Freezes the language model except for LoRA, if the configuration says so."""
