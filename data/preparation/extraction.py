@@ -25,10 +25,10 @@ from modeling_lipread.landmarks_lipread import (
     Face3DKeypointExtractor,
     LandmarkFileError,
     LandmarkSequence,
-    VideoError,
     read_landmark_file,
 )
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
+from modeling_lipread.video_lipread import VideoError
 
 from ..corpora import read_alignment
 from ..quality import ClipQuality, measure

@@ -18,13 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from modeling_lipread.face_tracking_lipread import FACES
 from modeling_lipread.geometry_lipread import lip_motion
-from modeling_lipread.landmarks_lipread import (
-    FACES,
-    LandmarkSequence,
-    NoFaceError,
-    read_landmark_file,
-)
+from modeling_lipread.landmarks_lipread import LandmarkSequence, NoFaceError, read_landmark_file
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
 from ..transcript import Transcript, UnreadSpan, Utterance, Word

@@ -20,12 +20,8 @@ from modeling_lipread.geometry_lipread import (
     rotation_from_angles,
     solve_head_pose,
 )
-from modeling_lipread.landmarks_lipread import (
-    Face3DKeypointExtractor,
-    LandmarkFileError,
-    landmarker_path,
-    read_landmark_file,
-)
+from modeling_lipread.landmarker_lipread import landmarker_path
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkFileError, read_landmark_file
 from tests.helpers.clips import PORTRAIT, made_up_face, portrait_on
 from tests.helpers.readers import Bomb
 

@@ -12,15 +12,10 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from data.tokenizer import train_tokenizer
 from modeling_lipread import processing_lipread
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
-from modeling_lipread.landmarks_lipread import (
-    LANDMARKER_FILE,
-    LandmarkFileError,
-    LandmarkSequence,
-    NoFaceError,
-    VideoError,
-)
+from modeling_lipread.landmarker_lipread import LANDMARKER_FILE
+from modeling_lipread.landmarks_lipread import LandmarkFileError, LandmarkSequence, NoFaceError
 from modeling_lipread.processing_lipread import LipReadProcessor
-from modeling_lipread.video_lipread import read_frames
+from modeling_lipread.video_lipread import VideoError, read_frames
 from tests.helpers.clips import moving_portrait, write_video
 from tests.helpers.readers import run_elsewhere
 from tests.helpers.training import TEXTS
