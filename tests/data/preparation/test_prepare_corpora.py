@@ -1,9 +1,6 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Preparing corpora that are no manifests: what is known of a clip only once its video is read, splits, warnings."""
 
-import json
-import shutil
-
 import pytest
 from datasets import load_from_disk
 
@@ -96,19 +93,3 @@ def test_a_clip_of_two_sources_is_warned_of_and_resumed_runs_are_the_same(video,
     rows = all_rows(tmp_path / "corpus")
     assert rows["talks"]["speaker"].to_pylist() == ["Anna"] and rows["test"]["speaker"].to_pylist() == [None]
     assert prepare([folder, manifest], tmp_path / "corpus") == report
-
-
-@pytest.mark.slow
-def test_grid_by_its_folder_and_by_its_manifest(grid_dir, tmp_path):
-    """The same clips either way, but for their ids, which are paths in a folder."""
-    lines = [json.loads(line) for line in (grid_dir / "unseen_speakers.jsonl").read_text().splitlines()[::15]]
-    for line in lines:
-        for path in (line["video"], line["align"]):
-            (tmp_path / "test" / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(grid_dir / path, tmp_path / "test" / path)
-    main([str(tmp_path / "test"), "--format", "grid", "--output", str(tmp_path / "by_folder"), "--num_proc", "0"])
-    manifest = write_manifest(tmp_path / "test", "test.jsonl", lines)
-    main([str(manifest), "--output", str(tmp_path / "by_manifest"), "--num_proc", "0"])
-    folder, manifest = (all_rows(tmp_path / name)["test"].drop_columns("id") for name in ("by_folder", "by_manifest"))
-    assert len(lines) == 3 and folder.equals(manifest)
-    assert folder["speaker"].to_pylist() == [line["speaker"] for line in lines]

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from data.preparation.shards import merge
 from data.prepare import PrepareError, prepare
 from tests.helpers.corpora import all_files, landmark_lines, start_prepare, write_manifest
 
@@ -66,22 +65,6 @@ def test_an_older_corpus_survives_a_full_disk(manifest, tmp_path):
         prepare([manifest], output, overwrite=True)
     shutil.rmtree(output / ".parts")
     assert all_files(output) == before
-
-
-@pytest.mark.slow
-def test_shards_and_their_merging(manifest, tmp_path):
-    undisturbed = prepare([manifest], tmp_path / "undisturbed")
-    for size in (100_000, 600_000):  # a part, and the list of all skipped clips in shard.json
-        with longest_file(size), pytest.raises(PrepareError, match=r"shard-2-of-2: a file became longer"):
-            prepare([manifest], tmp_path / "parts", shard=(2, 2))
-        assert not list(tmp_path.glob("parts/*/*.tmp")) and not list(tmp_path.glob("parts/*/shard.json"))
-    for index in (1, 2):
-        prepare([manifest], tmp_path / "parts", shard=(index, 2))
-    with longest_file(600_000), pytest.raises(PrepareError, match="corpus: a file became longer"):
-        merge([tmp_path / "parts"], tmp_path / "corpus")
-    assert {path.name for path in (tmp_path / "corpus" / ".parts").iterdir()} <= {"lock", "run.json"}
-    assert merge([tmp_path / "parts"], tmp_path / "corpus") == undisturbed
-    assert all_files(tmp_path / "corpus") == all_files(tmp_path / "undisturbed")
 
 
 @pytest.fixture

@@ -133,6 +133,7 @@ def test_kill_and_continue(corpus, tmp_path):
     assert all_files(output) == all_files(corpus.parent / "undisturbed")
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(tmp_path):
     """Runs forked from this process, each killed after a random time, until one gets through."""
     manifest = write_manifest(tmp_path, "clips.jsonl", landmark_lines(tmp_path, 320))
