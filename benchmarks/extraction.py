@@ -4,8 +4,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.extraction FOLDER_OF_VIDEOS --output benchmark-extraction.json
 
 Three ways alternate on the same clips: MediaPipe's FaceLandmarker alone on decoded frames; ours, a worker of
-`data.prepare`, from the video to the written part; the classic loop, OpenCV's VideoCapture and a new FaceLandmarker for
-every clip. Figures are frames per second of processor time of all threads, which other load hardly changes.
+`data.prepare`, from the video to the written part; the classic loop, OpenCV and a new FaceLandmarker for every clip.
+Figures are frames per second of processor time of all threads, which other load hardly changes.
 """
 
 import argparse
@@ -36,10 +36,8 @@ from .measure import Row, report
 
 def make_landmarker():
     """Returns MediaPipe's landmarker in video mode, as in its guide."""
-    vision, base = (
-        mediapipe.tasks.vision,
-        mediapipe.tasks.BaseOptions(model_asset_buffer=landmarker_path().read_bytes()),
-    )
+    vision = mediapipe.tasks.vision
+    base = mediapipe.tasks.BaseOptions(model_asset_buffer=landmarker_path().read_bytes())
     options = vision.FaceLandmarkerOptions(base_options=base, running_mode=vision.RunningMode.VIDEO, num_faces=1)
     return vision.FaceLandmarker.create_from_options(options)
 

@@ -66,11 +66,11 @@ def report(rows: Sequence[Row], device: torch.device, output: str | os.PathLike,
 
     `baseline` is the heading of the first column, and `facts` are further figures about the run.
     """
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     cpus = Path("/proc/cpuinfo")
     known = re.search(r"model name\s*: (.*)", cpus.read_text(encoding="utf-8")) if cpus.exists() else None
+    cpu = known[1] if known else platform.processor() or platform.machine()
     machine = {
-        "device": known[1] if known and device.type == "cpu" else name,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
         "threads": torch.get_num_threads(),
         "bfloat16": computes_bfloat16(device),
         "torch": torch.__version__,
@@ -126,11 +126,10 @@ def peak_mebibytes(run: Callable[[], object], device: torch.device) -> float:
 
 
 def _peak_kibibytes() -> int:
-    try:  # on Linux, getrusage includes the peak of the parent process
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        return int(status.split("VmHWM:")[1].split()[0])
-    except (OSError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    status = Path("/proc/self/status")  # Linux, where getrusage includes the peak of the parent process
+    if status.exists():
+        return int(status.read_text(encoding="ascii").split("VmHWM:")[1].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def in_fresh_process(module: str, *arguments: str) -> float:

@@ -75,11 +75,9 @@ class LipReadCollator:
     Args:
         processor (`LipReadProcessor`): Object with a `feature_extractor` and a `tokenizer`.
         seq_len (`int`): Largest number of tokens in training `input_ids`; longer texts are cut, with a warning.
-        prompt (`str`, *optional*): Text before each transcript; never a label.
         train (`bool`): False for evaluation batches.
-        add_special_tokens (`bool`): Passed to the tokenizer for the transcript.
-        start_ids (`list[int]`, *optional*): Tokens before each transcript, as in a model's configuration; replace the
-            start token and the prompt.
+        start_ids (`list[int]`, *optional*): Tokens before each transcript, `LipReadConfig.start_ids`; never labels.
+            Default: the start token.
         ctc_vocab (`list[str]`, *optional*): Characters, the blank at index 0. Adds `ctc_targets` to training batches.
         alignment (`bool`): Whether to add `alignment_targets`, the character spoken in each frame, to training batches
             with a `ctc_vocab`.
@@ -96,9 +94,7 @@ class LipReadCollator:
         processor: Any,
         *,
         seq_len: int,
-        prompt: str | None = None,
         train: bool = True,
-        add_special_tokens: bool = False,
         start_ids: Sequence[int] | None = None,
         ctc_vocab: Sequence[str] | None = None,
         alignment: bool = False,
@@ -106,18 +102,15 @@ class LipReadCollator:
         cache_bytes: int = 0,
     ):
         self.feature_extractor = processor.feature_extractor
-        self.tokenizer = tokenizer = processor.tokenizer
+        self.tokenizer = processor.tokenizer
         self.seq_len = seq_len
         self.train = train
-        self.add_special_tokens = add_special_tokens
         self.normalize = TextNormalizer()
-        self.special_tokens = special_tokens(tokenizer)
-        prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
-        self.prefix = [self.special_tokens.start, *prompt_ids] if start_ids is None else list(start_ids)
+        self.special_tokens = special_tokens(processor.tokenizer)
+        self.prefix = [self.special_tokens.start] if start_ids is None else list(start_ids)
         if len(self.prefix) >= seq_len:
-            raise ValueError(
-                f"seq_len {seq_len} leaves no room after the start token and the prompt ({len(self.prefix)} tokens)"
-            )
+            tokens = f"the start token and the prompt ({len(self.prefix)} tokens)"
+            raise ValueError(f"seq_len {seq_len} leaves no room after {tokens}")
         if ctc_vocab and ctc_vocab[0] != "":
             raise ValueError(f'ctc_vocab begins with {ctc_vocab[0]!r}; index 0 is the CTC blank, ""')
         self.ctc_ids = {character: index for index, character in enumerate(ctc_vocab or []) if index > 0}
@@ -180,20 +173,19 @@ class LipReadCollator:
 
     def _targets(self, text: str) -> dict[str, list[int]]:
         """Returns the tokens of a transcript, in training with the end token and cut, and its CTC targets."""
-        tokens = list(self.tokenizer(text, add_special_tokens=self.add_special_tokens)["input_ids"])
+        tokens = list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
         if not self.train:
             return {"target": tokens}
         end, room = self.special_tokens.end, self.seq_len - len(self.prefix)
         if len(tokens) > room:
             self._warn_once(f"texts longer than seq_len={self.seq_len} are cut; the first is {text!r}", "cut")
-        if tokens[-1:] != [end]:
-            tokens.append(end)
+        target = [*tokens, end][:room]
         if not self.ctc_ids:
-            return {"target": tokens[:room]}
+            return {"target": target}
         characters = self.normalize(text)
         if unknown := sorted(set(characters) - self.ctc_ids.keys()):
             self._warn_once(f"CTC labels leave out {unknown}, not in ctc_vocab; the first text is {text!r}", "unknown")
-        return {"target": tokens[:room], "ctc_targets": self._spell(characters)}
+        return {"target": target, "ctc_targets": self._spell(characters)}
 
     def _spoken_words(self, words: Sequence[Row], text: str, middles: np.ndarray) -> list[SpokenWord]:
         """Returns the transcript's words and frames; none if the timed words differ from it or overlap."""

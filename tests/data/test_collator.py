@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast
 
@@ -84,29 +83,31 @@ def test_stored_landmarks_give_the_features_of_inference(processor, rows, sequen
     torch.testing.assert_close(batch["keypoints"], direct["keypoints"], atol=3e-3, rtol=0)
 
 
-def test_prompt_is_given_but_never_learned(processor, rows):
-    batch = LipReadCollator(processor, seq_len=64, prompt="The person says:")(list(rows))
+def start_ids(processor):
+    """The start token and a prompt, as a configuration has them."""
     prompt = processor.tokenizer("The person says:", add_special_tokens=False)["input_ids"]
-    assert all(row[1 : 1 + len(prompt)] == prompt for row in batch["input_ids"].tolist())
-    assert (batch["labels"][:, : 1 + len(prompt)] == -100).all()
+    return [processor.tokenizer.bos_token_id, *prompt]
+
+
+def test_prompt_is_given_but_never_learned(processor, rows):
+    start = start_ids(processor)
+    batch = LipReadCollator(processor, seq_len=64, start_ids=start)(list(rows))
+    assert all(row[: len(start)] == start for row in batch["input_ids"].tolist())
+    assert (batch["labels"][:, : len(start)] == -100).all()
     texts = processor.tokenizer.batch_decode(unpadded(batch["labels"]), skip_special_tokens=True)
     assert [text.strip() for text in texts] == TEXTS
+    evaluation = LipReadCollator(processor, seq_len=64, start_ids=start, train=False)(list(rows))
+    assert evaluation["input_ids"].tolist() == [start] * len(rows)
 
 
-def test_a_trained_reader_is_evaluated_with_what_it_continues(processor, rows):
-    start_ids = LipReadCollator(processor, seq_len=64, prompt="The person says:").prefix
-    batch = LipReadCollator(processor, seq_len=64, start_ids=start_ids, train=False)(list(rows))
-    assert len(start_ids) > 1 and batch["input_ids"].tolist() == [start_ids] * len(rows)
-
-
-@pytest.mark.parametrize(("prompt", "seq_len"), [(None, 2), ("The person says:", 17)])
+@pytest.mark.parametrize(("prompt", "seq_len"), [(False, 2), (True, 17)])
 def test_evaluation_batch_holds_no_transcript(processor, rows, prompt, seq_len):
-    vocabulary = build_ctc_vocab(TEXTS)
-    collator = LipReadCollator(processor, seq_len=seq_len, prompt=prompt, train=False, ctc_vocab=vocabulary)
+    start, vocabulary = start_ids(processor) if prompt else None, build_ctc_vocab(TEXTS)
+    collator = LipReadCollator(processor, seq_len=seq_len, start_ids=start, train=False, ctc_vocab=vocabulary)
     batch = collator(list(rows))
     tokenizer = processor.tokenizer
     given = set(batch["input_ids"].flatten().tolist())
-    if prompt is None:
+    if not prompt:
         assert given == {tokenizer.bos_token_id}
     # Whatever is said, the model is given the same.
     other = collator([{**row, "text": "something else altogether"} for row in rows])
@@ -141,17 +142,6 @@ def test_padding_with_eos_still_teaches_the_end(processor, rows):
     assert (batch["input_ids"][:, 0] == end).all(), "no BOS: EOS starts"
     assert [row[-1] for row in labels] == [end] * 3 and [row.count(end) for row in labels] == [1] * 3
     assert batch["attention_mask"].sum(1).tolist() == [len(row) + 1 for row in labels]
-
-
-def test_special_tokens_of_the_tokenizer_are_not_doubled(processor, rows):
-    words = models.WordLevel({"set": 0, "white": 1, "</s>": 2, "<unk>": 3}, unk_token="<unk>")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), eos_token="</s>", unk_token="<unk>")
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    adds_end = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 2)])
-    tokenizer.backend_tokenizer.post_processor = adds_end
-    processor = LipReadProcessor(processor.feature_extractor, tokenizer)
-    collator = LipReadCollator(processor, seq_len=9, add_special_tokens=True)
-    assert unpadded(collator([rows[1]])["labels"]) == [[0, 1, 2]]
 
 
 def test_ctc_targets_spell_the_normalised_text(processor, rows, caplog):
