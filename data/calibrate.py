@@ -3,9 +3,9 @@
 
     python -m data.calibrate runs/a corpus/validation
 
-Take clips that the reader was not trained on. A logistic function of the log-odds of the language model and of the
-words' fit to the lips is fitted to which words are correct. Then clips without speech are made of the clips
-(`data.evaluation.hallucination`), and limits are set that tell them apart. Both are stored in the reader's
+Use clips that the reader was not trained on. The command fits a logistic function of the language model's log-odds and
+of the words' fit to the lips to which words are correct. Then it makes clips without speech from the clips
+(`data.evaluation.hallucination`) and fits the limits that separate the two. Both are stored in the reader's
 `config.json`, where the pipeline finds them; the weights do not change.
 """
 
@@ -25,7 +25,7 @@ import modeling_lipread  # noqa: F401  (registers the model with the Auto classe
 from modeling_lipread.confidence_lipread import evidence
 
 from .collator import LipReadCollator
-from .dataset import Clips, ClipTable, open_split
+from .dataset import ClipTable, open_split
 from .evaluation.calibration import abstention_reason, correct_words, fit_calibration, fit_limits, reliability, rescore
 from .evaluation.generation import predict
 from .evaluation.hallucination import landmark_clips
@@ -52,38 +52,35 @@ def calibrate(
         split: The split, where the source has several.
         num_beams: Beams of the search.
         batch_size: Clips in a batch.
-        clips: Clips without speech made of each kind.
+        clips: Clips without speech to make of each kind.
         device: Torch device; a GPU if there is one by default.
 
     Returns:
-        `calibration` and `abstention` as they were stored, the `reliability` of the words' scores, and from how many
-        clips the pipeline would abstain: `speech` and `non_speech`, each `(abstentions, clips)`.
+        `calibration` and `abstention` as they were stored, the `reliability` of the word scores, and for clips with
+        and without speech (`speech`, `non_speech`) the numbers `(abstentions, clips)`.
 
     Raises:
         CorpusError, OSError, ValueError: If reader or source cannot be read, or if the reader wrote no word.
     """
     settings = reader / "config.json"
     if not settings.is_file():
-        raise ValueError(f"{reader}: no folder with a config.json, in which the numbers are kept; download it first")
+        raise ValueError(f"{reader}: no folder with a config.json, which stores the calibration; download it first")
     model, processor = AutoModel.from_pretrained(reader), AutoProcessor.from_pretrained(reader)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     model.config.abstention = None
     length = model.generation_config.max_new_tokens or 64
     collator = LipReadCollator(processor, seq_len=length, start_ids=model.config.start_ids, train=False)
 
-    def read(rows: Clips) -> list[Prediction]:
-        options = {"batch_size": batch_size, "confidence": True, "num_beams": num_beams}
-        return predict(model, processor, rows, collator, **options)
-
+    options = {"batch_size": batch_size, "confidence": True, "num_beams": num_beams}
     rows = open_split(source, split)
-    speech = read(rows)
+    speech = predict(model, processor, rows, collator, **options)
     words = [word for prediction in speech for word in prediction.words]
     if not words:
         raise ValueError(f"{source}: the reader wrote no word, so there is nothing to calibrate")
-    found = evidence([word["log_prob"] for word in words], [word["fit"] for word in words])
-    calibration = fit_calibration(found, correct_words(speech))
+    inputs = evidence([word["log_prob"] for word in words], [word["fit"] for word in words])
+    calibration = fit_calibration(inputs, correct_words(speech))
     made = [encode_row(clip.sequence, text="", id=f"{clip.kind} {clip.id}") for clip in landmark_clips(rows, clips)]
-    non_speech = read(ClipTable(Dataset(rows_to_table(made))))
+    non_speech = predict(model, processor, ClipTable(Dataset(rows_to_table(made))), collator, **options)
     for prediction in [*speech, *non_speech]:
         rescore(prediction, calibration)
     limits = fit_limits(speech, non_speech)
@@ -93,13 +90,8 @@ def calibrate(
     def abstentions(predictions: list[Prediction]) -> tuple[int, int]:
         return sum(abstention_reason(each, limits) is not None for each in predictions), len(predictions)
 
-    return {
-        "calibration": calibration,
-        "abstention": limits,
-        "reliability": reliability(speech),
-        "speech": abstentions(speech),
-        "non_speech": abstentions(non_speech),
-    }
+    counts = {"speech": abstentions(speech), "non_speech": abstentions(non_speech)}
+    return {"calibration": calibration, "abstention": limits, "reliability": reliability(speech), **counts}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -112,7 +104,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--split", help="split of a source that has several")
     parser.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
     parser.add_argument("--batch_size", type=int, default=16, help="clips in a batch (default: 16)")
-    parser.add_argument("--clips", type=int, default=25, help="clips without speech made of each kind (default: 25)")
+    parser.add_argument(
+        "--clips", type=int, default=25, help="clips without speech to make of each kind (default: 25)"
+    )
     parser.add_argument("--device", help="torch device (default: a GPU if there is one)")
     options = vars(parser.parse_args(arguments))
     try:
@@ -122,7 +116,7 @@ def main(arguments: list[str] | None = None) -> None:
     found = result["reliability"]
     print(
         f"{found['words']} words, {found['correct']:.1%} of them correct: expected calibration error "
-        f"{found['ece']:.3f}, that of the probabilities {found['probability_ece']:.3f} (on the clips it was fitted to)"
+        f"{found['ece']:.3f}, of the probabilities {found['probability_ece']:.3f} (on the clips of the fit)"
     )
     (silent, of_silent), (lost, of_speech) = result["non_speech"], result["speech"]
     print(f"abstains from {silent} of {of_silent} clips without speech and {lost} of {of_speech} with speech")

@@ -1,12 +1,12 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Measures from how many clips in which nobody speaks a model reads words, with and without abstention.
+"""Measures hallucination: for how many clips without speech a reader writes words, with and without abstention.
 
     python -m data.hallucination runs/a corpus/test --videos grid/test.jsonl
 
-The clips are made of those of the split (`data.evaluation.hallucination`): the average face, frozen frames, faces that
-nod, tremble, gape or chew, people before and after their sentence; and, through MediaPipe, real frames with camera
-noise (with `--videos`, the manifest that the split was prepared from) and the talker with its mouth closed. What
-abstention costs where people do speak is among the results of evaluate_hf.py.
+The clips are made from those of the split (`data.evaluation.hallucination`): the average face, frozen frames, faces
+that nod, tremble, gape or chew, people before and after their sentence; and, through MediaPipe, real frames with camera
+noise (with `--videos`, the manifest from which the split was prepared) and the talker with its mouth closed.
+evaluate_hf.py measures the cost of abstention for clips with speech.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .schema import CorpusError
 from .sources.manifest import read_manifest
 from .sources.records import SourceError
 
-SEED = 1  # other clips than those of data.calibrate, should the split be the same
+SEED = 1  # data.calibrate makes other clips from the same split
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("source", help="folder of a prepared split, or a data set's id")
     parser.add_argument("--split", help="split of a source that has several")
     parser.add_argument("--videos", type=Path, help="manifest of the split's videos")
-    parser.add_argument("--clips", type=int, default=15, help="clips made of each kind (default: 15)")
+    parser.add_argument("--clips", type=int, default=15, help="clips to make of each kind (default: 15)")
     parser.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
     parser.add_argument("--device", help="torch device (default: a GPU if there is one)")
     options = parser.parse_args(arguments)
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
         kinds = hallucinations(pipeline, clips)
     except (CorpusError, SourceError, VideoError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    print("| kind of clip | clips | words without abstention | words with abstention | why none |")
+    print("| kind of clip | clips | words without abstention | words with abstention | reasons to abstain |")
     print("|---|---|---|---|---|")
     for kind, row in kinds.items():
         reasons = ", ".join(f"{reason}: {count}" for reason, count in row["reasons"].most_common())

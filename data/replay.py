@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Writes a replay, as `lipread replay` does, of a stored clip in a prepared corpus, with its reference transcript.
+"""Writes a replay, as `lipread replay` does, of a clip in a prepared corpus, with its reference transcript.
 
 python -m data.replay corpora/grid/validation --row 3 --output replay.html
 """
@@ -10,17 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lipread.options import (
-    FAILURE,
-    SUCCESS,
-    USAGE_ERROR,
-    UsageError,
-    generation_arguments,
-    load_pipeline,
-    model_options,
-    output_file,
-    print_message,
-)
+from lipread import options as common
 from lipread.replay import describe_clip, write_replay
 
 from .dataset import open_split
@@ -30,31 +20,29 @@ from .schema import CorpusError, decode_row
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit status, which is 1 if the row cannot be read."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, parents=[model_options()]
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, parents=[common.model_options()]
     )
     parser.add_argument("corpus", help="split of a prepared corpus, or a data set of one split")
-    parser.add_argument("--split", help="name of the split, if there are several")
-    parser.add_argument("--row", type=int, default=0, help="number of the row in the split (default: 0)")
+    parser.add_argument("--split", help="split of a corpus that has several")
+    parser.add_argument("--row", type=int, default=0, help="index of the row in the split (default: 0)")
     parser.add_argument("--output", type=Path, required=True, help="HTML file to write")
     options = parser.parse_args(arguments)
     try:
-        output = output_file(options.output, ".html")
+        output = common.output_file(options.output, ".html")
         rows = open_split(options.corpus, options.split)
         if not 0 <= options.row < len(rows):
-            raise CorpusError(f"{options.corpus}: no row {options.row}; there are {len(rows)}, from 0 on")
+            raise CorpusError(f"{options.corpus}: no row {options.row}; there are {len(rows)} rows, counted from 0")
         row = rows[options.row]
-        pipeline = load_pipeline(options.model, options.device)
+        pipeline = common.load_pipeline(options.model, options.device)
+        generation = common.generation_arguments(options)
         name = f"{options.corpus} row {options.row}"
-        clip = describe_clip(pipeline, decode_row(row), name, text=row["text"], **generation_arguments(options))
+        clip = describe_clip(pipeline, decode_row(row), name, text=row["text"], **generation)
         write_replay(output, clip)
-    except UsageError as error:
-        print_message(error)
-        return USAGE_ERROR
-    except (OSError, ValueError) as error:
-        print_message(error)
-        return FAILURE
+    except (common.UsageError, OSError, ValueError) as error:
+        common.print_message(error)
+        return common.USAGE_ERROR if isinstance(error, common.UsageError) else common.FAILURE
     print(f"{' '.join(word['text'] for word in clip['words'])}\n{output}")
-    return SUCCESS
+    return common.SUCCESS
 
 
 if __name__ == "__main__":

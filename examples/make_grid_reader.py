@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Writes a trained reader as the package carries it, without code and with weights in float16:
+"""Writes a trained reader as the package ships it, without code and with weights in float16:
 
     python examples/make_grid_reader.py runs/grid_tiny modeling_lipread/grid_reader
 
@@ -28,7 +28,7 @@ def main(reader: str, folder: str) -> None:
             if path.name.endswith("config.json"):
                 config = json.loads(path.read_text(encoding="utf-8"), object_hook=_load_as_float32)
                 path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-            if path.suffix in {".json", ".safetensors", ".jinja"}:  # not the code and MediaPipe's face model
+            if path.suffix in {".json", ".safetensors", ".jinja"}:  # without the code and MediaPipe's face model
                 shutil.copyfile(path, Path(folder, path.name))
 
 
