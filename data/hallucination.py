@@ -4,8 +4,8 @@
     python -m data.hallucination runs/a corpus/test --videos grid/test.jsonl
 
 The clips are made from those of the split (`data.evaluation.hallucination`): the average face, frozen frames, faces
-that nod, tremble, gape or chew, people before and after their sentence; and, through MediaPipe, real frames with camera
-noise (with `--videos`, the manifest from which the split was prepared) and the talker with its mouth closed.
+that nod, tremble, gape or chew, people before and after their sentence; and, through MediaPipe, real frames with
+camera noise (with `--videos`, the manifest from which the split was prepared) and the talker with a closed mouth.
 evaluate_hf.py measures the cost of abstention for clips with speech.
 """
 
