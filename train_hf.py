@@ -41,6 +41,7 @@ from data.collator import LipReadCollator
 from data.dataset import Clips, has_split, has_word_times, open_split, seconds_of
 from data.tokenizer import build_ctc_vocab, check_vocabulary, load_tokenizer, special_tokens, train_tokenizer
 from data.training.arguments import DataArguments, ModelArguments, parse_arguments
+from data.training.batching import check_speakers
 from data.training.checkpoints import check_fits, encoder_settings, load_encoder, resume_point
 from data.training.checks import check_arguments, check_sharding
 from data.training.splicing import WordSplicing
@@ -186,6 +187,8 @@ def build_trainer(settings: tuple) -> LipReadTrainer:
     """Returns the Trainer of a new model, from the objects of `parse_arguments`."""
     data_args, model_args, _, _, augmentation, args = settings
     train_clips, eval_clips = load_data(data_args)
+    if args.speaker_balance:
+        check_speakers(train_clips.column("speaker"))
     processor = build_processor(data_args, model_args, train_clips)
     config = build_config(settings, processor, train_clips)
     collator, eval_collator = build_collators(settings, processor, config, train_clips)

@@ -7,6 +7,7 @@ used without reading them, and processes need no communication to share the clip
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -18,6 +19,8 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import seed_worker
 
 from ..dataset import Clips, ClipStream
+
+logger = logging.getLogger(__name__)
 
 LENGTH_STEP = 8  # lengths are rounded up to this many frames; clips of equal rounded length are shuffled each epoch
 
@@ -93,6 +96,44 @@ class LengthBatchSampler(ClipBatchSampler):
         batches += (batches * missing)[:missing]
         for step in generator.permutation(len(self)).tolist():
             yield batches[step * self.num_processes + self.process_index]
+
+
+class SpeakerBatchSampler(ClipBatchSampler):
+    """Batches in which speakers with few clips are sampled more often; an epoch keeps its length.
+
+    A speaker of `n` clips gets a share in proportion to `n ** (1 - balance)`. No clip is repeated before all clips of
+    its speaker have been used.
+
+    Args:
+        speakers (`Sequence`): Speaker of each clip.
+        balance (`float`): From 0 (each clip once) to 1 (each speaker equally often).
+        batch_size (`int`): Clips in a batch.
+    """
+
+    def __init__(self, speakers: Sequence, *, balance: float, batch_size: int, **process):
+        super().__init__(**process)
+        self.batch_size, self.num_clips = batch_size, len(speakers)
+        numbers = {speaker: number for number, speaker in enumerate(dict.fromkeys(speakers))}
+        of_clips = np.array([numbers[speaker] for speaker in speakers])
+        self.clips = [np.flatnonzero(of_clips == number) for number in range(len(numbers))]
+        shares = np.array([len(clips) for clips in self.clips], dtype=float) ** (1 - balance)
+        exact = self.num_clips * shares / shares.sum()
+        self.quotas = np.floor(exact).astype(int)
+        left = self.num_clips - self.quotas.sum()
+        self.quotas[np.argsort(self.quotas - exact, kind="stable")[:left]] += 1
+
+    def __len__(self) -> int:
+        return -(-self.num_clips // (self.batch_size * self.num_processes))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator, drawn = self._generator(), []
+        for clips, quota in zip(self.clips, self.quotas, strict=True):
+            rounds = [generator.permutation(clips) for _ in range(-(-quota // len(clips)))]
+            drawn.append(np.concatenate([clips[:0], *rounds])[:quota])
+        order = generator.permutation(np.concatenate(drawn))
+        order = np.resize(order, len(self) * self.batch_size * self.num_processes)
+        for step in order.reshape(len(self), self.num_processes, self.batch_size):
+            yield step[self.process_index].tolist()
 
 
 class StreamBatchSampler(ClipBatchSampler):
@@ -176,6 +217,20 @@ def _row_groups(blocks: Sequence[int]) -> list[np.ndarray]:
     return np.split(np.arange(np.sum(blocks)), np.cumsum(blocks)[:-1])
 
 
+def check_speakers(speakers: Sequence[str | None]) -> None:
+    """Checks that speakers can be balanced; clips without a speaker count as one more speaker.
+
+    Raises:
+        ValueError: If the clips name fewer than two speakers.
+    """
+    named = set(speakers) - {None}
+    if len(named) < 2:
+        found = f"only {named.pop()!r}" if named else "nobody"
+        raise ValueError(f"--speaker_balance: the clips name {found} as their speaker; name them, or leave it out")
+    if unknown := sum(speaker is None for speaker in speakers):
+        logger.warning("--speaker_balance: %d clips name no speaker and count as one more speaker", unknown)
+
+
 def batch_sampler(clips: Clips, args: TrainingArguments) -> ClipBatchSampler | None:
     """Returns the sampler that the arguments select; `None` for the Trainer's own random order."""
     seed = args.seed if args.data_seed is None else args.data_seed
@@ -189,6 +244,8 @@ def batch_sampler(clips: Clips, args: TrainingArguments) -> ClipBatchSampler | N
         if by_length:
             return StreamLengthBatchSampler(clips.blocks, clips.column("num_frames"), **limit, **process)
         return StreamBatchSampler(clips.blocks, **limit, **process)
+    if args.speaker_balance:
+        return SpeakerBatchSampler(clips.column("speaker"), balance=args.speaker_balance, **limit, **process)
     return LengthBatchSampler(clips.column("num_frames"), **limit, **process) if by_length else None
 
 

@@ -22,6 +22,7 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
             raise ValueError(message)
 
     text_only, own_model, rank = data_args.dataset is None, model_args.lm_config is not None, model_args.lora_r
+    by_length = args.max_frames_per_batch is not None or args.train_sampling_strategy == "group_by_length"
     refuse((model_args.model_id is None) != own_model, "give --model_id (a frozen language model) or --lm_config")
     refuse(text_only and data_args.train_text is None, "give --dataset, or --train_text for a text-only run")
     refuse(text_only and rank == 0, "a text-only run trains LoRA: give --lora_r of at least 1")
@@ -36,11 +37,13 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
     refuse(
         needs_ctc and not model_args.ctc, "--encoder_only and --ctc_decoding_weight need the CTC head: no --ctc false"
     )
-    for name, group in (("ctc_decoding_weight", model_args), ("word_splicing", data_args)):
-        value = getattr(group, name)
+    unit_interval = {"ctc_decoding_weight": model_args, "word_splicing": data_args, "speaker_balance": args}
+    for name, value in ((name, getattr(group, name)) for name, group in unit_interval.items()):
         refuse(not 0 <= value <= 1, f"--{name} {value}: must be in [0, 1]")
     after = args.blank_check_after
     refuse(after < 0, f"--blank_check_after {after}: give an epoch, a share of the run, or 0 for never")
+    whole_corpus = args.speaker_balance and (by_length or data_args.streaming)
+    refuse(whole_corpus, "--speaker_balance does not work with --streaming or grouping by length")
     if args.push_to_hub:
         refuse(text_only, "--push_to_hub is for lip readers; use `hf upload you/name FOLDER` for a language model")
         refuse(

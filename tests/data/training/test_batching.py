@@ -2,6 +2,7 @@
 """Batches: all clips once, the same number for every process, and nothing but seed, epoch and process decides them."""
 
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import torch
 from data.training.batching import (
     LENGTH_STEP,
     LengthBatchSampler,
+    SpeakerBatchSampler,
     StreamBatchSampler,
     StreamLengthBatchSampler,
+    check_speakers,
     padding_share,
 )
 
@@ -134,3 +137,42 @@ def test_padding_is_what_comes_after_the_last_face():
     mask[0, 2:10] = 1  # absent at first: not padding
     mask[1, 0] = mask[1, 4] = 1
     assert padding_share(mask).item() == pytest.approx(5 / 20)
+
+
+SPEAKERS = ["a"] * 80 + ["b"] * 10 + [None] * 6
+
+
+def drawn(epoch=0, **kwargs):
+    sampler = SpeakerBatchSampler(SPEAKERS, **{"balance": 1.0, "batch_size": 8, "seed": 3, **kwargs})
+    sampler.set_epoch(epoch)
+    batches = list(sampler)
+    assert len(batches) == len(sampler) and {len(batch) for batch in batches} == {8}
+    return [clip for batch in batches for clip in batch]
+
+
+def test_speakers_of_few_clips_are_seen_more_often():
+    assert sorted(drawn(balance=0.0)) == list(range(96)), "without balance every clip comes once"
+    for balance, shares in ((1.0, (32, 32, 32)), (0.5, (59, 21, 16))):
+        speakers = Counter(SPEAKERS[clip] for clip in drawn(balance=balance))
+        assert (speakers["a"], speakers["b"], speakers[None]) == shares
+
+
+def test_clips_of_a_speaker_come_in_turns():
+    counts = Counter(drawn())
+    assert {counts[clip] for clip in range(80, 90)} == {3, 4}  # 32 places for 10 clips
+    assert {counts[clip] for clip in range(90, 96)} == {5, 6}
+    assert {counts[clip] for clip in range(80)} == {0, 1}
+
+
+def test_processes_share_an_epoch_of_speakers():
+    assert drawn() == drawn() != drawn(epoch=1)
+    shares = [drawn(num_processes=2, process_index=index) for index in range(2)]
+    assert Counter(shares[0]) + Counter(shares[1]) == Counter(drawn())
+
+
+def test_there_must_be_speakers_to_balance(caplog):
+    for speakers, who in (([None] * 4, "nobody"), (["a", None, "a"], "only 'a'")):
+        with pytest.raises(ValueError, match=f"the clips name {who}"):
+            check_speakers(speakers)
+    check_speakers(SPEAKERS)
+    assert "6 clips name no speaker" in caplog.text
