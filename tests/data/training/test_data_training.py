@@ -20,8 +20,8 @@ WATCH = """
 import json, sys
 from data.training.arguments import parse_arguments
 from train_hf import build_trainer
-*settings, args = parse_arguments(sys.argv[2:])
-trainer = build_trainer(*settings, args)
+settings = parse_arguments(sys.argv[2:])
+trainer = build_trainer(settings)
 collate, seen = trainer.data_collator, []
 def watch(rows):
     seen[-1].append([str(row["id"]) for row in rows])
@@ -32,7 +32,7 @@ for epoch in range(2):
     seen.append([])
     loader.set_epoch(epoch)
     assert sum(1 for _ in loader) == len(loader)
-with open(f"{sys.argv[1]}-{args.process_index}.json", "w") as file:
+with open(f"{sys.argv[1]}-{settings[-1].process_index}.json", "w") as file:
     json.dump(seen, file)
 """
 
