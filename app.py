@@ -98,26 +98,14 @@ FOLLOW = """
 
 
 class Page:
-    """The server side of the page.
-
-    Args:
-        pipeline: The model with its processor.
-        folder: Gradio's cache, which holds all files of visitors.
-    """
+    """The server side of the page. All files of visitors are in `folder`, Gradio's cache."""
 
     def __init__(self, pipeline: LipReadingPipeline, folder: Path):
-        self.pipeline = pipeline
-        self.folder = folder
+        self.pipeline, self.folder = pipeline, folder
         self._results: dict[str, Path] = {}  # folders by visitor
 
     def read(self, video: str | None, show_rejected: bool, request: gr.Request, progress=gr.Progress()):  # noqa: B008
-        """Reads a video and deletes it.
-
-        Args:
-            video: Path in the page's folder.
-            show_rejected: Whether to show words that the reader would reject.
-            request: Identifies the visitor, whose previous results are deleted.
-            progress: Set by Gradio.
+        """Reads a video in the page's folder, then deletes it. Gradio gives `request` and `progress`.
 
         Returns:
             The values of the components: no upload, the video with landmarks and words, two subtitle files, and the
@@ -140,7 +128,9 @@ class Page:
             if isinstance(error, NoFaceError):
                 raise gr.Error(why_no_face(path, self.pipeline), title="No face") from error
             if isinstance(error, VideoError):
-                raise gr.Error(_without_path(path, str(error)), title="This video cannot be read") from error
+                message = str(error).replace(f"{path}: ", "")  # the path on the server
+                message = f"It is too long: {message}" if "max_seconds" in message else message
+                raise gr.Error(message, title="This video cannot be read") from error
             raise
         finally:
             self._delete(path)
@@ -182,27 +172,15 @@ class Page:
 
 
 def check(path: Path) -> None:
-    """Rejects a video that would take too long, without decoding it.
-
-    Raises:
-        gradio.Error: The video is too large or too long.
-        VideoError: The file is not a video.
-    """
+    """Raises `gradio.Error` for a video that would take too long to read, without decoding it."""
     megabytes = path.stat().st_size / 1e6
     if megabytes > MAX_MEGABYTES:
         raise gr.Error(f"{megabytes:.0f} MB; at most {MAX_MEGABYTES} are allowed. Cut it.", title="Too large")
-    width, height = video_size(path)
-    seconds = video_seconds(path)
+    (width, height), seconds = video_size(path), video_seconds(path)
     if width * height > MAX_PIXELS:
         raise gr.Error(f"{width} × {height} pixels; at most 1920 × 1200 are allowed. Scale down.", title="Too large")
     if seconds > MAX_SECONDS:
         raise gr.Error(f"{seconds:.0f} seconds; at most {MAX_SECONDS:g} are read. Cut it.", title="Too long")
-
-
-def _without_path(path: Path, message: str) -> str:
-    """Returns an error message without the path on the server."""
-    message = message.replace(f"{path}: ", "")
-    return "It is too long: " + message if "max_seconds" in message else message
 
 
 def why_no_face(path: Path, pipeline: LipReadingPipeline) -> str:
@@ -222,8 +200,7 @@ def why_no_face(path: Path, pipeline: LipReadingPipeline) -> str:
 
 def hints(sequence: LandmarkSequence) -> list[str]:
     """Returns warnings about a video that is hard to read."""
-    found = []
-    width = np.median(np.ptp(sequence.keypoints[sequence.present][..., 0], axis=1))
+    found, width = [], np.median(np.ptp(sequence.keypoints[sequence.present][..., 0], axis=1))
     if width < SMALL_FACE:
         found.append(f"The face is small ({width:.0f} pixels wide): words may be misread.")
     if sequence.coverage < 0.8:
@@ -256,22 +233,14 @@ def make_examples(folder: Path) -> list[list[Any]]:
     except ImportError:
         return []
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for seed, text in enumerate(EXAMPLES):
-        video = folder / f"{text.replace(' ', '-')}.mp4"
+    videos = [folder / f"{text.replace(' ', '-')}.mp4" for text in EXAMPLES]
+    for seed, (text, video) in enumerate(zip(EXAMPLES, videos, strict=True)):
         head.render(text, video, seed=seed)
-        rows.append([str(video), True])
-    return rows
+    return [[str(video), True] for video in videos]
 
 
 def build(pipeline: LipReadingPipeline, folder: Path, note: str = "") -> gr.Blocks:
-    """Builds the page.
-
-    Args:
-        pipeline: The model with its processor.
-        folder: Gradio's cache, for uploads and results.
-        note: Text about the model.
-    """
+    """Returns the page, with a note about the model."""
     page = Page(pipeline, folder)
     with gr.Blocks(title="lipread", delete_cache=(60, KEPT_SECONDS), analytics_enabled=False) as blocks:
         gr.Markdown(INTRODUCTION + (f"\n{note}\n" if note else ""))
@@ -293,12 +262,8 @@ def build(pipeline: LipReadingPipeline, folder: Path, note: str = "") -> gr.Bloc
                 button = gr.Button("Read", variant="primary", elem_id="read")
                 examples = make_examples(folder / "examples")
                 if examples:
-                    gr.Examples(
-                        examples,
-                        [video, rejected],
-                        label="A drawn head that speaks",
-                        example_labels=[f"“{text}”" for text in EXAMPLES],
-                    )
+                    labels = [f"“{text}”" for text in EXAMPLES]
+                    gr.Examples(examples, [video, rejected], label="A drawn head that speaks", example_labels=labels)
             with gr.Column():
                 seen = gr.Video(label="What the reader saw", interactive=False, autoplay=True, elem_id="seen")
                 words = gr.HTML(label="Words", elem_id="words")

@@ -48,14 +48,7 @@ def add_export(commands: Any) -> None:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Writes the graphs and prints how to use them.
-
-    Returns:
-        The exit status, 0.
-
-    Raises:
-        UsageError: A package is missing, the reader cannot be loaded, or `--output` is a file.
-    """
+    """Writes the graphs, prints how to use them, and returns the exit status, 0."""
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"export needs the packages {' and '.join(missing)}: pip install '.[onnx]'")
@@ -110,10 +103,8 @@ def export_encoder(model: PreTrainedModel, path: Path) -> None:
     """Writes the graph that encodes a clip."""
     config = model.config.encoder_config
     frames = 4 * config.pool_frames
-    example = (
-        torch.zeros(NUM_CLIPS, frames, config.num_landmarks, 3),
-        torch.ones(NUM_CLIPS, frames, dtype=torch.long),
-    )
+    mask = torch.ones(NUM_CLIPS, frames, dtype=torch.long)
+    example = (torch.zeros(NUM_CLIPS, frames, config.num_landmarks, 3), mask)
     dynamic = {0: Dim("clips", min=1), 1: Dim("frames", min=config.pool_frames + 1)}
     outputs = ["conditioning_mask", *_names("conditioning_", len(model.adapters))]
     outputs += ["ctc_logits"] * (config.ctc_vocab_size > 0)
@@ -122,11 +113,7 @@ def export_encoder(model: PreTrainedModel, path: Path) -> None:
 
 @torch.no_grad()
 def export_decoder(model: PreTrainedModel, path: Path) -> None:
-    """Writes the graph that predicts the next token.
-
-    Raises:
-        ValueError: The language model's cache holds anything but the keys and values of all past tokens.
-    """
+    """Writes the graph that predicts the next token. The language model must cache keys and values alone."""
     tokens = torch.ones(NUM_CLIPS, NUM_TOKENS, dtype=torch.long)
     conditioning, _ = model.encode(torch.zeros(NUM_CLIPS, 12, model.config.encoder_config.num_landmarks, 3))
     cache = model(input_ids=tokens, conditioning=conditioning, use_cache=True)[CACHE]

@@ -40,16 +40,10 @@ def positive_int(text: str) -> int:
 
 
 def model_options(faces: tuple[str, ...] = FACES) -> argparse.ArgumentParser:
-    """Returns a parent parser with the options for the model, the face, the search and the device.
-
-    Args:
-        faces: Choices of `--face`.
-    """
+    """Returns a parent parser with the options for the model, the face (one of `faces`), the search and the device."""
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument(
-        "--model",
-        help="folder or Hub id of a trained reader (default: the small one of GRID's 51 words in the package)",
-    )
+    model_help = "folder or Hub id of a trained reader (default: the small one of GRID's 51 words in the package)"
+    parser.add_argument("--model", help=model_help)
     parser.add_argument("--face", choices=faces, default="largest", help="which face to read (default: largest)")
     parser.add_argument(
         "--num_beams", "--beams", type=positive_int, default=1, help="beams of the search; 1 is greedy (default: 1)"
@@ -88,16 +82,7 @@ def generation_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def output_file(path: str | Path, suffix: str, video: str | Path | None = None) -> Path:
-    """Checks the path of a command's only output file.
-
-    Args:
-        path: The value of `--output`.
-        suffix: The required suffix.
-        video: The input, which must not be overwritten.
-
-    Raises:
-        UsageError: The suffix is wrong, or the path is a folder or the input video.
-    """
+    """Returns the path in `--output`. Raises `UsageError` for another suffix, a folder, or the input video."""
     path = Path(path)
     if path.suffix.lower() != suffix:
         raise UsageError(f"--output {path}: the file must end in {suffix}")
@@ -112,7 +97,7 @@ def load_pipeline(model: str | None = None, device: str | None = "auto") -> LipR
     """Loads a checkpoint's model and processor into a pipeline.
 
     Args:
-        model: Folder or Hub id; by default the checkpoint in the package, which prints a note on what it can read.
+        model: Folder or Hub id; by default the checkpoint in the package, with a note on what it can read.
         device: A torch device; "auto" takes a GPU if there is one.
 
     Raises:
@@ -124,12 +109,10 @@ def load_pipeline(model: str | None = None, device: str | None = "auto") -> LipR
     try:
         processor, network = AutoProcessor.from_pretrained(model), AutoModel.from_pretrained(model)
     except (OSError, ValueError) as error:
-        folder = Path(model)
+        message, folder = str(error), Path(model)
         if folder.is_dir() and not (folder / "config.json").is_file():
             message = "the folder holds no reader; train_hf.py writes one to its --output_dir"
-        elif folder.exists():
-            message = str(error)
-        else:
+        elif not folder.exists():
             message = f"no such folder here, check the path; and from the Hub: {error}"
         raise UsageError(f"--model {model}: {message}") from error
     if not network.uses_video:

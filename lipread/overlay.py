@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import unicodedata
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -62,21 +63,14 @@ def add_overlay(commands: Any) -> None:
 
 
 def overlay(arguments: argparse.Namespace) -> int:
-    """Writes the video, and prints the words and the path of the file.
-
-    Returns:
-        The exit status, 0.
-
-    Raises:
-        UsageError: Options are wrong.
-        OSError, ValueError: The video cannot be read, or the file cannot be written.
-    """
+    """Writes the video, prints the words and the path of the file, and returns the exit status, 0."""
     output = output_file(arguments.output, ".mp4", arguments.video)
     pipeline = load_pipeline(arguments.model, arguments.device)
     video, origin, clip = arguments.video, arguments.start or 0.0, {"start": arguments.start, "end": arguments.end}
     sequence = pipeline.processor.extract_landmarks(video, **clip, face=arguments.face)[0]
-    frames = sequence_frames(sequence)
-    transcript = transcribe_frames(pipeline, frames, video, origin, **generation_arguments(arguments))
+    transcript = transcribe_frames(
+        pipeline, sequence_frames(sequence), video, origin, **generation_arguments(arguments)
+    )
     write_overlay(video, sequence, output, words=transcript.words(origin) or None, **clip)
     if transcript.text:
         print(transcript.text)
@@ -102,14 +96,16 @@ def write_overlay(
         output_path: The mp4, which appears when it is complete. Its folder is created.
         words: `{"word", "start"}` with seconds from the start of the sequence; each appears when it begins. A `score`
             colours it from red (0) through yellow to green (1).
-        start: Start of the sequence in the video, as given to `extract_video`.
-        end: End of the sequence in the video, as given to `extract_video`.
+        start, end: The span of the sequence in the video, as given to `extract_video`.
 
     Raises:
-        VideoError: The video cannot be read.
-        ValueError: The video and the sequence differ in their number of frames.
+        ValueError: The video cannot be read, or has another number of frames than the sequence.
     """
-    av = require("av", "av", "Writing a video")
+    av, cv2 = require("av", "av", "Writing a video"), require("cv2", "opencv-contrib-python", "Drawing landmarks")
+    different_length = (
+        f"{video_path}: the video does not have the {len(sequence)} frames of the landmarks; pass the landmarks "
+        "extracted from this video, and the start and end they were extracted with"
+    )
     output_path = Path(output_path)
     output_path.parent.mkdir(parents=True, exist_ok=True)
     scale = max(1, -(-MIN_WIDTH // sequence.width))
@@ -121,74 +117,48 @@ def write_overlay(
             stream = None
             for _, frame in read_frames(video_path, start, end):
                 if count == len(sequence):
-                    raise ValueError(_different_length(video_path, sequence))
-                picture = _enlarged(frame, scale)
+                    raise ValueError(different_length)
+                picture = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
                 if sequence.present[count]:
                     picture = draw_landmarks(picture, sequence.keypoints[count], scale)
-                picture = _even(np.vstack([picture, caption.at(sequence.timestamps[count])]))
+                picture = np.vstack([picture, caption.at(sequence.timestamps[count])])
+                height, width = picture.shape[:2]
+                picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)))  # yuv420p needs even sides
                 if stream is None:
-                    stream = _add_stream(container, picture, sequence.frame_rate)
+                    rate = Fraction(sequence.frame_rate or 25.0).limit_denominator(1001)
+                    stream = container.add_stream("libx264", rate, {"preset": "veryfast", "crf": "20"})
+                    stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
+                    stream.codec_context.time_base = _TIME_BASE  # for videos of variable frame rate
                 drawn = av.VideoFrame.from_ndarray(picture, format="rgb24")
                 drawn.pts, drawn.time_base = round(sequence.timestamps[count] / _TIME_BASE), _TIME_BASE
                 container.mux(stream.encode(drawn))
                 count += 1
             if count < len(sequence):
-                raise ValueError(_different_length(video_path, sequence))
+                raise ValueError(different_length)
             container.mux(stream.encode())
         os.replace(partial_path, output_path)
     finally:
         partial_path.unlink(missing_ok=True)
 
 
-def _different_length(video_path: str | os.PathLike, sequence: LandmarkSequence) -> str:
-    return (
-        f"{video_path}: the video does not have the {len(sequence)} frames of the landmarks; pass the landmarks "
-        "extracted from this video, and the start and end they were extracted with"
-    )
-
-
-def _add_stream(container: Any, picture: np.ndarray, frame_rate: float) -> Any:
-    stream = container.add_stream("libx264", rate=Fraction(frame_rate or 25.0).limit_denominator(1001))
-    stream.height, stream.width = picture.shape[:2]
-    stream.pix_fmt = "yuv420p"
-    stream.options = {"preset": "veryfast", "crf": "20"}
-    stream.codec_context.time_base = _TIME_BASE  # for videos of variable frame rate
-    return stream
-
-
-def _even(picture: np.ndarray) -> np.ndarray:
-    """Pads to even sides, which the video's colour format needs."""
-    height, width = picture.shape[:2]
-    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)))
-
-
-def _enlarged(frame: np.ndarray, scale: int) -> np.ndarray:
-    cv2 = require("cv2", "opencv-contrib-python", "Drawing landmarks")
-    return cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-
-
 def draw_landmarks(
     picture: np.ndarray, keypoints: np.ndarray, scale: int = 1, color: tuple[int, int, int] = LANDMARK_COLOR
 ) -> np.ndarray:
-    """Draws a face on a picture, the lips highlighted.
+    """Draws a face on a picture in place, the lips highlighted, and returns the picture.
 
     Args:
-        picture: RGB, uint8 `(height, width, 3)`; drawn on in place.
+        picture: RGB, uint8 `(height, width, 3)`.
         keypoints: Landmarks `(478, 3)` in project axes.
         scale: Factor by which the picture is larger than the frame of the landmarks.
         color: RGB of the landmarks.
-
-    Returns:
-        The picture.
     """
     cv2 = require("cv2", "opencv-contrib-python", "Drawing landmarks")
     shift = 4  # fractional bits of OpenCV's coordinates
     points = keypoints[:, :2] * (1, -1) * scale + (scale - 1) / 2
     points = np.round(points * (1 << shift)).astype(np.int32)
     size = np.ptp(keypoints[:, :2], axis=0).max() * scale
-    thickness = max(1, round(size / 150))
+    radius, thickness = max(1 << shift, round(size / 350 * (1 << shift))), max(1, round(size / 150))
     for point in points:
-        radius = max(1 << shift, round(size / 350 * (1 << shift)))
         cv2.circle(picture, point.tolist(), radius, color, -1, cv2.LINE_AA, shift)
     for ring in (OUTER_LIPS, INNER_LIPS):
         cv2.polylines(picture, [points[ring]], True, LIP_COLOR, thickness, cv2.LINE_AA, shift)
@@ -199,13 +169,12 @@ class _Caption:
     """The band of words below the picture. Its size is constant."""
 
     def __init__(self, words: list[dict[str, Any]], width: int):
-        texts = [word["word"] for word in words]
         self._colors = [score_color(word.get("score")) for word in words]
         self._starts = [word["start"] for word in words]
         self._width, self._margin = width, width // 24
-        self._drawn: dict[int, np.ndarray] = {}  # by number of visible words
-        self._font = _load_font(max(16, width // 20), "".join(texts)) if words else None
-        self._lines = self._wrap(texts) if words else []
+        self._drawn: dict[int, np.ndarray] = {0: np.zeros((0, width, 3), np.uint8)} if not words else {}
+        self._font = _load_font(max(16, width // 20), "".join(word["word"] for word in words)) if words else None
+        self._lines = self._wrap([word["word"] for word in words])
 
     def at(self, time: float) -> np.ndarray:
         """Returns the band at a time in seconds, RGB, uint8 `(height, width, 3)`."""
@@ -214,44 +183,40 @@ class _Caption:
             self._drawn[visible] = self._draw(visible)
         return self._drawn[visible]
 
-    def _wrap(self, parts: list[str]) -> list[list[tuple[int, str]]]:
+    def _wrap(self, words: list[str]) -> list[list[tuple[int, str]]]:
         """Breaks words into lines of `(index of the word, text)`."""
-        room = self._width - 2 * self._margin
         lines: list[list[tuple[int, str]]] = [[]]
-        for number, part in enumerate(parts):
-            line = [piece for _, piece in lines[-1]]
-            if line and self._font.getlength(" ".join([*line, part])) > room:
+        for number, word in enumerate(words):
+            if lines[-1] and not self._fits(" ".join([*(piece for _, piece in lines[-1]), word])):
                 lines.append([])
             # A word longer than a line, as in scripts without spaces, is split over several lines.
-            while len(part) > 1 and self._font.getlength(part) > room:
-                fitting = next(
-                    n for n in range(len(part) - 1, 0, -1) if n == 1 or self._font.getlength(part[:n]) <= room
-                )
-                lines[-1].append((number, part[:fitting]))
+            while len(word) > 1 and not self._fits(word):
+                count = next((n for n in range(len(word) - 1, 1, -1) if self._fits(word[:n])), 1)
+                lines[-1].append((number, word[:count]))
                 lines.append([])
-                part = part[fitting:]
-            lines[-1].append((number, part))
+                word = word[count:]
+            lines[-1].append((number, word))
         return lines
 
+    def _fits(self, text: str) -> bool:
+        return self._font.getlength(text) <= self._width - 2 * self._margin
+
     def _draw(self, visible: int) -> np.ndarray:
-        if not self._lines:
-            return np.zeros((0, self._width, 3), np.uint8)
         line_height = round(1.35 * self._font.size)
         size = (self._width, min(len(self._lines), MAX_LINES) * line_height + line_height // 2)
         image = Image.new("RGB", size, (16, 16, 20))
         draw = ImageDraw.Draw(image)
-        lines = [[(number, piece) for number, piece in line if number < visible] for line in self._lines]
-        started = [line for line in lines if line]
+        started = [line for line in self._lines if line[0][0] < visible]
         for row, line in enumerate(started[-MAX_LINES:]):
-            joined = " ".join(piece for _, piece in line)
+            text = " ".join(piece for _, piece in line)
             # Right-to-left scripts start at the right edge.
-            rightwards = next((unicodedata.bidirectional(c) == "L" for c in joined if c.isalpha()), True)
-            x, anchor = (self._margin, "la") if rightwards else (self._width - self._margin, "ra")
+            rightwards = next((unicodedata.bidirectional(c) == "L" for c in text if c.isalpha()), True)
+            x, step, anchor = (self._margin, 1, "la") if rightwards else (self._width - self._margin, -1, "ra")
             before = ""
             for number, piece in line:
-                shift = self._font.getlength(before)
-                place = (x + shift if rightwards else x - shift, line_height // 4 + row * line_height)
-                draw.text(place, piece, self._colors[number], self._font, anchor)
+                if number < visible:
+                    place = (x + step * self._font.getlength(before), line_height // 4 + row * line_height)
+                    draw.text(place, piece, self._colors[number], self._font, anchor)
                 before += f"{piece} "
         return np.array(image)
 
@@ -260,21 +225,17 @@ def score_color(score: float | None) -> tuple[int, int, int]:
     """Returns the colour of a word by its score, 0 to 1; white without a score."""
     if score is None:
         return WORD_COLOR
-    place = min(max(score, 0.0), 1.0) * (len(SCORE_COLORS) - 1)
-    low = min(int(place), len(SCORE_COLORS) - 2)
-    below, above = np.array(SCORE_COLORS[low]), np.array(SCORE_COLORS[low + 1])
-    return tuple((below + (place - low) * (above - below)).round().astype(int).tolist())
+    channels = zip(*SCORE_COLORS, strict=True)
+    return tuple(round(np.interp(score, np.linspace(0, 1, len(SCORE_COLORS)), channel)) for channel in channels)
 
 
 def _load_font(size: int, text: str) -> ImageFont.FreeTypeFont:
     """Returns the first common font of the system, or Pillow's own. Warns of characters that it lacks."""
     font = ImageFont.load_default(size)
     for name in FONTS:
-        try:
+        with suppress(OSError):
             font = ImageFont.truetype(name, size)
             break
-        except OSError:
-            continue
     absent = bytes(font.getmask("\uffff"))
     missing = sorted({c for c in text if not c.isspace() and bytes(font.getmask(c)) == absent})
     if missing:

@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from lipread.long_form.streaming import ONLY_PERSON
 from modeling_lipread.adapters_lipread import word_attention
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
-from .long_form.segmentation import Segmenter, SegmentSettings
-from .long_form.transcription import segment_words
+from .long_form.segmentation import SegmentSettings
+from .long_form.transcription import read_segments, segment_people, segment_words, sequence_frames
 from .options import SUCCESS, clip_options, generation_arguments, load_pipeline, model_options, output_file
 from .overlay import INNER_LIPS, OUTER_LIPS
 from .writers import write_atomically
@@ -43,15 +42,7 @@ def add_replay(commands: Any) -> None:
 
 
 def replay(arguments: argparse.Namespace) -> int:
-    """Writes the page, and prints the words and the path of the file.
-
-    Returns:
-        The exit status, 0.
-
-    Raises:
-        UsageError: Options are wrong.
-        OSError, ValueError: The video cannot be read, or the page cannot be written.
-    """
+    """Writes the page, prints the words and the path of the file, and returns the exit status, 0."""
     output = output_file(arguments.output, ".html", arguments.video)
     pipeline = load_pipeline(arguments.model, arguments.device)
     clip_span = {"start": arguments.start, "end": arguments.end}
@@ -69,10 +60,10 @@ def describe_clip(
 
     Args:
         pipeline: The model with its processor.
-        sequence: The landmarks of the clip. A long one is cut where the lips pause.
+        sequence: The landmarks of the clip. Long ones are segmented where the lips pause.
         name: Title on the page.
         text: The reference transcript, if known.
-        generation: Arguments of `generate`.
+        generation: Arguments of the pipeline.
 
     Returns:
         The content of the page: `name`, `text`, `times` (seconds of each frame), the numbers of `points` and `frames`,
@@ -82,14 +73,9 @@ def describe_clip(
         base64.
     """
     words, unread = [], []
-    segmenter = Segmenter(SegmentSettings.for_model(pipeline.model.config), ONLY_PERSON)
-    segments = []
-    for time, face, present in zip(sequence.timestamps, sequence.keypoints, sequence.present, strict=True):
-        segments += segmenter.push(float(time), face if present else None, (sequence.width, sequence.height))
-    timestamps = "word" if pipeline.model.config.ctc_vocab else False
     extractor = pipeline.processor.feature_extractor
-    for segment in [*segments, *segmenter.flush()]:
-        result = pipeline(segment.sequence, return_timestamps=timestamps, **generation)
+    segments = segment_people(sequence_frames(sequence), SegmentSettings.for_model(pipeline.model.config))
+    for segment, (result, *_) in read_segments(pipeline, segments, **generation):
         if result.get("reason"):
             unread.append({"start": segment.start, "end": segment.end, "reason": result["reason"]})
             continue

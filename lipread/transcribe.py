@@ -77,23 +77,14 @@ def add_transcribe(commands: Any) -> None:
         help="longest segment; longer speech is cut where the lips pause (default: the length of the clips that the "
         f"reader was trained on, or {segments.max_seconds:g})",
     )
-    long.add_argument(
-        "--pause_seconds",
-        type=float,
-        default=segments.pause_seconds,
-        help=f"shortest pause of the lips to cut at (default: {segments.pause_seconds:g})",
-    )
+    pause_help = f"shortest pause of the lips to cut at (default: {segments.pause_seconds:g})"
+    long.add_argument("--pause_seconds", type=float, default=segments.pause_seconds, help=pause_help)
     subtitles = parser.add_argument_group("subtitles")
     subtitles.add_argument("--by_word", action="store_true", help="make a cue of every word")
-    subtitles.add_argument(
-        "--line_length",
-        type=positive_int,
-        default=cues.line_length,
-        help=f"most characters a line (default: {cues.line_length})",
-    )
-    subtitles.add_argument(
-        "--lines", type=positive_int, default=cues.lines, help=f"most lines a cue (default: {cues.lines})"
-    )
+    for name, meaning in (("line_length", "most characters a line"), ("lines", "most lines a cue")):
+        default = getattr(cues, name)
+        help_text = f"{meaning} (default: {default})"
+        subtitles.add_argument(f"--{name}", type=positive_int, default=default, help=help_text)
     parser.set_defaults(run=transcribe)
 
 
@@ -102,9 +93,6 @@ def transcribe(arguments: argparse.Namespace) -> int:
 
     Returns:
         The exit status: 0, or 1 if a video could not be read.
-
-    Raises:
-        UsageError: Options contradict each other.
     """
     _check_options(arguments)
     segment_options, cues = _options_of(SegmentSettings, arguments), CueSettings(**_options_of(CueSettings, arguments))
@@ -126,10 +114,10 @@ def transcribe(arguments: argparse.Namespace) -> int:
     if not pending:
         return FAILURE if failed else SUCCESS
     pipeline = load_pipeline(arguments.model, arguments.device)
+    settings = SegmentSettings.for_model(pipeline.model.config, **segment_options)
     if folder is None and arguments.format == "tsv":
         sys.stdout.write(format_tsv([TSV_HEADER]))
-    files = [file for file, _ in pending]
-    with closing(ProgressBar(files, arguments.start or 0.0, arguments.end or float("inf"))) as progress:
+    with closing(ProgressBar([file for file, _ in pending], arguments.start, arguments.end)) as progress:
         for file, output in pending:
             progress.start(file)
             try:
@@ -139,7 +127,7 @@ def transcribe(arguments: argparse.Namespace) -> int:
                     start=arguments.start,
                     end=arguments.end,
                     face=arguments.face,
-                    settings=SegmentSettings.for_model(pipeline.model.config, **segment_options),
+                    settings=settings,
                     batch_size=arguments.batch_size,
                     on_progress=progress.update,
                     num_return_sequences=arguments.nbest,
@@ -152,11 +140,10 @@ def transcribe(arguments: argparse.Namespace) -> int:
                     print_message(error if str(file) in str(error) else f"{file}: {error}")
                 failed += 1
                 continue
-            if not transcript.text:  # not a failure, but explains an empty file
-                with tqdm.external_write_mode(file=sys.stderr):
+            with tqdm.external_write_mode(file=sys.stdout):
+                if not transcript.text:  # not a failure, but explains an empty file
                     print_message(f"{file}: no words: {transcript.unread_reasons}")
-            if folder is None:
-                with tqdm.external_write_mode(file=sys.stdout):
+                if folder is None:
                     sys.stdout.write(_format_for_stdout(transcript, arguments.format, cues, single=len(videos) == 1))
                     sys.stdout.flush()
     return FAILURE if failed else SUCCESS
@@ -198,12 +185,9 @@ def _pending_videos(
         else:
             errors.append(f"{file}: {output} was read from {source}; give another --output, or --overwrite")
     if done:
-        names = ", ".join(done[:MAX_LISTED]) + (
-            f" and {len(done) - MAX_LISTED} more" if len(done) > MAX_LISTED else ""
-        )
-        print_message(
-            f"{len(done)} of {len(videos)} videos are in {folder.folder}; --overwrite reads them again: {names}"
-        )
+        listed = done[:MAX_LISTED] + [f"and {len(done) - MAX_LISTED} more"] * (len(done) > MAX_LISTED)
+        message = f"{len(done)} of {len(videos)} videos are in {folder.folder}; --overwrite reads them again: "
+        print_message(message + ", ".join(listed))
     return pending, errors
 
 
@@ -223,16 +207,14 @@ class ProgressBar:
 
     Args:
         files: The videos in the order of reading.
-        start: Seconds at which reading starts in each video.
-        end: Seconds at which reading ends in each video.
+        start, end: Seconds at which reading starts and ends in each video; None for its own start and end.
     """
 
-    def __init__(self, files: list[Path], start: float, end: float):
+    def __init__(self, files: list[Path], start: float | None, end: float | None):
         shown = sys.stderr.isatty()
-        self._seconds = {
-            file: max(0.0, min(video_seconds(file), end) - start) if shown and file.is_file() else 0.0
-            for file in files
-        }
+        self._seconds = dict.fromkeys(files, 0.0)
+        for file in filter(Path.is_file, files if shown else []):
+            self._seconds[file] = max(0.0, min(video_seconds(file), end or float("inf")) - (start or 0.0))
         self._file: Path | None = None
         self._done = 0.0  # seconds of the videos before the current one
         form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of video [{elapsed}<{remaining}]"

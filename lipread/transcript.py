@@ -13,8 +13,7 @@ class Word:
 
     Attributes:
         text: The word.
-        start: Seconds from the start of the file.
-        end: Seconds from the start of the file.
+        start, end: Seconds from the start of the file.
         score: Probability that the word is right, 0 to 1; None if the model gives none.
         timed: Whether the times come from the alignment; otherwise they divide the segment evenly.
     """
@@ -36,8 +35,7 @@ class Utterance:
     """Words that one person says without a long pause.
 
     Attributes:
-        start: Seconds from the start of the file.
-        end: Seconds from the start of the file.
+        start, end: Seconds from the start of the file.
         words: The words.
         person: Number of the person, from 1; 0 if only one face was followed.
         continues: Whether the person's next utterance follows without a pause.
@@ -74,11 +72,9 @@ class UnreadSpan:
 
 @dataclass
 class Transcript:
-    """The transcript of a video.
+    """The transcript of `seconds` of the video `file`.
 
     Attributes:
-        file: Path as given.
-        seconds: Duration of the part that was processed.
         utterances: Ordered by start.
         unread: Parts that show no face, or whose hypothesis was rejected, ordered by start.
     """

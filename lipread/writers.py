@@ -45,7 +45,7 @@ class CueSettings:
 
 @dataclass(frozen=True)
 class Cue:
-    """A subtitle: `start` and `end` in seconds, its `lines`, and the `speaker`, None if only one person speaks."""
+    """A subtitle from `start` to `end` seconds. The `speaker` is None if only one person speaks."""
 
     start: float
     end: float
@@ -54,15 +54,12 @@ class Cue:
 
 
 def format_transcript(transcript: Transcript, kind: str, cues: CueSettings | None = None) -> str:
-    """Returns a transcript as the content of a file.
+    """Returns a transcript as the content of a file, which ends with a line break unless it is empty.
 
     Args:
         transcript: The transcript.
         kind: `txt` (an utterance a line), `srt`, `vtt`, `json`, or `tsv` (a word a line, below a header).
         cues: Settings of subtitles.
-
-    Returns:
-        Text that ends with a line break unless it is empty.
     """
     if kind == "txt":
         spoken = [utterance for utterance in transcript.utterances if utterance.words]
@@ -124,15 +121,7 @@ def format_tsv(rows: Sequence[Sequence[Any]]) -> str:
 
 
 def make_cues(transcript: Transcript, settings: CueSettings | None = None) -> list[Cue]:
-    """Splits a transcript into subtitle cues.
-
-    Args:
-        transcript: The transcript.
-        settings: How to split it.
-
-    Returns:
-        Cues ordered by time. Those of one person do not overlap; each names its speaker if there are several.
-    """
+    """Returns the subtitle cues of a transcript, ordered by time. Those of one person do not overlap."""
     settings = settings or CueSettings()
     cues = []
     for person in sorted({utterance.person for utterance in transcript.utterances}):
@@ -152,15 +141,14 @@ def make_cues(transcript: Transcript, settings: CueSettings | None = None) -> li
 
 
 def _continuous_words(utterances: Sequence[Utterance]) -> Iterator[list[Word]]:
-    """Yields the words of each utterance, together with those of utterances that continue it."""
+    """Yields the words of each utterance, together with those of utterances that continue it; lists may be empty."""
     words: list[Word] = []
     for utterance in utterances:
         words = words + utterance.words
-        if not utterance.continues and words:
+        if not utterance.continues:
             yield words
             words = []
-    if words:
-        yield words
+    yield words
 
 
 def _split(words: Sequence[Word], settings: CueSettings, room: int) -> Iterator[list[Word]]:
@@ -186,19 +174,9 @@ def _wrap(words: Sequence[Word], room: int) -> list[str]:
 
 
 def format_subtitles(cues: Iterable[Cue], kind: str) -> str:
-    """Returns the content of a subtitle file.
+    """Returns the content of an `srt` or `vtt` file.
 
     WebVTT names speakers by voice tags (`<v person 1>`). SRT has no such tags and gets brackets (`[person 1]`).
-
-    Args:
-        cues: Cues ordered by time.
-        kind: `srt` or `vtt`.
-
-    Returns:
-        Text that ends with a line break unless it is empty.
-
-    Raises:
-        ImportError: webvtt-py is not installed.
     """
     webvtt = require("webvtt", "webvtt-py", "Writing subtitles")
     captions = []
@@ -210,16 +188,12 @@ def format_subtitles(cues: Iterable[Cue], kind: str) -> str:
             text = text.replace("<", "‹").replace(">", "›")
         if cue.speaker is not None:
             text = f"<v {cue.speaker}>{text}" if kind == "vtt" else f"[{cue.speaker}] {text}"
-        captions.append(webvtt.Caption(_clock(cue.start), _clock(cue.end), text))
+        start, end = (str(webvtt.models.Timestamp.from_seconds(float(seconds))) for seconds in (cue.start, cue.end))
+        captions.append(webvtt.Caption(start, end, text))
     file = io.StringIO()
     webvtt.WebVTT(captions=captions).write(file, format=kind)
     text = file.getvalue().strip("\n")
     return f"{text}\n" if text else ""
-
-
-def _clock(seconds: float) -> str:
-    minutes, milliseconds = divmod(round(1000 * seconds), 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02}.{milliseconds % 1000:03}"
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -234,15 +208,10 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 class OutputFolder:
-    """A folder with a file for each video. `.lipread.jsonl` in it records the video of each file.
-
-    Args:
-        folder: The folder; created with the first file.
-    """
+    """A folder with a file for each video. `.lipread.jsonl` in it records the video of each file."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
-        self._index = folder / ".lipread.jsonl"
+        self.folder, self._index = folder, folder / ".lipread.jsonl"
 
     def sources(self) -> dict[Path, str]:
         """Returns the real path of the video of each recorded file."""

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, R
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils.sha import sha_fileobj
 from transformers import AutoConfig
-from transformers.utils import CONFIG_NAME
 
 from modeling_lipread.configuration_lipread import LipReadConfig
 from modeling_lipread.language_model_lipread import check_same_size, is_folder, load_language_model
@@ -26,17 +24,11 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass
 class BaseModel:
-    """The language model of a published checkpoint.
+    """The language model of a published checkpoint."""
 
-    Args:
-        id: Hub id; `None` if it is not on the Hub, or not known.
-        revision: Commit.
-        included: Whether the checkpoint's own repository holds its weights.
-    """
-
-    id: str | None = None
-    revision: str | None = None
-    included: bool = False
+    id: str | None = None  # on the Hub
+    revision: str | None = None  # a commit
+    included: bool = False  # whether the checkpoint's own repository holds the weights
 
 
 def resolve_base_model(
@@ -50,8 +42,7 @@ def resolve_base_model(
     """Finds the language model that a published checkpoint will refer to.
 
     Args:
-        config: The checkpoint's configuration.
-        checkpoint: Its folder, for errors.
+        config: The configuration in the folder `checkpoint`.
         base_model_id, base_model_revision: Replace those of the configuration.
         include_base: Whether the weights will be published inside the checkpoint.
         token: Access token.
@@ -60,8 +51,7 @@ def resolve_base_model(
         The language model at its exact commit, and notes for the user.
 
     Raises:
-        PublishError: Others could not load it, or it is not the one that the checkpoint was trained on.
-        ValueError: Its shape differs.
+        PublishError, ValueError: Others could not load it, or it is not the one that the checkpoint was trained on.
     """
     name, commit = config.base_model_name_or_path, config.base_model_revision
     if name is None or include_base:
@@ -71,9 +61,9 @@ def resolve_base_model(
         return BaseModel(name if on_hub else None, commit if on_hub else None, included=True), []
     if base_model_id is None and is_folder(name):
         raise PublishError(
-            f"{checkpoint}: refers to its language model by a local folder, {name}: give "
-            "--base_model_id if the same model is on the Hub (put it there with `hf upload you/name FOLDER`), or "
-            "--include_base to publish its weights too"
+            f"{checkpoint}: refers to its language model by a local folder, {name}: give --base_model_id if the same "
+            "model is on the Hub (put it there with `hf upload you/name FOLDER`), or --include_base to publish its "
+            "weights too"
         )
     if base_model_id is None and base_model_revision is None:
         if commit is None or not COMMIT.fullmatch(commit):
@@ -86,34 +76,28 @@ def resolve_base_model(
     in_the_hub = AutoConfig.from_pretrained(base.id, revision=base.revision, token=token)
     check_same_size(config.get_text_config(), in_the_hub.get_text_config(), base.id, str(checkpoint))
     same = _same_weights(config, found, token)
-    if same is False:
+    if same is None:
+        return base, [f"could not check that {base.id} has the weights of the training: {name} cannot be loaded here"]
+    if not same:
         raise PublishError(
             f"{base.id} at {base.revision} has other weights than {name}, which the reader was trained on: upload "
             "that one with `hf upload` and give its id, or give --include_base"
         )
-    note = f"could not check that {base.id} has the weights of the training: {name} cannot be loaded here"
-    return base, [note] if same is None else []
+    return base, []
 
 
 def model_info(model_id: str, revision: str | None, token: str | None) -> ModelInfo:
-    """Returns the Hub's information on a language model.
-
-    Raises:
-        PublishError: It or the revision does not exist, or is not accessible.
-    """
+    """Returns the Hub's information on a language model. Raises `PublishError` if there is none."""
     try:
         return HfApi(token=token).model_info(model_id, revision=revision, files_metadata=True)
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
-        at = f" at {revision}" if revision else ""
-        raise PublishError(
-            f"the language model {model_id}{at} is not on the Hub, or your token cannot read it"
-        ) from error
+        name = f"{model_id} at {revision}" if revision else model_id
+        raise PublishError(f"the language model {name} is not on the Hub, or your token cannot read it") from error
 
 
 def _same_weights(config: LipReadConfig, found: ModelInfo, token: str | None) -> bool | None:
     """Returns whether a model on the Hub has the weights of the training; `None` if those cannot be loaded."""
-    name = config.base_model_name_or_path
-    here = {}
+    name, here = config.base_model_name_or_path, {}
     for path in Path(name).glob("*.safetensors"):
         with path.open("rb") as file:
             here[path.name] = sha_fileobj(file).hex()
@@ -128,11 +112,3 @@ def _same_weights(config: LipReadConfig, found: ModelInfo, token: str | None) ->
         return None
     other = load_language_model(found.id, revision=found.sha, dtype=dtype, token=token).state_dict()
     return trained.keys() == other.keys() and all(torch.equal(trained[key], other[key]) for key in trained)
-
-
-def write_base_model(folder: Path, base: BaseModel) -> None:
-    """Writes the language model's id and commit into a staged configuration."""
-    path = folder / CONFIG_NAME
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config |= {"base_model_name_or_path": base.id, "base_model_revision": base.revision}
-    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -43,16 +43,7 @@ MODEL_SETTINGS = "adapter_every adapter_top_k gate_type ctc_weight decoder_mask_
 
 @dataclass
 class CardDetails:
-    """Content of a card that cannot be read from a checkpoint.
-
-    Args:
-        language: Codes of the languages, such as `en`.
-        license: License of the weights, by the Hub's name for it, such as `apache-2.0`.
-        dataset_id: Hub id of the training corpus.
-        dataset_name: Name of the training corpus.
-        dataset_license: License of the training corpus.
-        dataset_attribution: Attribution that the training corpus requires.
-    """
+    """Content of a card that is not in a checkpoint: the options of `lipread publish` of these names."""
 
     language: list[str] | None = None
     license: str | None = None
@@ -72,15 +63,7 @@ def weights_sha256(paths: Iterable[str | Path]) -> str:
 
 
 def read_evaluations(checkpoint: Path, weights: Iterable[str | Path]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Reads the evaluations of a checkpoint.
-
-    Args:
-        checkpoint: The checkpoint.
-        weights: Its weight files.
-
-    Returns:
-        The content of the files that `evaluate_hf.py` wrote for these weights, and notes on rejected files.
-    """
+    """Returns what `evaluate_hf.py` measured on these weight files of a checkpoint, and notes on rejected files."""
     digest, found, rejected = weights_sha256(weights), [], []
     for path in sorted(checkpoint.glob(EVALUATIONS)):
         try:
@@ -89,9 +72,7 @@ def read_evaluations(checkpoint: Path, weights: Iterable[str | Path]) -> tuple[l
             numbers = [metrics[key] for key in (*RATES, "empty", "clips")]
             numbers += [*metrics["wer_interval"], *metrics["cer_interval"]]
             numbers += [content["num_beams"], content["ctc_decoding_weight"]]
-            if not all(isinstance(number, (int, float)) for number in numbers) or not isinstance(
-                content["split"], str
-            ):
+            if not (isinstance(content["split"], str) and all(isinstance(item, (int, float)) for item in numbers)):
                 raise ValueError("its metrics are not numbers")
         except (ValueError, KeyError, TypeError) as error:
             rejected.append(f"{path.name} is not in the card: evaluate_hf.py did not write it ({error!r})")
@@ -113,19 +94,15 @@ def build_card(
     details: CardDetails,
     revision: str | None = None,
 ) -> ModelCard:
-    """Builds the card of a checkpoint.
+    """Returns the card of a checkpoint.
 
     Args:
-        checkpoint: The checkpoint, whose folder tells how it was trained.
-        repo_id: The target repository.
-        config: The checkpoint's configuration.
-        processor: Its processor.
+        checkpoint: The checkpoint, whose folder holds the settings and the log of the training.
+        repo_id, revision: The target repository, and the target branch if not the default one.
+        config, processor, base: The checkpoint's configuration, processor and language model.
         evaluations: Results from `read_evaluations`.
-        base: Its language model.
         details: Content from the user.
-        revision: The target branch, if not the default one.
     """
-    name = repo_id.split("/")[-1]
     data = ModelCardData(
         language=details.language[0] if details.language and len(details.language) == 1 else details.language,
         license=details.license,
@@ -135,7 +112,7 @@ def build_card(
         datasets=[details.dataset_id] if details.dataset_id else None,
         metrics=["wer", "cer"] if evaluations else None,
         tags=TAGS,
-        model_name=name,
+        model_name=repo_id.split("/")[-1],
         eval_results=[result for item in evaluations for result in _eval_results(item, details)] or None,
     )
     here = Path(__file__).parent
@@ -169,23 +146,14 @@ def _eval_results(evaluation: dict[str, Any], details: CardDetails) -> list[Eval
     """Returns the entries of the model index for all finite rates."""
     metrics, split = evaluation["metrics"], evaluation["split"]
     name = _corpus(evaluation, details) or split
+    dataset = {"dataset_type": details.dataset_id or name, "dataset_name": name, "dataset_split": split}
     results = []
     for rate, (metric, title) in RATES.items():
         if f"{rate}_interval" in metrics:
             title += f" (95% interval {_interval(metrics[f'{rate}_interval'])})"
         if math.isfinite(metrics[rate]):
-            results.append(
-                EvalResult(
-                    task_type=TASK,
-                    task_name="Lip reading",
-                    dataset_type=details.dataset_id or name,
-                    dataset_name=name,
-                    dataset_split=split,
-                    metric_type=metric,
-                    metric_name=title,
-                    metric_value=round(metrics[rate], 4),
-                )
-            )
+            measured = {"metric_type": metric, "metric_name": title, "metric_value": round(metrics[rate], 4)}
+            results.append(EvalResult(task_type=TASK, task_name="Lip reading", **dataset, **measured))
     return results
 
 
@@ -258,9 +226,5 @@ def _cell(value: Any) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Returns a JSON object from a file; empty if there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    """Returns the JSON object in a file of the training; empty if there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -8,6 +8,7 @@ lipread publish runs/a --repo_id you/lipread-grid --dry_run --output staged/
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -18,19 +19,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    LocalTokenNotFoundError,
-    RepositoryNotFoundError,
-)
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
+from transformers.utils import CONFIG_NAME
 
 from modeling_lipread.configuration_lipread import LipReadConfig
 from modeling_lipread.processing_lipread import LipReadProcessor
 
 from ..options import SUCCESS, print_message
-from .base_model import model_info, resolve_base_model, write_base_model
+from .base_model import model_info, resolve_base_model
 from .model_card import CardDetails, build_card, read_evaluations
 from .staging import PublishError, check_weights, read_config, stage_checkpoint
 
@@ -66,46 +63,23 @@ def add_publish(commands: Any) -> None:
 
 
 def publish(arguments: argparse.Namespace) -> int:
-    """Publishes a checkpoint, and prints its address and the Python code that loads it.
-
-    Returns:
-        The exit status, 0.
-
-    Raises:
-        PublishError, OSError, ValueError, RuntimeError, HTTPError: The checkpoint cannot be published.
-    """
-    repo_id, revision, token = arguments.repo_id, arguments.revision, arguments.token
-    details = CardDetails(**{field.name: getattr(arguments, field.name) for field in fields(CardDetails)})
+    """Publishes a checkpoint, prints its address and the Python code that loads it, and returns the exit status, 0."""
+    repo_id, revision, settings = arguments.repo_id, arguments.revision, vars(arguments)
+    details = CardDetails(**{field.name: settings[field.name] for field in fields(CardDetails)})
     check_repo_id(repo_id)
     if not arguments.dry_run:
-        check_login(token)
+        check_login(arguments.token)
     with staging_folder(arguments.checkpoint, arguments.output) as staging:
-        notes = stage(
-            arguments.checkpoint,
-            staging,
-            repo_id,
-            details=details,
-            base_model_id=arguments.base_model_id,
-            base_model_revision=arguments.base_model_revision,
-            include_base=arguments.include_base,
-            revision=revision,
-            token=token,
-        )
-        for note in notes:
+        names = ("base_model_id", "base_model_revision", "include_base", "revision", "token")
+        chosen = {name: settings[name] for name in names}
+        for note in stage(arguments.checkpoint, staging, repo_id, details=details, **chosen):
             print_message(f"note: {note}")
         if arguments.dry_run:
-            for path in sorted(path for path in staging.rglob("*") if path.is_file()):
-                print(f"{path.stat().st_size:>13,} {path.relative_to(staging).as_posix()}")
+            for name, path in _files(staging).items():
+                print(f"{path.stat().st_size:>13,} {name}")
             return SUCCESS
-        push(
-            staging,
-            repo_id,
-            private=arguments.private,
-            revision=revision,
-            commit_message=arguments.commit_message,
-            keep_card=arguments.keep_card,
-            token=token,
-        )
+        names = ("private", "revision", "commit_message", "keep_card", "token")
+        push(staging, repo_id, **{name: settings[name] for name in names})
     branch, argument = (f"/tree/{revision}", f', revision="{revision}"') if revision else ("", "")
     print(f"{HfApi().endpoint}/{repo_id}{branch}")
     for name in ("processor = AutoProcessor", "model = AutoModel"):
@@ -130,22 +104,21 @@ def stage(
     Args:
         checkpoint: The `--output_dir` of `train_hf.py`; not changed.
         staging: The folder to fill.
-        repo_id: The target repository.
-        details: Content of the card that the checkpoint does not tell.
-        base_model_id: Hub id of the language model, if the checkpoint names a folder.
-        base_model_revision: Branch, tag or commit of the language model. Its commit is recorded.
+        repo_id, revision: The target repository and branch.
+        details: Content of the card that is not in the checkpoint.
+        base_model_id, base_model_revision: The language model on the Hub, if the checkpoint names a folder; its commit
+            is recorded.
         include_base: Whether to include the weights of the language model.
-        revision: The target branch.
         token: Access token for reading the language model.
 
     Returns:
         Notes for the user.
 
     Raises:
-        PublishError: The checkpoint cannot be published like this; the message names the remedy.
+        PublishError: The checkpoint cannot be published as it is; the message names the remedy.
     """
     config = read_config(checkpoint)
-    weights = check_weights(checkpoint)
+    weights, details = check_weights(checkpoint), details or CardDetails()
     try:
         processor = LipReadProcessor.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
@@ -153,9 +126,11 @@ def stage(
     base, notes = resolve_base_model(config, checkpoint, base_model_id, base_model_revision, include_base, token)
     evaluations, rejected = read_evaluations(checkpoint, weights)
     stage_checkpoint(checkpoint, staging, processor, include_base)
-    if not base.included:
-        write_base_model(staging, base)
-    details = details or CardDetails()
+    if not base.included:  # others load the language model from the Hub, at this commit
+        path = staging / CONFIG_NAME
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content |= {"base_model_name_or_path": base.id, "base_model_revision": base.revision}
+        path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     card = build_card(checkpoint, repo_id, config, processor, evaluations, base, details, revision)
     card.save(staging / CARD)
     notes += rejected
@@ -180,16 +155,14 @@ def push(
 
     Args:
         staging: The folder that `stage` filled.
-        repo_id: The repository, created if missing.
-        private: Whether it must be private.
-        revision: The branch, created if missing.
+        repo_id, revision: The repository and branch, created if missing.
+        private: Whether the repository must be private.
         commit_message: Title of the commit.
         keep_card: Whether to keep an existing card.
         token: Access token; by default the saved one.
 
     Raises:
         PublishError: The repository is public instead of private, or others cannot load the language model.
-        OSError, ValueError, RuntimeError: The Hub refuses the upload, or cannot be reached.
     """
     api = HfApi(token=token)
     try:
@@ -211,20 +184,18 @@ def push(
         api.create_branch(repo_id, branch=revision, exist_ok=True)
     head = api.model_info(repo_id, revision=revision)
     existing = {file.rfilename for file in head.siblings}
-    staged = {path.relative_to(staging).as_posix(): path for path in sorted(staging.rglob("*")) if path.is_file()}
+    staged = _files(staging)
     if keep_card and CARD in existing:
         staged.pop(CARD)
     outdated = [name for name in sorted(existing) if REPLACED.fullmatch(name) and name not in staged]
-    return api.create_commit(
-        repo_id,
-        [
-            *(CommitOperationDelete(name) for name in outdated),
-            *(CommitOperationAdd(name, path) for name, path in staged.items()),
-        ],
-        commit_message=commit_message or "Publish the reader",
-        revision=revision,
-        parent_commit=head.sha,
-    )
+    operations = [*map(CommitOperationDelete, outdated), *(CommitOperationAdd(*file) for file in staged.items())]
+    message = commit_message or "Publish the reader"
+    return api.create_commit(repo_id, operations, commit_message=message, revision=revision, parent_commit=head.sha)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Returns the files in a folder by their relative paths, sorted."""
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def check_repo_id(repo_id: str) -> None:

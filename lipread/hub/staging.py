@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from modeling_lipread.processing_lipread import LipReadProcessor
 
 PACKAGE = Path(inspect.getfile(LipReadForConditionalGeneration)).parent
 TOKENIZER_FILES = (TOKENIZER_CONFIG_FILE, FULL_TOKENIZER_FILE, SPECIAL_TOKENS_MAP_FILE, ADDED_TOKENS_FILE)
-SETTINGS = (CONFIG_NAME, PROCESSOR_NAME, TOKENIZER_CONFIG_FILE)  # files that may refer to code
+CODE = "*_lipread.py"  # every module of the package but `__init__`, which a checkpoint's code does without
 
 
 class PublishError(ValueError):
@@ -82,22 +82,17 @@ def check_weights(checkpoint: Path) -> list[Path]:
 
 
 def stage_checkpoint(checkpoint: Path, staging: Path, processor: LipReadProcessor, include_base: bool = False) -> None:
-    """Copies weights, settings, tokenizer, code and MediaPipe's model file.
+    """Copies weights, settings, tokenizer, code and MediaPipe's model file to the folder `staging`.
 
-    Args:
-        checkpoint: The checkpoint; not changed.
-        staging: The folder to fill, created if missing.
-        processor: The checkpoint's processor.
-        include_base: Whether to add the weights of the frozen language model; the code is then the installed one.
+    With `include_base`, adds the weights of the frozen language model; the code is then the installed one.
 
     Raises:
         PublishError: A file is missing or damaged.
-        OSError, ValueError: The language model cannot be included.
     """
     weights = check_weights(checkpoint)
     staging.mkdir(parents=True, exist_ok=True)
     # The checkpoint in the package has no code of its own.
-    code = checkpoint if any(checkpoint.glob("*.py")) else PACKAGE
+    code = checkpoint if any(checkpoint.glob(CODE)) else PACKAGE
     if include_base:
         LipReadForConditionalGeneration.from_pretrained(checkpoint).save_pretrained(staging, include_base=True)
         code = PACKAGE
@@ -108,8 +103,17 @@ def stage_checkpoint(checkpoint: Path, staging: Path, processor: LipReadProcesso
     templates = [f"{CHAT_TEMPLATE_DIR}/{path.name}" for path in checkpoint.glob(f"{CHAT_TEMPLATE_DIR}/*.jinja")]
     _copy(checkpoint, staging, [PROCESSOR_NAME, CHAT_TEMPLATE_FILE, *templates, *TOKENIZER_FILES, *vocabulary])
     shutil.copyfile(landmarker_path(processor.landmarker_path), staging / LANDMARKER_FILE)
-    for path in _code_files(code, staging):
-        shutil.copyfile(path, staging / path.name)
+    _copy(code, staging, [path.name for path in code.glob(CODE)])
+    settings = [staging / name for name in (CONFIG_NAME, PROCESSOR_NAME)]
+    modules = set(re.findall(r'"(\w+_lipread)\.\w+"', "".join(path.read_text(encoding="utf-8") for path in settings)))
+    if not modules:
+        raise PublishError(f"{checkpoint}: its settings refer to no code; save the checkpoint again")
+    try:
+        for module in modules:
+            get_relative_import_files(staging / f"{module}.py")
+    except FileNotFoundError as error:
+        missing = code / Path(error.filename).name
+        raise PublishError(f"{missing}: this file of the reader's code is missing; save it again") from error
 
 
 def _copy(checkpoint: Path, staging: Path, names: list[str]) -> None:
@@ -118,41 +122,6 @@ def _copy(checkpoint: Path, staging: Path, names: list[str]) -> None:
         if (checkpoint / name).is_file():
             (staging / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(checkpoint / name, staging / name)
-
-
-def _code_files(code: Path, staging: Path) -> list[Path]:
-    """Returns the Python files that the staged settings refer to, and the files that these import."""
-    modules = {
-        module
-        for name in SETTINGS
-        if (staging / name).is_file()
-        for module in _named_modules(_read_json(staging / name))
-    }
-    if not modules:
-        raise PublishError(f"{code}: its settings refer to no code; save the checkpoint again")
-    files = {code / f"{module}.py" for module in modules}
-    try:
-        return sorted(files | {Path(path) for file in files for path in get_relative_import_files(file)})
-    except FileNotFoundError as error:
-        raise PublishError(f"{error.filename}: this file of the reader's code is missing; save it again") from error
-
-
-def _named_modules(settings: Any) -> Iterator[str]:
-    """Yields the modules in every `auto_map` and `custom_pipelines`, without those of other repositories."""
-    if isinstance(settings, list):
-        for item in settings:
-            yield from _named_modules(item)
-    if not isinstance(settings, dict):
-        return
-    for key, value in settings.items():
-        if key == "auto_map":
-            references = [item for entry in value.values() for item in (entry if isinstance(entry, list) else [entry])]
-        elif key == "custom_pipelines":
-            references = [pipeline["impl"] for pipeline in value.values()]
-        else:
-            yield from _named_modules(value)
-            continue
-        yield from (name.split(".")[0] for name in references if name and "--" not in name)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
 from ..long_form.segmentation import SegmentSettings
 from ..long_form.streaming import stream_frames
+from ..long_form.transcription import read_segments
 from ..options import (
     SUCCESS,
     UsageError,
@@ -65,26 +66,14 @@ def add_live(commands: Any) -> None:
         metavar="FRAMES",
         help=f"frames between two hypotheses of the current utterance (default: {EVERY_FRAMES})",
     )
-    parser.add_argument(
-        "--end_seconds",
-        type=float,
-        default=settings.end_seconds,
-        help=f"rest of the lips that ends an utterance (default: {settings.end_seconds:g})",
-    )
+    end_help = f"rest of the lips that ends an utterance (default: {settings.end_seconds:g})"
+    parser.add_argument("--end_seconds", type=float, default=settings.end_seconds, help=end_help)
     parser.add_argument("--at_once", action="store_true", help="read a video file faster than its own speed")
     parser.set_defaults(run=live)
 
 
 def live(arguments: argparse.Namespace) -> int:
-    """Reads until the source ends or Ctrl-C is pressed, then prints the latencies.
-
-    Returns:
-        The exit status, 0, also after Ctrl-C.
-
-    Raises:
-        UsageError: Options are wrong.
-        VideoError: The source cannot be read.
-    """
+    """Reads until the source ends or Ctrl-C is pressed, prints the latencies, and returns the exit status, 0."""
     end_seconds = arguments.end_seconds
     if not 0 < end_seconds < math.inf:
         raise UsageError(f"--end_seconds must be positive, not {end_seconds:g}")
@@ -125,13 +114,6 @@ class LiveSession:
         every_frames: Number of frames between two partial windows.
         on_update: Callback that gets every update, in the reading thread.
         generation: Arguments of the pipeline, for example `num_beams`.
-
-    Attributes:
-        latencies: Seconds from the arrival of the newest frame to each partial update.
-        final_latencies: Seconds from the arrival of the completing frame to each final update.
-        dropped: Number of dropped partial windows.
-        seconds: Time of the last frame.
-        frames: Number of processed frames.
     """
 
     def __init__(
@@ -142,19 +124,16 @@ class LiveSession:
         on_update: Callable[[Update], None],
         **generation: Any,
     ):
-        self.latencies: list[float] = []
-        self.final_latencies: list[float] = []
-        self.dropped = 0
-        self.seconds, self.frames = 0.0, 0
-        self._pipeline, self._on_update = pipeline, on_update
-        timestamps = "word" if pipeline.model.config.ctc_vocab else False
-        self._arguments = {"return_timestamps": timestamps, **generation}
+        self.latencies: list[float] = []  # seconds from the arrival of the newest frame to each partial update
+        self.final_latencies: list[float] = []  # and to each final update
+        self.dropped = 0  # number of partial windows
+        self.seconds, self.frames = 0.0, 0  # time of the last frame, and number of frames
+        self._pipeline, self._on_update, self._generation = pipeline, on_update, generation
         self._windows = LiveWindows(settings, every_frames)
         self._transcript = LiveTranscript(settings)
         self._queue: deque[Window] = deque()
         self._changed = threading.Condition()
-        self._ended = False
-        self._error: Exception | None = None
+        self._ended, self._error = False, None
         self._thread = threading.Thread(target=self._read_windows, name="live-reader", daemon=True)
 
     def __enter__(self) -> LiveSession:
@@ -178,13 +157,8 @@ class LiveSession:
         """Processes the frames of a source until it ends.
 
         Args:
-            source: The frames.
-            extractor: Finds the landmarks.
-            face: `largest` or `central`.
+            source, extractor, face: As for `stream_frames`.
             on_notice: Callback that gets a notice after `NO_FACE_SECONDS` without a face, and "" once there is one.
-
-        Raises:
-            VideoError: The source cannot be read.
         """
         last_seen, noticed = 0.0, False
         for frame in stream_frames(extractor, source, face):
@@ -225,14 +199,12 @@ class LiveSession:
         try:
             while True:
                 with self._changed:
-                    while not self._queue and not self._ended:
-                        self._changed.wait()
+                    self._changed.wait_for(lambda: self._queue or self._ended)
                     if not self._queue:
                         break
                     window = self._queue.popleft()
-                result = self._pipeline(window.segment.sequence, **self._arguments)
-                result = result[0] if isinstance(result, list) else result
-                for update in self._transcript.update(window, result):
+                ((_, hypotheses),) = read_segments(self._pipeline, [window.segment], **self._generation)
+                for update in self._transcript.update(window, hypotheses[0]):
                     update.latency = time.perf_counter() - window.arrived
                     self._on_update(update)
                     latency = time.perf_counter() - window.arrived
@@ -244,11 +216,7 @@ class LiveSession:
 
 
 class Display:
-    """Writes updates to standard output.
-
-    Args:
-        kind: `txt` or `json`.
-    """
+    """Writes updates to standard output as `txt` or `json`."""
 
     def __init__(self, kind: str):
         self._is_json = kind == "json"
@@ -264,14 +232,12 @@ class Display:
             self._write((_CLEAR if self._is_terminal else "") + (line + "\n" if line else ""))
         elif self._is_terminal:
             room = shutil.get_terminal_size().columns - 1
-            words = [word.text for word in update.words]
-            agreed = update.agreed
-            while len(words) > 1 and len(" ".join(words)) > room:  # the newest words stay
-                del words[0]
-                agreed = max(0, agreed - 1)
-            stable, changing = " ".join(words[:agreed]), " ".join(words[agreed:])
-            shown = [stable] * bool(stable) + [f"{_DIM}{changing}{_PLAIN}"] * bool(changing)
-            self._write(_CLEAR + " ".join(shown))
+            words, first = [word.text for word in update.words], 0
+            while first < len(words) - 1 and len(" ".join(words[first:])) > room:  # the newest words stay
+                first += 1
+            stable, changing = " ".join(words[first : update.agreed]), " ".join(words[max(first, update.agreed) :])
+            changing = f"{_DIM}{changing}{_PLAIN}" if changing else ""
+            self._write(_CLEAR + f"{stable} {changing}".strip())
 
     def notice(self, text: str) -> None:
         """Shows a notice in place of the current words, or removes it if the text is empty."""

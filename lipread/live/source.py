@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ STREAM_TIMEOUT = 10.0  # seconds
 class LiveSource:
     """Captures frames in its own thread, so that slow processing does not fill a camera's buffer.
 
-    If frames of a camera or stream arrive faster than they are processed, the oldest queued ones are dropped and
-    counted. Frames of a file wait instead.
+    If frames of a camera or stream arrive faster than they are processed, the oldest queued ones are dropped. Frames
+    of a file wait instead.
 
     Args:
         source: Number of a camera, path of a video, or address of a stream (`rtsp://...`).
@@ -39,7 +40,7 @@ class LiveSource:
         self._queue: queue.Queue = queue.Queue(QUEUE_FRAMES)
         self._is_file = not source.isdecimal() and "://" not in source
         if source.isdecimal():
-            self._frames = _camera_frames(int(source))
+            self._frames = camera_frames(int(source))
         else:
             frames = read_frames(Path(source)) if self._is_file else _stream_frames(source)
             self._frames = frames if at_once and self._is_file else self._in_real_time(frames)
@@ -89,13 +90,10 @@ class LiveSource:
                 self._queue.put(item, timeout=0.1 if wait else 0)
                 return
             except queue.Full:
-                if wait:
-                    continue
-            try:
-                self._queue.get_nowait()
-                self.dropped += 1
-            except queue.Empty:
-                pass
+                with suppress(queue.Empty):
+                    if not wait:
+                        self._queue.get_nowait()
+                        self.dropped += 1
 
     def _in_real_time(self, frames: Iterator[tuple[float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:
         """Yields each frame at its time: files and recorded streams deliver them faster."""
@@ -110,16 +108,16 @@ class LiveSource:
             frames.close()
 
 
-def _camera_frames(number: int) -> Iterator[tuple[float, np.ndarray]]:
-    """Yields the frames of a camera with the seconds since the first one."""
+def camera_frames(number: int) -> Iterator[tuple[float, np.ndarray]]:
+    """Yields the seconds since the first frame and each frame of a camera, RGB, uint8 `(height, width, 3)`.
+
+    Raises:
+        VideoError: The camera cannot be opened, or gives no pictures.
+    """
     cv2 = require("cv2", "opencv-contrib-python", "Reading a camera")
-    log = cv2.utils.logging
-    level = log.getLogLevel()
-    log.setLogLevel(log.LOG_LEVEL_SILENT)  # OpenCV prints an error for each interface it tries
-    try:
-        camera = cv2.VideoCapture(number)
-    finally:
-        log.setLogLevel(level)
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # else an error for each interface
+    camera = cv2.VideoCapture(number)
+    cv2.utils.logging.setLogLevel(level)
     try:
         if not camera.isOpened():
             raise VideoError(

@@ -25,40 +25,24 @@ normalize = TextNormalizer()
 
 @dataclass(frozen=True)
 class Window:
-    """A segment to read.
+    """A segment to read."""
 
-    Attributes:
-        segment: The utterance, or its frames so far.
-        is_final: Whether the utterance is complete.
-        arrived: Arrival time of the newest frame, by the caller's clock.
-    """
-
-    segment: Segment
-    is_final: bool
-    arrived: float
+    segment: Segment  # the utterance, or its frames so far
+    is_final: bool  # whether the utterance is complete
+    arrived: float  # when the newest frame arrived, by the caller's clock
 
 
 @dataclass
 class Update:
-    """The current hypothesis of an utterance.
+    """The current hypothesis of an utterance."""
 
-    Attributes:
-        start: Seconds from the first frame.
-        end: Seconds from the first frame.
-        words: The words.
-        is_final: Whether this is the last update of the utterance.
-        agreed: Length of the prefix of words that the previous hypothesis has too; all words of a final update.
-        reason: Why a final update has no words; empty otherwise.
-        latency: Seconds from the arrival of the newest frame to this update.
-    """
-
-    start: float
+    start: float  # seconds from the first frame
     end: float
     words: list[Word] = field(default_factory=list)
-    is_final: bool = False
-    agreed: int = 0
-    reason: str = ""
-    latency: float = 0.0
+    is_final: bool = False  # whether this is the last update of the utterance
+    agreed: int = 0  # length of the prefix of words that the previous hypothesis shares; all words of a final update
+    reason: str = ""  # why a final update has no words
+    latency: float = 0.0  # seconds from the arrival of the newest frame to this update
 
     @property
     def text(self) -> str:
@@ -67,17 +51,11 @@ class Update:
 
 
 class LiveWindows:
-    """Turns the frames of one face into windows to read.
-
-    Args:
-        settings: How speech is segmented.
-        every_frames: Number of frames between two partial windows.
-    """
+    """Turns the frames of one face into windows to read, a partial one every `every_frames` frames."""
 
     def __init__(self, settings: SegmentSettings, every_frames: int = EVERY_FRAMES):
         self._segmenter = Segmenter(settings, ONLY_PERSON, live=True)
-        self._every_frames = every_frames
-        self._since_window = 0  # frames
+        self._every_frames, self._since_window = every_frames, 0
         self._arrived = 0.0
 
     def push(self, frame: StreamedFrame, arrived: float) -> Iterator[Window]:
@@ -87,11 +65,9 @@ class LiveWindows:
         for segment in self._segmenter.push(frame.time, frame.faces.get(ONLY_PERSON), frame.size):
             self._since_window = 0
             yield Window(segment, True, arrived)
-        if self._since_window >= self._every_frames:
-            segment = self._segmenter.partial()
-            if segment is not None:
-                self._since_window = 0
-                yield Window(segment, False, arrived)
+        if self._since_window >= self._every_frames and (segment := self._segmenter.partial()) is not None:
+            self._since_window = 0
+            yield Window(segment, False, arrived)
 
     def flush(self) -> Iterator[Window]:
         """Yields the remaining windows after the last frame."""
@@ -100,11 +76,7 @@ class LiveWindows:
 
 
 class LiveTranscript:
-    """Turns the results of windows into updates. Results come in order; partial ones may be missing.
-
-    Args:
-        settings: How the windows were segmented.
-    """
+    """Turns the results of windows into updates. Results come in order; partial ones may be missing."""
 
     def __init__(self, settings: SegmentSettings):
         self._overlap = settings.overlap_seconds
@@ -112,11 +84,7 @@ class LiveTranscript:
         self._previous: list[str] = []  # words of the previous hypothesis
 
     def update(self, window: Window, result: dict[str, Any]) -> Iterator[Update]:
-        """Adds the pipeline's result for the next window.
-
-        Yields:
-            Updates of the utterance before a cut and of the window's own.
-        """
+        """Adds the pipeline's result for the next window. Yields updates of its utterance and the one before a cut."""
         segment = window.segment
         words = segment_words(result, segment)
         if not window.is_final and result.get("chunks") is not None and not any(word.timed for word in words):
@@ -144,11 +112,8 @@ class LiveTranscript:
     def _partial(self, utterances: list[Utterance]) -> Update:
         words = [word for utterance in utterances for word in utterance.words]
         normalized = [normalize(word.text) for word in words]
-        agreed = 0
-        for word, previous in zip(normalized, self._previous, strict=False):
-            if word != previous:
-                break
-            agreed += 1
+        same = [word == previous for word, previous in zip(normalized, self._previous, strict=False)]
+        agreed = [*same, False].index(False)
         self._previous = normalized
         return Update(utterances[0].start, utterances[-1].end, words, agreed=agreed)
 

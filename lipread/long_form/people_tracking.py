@@ -54,9 +54,7 @@ class PeopleFollower:
         frames: list[tuple[float, dict[int, np.ndarray]]] = [(time, {}) for time in self._times]
         tracks = sorted(self._follower.take_people(), key=min)
         for number, track in zip(self._numbered(tracks), tracks, strict=True):
-            if number is None:
-                continue
-            for index, face in track.items():
+            for index, face in track.items() if number is not None else ():
                 frames[index][1][number] = face
         self._times = []
         return frames

@@ -51,15 +51,7 @@ class SegmentSettings:
 
     @classmethod
     def for_model(cls, config: LipReadConfig, **settings: float) -> SegmentSettings:
-        """Returns settings with segments as long as the clips of the model's training, if the config has them.
-
-        Args:
-            config: The model's configuration.
-            settings: Settings that take precedence.
-
-        Raises:
-            ValueError: As for the class.
-        """
+        """Returns settings with segments as long as the clips of the model's training, unless `settings` differ."""
         chosen = cls(**settings)
         if "max_seconds" in settings or config.clip_seconds is None:
             return chosen
@@ -97,12 +89,12 @@ class Segment:
 
     @property
     def start(self) -> float:
-        """Time of the first frame, in seconds from the start of the file."""
+        """Seconds from the start of the file to the first frame."""
         return float(self.sequence.timestamps[0])
 
     @property
     def end(self) -> float:
-        """Time of the last frame, in seconds from the start of the file."""
+        """Seconds from the start of the file to the last frame."""
         return float(self.sequence.timestamps[-1])
 
 
@@ -116,32 +108,22 @@ class Segmenter:
     """
 
     def __init__(self, settings: SegmentSettings, person: int = 0, live: bool = False):
-        self.settings = settings
-        self.person = person
+        self.settings, self.person = settings, person
         self._times: list[float] = []
         self._faces: list[np.ndarray | None] = []
         self._size = (0, 0)
         self._cut_before: float | None = None
-        self._is_long = live
-        self._is_speaking = False
+        self._is_long, self._is_speaking = live, False
         self._has_lips = True  # only MediaPipe's 478 landmarks have known lip indices
         self._next_check = 0.0
 
-    @property
-    def start(self) -> float | None:
-        """Start of the open segment in seconds; None if there is none."""
-        return self._times[0] if self._times else None
-
     def push(self, time: float, face: np.ndarray | None, size: tuple[int, int] = (0, 0)) -> Iterator[Segment]:
-        """Adds a frame.
+        """Adds a frame, and yields the segments that it completes, usually none.
 
         Args:
             time: Seconds from the start of the file, increasing.
             face: Landmarks `(478, 3)`, or None without a face. Other numbers of landmarks are never cut.
             size: Width and height of the frame in pixels.
-
-        Yields:
-            Segments that are now complete, usually none.
         """
         step = time - self._times[-1] if self._times else 0.0
         if self._is_long and step > max(self.settings.end_seconds, max_step(self._times)):
@@ -160,14 +142,11 @@ class Segmenter:
 
     def partial(self) -> Segment | None:
         """Returns the open segment so far; None while nobody speaks."""
-        return self._segment(len(self._times), None) if self._is_speaking else None
+        return self._segment(len(self._times)) if self._is_speaking else None
 
     def flush(self) -> Iterator[Segment]:
         """Yields the remaining segments at the end of the video or before a hole in its timestamps."""
-        if self._is_long:
-            yield from self._complete(at_end=True)
-        else:
-            yield from self._take(len(self._times), None)
+        yield from self._complete(at_end=True) if self._is_long else self._take(len(self._times))
         self._times, self._faces, self._is_speaking = [], [], False
 
     def _complete(self, at_end: bool) -> Iterator[Segment]:
@@ -176,10 +155,9 @@ class Segmenter:
             times = np.array(self._times)
             energy = average_lip_energy(self._faces, times)
             resting = energy < REST_SPEED**2
-            # Later frames still change the energy of the last ones.
-            settled = (
-                len(times) if at_end else int(np.searchsorted(times, times[-1] - SPEED_SECONDS - AVERAGE_SECONDS))
-            )
+            settled = len(times)
+            if not at_end:  # later frames still change the energy of the last ones
+                settled = int(np.searchsorted(times, times[-1] - SPEED_SECONDS - AVERAGE_SECONDS))
             if self._cut_before is not None:  # the overlap with the previous segment counts as speech
                 resting[: np.searchsorted(times, self._cut_before + settings.overlap_seconds)] = False
             moving = np.flatnonzero(~resting[:settled])
@@ -195,15 +173,14 @@ class Segmenter:
             may_grow = not at_end and times[settled - 1] - times[0] <= settings.max_seconds + settings.overlap_seconds
             pause = _find_pause(resting[:settled], times, int(moving[0]), settings, at_end, may_grow)
             if pause is not None:
-                yield from self._take(pause, None)
+                yield from self._take(pause)
                 self._drop(pause)
-                self._cut_before = None
             elif may_grow:
                 return
             elif times[-1] - times[0] > settings.max_seconds + settings.overlap_seconds:
                 yield from self._cut_speech(times, energy)
             else:
-                yield from self._take(len(times), None)
+                yield from self._take(len(times))
                 return
 
     def _cut_speech(self, times: np.ndarray, energy: np.ndarray) -> Iterator[Segment]:
@@ -211,21 +188,22 @@ class Segmenter:
         settings = self.settings
         low, high = np.searchsorted(times, times[0] + np.array([0.5, 1.0]) * settings.max_seconds)
         if low == high:  # no frame in that half: the hole is a rest
-            yield from self._take(int(low), None)
+            yield from self._take(int(low))
             self._drop(int(low))
-            self._cut_before = None
             return
         cut = float(times[low + int(np.argmin(energy[low:high]))])
         yield from self._take(int(np.searchsorted(times, cut + settings.overlap_seconds)), cut)
         self._drop(int(np.searchsorted(times, cut - settings.overlap_seconds)))
         self._cut_before = cut
 
-    def _take(self, count: int, cut_after: float | None) -> Iterator[Segment]:
+    def _take(self, count: int, cut_after: float | None = None) -> Iterator[Segment]:
+        """Yields the first frames as a segment, and notes that no cut precedes the next one."""
         segment = self._segment(count, cut_after)
+        self._cut_before = None
         if segment is not None:
             yield segment
 
-    def _segment(self, count: int, cut_after: float | None) -> Segment | None:
+    def _segment(self, count: int, cut_after: float | None = None) -> Segment | None:
         """Returns the first frames as a segment; None if they show a face too briefly."""
         faces, times = self._faces[:count], np.array(self._times[:count])
         interval = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
@@ -244,16 +222,14 @@ def max_step(times: Sequence[float]) -> float:
 
 
 def average_lip_energy(faces: list[np.ndarray | None], times: np.ndarray) -> np.ndarray:
-    """Returns the moving average of `lip_energy`.
+    """Returns `lip_energy` averaged over `AVERAGE_SECONDS`, float64 `(frames,)`.
+
+    It is 0 in gaps without a face longer than `MAX_GAP_SECONDS` and in the last frame before a hole in the timestamps,
+    and infinite, so never a rest, if the faces are too far apart in time to compute a speed.
 
     Args:
         faces: Landmarks `(478, 3)` of each frame, None without a face.
         times: Seconds `(frames,)`, increasing.
-
-    Returns:
-        Float64 `(frames,)`, averaged over `AVERAGE_SECONDS`; 0 in gaps without a face longer than `MAX_GAP_SECONDS`
-        and in the last frame before a hole in the timestamps; infinite, so never a rest, if the faces are too far
-        apart in time for a speed.
     """
     present = np.array([face is not None for face in faces])
     energy = np.zeros(len(faces))

@@ -25,10 +25,10 @@ class StreamedFrame:
     """The faces of one frame.
 
     Attributes:
-        time: Seconds from the start of what is read.
-        faces: Landmarks `(478, 3)` in pixels by the number of the person: `ONLY_PERSON` where one face is followed,
-            from 1 where all are.
-        size: Width and height of the frame as shown, in pixels.
+        time: Seconds from the start of the span that is read.
+        faces: Landmarks `(478, 3)` in pixels by the number of the person: `ONLY_PERSON` if one face is followed, else
+            from 1.
+        size: Width and height of the frame in pixels.
     """
 
     time: float
@@ -43,20 +43,10 @@ def stream_video(
     end: float | None = None,
     face: str | None = None,
 ) -> Iterator[StreamedFrame]:
-    """Finds the faces in a video, or in a span of it, frame by frame.
-
-    Args:
-        extractor: Finds the faces.
-        path: The video file.
-        start: Seconds from the start of the file.
-        end: Seconds from the start of the file.
-        face: As for `stream_frames`.
-
-    Yields:
-        The faces of each frame, as `stream_frames`.
+    """Yields the faces of each frame of a video, or of its span from `start` to `end` seconds, as `stream_frames`.
 
     Raises:
-        VideoError: As `Face3DKeypointExtractor.extract_video`.
+        VideoError: The file cannot be read.
         ValueError: `face` is none of the choices.
     """
     with closing(read_ahead(read_frames(path, start, end))) as frames:
@@ -69,9 +59,9 @@ def stream_frames(
     """Finds the faces in frames as they arrive, for example from a camera.
 
     Args:
-        extractor: Finds the faces.
-        frames: Seconds, rising, and the frame: RGB, uint8, `(height, width, 3)`.
-        face: Which face is followed: `largest`, `central`, or `all`; the extractor's own choice by default.
+        extractor: The landmark extractor.
+        frames: Seconds, increasing, and the frame: RGB, uint8, `(height, width, 3)`.
+        face: Which face to follow: `largest`, `central`, or `all`; the extractor's own choice by default.
 
     Yields:
         The faces of each frame, before the next frame is read. With `all`, frames arrive up to `BLOCK_SECONDS` late,

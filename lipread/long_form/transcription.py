@@ -10,6 +10,7 @@ for utterance in transcript.utterances:
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -54,7 +55,7 @@ def transcribe_video(
         settings: How speech is segmented; by default into segments as long as the clips of the training.
         batch_size: Segments read at once.
         on_progress: Callback that gets the seconds processed so far, after every frame.
-        generation: Arguments of `generate`, for example `num_beams`.
+        generation: Arguments of the pipeline, for example `num_beams`.
 
     Returns:
         The transcript, with times in seconds from the start of the file.
@@ -64,14 +65,15 @@ def transcribe_video(
         NoFaceError: No frame shows a face.
         ValueError: `face` is none of the choices.
     """
-    if os.fspath(path).endswith(".npy"):
+    name = os.fspath(path)
+    if name.endswith(".npy"):
         face, rate = "largest", pipeline.processor.feature_extractor.frame_rate or 25.0
-        frames = sequence_frames(read_landmark_file(os.fspath(path), rate, start, end))
+        frames = sequence_frames(read_landmark_file(name, rate, start, end))
     else:
         followed = "all" if face == "speaking" else face
         frames = stream_video(pipeline.processor.keypoint_extractor, path, start, end, followed)
     return transcribe_frames(
-        pipeline, frames, os.fspath(path), start or 0.0, face, settings, batch_size, on_progress, **generation
+        pipeline, frames, name, start or 0.0, face, settings, batch_size, on_progress, **generation
     )
 
 
@@ -86,19 +88,13 @@ def transcribe_frames(
     on_progress: Callable[[float], None] | None = None,
     **generation: Any,
 ) -> Transcript:
-    """Transcribes frames whose faces are found elsewhere. Takes one frame at a time from the iterable.
+    """Transcribes landmarks as `transcribe_video`, one frame at a time.
 
     Args:
         frames: The landmarks of each frame; for the face `speaking`, those of all faces.
         name: Name of the video in the transcript and in errors.
         start: Seconds of the file at which the frames start.
         pipeline, face, settings, batch_size, on_progress, generation: As for `transcribe_video`.
-
-    Returns:
-        As `transcribe_video`.
-
-    Raises:
-        NoFaceError: No frame shows a face.
     """
     config = pipeline.model.config
     settings = settings or SegmentSettings.for_model(config)
@@ -109,7 +105,7 @@ def transcribe_frames(
     utterances: list[Utterance] = []
     rejected: list[UnreadSpan] = []
     previous: dict[int, tuple[Segment, Utterance]] = {}  # by person
-    for segment, hypotheses in _read_segments(pipeline, segments, batch_size, generation):
+    for segment, hypotheses in read_segments(pipeline, segments, batch_size, **generation):
         words, reason = segment_words(hypotheses[0], segment), hypotheses[0].get("reason")
         # In a long video, untimed words mean that the lips moved too briefly to say them.
         if words and not words[0].timed and counted.seconds > settings.max_seconds and config.ctc_vocab:
@@ -119,10 +115,10 @@ def transcribe_frames(
         utterance = Utterance(segment.start, segment.end, words, segment.person)
         if len(hypotheses) > 1:
             utterance.alternatives = [_alternative(hypothesis) for hypothesis in hypotheses]
-        if segment.person in previous:
-            before, said_before = previous[segment.person]
-            if segment.cut_before is not None and segment.cut_before == before.cut_after:
-                stitch_utterances(said_before, utterance, segment.cut_before, settings.overlap_seconds)
+        before, said_before = previous.get(segment.person, (None, None))
+        # The segment before the cut may have been dropped for another person's.
+        if before is not None and segment.cut_before is not None and segment.cut_before == before.cut_after:
+            stitch_utterances(said_before, utterance, segment.cut_before, settings.overlap_seconds)
         previous[segment.person] = segment, utterance
         utterances.append(utterance)
     if not counted.with_face:
@@ -147,49 +143,36 @@ def sequence_frames(sequence: LandmarkSequence) -> Iterator[StreamedFrame]:
 
 
 class _CountedFrames:
-    """Iterates over frames, changes their times to those of the file, and keeps totals.
-
-    Attributes:
-        seconds: Time of the last frame, relative to the first.
-        count: Number of frames so far.
-        with_face: Number of frames with a face so far.
-        gaps: Spans without a face, longer than `MAX_GAP_SECONDS`.
-    """
+    """Iterates over frames, changes their times to those of the file, and keeps totals."""
 
     def __init__(self, frames: Iterable[StreamedFrame], start: float, on_progress: Callable[[float], None] | None):
-        self.seconds, self.count, self.with_face = 0.0, 0, 0
-        self.gaps: list[UnreadSpan] = []
+        self.seconds = 0.0  # of the last frame, relative to the first
+        self.count, self.with_face = 0, 0  # numbers of frames
+        self.gaps: list[UnreadSpan] = []  # spans without a face longer than MAX_GAP_SECONDS
         self._frames, self._start, self._on_progress = frames, start, on_progress
-        self._gap_start: float | None = None
 
     def __iter__(self) -> Iterator[StreamedFrame]:
+        gap: UnreadSpan | None = None
         for frame in self._frames:
             self.seconds = frame.time
             self.count += 1
             self.with_face += bool(frame.faces)
             frame.time += self._start
+            if gap is None and not frame.faces:
+                gap = UnreadSpan(frame.time, frame.time, "no face")
+            if gap is not None:
+                gap.end = frame.time
+                if gap.end - gap.start > MAX_GAP_SECONDS and gap not in self.gaps[-1:]:
+                    self.gaps.append(gap)
             if frame.faces:
-                self._end_gap(frame.time)
-            elif self._gap_start is None:
-                self._gap_start = frame.time
+                gap = None
             if self._on_progress is not None:
                 self._on_progress(self.seconds)
             yield frame
-        self._end_gap(self._start + self.seconds)
-
-    def _end_gap(self, time: float) -> None:
-        if self._gap_start is not None and time - self._gap_start > MAX_GAP_SECONDS:
-            self.gaps.append(UnreadSpan(self._gap_start, time, "no face"))
-        self._gap_start = None
 
 
 def segment_people(frames: Iterable[StreamedFrame], settings: SegmentSettings) -> Iterator[Segment]:
-    """Yields the segments of all people as soon as they are complete, those of each person in order.
-
-    Args:
-        frames: Faces by person, with times in seconds from the start of the file.
-        settings: How speech is segmented.
-    """
+    """Yields the segments of all people as soon as they are complete, those of each person in order."""
     segmenters: dict[int, Segmenter] = {}
     for frame in frames:
         for person in frame.faces:
@@ -201,14 +184,11 @@ def segment_people(frames: Iterable[StreamedFrame], settings: SegmentSettings) -
 
 
 def select_speaking(segments: Iterable[Segment], patience: int = 16) -> Iterator[Segment]:
-    """Drops segments during which another person's lips move more.
+    """Yields, of segments that overlap by more than half of the shorter one, the one with the most lip motion.
 
     Args:
         segments: Segments of several people, those of each in order.
         patience: Number of segments to wait for that may overlap with one.
-
-    Yields:
-        Of segments that overlap by more than half of the shorter one, the one with the most lip motion.
     """
     waiting: deque[tuple[Segment, float]] = deque()
     selected: deque[tuple[Segment, float]] = deque(maxlen=patience)
@@ -235,8 +215,8 @@ def _overlap(segment: Segment, other: Segment) -> float:
     return shared / max(min(segment.end - segment.start, other.end - other.start), 1e-9)
 
 
-def _read_segments(
-    pipeline: LipReadingPipeline, segments: Iterable[Segment], batch_size: int, generation: dict[str, Any]
+def read_segments(
+    pipeline: LipReadingPipeline, segments: Iterable[Segment], batch_size: int = 1, **generation: Any
 ) -> Iterator[tuple[Segment, list[dict[str, Any]]]]:
     """Yields each segment with its hypotheses, best first. Holds one batch of segments at a time."""
     timestamps = "word" if pipeline.model.config.ctc_vocab else False
@@ -263,21 +243,16 @@ def segment_words(result: dict[str, Any], segment: Segment) -> list[Word]:
 
 
 def stitch_utterances(before: Utterance, after: Utterance, cut: float, overlap: float) -> None:
-    """Divides the words of two utterances of one person that overlap around a cut. Changes both in place.
+    """Divides the words of two utterances of one person that extend `overlap` seconds beyond the cut between them.
 
-    Args:
-        before: The utterance that ends `overlap` seconds after the cut.
-        after: The utterance that starts `overlap` seconds before the cut.
-        cut: Seconds from the start of the file.
-        overlap: Seconds.
+    Changes both in place.
     """
     before.words, after.words = stitch(before.words, after.words, cut, overlap)
     before.end = after.start = cut
     before.continues = bool(after.words)
 
 
-def _alternative(result: dict[str, Any]) -> dict[str, Any]:
+def _alternative(hypothesis: dict[str, Any]) -> dict[str, Any]:
     """Returns a hypothesis with the probability that all its words are right, None if it has no scored words."""
-    chunks = result.get("chunks")
-    score = None if not chunks else float(np.prod([chunk["score"] for chunk in chunks]))
-    return {"text": result["text"], "score": score}
+    scores = [chunk["score"] for chunk in hypothesis.get("chunks") or []]
+    return {"text": hypothesis["text"], "score": math.prod(scores) if scores else None}

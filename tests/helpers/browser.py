@@ -19,17 +19,13 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 
 
 def chromium() -> str | None:
-    """Chromium of the system; None lets Playwright look for its own."""
+    """Returns the path of the system's Chromium; None lets Playwright look for its own."""
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @contextmanager
 def open_browser(camera: Path | None = None) -> Iterator[Any]:
-    """A new browser; the test is skipped where there is none.
-
-    Args:
-        camera: A `.y4m` or `.mjpeg` file that its camera shows, over and over.
-    """
+    """Yields a new browser, whose camera repeats a `.y4m` file. Skips the test if there is no browser."""
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed: pip install playwright"
     )
@@ -51,7 +47,7 @@ def open_browser(camera: Path | None = None) -> Iterator[Any]:
 
 
 def write_camera(video: Path, path: Path) -> Path:
-    """A video as a `.y4m` file, as Chromium's camera takes it."""
+    """Writes a video as a `.y4m` file, which Chromium's camera takes."""
     with av.open(str(path), "w", format="yuv4mpegpipe") as container:
         stream = None
         for _, picture in read_frames(video):

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""What the tests of publishing share: the command, and the fresh process that loads from the Hub what it put there."""
+"""Helpers for tests of publishing: the command, and a fresh process that loads readers from the Hub."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ for line in sys.stdin:
 # Run where neither our packages nor this checkout are on the path.
 READ_FROM_HUB = """
 import json, sys
-sys.modules["modeling_lipread"] = sys.modules["data"] = None  # however they are installed
+sys.modules["modeling_lipread"] = sys.modules["lipread"] = sys.modules["data"] = None  # even if installed
 from transformers import AutoModel, AutoProcessor
 read = {}
 for repository in sys.argv[2:]:
@@ -52,7 +52,7 @@ print(json.dumps(read))
 
 
 class Result(NamedTuple):
-    """How a command ended, and what it printed."""
+    """The exit status and the output of a command."""
 
     status: int
     out: str
@@ -60,7 +60,7 @@ class Result(NamedTuple):
 
 
 class Lipread:
-    """`lipread`, run again and again in one process of its own that has a Hub and is logged in."""
+    """Runs `lipread` commands in one process that uses a Hub and is logged in."""
 
     def __init__(self, hub: HubServer, home: Path):
         self._process = subprocess.Popen(
@@ -84,13 +84,13 @@ class Lipread:
 
 
 def write_clip(folder: Path) -> Path:
-    """Landmarks of a face that speaks."""
+    """Writes landmarks of a face that speaks."""
     np.save(folder / "clip.npy", make_clip(TEXTS[0], seed=7).keypoints)
     return folder / "clip.npy"
 
 
 def read_here(reader: Path, clip: Path) -> dict:
-    """What a folder's reader makes of a clip in this process."""
+    """Returns the tokens and some logits of a reader in a folder for a clip."""
     processor, model = AutoProcessor.from_pretrained(reader), AutoModel.from_pretrained(reader)
     inputs = processor(videos=str(clip), return_tensors="pt")
     with torch.no_grad():
@@ -100,7 +100,7 @@ def read_here(reader: Path, clip: Path) -> dict:
 
 
 def read_from_hub(hub: HubServer, folder: Path, clip: Path, *repositories: str) -> dict[str, dict]:
-    """What readers on the Hub (`id` or `id@revision`) make of a clip where nothing was fetched before."""
+    """Returns the results of readers on the Hub (`id` or `id@revision`) for a clip, without packages or a cache."""
     done = subprocess.run(
         [sys.executable, "-c", READ_FROM_HUB, str(clip), *repositories],
         cwd=folder,

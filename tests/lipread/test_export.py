@@ -7,10 +7,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from transformers import AutoModel, DynamicCache
+from transformers import AutoModel
 
+from lipread.cli import main
 from lipread.export import export_encoder
-from tests.helpers.readers import ENCODERS, FRAMES, LANDMARKS, make_inputs, make_reader, save_reader
+from tests.helpers.readers import ENCODERS, FRAMES, LANDMARKS, make_reader
 
 TOLERANCE = 1e-3
 
@@ -20,19 +21,12 @@ def start(path) -> onnxruntime.InferenceSession:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    return save_reader(tmp_path_factory.mktemp("checkpoint"))
-
-
-@pytest.fixture(scope="module")
-def exported(checkpoint, tmp_path_factory):
+def exported(reader_dir, tmp_path_factory):
     """A model and its two graphs, written by the command."""
-    from lipread.cli import main
-
     folder = tmp_path_factory.mktemp("onnx") / "new"
-    assert main(["export", str(checkpoint), "--output", str(folder)]) == 0
+    assert main(["export", str(reader_dir), "--output", str(folder)]) == 0
     assert sorted(path.name for path in folder.iterdir()) == ["decoder.onnx", "encoder.onnx"]
-    return AutoModel.from_pretrained(checkpoint).eval(), start(folder / "encoder.onnx"), start(folder / "decoder.onnx")
+    return AutoModel.from_pretrained(reader_dir).eval(), start(folder / "encoder.onnx"), start(folder / "decoder.onnx")
 
 
 def run(session, inputs: dict) -> dict[str, np.ndarray]:
@@ -56,6 +50,7 @@ def make_clips(clips: int, frames: int, landmarks: int) -> dict[str, torch.Tenso
     return {"keypoints": torch.randn(clips, frames, landmarks, 3), "keypoints_mask": mask}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", ENCODERS)
 def test_the_encoder_gives_the_same_outputs(settings, tmp_path):
     model = make_reader(settings, open_gates=True)
@@ -73,38 +68,27 @@ def test_the_encoder_gives_the_same_outputs(settings, tmp_path):
             np.testing.assert_allclose(found[name], value.detach(), atol=TOLERANCE, err_msg=name)
 
 
-def test_the_decoder_gives_the_same_logits_after_a_cache(exported):
-    model, encoder, decoder = exported
-    clips, tokens = make_clips(2, 30, 79), make_inputs()["input_ids"]
-    conditioning, _ = model.encode(**clips)
-    cache = DynamicCache(config=model.config.get_text_config())
-    model(input_ids=tokens[:, :-1], conditioning=conditioning, past_key_values=cache)
-    past = {f"past_key_{i}": layer.keys.detach().numpy() for i, layer in enumerate(cache.layers)}
-    past |= {f"past_value_{i}": layer.values.detach().numpy() for i, layer in enumerate(cache.layers)}
-    logits, _ = step(decoder, tokens[:, -1:].numpy(), tokens.shape[1] - 1, encode(encoder, clips), past)
-    expected = model(input_ids=tokens[:, -1:], conditioning=conditioning, past_key_values=cache).logits
-    np.testing.assert_allclose(logits, expected.detach(), atol=TOLERANCE)
-
-
-def test_greedy_decoding_gives_the_same_tokens(exported):
+def test_greedy_decoding_gives_the_same_tokens_and_logits(exported):
     model, encoder, decoder = exported
     clips = make_clips(2, 30, 79)
-    expected = model.generate(**clips, max_new_tokens=8, min_new_tokens=8).numpy()
+    settings = {"output_logits": True, "return_dict_in_generate": True}
+    expected = model.generate(**clips, max_new_tokens=8, min_new_tokens=8, **settings)
     shapes = {entry.name: entry.shape for entry in decoder.get_inputs() if entry.name.startswith("past")}
     past = {name: np.zeros((2, shape[1], 0, shape[3]), np.float32) for name, shape in shapes.items()}
     encoded, tokens = encode(encoder, clips), np.full((2, 1), model.config.decoder_start_token_id)
     for position in range(8):
         logits, past = step(decoder, tokens[:, -1:], position, encoded, past)
+        np.testing.assert_allclose(logits[:, -1], expected.logits[position], atol=TOLERANCE)
         logits[..., model.config.eos_token_id] = -np.inf
         tokens = np.concatenate([tokens, logits[:, -1:].argmax(-1)], axis=1)
-    np.testing.assert_array_equal(tokens, expected)
+    np.testing.assert_array_equal(tokens, expected.sequences)
 
 
-def test_wrong_usage_names_the_remedy(lipread, checkpoint, tmp_path, monkeypatch):
+def test_wrong_usage_names_the_remedy(lipread, reader_dir, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    status, _, errors = lipread("export", checkpoint, "--output", tmp_path / "file")
+    status, _, errors = lipread("export", reader_dir, "--output", tmp_path / "file")
     assert status == 2 and "is a file; give a folder" in errors[-1]
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    status, _, errors = lipread("export", checkpoint, "--output", tmp_path / "new")
+    status, _, errors = lipread("export", reader_dir, "--output", tmp_path / "new")
     assert status == 2 and "needs the packages onnxscript: pip install '.[onnx]'" in errors[-1]
     assert not (tmp_path / "new").exists()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,8 +24,6 @@ from lipread.live.source import LiveSource
 from lipread.long_form.segmentation import SegmentSettings
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from tests.helpers.clips import write_video
-
-COMMAND = [sys.executable, "-m", "lipread.cli", "live", "--device", "cpu", "--no_abstain"]
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +63,7 @@ def test_partial_updates_come_in_real_time_and_final_ones_do_not_depend_on_speed
     assert live(talk, "--at_once")[1].splitlines() == [first["text"], last["text"]]
 
 
+@pytest.mark.slow
 def test_a_stream_is_read_like_a_file(talk, tmp_path, live):
     with av.open(str(talk)) as source, av.open(str(tmp_path / "talk.ts"), "w") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
@@ -84,36 +84,29 @@ def test_a_stream_is_read_like_a_file(talk, tmp_path, live):
         server.shutdown()
 
 
-@pytest.mark.parametrize(
-    ("source", "said"),
-    [
+def test_a_missing_source_is_an_error(live):
+    for source, message in (
         ("63", "camera 63 cannot be opened: is it plugged in"),
         ("nowhere.mp4", "nowhere.mp4: no such file"),
         ("rtsp://127.0.0.1:9/none", "the stream cannot be read"),
-    ],
-)
-def test_a_missing_source_is_an_error(source, said, live):
-    status, _, errors = live(source)
-    assert status == 1 and said in errors[-1]
+    ):
+        status, _, errors = live(source)
+        assert status == 1 and message in errors[-1]
 
 
 def test_ctrl_c_ends_with_what_was_read_on_a_terminal(talk):
+    command = [sys.executable, "-m", "lipread.cli", "live", "--device", "cpu", "--no_abstain", "--source", str(talk)]
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([*COMMAND, "--source", str(talk)], stdout=theirs, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE)
     os.close(theirs)
     written = b""
     while b"\x1b[K" not in written:  # words, the first time
         written += os.read(ours, 4096)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    while True:
-        try:
-            more = os.read(ours, 4096)
-        except OSError:  # the terminal is closed
-            break
-        if not more:
-            break
-        written += more
+    with suppress(OSError):  # raised when the terminal is closed
+        while more := os.read(ours, 4096):
+            written += more
     errors = process.communicate(timeout=60)[1].decode()
     os.close(ours)
     assert process.returncode == 0 and "Traceback" not in errors

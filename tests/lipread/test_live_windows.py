@@ -2,7 +2,6 @@
 """Which windows of a face are read live, and which words are stable."""
 
 import numpy as np
-import pytest
 
 from lipread.live.windows import LiveTranscript, LiveWindows, Window
 from lipread.long_form.segmentation import Segment, SegmentSettings
@@ -33,14 +32,10 @@ def test_an_utterance_is_read_while_it_grows_and_when_the_lips_rest():
     assert all(window.segment.end == window.arrived for window in partial), "up to the newest frame"
 
 
-@pytest.mark.parametrize("every", [1, 12])
-def test_how_often_is_a_setting(every):
-    partial = [window for window in windows([(1.0, 3.0)], 4, every) if not window.is_final]
-    assert {round((b.arrived - a.arrived) * 25) for a, b in zip(partial, partial[1:], strict=False)} == {every}
-
-
-def test_nothing_is_read_of_lips_that_rest():
-    assert windows([], 5) == []
+def test_the_number_of_frames_between_windows_is_a_setting():
+    partial = [window for window in windows([(1.0, 3.0)], 4, every=12) if not window.is_final]
+    assert {round((b.arrived - a.arrived) * 25) for a, b in zip(partial, partial[1:], strict=False)} == {12}
+    assert windows([], 5) == [], "lips at rest are not read"
 
 
 def segment(start: float, end: float, cut_before: float | None = None, cut_after: float | None = None) -> Segment:
@@ -54,7 +49,7 @@ def reading(*words: tuple[str, float, float], **more) -> dict:
     return {"text": " ".join(text for text, *_ in words), "chunks": chunks, **more}
 
 
-def test_words_that_two_readings_begin_with_are_agreed_on():
+def test_the_common_prefix_of_two_hypotheses_is_agreed():
     transcript, agreed = LiveTranscript(SETTINGS), []
     bin_, blue, red, at = ("bin", 0.2, 0.4), ("blue", 0.4, 0.7), ("red", 0.4, 0.7), ("at", 0.7, 0.9)
     for words in ([bin_], [bin_, red], [bin_, blue], [bin_, blue, at]):
@@ -67,7 +62,7 @@ def test_words_that_two_readings_begin_with_are_agreed_on():
     assert update.agreed == 0, "the next utterance begins anew"
 
 
-def test_speech_that_was_cut_waits_for_what_follows_and_no_word_is_doubled():
+def test_the_utterance_before_a_cut_waits_for_the_next_and_no_word_is_doubled():
     transcript = LiveTranscript(SETTINGS)
     first = reading(("bin", 0.5, 0.9), ("blue", 3.6, 4.1))
     assert list(transcript.update(Window(segment(0, 4.3, cut_after=3.8), True, 0.0), first)) == []

@@ -2,6 +2,7 @@
 """The overlay: a video with its landmarks and words drawn on it."""
 
 import shutil
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -44,36 +45,44 @@ def read(path) -> list[np.ndarray]:
     return [frame for _, frame in read_frames(path)]
 
 
-def band(frame: np.ndarray) -> np.ndarray:
-    return frame[512:]
+def near(frame: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    """Rows and columns of the pixels of a colour, `(pixels, 2)`."""
+    return np.argwhere(np.abs(frame.astype(int) - color).sum(axis=2) < 130)
 
 
 def ink(frame: np.ndarray) -> int:
-    return int((band(frame).min(axis=2) > 150).sum())
+    """Number of light pixels in the band of words."""
+    return int((frame[512:].min(axis=2) > 150).sum())
 
 
-def test_every_frame_is_there_with_its_lips_marked(clip, tmp_path):
+@pytest.fixture
+def drawn(clip, tmp_path):
+    """Returns the frames of the overlay of the clip with words."""
     path, _, sequence = clip
-    write_overlay(path, sequence, tmp_path / "overlay.mp4")
-    frames = read(tmp_path / "overlay.mp4")
+
+    def draw(words: list[dict] | None = None, **changes) -> list[np.ndarray]:
+        write_overlay(path, replace(sequence, **changes), tmp_path / "overlay.mp4", words=words)
+        assert [file.name for file in tmp_path.iterdir()] == ["overlay.mp4"]
+        return read(tmp_path / "overlay.mp4")
+
+    return draw
+
+
+def test_every_frame_is_there_with_its_lips_marked(clip, drawn):
+    sequence, frames = clip[2], drawn()
     assert len(frames) == len(sequence)
     assert frames[0].shape == (512, 512, 3)  # no words, no band; small videos are enlarged
-    assert [p.name for p in tmp_path.iterdir()] == ["overlay.mp4"]
     for index in (0, len(frames) // 2):
-        near_lip_color = np.abs(frames[index].astype(int) - LIP_COLOR).sum(axis=2) < 150
-        rows, columns = np.nonzero(near_lip_color)
-        lips = sequence.keypoints[index, OUTER_LIPS, :2] * (2, -2)
-        assert len(rows) > 50
-        assert np.abs(np.median(columns) - np.median(lips[:, 0])) < 8
-        assert np.abs(np.median(rows) - np.median(lips[:, 1])) < 12
-        assert (lips.min(axis=0) - 6 < (columns.min(), rows.min())).all()
-        assert (lips.max(axis=0) + 6 > (columns.max(), rows.max())).all()
+        found, lips = near(frames[index], LIP_COLOR)[:, ::-1], sequence.keypoints[index, OUTER_LIPS, :2] * (2, -2)
+        assert len(found) > 50
+        assert (np.abs(np.median(found, axis=0) - np.median(lips, axis=0)) < (8, 12)).all()
+        assert (lips.min(axis=0) - 6 < found.min(axis=0)).all() and (lips.max(axis=0) + 6 > found.max(axis=0)).all()
+    assert not len(near(drawn(present=np.zeros(len(sequence), bool))[0], LIP_COLOR)), "no face, no landmarks"
 
 
-def test_words_appear_when_they_are_spoken(clip, tmp_path):
-    path, words, sequence = clip
-    write_overlay(path, sequence, tmp_path / "overlay.mp4", words=words)
-    frames = read(tmp_path / "overlay.mp4")
+def test_words_appear_when_they_are_spoken(clip, drawn):
+    _, words, sequence = clip
+    frames = drawn(words)
     inks = [ink(frame) for frame in frames]
     first, second = (next(i for i, time in enumerate(sequence.timestamps) if time >= word["start"]) for word in words)
     assert set(inks[:first]) == {0}
@@ -81,53 +90,32 @@ def test_words_appear_when_they_are_spoken(clip, tmp_path):
     assert inks[second] > 1.4 * inks[first]
     assert len({frame.shape for frame in frames}) == 1
     end = sequence.timestamps[-1]
-    many = [{"word": "mamas", "start": end * i / 60, "end": end * (i + 1) / 60} for i in range(60)]
-    write_overlay(path, sequence, tmp_path / "many.mp4", words=many)
-    last = read(tmp_path / "many.mp4")[-1]
+    last = drawn([{"word": "mamas", "start": end * i / 60} for i in range(60)])[-1]
     assert last.shape[0] < 512 + 150 and ink(last) > 0  # the lines scroll
 
 
-def test_words_wrap_and_long_ones_are_split(clip, tmp_path):
-    path, _, sequence = clip
+def test_words_wrap_and_long_ones_are_split(drawn):
     heights = []
-    for name, text in (("short", "call mama"), ("long", "call mama " * 12), ("unspaced", "callmama" * 12)):
-        words = [{"word": word, "start": 0.0} for word in text.split()]
-        write_overlay(path, sequence, tmp_path / f"{name}.mp4", words=words)
-        frames = read(tmp_path / f"{name}.mp4")
-        assert 0 < ink(frames[0]) == pytest.approx(ink(frames[-1]), rel=0.2)
-        assert (band(frames[0])[:, -4:].max() < 100) and (band(frames[0])[-4:].max() < 100)  # nothing cut off
-        heights.append(frames[0].shape[0])
-    assert heights[1] >= heights[0] + 60 and heights[2] >= heights[0] + 60
+    for text in ("call mama", "call mama " * 12, "callmama" * 12):
+        frame = drawn([{"word": word, "start": 0.0} for word in text.split()])[0]
+        assert ink(frame) > 0 and frame[512:, -4:].max() < 100 and frame[-4:].max() < 100, "nothing is cut off"
+        heights.append(frame.shape[0])
+    assert min(heights[1:]) >= heights[0] + 60
 
 
-def test_letters_the_font_lacks_are_named(clip, tmp_path, monkeypatch):
-    path, _, sequence = clip
+def test_letters_the_font_lacks_are_named(drawn, monkeypatch):
     warnings = []
     monkeypatch.setattr("lipread.overlay.logger.warning", warnings.append)
-    write_overlay(path, sequence, tmp_path / "overlay.mp4", words=[{"word": "mama \U0001f9ff", "start": 0.0}])
+    drawn([{"word": "mama \U0001f9ff", "start": 0.0}])
     assert len(warnings) == 1 and "\U0001f9ff" in warnings[0]
 
 
-def test_the_colour_of_a_word_is_its_score(clip, tmp_path):
-    path, _, sequence = clip
-    words = [
-        {"word": word, "start": 0.0, "end": 0.1, "score": score} for word, score in (("HHHH", 1.0), ("HHHH", 0.0))
-    ]
-    write_overlay(path, sequence, tmp_path / "overlay.mp4", words=words)
-    frame = read(tmp_path / "overlay.mp4")[0].astype(int)
-    right, wrong = (np.argwhere(np.abs(frame - color).sum(2) < 120) for color in (SCORE_COLORS[-1], SCORE_COLORS[0]))
-    band = sequence.height * frame.shape[1] // sequence.width
-    right, wrong = right[right[:, 0] >= band], wrong[wrong[:, 0] >= band]
+def test_the_colour_of_a_word_is_its_score(drawn):
     assert [score_color(score) for score in (-1.0, 0.0, 0.5, 1.0, 2.0)] == [SCORE_COLORS[i] for i in (0, 0, 1, 2, 2)]
     assert not {score_color(None), score_color(0.75)} & set(SCORE_COLORS)
-    assert len(right) > 50 and len(wrong) > 50 and right[:, 1].max() < wrong[:, 1].min()
-
-
-def test_frames_without_a_face_stay_plain(clip, tmp_path):
-    path, _, sequence = clip
-    absent = sequence.__class__(**{**vars(sequence), "present": np.zeros(len(sequence), bool)})
-    write_overlay(path, absent, tmp_path / "overlay.mp4")
-    assert (np.abs(read(tmp_path / "overlay.mp4")[0].astype(int) - LIP_COLOR).sum(axis=2) < 150).sum() == 0
+    band = drawn([{"word": "HHHH", "start": 0.0, "score": score} for score in (1.0, 0.0)])[0][512:]
+    right, wrong = near(band, SCORE_COLORS[-1])[:, 1], near(band, SCORE_COLORS[0])[:, 1]
+    assert len(right) > 50 and len(wrong) > 50 and right.max() < wrong.min()
 
 
 def test_times_are_kept_and_spans_match(clip, tmp_path):
@@ -146,9 +134,8 @@ def test_times_are_kept_and_spans_match(clip, tmp_path):
 def test_landmarks_of_another_clip_are_refused(clip, tmp_path, change):
     path, _, sequence = clip
     rows = np.arange(len(sequence) + change) % len(sequence)
-    other = sequence.__class__(
-        sequence.keypoints[rows], sequence.present[rows], np.arange(len(rows)) / 25, 256, 256, 25.0
-    )
+    keypoints, present, times = sequence.keypoints[rows], sequence.present[rows], np.arange(len(rows)) / 25
+    other = replace(sequence, keypoints=keypoints, present=present, timestamps=times)
     with pytest.raises(ValueError, match=r"clip\.mp4.*frames"):
         write_overlay(path, other, tmp_path / "overlay.mp4")
     assert not list(tmp_path.iterdir())

@@ -1,34 +1,25 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """`lipread publish` against a Hub on the loopback interface, and the way back: what was published is loaded again."""
 
-import hashlib
 import json
 import re
 import shutil
-import subprocess
-import sys
-from functools import cache
+from pathlib import Path
 
 import pytest
-from transformers import AutoModel, AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor
 
+import modeling_lipread
 from tests.helpers.hub_repository import Blob
 from tests.helpers.hub_server import HubServer
 from tests.helpers.publishing import Lipread, read_from_hub, read_here, write_clip
 from tests.helpers.readers import write_language_model, write_reader
 
-# The code of the application stays at home.
-STAYS = "cli doctor export live options overlay publish replay segmentation transcribe transcription writers".split()
-IMPORTED = "import sys, modeling_lipread; print(*(name for name in sys.modules if name.endswith('_lipread')))"
-SETTINGS = "config generation_config processor_config tokenizer tokenizer_config"
-
-
-@cache
-def expected_files() -> set[str]:
-    modules = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True).stdout
-    code = {f"{name.split('.')[-1]}.py" for name in modules.split()}
-    settings = {f"{name}.json" for name in SETTINGS.split()}
-    return code | settings | {"README.md", "model.safetensors", "face_landmarker.task"}
+# A published folder holds every module of the package. It needs no `__init__.py`: that registers the classes with
+# transformers, which finds them by the `auto_map` of the settings instead, and writes an empty one beside them.
+CODE = {path.name for path in Path(modeling_lipread.__file__).parent.glob("*.py")} - {"__init__.py"}
+SETTINGS = {f"{name}.json" for name in "config generation_config processor_config tokenizer tokenizer_config".split()}
+FILES = CODE | SETTINGS | {"README.md", "model.safetensors", "face_landmarker.task"}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +50,7 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def elsewhere(hub, lipread, folders, clip, tmp_path_factory):
-    """What published readers give, by their repositories, where nothing of ours is."""
+    """Results of published readers by repository, in a process without our packages."""
     base, reader, whole = folders
     hub.add("someone/base", base)
     for arguments in (
@@ -71,7 +62,7 @@ def elsewhere(hub, lipread, folders, clip, tmp_path_factory):
         done = lipread("publish", *arguments)
         assert done.status == 0, done.err
     folder = tmp_path_factory.mktemp("elsewhere")
-    # The language model's repository moves on, and one reader names a commit of it that there is not.
+    # The language model's repository gets another commit, and one reader names a commit that does not exist.
     hub.add("someone/base", write_language_model(folder / "other", seed=4), message="Other weights")
     (folder / "wrong").mkdir()
     for name, content in hub.files("someone/reader").items():
@@ -83,13 +74,14 @@ def elsewhere(hub, lipread, folders, clip, tmp_path_factory):
     return read_from_hub(hub, folder, clip, *repositories.split(), "someone/wrong")
 
 
-@pytest.mark.parametrize("name", ["whole", "reader", "inside", "branch@beams/v2"])
-def test_a_published_reader_reads_the_same_where_nothing_of_ours_is(elsewhere, folders, clip, name):
-    read, expected = elsewhere[f"someone/{name}"], read_here(folders[1], clip)
-    assert read["ids"] == expected["ids"]
-    assert read["scores"] == pytest.approx(expected["scores"], abs=1e-5)
+def test_a_published_reader_reads_the_same_without_our_packages(elsewhere, folders, clip):
+    expected = read_here(folders[1], clip)
     assert read_here(folders[2], clip) == expected
-    assert "models--someone--" in read["landmarker"]
+    for name in ("whole", "reader", "inside", "branch@beams/v2"):
+        read = elsewhere[f"someone/{name}"]
+        assert read["ids"] == expected["ids"]
+        assert read["scores"] == pytest.approx(expected["scores"], abs=1e-5)
+        assert "models--someone--" in read["landmarker"]
 
 
 def test_a_language_model_is_named_by_the_commit_that_was_trained_on(hub, elsewhere, folders):
@@ -99,21 +91,24 @@ def test_a_language_model_is_named_by_the_commit_that_was_trained_on(hub, elsewh
     assert (config["base_model_name_or_path"], config["base_model_revision"]) == ("someone/base", first.id)
     here = json.loads((folders[1] / "config.json").read_text())
     assert {key for key in config if config[key] != here[key]} == {"base_model_name_or_path", "base_model_revision"}
-    assert published(hub, "someone/reader") == published(hub, "someone/inside") == expected_files()
-    assert not {f"{name}_lipread.py" for name in STAYS} & expected_files()
+    assert published(hub, "someone/reader") == published(hub, "someone/inside") == FILES
     assert "saved without its language model 'someone/base' (revision 0000" in elsewhere["someone/wrong"]["error"]
     assert "nowhere is not a valid git identifier" in elsewhere["someone/branch@nowhere"]["error"]
     assert 'revision="beams/v2"' in hub.files("someone/branch", "beams/v2")["README.md"].decode()
-    assert published(hub, "someone/branch", "beams/v2") == expected_files()
+    assert published(hub, "someone/branch", "beams/v2") == FILES
     assert published(hub, "someone/branch") == set()
-
-
-def fingerprint(folder) -> dict[str, str]:
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
 
 
 def published(hub, id: str, revision: str = "main") -> set[str]:
     return set(hub.files(id, revision)) - {".gitattributes"}
+
+
+def test_saving_a_reader_writes_all_of_its_code(reader_dir, tmp_path):
+    """transformers copies the modules of the registered classes and what these import: together that is all."""
+    AutoModel.from_pretrained(reader_dir).save_pretrained(tmp_path)
+    AutoProcessor.from_pretrained(reader_dir).save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.glob("*.py")} == CODE
+    assert len(CODE) >= 16
 
 
 def test_what_a_reader_needs_is_published_and_nothing_else(hub, lipread, folders, tmp_path):
@@ -124,7 +119,7 @@ def test_what_a_reader_needs_is_published_and_nothing_else(hub, lipread, folders
     ).split():
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text("{}")
-    before = fingerprint(run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     done = lipread("publish", run, "--repo_id", "someone/run", "--commit_message", "The first")
     assert done.status == 0, done.err
     assert done.out.splitlines() == [
@@ -132,11 +127,10 @@ def test_what_a_reader_needs_is_published_and_nothing_else(hub, lipread, folders
         'processor = AutoProcessor.from_pretrained("someone/run", trust_remote_code=True)',
         'model = AutoModel.from_pretrained("someone/run", trust_remote_code=True)',
     ]
-    assert fingerprint(run) == before
-    assert published(hub, "someone/run") == expected_files()
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    assert published(hub, "someone/run") == FILES
     assert [commit.title for commit in hub.repository("someone/run").history()] == ["The first", "initial commit"]
-    for name, content in hub.files("someone/run").items():
-        assert str(tmp_path).encode() not in content, name
+    assert not any(str(tmp_path).encode() in content for content in hub.files("someone/run").values())
 
 
 def test_the_language_model_on_the_hub_must_be_the_one_trained_on(hub, lipread, folders, tmp_path):
@@ -176,14 +170,14 @@ def test_a_second_publication_is_one_commit_and_leaves_no_old_weights(hub, lipre
     shards = {path.name for path in sharded.glob("model-*.safetensors")} | {"model.safetensors.index.json"}
     repository = "someone/twice"
     assert lipread("publish", sharded, "--repo_id", repository).status == 0
-    assert published(hub, repository) == (expected_files() - {"model.safetensors"}) | shards
+    assert published(hub, repository) == (FILES - {"model.safetensors"}) | shards
     hub.repository(repository).add_commit(
         "main", {**hub.repository(repository).commit("main").files, "photo.txt": Blob(b"mine", large=False)}, "By hand"
     )
     assert lipread("publish", folders[2], "--repo_id", repository).status == 0
     history = [commit.title for commit in hub.repository(repository).history()]
     assert history == ["Publish the reader", "By hand", "Publish the reader", "initial commit"]
-    assert published(hub, repository) == expected_files() | {"photo.txt"}
+    assert published(hub, repository) == FILES | {"photo.txt"}
     # The same once more changes nothing; and a card is left alone if that is asked for.
     assert lipread("publish", folders[2], "--repo_id", repository).status == 0
     assert len(hub.repository(repository).history()) == 4
@@ -206,7 +200,7 @@ def test_an_upload_cut_off_leaves_the_repository_as_it_was(hub, lipread, folders
         assert published(hub, repository) == set()
         hub.heal()
     assert lipread(*publish).status == 0
-    assert published(hub, repository) == expected_files()
+    assert published(hub, repository) == FILES
     before = hub.repository(repository).history()
     hub.fail("POST", "/api/models/someone/cut-off/commit/main", 500)
     assert lipread(*publish, "--license", "mit").status == 1
@@ -220,7 +214,7 @@ def test_a_dry_run_needs_no_hub_and_keeps_the_files(hub, lipread, folders, tmp_p
     assert done.status == 0, done.err
     assert len(hub.requests) == requests
     staged = {path.name for path in (tmp_path / "staged").iterdir()}
-    assert {line.split()[-1] for line in done.out.splitlines()} == staged == expected_files()
+    assert {line.split()[-1] for line in done.out.splitlines()} == staged == FILES
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").touch()
     for output, reason in ((tmp_path / "full", "not an empty folder"), (folders[2] / "staged", "is inside")):
@@ -248,21 +242,6 @@ def test_private_stays_private(hub, lipread, folders):
     assert lipread(*based, "someone/for-few", "--private").status == 0
 
 
-DAMAGES = {
-    "there is no model.safetensors": lambda run: (run / "model.safetensors").unlink(),
-    "never from a pickle such as pytorch_model.bin": lambda run: (run / "model.safetensors").rename(
-        run / "pytorch_model.bin"
-    ),
-    "model.safetensors: not a safetensors file": lambda run: (run / "model.safetensors").write_bytes(b"\0" * 100),
-    "names ../elsewhere/model.safetensors|names .*elsewhere": lambda run: point_elsewhere(run),
-    "video_lipread.py: this file of the reader's code is missing": lambda run: (run / "video_lipread.py").unlink(),
-    "its processor cannot be loaded": lambda run: (run / "tokenizer.json").unlink(),
-    "config.json: is not JSON": lambda run: (run / "config.json").write_text("{"),
-    "holds a model of type 'llama'": lambda run: (run / "config.json").write_text('{"model_type": "llama"}'),
-    "publish its last checkpoint, .*checkpoint-7": lambda run: move_to_checkpoint(run),
-}
-
-
 def point_elsewhere(run):
     (run.parent / "elsewhere").mkdir()
     (run / "model.safetensors").rename(run.parent / "elsewhere" / "model.safetensors")
@@ -274,6 +253,21 @@ def move_to_checkpoint(run):
     (run / "checkpoint-7").mkdir()
     for path in list(run.glob("*.*")):
         path.rename(run / "checkpoint-7" / path.name)
+
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+DAMAGES = {
+    "there is no model.safetensors": lambda run: (run / WEIGHTS).unlink(),
+    "never from a pickle such as pytorch_model.bin": lambda run: (run / WEIGHTS).rename(run / "pytorch_model.bin"),
+    "model.safetensors: not a safetensors file": lambda run: (run / WEIGHTS).write_bytes(b"\0" * 100),
+    "names .*elsewhere": point_elsewhere,
+    "video_lipread.py: this file of the reader's code is missing": lambda run: (run / "video_lipread.py").unlink(),
+    "processing_lipread.py: this file of": lambda run: (run / "processing_lipread.py").unlink(),
+    "its processor cannot be loaded": lambda run: (run / "tokenizer.json").unlink(),
+    "config.json: is not JSON": lambda run: (run / CONFIG).write_text("{"),
+    "holds a model of type 'llama'": lambda run: (run / CONFIG).write_text('{"model_type": "llama"}'),
+    "publish its last checkpoint, .*checkpoint-7": move_to_checkpoint,
+}
 
 
 @pytest.mark.parametrize("reason", DAMAGES)
