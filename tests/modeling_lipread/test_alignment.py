@@ -99,13 +99,6 @@ def test_words_stand_where_their_letters_are_seen():
     assert align_words(log_probs, ["a", "b", "a"], VOCABULARY).fit[2] == pytest.approx(np.log(0.01)), "not seen there"
 
 
-def test_words_of_the_alignment_head_may_touch_and_lack_a_character():
-    log_probs = seen([0, 2, 2, 3, 4, 4, 0, 2, 4, 0])
-    frames = align_words(log_probs, ["ab", "c", "abc"], VOCABULARY, each_frame=True).frames
-    assert frames.tolist() == [[1, 4], [4, 6], [7, 9]], "the last one has no frame of its b"
-    assert align_words(log_probs, ["!", "ab", "c"], VOCABULARY, True).frames.tolist() == [[0, 0], [1, 4], [4, 6]]
-
-
 @pytest.mark.parametrize("each_frame", [False, True])
 def test_too_few_frames_for_so_much(each_frame):
     log_probs = some_log_probs(0, 3, len(NO_SPACE))

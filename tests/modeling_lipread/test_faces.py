@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.talker import TalkingHead, perform
-from modeling_lipread.geometry_lipread import face_shape, identity_switches, lip_motion, shape_distance
+from modeling_lipread.geometry_lipread import identity_switches, lip_motion
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from tests.helpers.clips import FACE, PORTRAIT, portrait_on
 
@@ -199,17 +199,3 @@ def test_a_cut_to_another_person_is_counted(extractor):
     for person, expected in ((PORTRAIT, []), (LONGER, [pytest.approx(35 / 25)])):  # found again, or somebody else
         away = extractor.extract_frames([PORTRAIT] * 20 + [empty] * 15 + [person] * 20, frame_rate=25)
         assert away.coverage == pytest.approx(40 / 55) and switches(away) == expected
-
-
-@pytest.mark.slow
-def test_real_speakers_keep_their_shape_and_move_their_lips(extractor, grid_dir):
-    shapes = {}
-    for speaker in ("s1", "s3", "s31"):
-        for path in sorted((grid_dir / "video" / speaker).iterdir())[:2]:
-            sequence = extractor.extract_video(path)
-            assert switches(sequence) == []
-            assert 0.2 < lip_motion(sequence.keypoints, sequence.timestamps) < 1.2
-            shapes.setdefault(speaker, []).append(face_shape(sequence.keypoints))
-    for speaker, (one, other) in shapes.items():
-        for stranger in [shape for name, found in shapes.items() if name != speaker for shape in found]:
-            assert shape_distance(one, other) < shape_distance(one, stranger)

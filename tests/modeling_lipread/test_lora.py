@@ -120,7 +120,7 @@ def test_gradient_checkpointing_changes_no_gradient(trained, saved):
     assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(*gradients, strict=True))
 
 
-@pytest.mark.parametrize("damage", ["missing", "shape", "extra", "settings", "no settings"])
+@pytest.mark.parametrize("damage", ["missing", "settings", "no settings"])
 def test_lora_that_does_not_fit_is_refused_by_name(saved, tmp_path, damage):
     name = "language_model.model.layers.1.self_attn.q_proj.lora_A.default.weight"
     model = AutoModel.from_pretrained(saved)
@@ -128,18 +128,13 @@ def test_lora_that_does_not_fit_is_refused_by_name(saved, tmp_path, damage):
     weights, config = load_file(tmp_path / "model.safetensors"), json.loads((tmp_path / "config.json").read_text())
     if damage == "missing":
         del weights[name]
-    elif damage == "shape":
-        weights[name] = weights[name][:2].clone()
-    elif damage == "extra":
-        weights[name.replace("q_proj", "o_proj")] = weights[name].clone()
     elif damage == "settings":
         config["lora"]["r"] = 2
     else:
         config["lora"] = None
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "config.json").write_text(json.dumps(config))
-    short = "self_attn.o_proj.lora_A" if damage == "extra" else "lora_A.default.weight"
-    with pytest.raises(ValueError, match=f"(?s){tmp_path}.*{short}.*fetch or save the checkpoint again"):
+    with pytest.raises(ValueError, match=f"(?s){tmp_path}.*lora_A.default.weight.*fetch or save the checkpoint again"):
         AutoModel.from_pretrained(tmp_path)
 
 

@@ -75,15 +75,29 @@ def update(reader: Path, folder: Path) -> torch.Tensor:
     return torch.cat([(after[name].float() - value.float()).flatten() for name, value in sorted(before.items())])
 
 
-def test_accumulation_and_processes_give_the_update_of_one_large_batch(reader, corpus, tmp_path):
-    for name, settings in {
-        "whole": {"per_device_train_batch_size": 4},
-        "accumulated": {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4},
-    }.items():
-        trainer = make_trainer(reader, corpus, tmp_path / name, max_steps=2, **settings)
-        trainer.train()
-        trainer.save_model()
-    script = [REPOSITORY / "tests" / "helpers" / "stock_trainer.py", reader, corpus, tmp_path / "two", 2]
+@pytest.fixture(scope="module")
+def whole(reader, corpus, tmp_path_factory):
+    """The update of batches of four."""
+    trainer = make_trainer(
+        reader, corpus, tmp_path_factory.mktemp("whole"), max_steps=2, per_device_train_batch_size=4
+    )
+    trainer.train()
+    trainer.save_model()
+    return update(reader, Path(trainer.args.output_dir))
+
+
+def test_accumulation_gives_the_update_of_one_large_batch(reader, corpus, whole, tmp_path):
+    settings = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}
+    trainer = make_trainer(reader, corpus, tmp_path, max_steps=2, **settings)
+    trainer.train()
+    trainer.save_model()
+    assert whole.norm() > 0
+    assert (update(reader, tmp_path) - whole).norm() < 1e-5 * whole.norm()
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_update_of_one_large_batch(reader, corpus, whole, tmp_path):
+    script = [REPOSITORY / "tests" / "helpers" / "stock_trainer.py", reader, corpus, tmp_path, 2]
     result = subprocess.run(
         [sys.executable, *TORCHRUN, *map(str, script)],
         env={**environment(), "PYTHONPATH": str(REPOSITORY)},
@@ -92,10 +106,7 @@ def test_accumulation_and_processes_give_the_update_of_one_large_batch(reader, c
         timeout=600,
     )
     assert result.returncode == 0, result.stderr[-4000:]
-    whole, accumulated, two = (update(reader, tmp_path / name) for name in ("whole", "accumulated", "two"))
-    assert whole.norm() > 0
-    assert (accumulated - whole).norm() < 1e-5 * whole.norm()
-    assert (two - whole).norm() < 1e-5 * whole.norm()
+    assert (update(reader, tmp_path) - whole).norm() < 1e-5 * whole.norm()
 
 
 def test_the_stock_trainer_evaluates_and_keeps_the_best_checkpoint(reader, corpus, tmp_path):
@@ -107,6 +118,7 @@ def test_the_stock_trainer_evaluates_and_keeps_the_best_checkpoint(reader, corpu
     assert trainer.evaluate()["eval_loss"] == pytest.approx(min(measured.values()), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_training_logs_the_parts_of_the_whole_update(corpus, lm_config, tmp_path):
     still = {**STILL, "max_steps": 2}
     still |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "dataset": corpus}

@@ -88,14 +88,12 @@ def added(name):
     [
         ("reader", lost("adapters.0.gate"), "adapters.0.gate is missing"),
         ("reader", lost("adapters.0.norm.bias"), "adapters.0.norm.bias is missing"),
-        ("reader", lost("encoder.input_mean"), "encoder.input_mean is missing"),
         ("whole", lost("adapters.1.q_proj.weight"), "adapters.1.q_proj.weight is missing"),
         ("whole", lost("encoder.frame_encoder.projection.weight"), "frame_encoder.projection.weight is missing"),
         ("whole", lost(f"language_model.{PROJECTION}"), f"language_model.{PROJECTION} is missing"),
         ("reader", doubled("adapters.0.q_proj.weight"), "q_proj.weight is (32, 32) instead of (16, 32)"),
         ("reader", doubled("encoder.input_std"), "encoder.input_std is (18, 6) instead of (9, 6)"),
         ("reader", added("adapters.2.gate"), "adapters.2.gate is unexpected"),
-        ("reader", added("encoder.spare.weight"), "encoder.spare.weight is unexpected"),
         ("reader", added("language_model.lm_head.weight"), "language_model.lm_head.weight is unexpected"),
     ],
 )
@@ -108,16 +106,9 @@ def test_weights_that_do_not_fit(request, kind, change, said):
         refused(folder, *words, error=ValueError, ignore_mismatched_sizes=ignore)
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"adapter_every": 4}, "adapters.1.gate is unexpected"),
-        ({"adapter_heads": 4}, "adapters.0.k_proj.weight is"),
-    ],
-)
-def test_settings_of_another_run(reader, change, said):
-    change_config(reader, **change)
-    refused(reader, reader, said, "belong to different runs", error=ValueError)
+def test_settings_of_another_run(reader):
+    change_config(reader, adapter_heads=4)
+    refused(reader, reader, "adapters.0.k_proj.weight is", "belong to different runs", error=ValueError)
 
 
 def test_a_damaged_file(reader):
