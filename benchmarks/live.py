@@ -46,17 +46,17 @@ def make_clips(manifest: Path | None, count: int, folder: Path) -> tuple[list[st
     return texts, videos
 
 
-def play(reader: LipReadingPipeline, video: Path, **arguments: bool) -> tuple[list[Update], LiveSession, int]:
+def play(pipeline: LipReadingPipeline, video: Path, **arguments: bool) -> tuple[list[Update], LiveSession, int]:
     """Plays a video at its own speed; returns its updates, the session, and the number of skipped frames."""
     updates: list[Update] = []
     source = LiveSource(str(video))
-    with LiveSession(reader, SegmentSettings(), EVERY_FRAMES, updates.append, **arguments) as session:
-        session.read(source, reader.processor.keypoint_extractor, "largest", lambda text: None)
+    with LiveSession(pipeline, SegmentSettings(), EVERY_FRAMES, updates.append, **arguments) as session:
+        session.read(source, pipeline.processor.keypoint_extractor, "largest", lambda text: None)
     source.close()
     return updates, session, source.dropped
 
 
-def real_time_factor(reader: LipReadingPipeline, videos: list[Path], **arguments: bool) -> tuple[float, float]:
+def real_time_factor(pipeline: LipReadingPipeline, videos: list[Path], **arguments: bool) -> tuple[float, float]:
     """Returns the seconds of work per second of video, of all of it and of the landmarks alone."""
     settings, total, transcribing, seconds = SegmentSettings(), 0.0, 0.0, 0.0
     for video in videos:
@@ -65,11 +65,12 @@ def real_time_factor(reader: LipReadingPipeline, videos: list[Path], **arguments
         def transcribe(found, transcript=transcript) -> float:
             begun = time.perf_counter()
             for window in found:
-                list(transcript.update(window, reader(window.segment.sequence, return_timestamps="word", **arguments)))
+                result = pipeline(window.segment.sequence, return_timestamps="word", **arguments)
+                list(transcript.update(window, result))
             return time.perf_counter() - begun
 
         begun, last = time.perf_counter(), 0.0
-        for frame in stream_frames(reader.processor.keypoint_extractor, read_frames(video), "largest"):
+        for frame in stream_frames(pipeline.processor.keypoint_extractor, read_frames(video), "largest"):
             last = frame.time
             transcribing += transcribe(list(windows.push(frame, 0.0)))
         transcribing += transcribe(list(windows.flush()))
@@ -103,12 +104,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu", type=torch.device, help="torch device (default: cpu)")
     parser.add_argument("--output", default="benchmark-live.json", help="JSON file to write")
     options = parser.parse_args(arguments)
-    reader = load_pipeline(options.model, options.device)
+    pipeline = load_pipeline(options.model, options.device)
     with tempfile.TemporaryDirectory() as folder:
         texts, videos = make_clips(options.manifest, options.num_clips, Path(folder))
-        warm_up(reader)
-        played = [play(reader, video, abstain=options.manifest is not None) for video in videos]
-        factor, finding = real_time_factor(reader, videos, abstain=options.manifest is not None)
+        warm_up(pipeline)
+        played = [play(pipeline, video, abstain=options.manifest is not None) for video in videos]
+        factor, finding = real_time_factor(pipeline, videos, abstain=options.manifest is not None)
     updates, sessions, skipped = zip(*played, strict=True)
     hypotheses = [" ".join(update.text for update in found if update.is_final) for found in updates]
     latencies = [latency for session in sessions for latency in session.latencies]

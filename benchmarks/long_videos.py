@@ -10,7 +10,6 @@ which needs word times in the manifest. Then the file is repeated, to see whethe
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,7 +53,7 @@ def write_video(path: Path, frames: Iterator[np.ndarray]) -> float:
     return count / 25
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", help="clips of one speaker, with texts")
@@ -66,10 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     clips = list(read_manifest(options.manifest)[0])[: options.clips]
     references = [clip.text for clip in clips]
-    reader = load_pipeline(options.model, "cpu")
+    pipeline = load_pipeline(options.model, "cpu")
     given = {} if options.max_seconds is None else {"max_seconds": options.max_seconds}
-    settings = SegmentSettings.for_model(reader.model.config, **given)
-    single = [reader(str(clip.media))["text"] for clip in clips]
+    settings = SegmentSettings.for_model(pipeline.model.config, **given)
+    single = [pipeline(str(clip.media))["text"] for clip in clips]
     memory: list[float] = []
 
     def record_memory(moment: float) -> None:
@@ -80,11 +79,11 @@ def main(arguments: list[str] | None = None) -> int:
         path, repeated = Path(folder, "long.mp4"), Path(folder, "repeated.mp4")
         seconds = write_video(path, concatenated(clips, options.tight))
         begun = time.perf_counter()
-        long = transcribe_video(reader, path, settings=settings, batch_size=8)
+        long = transcribe_video(pipeline, path, settings=settings, batch_size=8)
         speed = seconds / (time.perf_counter() - begun)
         frames = (frame for _ in range(options.repeat) for _, frame in read_frames(path))
         repeated_seconds = write_video(repeated, frames)
-        transcribe_video(reader, repeated, settings=settings, batch_size=8, on_progress=record_memory)
+        transcribe_video(pipeline, repeated, settings=settings, batch_size=8, on_progress=record_memory)
     result = {
         "clips": len(clips),
         "seconds": seconds,
@@ -96,8 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         "memory_mib_by_minute": memory,
     }
     print(json.dumps(result, indent=1))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

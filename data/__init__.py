@@ -1,11 +1,11 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Makes and feeds corpora, trains and evaluates; the extra `train` holds what that needs beyond reading."""
+"""Corpora, training and evaluation, which need the extra `train`."""
 
 from importlib.util import find_spec
 
 if missing := [name for name in ("accelerate", "datasets", "jiwer", "peft", "psutil", "yaml") if not find_spec(name)]:
     raise ModuleNotFoundError(
-        f"{', '.join(missing)} not installed. Corpora, training and evaluation need the extra train, from a checkout: "
+        f"{', '.join(missing)} not installed. Corpora, training and evaluation need the extra train; in the checkout: "
         "pip install -c constraints.txt -e '.[train]'",
         name=missing[0],
     )

@@ -33,7 +33,7 @@ from huggingface_hub.utils import validate_repo_id
 from pyarrow import ArrowInvalid
 from torch.utils.data import Dataset as TorchDataset
 
-from .schema import CLIP_COLUMNS, CorpusError, features, load_split
+from .schema import CLIP_COLUMNS, CorpusError, choose_split, features, load_split
 
 THREADS = 16  # for reading Parquet, which waits for the network
 
@@ -193,7 +193,7 @@ def _errors_naming(file: str) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowInvalid) as error:
-        raise CorpusError(f"{file}: no whole Parquet ({error}); export or download it again") from error
+        raise CorpusError(f"{file}: damaged Parquet file ({error}); export or download it again") from error
 
 
 def _open(file: str) -> pq.ParquetFile:
@@ -253,11 +253,7 @@ def open_split(source: str | Path, split: str | None = None, streaming: bool = F
             )
         return ClipTable(clips)
     files = _files(source)
-    if split is None and len(files) == 1:
-        split = next(iter(files))
-    if split not in files:
-        asked = "no split was named" if split is None else f"there is no split {split!r}"
-        raise CorpusError(f"{source}: {asked}; the data set has {', '.join(files)}")
+    split = choose_split(source, split, list(files))
     try:
         if streaming:
             clips = ClipStream(files[split], split)
@@ -268,7 +264,7 @@ def open_split(source: str | Path, split: str | None = None, streaming: bool = F
     except (ArrowInvalid, DatasetGenerationError) as error:
         error = error.__cause__ or error
         raise CorpusError(
-            f"{source}: a file of split {split!r} is no whole Parquet ({error}); export it again"
+            f"{source}: split {split!r} has a damaged Parquet file ({error}); export it again"
         ) from error
     expected = {name: feature for name, feature in features().items() if name in CLIP_COLUMNS}
     wrong = [field.name for field in type(features())(expected).arrow_schema if found.get(field.name) != field.type]

@@ -192,6 +192,16 @@ def rows_to_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
+def choose_split(source: str | Path, split: str | None, splits: Sequence[str]) -> str:
+    """Returns `split`, or the only one of `splits`; raises `CorpusError` if there is none."""
+    if split is None and len(splits) == 1:
+        return splits[0]
+    if split not in splits:
+        problem = "no split was named" if split is None else f"there is no split {split!r}"
+        raise CorpusError(f"{source}: {problem}; the corpus has {', '.join(splits)}")
+    return split
+
+
 def load_split(path: str | Path, split: str | None = None) -> Dataset:
     """Returns a split of a prepared corpus with `TRAINING_COLUMNS` in numpy format.
 
@@ -207,12 +217,7 @@ def load_split(path: str | Path, split: str | None = None) -> Dataset:
     path = Path(path)
     if (path / "dataset_dict.json").is_file():
         splits = json.loads((path / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
-        if split is None and len(splits) == 1:
-            split = splits[0]
-        if split not in splits:
-            asked = "no split was named" if split is None else f"there is no split {split!r}"
-            raise CorpusError(f"{path}: {asked}; the corpus has {', '.join(splits)}")
-        path = path / split
+        path = path / choose_split(path, split, splits)
     elif (path / ".parts").is_dir():
         raise CorpusError(f"{path}: the corpus is not finished; run the same data.prepare command again, it continues")
     elif not (path / "dataset_info.json").is_file():

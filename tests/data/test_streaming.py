@@ -70,7 +70,7 @@ def test_what_is_held_in_memory_is_bounded(exported):
 
 
 def test_wrong_sources_are_named(corpus, exported, tmp_path):
-    with pytest.raises(CorpusError, match="no split 'test'; the data set has train, validation"):
+    with pytest.raises(CorpusError, match="no split 'test'; the corpus has train, validation"):
         open_split(exported, "test")
     with pytest.raises(CorpusError, match="no split was named"):
         open_split(exported, streaming=True)
@@ -92,13 +92,13 @@ def test_a_damaged_file_is_named(exported, tmp_path, streaming):
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "train-0.parquet").write_bytes(b"PAR1 cut off")
-    with pytest.raises(CorpusError, match=f"{tmp_path}.*no whole Parquet"):
+    with pytest.raises(CorpusError, match=f"{tmp_path}.*amaged Parquet file"):
         open_split(tmp_path, "train", streaming)
     # Whole at both ends, where Parquet keeps what it knows of itself, and damaged between them.
     content = bytearray((exported / "data" / "train-00001-of-00003.parquet").read_bytes())
     content[len(content) // 4 : len(content) // 2] = bytes(len(content) // 2 - len(content) // 4)
     (folder / "train-0.parquet").write_bytes(content)
-    with pytest.raises(CorpusError, match=f"{tmp_path}.*no whole Parquet"):
+    with pytest.raises(CorpusError, match=f"{tmp_path}.*amaged Parquet file"):
         open_split(tmp_path, "train", streaming)[0]
 
 
