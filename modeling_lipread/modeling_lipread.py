@@ -323,7 +323,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
         name = self.config.base_model_name_or_path
         if is_folder(name):
             raise ValueError(
-                f"base_model_name_or_path is a folder, {name}, which other machines do not have. Push with "
+                f"this reader names its language model by a folder, {name}, where nobody else finds it. Push with "
                 "save_pretrained(FOLDER, push_to_hub=True, repo_id=..., include_base=True), or save the model and use "
                 "`lipread publish FOLDER --base_model_id ID_ON_THE_HUB`."
             )
