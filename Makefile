@@ -1,9 +1,9 @@
-# make demo   a fresh clone reads lips: talking-head clips, landmarks, training, transcripts, word error rate
-# make test   a fresh clone passes its tests; make test-all runs the slow ones too
-# make browser   Chromium for the page's tests, which are skipped without it (Debian and Ubuntu, as root)
-# make lint   style
-# make docs-check   every command of the documents is run, or parsed where it cannot be; some 15 minutes
-# Each sets itself up in .venv; PYTHON names another interpreter (3.10 to 3.13).
+# make demo   makes talking-head clips, extracts landmarks, trains a tiny reader, and reads new clips
+# make test   runs the tests; make test-all runs the slow ones too
+# make browser   installs Chromium, without which the tests of the page are skipped (Debian and Ubuntu, as root)
+# make lint   checks the style
+# make docs-check   runs every command of the documents, or parses it where it cannot run; about 15 minutes
+# Each creates .venv first. PYTHON names another interpreter (3.10 to 3.13).
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python

@@ -64,7 +64,7 @@ def test_measured_results_stand_in_the_card_and_in_its_metadata(reader):
         blank, shuffled = (f"{metrics[rate]:.3f}" for rate in ("blank_wer", "shuffled_wer"))
         assert f"| tiny_corpus | {split} | {metrics['clips']} | {wer} | {cer} | {blank} | {shuffled} |" in card.text
         # This reader is untrained, and the card does not hide it.
-        assert f"**On `{split}` this reader does no better than with blank video" in card.text
+        assert f"**On `{split}` this model is no better than with blank video" in card.text
     assert "`train` was read with 2 beams." in card.text
     assert "`train` was read with the CTC head at a weight of 0.3." in card.text
     assert "`validation` was read with" not in card.text and str(reader.parent) not in card.content
