@@ -104,9 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--split", help="split of a source that has several")
     parser.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
     parser.add_argument("--batch_size", type=int, default=16, help="clips in a batch (default: 16)")
-    parser.add_argument(
-        "--clips", type=int, default=25, help="clips without speech of each kind (default: 25)"
-    )
+    parser.add_argument("--clips", type=int, default=25, help="clips without speech of each kind (default: 25)")
     parser.add_argument("--device", help="torch device (default: a GPU if there is one)")
     options = vars(parser.parse_args(arguments))
     try:

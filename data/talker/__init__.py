@@ -1,13 +1,13 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""A synthetic talking head: sentences to videos that any lip reader can be tried on, with no corpus at hand.
+"""A synthetic talking head: makes a corpus of videos from sentences, so that training can be tried without one.
 
     python -m data.talker --output clips/ --num_clips 320 --num_test 24 --seed 0
     python -m data.talker --output clips/ --num_clips 40 --num_test 8 --image me.jpg --sentences lines.txt
 
-writes `clips/video/*.mp4`, `clips/train.jsonl` and `clips/test.jsonl`, whose sentences are not in train. Clips that
-are there already are kept, so an interrupted run goes on where it stopped. What the head says is text, not sound: see
-`data/talker/visemes.py` for its pronunciation and `data/talker/face.py` for its face. It articulates far more
-regularly than people do; a reader trained on it reads it, and nobody else.
+writes `clips/video/*.mp4`, `clips/train.jsonl` and `clips/test.jsonl`, whose sentences are not in train. Existing
+clips are kept, so an interrupted run resumes. The videos are silent. `visemes.py` turns text into mouth movements,
+`face.py` draws them. Articulation is far more regular than that of people: a reader trained on these clips reads no
+one else.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ from ..preparation.workers import worker_context
 from .face import CANVAS, TalkingFace
 from .visemes import articulate, schedule
 
-FRAME_SIZE = 256
-"""Width and height of the videos in pixels."""
+FRAME_SIZE = 256  # width and height of the videos in pixels
 
 GRAMMAR = (
     ("", "please", "we should", "they will", "you must"),
@@ -50,14 +49,11 @@ def sentences(count: int, seed: int = 0) -> list[str]:
     """Draws different sentences of 3 to 6 everyday words from a small grammar.
 
     Args:
-        count: How many.
-        seed: The same seed gives the same sentences; the first ones of a longer list are those of a shorter one.
-
-    Returns:
-        Lower-case sentences, all different.
+        count: Number of sentences.
+        seed: The same seed gives the same sentences; a shorter list is the beginning of a longer one.
 
     Raises:
-        ValueError: If the grammar has fewer sentences than that.
+        ValueError: If the grammar has fewer sentences.
     """
     rng = np.random.default_rng(seed)
     drawn = []
@@ -69,23 +65,21 @@ def sentences(count: int, seed: int = 0) -> list[str]:
         if len(words) <= MAX_WORDS:
             drawn.append(" ".join(words))
     if len(drawn) < count:
-        raise ValueError(f"the grammar has {len(drawn)} sentences, not {count}: give your own with --sentences")
+        raise ValueError(f"the grammar has {len(drawn)} sentences, fewer than {count}: give your own with --sentences")
     return drawn
 
 
 @dataclass
 class Performance:
-    """All that varies in a clip, before anything is drawn.
+    """Everything that varies between clips.
 
     Attributes:
-        parameters: The mouth's position in each frame, float32 `(frames, parameters)`, as
-        `data.talker.visemes.PARAMETERS`.
+        parameters: The mouth's position in each frame, float32 `(frames, parameters)`, in the order of
+            `data.talker.visemes.PARAMETERS`.
         words: `{"word", "start", "end"}` (seconds) in order.
-        motion: The head's affine movement from the canvas to the frame, float64 `(frames, 2, 3)`.
-        gain: Factor on brightness.
-        offset: Addend to brightness, of 255.
-        noise: Standard deviation of the noise, of 255.
-        noise_seed: Seed of the noise.
+        motion: Affine transformations from the canvas to the frames, float64 `(frames, 2, 3)`.
+        gain, offset: Factor on brightness, and addend in grey levels (of 255).
+        noise, noise_seed: Standard deviation of the noise in grey levels, and its seed.
     """
 
     parameters: np.ndarray
@@ -98,7 +92,7 @@ class Performance:
 
 
 def perform(text: str, seed: int = 0, frame_rate: float = 25.0) -> Performance:
-    """Decides how a sentence is spoken: pace, head movement, light and noise, all drawn from the seed.
+    """Draws speaking rate, head movement, light and noise of a sentence from the seed.
 
     Args:
         text: Words separated by spaces.
@@ -124,8 +118,8 @@ def perform(text: str, seed: int = 0, frame_rate: float = 25.0) -> Performance:
 
 
 def _head_motion(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A pose of the clip's own and slow sways about it, as affine matrices `(frames, 2, 3)`."""
-    # Right, down (pixels), rotation (degrees), scale (a hundredth).
+    """Returns a random pose with slow sways about it, as affine matrices `(frames, 2, 3)`."""
+    # Right, down (pixels), rotation (degrees), scale (percent).
     reach = np.array([3.0, 2.5, 2.0, 2.0])
     frequency, phase = rng.uniform(0.2, 0.9, (2, 4)), rng.uniform(0, 2 * np.pi, (2, 4))
     sways = np.sin(2 * np.pi * frequency * times[:, None, None] + phase).mean(axis=1)
@@ -140,10 +134,10 @@ def _head_motion(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class TalkingHead:
-    """Speaks any English text, silently, with the face of a portrait.
+    """Makes silent videos in which a portrait speaks English text.
 
     Args:
-        image: A picture of a face; None takes scikit-image's public-domain portrait of the astronaut Eileen Collins.
+        image: A picture of a face; None for scikit-image's public-domain portrait of the astronaut Eileen Collins.
         frame_rate: Frames a second of the videos.
 
     Raises:
@@ -157,7 +151,7 @@ class TalkingHead:
     def frames(self, performance: Performance) -> Iterator[np.ndarray]:
         """Draws a performance; yields RGB frames, uint8 `(FRAME_SIZE, FRAME_SIZE, 3)`."""
         rng = np.random.default_rng(performance.noise_seed)
-        # One field of noise looked at through a window that jumps about is as random to the eye, and far cheaper.
+        # Random windows of one noise field look as random as new noise for each frame, and are far cheaper.
         side = FRAME_SIZE + 64
         grain = np.clip(rng.normal(128, performance.noise, (side, side, 3)), 0, 255).astype(np.uint8)
         corners = rng.integers(0, 64, (len(performance.parameters), 2))
@@ -168,12 +162,12 @@ class TalkingHead:
             yield cv2.addWeighted(frame, performance.gain, window, 1.0, performance.offset - 128)
 
     def render(self, text: str, output_path: str | Path, seed: int = 0) -> list[dict]:
-        """Writes a video of the head saying a text.
+        """Writes a video of a text atomically.
 
         Args:
             text: Words separated by spaces.
-            output_path: The `.mp4` to write; it appears when it is complete.
-            seed: Varies pace, head movement, light and noise; the same seed gives the same video.
+            output_path: The `.mp4` to write.
+            seed: As for `perform`; the same seed gives the same video.
 
         Returns:
             `{"word", "start", "end"}` (seconds) in order.
@@ -206,15 +200,6 @@ def _encode(frames: Iterable[np.ndarray], path: Path, frame_rate: float) -> None
         container.mux(stream.encode())
 
 
-@dataclass(frozen=True)
-class Clip:
-    """One clip to make."""
-
-    text: str
-    seed: int
-    path: str
-
-
 _worker_head: TalkingHead | None = None
 
 
@@ -224,15 +209,15 @@ def _start_worker(head: TalkingHead) -> None:
     cv2.setNumThreads(1)
 
 
-def _make_in_worker(clip: Clip) -> None:
-    _worker_head.render(clip.text, clip.path, clip.seed)
+def _render_in_worker(clip: tuple[str, str, int]) -> None:
+    _worker_head.render(*clip)
 
 
 def read_sentences(path: str | Path) -> list[str]:
-    """Reads one sentence a line; empty lines and repetitions are left out.
+    """Reads one sentence a line, without empty lines and repetitions.
 
     Raises:
-        ValueError: If the file is empty or a word cannot be pronounced; names file and line.
+        ValueError: If the file has no sentence or a word cannot be pronounced.
     """
     texts: dict[str, None] = {}
     for number, line in enumerate(Path(path).read_text(encoding="utf-8-sig").splitlines(), start=1):
@@ -261,11 +246,11 @@ def make_corpus(
 
     Args:
         output: Folder to write.
-        num_clips: Clips of the training split. With fewer sentences than that, sentences come again, spoken otherwise.
-        num_test: Clips of the test split, each a different sentence that training does not have.
-        seed: Seed of the choice of sentences and of how each is spoken.
+        num_clips: Clips of the training split. If there are fewer sentences, they are repeated with other seeds.
+        num_test: Clips of the test split, each with a different sentence that is not in training.
+        seed: Seed of the choice of sentences and of each performance.
         image: A picture of a face, or None.
-        sentences_file: Sentences, one a line; None takes those of the grammar.
+        sentences_file: Sentences, one a line; None for those of the grammar.
         num_proc: Processes.
 
     Raises:
@@ -287,16 +272,16 @@ def make_corpus(
     for split, texts in splits.items():
         lines[split] = []
         for index, text in enumerate(texts):
-            # The name tells what is in the clip: what a run with other settings left is never taken for it.
+            # The name is a hash of the content, so that clips of a run with other settings are never reused.
             digest = hashlib.sha256(json.dumps([split, index, text, seed, face]).encode()).digest()
             clip_id, clip_seed = f"{split}-{index:04d}-{digest[:4].hex()}", int.from_bytes(digest[4:8], "big")
             video = f"video/{clip_id}.mp4"
-            clips.append(Clip(text, clip_seed, str(output / video)))
+            clips.append((text, str(output / video), clip_seed))
             words = perform(text, clip_seed, head.frame_rate).words
             speaker = "astronaut" if image is None else Path(image).stem
             lines[split].append({"video": video, "text": text, "id": clip_id, "speaker": speaker, "words": words})
     output.mkdir(parents=True, exist_ok=True)
-    _make_all(head, clips, num_proc)
+    _render_all(head, clips, num_proc)
     for split, entries in lines.items():
         text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
         partial_path = output / f".{split}.jsonl.part"
@@ -304,15 +289,15 @@ def make_corpus(
         os.replace(partial_path, output / f"{split}.jsonl")
 
 
-def _make_all(head: TalkingHead, clips: list[Clip], num_proc: int) -> None:
-    missing = [clip for clip in clips if not os.path.exists(clip.path)]
+def _render_all(head: TalkingHead, clips: list[tuple[str, str, int]], num_proc: int) -> None:
+    missing = [clip for clip in clips if not os.path.exists(clip[1])]
     progress = partial(tqdm, total=len(clips), initial=len(clips) - len(missing), desc="talking head", unit="clip")
     if num_proc <= 1:
         for clip in progress(missing):
-            head.render(clip.text, clip.path, clip.seed)
+            head.render(*clip)
         return
     with ProcessPoolExecutor(num_proc, worker_context(), initializer=_start_worker, initargs=(head,)) as pool:
-        for _ in progress(pool.map(_make_in_worker, missing, chunksize=4)):
+        for _ in progress(pool.map(_render_in_worker, missing, chunksize=4)):
             pass
 
 
@@ -320,18 +305,14 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m data.talker", description=__doc__.split("\n")[0])
     parser.add_argument("--output", required=True, help="folder to write")
-    parser.add_argument("--num_clips", type=int, default=320, help="training clips")
-    parser.add_argument("--num_test", type=int, default=24, help="test clips, of sentences not in train")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--image", help="a picture of a face, in place of the astronaut's")
-    parser.add_argument("--sentences", help="a text file, one sentence a line, in place of the grammar's")
-    parser.add_argument("--num_proc", type=int, default=1)
+    parser.add_argument("--num_clips", type=int, default=320, help="training clips (default: 320)")
+    parser.add_argument("--num_test", type=int, default=24, help="test clips, of sentences not in train (default: 24)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of sentences and performances (default: 0)")
+    parser.add_argument("--image", help="picture of a face (default: a portrait of the astronaut Eileen Collins)")
+    parser.add_argument("--sentences", help="text file with one sentence a line (default: sentences of a grammar)")
+    parser.add_argument("--num_proc", type=int, default=1, help="processes (default: 1)")
     args = parser.parse_args(arguments)
     try:
         make_corpus(args.output, args.num_clips, args.num_test, args.seed, args.image, args.sentences, args.num_proc)
     except (ValueError, OSError) as error:
         parser.exit(1, f"{parser.prog}: {error}\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,10 +1,10 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""A still portrait whose mouth and jaw move: articulatory parameters to pictures.
+"""Draws a portrait with a moving mouth and jaw: articulatory parameters to pictures.
 
-MediaPipe tells where the lips and the jaw of the portrait are. Each articulatory parameter becomes a displacement of
-those landmarks, spread smoothly over the skin by thin-plate splines, so that a frame costs one linear combination of
-precomputed fields. The skin is two layers, cut along the lips: what belongs to the upper lip and what belongs to the
-lower one. Where they part, the inside of the mouth shows, which is drawn: teeth, tongue, and darkness.
+MediaPipe finds the lips and the jaw of the portrait. Each articulatory parameter displaces these landmarks, and
+thin-plate splines extend the displacements over the skin, so a frame costs one linear combination of precomputed
+fields. The skin has two layers, cut along the lips, one with the upper and one with the lower lip. Between them the
+inside of the mouth is drawn: teeth, tongue and darkness.
 """
 
 from __future__ import annotations
@@ -24,13 +24,7 @@ FACE_HEIGHT = 175  # pixels of the canvas from forehead to chin
 
 
 def read_portrait(image: str | Path | None) -> np.ndarray:
-    """Reads a picture, or scikit-image's public-domain portrait of the astronaut Eileen Collins.
-
-    Args:
-        image: A picture file, or None for the portrait.
-
-    Returns:
-        RGB, uint8 `(height, width, 3)`.
+    """Returns a picture, or without one scikit-image's portrait, RGB, uint8 `(height, width, 3)`.
 
     Raises:
         ValueError: If the file is missing or not a picture.
@@ -44,8 +38,8 @@ def read_portrait(image: str | Path | None) -> np.ndarray:
 
 
 def find_landmarks(picture: np.ndarray) -> np.ndarray | None:
-    """The face's landmarks in pixels, X right and Y down, float64 `(478, 2)`, or None where no face is found."""
-    # Imported here, for it brings torch along, and the processes that only draw do without.
+    """Returns the face's landmarks in pixels, X right and Y down, float64 `(478, 2)`; None if there is no face."""
+    # Imported here, since it imports torch, which the processes that only draw do not need.
     from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 
     with Face3DKeypointExtractor() as extractor:
@@ -58,7 +52,7 @@ def upright(picture: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         picture: RGB, uint8 `(height, width, 3)`.
-        name: What to call the picture in an error.
+        name: Name of the picture for error messages.
 
     Returns:
         The canvas, uint8 `(CANVAS, CANVAS, 3)`, and its landmarks, float64 `(478, 2)`.
@@ -66,7 +60,7 @@ def upright(picture: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: If there is no face.
     """
-    for _ in range(2):  # twice, for the second look at the enlarged face is the more exact
+    for _ in range(2):  # the second time MediaPipe sees the enlarged face and is more exact
         landmarks = find_landmarks(picture)
         if landmarks is None:
             raise ValueError(
@@ -109,7 +103,7 @@ class TalkingFace:
         self._draw_inside()
 
     def _choose_patches(self) -> None:
-        """The only part of the canvas that changes, from the nose to below the chin, and the mouth within it."""
+        """Sets the part of the canvas that changes, from the nose to below the chin, and the mouth within it."""
         landmarks, width = self.mouth.landmarks, self.mouth.width
         left, top = max(int(landmarks[:, 0].min()) - 4, 0), int(landmarks[1, 1])
         right = min(int(landmarks[:, 0].max()) + 4, CANVAS)
@@ -124,15 +118,15 @@ class TalkingFace:
         )
 
     def _grid(self, step: int) -> np.ndarray:
-        """The middles of squares of `step` pixels that tile the patch, float32 `(rows, columns, 2)`."""
+        """Returns the centres of the squares of `step` pixels in the patch, float32 `(rows, columns, 2)`."""
         x, y = (np.arange((step - 1) / 2, n, step, dtype=np.float32) for n in self.size)
         return np.stack(np.meshgrid(x, y), axis=-1)
 
     def _cut_layer(self, side: int) -> tuple[np.ndarray, np.ndarray]:
-        """The skin above (side -1) or below (1) the lips' cut, with the lips at rest, and its opacity."""
+        """Returns the skin above (side -1) or below (1) the cut along the lips, at rest, and its opacity."""
         points = self.mouth.landmarks - self.origin
         width, height = self.size
-        # The layer of the upper lip ends on the cut and its extension; the other lies under it beyond the corners.
+        # The upper layer ends at the cut and its extension; the lower layer continues under it beyond the corners.
         cut = points[LIPS[side][1]] + (0, 0.8 * side)
         if side < 0:
             ends = [[width, cut[-1, 1]], [width, 0], [0, 0], [0, cut[0, 1]]]
@@ -141,7 +135,7 @@ class TalkingFace:
         mask = np.zeros((height, width), np.uint8)
         cv2.fillPoly(mask, [np.round(np.vstack([cut, ends]) * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
         opacity = cv2.GaussianBlur(mask, (0, 0), 0.7).astype(np.float32) / 255
-        # Backwards, from rest to the portrait.
+        # From rest back to the portrait.
         moves = (self.mouth.landmarks - self.mouth.rest)[:, None]
         source = self._full_grid + self._spread(side, moves, self._full_grid)[0]
         return tuple(
@@ -150,12 +144,12 @@ class TalkingFace:
         )
 
     def _spread(self, side: int, moves: np.ndarray | dict[int, np.ndarray], grid: np.ndarray) -> np.ndarray:
-        """Spreads displacements of control landmarks at rest over the patch.
+        """Interpolates displacements of control landmarks over the patch.
 
         Args:
             side: -1 for the layer of the upper lip, 1 for that of the lower.
             moves: Displacements `(fields, 2)` of each landmark.
-            grid: Where the fields are wanted, `(rows, columns, 2)`.
+            grid: Positions at which the fields are evaluated, `(rows, columns, 2)`.
 
         Returns:
             Displacement fields, float32 `(fields, rows, columns, 2)`.
@@ -169,24 +163,22 @@ class TalkingFace:
             border += [(x, 0) for x in np.linspace(0, width, 7)]
             edges.append(grid[..., 1])
         else:
-            # Above the cut nothing of this layer shows: let it follow the lip, or the field would fold over itself.
+            # This layer is invisible above the cut. With a fixed nose its field would fold over itself.
             indices -= set(NOSE)
         known = np.stack([moves[index].ravel() for index in sorted(indices)])
         known = np.vstack([known, np.zeros((len(border), known.shape[1]))])
         points = np.vstack([self.mouth.rest[sorted(indices)] - self.origin, border])
         spline = RBFInterpolator(points, known, kernel="thin_plate_spline", smoothing=0.5)
         fields = spline(grid.reshape(-1, 2)).reshape(*grid.shape[:2], -1, 2)
-        window = np.clip(np.min(edges, axis=0) / 12, 0, 1)[
-            ..., None
-        ]  # no jump between the patch and what surrounds it
+        window = np.clip(np.min(edges, axis=0) / 12, 0, 1)[..., None]  # continuous at the border of the patch
         return np.stack([field * window for field in np.moveaxis(fields, 2, 0)]).astype(np.float32)
 
     def _draw_inside(self) -> None:
-        """What shows between the lips: a dark mouth with the upper teeth, and layers that move with the jaw."""
+        """Draws the dark mouth with the upper teeth, and the layers inside it that move with the jaw."""
         width = self.mouth.width
         rows, columns = self._gape
         x, y = np.moveaxis(self._full_grid[rows, columns] + self.origin - self.mouth.centre, -1, 0) / width
-        light = np.clip(self.canvas[self._patch].mean() / 140, 0.4, 1.0)  # teeth shine no more than the skin does
+        light = np.clip(self.canvas[self._patch].mean() / 140, 0.4, 1.0)  # teeth are as bright as the skin
         darkness = (
             light * np.array([62.0, 22.0, 22.0]) * (1.15 - 0.5 * np.clip(1 - 2.2 * np.abs(x), 0.25, 1))[..., None]
         )
@@ -231,7 +223,7 @@ class TalkingFace:
         )
 
     def _mouth_inside(self, position: dict[str, float]) -> np.ndarray:
-        """The mouth's inside behind parted lips; tongue and lower teeth sink with the lower lip."""
+        """Returns the inside of the mouth; tongue and lower teeth move with the lower lip."""
         drop = self.mouth.width * (0.42 * position["open"] + 0.02)
         inside = self._inside
         parts = [(self._tongue, 0.85 * drop, 1.0), (self._lower_teeth, drop, 1.0)]
@@ -246,7 +238,7 @@ class TalkingFace:
 
 
 def _soft(distance: np.ndarray, softness: float) -> np.ndarray:
-    """A mask that is 1 where the distance is positive, with a soft edge."""
+    """Returns a mask that is 1 where the distance is positive, with a soft edge."""
     return 1 / (1 + np.exp(-np.clip(distance / softness, -30, 30)))
 
 
@@ -255,5 +247,5 @@ def _part(colour: np.ndarray, opacity: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _over(layer: tuple[np.ndarray, np.ndarray], background: np.ndarray) -> np.ndarray:
-    """A layer of colour and opacity laid over a background."""
+    """Returns a layer of colour and opacity over a background."""
     return cv2.blendLinear(layer[0], background, layer[1], 1 - layer[1])

@@ -42,7 +42,7 @@ EYES = (33, 263)
 
 @dataclass
 class Mouth:
-    """Where the lips are and where each parameter moves them.
+    """The lips of a portrait at rest, and their displacement by each articulatory parameter.
 
     Attributes:
         landmarks: The portrait's landmarks, float64 `(478, 2)`, pixels of the canvas.
@@ -52,20 +52,20 @@ class Mouth:
 
     @cached_property
     def width(self) -> float:
-        """Width of the mouth at rest, in pixels: a smile is narrowed to what suits the eyes."""
+        """Width of the mouth at rest in pixels, limited by the distance of the eyes in case the portrait smiles."""
         eyes = np.linalg.norm(np.subtract(*self.landmarks[list(EYES)]))
         return float(min(np.linalg.norm(self.landmarks[61] - self.landmarks[291]), 0.62 * eyes))
 
     @cached_property
     def centre(self) -> np.ndarray:
-        """Where the lips meet at rest, `(x, y)`: the height of the upper inner lip, for teeth hang from the skull."""
+        """Where the lips meet at rest, `(x, y)`, near the upper inner lip, since the upper teeth do not move."""
         middle = self.landmarks[[61, 291]].mean(axis=0)
         upper, lower = self.landmarks[13, 1], self.landmarks[14, 1]
         return np.array([middle[0], upper + 0.35 * (lower - upper)])
 
     @cached_property
     def rest(self) -> np.ndarray:
-        """The landmarks with the lips at rest, closed and no longer smiling, float64 `(478, 2)`."""
+        """The landmarks with the lips closed and not smiling, float64 `(478, 2)`."""
         rest = self.landmarks.copy()
         fullness = 1 + 2 * (2 * self._reach / self.width - 1)  # a smile thins the lips
         for side, (outer, inner) in LIPS.items():
@@ -85,7 +85,7 @@ class Mouth:
 
     @cached_property
     def moves(self) -> dict[int, np.ndarray]:
-        """How far each parameter moves each control landmark from rest: landmark -> `(parameters, 2)` pixels."""
+        """Displacement of each control landmark by each parameter: landmark -> `(parameters, 2)` pixels."""
         moves = {index: np.zeros((len(PARAMETERS), 2)) for index in STILL}
         moves |= {index: self._in_pixels(jaw=(0.0, 0.2 * share)) for index, share in JAW.items()}
         for side, (outer, inner) in LIPS.items():
@@ -101,10 +101,10 @@ class Mouth:
         return self.width * np.array([moves.get(name, (0.0, 0.0)) for name in PARAMETERS])
 
     def _move_lip(self, index: int, side: int, red: float, corner: float) -> np.ndarray:
-        """Moves of a landmark of the upper (side -1) or lower (1) lip, in widths of the mouth before `_in_pixels`."""
+        """Returns the displacements of a landmark of the upper (side -1) or lower (1) lip."""
         from_middle = self.rest[index, 0] - self.centre[0]
         x = 2 * from_middle / self.width
-        arch = max(0.0, 1 - (from_middle / corner) ** 2) ** 0.8  # how far lips part here that part by 1 in the middle
+        arch = max(0.0, 1 - (from_middle / corner) ** 2) ** 0.8  # relative to the middle of the lips
         opening = (0.42 if side > 0 else -0.07) * (0.9 if red else 1.0)
         return self._in_pixels(
             open=(0.0, opening * arch),
@@ -115,14 +115,6 @@ class Mouth:
         )
 
     def target(self, indices: list[int], parameters: np.ndarray) -> np.ndarray:
-        """Where control landmarks are meant to be.
-
-        Args:
-            indices: Control landmarks, for instance of the lips.
-            parameters: `(frames, parameters)`.
-
-        Returns:
-            Pixels of the canvas, `(frames, indices, 2)`.
-        """
+        """Returns positions of control landmarks, `(frames, indices, 2)`, for parameters `(frames, parameters)`."""
         moves = np.stack([self.moves[i] for i in indices])
         return self.rest[indices] + np.einsum("fp,ipc->fic", parameters, moves)

