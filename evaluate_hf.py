@@ -28,10 +28,9 @@ from transformers import AutoModel, AutoProcessor
 import modeling_lipread  # noqa: F401  (registers the reader with the Auto classes)
 from data.collator import LipReadCollator
 from data.dataset import is_parquet, open_split
-from data.errors import PrepareError
 from data.evaluation import Prediction, closing_line, predict, report
 from data.evaluation.page import write_evaluation
-from data.preparation.write import write_json
+from data.files import PrepareError, write_json
 from data.prepare import prepare
 from data.schema import CorpusError
 from data.sources.manifest import read_manifest

@@ -20,7 +20,7 @@ import jiwer
 import numpy as np
 import psutil
 
-from data.corpora.grid import read_words
+from data.corpora import read_alignment
 from data.sources.manifest import read_manifest
 from lipread.long_form.segmentation import SegmentSettings
 from lipread.long_form.transcription import transcribe_video
@@ -33,7 +33,7 @@ from .measure import load_pipeline
 def concatenated(clips: list, tight: float | None) -> Iterator[np.ndarray]:
     """Yields the frames of clips one after another."""
     for clip in clips:
-        words = (clip.words or read_words(clip.alignment)) if tight is not None else []
+        words = (clip.words or read_alignment(clip.alignment)) if tight is not None else []
         start, end = (words[0].start - tight, words[-1].end + tight) if words else (0.0, float("inf"))
         yield from (frame for moment, frame in read_frames(clip.media) if start <= moment <= end)
 

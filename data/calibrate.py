@@ -30,7 +30,7 @@ from .evaluation.calibration import abstention_reason, correct_words, fit_calibr
 from .evaluation.generation import predict
 from .evaluation.hallucination import landmark_clips
 from .evaluation.metrics import Prediction
-from .preparation.write import write_json
+from .files import write_json
 from .schema import CorpusError, encode_row, rows_to_table
 
 

@@ -1,20 +1,20 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Video and transcript to a corpus of landmarks:
+"""Prepares a corpus of landmarks from videos with transcripts:
 
     python -m data.prepare train.jsonl validation.jsonl test.jsonl --output corpus/ --num_proc 8
     python -m data.prepare videos.jsonl --output corpus/ --val_ratio 0.1
     python -m data.prepare lectures/ --format subtitles --output corpus/ --split_by video
 
 A source is a JSONL manifest (see `data.sources.manifest`) or a folder in one of the formats of `data.corpora` (see
-docs/corpora.md). Every source becomes the split named after its file or folder; a corpus with splits of its own has
-those; a single source that is not called train, validation or test is divided into train and validation. `corpus/` is
-then a `datasets.DatasetDict` on disk, with a `report.json` of what was kept, what was skipped and why.
+docs/corpora.md). Each source becomes a split named after its file or folder, unless the corpus has its own splits; a
+single source not named train, validation or test is split into train and validation. `corpus/` is a
+`datasets.DatasetDict` on disk, with totals, skipped clips and the reasons in `report.json`.
 
-Killed at any moment and run again it continues: clips are extracted in chunks (16 lines of the manifest), each written
-whole to `corpus/.parts`, and the splits appear together once all are done. A clip that crashes the process that reads
-it is skipped like any other that cannot be used.
+After a kill at any moment the same command continues: clips are extracted in chunks (16 lines of the manifest), each
+written atomically to `corpus/.parts`, and the splits appear together at the end. A clip that crashes its worker is
+skipped.
 
-Beyond one machine, on a cluster that shares its files:
+On a cluster with a shared file system:
 
     python -m data.prepare videos.jsonl --output corpus/ --engine ray
     python -m data.prepare videos.jsonl --output parts/ --shard 3/16
@@ -34,13 +34,12 @@ from tqdm import tqdm
 
 from modeling_lipread.landmarker_lipread import landmarker_path
 
-from .errors import PrepareError
-from .preparation.extraction import Chunk, read_part_report
-from .preparation.plan import make_plan
+from .corpora import MANIFEST, describe_formats, read_source
+from .files import PrepareError
+from .preparation.extraction import Chunk, read_part
+from .preparation.plan import GROUPS, make_plan
 from .preparation.settings import ExtractionSettings, add_arguments, count, not_negative, share
-from .preparation.shards import build_shard, describe_shard, merge, parse_shard, shard_folder, share_of
-from .preparation.sources import MANIFEST, describe_formats, read_source
-from .preparation.splits import GROUPS
+from .preparation.shards import SHARD, build_shard, merge, parse_shard, shard_folder, share_of
 from .preparation.workers import Progress, WorkerPool, extract_here
 from .preparation.write import PARTS, REPORT, build
 from .sources.records import Skip, SourceError
@@ -65,40 +64,29 @@ def prepare(
     shard: tuple[int, int] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Extract landmarks and write a corpus.
+    """Extracts landmarks and writes a corpus; the arguments are those of the command line (see `--help`).
 
     Args:
-        sources (`Sequence[str | Path]`): JSONL manifests of videos or of landmarks, or corpora.
-        output (`str` or `Path`): Folder of the corpus; made if need be.
-        format (`str`, *optional*): The sources' format; recognised by default.
-        options (`Mapping[str, str]`, *optional*): Settings of the format.
-        allow_outside (`bool`): Take files that lie outside a source's folder too.
-        num_proc (`int`): Worker processes. 0 works in this process, which saves their start, but a clip that crashes
+        sources (`Sequence[str | Path]`): JSONL manifests of videos or of landmarks, or folders of corpora.
+        output (`str` or `Path`): Folder of the corpus, created if missing.
+        options (`Mapping[str, str]`, *optional*): Options of the format.
+        num_proc (`int`): Worker processes. 0 works in this process, which saves their start-up time, but a crash in
             native code then ends the run; with ray 0 means one for each processor of the cluster.
-        val_ratio (`float`): Share for validation where a single source is divided.
-        split_by (`str`): What that division keeps on one side: see `data.preparation.splits.split_records`.
-        seed (`int`): Seed of that division.
-        overwrite (`bool`): Make the corpus anew even if the folder holds one, of whatever manifests and settings. The
-            older one stays readable until the new one takes its place.
-        engine (`str`): ``local``, or ``ray`` for a cluster whose machines share the files (see
-        `data.preparation.ray_engine`).
-        clip_timeout (`float`): Seconds that worker processes may take for one clip; longer ones are skipped. 0 waits
-            for ever.
-        shard (`tuple[int, int]`, *optional*): Make only the i-th of n shards, for `data.preparation.shards.merge`.
-        **settings: Those of `data.preparation.settings.ExtractionSettings`: which face is followed, and which clips
-        are skipped.
+        overwrite (`bool`): Whether to replace any corpus in the folder; it stays readable until the new one is there.
+        shard (`tuple[int, int]`, *optional*): Makes only the i-th of n shards, for `data.preparation.shards.merge`.
+        **settings: Fields of `data.preparation.settings.ExtractionSettings`.
 
     Returns:
-        `dict`: The report, as written to ``report.json``; of a shard what ``shard.json`` says.
+        `dict`: The content of ``report.json``, or of a shard's ``shard.json``.
 
     Raises:
         FileNotFoundError, ValueError: If MediaPipe's face model is missing or another one.
         SourceError: If a source cannot be used.
         PrepareError: If the output folder holds something else, every clip was skipped, the disk is full, or worker
-            processes die whatever clip they are given.
+            processes die with every clip.
     """
     output = Path(output)
-    if engine == "ray":  # paths have to mean the same on all machines
+    if engine == "ray":  # paths must be the same on all machines
         sources, output = [Path(source).absolute() for source in sources], output.absolute()
     landmarker_path()
     parts = output / PARTS if shard is None else shard_folder(output, shard)
@@ -135,11 +123,11 @@ def _run(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float) -
 
 
 def _show(progress: Iterator[Progress], chunks: list[Chunk], skipped: int) -> None:
-    """One bar over all clips, with those that are done already, and the number skipped beside it."""
+    """Shows a progress bar over all clips, including those of earlier runs, with the number of skipped clips."""
     done = [chunk for chunk in chunks if chunk.part.is_file()]
-    skipped += sum(len(read_part_report(chunk.part).skipped) for chunk in done)
+    skipped += sum(len(read_part(chunk.part)[1].skipped) for chunk in done)
     total, initial = (sum(len(chunk.records) for chunk in some) for some in (chunks, done))
-    interval = 0.2 if sys.stderr.isatty() else 30.0  # seconds; a log file keeps every state of the bar
+    interval = 0.2 if sys.stderr.isatty() else 30.0  # seconds; a log file keeps every line
     with tqdm(total=total, initial=initial, unit="clip", desc="Extracting landmarks", mininterval=interval) as bar:
         bar.set_postfix(skipped=skipped)
         for clips, skips in progress:
@@ -149,25 +137,26 @@ def _show(progress: Iterator[Progress], chunks: list[Chunk], skipped: int) -> No
 
 
 def format_summary(report: dict[str, Any], most: int = 20) -> str:
-    """The closing words: what was kept, and what was not and why (at most `most` of each kind)."""
-    lines = []
-    for split, totals in report["splits"].items():
-        minutes, seconds = divmod(totals["seconds"], 60)
-        lines.append(
-            f"{split}: {totals['clips']:,} clips, {minutes:.0f} min {seconds:04.1f} s, {totals['frames']:,} frames, "
-            f"a face in {totals['face_coverage']:.2%} of them"
-        )
-    skipped = [str(Skip(**skip)) for skip in report["skipped"]]
-    for name, entries in (("skipped", skipped), ("warnings", report["warnings"])):
-        lines.append(f"{name}: {len(entries)}")
-        lines += [f"  {entry}" for entry in entries[:most]]
-        if len(entries) > most:
-            lines.append(f"  ... and {len(entries) - most} more in {REPORT}")
+    """Returns the text of a report or of a shard's totals, with at most `most` skipped clips and warnings."""
+    if "shard" in report:
+        lines = [f"shard {report['shard']}/{report['of']}: {report['clips']:,} clips"]
+    else:
+        lines = [
+            f"{split}: {totals['clips']:,} clips, {totals['seconds'] // 60:.0f} min {totals['seconds'] % 60:04.1f} s, "
+            f"{totals['frames']:,} frames, a face in {totals['face_coverage']:.2%} of them"
+            for split, totals in report["splits"].items()
+        ]
+    report = report | {"skipped": [str(Skip(**skip)) for skip in report["skipped"]]}
+    for name in (name for name in ("skipped", "warnings") if name in report):
+        lines.append(f"{name}: {len(report[name])}")
+        lines += [f"  {entry}" for entry in report[name][:most]]
+        if len(report[name]) > most:
+            lines.append(f"  ... and {len(report[name]) - most} more in {SHARD if 'shard' in report else REPORT}")
     return "\n".join(lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Runs the command."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     merging = arguments[:1] == ["merge"]
     parser = argparse.ArgumentParser(
@@ -196,10 +185,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("interrupted; finished clips are kept, run the same command again to continue", file=sys.stderr)
         sys.exit(130)
-    if options.get("shard"):
-        print(describe_shard(report, output))
-        return
     print(format_summary(report))
+    if options.get("shard"):
+        print(f"next, once all are made: python -m data.prepare merge {output} --output CORPUS")
+        return
     print(f"corpus: {output} (details in {Path(output) / REPORT})")
     if "train" in report["splits"]:
         settings = f"--dataset {output} --model_id HuggingFaceTB/SmolLM2-135M --output_dir runs/a"
@@ -209,38 +198,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="JSONL manifest, or folder of a corpus")
-    parser.add_argument("--format", metavar="NAME", help="the sources' format (default: recognised, see below)")
-    parser.add_argument(
-        "--option", action="append", default=[], type=_setting, metavar="NAME=VALUE", help="a setting of the format"
-    )
-    parser.add_argument(
-        "--allow_outside", action="store_true", help="take files that lie outside a source's folder too"
-    )
-    parser.add_argument(
-        "--num_proc",
-        type=count,
-        help="worker processes (default: 1; with ray one for each processor of the cluster); 0 works in this process, "
-        "where a clip that crashes native code ends the run",
-    )
-    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="where they run (local)")
-    parser.add_argument("--shard", type=parse_shard, metavar="I/N", help="make the I-th of N shards, to be merged")
-    parser.add_argument(
-        "--clip_timeout",
-        type=not_negative,
-        default=CLIP_TIMEOUT,
-        metavar="SECONDS",
-        help=f"a clip that takes longer is skipped; 0 waits for ever ({CLIP_TIMEOUT:g})",
-    )
-    parser.add_argument("--val_ratio", type=share, default=0.1, help="validation's share of a single source (0.1)")
-    parser.add_argument(
-        "--split_by", choices=GROUPS, default="clip", help="what that division keeps on one side (clip)"
-    )
-    parser.add_argument("--seed", type=int, default=42, help="seed of that division (42)")
+    add = parser.add_argument
+    add("sources", nargs="+", metavar="SOURCE", help="JSONL manifest, or folder of a corpus")
+    add("--format", metavar="NAME", help="format of the sources (default: recognised, see below)")
+    add("--option", action="append", default=[], type=_option, metavar="NAME=VALUE", help="an option of the format")
+    add("--allow_outside", action="store_true", help="allow files outside a source's folder")
+    proc = "worker processes (default: 1; with ray one for each processor of the cluster); 0 works in this process, "
+    add("--num_proc", type=count, help=proc + "where a clip that crashes native code ends the run")
+    add("--engine", choices=("local", "ray"), default="local", help="where the workers run (local)")
+    add("--shard", type=parse_shard, metavar="I/N", help="make the I-th of N shards, for data.prepare merge")
+    limit = f"skip a clip that takes longer; 0 for no limit ({CLIP_TIMEOUT:g})"
+    add("--clip_timeout", type=not_negative, default=CLIP_TIMEOUT, metavar="SECONDS", help=limit)
+    add("--val_ratio", type=share, default=0.1, help="validation's share of a single source (0.1)")
+    add("--split_by", choices=GROUPS, default="clip", help="what stays within one split of a single source (clip)")
+    add("--seed", type=int, default=42, help="seed of that split (42)")
     add_arguments(parser)
 
 
-def _setting(value: str) -> tuple[str, str]:
+def _option(value: str) -> tuple[str, str]:
     name, equals, content = value.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"{value!r} is not NAME=VALUE")

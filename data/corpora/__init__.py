@@ -1,49 +1,171 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Formats of corpora, one module each: its name is the name for ``data.prepare --format``.
 
-A module has two functions, and its docstring's first line is what ``--help`` says of it:
+A module has two functions; the first line of its docstring appears in ``--help``:
 
     def recognise(folder: Folder) -> bool:
-        '''Whether a folder looks like one of this format.'''
+        '''Returns whether a folder looks like one of this format.'''
 
     def read(folder: Folder, *, option: int = 1) -> Iterator[Record | Skip]:
-        '''The clips, from `folder.clip`, and what is left out, from `folder.skip`, in the folder's order.'''
+        '''Yields clips (from `folder.clip`) and skips (from `folder.skip`) in the folder's order.'''
 
-Keyword arguments of `read` (int, float or str by their defaults) are what ``--option`` sets.
+``--option`` sets the keyword arguments of `read` (int, float or str, as their defaults).
 
-It may have ``IS_FALLBACK = True``, to be recognised only where no other format is, and, for the ``align`` key of
-manifests, ``ALIGNMENT_SUFFIX`` and ``read_words(path) -> list[Word]``.
+A module may have ``IS_FALLBACK = True``: it is recognised only if no other format is. For the ``align`` key of
+manifests it may have ``ALIGNMENT_SUFFIX`` and ``parse_words(text, name) -> list[Word]``.
 """
 
 from __future__ import annotations
 
 import importlib
-import os
+import inspect
 import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from ..sources.records import TranscriptError, Word
+from ..sources.folder import Folder, read_text
+from ..sources.manifest import read_manifest
+from ..sources.records import Record, RecordFile, Skip, SourceError, TranscriptError, Word, collect
+
+MANIFEST = "manifest"
+_MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
 def formats() -> dict[str, ModuleType]:
-    """The modules of this package by name."""
+    """Returns the modules of this package by name."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     return {name: importlib.import_module(f"{__name__}.{name}") for name in names}
 
 
 def read_alignment(path: Path) -> list[Word]:
-    """The words of a word alignment, in whichever format its suffix says.
+    """Returns the words of an alignment file; its suffix chooses the format.
 
     Raises:
         TranscriptError: If the file cannot be used, or no format reads such files.
     """
-    readers = {
-        module.ALIGNMENT_SUFFIX: module.read_words
-        for module in formats().values()
-        if hasattr(module, "ALIGNMENT_SUFFIX")
-    }
-    suffix = os.path.splitext(path)[1].lower()
-    if suffix not in readers:
-        raise TranscriptError(f"{path.name}: word alignments end in {', '.join(readers)}")
-    return readers[suffix](path)
+    modules = [module for module in formats().values() if hasattr(module, "ALIGNMENT_SUFFIX")]
+    parsers = {module.ALIGNMENT_SUFFIX: module.parse_words for module in modules}
+    suffix = path.suffix.lower()
+    if suffix not in parsers:
+        raise TranscriptError(f"{path.name}: word alignments end in {', '.join(parsers)}")
+    return parsers[suffix](read_text(path, path.name), path.name)
+
+
+@dataclass
+class Source:
+    """The clips of a manifest or corpus.
+
+    Attributes:
+        name (`str`): Name of the file or folder.
+        split (`str`): Name of its split.
+        format (`str`): ``"manifest"`` or a format of `data.corpora`.
+        recognised (`bool`): Whether the format was recognised, not given.
+        records (`RecordFile`): Usable clips.
+        skips (`list[Skip]`): Skipped clips and files; both in the order of the source.
+    """
+
+    name: str
+    split: str
+    format: str
+    recognised: bool
+    records: RecordFile
+    skips: list[Skip]
+
+
+def read_source(
+    path: str | Path,
+    format: str | None = None,
+    options: Mapping[str, str] | None = None,
+    allow_outside: bool = False,
+) -> Source:
+    """Reads a manifest or a corpus.
+
+    Args:
+        path (`str` or `Path`): A JSONL manifest, a folder, or a transcript beside its video.
+        format (`str`, *optional*): ``"manifest"`` or a module of `data.corpora`. Default: recognised.
+        options (`Mapping[str, str]`, *optional*): Options of the format, as on the command line.
+        allow_outside (`bool`): Whether files outside the source's folder are allowed.
+
+    Raises:
+        SourceError: If the source cannot be read, its format is unknown or ambiguous, it has no usable clip, or the
+            format has no such option.
+    """
+    path, options = Path(path), options or {}
+    recognised = format is None
+    format = recognise(path) if format is None else format
+    if format == MANIFEST:
+        if options:
+            raise SourceError(f"{path}: a manifest has no options ({', '.join(options)})")
+        records, skips = read_manifest(path, allow_outside=allow_outside)
+        return Source(path.name, path.stem, format, recognised, records, skips)
+    if format not in formats():
+        raise SourceError(f"there is no format {format!r}; there are {MANIFEST}, {', '.join(formats())}")
+    module = formats()[format]
+    typed_options = _parse_options(module, format, options)
+    folder = Folder(path, allow_outside)
+    records, skips = collect(folder.root, _read(module, folder, typed_options))
+    if not records:
+        shown = "".join(f"\n  {skip}" for skip in skips[:5])
+        raise SourceError(f"{path}: no usable clip in the format {format} ({len(skips)} unusable).{shown}")
+    split = path.stem if folder.is_single else folder.name
+    return Source(folder.name, split, format, recognised, records, skips)
+
+
+def _read(module: ModuleType, folder: Folder, options: dict[str, Any]) -> Iterator[Record | Skip]:
+    """Yields what the reader of a format yields, with the skips of the walk in between."""
+    reader = iter(module.read(folder, **options))
+    while True:
+        found = next(reader, None)
+        yield from folder.skipped
+        folder.skipped.clear()
+        if found is None:
+            return
+        yield found
+
+
+def recognise(path: Path) -> str:
+    """Returns the format of a source by its content.
+
+    Raises:
+        SourceError: If no format fits a folder, or several do.
+    """
+    if path.suffix.lower() in _MANIFEST_SUFFIXES and not path.is_dir() or not path.exists():
+        return MANIFEST
+    folder = Folder(path)
+    matching = [name for name, module in formats().items() if module.recognise(folder)]
+    certain = [name for name in matching if not getattr(formats()[name], "IS_FALLBACK", False)]
+    if len(certain or matching) == 1:
+        return (certain or matching)[0]
+    if matching:
+        raise SourceError(f"{path}: could be {' or '.join(certain or matching)}; say which with --format NAME")
+    if not folder.is_single:
+        raise SourceError(
+            f"{path}: no format recognised; say which with --format NAME ({', '.join(formats())}), or give a manifest"
+        )
+    return MANIFEST
+
+
+def _parse_options(module: ModuleType, format: str, options: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the options in the types of the keyword arguments of the format's `read`."""
+    known = inspect.getfullargspec(module.read).kwonlydefaults or {}
+    parsed = {}
+    for name, value in options.items():
+        if name not in known:
+            raise SourceError(f"the format {format} has no option {name!r}; it has {', '.join(known) or 'none'}")
+        try:
+            parsed[name] = type(known[name])(value)
+        except ValueError:
+            raise SourceError(
+                f"the option {name} of the format {format} is {value!r}; give it like its default, {known[name]!r}"
+            ) from None
+    return parsed
+
+
+def describe_formats() -> str:
+    """Returns a line for each format, for ``--help``."""
+    lines = {MANIFEST: "JSONL manifests (see data/sources/manifest.py)."}
+    lines |= {name: inspect.getdoc(module).splitlines()[0] for name, module in formats().items()}
+    return "\n".join(f"  {name:<10} {line}" for name, line in lines.items())

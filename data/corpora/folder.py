@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Plain folders: clip.txt beside clip.mp4 holds what is said in it."""
+"""Plain folders: clip.txt beside clip.mp4 holds its transcript."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ IS_FALLBACK = True
 
 
 def recognise(folder: Folder) -> bool:
-    """A ``.txt`` beside a video of its name, in no other format."""
+    """Returns whether a ``.txt`` lies beside a video of its name."""
     return bool(folder.examples(".txt"))
 
 
 def read(folder: Folder) -> Iterator[Record | Skip]:
-    """One clip a video; line breaks in the text are spaces."""
+    """Yields one clip a video; line breaks in the text become spaces."""
     for pair in folder.pairs(".txt"):
         try:
             yield folder.clip(pair.video, folder.read_text(pair.transcripts[".txt"]))

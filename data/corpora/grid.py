@@ -1,8 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """GRID: videos and .align files (start end word, 25,000 units a second), or the text from names such as bbaf2n.
 
-Videos and alignments may lie in trees of their own (``video/s1/bbaf2n.mpg``, ``align/s1/bbaf2n.align``): speaker and
-name bring them together.
+Videos and alignments may lie in separate trees (``video/s1/bbaf2n.mpg``, ``align/s1/bbaf2n.align``); they are matched
+by speaker and name.
 
 Source: Cooke, Barker, Cunningham and Shao, "An audio-visual corpus for speech perception and automatic speech
 recognition", 2006.
@@ -10,18 +10,17 @@ recognition", 2006.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..sources.folder import VIDEO_SUFFIXES, Folder, read_text, text_lines
+from ..sources.folder import Folder, kind_of, parse_timed_words
 from ..sources.records import Record, Skip, TranscriptError, Word
 
 ALIGNMENT_SUFFIX = ".align"
 UNITS_PER_SECOND = 25_000
 SILENCES = frozenset({"sil", "sp"})
-# What the characters of a name stand for, one word each. There is no letter w.
+# The word for each character of a name, by position. There is no letter w.
 _SENTENCE = (
     {"b": "bin", "l": "lay", "p": "place", "s": "set"},
     {"b": "blue", "g": "green", "r": "red", "w": "white"},
@@ -35,39 +34,36 @@ _NO_SPEAKERS = frozenset("align alignment alignments audio video videos mpg mpg_
 
 
 def recognise(folder: Folder) -> bool:
-    """``.align`` files; without them, videos whose names are all GRID sentences and that have no other transcripts."""
+    """Returns whether there are ``.align`` files, or else only videos named as GRID sentences without transcripts."""
     names = [Path(path).stem for path in folder.examples("video")]
     named = bool(names) and all(map(sentence, names)) and not folder.examples(".txt")
     return folder.has(ALIGNMENT_SUFFIX) or named
 
 
 def read(folder: Folder) -> Iterator[Record | Skip]:
-    """One clip a video, its text and word times from the alignment, or its text from its name."""
-    alignments: dict[tuple[str, str], list[str]] = {}
-    videos: dict[tuple[str, str], list[str]] = {}
-    for directory, names in folder.walk():
-        for name in names:
-            stem, suffix = os.path.splitext(name)
-            found = alignments if suffix.lower() == ALIGNMENT_SUFFIX else videos
-            if found is alignments or suffix.lower() in VIDEO_SUFFIXES:
-                key = _speaker(folder, directory), stem.casefold()
-                found.setdefault(key, []).append(f"{directory}/{name}" if directory else name)
-    for key, paths in videos.items():
+    """Yields one clip a video: text and word times from its alignment, otherwise the text from its name."""
+    paths: dict[str, dict[tuple[str, str], list[str]]] = {"video": {}, ALIGNMENT_SUFFIX: {}}
+    for directory, path in folder.files():
+        if kind_of(path) in paths:
+            key = _speaker(folder, directory), Path(path).stem.casefold()
+            paths[kind_of(path)].setdefault(key, []).append(path)
+    alignments = paths[ALIGNMENT_SUFFIX]
+    for key, videos in paths["video"].items():
         aligned = alignments.pop(key, [])
-        if len(paths) > 1 or len(aligned) > 1:
-            several = paths if len(paths) > 1 else aligned
-            yield folder.skip(several[0], f"stands beside {', '.join(several[1:])}; keep one of them")
+        if len(videos) > 1 or len(aligned) > 1:
+            first, *others = videos if len(videos) > 1 else aligned
+            yield folder.skip(first, f"stands beside {', '.join(others)}; keep one of them")
         elif aligned or not folder.is_single:
-            yield _clip(folder, paths[0], aligned, speaker=key[0])
-    for paths in alignments.values():
-        yield from (folder.skip(path, "no video of that speaker and name") for path in paths)
+            yield _clip(folder, videos[0], aligned, speaker=key[0])
+    for unmatched in alignments.values():
+        yield from (folder.skip(path, "no video of that speaker and name") for path in unmatched)
 
 
 def _clip(folder: Folder, video: str, aligned: list[str], speaker: str) -> Record | Skip:
     text, words, notes = sentence(Path(video).stem), [], []
     try:
         if aligned:
-            words = parse(folder.read_text(aligned[0]), aligned[0])
+            words = parse_words(folder.read_text(aligned[0]), aligned[0])
             text = " ".join(word.word for word in words)
         elif text is None:
             return folder.skip(video, f"no {ALIGNMENT_SUFFIX} of that speaker and name, and the name is no sentence")
@@ -79,8 +75,8 @@ def _clip(folder: Folder, video: str, aligned: list[str], speaker: str) -> Recor
 
 
 def _speaker(folder: Folder, directory: str) -> str:
-    """The innermost folder called like one of GRID's speakers, else the innermost that is not about the media."""
-    names = [os.path.basename(os.path.abspath(folder.root)), *filter(None, directory.split("/"))][::-1]
+    """Returns the innermost folder named like a GRID speaker, else the innermost not named after the media."""
+    names = folder.names_above(directory)
     for name in names:
         if match := _SPEAKER.fullmatch(name):
             return match[1].lower()
@@ -88,7 +84,7 @@ def _speaker(folder: Folder, directory: str) -> str:
 
 
 def sentence(name: str) -> str | None:
-    """The sentence that a clip's name spells, if it is such a name.
+    """Returns the sentence that a clip's name encodes, or None.
 
     >>> sentence("bbaf2n")
     'bin blue at f two now'
@@ -99,34 +95,6 @@ def sentence(name: str) -> str | None:
     return None if None in words else " ".join(words)
 
 
-def read_words(path: Path) -> list[Word]:
-    """Words of a GRID ``.align`` file with their times; see `parse`."""
-    return parse(read_text(path, path.name), path.name)
-
-
-def parse(text: str, name: str) -> list[Word]:
-    """Words of an alignment in speaking order, without the silences.
-
-    Args:
-        text (`str`): The file's text.
-        name (`str`): What errors call it.
-
-    Raises:
-        TranscriptError: If a line is not ``start end word``, times run backwards, or there is no word.
-    """
-    words, previous_end = [], 0.0
-    for number, line in enumerate(text_lines(text), start=1):
-        if not line.strip():
-            continue
-        match = re.fullmatch(r"\s*([0-9]{1,15})\s+([0-9]{1,15})\s+(\S+)\s*", line)
-        if not match:
-            raise TranscriptError(f"{name} line {number}: expected 'start end word', found {line[:80]!r}")
-        start, end = int(match[1]) / UNITS_PER_SECOND, int(match[2]) / UNITS_PER_SECOND
-        if not previous_end <= start <= end:
-            raise TranscriptError(f"{name} line {number}: times run backwards in {line[:80]!r}")
-        previous_end = end
-        if match[3] not in SILENCES:
-            words.append(Word(match[3], start, end))
-    if not words:
-        raise TranscriptError(f"{name}: the alignment holds no word")
-    return words
+def parse_words(text: str, name: str) -> list[Word]:
+    """Returns the words of an alignment without the silences; see `data.sources.folder.parse_timed_words`."""
+    return parse_timed_words(text, name, UNITS_PER_SECOND, silences=SILENCES)

@@ -1,8 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""LRS2 and LRS3: .txt with "Text:" and, where there is one, the table WORD START END ASDSCORE.
+"""LRS2 and LRS3: .txt with "Text:" and optionally the table WORD START END ASDSCORE.
 
-Lists called ``train.txt``, ``val.txt``, ``test.txt`` and ``pretrain.txt`` at the top (LRS2) are the splits; without
-them the folders ``pretrain``, ``trainval``, ``train``, ``val`` and ``test`` at the top (LRS3) are.
+The splits are the lists ``train.txt``, ``val.txt``, ``test.txt`` and ``pretrain.txt`` at the top (LRS2), otherwise the
+folders ``pretrain``, ``trainval``, ``train``, ``val`` and ``test`` at the top (LRS3).
 
 Source: Afouras, Chung, Senior, Vinyals and Zisserman, "Deep audio-visual speech recognition", 2018; Afouras, Chung and
 Zisserman, "LRS3-TED: a large-scale dataset for visual speech recognition", 2018.
@@ -16,18 +16,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..sources.folder import Folder, read_text, text_lines
+from ..sources.folder import Folder, text_lines
 from ..sources.records import Record, Skip, TranscriptError, Word
 
 ALIGNMENT_SUFFIX = ".txt"
 _SPLITS = {"pretrain": "pretrain", "train": "train", "trainval": "trainval", "val": "validation", "test": "test"}
 _LISTS = {f"{name}.txt": split for name, split in _SPLITS.items()}
-_MARK = re.compile(r"\{(?:LG|NS)\}")  # laughter and noise; braces around words are only dropped
+_NOISE = re.compile(r"\{(?:LG|NS)\}")  # laughter and noise; of other braces only the signs are removed
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """A clip's ``.txt``: its text, its words, and whether it has the face boxes or the video's name of LRS3."""
+    """The content of a clip's ``.txt``; LRS3 has face boxes or the name of the video, LRS2 has not."""
 
     text: str
     words: list[Word]
@@ -35,12 +35,12 @@ class Annotation:
 
 
 def recognise(folder: Folder) -> bool:
-    """``.txt`` beside videos that mostly begin with ``Text:``."""
+    """Returns whether most ``.txt`` beside videos begin with ``Text:``."""
     return folder.mostly(".txt", re.compile(r"\s*Text:"))
 
 
 def read(folder: Folder) -> Iterator[Record | Skip]:
-    """One clip a video. Of LRS3 the speaker is the talk's folder; LRS2's folders are broadcasts of many speakers."""
+    """Yields one clip a video. A folder of LRS3 is a talk, hence a speaker; one of LRS2 is a broadcast of several."""
     lists = {name: split for name, split in _LISTS.items() if os.path.isfile(folder.root / name)}
     listed = {}
     for name, split in lists.items():
@@ -73,28 +73,22 @@ def read(folder: Folder) -> Iterator[Record | Skip]:
 
 
 def _listed(text: str, split: str) -> Iterator[tuple[str, str]]:
-    """Clips of a list, told apart from those of the other part of the corpus that are called alike."""
+    """Yields the clips of a list, with the part of the corpus: clips of the two parts may have the same name."""
     for line in text_lines(text):
-        # test.txt has a second column, of no use here.
-        if entry := line.split():
+        if entry := line.split():  # test.txt has a second column
             yield "pretrain" if split == "pretrain" else "", "/".join(entry[0].split("/")[-2:])
 
 
-def read_words(path: Path) -> list[Word]:
-    """Words of a ``.txt``; see `parse`."""
-    return parse(read_text(path, path.name), path.name).words
+def parse_words(text: str, name: str) -> list[Word]:
+    """Returns the words of a ``.txt``; see `parse`."""
+    return parse(text, name).words
 
 
 def parse(text: str, name: str) -> Annotation:
-    """A clip's ``.txt``.
-
-    Args:
-        text (`str`): The file's text.
-        name (`str`): What errors call it.
+    """Parses a clip's ``.txt``; `name` is the file's name for errors.
 
     Raises:
-        TranscriptError: If there is no line ``Text:``, or a line of the table of words is not
-            ``word start end``, with times in seconds.
+        TranscriptError: If there is no line ``Text:``, or a row of the table is not ``word start end`` in seconds.
     """
     fields: dict[str, str] = {}
     words: list[Word] = []
@@ -111,7 +105,7 @@ def parse(text: str, name: str) -> Annotation:
             fields.setdefault(key.strip(), value)
     if "Text" not in fields:
         raise TranscriptError(f"{name}: no line 'Text: ...'; is it LRS2 or LRS3?")
-    return Annotation(_unmarked(fields["Text"]), words, is_lrs3="Ref" in fields or has_boxes)
+    return Annotation(_without_noise(fields["Text"]), words, is_lrs3="Ref" in fields or has_boxes)
 
 
 def _word(columns: list[str], where: str) -> list[Word]:
@@ -121,9 +115,9 @@ def _word(columns: list[str], where: str) -> list[Word]:
     start, end = map(float, numbers)
     if end < start:
         raise TranscriptError(f"{where}: {columns[0][:80]!r} ends before it starts")
-    word = _unmarked(columns[0])
+    word = _without_noise(columns[0])
     return [Word(word, start, end)] if word else []
 
 
-def _unmarked(text: str) -> str:
-    return _MARK.sub(" ", text).translate(str.maketrans("", "", "{}")).strip()
+def _without_noise(text: str) -> str:
+    return _NOISE.sub(" ", text).translate(str.maketrans("", "", "{}")).strip()

@@ -1,9 +1,9 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Subtitles (SRT, WebVTT) beside videos: one clip a cue; --option language=en for talk.en.vtt beside talk.mp4.
 
-A cue that no single speaker says is left out: descriptions of sounds ("[music]", "(laughs)"), songs, two voices at
-once, cues that overlap. What is described within a cue is taken out of its text. WebVTT's ``<v Anna>`` gives the
-speaker, and its times within a cue (as captions of speech recognition have them) the times of the words.
+Cues that are not the speech of one speaker are skipped: descriptions of sounds ("[music]", "(laughs)"), songs, two
+voices at once, overlapping cues. Descriptions within a cue are removed from its text. WebVTT's ``<v Anna>`` gives the
+speaker, and its times within a cue (written by speech recognition) the times of the words.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import html
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from webvtt import WebVTT
 from webvtt.errors import MalformedCaptionError, MalformedFileError
@@ -22,7 +22,7 @@ from ..sources.folder import Folder, text_lines
 from ..sources.records import Record, Skip, TranscriptError, Word, clean_text, says_something
 
 SUFFIXES = (".srt", ".vtt")
-SHORTEST_CUE = 0.05  # seconds, a frame or two: what rolling captions write between their lines
+SHORTEST_CUE = 0.05  # seconds, a frame or two: rolling captions write such cues between their lines
 _TIME_TAG = re.compile(r"<((?:[0-9]+:)?[0-9]{2}:[0-9]{2}\.[0-9]{3})>")
 _VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]+)>")
 _TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")  # the second kind is SubStation's, which SRT files keep
@@ -32,27 +32,21 @@ _NOTES = "♪♫♩♬🎵🎶"
 
 @dataclass
 class Cue:
-    """A cue as written.
-
-    Attributes:
-        number (`int`): Its place among the file's cues, from 1.
-        start, end (`float`): Seconds.
-        lines (`list[str]`): Its lines, with tags.
-    """
+    """A cue as written: its number in the file from 1, its times in seconds, and its lines with tags."""
 
     number: int
     start: float
     end: float
-    lines: list[str] = field(default_factory=list)
+    lines: list[str]
 
 
 def recognise(folder: Folder) -> bool:
-    """``.srt`` or ``.vtt`` files."""
+    """Returns whether there are ``.srt`` or ``.vtt`` files."""
     return folder.has(*SUFFIXES)
 
 
 def read(folder: Folder, *, language: str = "") -> Iterator[Record | Skip]:
-    """One clip a cue."""
+    """Yields one clip a cue."""
     for pair in folder.pairs(*SUFFIXES, language=language):
         (suffix, path), *others = pair.transcripts.items()
         if others:
@@ -78,7 +72,7 @@ def _clips(folder: Folder, video: str, path: str, cues: list[Cue]) -> Iterator[R
         lines = [line for line in cue.lines if not (rolls and clean_text(_plain(line)) in said_before)]
         said_before = [clean_text(_plain(line)) for line in cue.lines]
         following = cues[place + 1] if place + 1 < len(cues) else None
-        reason = _why_not(cue, lines)
+        reason = _skip_reason(cue, lines)
         # A rounding error of some hundredths is no overlap.
         for other in () if reason else (latest, following):
             if other and min(cue.end, other.end) - max(cue.start, other.start) > SHORTEST_CUE:
@@ -100,8 +94,8 @@ def _clips(folder: Folder, video: str, path: str, cues: list[Cue]) -> Iterator[R
         )
 
 
-def _why_not(cue: Cue, lines: list[str]) -> str | None:
-    """Why a cue is no utterance of one speaker, if it is none."""
+def _skip_reason(cue: Cue, lines: list[str]) -> str | None:
+    """Returns why a cue is not an utterance of one speaker; None if it is."""
     if cue.end <= cue.start:
         return f"its start {cue.start:g} is not before its end {cue.end:g}"
     if cue.end - cue.start < SHORTEST_CUE:
@@ -120,19 +114,19 @@ def _why_not(cue: Cue, lines: list[str]) -> str | None:
 
 
 def _plain(text: str) -> str:
-    """Without tags, entities resolved."""
+    """Removes tags and resolves entities."""
     return html.unescape(_TAG.sub("", text))
 
 
 def _spoken(text: str) -> str:
-    """What is said: without tags, descriptions of sounds, and the dash or arrows of a new speaker."""
+    """Removes tags, descriptions of sounds, and the dash or arrows that mark a new speaker."""
     text = _DESCRIPTION.sub(" ", _plain(text))
     return clean_text(re.sub(r"(?m)^[ \t]*(?:[-\u2010-\u2015]+|>>+)[ \t]*(?=\S)", "", text))
 
 
 def _timed_words(cue: Cue, text: str) -> list[Word]:
-    """Words between the times that stand inside a cue; none if there are none, or several words share one."""
-    parts = _TIME_TAG.split(text)  # what is said and times, by turns
+    """Returns the words between the times inside a cue; none if it has no times, or several words between two."""
+    parts = _TIME_TAG.split(text)  # text and times alternate
     if len(parts) == 1:
         return []
     times = [cue.start, *(Timestamp.from_string(time).in_milliseconds() / 1000 for time in parts[1::2]), cue.end]
@@ -146,17 +140,12 @@ def _timed_words(cue: Cue, text: str) -> list[Word]:
 
 
 def parse(text: str, name: str, suffix: str) -> tuple[list[Cue], int]:
-    """The cues of a subtitle file, and how many more there are that cannot be read.
-
-    Args:
-        text (`str`): The file's text.
-        name (`str`): What errors call it.
-        suffix (`str`): ``".srt"`` or ``".vtt"``.
+    """Returns the cues of a file with the suffix ``.srt`` or ``.vtt``, and the number of cues that cannot be parsed.
 
     Raises:
-        TranscriptError: If it is no such file, or holds no cue.
+        TranscriptError: If the file has another format or no cue; the message begins with `name`.
     """
-    # webvtt-py reads both formats by their blocks; pysubs2 takes a WebVTT cue's name and comments for text.
+    # webvtt-py reads both formats by blocks; pysubs2 mistakes a WebVTT cue's name and comments for text.
     lines = "\n".join(text_lines(text)).lstrip("\n")
     try:
         captions = WebVTT.from_buffer(io.StringIO(lines), format=suffix[1:]).captions
@@ -164,14 +153,9 @@ def parse(text: str, name: str, suffix: str) -> tuple[list[Cue], int]:
         raise TranscriptError(f"{name}: no {suffix[1:].upper()} file ({error}); save it again as one") from None
     if not captions:
         raise TranscriptError(f"{name}: holds no cue")
-    cues = [
-        Cue(
-            number,
-            caption.start_time.in_milliseconds() / 1000,
-            caption.end_time.in_milliseconds() / 1000,
-            list(caption.lines),
-        )
-        for number, caption in enumerate(captions, start=1)
-    ]
+    cues = []
+    for number, caption in enumerate(captions, start=1):
+        start, end = (time.in_milliseconds() / 1000 for time in (caption.start_time, caption.end_time))
+        cues.append(Cue(number, start, end, list(caption.lines)))
     written = sum("-->" in line for line in lines.split("\n"))
     return cues, max(0, written - len(cues))

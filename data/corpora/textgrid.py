@@ -1,12 +1,12 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Praat TextGrid, long or short: a tier of words, of utterances, or both; --option words=NAME, utterances=NAME.
 
-With a tier of utterances each of its intervals is a clip; with a tier of words alone (as forced aligners write) the
-whole video is one. Tiers are found by their names, or given as options. Tiers of phones and of points are passed over.
+Each interval of a tier of utterances is a clip; with a tier of words alone (the output of forced aligners) the whole
+video is one clip. Tiers are found by name, or given as options. Tiers of phones and of points are ignored.
 
-The parser is our own: praatio 6.2 reads a short file that is cut off as if it ended there, and takes labels for tiers.
-The format, from Praat's manual: of all that a file holds only free-standing numbers, texts in double quotes and flags
-such as ``<exists>`` count, which makes the long and the short form one.
+praatio 6.2 accepts a truncated short file without an error and mistakes labels for tiers, hence a parser of our own.
+Praat's manual defines the format: only free-standing numbers, texts in double quotes and flags such as ``<exists>``
+are significant, so the long and the short form have the same tokens.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from ..sources.folder import Folder, read_text
+from ..sources.folder import Folder
 from ..sources.records import Record, Skip, TranscriptError, Word, clean_text, says_something
 
 ALIGNMENT_SUFFIX = ".textgrid"
-# What aligners write for silence and for noise.
+# Aligners' labels of silence and noise.
 _NO_WORDS = frozenset({"", "sil", "sp", "spn", "<eps>", "<p>", "<p:>", "<sil>", "<unk>", "#"})
 _WORD_TIERS = frozenset({"word", "words", "wrd", "ort", "ort-mau"})
 _PHONE_TIERS = frozenset({"phone", "phones", "phoneme", "phonemes", "phn", "mau", "kan-mau", "segments", "syllables"})
@@ -38,19 +37,19 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True)
 class Tier:
-    """A tier of intervals, those without a label too."""
+    """A tier: intervals `(start, end, label)`, including those with an empty label."""
 
     name: str
     intervals: list[tuple[float, float, str]]
 
 
 def recognise(folder: Folder) -> bool:
-    """``.TextGrid`` files."""
+    """Returns whether there are ``.TextGrid`` files."""
     return folder.has(ALIGNMENT_SUFFIX)
 
 
 def read(folder: Folder, *, words: str = "", utterances: str = "") -> Iterator[Record | Skip]:
-    """A clip for every utterance, or one a video where there are words alone."""
+    """Yields one clip an utterance, or one a video if there are words alone."""
     for pair in folder.pairs(ALIGNMENT_SUFFIX):
         path = pair.transcripts[ALIGNMENT_SUFFIX]
         try:
@@ -63,7 +62,7 @@ def read(folder: Folder, *, words: str = "", utterances: str = "") -> Iterator[R
         if utterance_tier is None:
             yield folder.clip(pair.video, " ".join(word.word for word in spoken), words=spoken)
             continue
-        # By their middles, so that a border that is off by a rounding error takes no neighbour in.
+        # A word belongs to the interval that holds its middle: rounded borders would include neighbours.
         spoken.sort(key=_middle)
         for number, (start, end, label) in enumerate(utterance_tier.intervals, start=1):
             if clean_text(label).casefold() in _NO_WORDS:
@@ -78,10 +77,10 @@ def _middle(word: Word) -> float:
 
 
 def choose_tiers(tiers: list[Tier], name: str, words: str, utterances: str) -> tuple[Tier | None, Tier | None]:
-    """The tier of words and the tier of utterances, of which one may be missing.
+    """Returns the tier of words and the tier of utterances; one of them may be None.
 
     Raises:
-        TranscriptError: If tiers that were asked for are not there, or it is not plain which are meant.
+        TranscriptError: If a requested tier does not exist, or several tiers would fit.
     """
     names = ", ".join(tier.name for tier in tiers) or "none"
     wanted = {}
@@ -107,7 +106,7 @@ def choose_tiers(tiers: list[Tier], name: str, words: str, utterances: str) -> t
 
 
 def _last_name(tier: Tier) -> str:
-    """``words`` of the tier ``anna - words``, as the Montreal forced aligner calls them."""
+    """Returns ``words`` for the tier ``anna - words``, a name as the Montreal forced aligner writes it."""
     return tier.name.rsplit(" - ", 1)[-1].strip().casefold()
 
 
@@ -116,31 +115,30 @@ def _words(tier: Tier) -> list[Word]:
     return [Word(label, start, end) for label, start, end in labels if label.casefold() not in _NO_WORDS]
 
 
-def read_words(path: Path) -> list[Word]:
-    """The words of a TextGrid's tier of words.
+def parse_words(text: str, name: str) -> list[Word]:
+    """Returns the words of a TextGrid's tier of words.
 
     Raises:
         TranscriptError: If the file cannot be used, or has no such tier.
     """
-    tier, _ = choose_tiers(parse(read_text(path, path.name), path.name), path.name, "", "")
+    tier, _ = choose_tiers(parse(text, name), name, "", "")
     words = _words(tier) if tier else []
     if not any(says_something(word.word) for word in words):
-        raise TranscriptError(f"{path.name}: no tier of words that holds any")
+        raise TranscriptError(f"{name}: no tier of words that holds any")
     return words
 
 
 class _Tokens:
-    """Texts, numbers and flags of a file, one after the other."""
+    """The tokens of a file in order: texts, numbers and flags."""
 
     def __init__(self, text: str, name: str):
-        self.name = name
-        self.text = text
+        self.text, self.name = text, name
         self.tokens = (match for match in _TOKEN.finditer(text) if match.lastgroup != "comment")
 
     def next(self, kind: str) -> str:
         match = next(self.tokens, None)
         if match is None:
-            raise TranscriptError(f"{self.name}: ends in the midst, a {kind} is missing; save it again with Praat")
+            raise TranscriptError(f"{self.name}: truncated, a {kind} is missing; save it again with Praat")
         if match.lastgroup != kind:
             line = self.text.count("\n", 0, match.start()) + 1
             raise TranscriptError(f"{self.name} line {line}: expected a {kind}, found {match[0][:80]!r}")
@@ -157,14 +155,10 @@ class _Tokens:
 
 
 def parse(text: str, name: str) -> list[Tier]:
-    """The tiers of intervals of a TextGrid in Praat's long or short text form.
-
-    Args:
-        text (`str`): The file's text.
-        name (`str`): What errors call it.
+    """Returns the tiers of intervals of a TextGrid in Praat's long or short text form.
 
     Raises:
-        TranscriptError: If it is no TextGrid, ends in the midst, or an interval ends before it starts.
+        TranscriptError: If it is no TextGrid or truncated, or an interval ends before it starts.
     """
     tokens = _Tokens(text, name)
     header = [tokens.next("text") for _ in range(2)]

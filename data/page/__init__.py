@@ -16,11 +16,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from ..preparation.extraction import replacing
+from ..files import replacing
 
+# Colours of series: dark enough on white, and distinguishable for the colour-blind.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#8a6d00", "#4b4bc3")
-"""Colours of series: dark enough on white, and distinguishable for the colour-blind."""
 
+# Decorator of the functions that draw plots.
 styled = matplotlib.rc_context(
     {
         "svg.fonttype": "none",  # text stays text
@@ -39,18 +40,11 @@ styled = matplotlib.rc_context(
         "text.parse_math": False,
     }
 )
-"""Decorator of the functions that draw plots."""
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture of a clip.
-
-    Attributes:
-        picture: Data URL of a square JPEG.
-        caption: Lines of text below it.
-        tooltip: Text that is shown when the pointer is over it.
-    """
+    """A picture of a clip: data URL of a square JPEG, lines of text below it, and text under the pointer."""
 
     picture: str
     caption: Sequence[str]
@@ -59,17 +53,13 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Card:
-    """A box of a page; what is given is shown in the order title, text, plot, table, pictures, lists, note.
+    """A box of a page: title, text, plot, table, pictures, lists and note, in this order.
 
     Attributes:
-        title, text: Heading and a paragraph.
-        plot: A matplotlib figure.
-        columns, rows: A table.
-        text_columns: Indices of its columns of text; all others are numbers, and set flush right.
-        galleries: Pictures, each list with its label.
-        details: Lists that the reader can open: summary and items.
-        note: A remark in small print.
-        wide: Whether the card takes the whole width.
+        text_columns: Indices of the table's columns of text; all others hold numbers, aligned right.
+        galleries: Lists of pictures with labels.
+        details: Lists to open, as summary and items.
+        wide: Whether the card has the whole width.
         mood: "good" or "bad" for a coloured edge.
     """
 
@@ -97,31 +87,22 @@ class Section:
 
 @styled
 def _svg(figure: Figure) -> Markup:
-    written = io.StringIO()
-    figure.savefig(
-        written, format="svg", transparent=True, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    )
-    picture = written.getvalue()
-    return Markup(picture[picture.index("<svg") :])  # without the XML header, which names addresses
+    written, metadata = io.StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(written, format="svg", transparent=True, metadata=metadata)
+    return Markup(written.getvalue()[written.getvalue().index("<svg") :])  # without the XML header, which has URLs
 
 
 def write_page(output: Path, title: str, subtitle: str, sections: Sequence[Section], footer: str) -> Path:
-    """Writes a page atomically, with its folder if need be; returns its path.
+    """Writes a page atomically, creating its folder if missing; returns its path.
 
     Raises:
         OSError: If the page cannot be written.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
     environment.filters["svg"] = _svg
-    text = environment.get_template("page.html").render(
-        title=title, subtitle=subtitle, sections=sections, footer=footer
-    )
+    contents = {"title": title, "subtitle": subtitle, "sections": sections, "footer": footer}
+    text = environment.get_template("page.html").render(contents)
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as beside:
         beside.write_text(text, encoding="utf-8", errors="replace")  # JSON may hold surrogates, UTF-8 cannot

@@ -1,8 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Clips to rows, and the rows of a few clips to one part file, by which `data.prepare` resumes.
+"""Extracts clips to rows, and writes the rows of a chunk of clips to one part file; `data.prepare` resumes by parts.
 
-A part is an Arrow stream of rows (`data.schema.features`) whose schema metadata lists the clips that were skipped and
-why. It is named by a hash of all that decides its content, and appears whole or not at all.
+A part is an Arrow stream of rows (`data.schema.features`) whose schema metadata lists the skipped clips with the
+reasons. Its name is a hash of everything that determines its content. It is written atomically.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -31,23 +29,24 @@ from modeling_lipread.text_normalizer_lipread import TextNormalizer
 from modeling_lipread.video_lipread import VideoError
 
 from ..corpora import read_alignment
+from ..files import PrepareError, replacing
 from ..quality import ClipQuality, measure
 from ..schema import NUM_LANDMARKS, encode_row, rows_to_table
 from ..sources.records import Record, Skip, TranscriptError
 from .settings import ExtractionSettings
 
-# Raise it when the content of a part changes for the same manifest line, so that old parts are not continued.
+# Raise it when the content of a part changes for the same manifest line, so that old parts are not reused.
 PART_VERSION = 3
 _METADATA_KEY = b"lipread"
 
 
 class ClipError(ValueError):
-    """Why a clip cannot be used; the message says what to do about it."""
+    """Raised for a clip that cannot be used; the message names the remedy."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Clips that are extracted together, and the part file they go to."""
+    """Clips of one part file."""
 
     records: Sequence[Record]
     part: Path
@@ -56,7 +55,7 @@ class Chunk:
 
 @dataclass
 class PartReport:
-    """What became of a chunk's clips."""
+    """Totals of a chunk, its skipped clips and its warnings."""
 
     clips: int
     frames: int
@@ -67,13 +66,13 @@ class PartReport:
 
 
 def chunk_key(records: Sequence[Record], settings: ExtractionSettings) -> str:
-    """Hash of what decides a part's content: manifest lines, the media files' size and time, settings, versions."""
+    """Returns a hash of what determines a part: records, size and time of the media files, settings, versions."""
     videos = any(not record.is_landmarks for record in records)
     content = {
         "version": PART_VERSION,
         "extractor": [metadata.version("mediapipe"), LANDMARKER_SHA256] if videos else None,
         "settings": asdict(settings),
-        # Files count by size and time, not by where they lie: the folder may move between two runs.
+        # Size and time of the files, not their absolute paths: the folder may move between two runs.
         "records": [
             asdict(record) | {"media": _file_state(record.media), "alignment": _file_state(record.alignment)}
             for record in records
@@ -92,13 +91,7 @@ def _file_state(path: Path | None) -> tuple[int, int] | None:
 
 @dataclass
 class ClipResult:
-    """What became of a clip: a row, or the reason why it is skipped; and warnings about it.
-
-    Attributes:
-        row (`dict`, *optional*): See `data.schema.encode_row`.
-        reason (`str`, *optional*): Why there is no row.
-        warnings (`list[str]`): What the report warns about.
-    """
+    """The row of a clip (`data.schema.encode_row`) or the reason why it is skipped, and warnings for the report."""
 
     row: dict[str, Any] | None = None
     reason: str | None = None
@@ -106,13 +99,7 @@ class ClipResult:
 
 
 def extract_clip(record: Record, settings: ExtractionSettings, extractor: Face3DKeypointExtractor) -> ClipResult:
-    """Extracts a clip.
-
-    Args:
-        record (`Record`): The clip.
-        settings (`ExtractionSettings`): Which face is followed, and which clips are skipped.
-        extractor (`Face3DKeypointExtractor`): Reads videos. It is closed after an unexpected error, and opens anew
-            for the next video.
+    """Extracts a clip. An unexpected error closes the extractor, which opens again for the next video.
 
     Raises:
         ImportError: If a package is missing. All other errors become the reason why the clip is skipped.
@@ -146,8 +133,7 @@ def extract_clip(record: Record, settings: ExtractionSettings, extractor: Face3D
 def _read_landmarks(
     record: Record, settings: ExtractionSettings, extractor: Face3DKeypointExtractor
 ) -> LandmarkSequence:
-    span = {"start": record.start, "end": record.end}
-    limit = settings.max_seconds
+    span, limit = {"start": record.start, "end": record.end}, settings.max_seconds
     if not record.is_landmarks:
         return extractor.extract_video(record.media, **span, face=settings.face, max_seconds=limit)
     sequence = read_landmark_file(record.media, record.frame_rate, **span, num_landmarks=NUM_LANDMARKS)
@@ -173,7 +159,7 @@ def _check_quality(sequence: LandmarkSequence, settings: ExtractionSettings) -> 
 
 
 def _aligned_words(record: Record, warnings: list[str]) -> list[dict[str, Any]]:
-    """Words of the clip's segment with their times in it; none, and a warning, if the alignment cannot be used."""
+    """Returns the words of the segment with times from its start; none, with a warning, if they cannot be used."""
     aligned = record.words
     if record.alignment is not None:
         try:
@@ -197,12 +183,7 @@ def _aligned_words(record: Record, warnings: list[str]) -> list[dict[str, Any]]:
 
 
 def write_part(chunk: Chunk, results: Sequence[ClipResult]) -> PartReport:
-    """Writes the part of a chunk.
-
-    Args:
-        chunk (`Chunk`): The clips, and where their part goes.
-        results (`Sequence[ClipResult]`): What became of each clip, in the same order.
-    """
+    """Writes the part of a chunk from the results of its clips, in the same order."""
     rows = [result.row for result in results if result.row is not None]
     report = PartReport(
         clips=len(rows),
@@ -228,34 +209,20 @@ def write_part(chunk: Chunk, results: Sequence[ClipResult]) -> PartReport:
     return report
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place in the end, or goes if it cannot be written."""
-    # Machines that share a file system may have processes of the same number.
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        yield beside
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-
-
 def read_part(path: Path) -> tuple[pa.Table, PartReport]:
-    """Rows of a part, memory-mapped, and what became of its clips."""
-    table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-    # Without the report all parts have one schema and concatenate.
-    schema_metadata = {key: value for key, value in table.schema.metadata.items() if key != _METADATA_KEY}
-    return table.replace_schema_metadata(schema_metadata), _report_of(table.schema)
+    """Returns the rows of a part, memory-mapped, and its report.
 
-
-def read_part_report(path: Path) -> PartReport:
-    """What became of a part's clips."""
-    with pa.memory_map(str(path)) as file:
-        return _report_of(pa.ipc.open_stream(file).schema)
-
-
-def _report_of(schema: pa.Schema) -> PartReport:
-    fields = json.loads(schema.metadata[_METADATA_KEY])
-    fields["skipped"] = [Skip(**skip) for skip in fields["skipped"]]
-    return PartReport(**fields)
+    Raises:
+        PrepareError: If the file is truncated or no part.
+    """
+    try:
+        table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+        # Without the report all parts have the same schema and can be concatenated.
+        schema_metadata = dict(table.schema.metadata)
+        report = PartReport(**json.loads(schema_metadata.pop(_METADATA_KEY)))
+        report.skipped = [Skip(**skip) for skip in report.skipped]
+    except (OSError, TypeError, KeyError, ValueError) as error:
+        if getattr(error, "errno", None) is not None:
+            raise  # an error of the disk; for a truncated file Arrow raises an OSError without a number
+        raise PrepareError(f"{path}: not a whole part ({error}); delete it and run the same command again") from error
+    return table.replace_schema_metadata(schema_metadata), report

@@ -1,26 +1,34 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The plan of a corpus: which clips make which split, and in which chunks they are extracted."""
+"""Plans a corpus: its splits, and the chunks in which clips are extracted."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import posixpath
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ..corpora import Source
 from ..sources.records import Record, RecordFile, SourceError, repeated
 from .extraction import Chunk, chunk_key
 from .settings import ExtractionSettings
-from .sources import Source
-from .splits import split_records
 from .write import Layout
 
 CHUNK_LINES = 16
-MOST_PARTS = 10_000  # of a split; all are memory-mapped at once in the end, and Linux allows 65,530 maps
+MOST_PARTS = 10_000  # of a split; all are memory-mapped at once, and Linux allows 65,530 maps
 STANDARD_SPLITS = ("train", "validation", "test")
+# Values of --split_by: clips with the same key stay in the same split.
+GROUPS: dict[str, Callable[[Record], str | None]] = {
+    "clip": lambda record: record.id,
+    "video": lambda record: record.source,
+    "folder": lambda record: posixpath.dirname(record.source),
+    "speaker": lambda record: record.speaker,
+}
 
 
 def make_plan(
@@ -31,10 +39,10 @@ def make_plan(
     settings: ExtractionSettings,
     split_by: str = "clip",
 ) -> tuple[Layout, list[Chunk]]:
-    """Returns what the corpus consists of, and in which chunks its clips are extracted.
+    """Returns the contents of the corpus and the chunks of its clips.
 
     Raises:
-        SourceError: If two sources would become the same split, or there is nothing that `split_by` could divide.
+        SourceError: If two sources would become the same split, or `split_by` is given without a source to split.
     """
     splits: dict[str, RecordFile] = {}
     for source in sources:
@@ -59,7 +67,7 @@ def make_plan(
 
 
 def _own_splits(source: Source) -> dict[str, RecordFile]:
-    """The splits of the corpus' own, or the one named after the source."""
+    """Returns the corpus' own splits, or the one named after the source."""
     named_after = re.sub(r"\W+", "_", source.split)
     positions: dict[str, array] = {}
     for position, record in enumerate(source.records):
@@ -68,7 +76,7 @@ def _own_splits(source: Source) -> dict[str, RecordFile]:
 
 
 def _to_chunks(records: RecordFile, parts: Path, settings: ExtractionSettings) -> list[Chunk]:
-    """Chunks by line number, so that mending a line leaves the parts of all others as they are."""
+    """Makes chunks by line number, so that correcting a line changes the part of its chunk only."""
     chunks, start = [], 0
     lines = max(CHUNK_LINES, records[-1].line // MOST_PARTS)
     for _, group in itertools.groupby(records, key=lambda record: (record.line - 1) // lines):
@@ -79,7 +87,7 @@ def _to_chunks(records: RecordFile, parts: Path, settings: ExtractionSettings) -
 
 
 def _shared_clips(sources: Sequence[Source]) -> list[str]:
-    """Warnings about clips that stand in two sources: what is trained on must not be tested on."""
+    """Returns warnings about clips that are in two sources, which could mix training and test data."""
     if len(sources) < 2:
         return []
     hashes, bounds = array("q"), []
@@ -95,3 +103,66 @@ def _shared_clips(sources: Sequence[Source]) -> list[str]:
         if owner != first_owner:
             warnings.append(f"{record.where} ({record.id}): the same clip as {other.where}")
     return warnings
+
+
+def split_records(
+    records: RecordFile, val_ratio: float = 0.1, seed: int = 42, by: str = "clip"
+) -> tuple[RecordFile, RecordFile]:
+    """Splits clips into train and validation, each in the order given.
+
+    Clips are sorted by a hash of the seed and their id, and the first `val_ratio` of them are validation. So the order
+    of the lines and the platform do not matter, and adding a clip moves few others. With another `by`, groups of clips
+    are sorted by a hash, and validation takes the groups that fit in that order: never more clips than asked for,
+    except when the smallest group is larger.
+
+    Args:
+        records (`RecordFile`): The clips.
+        val_ratio (`float`): Share of the clips for validation, in [0, 1). When above 0 and there are two clips (or
+            groups) or more, both splits get at least one.
+        seed (`int`): Seed of the hash.
+        by (`str`): A key of `GROUPS`.
+
+    Raises:
+        ValueError: If `val_ratio` is not in [0, 1).
+        SourceError: If a clip has no speaker to split by, or there are fewer than two groups.
+    """
+    if not 0.0 <= val_ratio < 1.0:
+        raise ValueError(f"val_ratio is {val_ratio}; it must be at least 0 and less than 1")
+    count = round(len(records) * val_ratio)
+    if val_ratio > 0.0 and len(records) > 1:
+        count = min(max(count, 1), len(records) - 1)
+    chosen = np.zeros(len(records), dtype=bool)
+    if by == "clip":
+        # Equal hashes occur once in billions of corpora; such clips are taken in the given order.
+        hashes = np.fromiter((_hash(record.id, seed) for record in records), dtype=np.uint64, count=len(records))
+        chosen[np.argsort(hashes, kind="stable")[:count]] = True
+    elif count:
+        chosen = _choose_groups(records, by, count, seed)
+    return records.select(~chosen), records.select(chosen)
+
+
+def _choose_groups(records: RecordFile, by: str, count: int, seed: int) -> np.ndarray:
+    """Returns which records are validation, bool `(records,)`."""
+    number: dict[str, int] = {}
+    groups = np.empty(len(records), dtype=np.int64)
+    for index, record in enumerate(records):
+        name = GROUPS[by](record)
+        if name is None:
+            raise SourceError(f"{record.where} ({record.id}) names no {by} to divide by; name it, or divide otherwise")
+        groups[index] = number.setdefault(name, len(number))
+    if len(number) < 2:
+        raise SourceError(
+            f"all clips are of one {by}, {next(iter(number))!r}; divide otherwise, or give --val_ratio 0"
+        )
+    sizes = np.bincount(groups)
+    order = [number[name] for name in sorted(number, key=lambda name: _hash(name, seed))]
+    taken, total = [], 0
+    for group in order:
+        if total + sizes[group] <= count:
+            taken.append(group)
+            total += sizes[group]
+    return np.isin(groups, taken or [min(order, key=lambda group: sizes[group])])
+
+
+def _hash(name: str, seed: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big")

@@ -1,14 +1,13 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Extraction on a Ray cluster: `python -m data.prepare MANIFEST.jsonl --output corpus/ --engine ray`.
+"""Extracts on a Ray cluster: `python -m data.prepare MANIFEST.jsonl --output corpus/ --engine ray`.
 
-Actors on the cluster's processors take one chunk after the other, and those of a machine that was lost go to the
-others. Each actor keeps one worker process (see `data.preparation.workers`), so that a clip that crashes costs itself
-alone here too. Rows do not travel through Ray: the actors write their parts to the folder of the corpus, which all
-machines must see, like the clips, at the same path. What is written is the same, byte for byte, as without Ray. The
-code travels with the job.
+Each actor extracts one chunk at a time; the chunk of a lost actor goes to another. An actor has one worker process
+(see `data.preparation.workers`), so a crash costs one clip here too. Actors write their parts to the corpus' folder,
+which all machines must see, like the clips, at the same path. The output is the same, byte for byte, as without Ray.
+The code is sent with the job.
 
-Ray Data's pool of actors would be less code. But its actors restart for ever, and the blocks they had in hand wait for
-that: where a lost machine is not replaced, the run never ends.
+Ray Data's actor pool would be less code, but it restarts actors forever and keeps their blocks waiting: if a lost
+machine is not replaced, the run never ends.
 """
 
 from __future__ import annotations
@@ -20,23 +19,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import PrepareError
+from ..files import PrepareError
 from .extraction import Chunk
 from .workers import Progress, WorkerPool
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-LOSSES_ALLOWED = 4  # actors that may be lost with the same chunk in hand, or that may fail to start
-PATIENCE = 60.0  # seconds without an actor, after which it is said
+LOSSES_ALLOWED = 4  # actors lost with the same chunk, or while they start
+PATIENCE = 60.0  # seconds without an actor before a message
 
 
 class ChunkExtractor:
-    """What an actor does: write the part of a chunk."""
+    """The class of the actors."""
 
     def __init__(self, clip_timeout: float):
         self.pool = WorkerPool(1, clip_timeout)
 
     def start(self) -> None:
-        """Returns once the actor is there."""
+        """Does nothing; returns as soon as the actor runs."""
 
     def extract(self, chunk: Chunk) -> Progress:
         """Extracts a chunk and writes its part."""
@@ -45,16 +44,16 @@ class ChunkExtractor:
 
 
 def extract_on_ray(chunks: list[Chunk], num_proc: int, clip_timeout: float) -> Iterator[Progress]:
-    """Extract chunks on the cluster that RAY_ADDRESS names, else on one that runs here, else on this machine alone.
+    """Extracts chunks on the cluster of RAY_ADDRESS, else on one that runs here, else on this machine alone.
 
     Args:
-        chunks (`list[Chunk]`): What to extract.
-        num_proc (`int`): Actors, of one processor each; 0 for one on each processor of the cluster.
+        chunks (`list[Chunk]`): Chunks to extract.
+        num_proc (`int`): Number of actors, one processor each; 0 for one on each processor of the cluster.
         clip_timeout (`float`): See `WorkerPool`.
 
     Raises:
-        ImportError: Ray is not installed.
-        PrepareError, OSError: What ended an actor's work, or actors are lost again and again.
+        ImportError: If Ray is not installed.
+        PrepareError, OSError: If an actor raises it, or actors are lost repeatedly.
     """
     try:
         import ray
@@ -75,13 +74,13 @@ def extract_on_ray(chunks: list[Chunk], num_proc: int, clip_timeout: float) -> I
 
 
 class _Actors:
-    """Actors, each with at most one chunk in hand; a lost one is replaced as soon as the cluster has room."""
+    """Actors with at most one chunk each; a lost one is replaced as soon as the cluster has room."""
 
     def __init__(self, ray: Any, clip_timeout: float):
         self.ray = ray
         self.kind = ray.remote(num_cpus=1, max_restarts=0)(ChunkExtractor)
         self.clip_timeout = clip_timeout
-        self.busy: dict[Any, tuple[Any, Chunk | None]] = {}  # by what they will return; None while an actor starts
+        self.busy: dict[Any, tuple[Any, Chunk | None]] = {}  # by future; None while an actor starts
         self.losses: Counter[Path | None] = Counter()
 
     def extract(self, chunks: list[Chunk], count: int) -> Iterator[Progress]:
@@ -113,7 +112,7 @@ class _Actors:
 
     def _start(self) -> None:
         actor = self.kind.remote(self.clip_timeout)
-        # An actor for which there is no room yet must not hold a chunk that another could take.
+        # An actor that waits for room must not hold a chunk.
         self.busy[actor.start.remote()] = actor, None
 
     def _replace(self, chunk: Chunk | None, waiting: deque[Chunk], error: Exception) -> None:

@@ -1,11 +1,11 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Extraction of chunks, in this process or in worker processes of which a crash costs one clip and no more.
+"""Extracts chunks in this process, or in worker processes where a crash costs one clip only.
 
-A worker has one clip at a time, and a pipe of its own. If it dies, of a fault in native code, for want of memory or
-because the clip outlasted its time, a new worker reads the clip again; after a second death the clip is skipped. One
-death alone proves nothing: the kernel that lacks memory kills the largest process, which may be at an innocent clip.
+A worker has one clip at a time and its own pipe. If it dies (a fault in native code, lack of memory, or the clip
+exceeded its time limit), a new worker extracts the clip again; after a second death the clip is skipped. One death is
+no proof: out of memory, the kernel kills the largest process, whatever clip it has.
 
-The pools in the standard library, joblib and loky end as a whole when a worker dies. So does pebble's if the worker is
+The pools of the standard library, joblib and loky end as a whole when a worker dies. So does pebble's if the worker is
 killed before it has acknowledged a task, since its workers share one pipe and its locks.
 """
 
@@ -29,48 +29,36 @@ import torch
 
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 
-from ..errors import PrepareError
+from ..files import PrepareError
 from ..sources.records import Record
 from .extraction import Chunk, ClipResult, extract_clip, write_part
 
-DEATHS_ALLOWED = 1  # of workers at the same clip, before it is skipped
+DEATHS_ALLOWED = 1  # of workers with the same clip, before it is skipped
 STARTS_ALLOWED = 3  # of workers in a row that die before they are ready
-HOPELESS = 8  # clips lost, and none read: the machine is at fault, not the clips
-
+HOPELESS = 8  # clips lost without a single one extracted: the machine is at fault, not the clips
 
 Progress = tuple[int, int]  # clips done since the last one and, among them, clips skipped
 
 
 def worker_context() -> BaseContext:
-    """How processes that run MediaPipe begin. Its threads do not survive a fork, so none is forked from this process.
+    """Returns the context in which processes that run MediaPipe start.
 
-    Importing all that a worker needs takes seconds of a processor. On Linux one process does that, in which no
-    landmarker ever runs, and the workers are forked from it. Elsewhere each starts afresh: system libraries of macOS
-    do not survive a fork either.
+    MediaPipe's threads do not survive a fork, so workers are not forked from this process. On Linux they are forked
+    from a server process that has imported everything, which takes seconds, and never runs a landmarker. Elsewhere
+    each starts afresh: system libraries of macOS do not survive a fork either.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    # That process finds modules in the folder it starts in and not where this one found them (python/cpython#117378).
-    # From another folder it imports nothing, and every worker imports for itself.
+    # The server imports from its working directory only (python/cpython#117378); elsewhere each worker imports.
     if Path.cwd() == Path(__file__).resolve().parents[2]:
         context.set_forkserver_preload([__name__, "mediapipe"])
     return context
 
 
-def extract_here(chunks: Sequence[Chunk]) -> Iterator[Progress]:
-    """Extracts chunks in this process: nothing has to start, but a crash in native code ends the run."""
-    extractor = Face3DKeypointExtractor()
-    try:
-        for task in _tasks(chunks):
-            yield task.finish(extract_clip(task.record, task.chunk.settings, extractor))
-    finally:
-        extractor.close()
-
-
 @dataclass
 class _Task:
-    """A clip to extract. Tasks of a chunk share `results`, by the clip's index in the chunk."""
+    """A clip to extract. The tasks of a chunk share `results`, by the clip's index in the chunk."""
 
     chunk: Chunk
     index: int
@@ -79,7 +67,7 @@ class _Task:
     deaths: int = 0
 
     def finish(self, result: ClipResult) -> Progress:
-        """Keeps the result, and writes the part if it was the chunk's last."""
+        """Stores the result, and writes the part after the chunk's last clip."""
         self.results[self.index] = result
         if len(self.results) == len(self.chunk.records):
             write_part(self.chunk, [result for _, result in sorted(self.results.items())])
@@ -93,12 +81,18 @@ def _tasks(chunks: Iterable[Chunk]) -> Iterator[_Task]:
             yield _Task(chunk, index, record, results)
 
 
-class _Worker:
-    """One process and the pipe to it.
+def extract_here(chunks: Sequence[Chunk]) -> Iterator[Progress]:
+    """Extracts chunks in this process: no start-up time, but a crash in native code ends the run."""
+    extractor = Face3DKeypointExtractor()
+    try:
+        for task in _tasks(chunks):
+            yield task.finish(extract_clip(task.record, task.chunk.settings, extractor))
+    finally:
+        extractor.close()
 
-    Raises:
-        PrepareError: If the process cannot be started.
-    """
+
+class _Worker:
+    """One process and the pipe to it; raises `PrepareError` if the process cannot be started."""
 
     def __init__(self, clip_timeout: float):
         context = worker_context()
@@ -120,10 +114,10 @@ class _Worker:
         try:
             self.connection.send((task.record, task.chunk.settings))
         except OSError:
-            pass  # the worker is dead, as the next `recv` says
+            pass  # the worker is dead: the next `recv` raises
 
     def stop(self) -> None:
-        """Kills the process, which writes no files, and frees the pipe."""
+        """Kills the process, which writes no files, and closes the pipe."""
         self.process.kill()
         self.process.join()
         self.connection.close()
@@ -133,17 +127,16 @@ class WorkerPool:
     """Worker processes that extract clips; a context manager that ends them.
 
     Args:
-        num_proc (`int`): How many.
-        clip_timeout (`float`): Seconds after which a clip's worker is ended, as if it had crashed; 0 for never.
+        num_proc (`int`): Number of processes.
+        clip_timeout (`float`): Seconds a clip after which its worker is killed; 0 for no limit.
     """
 
     def __init__(self, num_proc: int, clip_timeout: float = 0.0):
-        self.num_proc = num_proc
-        self.clip_timeout = clip_timeout
+        self.num_proc, self.clip_timeout = num_proc, clip_timeout
         self._workers: list[_Worker] = []
         self._failed_starts = 0  # in a row
         self._lost = 0
-        self._any_read = False
+        self._any_extracted = False
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -156,8 +149,8 @@ class WorkerPool:
         """Extracts chunks and writes their parts, in any order.
 
         Raises:
-            PrepareError: If no worker gets as far as reading a clip, or every clip ends its worker.
-            OSError, ImportError: A part cannot be written, or a package is missing.
+            PrepareError: If no worker becomes ready, or every clip ends its worker.
+            OSError, ImportError: If a part cannot be written, or a package is missing.
         """
         tasks, again = _tasks(chunks), deque()
         remaining = sum(len(chunk.records) for chunk in chunks)
@@ -178,12 +171,12 @@ class WorkerPool:
                     again.append(task)
 
     def _receive(self, worker: _Worker) -> ClipResult | None:
-        """Returns the result of the worker's task; None if it has none or is to be done again."""
+        """Returns the result of the worker's task; None if it has no task, or the task must be repeated."""
         try:
             message = worker.connection.recv()
         except (EOFError, OSError):
             self._workers.remove(worker)
-            worker.process.join(5)  # its end of the pipe is closed a moment before it ends
+            worker.process.join(5)  # the pipe closes a moment before the process ends
             worker.stop()
             return self._after_death(worker)
         if isinstance(message, Exception):
@@ -191,18 +184,18 @@ class WorkerPool:
         if message is None:
             worker.ready, self._failed_starts = True, 0
             return None
-        worker.task, self._any_read = None, True
+        worker.task, self._any_extracted = None, True
         return message
 
     def _after_death(self, worker: _Worker) -> ClipResult | None:
-        """Returns the result of the dead worker's task if the task is given up."""
-        task, exitcode = worker.task, worker.process.exitcode
+        """Returns the result of the dead worker's task if it is not repeated."""
+        task, cause = worker.task, _cause(worker.process.exitcode)
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts > STARTS_ALLOWED:
                 raise PrepareError(
-                    f"worker processes die while they start ({_cause(exitcode)}); if memory is short, give fewer "
-                    "--num_proc; --num_proc 0 works without them and shows what is wrong. Finished clips are kept."
+                    f"worker processes die while they start ({cause}); if memory is short, give fewer --num_proc; "
+                    "--num_proc 0 works without them and shows what is wrong. Finished clips are kept."
                 )
         if task is None:
             return None
@@ -210,34 +203,30 @@ class WorkerPool:
         if task.deaths <= DEATHS_ALLOWED:
             return None
         self._lost += 1
-        if self._lost >= HOPELESS and not self._any_read:
+        if self._lost >= HOPELESS and not self._any_extracted:
             raise PrepareError(
-                f"each of the first {self._lost} clips ended its worker process ({_cause(exitcode)}), at last "
+                f"each of the first {self._lost} clips ended its worker process ({cause}), the last of them "
                 f"{task.record.where}; MediaPipe or the video decoder does not run on this machine, or its memory is "
                 "too small for one clip"
             )
-        return ClipResult(reason=_reason(exitcode, self.clip_timeout))
+        return ClipResult(reason=_reason(worker.process.exitcode, self.clip_timeout))
 
 
 def _cause(exitcode: int) -> str:
-    """How a process ended."""
+    """Returns how a process ended, in words."""
     if exitcode >= 0:
         return f"exit status {exitcode}"
     return next((known.name for known in signal.Signals if known == -exitcode), f"signal {-exitcode}")
 
 
 def _reason(exitcode: int, clip_timeout: float) -> str:
-    """Why a clip is skipped that ended its worker."""
+    """Returns why a clip whose workers ended is skipped."""
+    cut = "cut it into shorter clips with start and end, or"
     if exitcode == -signal.SIGALRM:
-        return (
-            f"not read within {clip_timeout:g} seconds, twice; cut it into shorter clips with start and end, or raise "
-            "--clip_timeout"
-        )
+        return f"not read within {clip_timeout:g} seconds, twice; {cut} raise --clip_timeout"
     if exitcode == -signal.SIGKILL:
-        return (
-            "its worker process was killed (SIGKILL) twice, most likely for want of memory; cut it into shorter clips "
-            "with start and end, or give fewer --num_proc"
-        )
+        died = "its worker process was killed (SIGKILL) twice, most likely for want of memory"
+        return f"{died}; {cut} give fewer --num_proc"
     return (
         f"its worker process died ({_cause(exitcode)}) twice, of a fault in native code; encode the clip anew, for "
         "instance with ffmpeg, or take it out"
@@ -245,9 +234,9 @@ def _reason(exitcode: int, clip_timeout: float) -> str:
 
 
 def _serve(connection: Connection, clip_timeout: float) -> None:
-    """A worker: says that it is ready, and then answers each clip with a `ClipResult` or an exception."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
-    # The kernel ends the process when the clip's time is up, whatever native code it is in.
+    """Runs a worker: sends None when it is ready, then a `ClipResult` or an exception for each clip."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
+    # The kernel ends the process when the time limit is over, also within native code.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
@@ -269,6 +258,6 @@ def _serve(connection: Connection, clip_timeout: float) -> None:
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would go on, or wait for work for ever."""
+    """Ends this worker when its parent is killed; otherwise it would wait for clips forever."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)

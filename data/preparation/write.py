@@ -1,7 +1,7 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Parts to a corpus: splits and report are written beside the old ones and then take their place.
+"""Builds a corpus from parts: splits and report are written beside the old ones and then replace them.
 
-Everything here may be killed at any moment, or find the disk full, and be run again.
+The process may be killed or find the disk full at any moment; the same command then continues.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict, DatasetInfo, NamedSplit
 from filelock import FileLock, Timeout
 
-from ..errors import PrepareError, disk_full
+from ..files import PrepareError, disk_full, read_json, write_json
 from ..quality import summarize
 from ..schema import features
 from ..sources.records import Skip
-from .extraction import PartReport, read_part, replacing
+from .extraction import read_part
 
 REPORT, CORPUS_MARK = "report.json", "dataset_dict.json"
 PARTS, RUN, BUILDING, LOCK = ".parts", "run.json", "building", "lock"
@@ -33,13 +33,13 @@ PARTS, RUN, BUILDING, LOCK = ".parts", "run.json", "building", "lock"
 
 @dataclass(frozen=True)
 class Layout:
-    """What a corpus consists of.
+    """Contents of a corpus.
 
     Attributes:
         manifests (`list[str]`): File names of the manifests.
         parts (`dict[str, list[str]]`): File names of each split's parts, in order.
-        skipped (`list[Skip]`): Clips that the manifests rule out.
-        warnings (`list[str]`): What the manifests give cause to say.
+        skipped (`list[Skip]`): Clips skipped while the sources were read.
+        warnings (`list[str]`): Warnings about the sources.
     """
 
     manifests: list[str]
@@ -49,7 +49,7 @@ class Layout:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Hash of all that decides the content: part names are hashes of theirs."""
+        """Hash of the content: the names of parts are hashes of theirs."""
         return hashlib.sha256(json.dumps([self.manifests, self.parts]).encode()).hexdigest()
 
 
@@ -60,14 +60,14 @@ def build(
     extract: Callable[[], None] = lambda: None,
     find_part: Callable[[str], Path] | None = None,
 ) -> dict[str, Any]:
-    """Make the corpus in its folder, unless it is there already.
+    """Builds the corpus in its folder, unless it is already there.
 
     Args:
-        layout (`Layout`): What it consists of.
+        layout (`Layout`): Contents of the corpus.
         output (`Path`): Its folder.
-        overwrite (`bool`): Make it anew even if the folder holds one, of whatever manifests and settings.
-        extract (`Callable`): Makes the parts that are missing.
-        find_part (`Callable`, *optional*): Where a part lies; in `output`'s own parts folder by default.
+        overwrite (`bool`): Whether to replace any corpus in the folder.
+        extract (`Callable`): Writes the missing parts.
+        find_part (`Callable`, *optional*): Returns the path of a part. Default: in `output`'s own folder of parts.
 
     Returns:
         `dict`: The report, as written to ``report.json``.
@@ -89,41 +89,41 @@ def build(
 
 
 def _check_output(output: Path, layout: Layout, overwrite: bool) -> None:
-    """Refuse a folder that holds anything but this corpus or an unfinished run of it."""
+    """Raises `PrepareError` if the folder holds anything but this corpus or an unfinished run of it."""
     if output.exists() and not output.is_dir():
         raise PrepareError(f"{output}: is a file; choose a folder")
     report = read_json(output / REPORT)
     ours = (output / PARTS).is_dir() or "fingerprint" in report
     if not ours and output.exists() and any(output.iterdir()):
         raise PrepareError(f"{output}: holds files that data.prepare did not write; choose another folder")
-    # A run that was begun but not finished counts before the corpus it may be replacing.
-    refuse_others(output, read_json(output / PARTS / RUN) or report, layout, overwrite)
+    # An unfinished run takes precedence over the corpus that it replaces.
+    check_same(output, read_json(output / PARTS / RUN) or report, layout, overwrite)
 
 
-def refuse_others(folder: Path, holds: dict[str, Any], layout: Layout, overwrite: bool) -> None:
-    """Refuse a folder that was made from something else.
+def check_same(folder: Path, content: dict[str, Any], layout: Layout, overwrite: bool) -> None:
+    """Checks the content of a folder, as its JSON file describes it, against the layout.
 
     Raises:
-        PrepareError: If `holds`, what the folder says of itself, is not `layout`, and must not be replaced.
+        PrepareError: If they differ, unless `overwrite` is set.
     """
-    if holds and holds["fingerprint"] != layout.fingerprint and not overwrite:
+    if content and content["fingerprint"] != layout.fingerprint and not overwrite:
         raise PrepareError(
-            f"{folder}: was made from other manifests, clips or settings ({', '.join(holds['manifests'])}); choose "
+            f"{folder}: was made from other manifests, clips or settings ({', '.join(content['manifests'])}); choose "
             "another folder, or give --overwrite to replace it"
         )
 
 
 @contextmanager
 def claimed(parts: Path, layout: Layout, share: set[str] | None = None) -> Iterator[None]:
-    """Hold a folder of parts: write down whose they are, and of an earlier run's keep those that still fit.
+    """Locks a folder of parts, marks it with the layout, and deletes the parts of an earlier run that do not belong.
 
     Args:
-        parts (`Path`): The folder; made if need be. The folder above it is the one that messages name.
-        layout (`Layout`): What the parts are for.
-        share (`set[str]`, *optional*): Names of those that belong here; all by default.
+        parts (`Path`): The folder, created if missing.
+        layout (`Layout`): The corpus of the parts.
+        share (`set[str]`, *optional*): Names of the parts that belong in the folder. Default: all.
 
     Raises:
-        PrepareError: If another run holds the folder, or the disk is full.
+        PrepareError: If another run has locked the folder, or the disk is full.
     """
     output = parts.parent if parts.name == PARTS else parts
     wanted = {name for names in layout.parts.values() for name in names} if share is None else share
@@ -135,18 +135,18 @@ def claimed(parts: Path, layout: Layout, share: set[str] | None = None) -> Itera
             try:
                 yield
             finally:
-                _remove(parts.glob("*.tmp"))  # of workers that were ended
+                _remove(parts.glob("*.tmp"))  # left by killed workers
     except Timeout:
         raise PrepareError(f"{output}: another data.prepare is at work in this folder; wait until it ends") from None
     except OSError as error:
-        # A corpus needs the room twice: for the parts and for the splits made of them.
+        # A corpus needs twice the room: for the parts and for the splits.
         if message := disk_full(error, output, _bytes_missing(parts, len(wanted) * (2 if parts.name == PARTS else 1))):
             raise message from error
         raise
 
 
 def _bytes_missing(parts: Path, wanted: int) -> int:
-    """The size of the parts yet to come, guessed from those that are there; 0 if there are none."""
+    """Estimates the size of the missing parts from the average of the others; 0 if there are none."""
     sizes = [path.stat().st_size for path in parts.glob("*.arrow")]
     return (wanted - len(sizes)) * sum(sizes) // len(sizes) if sizes else 0
 
@@ -157,13 +157,13 @@ def _remove(paths: Iterator[Path]) -> None:
 
 
 def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) -> dict[str, Any]:
-    """Write splits and report from the parts, beside the old ones, and move them into place."""
+    """Writes splits and report from the parts and moves them into place; returns the report."""
     skipped, warnings, summary, dataset = list(layout.skipped), list(layout.warnings), {}, DatasetDict()
     size = 0
     for split, names in layout.parts.items():
         paths = [find_part(name) for name in names]
         size += sum(path.stat().st_size for path in paths)
-        tables, reports = zip(*map(_read_part, paths), strict=True)
+        tables, reports = zip(*map(read_part, paths), strict=True)
         skipped += [skip for report in reports for skip in report.skipped]
         warnings += [warning for report in reports for warning in report.warnings]
         counts = ("clips", "seconds", "frames", "frames_with_face")
@@ -193,7 +193,7 @@ def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) ->
         write_json(building / REPORT, report)
         if dataset:
             dataset.save_to_disk(building)
-            _settle(building)
+            _flush(building)
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
         if message := disk_full(error, output, size):
@@ -208,17 +208,8 @@ def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) ->
     return report
 
 
-def _read_part(path: Path) -> tuple[pa.Table, PartReport]:
-    try:
-        return read_part(path)
-    except (OSError, TypeError, KeyError, ValueError) as error:
-        if getattr(error, "errno", None) is not None:
-            raise  # the disk's fault; Arrow's own complaint of a file that is cut off is an OSError without a number
-        raise PrepareError(f"{path}: not a whole part ({error}); delete it and run the same command again") from error
-
-
-def _settle(folder: Path) -> None:
-    """Have the disk hold what was written before the parts, from which it could be made again, are removed."""
+def _flush(folder: Path) -> None:
+    """Flushes the files to the disk, since the parts from which they could be built again are deleted next."""
     for path in folder.rglob("*"):
         if path.is_file():
             with open(path, "rb") as file:
@@ -226,7 +217,7 @@ def _settle(folder: Path) -> None:
 
 
 def _move_into_place(building: Path, output: Path, splits: list[str]) -> None:
-    """Swap the finished corpus in. Its mark goes first and comes last, so half a corpus never loads."""
+    """Replaces the old corpus. The mark is deleted first and written last, so half a corpus never loads."""
     mark = output / CORPUS_MARK
     older = read_json(output / REPORT).get("splits", {})
     mark.unlink(missing_ok=True)
@@ -236,18 +227,3 @@ def _move_into_place(building: Path, output: Path, splits: list[str]) -> None:
         os.replace(building / split, output / split)
     os.replace(building / REPORT, output / REPORT)
     os.replace(building / CORPUS_MARK, mark)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty if there is none, or if it was cut off by a crash."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file that appears whole or not at all."""
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

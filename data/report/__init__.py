@@ -1,38 +1,51 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Writes an HTML page about a prepared corpus: its splits, how well faces were tracked, and what was left out.
+"""Writes an HTML page about a prepared corpus: its splits, the quality of the tracking, skipped clips and warnings.
 
     python -m data.report corpus/
     python -m data.report corpus/ --videos clips/ --output report.html
 
-The page is one file and loads nothing. It shows the distribution of every metric of `data.quality` with
-the clips at its ends, a sample of clips with their landmarks, and the skips and warnings of `report.json`. Landmarks
-are drawn on white; with --videos, the folder that the sources are relative to (or a manifest in it), on a frame of
-their video. The page then shows people: treat it as you treat their videos.
+The page is one file and loads nothing. It shows the distribution of every metric of `data.quality` with the clips at
+its ends, and a sample of clips with their landmarks. Landmarks are drawn on white; with --videos (the folder to which
+the sources are relative, or a manifest in it) on a frame of their video. The page then shows people: treat it as you
+treat their videos.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from ..export import split_names
+from ..files import read_json
 from ..page import Card, Section, Thumbnail, plural, write_page
-from ..preparation.dataset_card import duration
+from ..preparation.export import duration, split_names
 from ..preparation.settings import count
-from ..preparation.write import REPORT, read_json
+from ..preparation.write import REPORT
 from ..schema import CorpusError
 from .clip_metrics import AXES, METRICS, PERCENTILES, ClipMetric, SplitMetrics, extreme_clips, histogram, read_split
-from .reasons import skip_reasons, warning_reasons
 from .thumbnails import Thumbnails
 
 PAGE = "report.html"
 SAMPLE = 12  # clips shown of a split
 EXTREMES = 6  # clips shown at an end of a distribution
+LISTED = 100  # clips of a reason that are listed
+MOST_REASONS = 60
+_LEADING_PATH = re.compile(r"^[^:]*[^\s:]\.\w{1,8}: ")
+_VARYING = re.compile(
+    r"""'(?:[^'\\]|\\.)*'          # a value in quotes
+      | \S*[/\\]\S*[^\s:;,.)]      # a path
+      | \b[\w-]+\.(?!\d)\w{2,5}\b  # the name of a file
+      | -?\d[\d,]*(?:\.\d+)?       # a number
+    """,
+    re.VERBOSE,
+)
 
 
 def write_report(
@@ -48,7 +61,7 @@ def write_report(
     Args:
         corpus: Folder that `data.prepare` wrote.
         output: The page. Default: `report.html` in the corpus' folder.
-        videos: Folders that the clips' sources are relative to, or manifests in them.
+        videos: Folders to which the clips' sources are relative, or manifests in them.
         sample: Clips shown of each split, evenly spaced.
         allow_outside: Whether to use videos outside those folders too.
 
@@ -65,46 +78,28 @@ def write_report(
     thumbnails = Thumbnails(corpus, videos, allow_outside)
     report = read_json(corpus / REPORT)
     metric_cards = [_metric_card(splits, metric, thumbnails) for metric in METRICS]
-    samples = [
-        Card(
-            split.name,
-            galleries=[("", [thumbnails.clip(split.name, index) for index in _spread(split.clips, sample)])],
-            wide=True,
-        )
-        for split in splits
-        if sample
-    ]
+    samples = []
+    for split in splits if sample else ():
+        indices = np.linspace(0, split.clips - 1, min(sample, split.clips)).astype(int).tolist()
+        clips = [thumbnails.clip(split.name, index) for index in indices]
+        samples.append(Card(split.name, galleries=[("", clips)], wide=True))
     missing = "; ".join(f"{plural(clips, 'clip')}: {why}" for why, clips in thumbnails.without_video.most_common())
     sources = ", ".join(report.get("manifests", []))
-    return write_page(
-        corpus / PAGE if output is None else Path(output),
-        title=corpus.resolve().name,
-        subtitle=f"{plural(sum(split.clips for split in splits), 'clip')}"
-        + (f", made from {sources}" * bool(sources)),
-        sections=[
-            Section("Splits", [_splits_card(splits)]),
-            Section(
-                "Metrics of the clips",
-                metric_cards,
-                "Bars: the share of a split's clips. Below them the clips at the ends of the distribution, of all "
-                "splits. An option of data.prepare leaves clips out by the metric.",
-            ),
-            Section("Head pose", [_pose_card(splits)]),
-            Section("Clips", samples, f"Without a frame of their video: {missing}." * bool(missing)),
-            *(
-                Section(title, [_reasons_card(found if report else None)])
-                for title, found in (
-                    ("Skipped clips", skip_reasons(report.get("skipped", []))),
-                    ("Warnings", warning_reasons(report.get("warnings", []))),
-                )
-            ),
-        ],
-        footer="Written by python -m data.report.",
+    distribution = (
+        "Bars: the share of a split's clips. Below them the clips at the ends of the distribution, of all splits. An "
+        "option of data.prepare skips clips by the metric."
     )
-
-
-def _spread(clips: int, most: int) -> list[int]:
-    return np.linspace(0, clips - 1, min(most, clips)).astype(int).tolist()
+    sections = [
+        Section("Splits", [_splits_card(splits)]),
+        Section("Metrics of the clips", metric_cards, distribution),
+        Section("Head pose", [_pose_card(splits)]),
+        Section("Clips", samples, f"Without a frame of their video: {missing}." * bool(missing)),
+        Section("Skipped clips", [_reasons_card(report, skip_reasons(report.get("skipped", [])))]),
+        Section("Warnings", [_reasons_card(report, warning_reasons(report.get("warnings", [])))]),
+    ]
+    subtitle = plural(sum(split.clips for split in splits), "clip") + f", made from {sources}" * bool(sources)
+    page = corpus / PAGE if output is None else Path(output)
+    return write_page(page, corpus.resolve().name, subtitle, sections, "Written by python -m data.report.")
 
 
 def _splits_card(splits: Sequence[SplitMetrics]) -> Card:
@@ -145,7 +140,6 @@ def _metric_card(splits: Sequence[SplitMetrics], metric: ClipMetric, thumbnails:
 
 
 def _pose_card(splits: Sequence[SplitMetrics]) -> Card:
-    """Makes a table of the head's angles: a clip's range is from the 5th to the 95th percentile over its frames."""
     rows = []
     for split in splits:
         for axis in AXES:
@@ -157,27 +151,52 @@ def _pose_card(splits: Sequence[SplitMetrics]) -> Card:
     return Card(columns=columns, rows=rows, text_columns=(0, 1), note=note, wide=True)
 
 
-def _reasons_card(reasons: list[tuple[str, list[str]]] | None) -> Card:
-    if reasons is None:
+def _reasons_card(report: dict[str, Any], reasons: list[tuple[str, list[str]]]) -> Card:
+    if not report:
         return Card(text="Not known: the corpus has no readable report.json.")
     return Card(text="" if reasons else "None.", details=reasons, wide=True)
 
 
+def skip_reasons(skipped: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Groups the skips of a `report.json`; returns each reason with its count, and its clips, most frequent first."""
+    return _grouped(
+        (f"{skip.get('where')} ({skip['id']})" if skip.get("id") else str(skip.get("where")), str(skip.get("reason")))
+        for skip in skipped
+    )
+
+
+def warning_reasons(warnings: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Groups its warnings likewise; those about a clip begin with it: `train.jsonl line 3 (id): `."""
+    parts = (str(warning).partition("): ") for warning in warnings)
+    return _grouped((place + ")", reason) if colon else ("", place) for place, colon, reason in parts)
+
+
+def _grouped(entries: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for place, text in entries:
+        reason = _VARYING.sub("…", _LEADING_PATH.sub("", text))
+        groups[reason].append(f"{place}: {text}" if place else text)
+    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
+    shown, rest = ordered[:MOST_REASONS], ordered[MOST_REASONS:]
+    if rest:
+        shown.append(("other reasons", [item for _, items in rest for item in items]))
+    found = []
+    for reason, items in shown:
+        more = [f"and {len(items) - LISTED:,} more in report.json"] if len(items) > LISTED else []
+        found.append((f"{len(items):,} × {reason}", items[:LISTED] + more))
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(
         prog="python -m data.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("corpus", type=Path, help="folder that data.prepare wrote")
-    parser.add_argument("--output", type=Path, metavar="PAGE", help=f"where the page goes (default: CORPUS/{PAGE})")
-    parser.add_argument(
-        "--videos",
-        nargs="+",
-        default=[],
-        metavar="FOLDER",
-        help="folders that the sources are relative to, or manifests in them; frames of the videos go into the page",
-    )
-    parser.add_argument("--allow_outside", action="store_true", help="take videos outside those folders too")
+    parser.add_argument("--output", type=Path, metavar="PAGE", help=f"path of the page (default: CORPUS/{PAGE})")
+    videos = "folders to which the sources are relative, or manifests in them; the page shows frames of the videos"
+    parser.add_argument("--videos", nargs="+", default=[], metavar="FOLDER", help=videos)
+    parser.add_argument("--allow_outside", action="store_true", help="allow videos outside those folders")
     parser.add_argument("--sample", type=count, default=SAMPLE, help=f"clips shown of each split ({SAMPLE})")
     options = vars(parser.parse_args(arguments))
     try:

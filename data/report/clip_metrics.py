@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The metrics of each clip that a report shows, read from the small columns of a corpus; landmarks are not read."""
+"""The metrics of clips in a report; they are read from the small columns of a corpus, without landmarks."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ MOST_BARS = 40
 
 @dataclass(frozen=True)
 class ClipMetric:
-    """A number that every clip has.
+    """A metric of a clip.
 
     Attributes:
-        name: Its name in `SplitMetrics.values`; a field of `ClipQuality`, or `seconds` or `words`.
-        title, meaning: What the page calls it, and what it measures.
+        name: A field of `ClipQuality`, or `seconds` or `words`.
+        title, meaning: Heading and explanation on the page.
         form: Format of a value.
-        extremes: Labels of the ends of the distribution whose clips are shown, and whether it is the upper end.
-        option: The option of `data.prepare` that leaves clips out by it.
+        extremes: The ends of the distribution whose clips are shown: label, and whether it is the upper end.
+        option: The option of `data.prepare` that skips clips by the metric.
     """
 
     name: str
@@ -48,32 +48,17 @@ class ClipMetric:
 
 
 LOW, HIGH = (("Lowest", False),), (("Highest", True),)
+_LIPS = "Speed of the lips in eye distances a second. Near 0 nobody speaks, or someone else does."
+_ROTATION = "Largest rotation from frontal about any axis."
+_SWITCHES = "How often the landmarks jump to another face."
 METRICS = (
     ClipMetric("coverage", "Coverage", "Share of the frames with a face.", "{:.1%}", LOW, "--min_coverage"),
     ClipMetric("longest_gap", "Longest gap", "Longest stretch without a face.", "{:.2f} s", HIGH, "--max_gap"),
-    ClipMetric(
-        "face_width", "Face width", "Median width of the face in the video.", "{:.0f} px", LOW, "--min_face_size"
-    ),
+    ClipMetric("face_width", "Face width", "Median width of the face in pixels.", "{:.0f} px", LOW, "--min_face_size"),
     ClipMetric("jitter", "Jitter", "Shaking between frames, in eye distances.", "{:.5f}", HIGH, "--max_jitter"),
-    ClipMetric(
-        "rotation", "Head rotation", "Largest rotation from frontal about any axis.", "{:.0f}°", HIGH, "--max_rotation"
-    ),
-    ClipMetric(
-        "lip_motion",
-        "Lip motion",
-        "Speed of the lips in eye distances a second. Near 0 nobody speaks, or someone else does.",
-        "{:.3f}",
-        LOW,
-        "--min_lip_motion",
-    ),
-    ClipMetric(
-        "identity_switches",
-        "Identity switches",
-        "How often the landmarks jump to another face.",
-        "{:.0f}",
-        HIGH,
-        "--max_identity_switches",
-    ),
+    ClipMetric("rotation", "Head rotation", _ROTATION, "{:.0f}°", HIGH, "--max_rotation"),
+    ClipMetric("lip_motion", "Lip motion", _LIPS, "{:.3f}", LOW, "--min_lip_motion"),
+    ClipMetric("identity_switches", "Identity switches", _SWITCHES, "{:.0f}", HIGH, "--max_identity_switches"),
     ClipMetric("seconds", "Clip length", "Duration of a clip.", "{:.2f} s", LOW + HIGH, "--max_seconds"),
     ClipMetric("words", "Words a clip", "Space-separated words of the transcript.", "{:.0f}", LOW + HIGH),
 )
@@ -84,11 +69,8 @@ class SplitMetrics:
     """The metrics of a split.
 
     Attributes:
-        name: The split.
-        values: For each of `METRICS`, and each end of the head's range about an axis, the values of the clips in
-            float64, NaN where unknown.
-        frames, frames_with_face: In all clips.
-        speakers: Names of the speakers.
+        values: Values of the clips for each of `METRICS` and the limits of each head angle, float64 `(clips,)`;
+            NaN where unknown.
     """
 
     name: str
@@ -135,17 +117,10 @@ def read_split(corpus: Path, split: str) -> SplitMetrics:
 
 
 def extreme_clips(splits: Sequence[SplitMetrics], name: str, highest: bool, most: int) -> list[tuple[str, int]]:
-    """Finds the clips at one end of the distribution of a metric over all splits.
+    """Returns split and index of at most `most` clips at the upper (`highest`) or lower end of a distribution.
 
-    Args:
-        splits: The corpus.
-        name: The metric.
-        highest: Whether the largest values come first.
-        most: How many clips.
-
-    Returns:
-        Split and index of each, the most extreme first; equal ones in the order of the corpus. Only clips on that side
-        of the median: the value of most clips is not extreme.
+    The most extreme comes first, equal ones in the order of the corpus. Only clips on that side of the median count:
+    the value of most clips is not extreme.
     """
     values = np.concatenate([split.values[name] for split in splits]) * (-1 if highest else 1)
     known = values[~np.isnan(values)]
@@ -153,16 +128,14 @@ def extreme_clips(splits: Sequence[SplitMetrics], name: str, highest: bool, most
     order = candidates[np.argsort(values[candidates], kind="stable")][:most]
     bounds = np.cumsum([0, *(split.clips for split in splits)])
     owners = np.searchsorted(bounds, order, side="right") - 1
-    return [
-        (splits[owner].name, int(place - bounds[owner])) for place, owner in zip(order, owners.tolist(), strict=True)
-    ]
+    return [(splits[owner].name, int(place - bounds[owner])) for place, owner in zip(order, owners, strict=True)]
 
 
 @styled
 def histogram(splits: Sequence[SplitMetrics], metric: ClipMetric) -> Figure | None:
     """Draws the distribution of a metric in each split; None if all known values are equal.
 
-    A few stray clips do not set the scale: values far beyond the 99% in the middle are counted in the outermost bars.
+    Values far beyond the middle 99% are counted in the outermost bars, so that outliers do not set the scale.
     """
     known = {split.name: split.values[metric.name] for split in splits}
     known = {name: values[~np.isnan(values)] for name, values in known.items()}

@@ -29,15 +29,10 @@ _EARLIER = 2e-3  # seconds; times are stored as float32
 
 
 class Thumbnails:
-    """Draws clips of a corpus.
-
-    Args:
-        corpus: Its folder.
-        videos: Folders that the sources are relative to, or manifests in them; searched in this order.
-        allow_outside: Whether to use videos outside those folders too.
+    """Draws clips of a corpus; see `data.report.write_report` for the arguments.
 
     Attributes:
-        without_video: Why clips were drawn without a frame, with their numbers.
+        without_video: Number of clips drawn without a frame, by reason.
     """
 
     def __init__(self, corpus: Path, videos: Sequence[Path] = (), allow_outside: bool = False):
@@ -60,15 +55,10 @@ class Thumbnails:
             columns = [*TRAINING_COLUMNS, "source", "start", "quality"]
             self._splits[split] = load_split(self.corpus, split).with_format("arrow", columns=columns)
         row = rows_of(self._splits[split][index : index + 1])[0]
-        shown = row["quality"]["thumbnail_frame"]
-        values = NUM_LANDMARKS * 3
-        still = {
-            "num_frames": 1,
-            "keypoints": row["keypoints"][shown * values : (shown + 1) * values],
-            "present": row["present"][shown : shown + 1],
-            "timestamps": row["timestamps"][shown : shown + 1],
-        }
-        keypoints = decode_row(row | still).keypoints[0]
+        shown, values = row["quality"]["thumbnail_frame"], NUM_LANDMARKS * 3
+        still = {name: row[name][shown : shown + 1] for name in ("present", "timestamps")}
+        still["keypoints"] = row["keypoints"][shown * values : (shown + 1) * values]
+        keypoints = decode_row(row | still | {"num_frames": 1}).keypoints[0]
         frame, reason = self._frame(row, row["start"] + float(row["timestamps"][shown]))
         self.without_video.update([reason] if reason else [])
         text = row["text"] if len(row["text"]) <= LONGEST_TEXT else f"{row['text'][:LONGEST_TEXT]}…"
@@ -100,15 +90,7 @@ class Thumbnails:
 
 
 def draw(keypoints: np.ndarray, frame: np.ndarray | None) -> str:
-    """Draws a face into a square picture.
-
-    Args:
-        keypoints: Landmarks `(478, 3)` in the axes of `data.schema`.
-        frame: The frame in which they were found, RGB uint8 `(height, width, 3)`; None for a white background.
-
-    Returns:
-        A JPEG as a data URL.
-    """
+    """Draws landmarks `(478, 3)` on their frame, RGB uint8 `(height, width, 3)`, or on white, to a JPEG data URL."""
     cv2 = require("cv2", "opencv-contrib-python", "Drawing landmarks")
     points = keypoints * (1, -1, 1)
     low, high = points[:, :2].min(axis=0), points[:, :2].max(axis=0)

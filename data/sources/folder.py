@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Folders of videos and transcripts, walked alike on every platform; what the formats of `data.corpora` read from."""
+"""Folders of videos and transcripts, from which `data.corpora` reads; their order is the same on every platform."""
 
 from __future__ import annotations
 
@@ -14,22 +14,44 @@ from typing import Any
 
 from lipread.video_files import VIDEO_SUFFIXES, is_hidden
 
-from .records import BadClip, Record, Skip, SourceError, TranscriptError, forget_folders, is_inside, make_record
+from .records import BadClip, Record, Skip, SourceError, TranscriptError, Word, forget_folders, is_inside, make_record
 
-LARGEST_TRANSCRIPT = 64 * 2**20  # bytes; text of a thousand hours is smaller
-_EXAMPLES = 8  # files of a kind that recognising a format looks at
+LARGEST_TRANSCRIPT = 64 * 2**20  # bytes; the text of a thousand hours is smaller
+_EXAMPLES = 8  # files of a kind that `Folder.examples` returns
 _LANGUAGE = re.compile("[a-z]{2,3}(-[a-z0-9]+)*")
 _OUTSIDE = "copy there what it leads to, or give --allow_outside"
 
 
 def natural(name: str) -> tuple:
-    """A sorting key that puts ``clip9`` before ``clip10``, whatever the locale."""
+    """Returns a sorting key that puts ``clip9`` before ``clip10`` in every locale."""
     parts = re.split("([0-9]+)", name)
     return [int(part) if index % 2 else part.casefold() for index, part in enumerate(parts)], name
 
 
+def kind_of(path: str) -> str:
+    """Returns the suffix in lower case, or ``"video"`` for every video."""
+    suffix = os.path.splitext(path)[1].lower()
+    return "video" if suffix in VIDEO_SUFFIXES else suffix
+
+
+def read_text(path: Path, name: str) -> str:
+    """Reads a transcript; `name` is the file's name for errors.
+
+    Raises:
+        TranscriptError: If it is no file, larger than `LARGEST_TRANSCRIPT`, or neither UTF-8 nor UTF-16.
+    """
+    try:
+        if not os.path.isfile(path):  # a named pipe would block forever
+            raise TranscriptError(f"{name} is no file")
+        if os.path.getsize(path) > LARGEST_TRANSCRIPT:
+            raise TranscriptError(f"{name}: larger than {LARGEST_TRANSCRIPT >> 20} MiB, which no transcript is")
+        return decode_text(path.read_bytes(), name)
+    except OSError as error:
+        raise TranscriptError(f"{name}: cannot be read ({error.strerror})") from error
+
+
 def decode_text(data: bytes, name: str) -> str:
-    """A transcript's text: UTF-8, or UTF-16 (as Praat and Windows write it), with or without a byte order mark.
+    """Decodes UTF-8, or UTF-16 (written by Praat and Windows), with or without a byte order mark.
 
     Raises:
         TranscriptError: If it is neither.
@@ -50,17 +72,50 @@ def decode_text(data: bytes, name: str) -> str:
 
 
 def text_lines(text: str) -> list[str]:
-    """The lines of a text file; unlike `str.splitlines`, only CR, LF and both end one."""
+    """Splits a text at CR, LF and CR LF only; `str.splitlines` splits at other characters too."""
     return re.split("\r\n|\r|\n", text)
+
+
+def parse_timed_words(
+    text: str, name: str, rate: int, *, silences: Container[str] = (), overlap: bool = False
+) -> list[Word]:
+    """Parses an alignment with a line ``start end word`` for each word.
+
+    Args:
+        text (`str`): The file's text.
+        name (`str`): The file's name for errors.
+        rate (`int`): Units of time a second.
+        silences (`Container[str]`): Words that are left out.
+        overlap (`bool`): Whether a word may start before the one before it ends.
+
+    Raises:
+        TranscriptError: If a line has another form, times run backwards, or there is no word.
+    """
+    words, earliest = [], 0.0
+    for number, line in enumerate(text_lines(text), start=1):
+        if not line.strip():
+            continue
+        match = re.fullmatch(r"\s*([0-9]{1,15})\s+([0-9]{1,15})\s+(\S+)\s*", line)
+        if not match:
+            raise TranscriptError(f"{name} line {number}: expected 'start end word', found {line[:80]!r}")
+        start, end = int(match[1]) / rate, int(match[2]) / rate
+        if not earliest <= start <= end:
+            raise TranscriptError(f"{name} line {number}: times run backwards in {line[:80]!r}")
+        earliest = start if overlap else end
+        if match[3] not in silences:
+            words.append(Word(match[3], start, end))
+    if not words:
+        raise TranscriptError(f"{name}: the alignment holds no word")
+    return words
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A video and the transcripts of its name that lie beside it, paths relative to the folder.
+    """A video and the transcripts of its name beside it, as paths relative to the folder.
 
     Attributes:
         video (`str`): The video.
-        transcripts (`dict[str, str]`): Path by suffix, in lower case: ``{".txt": "anna/clip1.TXT"}``.
+        transcripts (`dict[str, str]`): Path by suffix in lower case: ``{".txt": "anna/clip1.TXT"}``.
     """
 
     video: str
@@ -70,24 +125,23 @@ class Pair:
 class Folder:
     """A source of clips: a folder, or one transcript and the video beside it.
 
-    Hidden files are passed over, sub folders are walked in natural order, and symbolic links are followed once.
+    Hidden files are ignored, sub-folders come in natural order, and symbolic links are followed once.
 
     Args:
         path (`str` or `Path`): The folder or the transcript.
-        allow_outside (`bool`): Take what symbolic links that lead out of the folder lead to.
+        allow_outside (`bool`): Whether to follow symbolic links out of the folder.
 
     Attributes:
-        root (`Path`): The folder that all paths are relative to.
+        root (`Path`): The folder to which all paths are relative.
         name (`str`): Its name, or the transcript's.
-        skipped (`list[Skip]`): What was passed over while walking, and why. Whoever reads takes them out.
+        skipped (`list[Skip]`): Files and folders that the walk leaves out. The caller removes them from the list.
 
     Raises:
         SourceError: If there is no such folder or file.
     """
 
     def __init__(self, path: str | Path, allow_outside: bool = False):
-        self.path = Path(path)
-        self.allow_outside = allow_outside
+        self.path, self.allow_outside = Path(path), allow_outside
         self.is_single = self.path.is_file()
         if not self.is_single and not self.path.is_dir():
             raise SourceError(f"{path}: no such file or folder; check the path")
@@ -99,35 +153,38 @@ class Folder:
         self._kinds: Counter[str] = Counter()
         forget_folders()
 
-    # What formats read
-
     def walk(self) -> Iterator[tuple[str, list[str]]]:
-        """Every folder with its files, ``("anna/monday", ["clip1.mp4", "clip1.txt"])``; the top one is ``""``."""
+        """Yields every folder with its files, ``("anna/monday", ["clip1.mp4", "clip1.txt"])``; the root is ``""``."""
         if self.is_single:
-            videos = [name for name in os.listdir(self.root) if _kind(name) == "video"]
+            videos = [name for name in os.listdir(self.root) if kind_of(name) == "video"]
             yield "", sorted({*videos, self.path.name}, key=natural)
             return
         seen: set[tuple[int, int]] = set()
         folders, links = [""], []
         while folders or links:
-            # Links last, so that a clip is called by the path it really has.
+            # Links come last, so that a clip has the path without links.
             folder = folders.pop() if folders else links.pop(0)
             try:
                 state = os.stat(self.root / folder)
                 if (state.st_dev, state.st_ino) in seen:
-                    self.skipped.append(self.skip(folder, "a symbolic link to a folder that is read already"))
+                    self._leave_out(folder, "a symbolic link to a folder that is read already")
                     continue
                 seen.add((state.st_dev, state.st_ino))
                 files, folders_below, links_below = self._list(folder)
             except OSError as error:
-                self.skipped.append(self.skip(folder or ".", f"the folder cannot be read ({error.strerror})"))
+                self._leave_out(folder or ".", f"the folder cannot be read ({error.strerror})")
                 continue
             folders += sorted(folders_below, key=natural, reverse=True)
             links += sorted(links_below, key=natural)
             yield folder, sorted(files, key=natural)
 
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Yields every file as its folder and its path."""
+        for folder, names in self.walk():
+            yield from ((folder, f"{folder}/{name}" if folder else name) for name in names)
+
     def _list(self, folder: str) -> tuple[list[str], list[str], list[str]]:
-        """Files (by name), sub folders, and links to folders inside (by path)."""
+        """Returns files (names), sub-folders, and links to folders (paths)."""
         files, folders, links = [], [], []
         with os.scandir(self.root / folder) as entries:
             for entry in entries:
@@ -138,10 +195,11 @@ class Folder:
                     path.encode()
                     is_folder = entry.is_dir()
                 except UnicodeEncodeError:
-                    shown = os.fsencode(path).decode(errors="replace")
-                    self.skipped.append(self.skip(shown, "the name is not valid UTF-8; rename it"))
+                    self._leave_out(
+                        os.fsencode(path).decode(errors="replace"), "the name is not valid UTF-8; rename it"
+                    )
                 except OSError as error:
-                    self.skipped.append(self.skip(path, f"leads nowhere ({error.strerror})"))
+                    self._leave_out(path, f"leads nowhere ({error.strerror})")
                 else:
                     if not is_folder:
                         files.append(entry.name)
@@ -150,28 +208,23 @@ class Folder:
                     elif self.allow_outside or is_inside(self.root, path):
                         links.append(path)
                     else:
-                        self.skipped.append(self.skip(path, f"a symbolic link out of the folder; {_OUTSIDE}"))
+                        self._leave_out(path, f"a symbolic link out of the folder; {_OUTSIDE}")
         return files, folders, links
 
-    def videos(self) -> Iterator[str]:
-        """Every video, with or without anything beside it."""
-        for folder, names in self.walk():
-            yield from (f"{folder}/{name}" if folder else name for name in names if _kind(name) == "video")
-
     def pairs(self, *suffixes: str, ignore: Container[str] = (), language: str | None = None) -> Iterator[Pair]:
-        """Every video with the transcripts of its name in the same folder; those without a partner become skips.
+        """Yields every video with the transcripts of its name in the same folder; files without a partner are skipped.
 
         Args:
-            suffixes (`str`): The transcripts' suffixes in lower case; one of them is enough for a pair.
-            ignore (`Container[str]`): Paths of files that are no transcripts though they look like some.
-            language (`str`, *optional*): Where transcripts may carry a language, as ``talk.en.vtt`` beside
-                ``talk.mp4``: the wanted one, ``""`` for whichever is there.
+            suffixes (`str`): Suffixes of the transcripts in lower case; one transcript is enough for a pair.
+            ignore (`Container[str]`): Paths of files with such a suffix that are not transcripts.
+            language (`str`, *optional*): The language of transcripts named as ``talk.en.vtt`` beside ``talk.mp4``;
+                ``""`` accepts any.
         """
         for folder, names in self.walk():
             groups: dict[str, list[str]] = {}
             for name in names:
                 path = f"{folder}/{name}" if folder else name
-                if _kind(name) == "video" or (_kind(name) in suffixes and path not in ignore):
+                if kind_of(name) == "video" or (kind_of(name) in suffixes and path not in ignore):
                     groups.setdefault(os.path.splitext(name)[0].casefold(), []).append(path)
             if language is not None:
                 self._join_languages(groups, language.casefold())
@@ -180,8 +233,8 @@ class Folder:
                     yield pair
 
     def _join_languages(self, groups: dict[str, list[str]], wanted: str) -> None:
-        """Moves the transcripts of ``talk.en`` to ``talk``, if there is no video ``talk.en`` but one ``talk``."""
-        has_video = {stem: any(_kind(path) == "video" for path in paths) for stem, paths in groups.items()}
+        """Moves the transcripts of ``talk.en`` to ``talk`` if there is a video ``talk`` and none ``talk.en``."""
+        has_video = {stem: any(kind_of(path) == "video" for path in paths) for stem, paths in groups.items()}
         for stem in list(groups):
             plain, _, tag = stem.rpartition(".")
             if has_video[stem] or not has_video.get(plain) or not _LANGUAGE.fullmatch(tag):
@@ -190,121 +243,94 @@ class Folder:
             if wanted in ("", tag):
                 groups[plain] += paths
             else:
-                self.skipped += [self.skip(path, f"the language is {tag}, wanted {wanted}") for path in paths]
+                self._leave_out(paths, f"the language is {tag}, wanted {wanted}")
 
     def _pair(self, paths: list[str], suffixes: tuple[str, ...]) -> Pair | None:
         by_kind: dict[str, list[str]] = {}
         for path in paths:
-            by_kind.setdefault(_kind(path), []).append(path)
+            by_kind.setdefault(kind_of(path), []).append(path)
         videos = by_kind.pop("video", [])
         if not videos:
-            self.skipped += [self.skip(path, "no video of that name beside it") for path in paths]
+            self._leave_out(paths, "no video of that name beside it")
         elif not by_kind:
             if not self.is_single:
-                reason = f"no transcript of that name beside it ({' or '.join(suffixes)})"
-                self.skipped += [self.skip(path, reason) for path in videos]
-        elif crowd := next((some for some in (videos, *by_kind.values()) if len(some) > 1), None):
-            self.skipped.append(self.skip(crowd[0], f"stands beside {', '.join(crowd[1:])}; keep one of them"))
+                self._leave_out(videos, f"no transcript of that name beside it ({' or '.join(suffixes)})")
+        elif several := next((some for some in (videos, *by_kind.values()) if len(some) > 1), None):
+            self._leave_out(several[0], f"stands beside {', '.join(several[1:])}; keep one of them")
         else:
             return Pair(videos[0], {kind: path for kind, (path,) in by_kind.items()})
         return None
 
+    def names_above(self, folder: str) -> list[str]:
+        """Returns the names of a folder and of those above it, the innermost first and the root last."""
+        return [os.path.basename(os.path.abspath(self.root)), *filter(None, folder.split("/"))][::-1]
+
     def read_text(self, path: str) -> str:
-        """A transcript of the folder.
+        """Reads a transcript of the folder.
 
         Raises:
-            TranscriptError: If it is no readable text file inside the folder, or larger than any transcript.
+            TranscriptError: If it is no readable text file inside the folder; see `read_text`.
         """
         if not self.allow_outside and not is_inside(self.root, path):
             raise TranscriptError(f"{path} leads out of the folder; {_OUTSIDE}")
         return read_text(self.root / path, path)
 
     def clip(self, video: str, text: str, *, place: str | None = None, **more: Any) -> Record | Skip:
-        """A clip of the folder, or the reason why it is none.
+        """Returns a clip of the folder, or a skip with the reason if it cannot be used.
 
         Args:
             video (`str`): Its path, relative to the folder.
-            text (`str`): What is said in it.
-            place (`str`, *optional*): Where it is written down, if not by the video's name alone.
-            more: ``speaker``, ``words``, ``start``, ``end``, ``id``, ``split``, ``notes``: see
-            `data.sources.records.Record`.
+            text (`str`): Its transcript.
+            place (`str`, *optional*): Where in the folder the clip is listed. Default: the video's path.
+            more: ``speaker``, ``words``, ``start``, ``end``, ``id``, ``split``, ``notes`` of `Record`.
         """
         self._clips += 1
         place = place or video
+        more |= {"manifest": self.name, "line": self._clips, "allow_outside": self.allow_outside}
         try:
-            return make_record(
-                self.root,
-                video,
-                text,
-                manifest=self.name,
-                line=self._clips,
-                place=place,
-                is_landmarks=False,
-                allow_outside=self.allow_outside,
-                **more,
-            )
+            return make_record(self.root, video, text, place=place, is_landmarks=False, **more)
         except BadClip as error:
-            return self.skip(place, str(error))
+            return self.skip(place, error)
 
     def skip(self, place: str, reason: object) -> Skip:
-        """A clip or file left out, and why."""
+        """Returns a clip or file that is left out, with the reason."""
         return Skip(f"{self.name}/{place}", None, str(reason))
 
-    # What recognising a format looks at
+    def _leave_out(self, paths: str | list[str], reason: str) -> None:
+        self.skipped += [self.skip(path, reason) for path in ([paths] if isinstance(paths, str) else paths)]
 
     def has(self, *suffixes: str) -> bool:
-        """Whether a file ends so (in lower case), beside a video or not."""
+        """Returns whether any file has one of these suffixes (in lower case)."""
         self._look()
         return any(self._kinds[suffix] for suffix in suffixes)
 
-    def examples(self, suffix: str) -> list[str]:
-        """A few files that end so and stand beside a video of their name; for ``"video"``, a few videos."""
+    def examples(self, kind: str) -> list[str]:
+        """Returns a few files of a kind (see `kind_of`) that have a video of their name beside them."""
         self._look()
-        return self._examples.get(suffix, [])
+        return self._examples.get(kind, [])
 
     def mostly(self, suffix: str, pattern: re.Pattern) -> bool:
-        """Whether most of the examples of a suffix begin so; a few may be damaged."""
-        examples = self.examples(suffix)
-        return sum(self._begins(path, pattern) for path in examples) * 2 > len(examples)
+        """Returns whether the text of most `examples` of a suffix begins with a pattern."""
 
-    def _begins(self, path: str, pattern: re.Pattern) -> bool:
-        try:
-            return pattern.match(self.read_text(path)) is not None
-        except TranscriptError:
-            return False
+        def matches(path: str) -> bool:
+            try:
+                return pattern.match(self.read_text(path)) is not None
+            except TranscriptError:
+                return False
+
+        examples = self.examples(suffix)
+        return sum(map(matches, examples)) * 2 > len(examples)
 
     def _look(self) -> None:
+        """Walks once to find out which kinds of files there are."""
         if self._examples is not None:
             return
         self._examples = {}
         for folder, names in self.walk():
-            videos = {os.path.splitext(name)[0].casefold() for name in names if _kind(name) == "video"}
+            videos = {os.path.splitext(name)[0].casefold() for name in names if kind_of(name) == "video"}
             for name in names:
-                self._kinds[_kind(name)] += 1
-                some = self._examples.setdefault(_kind(name), [])
+                self._kinds[kind_of(name)] += 1
+                some = self._examples.setdefault(kind_of(name), [])
                 if len(some) < _EXAMPLES and os.path.splitext(name)[0].casefold() in videos:
                     some.append(f"{folder}/{name}" if folder else name)
-        self.skipped.clear()  # reading walks again, and says so then
-
-
-def read_text(path: Path, name: str) -> str:
-    """A text file; `name` is what errors call it.
-
-    Raises:
-        TranscriptError: If it is no file, larger than any transcript, or neither UTF-8 nor UTF-16.
-    """
-    try:
-        if not os.path.isfile(path):  # a named pipe would block for ever
-            raise TranscriptError(f"{name} is no file")
-        if os.path.getsize(path) > LARGEST_TRANSCRIPT:
-            raise TranscriptError(f"{name}: larger than {LARGEST_TRANSCRIPT >> 20} MiB, which no transcript is")
-        data = path.read_bytes()
-    except OSError as error:
-        raise TranscriptError(f"{name}: cannot be read ({error.strerror})") from error
-    return decode_text(data, name)
-
-
-def _kind(path: str) -> str:
-    """The suffix in lower case; of every video, ``"video"``."""
-    suffix = os.path.splitext(path)[1].lower()
-    return "video" if suffix in VIDEO_SUFFIXES else suffix
+        self.skipped.clear()  # the walk of the reader adds them again

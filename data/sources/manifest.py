@@ -1,17 +1,16 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Manifests: JSONL files that say which clip carries which text.
+"""Manifests: JSONL files of clips with their transcripts.
 
-A line is one clip, a video or landmarks that another pipeline extracted; paths are relative to the manifest:
+A line is one clip, a video or landmarks of another pipeline; paths are relative to the manifest:
 
     {"video": "talk.mp4", "text": "good morning", "start": 12.0, "end": 14.5, "speaker": "anna", "id": "anna-3"}
     {"kp_path": "landmarks/0001.npy", "text": "good morning"}
 
-`start` and `end` (seconds), `speaker` and `id` are optional, and so are `words`, a list of {"word", "start", "end"} in
-seconds of the media, or `align` in their place, the path of a word alignment (GRID's ``.align``, TIMIT's ``.wrd``, a
-``.TextGrid``, LRS' ``.txt``), and `fps`, the frame rate of a `kp_path` (25 when absent). The files are UTF-8; a byte
-order mark and CRLF are fine. Paths that lead out of the manifest's folder are refused unless allowed, symbolic links
-counted by where they lead. Texts are cleaned by `data.sources.records.clean_text`: white space becomes single spaces,
-and control and direction characters go.
+Optional keys: `start` and `end` (seconds), `speaker`, `id`, `words` (a list of {"word", "start", "end"} in seconds of
+the media) or `align` (path of a word alignment: GRID's ``.align``, TIMIT's ``.wrd``, a ``.TextGrid``, LRS' ``.txt``),
+and `fps` (frame rate of a `kp_path`, 25 by default). The encoding is UTF-8; a byte order mark and CRLF are allowed.
+Paths that lead out of the manifest's folder, also by symbolic links, are refused unless allowed. Texts are cleaned by
+`data.sources.records.clean_text`.
 
 A manifest is read line by line into a `RecordFile`: a million lines take 8 MB of memory.
 """
@@ -42,18 +41,18 @@ LONGEST_LINE = 16 * 2**20  # bytes
 
 
 class ManifestError(SourceError):
-    """A manifest that cannot be used at all; the message names it and the remedy."""
+    """Raised for a manifest that cannot be used at all; the message names it and the remedy."""
 
 
 def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[RecordFile, list[Skip]]:
-    """Read a manifest; a line that cannot be used is returned as a `Skip`, never dropped.
+    """Reads a manifest; an unusable line becomes a `Skip`.
 
     Args:
         path (`str` or `Path`): A JSONL file.
-        allow_outside (`bool`): Take files outside the manifest's folder too.
+        allow_outside (`bool`): Whether files outside the manifest's folder are allowed.
 
     Returns:
-        `tuple[RecordFile, list[Skip]]`: Usable lines and unusable ones, both in the order of the file.
+        `tuple[RecordFile, list[Skip]]`: Usable and unusable lines, both in the order of the file.
 
     Raises:
         ManifestError: If the file cannot be read, is in UTF-16, is empty, or has no usable line.
@@ -63,9 +62,8 @@ def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[Record
     try:
         records, skips = collect(path.parent, _read_lines(path, allow_outside))
     except OSError as error:
-        raise ManifestError(
-            f"{path}: cannot read the manifest ({error.strerror}). Give the path of a JSONL file."
-        ) from error
+        reason = f"cannot read the manifest ({error.strerror}). Give the path of a JSONL file."
+        raise ManifestError(f"{path}: {reason}") from error
     if not records:
         shown = "".join(f"\n  {skip}" for skip in skips[:5])
         raise ManifestError(
@@ -87,7 +85,7 @@ def _read_lines(path: Path, allow_outside: bool) -> Iterator[Record | Skip]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Lines that are not blank with their numbers; of a line longer than any, the beginning."""
+    """Yields lines that are not blank with their numbers; a line is cut after `LONGEST_LINE` bytes."""
     with open(path, "rb") as file:
         start = file.read(3)
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -116,7 +114,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     if not isinstance(entry, dict):
         raise BadClip(f"a JSON {type(entry).__name__} in place of an object; write one JSON object a line")
     try:
-        if b"\\u" in line:  # only an escape can write one
+        if b"\\u" in line:  # only an escape can encode one
             json.dumps(entry, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
         raise BadClip("half a surrogate pair (\\ud800 to \\udfff) stands alone; write the character itself") from None
@@ -140,16 +138,14 @@ def _to_record(entry: dict[str, Any], manifest: Path, line: int, allow_outside: 
         text,
         manifest=manifest.name,
         line=line,
-        id=_label(entry, "id"),
         is_landmarks=given[0] == "kp_path",
-        start=_number(entry, "start"),
-        end=_number(entry, "end"),
-        speaker=_label(entry, "speaker"),
         alignment=None if words or entry.get("align") is None else _path(entry, "align"),
         words=words,
         notes=notes,
         frame_rate=25.0 if frame_rate is None else frame_rate,
         allow_outside=allow_outside,
+        **{key: _label(entry, key) for key in ("id", "speaker")},
+        **{key: _number(entry, key) for key in ("start", "end")},
     )
 
 
@@ -166,7 +162,7 @@ def _number(entry: dict[str, Any], key: str) -> float | None:
 
 
 def _label(entry: dict[str, Any], key: str) -> str | None:
-    """A name that manifests write as text or as a whole number."""
+    """Returns a name, which may be text or a whole number."""
     value = entry.get(key)
     if value is None or value == "":
         return None
@@ -183,7 +179,7 @@ def _path(entry: dict[str, Any], key: str) -> str:
 
 
 def _words(entry: dict[str, Any]) -> tuple[list[Word], list[str]]:
-    """The words of a line, or a note of what is wrong with them: a clip is of use without their times."""
+    """Returns the words of a line; wrong words become a note for the report, since the clip is useful without them."""
     given = entry.get("words")
     if given is None:
         return [], []

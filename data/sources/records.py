@@ -1,7 +1,7 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""What the readers of manifests and corpora hand on: clips that can be used, and clips left out with the reason.
+"""Clips of manifests and corpora (`Record`), and skipped clips with the reason (`Skip`).
 
-All of them go through `make_record`, so text, times and paths are checked alike whatever the source.
+`make_record` checks text, times and paths of every clip of every source.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 
-LONG_TEXT = 10_000  # characters; more is no utterance, and a warning says so
-# Controls, soft hyphen, zero-width spaces, byte order marks and marks of direction. They show nothing, yet tokenise,
-# and turn the order of what is printed around them. The zero-width joiners stay: Persian and the scripts of India
-# spell with them, and emoji join by them.
+LONG_TEXT = 10_000  # characters; the report warns about longer transcripts
+# Controls, soft hyphen, zero-width spaces, byte order marks and direction marks: they are invisible, yet they are
+# tokenised and reorder the text around them. Zero-width joiners stay: Persian, Indic scripts and emoji use them.
 _INVISIBLE = re.compile(
     "[\0-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]"
 )
@@ -31,19 +30,19 @@ _SPACES = re.compile(r"\s+")
 
 
 class SourceError(ValueError):
-    """A manifest or corpus that cannot be used at all; the message names it and the remedy."""
+    """Raised for a manifest or corpus that cannot be used at all; the message names it and the remedy."""
 
 
 class TranscriptError(ValueError):
-    """A transcript, alignment or subtitle file that cannot be used; the message names the place and the remedy."""
+    """Raised for an unusable transcript, alignment or subtitle file; the message names the place and the remedy."""
 
 
 class BadClip(ValueError):
-    """Why one clip of a source cannot be used."""
+    """Raised for one clip of a source that cannot be used; the message is the reason in the report."""
 
 
 class Word(NamedTuple):
-    """A spoken word and when it is spoken, in seconds from the start of the media."""
+    """A spoken word with its times in seconds from the start of the media."""
 
     word: str
     start: float
@@ -52,7 +51,7 @@ class Word(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """A clip left out, and why."""
+    """A skipped clip: its place in the source, its id if known, and the reason."""
 
     where: str
     id: str | None
@@ -69,20 +68,19 @@ class Record:
     Attributes:
         manifest (`str`): Name of the manifest's file or of the corpus' folder.
         line (`int`): Line of the manifest, or number of the clip in the folder, from 1.
-        id (`str`): The clip's name, unique in its source: as given, else the media path without suffix (and the
-            segment's times).
-        text (`str`): Transcript: `clean_text` of what the source says.
+        id (`str`): Name of the clip, unique in its source. Default: the media path without suffix, and the times.
+        text (`str`): Transcript, cleaned by `clean_text`.
         source (`str`): Media path as the manifest writes it, or relative to the folder.
         media (`Path`): The video, or the ``.npy`` of landmarks.
         is_landmarks (`bool`): Whether `media` holds landmarks.
         start, end (`float`, *optional*): The segment in seconds from the start of the media.
-        speaker (`str`, *optional*): Who speaks.
-        alignment (`Path`, *optional*): A word alignment, read when the clip is extracted.
-        words (`tuple[Word, ...]`): The word alignment where it was read already.
-        frame_rate (`float`): Frames a second of landmarks; unused for videos, which carry their own.
-        place (`str`, *optional*): Where in the folder the clip is written down, ``talk.srt cue 3``.
-        split (`str`, *optional*): The split that the corpus' own lists put it in.
-        notes (`tuple[str, ...]`): What the report should warn about, of a clip that is used nonetheless.
+        speaker (`str`, *optional*): Name of the speaker.
+        alignment (`Path`, *optional*): File of a word alignment, read when the clip is extracted.
+        words (`tuple[Word, ...]`): Word alignment, if the source holds it.
+        frame_rate (`float`): Frames a second of landmarks; videos have their own.
+        place (`str`, *optional*): Place of the clip in the folder: ``talk.srt cue 3``.
+        split (`str`, *optional*): Split of the clip by the corpus' own lists.
+        notes (`tuple[str, ...]`): Warnings about the clip for the report.
     """
 
     manifest: str
@@ -104,33 +102,33 @@ class Record:
 
     @property
     def where(self) -> str:
-        """The place in words, as errors name it."""
-        return f"{self.manifest} line {self.line}" if self.place is None else f"{self.manifest}/{self.place}"
+        """The place of the clip in its source, for errors."""
+        return f"{self.manifest}{' ' if self.place is None else '/'}{self.where_inside}"
 
     @property
     def where_inside(self) -> str:
-        """The same, without the name of the manifest or folder."""
+        """The place without the name of the manifest or folder."""
         return f"line {self.line}" if self.place is None else self.place
 
     @property
     def segment(self) -> tuple[str, float | None, float | None]:
-        """What is read of which file: equal for two records that hold the same clip."""
+        """The real path and the times; equal for two records of the same clip."""
         return real_path(os.fspath(self.media)), self.start, self.end
 
 
-# The fields that a `RecordFile` stores; `media` is its root and `source` together.
+# Fields that a `RecordFile` stores; `media` is its root joined with `source`.
 _STORED = tuple(field.name for field in fields(Record) if field.name != "media")
 
 
 class RecordFile(Sequence[Record]):
-    """Records in a temporary file, a JSON line each, read on demand.
+    """Records in a temporary file, one JSON line each, read on demand.
 
-    Memory holds only the byte offset of each line, 8 MB for a million records. Slices and selections share the file;
-    pickling one stores the records themselves.
+    Only the byte offset of each line is in memory: 8 MB for a million records. Slices and selections share the file; a
+    pickle contains the records.
 
     Args:
-        root (`Path`): The folder that the records' `source` is relative to.
-        records (`Iterable[Record]`): What to store, in order.
+        root (`Path`): Folder to which the records' `source` is relative.
+        records (`Iterable[Record]`): Records to store, in order.
 
     Raises:
         SourceError: If the temporary file cannot be written.
@@ -141,17 +139,15 @@ class RecordFile(Sequence[Record]):
         self._file = tempfile.TemporaryFile()
         offsets, size = array("q"), 0
         for record in records:
-            values = [getattr(record, name) for name in _STORED]
-            line = json.dumps(values, default=os.fspath).encode() + b"\n"
+            line = json.dumps([getattr(record, name) for name in _STORED], default=os.fspath).encode() + b"\n"
+            offsets.append(size)
             try:
-                self._file.write(line)
+                size += self._file.write(line)
             except OSError as error:
                 raise SourceError(
                     f"{tempfile.gettempdir()}: cannot hold the list of clips ({error.strerror}); set TMPDIR to a "
                     "folder with more room"
                 ) from error
-            offsets.append(size)
-            size += len(line)
         self._offsets = np.array(offsets, np.int64)
 
     def select(self, positions: np.ndarray | slice) -> RecordFile:
@@ -163,11 +159,7 @@ class RecordFile(Sequence[Record]):
     def __len__(self) -> int:
         return len(self._offsets)
 
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> RecordFile: ...
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return self.select(index)
         self._file.seek(int(self._offsets[index]))
@@ -183,15 +175,7 @@ class RecordFile(Sequence[Record]):
 
 
 def collect(root: Path, found: Iterable[Record | Skip]) -> tuple[RecordFile, list[Skip]]:
-    """Divides what a reader of a source found into records and skips; a clip whose id is taken becomes a skip.
-
-    Args:
-        root (`Path`): The folder that the records' `source` is relative to.
-        found (`Iterable[Record | Skip]`): Clips in the order of the source.
-
-    Returns:
-        `tuple[RecordFile, list[Skip]]`: Both in the order of the source.
-    """
+    """Separates records from skips, both in the order of the source; a clip with a repeated id becomes a skip."""
     hashes = array("q")
     skips: list[tuple[int, Skip]] = []  # with the number of records before it
 
@@ -219,28 +203,25 @@ def collect(root: Path, found: Iterable[Record | Skip]) -> tuple[RecordFile, lis
 
 
 def repeated(values: Sequence[int]) -> np.ndarray:
-    """Returns the positions, rising, of the integers that occur more than once."""
+    """Returns the positions of the integers that occur more than once, in ascending order."""
     values = np.array(values, np.int64)
     unique, counts = np.unique(values, return_counts=True)
     return np.flatnonzero(np.isin(values, unique[counts > 1]))
 
 
 def clean_text(text: str) -> str:
-    """A transcript on one line: white space runs are one space, and characters that show nothing are gone.
-
-    Gone are the C0 and C1 controls, zero-width spaces, soft hyphens, byte order marks and the marks of direction;
-    their letters stay, in any script.
+    """Returns a transcript on one line: white space becomes single spaces, `_INVISIBLE` characters are removed.
 
     >>> clean_text("  \\u202bשלום\\u202c\\tעולם\\x00 ")
     'שלום עולם'
     """
     if text.isprintable() and "  " not in text:
-        return text.strip(" ")  # nearly every text, in a tenth of the time
+        return text.strip(" ")  # covers nearly every text, in a tenth of the time
     return _SPACES.sub(" ", _INVISIBLE.sub("", _SPACES.sub(" ", text))).strip()
 
 
 def says_something(text: str) -> bool:
-    """Whether a transcript holds a letter or a digit of any script."""
+    """Returns whether a text has a letter or a digit of any script."""
     return any(map(str.isalnum, text))
 
 
@@ -249,8 +230,6 @@ def make_record(
     source: str,
     text: str,
     *,
-    manifest: str,
-    line: int,
     id: str | None = None,
     start: float | None = None,
     end: float | None = None,
@@ -260,17 +239,15 @@ def make_record(
     allow_outside: bool = False,
     **more: Any,
 ) -> Record:
-    """A record, if all about it holds.
+    """Makes a record: cleans the texts, and checks times and paths.
 
     Args:
-        root (`Path`): Folder that `source` and `alignment` are relative to, and must not lead out of.
-        source, text, manifest, line, id, start, end, words, alignment, notes: See `Record`; texts are cleaned here,
-            times are checked.
-        allow_outside (`bool`): Take files outside `root` too.
-        more: Further fields of `Record`.
+        root (`Path`): Folder to which `source` and `alignment` are relative; they must not lead out of it.
+        source, text, id, start, end, words, alignment, notes, more: Fields of `Record`.
+        allow_outside (`bool`): Whether files outside `root` are allowed.
 
     Raises:
-        BadClip: If the text says nothing, the times are no segment, or a path is no file inside `root`.
+        BadClip: If the text is empty, the times are no segment, or a path is no file inside `root`.
     """
     if "\0" in source:
         raise BadClip(f"the path {source!r} holds a NUL character; write the path of a file")
@@ -296,24 +273,13 @@ def make_record(
         words, notes = (), (*notes, f"no word times: {reason}")
     if len(text) > LONG_TEXT:
         notes = (*notes, f"the transcript is {len(text):,} characters long; cut the clip into utterances")
-    return Record(
-        manifest=manifest,
-        line=line,
-        id=clean_text(id or "") or default_id(source, start, end),
-        text=text,
-        source=source,
-        media=media,
-        start=start,
-        end=end,
-        words=words,
-        alignment=None if alignment is None else root / alignment,
-        notes=tuple(notes),
-        **more,
-    )
+    more |= {"words": words, "alignment": None if alignment is None else root / alignment, "notes": tuple(notes)}
+    id = clean_text(id or "") or default_id(source, start, end)
+    return Record(id=id, text=text, source=source, media=media, start=start, end=end, **more)
 
 
 def wrong_times(words: Sequence[Word]) -> str | None:
-    """What is wrong with the times of an alignment, if anything."""
+    """Returns what is wrong with the times of an alignment; None if nothing is."""
     previous = 0.0
     for word, start, end in words:
         if not (0.0 <= start <= end < math.inf):
@@ -325,7 +291,7 @@ def wrong_times(words: Sequence[Word]) -> str | None:
 
 
 def default_id(source: str, start: float | None, end: float | None) -> str:
-    """The media path without suffix, and the segment's times."""
+    """Returns the media path without suffix, and the segment's times."""
     name = str(PurePosixPath(source).with_suffix(""))
     if start is None and end is None:
         return name
@@ -338,14 +304,13 @@ def _real_folder(folder: str) -> str:
 
 
 def forget_folders() -> None:
-    """Ask anew where folders lie; called when the reading of a source begins."""
+    """Empties the cache of real paths; called before a source is read."""
     _real_folder.cache_clear()
 
 
 def real_path(path: str) -> str:
-    """`os.path.realpath`, which a folder of many files asks only once."""
-    if not os.path.isabs(path):
-        path = os.path.join(os.getcwd(), path)
+    """Returns `os.path.realpath`, with the real path of each folder cached."""
+    path = os.path.join(os.getcwd(), path)
     folder, name = os.path.split(path)
     if name in ("", ".", "..") or os.path.islink(path):
         return os.path.realpath(path)
@@ -353,7 +318,7 @@ def real_path(path: str) -> str:
 
 
 def is_inside(root: Path, path: str) -> bool:
-    """Whether a path, relative to `root` or absolute, leads to `root` or into it, symbolic links followed."""
+    """Returns whether a path, relative to `root` or absolute, leads to `root` or into it after symbolic links."""
     real_root = _real_folder(os.path.join(os.getcwd(), root))
     real = real_path(os.path.join(root, path))
     return real == real_root or real.startswith(os.path.join(real_root, ""))

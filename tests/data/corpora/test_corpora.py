@@ -3,8 +3,8 @@
 
 import pytest
 
-from data.corpora.grid import read_words, sentence
-from data.preparation.sources import read_source
+from data.corpora import read_alignment, read_source
+from data.corpora.grid import sentence
 from data.sources.manifest import read_manifest
 from data.sources.records import SourceError, TranscriptError, Word
 from tests.helpers.corpora import fill
@@ -77,7 +77,7 @@ def test_bad_grid_alignments(tmp_path, content, reason):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(TranscriptError, match=reason):
-        read_words(path)
+        read_alignment(path)
 
 
 def test_the_real_grid_folder_reads_as_its_manifests_do(grid_dir):
@@ -88,7 +88,7 @@ def test_the_real_grid_folder_reads_as_its_manifests_do(grid_dir):
     for record in records:
         clip = corpus[record.source.removesuffix(".mp4")]
         assert (clip.text, clip.speaker, clip.notes) == (record.text, record.speaker, ())
-        assert list(clip.words) == read_words(record.alignment)
+        assert list(clip.words) == read_alignment(record.alignment)
         assert sentence(clip.media.stem) == clip.text
 
 
@@ -115,7 +115,7 @@ def test_timit(tmp_path):
         lips: ("seven boats", "Lipspkr1", "test", boats),
         "TEST/mabc1/sx4": ("Nobody knew the way.", "mabc1", "test", ()),
     }
-    assert "sx4.wrd line 1: expected 'start end word' in samples" in clips["TEST/mabc1/sx4"].notes[0]
+    assert "sx4.wrd line 1: expected 'start end word'" in clips["TEST/mabc1/sx4"].notes[0]
     assert skipped == {
         "TEST/mabc1/sx5.mp4": "neither a .txt nor a .wrd of that name that holds words",
         "TEST/mabc1/sx6.txt": "no video of that name beside it",

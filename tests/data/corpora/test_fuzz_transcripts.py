@@ -15,9 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.corpora import formats, grid, lrs, subtitles, timit
+from data.corpora import formats, grid, lrs, read_source, subtitles, timit
 from data.corpora import textgrid as praat
-from data.preparation.sources import read_source
 from data.sources.folder import decode_text, text_lines
 from data.sources.manifest import ManifestError, read_manifest
 from data.sources.records import Skip, SourceError, TranscriptError, Word, clean_text, says_something
@@ -29,7 +28,7 @@ FUZZ = settings(
 )
 
 PARSERS = {
-    "grid": lambda text: grid.parse(text, "a.align"),
+    "grid": lambda text: grid.parse_words(text, "a.align"),
     "timit words": lambda text: timit.parse_words(text, "a.wrd"),
     "timit text": timit.parse_text,
     "lrs": lambda text: lrs.parse(text, "a.txt"),
@@ -183,7 +182,7 @@ def spans(draw, unit):
 def test_grid_round_trip(written, end_of_line):
     words, expected = written
     lines = [f"{start} {end} {word}" for word, start, end in words]
-    assert grid.parse(end_of_line.join(["0 0 sil", *lines, ""]), "a") == expected
+    assert grid.parse_words(end_of_line.join(["0 0 sil", *lines, ""]), "a") == expected
 
 
 @FUZZ

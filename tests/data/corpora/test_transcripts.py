@@ -3,10 +3,9 @@
 
 import pytest
 
-from data.corpora import read_alignment
+from data.corpora import read_alignment, read_source
 from data.corpora.textgrid import Tier
 from data.corpora.textgrid import parse as parse_textgrid
-from data.preparation.sources import read_source
 from data.sources.records import SourceError, TranscriptError, Word
 from tests.helpers.corpora import fill, srt, textgrid, vtt
 
@@ -201,10 +200,10 @@ def test_textgrid_tiers_are_chosen(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", "ends in the midst, a text is missing"),
+        ("", "truncated, a text is missing"),
         ('"ooTextFile"\n"PitchTier"\n', "not a TextGrid"),
         ("ooBinaryFile\x08TextGrid", "a text is missing"),
-        (textgrid([("words", WORDS)])[:-20], "ends in the midst"),
+        (textgrid([("words", WORDS)])[:-20], "truncated"),
         (textgrid([("words", WORDS)]).replace("0.5", "half", 1), "line 18: expected a number"),
         (textgrid([("words", [(1.0, 0.5, "x")])]), "from 1 to 0.5 runs backwards"),
         (textgrid([("words", WORDS)]).replace("size = 5", "size = 1e300"), "no number of tiers or intervals"),

@@ -13,7 +13,8 @@ from datasets import load_dataset, load_from_disk
 from huggingface_hub import DatasetCard
 
 from data import prepare
-from data.export import EXPORT_MARK, main
+from data.export import main
+from data.preparation.export import EXPORT_MARK
 from data.schema import decode_row, load_split
 from tests.helpers.hub_server import HubServer
 from tests.helpers.training import REPOSITORY

@@ -16,9 +16,8 @@ import pytest
 from datasets import Dataset, DatasetDict, load_from_disk
 
 from data.quality import summarize
-from data.report import main, write_report
+from data.report import LISTED, main, skip_reasons, write_report
 from data.report.clip_metrics import METRICS
-from data.report.reasons import LISTED, skip_reasons
 from data.schema import encode_row, features, rows_to_table
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from tests.helpers.clips import made_up_face, write_video

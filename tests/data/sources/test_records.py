@@ -111,7 +111,7 @@ import resource, sys
 from pathlib import Path
 from data.preparation.plan import make_plan
 from data.preparation.settings import ExtractionSettings
-from data.preparation.sources import read_source
+from data.corpora import read_source
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before = peak()
 source = read_source(sys.argv[1])

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from data.preparation.sources import read_source, recognise
+from data.corpora import read_source, recognise
 from data.sources.folder import Folder
 from data.sources.records import SourceError
 from tests.helpers.corpora import fill, srt, textgrid, vtt

@@ -1,0 +1,251 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Exports a prepared corpus: sharded Parquet with a card, or manifests with ``.npy`` files; `data.export` runs it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from datasets import Dataset, DatasetDict, DatasetInfo, SplitDict, SplitInfo, load_from_disk
+from datasets.info import DatasetInfosDict
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import CommitInfo, DatasetCard, DatasetCardData, HfApi
+from tqdm import tqdm
+
+from ..files import read_json
+from ..schema import CorpusError, decode_row, load_split
+from .write import CORPUS_MARK, REPORT
+
+SHARD_BYTES = 500_000_000
+# Streaming reads one row group at a time: 64 clips of 3 s are about 10 MB. Splitting bytes by rank makes landmarks a
+# third smaller; their values do not repeat, so a dictionary is useless. `Dataset.to_parquet` does not take these.
+PARQUET = {"row_group_size": 64, "compression": "zstd", "use_dictionary": False}
+PARQUET["use_byte_stream_split"] = ["keypoints.list.element"]
+# Written last into every exported folder: a later run may replace a folder that has it.
+EXPORT_MARK = ".lipread_export.json"
+CARD = Path(__file__).with_name("dataset_card.md")
+SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (float("inf"), "1M<n<10M"))
+
+
+class ExportError(ValueError):
+    """Raised for a corpus that cannot be exported; the message names the remedy."""
+
+
+@dataclass
+class CardOptions:
+    """Facts for the card that a corpus does not contain; `python -m data.export --help` explains them."""
+
+    repo_id: str | None = None
+    source_name: str | None = None
+    license: str | None = None
+    attribution: str | None = None
+    language: Sequence[str] | None = None
+
+
+@dataclass
+class SplitStatistics:
+    """Size of a split."""
+
+    name: str
+    clips: int
+    seconds: float
+    frames: int
+    frames_with_face: int
+    speakers: int
+
+    @property
+    def duration(self) -> str:
+        return duration(self.seconds)
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.clips:,} clips, {self.duration}, {self.frames:,} frames"
+
+
+def duration(seconds: float) -> str:
+    """Returns ``1.5 hours``, or minutes, or seconds."""
+    for unit, length in (("hours", 3600), ("minutes", 60)):
+        if seconds >= length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:.1f} seconds"
+
+
+def statistics(split: str, rows: Dataset) -> SplitStatistics:
+    """Counts the rows of a split without reading landmarks."""
+    frames, rates = rows.with_format("numpy", columns=["num_frames", "frame_rate"])[:].values()
+    present = rows.with_format("arrow", columns=["present"])
+    batches = (present[start : start + 1000]["present"] for start in range(0, len(rows), 1000))
+    return SplitStatistics(
+        name=split,
+        clips=len(rows),
+        seconds=float((frames / rates).sum()),
+        frames=int(frames.sum(dtype=np.int64)),
+        frames_with_face=sum(batch.combine_chunks().flatten().true_count for batch in batches),
+        speakers=len(set(rows["speaker"][:]) - {None}),
+    )
+
+
+def split_names(corpus: Path) -> list[str]:
+    """Returns the splits of a prepared corpus.
+
+    Raises:
+        CorpusError: If the folder is no finished corpus.
+    """
+    if not (corpus / CORPUS_MARK).is_file():
+        load_split(corpus)  # raises the error of an unfinished corpus
+        raise CorpusError(f"{corpus}: this is the folder of one split; give the folder above it")
+    return read_json(corpus / CORPUS_MARK)["splits"]
+
+
+def export_parquet(
+    corpus: str | Path,
+    output: str | Path,
+    card: CardOptions,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    overwrite: bool = False,
+) -> list[SplitStatistics]:
+    """Writes a corpus atomically as sharded Parquet with a dataset card.
+
+    Args:
+        corpus (`str` or `Path`): Folder that `data.prepare` wrote.
+        output (`str` or `Path`): Folder of the dataset.
+        card (`CardOptions`): Source and licence for the card.
+        shard_bytes (`int`): Largest size of a file's rows, before compression.
+        overwrite (`bool`): Whether to replace an earlier export.
+
+    Returns:
+        `list[SplitStatistics]`: Size of each split.
+
+    Raises:
+        CorpusError, ExportError: If `corpus` is no corpus, or the output folder holds something else.
+    """
+    corpus, output = Path(corpus), Path(output)
+    for split in split_names(corpus):
+        load_split(corpus, split)  # checks the columns
+    splits = DatasetDict(load_from_disk(str(corpus)))
+    with _new_folder(output, overwrite) as folder:
+        (folder / "data").mkdir()
+        for split, rows in splits.items():
+            shards = min(len(rows), max(1, math.ceil(rows.data.nbytes / shard_bytes)))
+            for shard in range(shards):
+                path = folder / "data" / f"{split}-{shard:05d}-of-{shards:05d}.parquet"
+                table = rows.shard(shards, shard, contiguous=True).with_format("arrow")[:]
+                pq.write_table(table.cast(rows.features.arrow_schema), path, **PARQUET)
+        found = [statistics(split, rows) for split, rows in splits.items()]
+        skipped = read_json(corpus / REPORT).get("skipped")
+        _write_card(folder, splits, found, card, None if skipped is None else len(skipped))
+    return found
+
+
+def export_npy(corpus: str | Path, output: str | Path, *, overwrite: bool = False) -> dict[str, int]:
+    """Writes a corpus atomically as JSONL manifests, one a split, with a ``.npy`` a clip.
+
+    Landmarks are in pixels, in the axes of `data.schema`, and zero in frames without a face. A manifest has one frame
+    rate a clip: for frames at uneven intervals it is the average.
+
+    Returns:
+        `dict[str, int]`: Clips of each split, and under ``"uneven"`` the clips with frames at uneven intervals.
+
+    Raises:
+        CorpusError, ExportError: If `corpus` is no corpus, or the output folder holds something else.
+    """
+    corpus = Path(corpus)
+    names, counts = split_names(corpus), {"uneven": 0}
+    with _new_folder(Path(output), overwrite) as folder:
+        for split in names:
+            rows, words = load_split(corpus, split), load_from_disk(str(corpus / split)).select_columns(["words"])
+            (folder / split).mkdir()
+            with open(folder / f"{split}.jsonl", "w", encoding="utf-8") as manifest:
+                for index, row in enumerate(tqdm(rows, unit="clip", desc=f"Writing {split}")):
+                    sequence, path = decode_row(row), f"{split}/{index:07d}.npy"
+                    np.save(folder / path, sequence.keypoints, allow_pickle=False)
+                    steady = np.arange(len(sequence.timestamps)) / sequence.frame_rate
+                    counts["uneven"] += not np.allclose(sequence.timestamps, steady, atol=0.5 / sequence.frame_rate)
+                    line = {"kp_path": path, "text": str(row["text"]), "id": str(row["id"])}
+                    line |= {} if row["speaker"] is None else {"speaker": str(row["speaker"])}
+                    line |= {"fps": sequence.frame_rate}
+                    line |= {"words": words[index]["words"]} if words[index]["words"] else {}
+                    manifest.write(json.dumps(line, ensure_ascii=False) + "\n")
+            counts[split] = len(rows)
+    return counts
+
+
+def _write_card(
+    folder: Path, splits: DatasetDict, found: Sequence[SplitStatistics], options: CardOptions, skipped: int | None
+) -> None:
+    """Writes ``README.md`` beside the shards in ``data/``; `skipped` clips of the source are None if unknown."""
+    clips = sum(split.clips for split in found)
+    about = f"Face landmarks of {options.source_name}" if options.source_name else "Face landmarks of speech"
+    data = DatasetCardData(
+        language=list(options.language) if options.language else None,
+        license=options.license,
+        pretty_name=about,
+        size_categories=[next(name for limit, name in SIZES if clips < limit)],
+        tags=["lip-reading", "face-landmarks", "lipread"],
+    )
+    sizes = SplitDict()
+    for name, rows in splits.items():
+        sizes.add(SplitInfo(name=name, num_bytes=rows.data.nbytes, num_examples=len(rows)))
+    info = DatasetInfo(features=next(iter(splits.values())).features, splits=sizes)
+    info.dataset_size = sum(split.num_bytes for split in sizes.values())
+    info.download_size = sum(path.stat().st_size for path in (folder / "data").iterdir())
+    DatasetInfosDict({"default": info}).to_dataset_card_data(data)
+    files = [{"split": name, "path": f"data/{name}-*"} for name in splits]
+    MetadataConfigs({"default": {"data_files": files}}).to_dataset_card_data(data)
+    card = DatasetCard.from_template(
+        data,
+        template_path=str(CARD),
+        splits=found,
+        duration=duration(sum(split.seconds for split in found)),
+        skipped=skipped,
+        **vars(options),
+    )
+    card.save(folder / "README.md")
+
+
+@contextmanager
+def _new_folder(output: Path, overwrite: bool) -> Iterator[Path]:
+    """Yields a folder beside `output` that replaces it in the end, or is removed after an error."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if not (output / EXPORT_MARK).is_file():
+            raise ExportError(f"{output}: holds something that is no export; give an empty or a new folder")
+        if not overwrite:
+            raise ExportError(f"{output}: holds an earlier export; give --overwrite to replace it, or another folder")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
+    try:
+        yield building
+        (building / EXPORT_MARK).write_text('{"written_by": "python -m data.export"}\n', encoding="utf-8")
+        building.chmod(0o755)
+        if output.exists():
+            shutil.rmtree(output)
+        os.replace(building, output)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def push(folder: str | Path, repo_id: str, *, private: bool = False, token: str | None = None) -> CommitInfo:
+    """Uploads an exported folder to the Hub in one commit that also deletes the shards of an earlier export.
+
+    Raises:
+        HFValidationError, HfHubHTTPError: If the id is invalid, or the Hub refuses.
+    """
+    api = HfApi(token=token)
+    repo_id = api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True).repo_id
+    return api.upload_folder(
+        repo_id=repo_id,
+        repo_type="dataset",
+        folder_path=folder,
+        ignore_patterns=[EXPORT_MARK],
+        delete_patterns=["data/*.parquet"],
+        commit_message="Landmarks of a corpus, written by python -m data.export",
+    )
