@@ -53,13 +53,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def disk_full(error: OSError, folder: Path, needed: int) -> PrepareError | None:
-    """Returns the error to raise if `error` means that the disk has no room; otherwise None.
-
-    Args:
-        error (`OSError`): Error of a write.
-        folder (`Path`): Folder of the corpus or of the shard.
-        needed (`int`): Bytes still to be written there; 0 if unknown.
-    """
+    """Returns the error to raise if `error` means that the disk has no room for the `needed` bytes; otherwise None."""
     if error.errno not in _DISK_FULL:
         return None
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())

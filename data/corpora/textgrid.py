@@ -83,26 +83,28 @@ def choose_tiers(tiers: list[Tier], name: str, words: str, utterances: str) -> t
         TranscriptError: If a requested tier does not exist, or several tiers would fit.
     """
     names = ", ".join(tier.name for tier in tiers) or "none"
-    wanted = {}
-    for option, given in (("words", words), ("utterances", utterances)):
-        matching = [tier for tier in tiers if tier.name.casefold() == given.casefold()] if given else []
-        if given and len(matching) != 1:
-            raise TranscriptError(f"{name}: not one tier of intervals is called {given!r}; there are {names}")
-        wanted[option] = matching[0] if given else None
-    others = [tier for tier in tiers if tier not in wanted.values() and _last_name(tier) not in _PHONE_TIERS]
+
+    def named(wanted: str) -> Tier | None:
+        matching = [tier for tier in tiers if tier.name.casefold() == wanted.casefold()]
+        if wanted and len(matching) != 1:
+            raise TranscriptError(f"{name}: not one tier of intervals is called {wanted!r}; there are {names}")
+        return matching[0] if wanted else None
+
+    chosen = word_tier, utterance_tier = named(words), named(utterances)
+    others = [tier for tier in tiers if tier not in chosen and _last_name(tier) not in _PHONE_TIERS]
     if not words:
         found = [tier for tier in others if _last_name(tier) in _WORD_TIERS]
         if len(found) > 1:
             raise TranscriptError(f"{name}: several tiers of words ({names}); choose one: --option words=NAME")
-        wanted["words"] = found[0] if found else None
+        word_tier = found[0] if found else None
         others = [tier for tier in others if tier not in found]
     if not utterances and not words:
         if len(others) > 1:
             raise TranscriptError(f"{name}: several tiers ({names}); choose: --option utterances=NAME")
-        wanted["utterances"] = others[0] if others else None
-    if not any(wanted.values()):
+        utterance_tier = others[0] if others else None
+    if word_tier is None and utterance_tier is None:
         raise TranscriptError(f"{name}: no tier of words or utterances; its tiers of intervals are {names}")
-    return wanted["words"], wanted["utterances"]
+    return word_tier, utterance_tier
 
 
 def _last_name(tier: Tier) -> str:

@@ -46,10 +46,7 @@ class ChunkExtractor:
 def extract_on_ray(chunks: list[Chunk], num_proc: int, clip_timeout: float) -> Iterator[Progress]:
     """Extracts chunks on the cluster of RAY_ADDRESS, else on one that runs here, else on this machine alone.
 
-    Args:
-        chunks (`list[Chunk]`): Chunks to extract.
-        num_proc (`int`): Number of actors, one processor each; 0 for one on each processor of the cluster.
-        clip_timeout (`float`): See `WorkerPool`.
+    `num_proc` actors have one processor each; 0 means one on each processor of the cluster.
 
     Raises:
         ImportError: If Ray is not installed.

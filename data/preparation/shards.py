@@ -51,17 +51,9 @@ def share_of(items: list[Any], shard: tuple[int, int]) -> list[Any]:
 def build_shard(
     layout: Layout, output: Path, shard: tuple[int, int], overwrite: bool, extract: Callable[[], None]
 ) -> dict[str, Any]:
-    """Builds a shard in its folder below `output`.
+    """Builds a shard of the layout in its folder below `output`; `extract` writes the missing parts.
 
-    Args:
-        layout (`Layout`): Contents of the whole corpus.
-        output (`Path`): The folder of all shards.
-        shard (`tuple[int, int]`): The i-th of n.
-        overwrite (`bool`): Whether to replace a shard of other manifests or settings.
-        extract (`Callable`): Writes the missing parts.
-
-    Returns:
-        `dict`: The content of ``shard.json``: totals, skipped clips, and the layout for merging.
+    Returns the content of ``shard.json``: totals, skipped clips, and the layout for merging.
 
     Raises:
         PrepareError: If the folder holds something else, or the disk is full.

@@ -60,17 +60,9 @@ def build(
     extract: Callable[[], None] = lambda: None,
     find_part: Callable[[str], Path] | None = None,
 ) -> dict[str, Any]:
-    """Builds the corpus in its folder, unless it is already there.
+    """Builds the corpus in its folder, unless it is already there; returns the content of ``report.json``.
 
-    Args:
-        layout (`Layout`): Contents of the corpus.
-        output (`Path`): Its folder.
-        overwrite (`bool`): Whether to replace any corpus in the folder.
-        extract (`Callable`): Writes the missing parts.
-        find_part (`Callable`, *optional*): Returns the path of a part. Default: in `output`'s own folder of parts.
-
-    Returns:
-        `dict`: The report, as written to ``report.json``.
+    `extract` writes the missing parts, `find_part` returns the path of a part (default: in `output`'s own parts).
 
     Raises:
         PrepareError: If the folder holds something else, every clip was skipped, or the disk is full.
@@ -115,12 +107,9 @@ def check_same(folder: Path, content: dict[str, Any], layout: Layout, overwrite:
 
 @contextmanager
 def claimed(parts: Path, layout: Layout, share: set[str] | None = None) -> Iterator[None]:
-    """Locks a folder of parts, marks it with the layout, and deletes the parts of an earlier run that do not belong.
+    """Locks a folder of parts, marks it with the layout, and deletes the parts that do not belong to it.
 
-    Args:
-        parts (`Path`): The folder, created if missing.
-        layout (`Layout`): The corpus of the parts.
-        share (`set[str]`, *optional*): Names of the parts that belong in the folder. Default: all.
+    All parts of the layout belong to it, or those of a shard's `share`.
 
     Raises:
         PrepareError: If another run has locked the folder, or the disk is full.
@@ -131,11 +120,14 @@ def claimed(parts: Path, layout: Layout, share: set[str] | None = None) -> Itera
         parts.mkdir(parents=True, exist_ok=True)
         with FileLock(parts / LOCK, timeout=0):
             write_json(parts / RUN, {"fingerprint": layout.fingerprint, "manifests": layout.manifests})
-            _remove(path for path in parts.glob("*.arrow*") if path.name not in wanted)
+            for path in parts.glob("*.arrow*"):
+                if path.name not in wanted:
+                    path.unlink(missing_ok=True)
             try:
                 yield
             finally:
-                _remove(parts.glob("*.tmp"))  # left by killed workers
+                for path in parts.glob("*.tmp"):  # left by killed workers
+                    path.unlink(missing_ok=True)
     except Timeout:
         raise PrepareError(f"{output}: another data.prepare is at work in this folder; wait until it ends") from None
     except OSError as error:
@@ -149,11 +141,6 @@ def _bytes_missing(parts: Path, wanted: int) -> int:
     """Estimates the size of the missing parts from the average of the others; 0 if there are none."""
     sizes = [path.stat().st_size for path in parts.glob("*.arrow")]
     return (wanted - len(sizes)) * sum(sizes) // len(sizes) if sizes else 0
-
-
-def _remove(paths: Iterator[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
 
 
 def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) -> dict[str, Any]:

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import os
 import re
-from collections import Counter
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,8 +149,6 @@ class Folder:
         self.name = os.path.basename(os.path.abspath(self.path)) or "corpus"
         self.skipped: list[Skip] = []
         self._clips = 0
-        self._examples: dict[str, list[str]] | None = None
-        self._kinds: Counter[str] = Counter()
         forget_folders()
 
     def walk(self) -> Iterator[tuple[str, list[str]]]:
@@ -221,44 +219,41 @@ class Folder:
                 ``""`` accepts any.
         """
         for folder, names in self.walk():
-            groups: dict[str, list[str]] = {}
+            groups: dict[str, dict[str, list[str]]] = {}  # by name without suffix, and by kind
             for name in names:
-                path = f"{folder}/{name}" if folder else name
-                if kind_of(name) == "video" or (kind_of(name) in suffixes and path not in ignore):
-                    groups.setdefault(os.path.splitext(name)[0].casefold(), []).append(path)
+                kind, path = kind_of(name), f"{folder}/{name}" if folder else name
+                if kind == "video" or (kind in suffixes and path not in ignore):
+                    stem = os.path.splitext(name)[0].casefold()
+                    groups.setdefault(stem, {}).setdefault(kind, []).append(path)
             if language is not None:
                 self._join_languages(groups, language.casefold())
-            for paths in groups.values():
-                if pair := self._pair(paths, suffixes):
+            for group in groups.values():
+                if pair := self._pair(group, suffixes):
                     yield pair
 
-    def _join_languages(self, groups: dict[str, list[str]], wanted: str) -> None:
+    def _join_languages(self, groups: dict[str, dict[str, list[str]]], wanted: str) -> None:
         """Moves the transcripts of ``talk.en`` to ``talk`` if there is a video ``talk`` and none ``talk.en``."""
-        has_video = {stem: any(kind_of(path) == "video" for path in paths) for stem, paths in groups.items()}
         for stem in list(groups):
             plain, _, tag = stem.rpartition(".")
-            if has_video[stem] or not has_video.get(plain) or not _LANGUAGE.fullmatch(tag):
+            if "video" in groups[stem] or "video" not in groups.get(plain, {}) or not _LANGUAGE.fullmatch(tag):
                 continue
-            paths = groups.pop(stem)
-            if wanted in ("", tag):
-                groups[plain] += paths
-            else:
-                self._leave_out(paths, f"the language is {tag}, wanted {wanted}")
+            for kind, paths in groups.pop(stem).items():
+                if wanted in ("", tag):
+                    groups[plain].setdefault(kind, []).extend(paths)
+                else:
+                    self._leave_out(paths, f"the language is {tag}, wanted {wanted}")
 
-    def _pair(self, paths: list[str], suffixes: tuple[str, ...]) -> Pair | None:
-        by_kind: dict[str, list[str]] = {}
-        for path in paths:
-            by_kind.setdefault(kind_of(path), []).append(path)
-        videos = by_kind.pop("video", [])
-        if not videos:
-            self._leave_out(paths, "no video of that name beside it")
-        elif not by_kind:
+    def _pair(self, group: dict[str, list[str]], suffixes: tuple[str, ...]) -> Pair | None:
+        several = next((paths for paths in group.values() if len(paths) > 1), None)
+        if "video" not in group:
+            self._leave_out([path for paths in group.values() for path in paths], "no video of that name beside it")
+        elif len(group) == 1:
             if not self.is_single:
-                self._leave_out(videos, f"no transcript of that name beside it ({' or '.join(suffixes)})")
-        elif several := next((some for some in (videos, *by_kind.values()) if len(some) > 1), None):
+                self._leave_out(group["video"], f"no transcript of that name beside it ({' or '.join(suffixes)})")
+        elif several:
             self._leave_out(several[0], f"stands beside {', '.join(several[1:])}; keep one of them")
         else:
-            return Pair(videos[0], {kind: path for kind, (path,) in by_kind.items()})
+            return Pair(group.pop("video")[0], {kind: path for kind, (path,) in group.items()})
         return None
 
     def names_above(self, folder: str) -> list[str]:
@@ -299,15 +294,26 @@ class Folder:
     def _leave_out(self, paths: str | list[str], reason: str) -> None:
         self.skipped += [self.skip(path, reason) for path in ([paths] if isinstance(paths, str) else paths)]
 
+    @functools.cached_property
+    def _kinds(self) -> dict[str, list[str]]:
+        """The kinds of files (see `kind_of`), each with a few files that have a video of their name beside them."""
+        kinds: dict[str, list[str]] = {}
+        for folder, names in self.walk():
+            videos = {os.path.splitext(name)[0].casefold() for name in names if kind_of(name) == "video"}
+            for name in names:
+                some = kinds.setdefault(kind_of(name), [])
+                if len(some) < _EXAMPLES and os.path.splitext(name)[0].casefold() in videos:
+                    some.append(f"{folder}/{name}" if folder else name)
+        self.skipped.clear()  # the walk of the reader adds them again
+        return kinds
+
     def has(self, *suffixes: str) -> bool:
         """Returns whether any file has one of these suffixes (in lower case)."""
-        self._look()
-        return any(self._kinds[suffix] for suffix in suffixes)
+        return any(suffix in self._kinds for suffix in suffixes)
 
     def examples(self, kind: str) -> list[str]:
         """Returns a few files of a kind (see `kind_of`) that have a video of their name beside them."""
-        self._look()
-        return self._examples.get(kind, [])
+        return self._kinds.get(kind, [])
 
     def mostly(self, suffix: str, pattern: re.Pattern) -> bool:
         """Returns whether the text of most `examples` of a suffix begins with a pattern."""
@@ -320,17 +326,3 @@ class Folder:
 
         examples = self.examples(suffix)
         return sum(map(matches, examples)) * 2 > len(examples)
-
-    def _look(self) -> None:
-        """Walks once to find out which kinds of files there are."""
-        if self._examples is not None:
-            return
-        self._examples = {}
-        for folder, names in self.walk():
-            videos = {os.path.splitext(name)[0].casefold() for name in names if kind_of(name) == "video"}
-            for name in names:
-                self._kinds[kind_of(name)] += 1
-                some = self._examples.setdefault(kind_of(name), [])
-                if len(some) < _EXAMPLES and os.path.splitext(name)[0].casefold() in videos:
-                    some.append(f"{folder}/{name}" if folder else name)
-        self.skipped.clear()  # the walk of the reader adds them again

@@ -40,10 +40,6 @@ from .records import (
 LONGEST_LINE = 16 * 2**20  # bytes
 
 
-class ManifestError(SourceError):
-    """Raised for a manifest that cannot be used at all; the message names it and the remedy."""
-
-
 def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[RecordFile, list[Skip]]:
     """Reads a manifest; an unusable line becomes a `Skip`.
 
@@ -55,7 +51,7 @@ def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[Record
         `tuple[RecordFile, list[Skip]]`: Usable and unusable lines, both in the order of the file.
 
     Raises:
-        ManifestError: If the file cannot be read, is in UTF-16, is empty, or has no usable line.
+        SourceError: If the file cannot be read, is in UTF-16, is empty, or has no usable line.
     """
     path = Path(path)
     forget_folders()
@@ -63,10 +59,10 @@ def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[Record
         records, skips = collect(path.parent, _read_lines(path, allow_outside))
     except OSError as error:
         reason = f"cannot read the manifest ({error.strerror}). Give the path of a JSONL file."
-        raise ManifestError(f"{path}: {reason}") from error
+        raise SourceError(f"{path}: {reason}") from error
     if not records:
         shown = "".join(f"\n  {skip}" for skip in skips[:5])
-        raise ManifestError(
+        raise SourceError(
             f"{path}: no usable line ({len(skips)} unusable). A line is "
             f'{{"video": "clip.mp4", "text": "what is said"}} or {{"kp_path": "clip.npy", "text": ...}}.{shown}'
         )
@@ -89,7 +85,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     with open(path, "rb") as file:
         start = file.read(3)
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise ManifestError(f"{path}: the manifest is in UTF-16; save it as UTF-8")
+            raise SourceError(f"{path}: the manifest is in UTF-16; save it as UTF-8")
         if start != codecs.BOM_UTF8:
             file.seek(0)
         number = 0

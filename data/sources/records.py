@@ -239,12 +239,7 @@ def make_record(
     allow_outside: bool = False,
     **more: Any,
 ) -> Record:
-    """Makes a record: cleans the texts, and checks times and paths.
-
-    Args:
-        root (`Path`): Folder to which `source` and `alignment` are relative; they must not lead out of it.
-        source, text, id, start, end, words, alignment, notes, more: Fields of `Record`.
-        allow_outside (`bool`): Whether files outside `root` are allowed.
+    """Makes a record from its fields: cleans the texts, and checks times and paths, which are relative to `root`.
 
     Raises:
         BadClip: If the text is empty, the times are no segment, or a path is no file inside `root`.
@@ -274,7 +269,10 @@ def make_record(
     if len(text) > LONG_TEXT:
         notes = (*notes, f"the transcript is {len(text):,} characters long; cut the clip into utterances")
     more |= {"words": words, "alignment": None if alignment is None else root / alignment, "notes": tuple(notes)}
-    id = clean_text(id or "") or default_id(source, start, end)
+    name = str(PurePosixPath(source).with_suffix(""))
+    if start is not None or end is not None:
+        name += f"_{start or 0.0:.3f}-{'end' if end is None else f'{end:.3f}'}"
+    id = clean_text(id or "") or name
     return Record(id=id, text=text, source=source, media=media, start=start, end=end, **more)
 
 
@@ -288,14 +286,6 @@ def wrong_times(words: Sequence[Word]) -> str | None:
             return f"times run backwards at {word!r}, {start:g} s"
         previous = start
     return None
-
-
-def default_id(source: str, start: float | None, end: float | None) -> str:
-    """Returns the media path without suffix, and the segment's times."""
-    name = str(PurePosixPath(source).with_suffix(""))
-    if start is None and end is None:
-        return name
-    return f"{name}_{start or 0.0:.3f}-{'end' if end is None else f'{end:.3f}'}"
 
 
 @functools.lru_cache(maxsize=4096)

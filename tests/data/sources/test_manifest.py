@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from data.sources.manifest import LONGEST_LINE, ManifestError, read_manifest
-from data.sources.records import LONG_TEXT, Word
+from data.sources.manifest import LONGEST_LINE, read_manifest
+from data.sources.records import LONG_TEXT, SourceError, Word
 
 
 @pytest.fixture
@@ -109,11 +109,11 @@ def test_a_bad_line_is_skipped_by_name(folder, line, reason):
 
 
 def test_manifests_without_a_usable_line(folder):
-    with pytest.raises(ManifestError, match="no.jsonl: cannot read the manifest"):
+    with pytest.raises(SourceError, match="no.jsonl: cannot read the manifest"):
         read_manifest(folder / "no.jsonl")
-    with pytest.raises(ManifestError, match="no usable line"):
+    with pytest.raises(SourceError, match="no usable line"):
         read_manifest(write(folder, ""))
-    with pytest.raises(ManifestError, match=r"(?s)no usable line \(1 unusable\).*videos.jsonl line 1: .*missing"):
+    with pytest.raises(SourceError, match=r"(?s)no usable line \(1 unusable\).*videos.jsonl line 1: .*missing"):
         read_manifest(write(folder, {"video": "media/a.mp4"}))
 
 
@@ -127,7 +127,7 @@ def test_paths_inside_however_written(folder):
 def test_paths_outside_where_they_are_allowed(folder):
     outside = ["../outside.mp4", str(folder.parent / "outside.mp4"), "media/leads_out.mp4", "out/outside.mp4"]
     path = write(folder, *({"video": path, "text": "x", "id": str(index)} for index, path in enumerate(outside)))
-    with pytest.raises(ManifestError, match="no usable line .4 unusable"):
+    with pytest.raises(SourceError, match="no usable line .4 unusable"):
         read_manifest(path)
     records, skips = read_manifest(path, allow_outside=True)
     assert [record.source for record in records] == outside and skips == []
@@ -194,7 +194,7 @@ def test_words_of_a_line(folder):
 def test_a_manifest_in_utf_16_is_refused_by_name(folder, encoding):
     path = folder / "videos.jsonl"
     path.write_bytes(("\ufeff" + json.dumps({"video": "media/a.mp4", "text": "x"})).encode(encoding))
-    with pytest.raises(ManifestError, match="videos.jsonl: the manifest is in UTF-16; save it as UTF-8"):
+    with pytest.raises(SourceError, match="videos.jsonl: the manifest is in UTF-16; save it as UTF-8"):
         read_manifest(path)
 
 
