@@ -108,8 +108,7 @@ class Page:
         """Reads a video in the page's folder, then deletes it. Gradio gives `request` and `progress`.
 
         Returns:
-            The values of the components: no upload, the video with landmarks and words, two subtitle files, and the
-            words as HTML.
+            The values of the components: no upload, the overlay, two subtitle files, and the words as HTML.
 
         Raises:
             gradio.Error: The video cannot be read; the message is for the visitor.
@@ -192,10 +191,10 @@ def why_no_face(path: Path, pipeline: LipReadingPipeline) -> str:
     cv2 = require("cv2", "opencv-contrib-python", "Looking for small faces")
     enlarged = cv2.resize(frame, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
     face = pipeline.processor.keypoint_extractor.extract(enlarged)
-    if face is not None:
-        width = np.ptp(face[:, 0]) / 3
-        return f"The face is too small: about {width:.0f} pixels wide, {SMALL_FACE} are needed. Come nearer, or crop."
-    return "No face was found. It must be lit, seen from the front, and some 60 pixels wide."
+    if face is None:
+        return f"No face was found. It must be lit, seen from the front, and some {SMALL_FACE} pixels wide."
+    width = np.ptp(face[:, 0]) / 3
+    return f"The face is too small: about {width:.0f} pixels wide, {SMALL_FACE} are needed. Come nearer, or crop."
 
 
 def hints(sequence: LandmarkSequence) -> list[str]:
@@ -210,18 +209,14 @@ def hints(sequence: LandmarkSequence) -> list[str]:
 
 def words_html(transcript: Transcript, warnings: list[str]) -> str:
     """Returns HTML of the words with their times and scores, and of the parts that were not read, with reasons."""
-    shown = []
+    shown = ""
     for word in (word for utterance in transcript.utterances for word in utterance.words):
         share = "" if word.score is None else f"<small>{word.score:.0%}</small>"
-        title = f"{word.start:.2f} to {word.end:.2f} s"
-        shown.append(
-            f'<span class="word" data-start="{word.start:.3f}" data-end="{word.end:.3f}" title="{title}">'
-            f"{html.escape(word.text)}{share}</span>"
-        )
+        times = f'data-start="{word.start:.3f}" data-end="{word.end:.3f}" title="{word.start:.2f} to {word.end:.2f} s"'
+        shown += f'<span class="word" {times}>{html.escape(word.text)}{share}</span>'
     lines = [f"Nothing read from {span.start:.1f} to {span.end:.1f} s: {span.reason}." for span in transcript.unread]
-    if not shown and not lines:
-        lines = ["The lips do not move."]
-    return "".join(shown) + "".join(f"<p>{html.escape(line)}</p>" for line in [*lines, *warnings])
+    lines += [] if shown or lines else ["The lips do not move."]
+    return shown + "".join(f"<p>{html.escape(line)}</p>" for line in [*lines, *warnings])
 
 
 def make_examples(folder: Path) -> list[list[Any]]:
@@ -260,8 +255,7 @@ def build(pipeline: LipReadingPipeline, folder: Path, note: str = "") -> gr.Bloc
                     info="A reader knows few words. It rejects those that do not fit the lips.",
                 )
                 button = gr.Button("Read", variant="primary", elem_id="read")
-                examples = make_examples(folder / "examples")
-                if examples:
+                if examples := make_examples(folder / "examples"):
                     labels = [f"“{text}”" for text in EXAMPLES]
                     gr.Examples(examples, [video, rejected], label="A drawn head that speaks", example_labels=labels)
             with gr.Column():

@@ -143,7 +143,7 @@ def test_a_training_run_pushes_a_reader_with_its_card_and_no_pickles(hub, traine
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--model_id", str(REPOSITORY), "--dataset", "x"], "nobody else finds the language model"),
+        (["--model_id", str(REPOSITORY), "--dataset", "x"], "is a local folder: upload it and give its id"),
         (["--model_id", "x", "--train_text", "y"], "hf upload"),
         (["--model_id", "x", "--dataset", "y", "--hub_strategy", "every_save"], "--hub_strategy"),
     ],
