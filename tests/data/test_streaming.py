@@ -62,13 +62,6 @@ def test_worker_processes_read_the_same_clips(exported):
     assert [name for batch in batches for name in batch] == [f"train{index}" for index in range(24)]
 
 
-def test_what_is_held_in_memory_is_bounded(exported):
-    stream = ClipStream(sorted(map(str, (exported / "data").glob("train-*"))), cached=2)
-    for index in range(24):
-        stream[index]
-    assert list(stream._tables) == [1, 2]
-
-
 def test_wrong_sources_are_named(corpus, exported, tmp_path):
     with pytest.raises(CorpusError, match="no split 'test'; the corpus has train, validation"):
         open_split(exported, "test")

@@ -132,21 +132,6 @@ def test_limits_are_the_readers_and_can_be_set_for_a_call(reader, limits, tmp_pa
     assert sure(face, abstain=False) == written and reader(face, abstain=False, **LIMITS) == written
 
 
-def test_several_readings_are_given_or_none(reader, monkeypatch):
-    """What the search prefers decides, whatever the others would."""
-    # Readable chances, of words that this reader guesses.
-    monkeypatch.setattr(reader.model.config, "calibration", {"log_odds": 0.05, "fit": 0.0, "bias": 0.0})
-    several = {"num_beams": 4, "num_return_sequences": 4, "max_new_tokens": 6}
-    face = make_clip(TEXTS[0], 0, 75)
-    written = reader(face, return_timestamps="word", abstain=False, **several)
-    sure = [np.mean([chunk["score"] for chunk in result["chunks"]]) for result in written]
-    assert written[0] == reader(face, return_timestamps="word", abstain=False, num_beams=4, max_new_tokens=6)
-    assert np.ptp(sure) > 1e-4
-    assert reader(face, return_timestamps="word", min_confidence=sure[0] - 1e-9, **several) == written
-    nothing = reader(face, return_timestamps="word", min_confidence=sure[0] + 1e-9, **several)
-    assert nothing == [{"text": "", "reason": LOW_CONFIDENCE, "chunks": []}] * 4
-
-
 def test_an_evaluation_and_the_pipeline_are_silent_for_the_same_reasons(reader, limits):
     moving = make_clip(TEXTS[0], 0, 75)
     still = replace(moving, keypoints=np.repeat(moving.keypoints[:1], 75, axis=0))

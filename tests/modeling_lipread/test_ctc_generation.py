@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from transformers import AutoModel, AutoProcessor, GenerationConfig, pipeline
+from transformers import AutoModel, AutoProcessor, pipeline
 
 import modeling_lipread  # noqa: F401  (registers the reader)
 from data.tokenizer import train_tokenizer
@@ -87,39 +87,6 @@ def test_clips_of_different_lengths_read_as_alone(reader, clips, search):
         rows = together[clip * returned : (clip + 1) * returned]
         assert rows[:, : alone.shape[1]].tolist() == alone.tolist()
         assert set(rows[:, alone.shape[1] :].flatten().tolist()) <= {0, 2}  # padding or the end's, by the search
-
-
-def test_the_ctc_head_changes_what_is_read_and_without_weight_nothing_does(reader, clips):
-    plain = reader.generate(**clips, num_beams=3, max_new_tokens=6)
-    assert reader.generate(**clips, num_beams=3, max_new_tokens=6, ctc_decoding_weight=0.0).equal(plain)
-    assert not reader.generate(**clips, num_beams=3, max_new_tokens=6, ctc_decoding_weight=0.9).equal(plain)
-
-
-def test_where_the_weight_comes_from(reader, clips):
-    expected = reader.generate(**clips, max_new_tokens=6, ctc_decoding_weight=WEIGHT)
-    given = GenerationConfig(ctc_decoding_weight=WEIGHT, eos_token_id=2, pad_token_id=0, max_new_tokens=6)
-    assert reader.generate(**clips, generation_config=given).equal(expected)
-    reader.generation_config.ctc_decoding_weight = WEIGHT
-    try:
-        assert reader.generate(**clips, max_new_tokens=6).equal(expected)
-        conditioning, encoded = reader.encode(**clips)
-        apart = {"conditioning": conditioning, "keypoints_mask": clips["keypoints_mask"], "max_new_tokens": 6}
-        assert reader.generate(**apart, ctc_logits=encoded.ctc_logits).equal(expected)
-        with pytest.raises(ValueError, match="ctc_logits"):
-            reader.generate(**apart)
-        without = reader.generate(**apart, ctc_decoding_weight=0)
-        assert without.equal(reader.generate(**clips, max_new_tokens=6, ctc_decoding_weight=0))
-        # Without video there is nothing for it to say.
-        reader.generate(torch.tensor([[1]]), max_new_tokens=2)
-    finally:
-        del reader.generation_config.ctc_decoding_weight
-
-
-def test_a_text_that_was_begun_is_part_of_what_is_said(reader, clips):
-    clip = {key: value[:1] for key, value in clips.items()}
-    whole = reader.generate(**clip, max_new_tokens=5, ctc_decoding_weight=WEIGHT)
-    begun = reader.generate(whole[:, :3], **clip, max_new_tokens=3, ctc_decoding_weight=WEIGHT)
-    assert begun.equal(whole)
 
 
 @pytest.mark.parametrize(

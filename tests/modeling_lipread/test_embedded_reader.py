@@ -4,18 +4,16 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from transformers import AutoModel, AutoProcessor
 
 from data.corpora import read_alignment
 from data.evaluation.metrics import edit_counts, error_rate
 from examples.make_grid_reader import main as make_grid_reader
-from lipread.cli import main
 from lipread.options import BUNDLED_MODEL
 from modeling_lipread.configuration_lipread import LIMITS
 from tests.helpers.long_videos import grid_lines
-from tests.helpers.readers import make_reader, run_elsewhere
+from tests.helpers.readers import make_reader
 
 
 def test_it_is_small_and_whole():
@@ -24,20 +22,6 @@ def test_it_is_small_and_whole():
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     # Trained anew, it is to be calibrated anew: python -m data.calibrate modeling_lipread/grid_reader VALIDATION
     assert model.config.calibration and set(model.config.abstention) == set(LIMITS)
-
-
-PUBLISHED = """
-from transformers import pipeline
-print(pipeline(model=sys.argv[1], trust_remote_code=True)(sys.argv[2])["text"])
-"""
-
-
-@pytest.mark.slow
-def test_published_it_needs_nothing_of_the_package(grid_dir, tmp_path):
-    folder, clip = tmp_path / "staged", next((grid_dir / "video").rglob("*.mp4"))
-    publish = ["publish", BUNDLED_MODEL, "--repo_id", "you/tiny", "--license", "cc-by-4.0", "--language", "en"]
-    assert main([*publish, "--dry_run", "--output", str(folder)]) == 0
-    assert len(run_elsewhere(tmp_path, PUBLISHED, folder, clip).split()) == 6
 
 
 def test_it_reads_real_clips_it_was_not_trained_on(pipeline, grid_dir):

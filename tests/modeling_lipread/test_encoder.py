@@ -25,17 +25,6 @@ def clips():
     return torch.randn(3, FRAMES, LANDMARKS, 3, generator=torch.Generator().manual_seed(0)), mask
 
 
-def test_velocity_is_the_displacement_between_frames_with_a_face(clips):
-    keypoints, mask = clips
-    places, velocity = make_encoder()._channels(keypoints, mask.bool()).split(3, dim=-1)
-    for clip in range(len(mask)):
-        for frame in range(FRAMES):
-            now, before = keypoints[clip, frame], keypoints[clip, max(frame - 1, 0)]
-            faces = [frame >= i and bool(mask[clip, frame - i]) for i in range(2)]
-            assert torch.equal(places[clip, frame], now if faces[0] else torch.zeros_like(now))
-            assert torch.equal(velocity[clip, frame], now - before if all(faces) else torch.zeros_like(now))
-
-
 def test_a_clip_of_one_frame_is_read_and_even_kernels_are_refused():
     output = make_encoder()(torch.randn(2, 1, LANDMARKS, 3))
     assert output.frame_hidden_states.shape == (2, 1, 16) and output.frame_hidden_states.isfinite().all()
@@ -102,14 +91,3 @@ def test_a_batch_without_a_face_still_has_every_gradient(frame_encoder, clips):
     output = encoder(clips[0], torch.zeros_like(clips[1]))
     (output.last_hidden_state.sum() + output.ctc_logits.sum()).backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in encoder.parameters())
-
-
-def test_the_alignment_head_s_posteriors_reach_the_tokens(clips):
-    encoder = make_encoder(alignment_head=True, ctc_vocab_size=4)
-    output = encoder(*clips)
-    assert output.alignment_logits.shape == output.ctc_logits.shape
-    with torch.no_grad():
-        encoder.alignment_head.bias += torch.randn(4)
-    changed = encoder(*clips)
-    assert torch.equal(changed.ctc_logits, output.ctc_logits)
-    assert not torch.allclose(changed.last_hidden_state, output.last_hidden_state)

@@ -139,19 +139,6 @@ def test_a_frozen_language_model_has_no_dropout(family):
     assert not rates or not torch.allclose(reader.language_model(input_ids).logits, expected)
 
 
-def test_assisted_decoding_where_tokens_can_be_taken_back(opened):
-    """A state that holds all past tokens, as of linear attention, cannot give back the wrong guesses."""
-    inputs = make_inputs(batch=1)
-    options = {**clips(inputs), "max_new_tokens": 8, "min_new_tokens": 8}
-    guessing = {**options, "prompt_lookup_num_tokens": 3}
-    if opened.language_model._is_stateful:
-        with pytest.raises(ValueError, match="not supported with stateful models"):
-            opened.generate(**guessing)
-    else:
-        prompt = torch.tensor([[5, 6, 7, 5, 6, 7, 5, 6]])
-        assert torch.equal(opened.generate(prompt, **guessing), opened.generate(prompt, **options))
-
-
 @pytest.mark.parametrize("family", REFUSED)
 def test_language_models_that_cannot_be_conditioned_are_refused(family, tmp_path):
     tiny_language_model(family, REFUSED[family]).save_pretrained(tmp_path)

@@ -48,17 +48,6 @@ def test_procrustes_never_reflects():
     np.testing.assert_allclose(rotation @ np.swapaxes(rotation, 1, 2), np.tile(np.eye(3), (200, 1, 1)), atol=1e-9)
 
 
-def test_frontalize_undoes_the_rotation_about_the_tip_of_the_nose(speaking):
-    angles = np.linspace(-30, 30, len(speaking))
-    rotation = geometry.rotation_from_angles(angles, angles / 2, -angles / 3)
-    turned = speaking @ np.swapaxes(rotation, 1, 2)
-    nose = turned[:, geometry.NOSE_TIP].copy()
-    frontal = geometry.frontalize(turned, geometry.rigid_rotation(turned))
-    np.testing.assert_allclose(frontal[:, geometry.NOSE_TIP], nose, atol=1e-9)
-    expected = speaking - speaking[:, [geometry.NOSE_TIP]]
-    np.testing.assert_allclose(frontal - nose[:, None], expected, atol=1e-9)
-
-
 def test_speech_does_not_leak_into_the_rigid_pose(speaking):
     np.testing.assert_allclose(geometry.angles_from_rotation(geometry.rigid_rotation(speaking)), 0.0, atol=1e-9)
 

@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from modeling_lipread.face_tracking_lipread import whole
-from modeling_lipread.landmarker_lipread import Landmarker, landmarker_path
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from tests.helpers.clips import PORTRAIT, moving_portrait, portrait_on
 
@@ -37,32 +35,6 @@ def test_no_clip_depends_on_the_one_before(fresh, order):
         for name in (*order, order[0]):
             np.testing.assert_array_equal(extractor.extract_frames(CLIPS[name], 25).keypoints, fresh[name], name)
         assert len(extractor.finder._idle) == 1, "one landmarker follows them all"
-
-
-def test_when_a_clip_begins_does_not_matter(fresh):
-    times = [7.3 + index / 25 for index in range(6)]
-    with Face3DKeypointExtractor() as extractor:
-        late = extractor._extract(zip(times, CLIPS["moving"], strict=True), "largest")
-    np.testing.assert_array_equal(late.keypoints, fresh["moving"])
-
-
-@pytest.mark.parametrize("video", [True, False])
-def test_frames_need_not_be_contiguous(video):
-    found = []
-    for frames in (moving_portrait(3), [np.asfortranarray(frame) for frame in moving_portrait(3)]):
-        landmarker = Landmarker(landmarker_path(), video, num_faces=1)
-        times = [index / 25 if video else None for index in range(3)]
-        found.append([landmarker.detect(frame, whole(frame), time) for frame, time in zip(frames, times, strict=True)])
-        landmarker.close()
-    assert np.shape(found[0]) == (3, 1, 478, 3)
-    np.testing.assert_array_equal(*found)
-
-
-def test_a_closed_landmarker_is_an_error():
-    landmarker = Landmarker(landmarker_path(), video=True, num_faces=1)
-    landmarker.close()
-    with pytest.raises(ValueError, match="closed"):
-        landmarker.detect(PORTRAIT, whole(PORTRAIT), 0.0)
 
 
 def test_one_extractor_serves_several_threads(fresh):

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -22,7 +21,7 @@ from modeling_lipread.geometry_lipread import (
 )
 from modeling_lipread.landmarker_lipread import landmarker_path
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkFileError, read_landmark_file
-from tests.helpers.clips import PORTRAIT, made_up_face, portrait_on
+from tests.helpers.clips import PORTRAIT, made_up_face
 from tests.helpers.readers import Bomb
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -78,24 +77,6 @@ def test_a_video_of_360_pixels_width(extractor, portrait_video):
     np.testing.assert_allclose(moved, (14, 0), atol=2)
 
 
-def test_a_span(extractor, portrait_video):
-    whole, span = extractor.extract_video(portrait_video), extractor.extract_video(portrait_video, start=0.08, end=0.2)
-    np.testing.assert_allclose(span.keypoints[..., :2], whole.keypoints[2:5, :, :2], atol=4)
-    np.testing.assert_allclose(span.timestamps, (0, 0.04, 0.08), atol=1e-6)
-
-
-def test_following_is_steadier_than_finding(extractor):
-    picture = portrait_on(288, 400, [(0.8, 0, 10), (1.0, 200, 0)])
-    # The largest face is out of focus, so that MediaPipe would rather follow the other.
-    picture[:, 200:] = cv2.GaussianBlur(picture[:, 200:], (0, 0), 3)
-    noise = np.random.default_rng(0).normal(scale=6, size=(12, *picture.shape))
-    frames = (picture + noise).clip(0, 255).astype(np.uint8)
-    followed = extractor.extract_frames(frames, frame_rate=25).keypoints[2:]
-    found = np.stack([extractor.extract(frame) for frame in frames[2:]])
-    np.testing.assert_allclose(followed.mean(axis=(0, 1)), found.mean(axis=(0, 1)), atol=4)
-    assert followed.std(axis=0).mean() < 0.6 * found.std(axis=0).mean()
-
-
 def test_a_model_file_that_is_not_the_expected_one_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="face_landmarker.task"):
         Face3DKeypointExtractor(tmp_path / "face_landmarker.task")
@@ -124,15 +105,6 @@ def test_a_fork_does_not_wait_for_a_landmarker_it_has_not(extractor):
 
 def run_python(code: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
-
-
-@pytest.mark.slow
-def test_nothing_is_printed(portrait_video):
-    done = run_python(
-        "from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor\n"
-        f"print(Face3DKeypointExtractor().extract_video({str(portrait_video)!r}).coverage)"
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "1.0\n", "")
 
 
 def test_without_mediapipe_everything_else_works():
@@ -287,22 +259,3 @@ def test_what_is_not_there_or_no_file_is_named(tmp_path):
     (tmp_path / "folder.npy").mkdir()
     with pytest.raises(LandmarkFileError, match=r"folder.npy: cannot be read \(Is a directory\)"):
         read_landmark_file(tmp_path / "folder.npy")
-
-
-def test_damage_anywhere_is_told_by_its_own_error_or_harmless(tmp_path):
-    """Bytes of the header changed at random: an array of that shape comes back, or our own error."""
-    random, path = np.random.default_rng(0), tmp_path / "damaged.npy"
-    small = np.ones((2, 5, 3), np.float32)
-    file = io.BytesIO()
-    np.save(file, small)
-    intact, refused = file.getvalue(), 0
-    for _ in range(500):
-        data = bytearray(intact)
-        for place in random.integers(0, 128, random.integers(1, 4)):
-            data[place] = random.integers(0, 256)
-        path.write_bytes(data)
-        try:
-            assert read_landmark_file(path).keypoints.shape[2] == 3
-        except LandmarkFileError:
-            refused += 1
-    assert 100 < refused < 500

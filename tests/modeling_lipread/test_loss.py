@@ -1,7 +1,6 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """An update does not depend on how it is divided into batches; transformers' own Trainer trains and evaluates."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from safetensors.torch import load_file
 from data.tokenizer import build_ctc_vocab
 from tests.helpers.readers import make_inputs, make_reader, save_reader
 from tests.helpers.stock_trainer import make_trainer
-from tests.helpers.training import REPOSITORY, STILL, TEXTS, TORCHRUN, environment, make_corpus, run
+from tests.helpers.training import REPOSITORY, TEXTS, TORCHRUN, environment, make_corpus
 
 PARTS = ("lm_loss", "ctc_loss", "alignment_loss")
 # A model without anything random in its forward pass.
@@ -116,19 +115,6 @@ def test_the_stock_trainer_evaluates_and_keeps_the_best_checkpoint(reader, corpu
     measured = {entry["step"]: entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry}
     assert len(measured) == 3 and trainer.state.best_metric == min(measured.values())
     assert trainer.evaluate()["eval_loss"] == pytest.approx(min(measured.values()), rel=1e-5)
-
-
-@pytest.mark.slow
-def test_training_logs_the_parts_of_the_whole_update(corpus, lm_config, tmp_path):
-    still = {**STILL, "max_steps": 2}
-    still |= {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "dataset": corpus}
-    logs = []
-    for size, steps in ((4, 1), (2, 2)):
-        settings = {"per_device_train_batch_size": size, "gradient_accumulation_steps": steps}
-        run(output_dir=tmp_path / str(size), lm_config=lm_config, **still, **settings)
-        history = json.loads((tmp_path / str(size) / "trainer_state.json").read_text())["log_history"]
-        logs.append([[entry[part] for part in ("loss", *PARTS)] for entry in history if "loss" in entry])
-    assert len(logs[0]) == 2 and logs[0] == [pytest.approx(entry, rel=1e-4) for entry in logs[1]]
 
 
 def test_smoothing_changes_the_loss_in_training_alone():

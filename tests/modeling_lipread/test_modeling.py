@@ -22,7 +22,6 @@ from tests.helpers.readers import (
     make_reader,
     open_adapters,
     reader_config,
-    text_config,
 )
 
 
@@ -32,17 +31,6 @@ def test_starts_as_the_frozen_language_model(encoder):
     alone = language_model_alone(model, inputs)
     assert torch.equal(model(**inputs).logits, alone)
     assert (open_adapters(model)(**inputs).logits - alone).abs().max() > 1e-2
-
-
-def test_a_language_model_of_ones_own_stays_as_it_is():
-    """Also where the reader's configuration is made from its own."""
-    torch.manual_seed(3)
-    language_model, inputs = AutoModelForCausalLM.from_config(text_config()).eval(), make_inputs()
-    alone = language_model(inputs["input_ids"]).logits
-    config = reader_config(text_config=language_model.config)
-    model = LipReadForConditionalGeneration(config, language_model=language_model)
-    assert model.language_model is language_model and language_model.config._attn_implementation == "sdpa"
-    assert torch.equal(language_model(inputs["input_ids"]).logits, alone)
 
 
 def test_classic_gate_starts_close_to_the_language_model():
@@ -75,28 +63,6 @@ def test_clip_without_a_face_leaves_the_language_model_alone(encoder):
     model, inputs = make_reader(encoder, open_gates=True), make_inputs()
     inputs["keypoints_mask"][:] = 0
     assert torch.allclose(model(**inputs).logits, language_model_alone(model, inputs), atol=1e-5)
-
-
-@pytest.mark.parametrize("settings", [{}, {"num_beams": 3}, {"do_sample": True, "num_return_sequences": 2}])
-def test_generate_with_and_without_cache(settings):
-    model, inputs = make_reader(open_gates=True), make_inputs()
-    written = []
-    for use_cache in (True, False):
-        torch.manual_seed(0)
-        written.append(model.generate(**clips(inputs), max_new_tokens=8, use_cache=use_cache, **settings))
-    assert torch.equal(*written)
-    assert written[0].shape[0] == 2 * settings.get("num_return_sequences", 1)
-    assert (written[0][:, 0] == model.config.decoder_start_token_id).all()
-
-
-def test_generate_begins_from_embeddings():
-    model, inputs = make_reader(open_gates=True), make_inputs()
-    options = {"max_new_tokens": 3, "min_new_tokens": 3, "return_dict_in_generate": True, "output_logits": True}
-    expected = model.generate(inputs["input_ids"], **clips(inputs), **options)
-    embeds = model.get_input_embeddings()(inputs["input_ids"])
-    found = model.generate(inputs_embeds=embeds, **clips(inputs), **options)
-    assert torch.equal(found.sequences, expected.sequences[:, inputs["input_ids"].shape[1] :])
-    assert torch.allclose(torch.stack(found.logits), torch.stack(expected.logits), atol=1e-5)
 
 
 def test_encoder_runs_once_a_clip():
@@ -198,16 +164,6 @@ def test_inputs_of_the_wrong_shape_are_named():
         model.encode(inputs["keypoints"][:, :0])
     with pytest.raises(ValueError, match=rf"keypoints_mask \(2, {FRAMES - 1}\)"):
         model(**{**inputs, "keypoints_mask": inputs["keypoints_mask"][:, 1:]})
-
-
-def test_a_tuple_is_given_to_those_who_ask_for_one():
-    model, inputs = make_reader(open_gates=True), make_inputs()
-    inputs["labels"] = inputs["input_ids"]
-    expected = model(**inputs)
-    loss, logits, *_ = model(**inputs, return_dict=False)
-    assert torch.equal(loss, expected.loss) and torch.equal(logits, expected.logits)
-    tokens, *_ = model.encoder(**clips(inputs), return_dict=False)
-    assert torch.equal(tokens, model.encoder(**clips(inputs)).last_hidden_state)
 
 
 def test_new_tokens_are_for_language_models_that_learn(tmp_path):

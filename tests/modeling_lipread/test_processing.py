@@ -17,7 +17,6 @@ from modeling_lipread.landmarks_lipread import LandmarkFileError, LandmarkSequen
 from modeling_lipread.processing_lipread import LipReadProcessor
 from modeling_lipread.video_lipread import VideoError, read_frames
 from tests.helpers.clips import moving_portrait, write_video
-from tests.helpers.readers import run_elsewhere
 from tests.helpers.training import TEXTS
 
 
@@ -118,37 +117,6 @@ def test_a_saved_processor_is_complete(processor, tmp_path):
     assert extractor["auto_map"]["AutoFeatureExtractor"] == "feature_extraction_lipread.LipReadFeatureExtractor"
     assert extractor["normalize"] == "rigid"
     assert str(tmp_path) not in json.dumps(config)  # no path of this machine goes into a checkpoint
-
-
-READ_ELSEWHERE = """
-import numpy
-from transformers import AutoProcessor
-processor = AutoProcessor.from_pretrained(sys.argv[1], trust_remote_code=True)
-numpy.savez(sys.argv[3], **processor(videos=sys.argv[2], text="bin blue", return_tensors="np"))
-print(processor.feature_extractor.frame_rate, processor.landmarker_path)
-processor.save_pretrained(sys.argv[4])
-"""
-
-
-@pytest.mark.slow
-def test_a_fresh_process_without_our_code_reads_the_same(processor, clip, tmp_path):
-    """From the Hub's cache as huggingface_hub lays it out, filled by hand: no network is needed to read from it."""
-    processor.keypoint_extractor.extract(np.zeros((64, 64, 3), np.uint8))  # a live extractor does not hinder saving
-    revision = "0123456789abcdef0123456789abcdef01234567"
-    repository = tmp_path / "hf" / "hub" / "models--someone--reader"
-    saved, again, output = repository / "snapshots" / revision, tmp_path / "again", tmp_path / "features.npz"
-    processor.save_pretrained(saved)
-    names = {path.name for path in saved.iterdir()}
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(revision)
-    (saved / "config.json").write_text('{"model_type": "lipread"}')  # the model's
-    printed = run_elsewhere(tmp_path, READ_ELSEWHERE, "someone/reader", clip, output, again)
-    assert printed.split() == ["25.0", str(saved / LANDMARKER_FILE)]
-    expected, found = processor(videos=clip, text="bin blue", return_tensors="np"), np.load(output)
-    assert set(found) == set(expected)
-    for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array)
-    assert {path.name for path in again.iterdir()} == names
 
 
 def test_a_folder_without_the_model_file_falls_back_and_a_changed_one_is_refused(processor, clip, tmp_path):

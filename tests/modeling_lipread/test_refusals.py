@@ -16,7 +16,6 @@ from transformers import AutoModel, AutoModelForCausalLM, GPT2Config
 from data.training.checkpoints import check_fits
 from modeling_lipread import LipReadForConditionalGeneration
 from tests.helpers.readers import Bomb, make_inputs, reader_config, text_config
-from tests.modeling_lipread.test_families import FAMILIES, tiny_language_model
 
 WEIGHTS, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 BUILD = LipReadForConditionalGeneration.from_language_model
@@ -274,15 +273,3 @@ def test_a_language_model_that_is_not_whole(base, reader):
     both(base, "language model is damaged", "fetch it again", error=OSError)
     (base / WEIGHTS).unlink()
     both(base, WEIGHTS, "with its weights in safetensors; pickles are never opened", error=OSError)
-
-
-def test_a_router_is_no_gate_of_an_adapter(tmp_path):
-    """In half precision an adapter's gate stays in float32; a mixture of experts' router, called gate, does not."""
-    tiny_language_model("qwen3_moe", FAMILIES["qwen3_moe"]).save_pretrained(tmp_path / "base")
-    reader = write_reader(tmp_path / "reader", tmp_path / "base", include_base=True)
-    types = {name: p.dtype for name, p in AutoModel.from_pretrained(reader, dtype=torch.bfloat16).named_parameters()}
-    routers = [name for name in types if name.endswith("mlp.gate.weight")]
-    assert len(routers) == 4
-    gates = [name for name in types if re.fullmatch(r"adapters\.\d\.gate", name)]
-    assert len(gates) == 2
-    assert {name for name, kind in types.items() if kind == torch.float32} == set(gates)

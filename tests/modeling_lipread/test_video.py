@@ -1,19 +1,12 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Video files of every kind to upright frames and their times; what is damaged is named with the place."""
 
-import subprocess
-import sys
-import threading
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
-from modeling_lipread.video_lipread import VideoError, read_ahead, read_frames
+from modeling_lipread.video_lipread import VideoError, read_frames
 from tests.helpers.clips import PORTRAIT, moving_portrait, write_video
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def difference(frame: np.ndarray, expected: np.ndarray) -> float:
@@ -163,31 +156,6 @@ def test_a_single_frame(extractor, tmp_path):
     assert sequence.timestamps.tolist() == [0.0]
 
 
-MEMORY_OF_READING = """
-import resource, sys
-from modeling_lipread.video_lipread import read_ahead, read_frames
-frames = read_frames(sys.argv[1])
-[next(frames) for _ in range(100)]
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-times = [time for time, frame in frames]
-print(len(times) + 100, times[-1], (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
-"""
-
-
-@pytest.mark.slow
-def test_two_hours_take_no_more_memory_than_two_seconds(tmp_path):
-    """All its frames at once would be 400 MB."""
-    frames = [np.full((120, 160, 3), shade, np.uint8) for shade in (40, 120, 200)]
-    path = write_video(
-        tmp_path / "long.mp4", [frames[index % 3] for index in range(7200)], frame_rate=1, codec="mpeg4"
-    )
-    command = [sys.executable, "-c", MEMORY_OF_READING, str(path)]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300, check=True)
-    count, last, megabytes = map(float, done.stdout.split())
-    assert (count, last) == (7200, 7199)
-    assert megabytes < 50
-
-
 def test_what_is_longer_than_the_limit_is_refused_at_once(tmp_path):
     path = write_video(tmp_path / "long.mp4", [np.zeros((64, 64, 3), np.uint8)] * 60, frame_rate=1)
     for span in ({}, {"start": 5}, {"start": 5, "end": 50}):
@@ -201,26 +169,3 @@ def test_what_is_longer_than_the_limit_is_refused_at_once(tmp_path):
         for item in read_frames(path, max_seconds=1):
             read.append(item)
     assert len(read) == 25
-
-
-def test_items_are_made_ahead_of_their_use_but_not_far():
-    made, closed, fourth = [], [], threading.Event()
-
-    def source():
-        try:
-            for item in range(10):
-                made.append(item)
-                if item == 3:
-                    fourth.set()
-                yield item
-        finally:
-            closed.append(threading.current_thread().name)
-
-    ahead = read_ahead(source(), 2)
-    assert not made  # nothing happens before the first is asked for
-    assert [next(ahead), next(ahead)] == [0, 1]
-    assert fourth.wait(60)  # while 1 is in use, 2 and 3 are made
-    assert made == [0, 1, 2, 3]
-    ahead.close()
-    assert closed and made == [0, 1, 2, 3]
-    assert list(read_ahead(source(), 3)) == list(range(10))

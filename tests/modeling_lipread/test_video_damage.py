@@ -39,15 +39,6 @@ def test_without_usable_timestamps_the_nominal_rate_counts(tmp_path, name):
     np.testing.assert_allclose(times, np.arange(5) / 25, atol=1e-6)
 
 
-def test_a_stray_timestamp_does_not_turn_time_back(tmp_path):
-    path = write_video(
-        tmp_path / "stray.mp4", moving_portrait(6), milliseconds=[0, 40, 90, 150, 220, 300], reorder=False
-    )
-    times, _ = zip(*read_frames(without_durations(path, 2)), strict=True)
-    np.testing.assert_allclose(times, (0, 0.04, 0.09, 0.091, 0.16, 0.24), atol=1e-3)
-    assert (np.diff(times) > 0).all()
-
-
 def test_files_that_cannot_be_read_say_why(extractor, portrait_video, tmp_path):
     data = portrait_video.read_bytes()
     (tmp_path / "empty.mp4").touch()
@@ -126,18 +117,6 @@ def test_what_is_corrupt_in_the_middle_is_named_with_the_time(tmp_path, name):
     assert len(list(read_frames(path, start=3.2))) == 20
     with pytest.raises(VideoError, match="corrupt at about"):
         list(read_frames(path, start=1.5, end=3.5))
-
-
-@pytest.mark.parametrize(
-    ("codec", "options"),
-    [("mpeg2video", {"g": "12"}), ("libx264", {"g": "12", "x264-params": "open-gop=1:bframes=3"})],
-)
-def test_a_stream_cut_out_of_a_broadcast_begins_with_its_first_whole_picture(tmp_path, codec, options):
-    path = write_video(tmp_path / "capture.ts", moving_portrait(75), codec=codec, codec_options=options)
-    data = path.read_bytes()
-    for begin in (0.3, 0.35, 0.4, 0.45):
-        path.write_bytes(data[int(len(data) * begin) // 188 * 188 :])  # from the middle of a group of pictures
-        assert 20 < len(list(read_frames(path))) < 60
 
 
 def test_a_span_may_begin_anywhere_between_open_groups_of_pictures(tmp_path):
