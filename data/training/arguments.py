@@ -69,9 +69,9 @@ class ModelArguments:
         rank = default_rank if self.lora_r is None else self.lora_r
         if not rank:
             return None
-        settings = {"r": rank, "alpha": 2 * rank if self.lora_alpha is None else self.lora_alpha}
-        settings |= {"dropout": self.lora_dropout or 0.0}
-        return settings | {"target_modules": self.lora_target_modules or "all-linear"}
+        alpha = 2 * rank if self.lora_alpha is None else self.lora_alpha
+        layers, dropout = self.lora_target_modules or "all-linear", self.lora_dropout or 0.0
+        return {"r": rank, "alpha": alpha, "dropout": dropout, "target_modules": layers}
 
 
 @dataclass
