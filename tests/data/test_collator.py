@@ -2,6 +2,7 @@
 """Batches: what the model learns from, and that an evaluation batch keeps the transcript from `generate`."""
 
 import logging
+import pickle
 
 import numpy as np
 import pytest
@@ -159,3 +160,47 @@ def test_ctc_targets_spell_the_normalised_text(processor, rows, caplog):
     with pytest.raises(ValueError, match="index 0 is the CTC blank"):
         LipReadCollator(processor, seq_len=64, ctc_vocab=["a", "b"])
     assert "ctc_targets" not in LipReadCollator(processor, seq_len=64, ctc_vocab=[])([rows[1]])
+
+
+class CountingExtractor(LipReadFeatureExtractor):
+    """The real one, which also counts the clips that it is given."""
+
+    clips = 0
+
+    def _extract(self, clip):
+        self.clips += 1
+        return super()._extract(clip)
+
+
+@pytest.fixture
+def cached(processor):
+    """Returns a collator whose cache holds some bytes."""
+    counting = LipReadProcessor(CountingExtractor(), processor.tokenizer)
+    return lambda size: LipReadCollator(counting, seq_len=64, ctc_vocab=build_ctc_vocab(TEXTS), cache_bytes=size)
+
+
+def test_cached_examples_are_those_made_anew(cached, rows):
+    fresh, collate, rows = cached(0), cached(2**20), list(rows)
+    expected = fresh(rows)
+    for order in ([0, 1, 2], [0, 1, 2], [2, 1, 0]):
+        batch = collate([rows[index] for index in order])
+        assert all(torch.equal(batch[name], expected[name][order]) for name in expected)
+        batch["keypoints"].zero_()  # which does not reach the cache
+    assert collate.feature_extractor.clips == 3 + 3
+    # Clips of two splits may share an id.
+    other = collate([encode_row(make_clip("x", 7, 12), text=TEXTS[1], id=rows[1]["id"])])["keypoints"][0]
+    assert not torch.equal(other, expected["keypoints"][1, :12])
+    # A worker process begins with an empty cache.
+    sent = pickle.loads(pickle.dumps(collate))
+    assert (len(sent.cache), sent.cache.max_bytes) == (0, 2**20)
+    assert all(torch.equal(value, expected[name]) for name, value in sent(rows).items())
+
+
+def test_the_cache_keeps_to_its_memory(cached):
+    rows = [encode_row(make_clip("x", seed, 20), text=TEXTS[0], id=str(seed)) for seed in range(5)]
+    size = 20 * 79 * 3 * 4 + 20 * 8
+    collate = cached(2 * size)
+    for _ in range(2):
+        collate(rows)
+    assert (len(collate.cache), collate.cache.bytes) == (2, 2 * size)
+    assert collate.feature_extractor.clips == 5 + 3

@@ -1,5 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Which face is followed: small ones, several, those that speak, that leave, come back, and change places."""
+"""Face tracking: small faces, several, speaking ones, faces that leave and come back; extractors used again."""
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -8,7 +11,7 @@ import pytest
 from data.talker import TalkingHead, perform
 from modeling_lipread.geometry_lipread import identity_switches, lip_motion
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
-from tests.helpers.clips import PORTRAIT, portrait_on
+from tests.helpers.clips import PORTRAIT, moving_portrait, portrait_on
 
 # The portrait's face made longer: the shape of another person's.
 LONGER = cv2.resize(PORTRAIT, None, fx=1, fy=1.2)[20:308]
@@ -92,15 +95,11 @@ def test_small_faces_are_found_anywhere_in_a_wide_frame(extractor):
 
 def test_the_central_face_is_followed_if_asked_for(extractor):
     picture = portrait_on(300, 560, [(1.0, 0, 0), (0.8, 200, 40)])
-    assert center(extractor.extract(picture))[0] < 200
-    central = Face3DKeypointExtractor(face="central")
-    assert 200 < center(central.extract(picture))[0] < 360
-    sequence = central.extract_frames([picture] * 3, frame_rate=25)
-    assert (sequence.keypoints[..., 0].mean(axis=1) > 200).all() and sequence.most_faces == 2
-    assert (central.extract_frames([picture], 25, face="largest").keypoints[..., 0].mean() < 200).all()
-    nobody = central.extract_frames([np.full((288, 360, 3), 90, np.uint8)] * 3, frame_rate=25, face="speaking")
+    central = extractor.extract_frames([picture] * 3, frame_rate=25, face="central")
+    assert (central.keypoints[..., 0].mean(axis=1) > 200).all() and central.most_faces == 2
+    assert extractor.extract_frames([picture], 25).keypoints[..., 0].mean() < 200
+    nobody = extractor.extract_frames([np.full((288, 360, 3), 90, np.uint8)] * 3, frame_rate=25, face="speaking")
     assert nobody.coverage == 0.0 and len(nobody) == 3 and nobody.most_faces == 0
-    central.close()
 
 
 def test_the_speaking_face_is_followed_if_asked_for(extractor, talking):
@@ -149,3 +148,36 @@ def test_a_cut_to_another_person_is_counted(extractor):
     for person, expected in ((PORTRAIT, []), (LONGER, [pytest.approx(35 / 25)])):  # found again, or somebody else
         away = extractor.extract_frames([PORTRAIT] * 20 + [empty] * 15 + [person] * 20, frame_rate=25)
         assert away.coverage == pytest.approx(40 / 55) and switches(away) == expected
+
+
+GREY = np.full_like(PORTRAIT, 90)
+CLIPS = {
+    "moving": moving_portrait(6),
+    "other size": [portrait_on(300, 500, [(1.0, 20 + 3 * index, 5)]) for index in range(5)],
+    "lost and found": [*moving_portrait(3), *[GREY] * 9, *moving_portrait(3)],
+    "two faces": [portrait_on(300, 640, [(0.8, 20, 20), (1.0, 330 + index, 5)]) for index in range(4)],
+}
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    """Each clip's landmarks from an extractor that has seen no other."""
+    found = {}
+    for name, frames in CLIPS.items():
+        with Face3DKeypointExtractor() as extractor:
+            found[name] = extractor.extract_frames(frames, 25).keypoints
+    return found
+
+
+def test_no_clip_depends_on_the_one_before(fresh):
+    with Face3DKeypointExtractor() as extractor:
+        for name in itertools.chain(*list(itertools.permutations(CLIPS))[::7]):
+            np.testing.assert_array_equal(extractor.extract_frames(CLIPS[name], 25).keypoints, fresh[name], name)
+
+
+def test_one_extractor_serves_several_threads(fresh):
+    with Face3DKeypointExtractor() as extractor, ThreadPoolExecutor(3) as threads:
+        names = list(CLIPS) * 3
+        clips = list(threads.map(lambda name: extractor.extract_frames(CLIPS[name], 25), names))
+    for name, clip in zip(names, clips, strict=True):
+        np.testing.assert_array_equal(clip.keypoints, fresh[name], name)
