@@ -88,7 +88,7 @@ def test_what_was_measured_on_other_weights_does_not_count(reader):
     (reader / "evaluation-broken.json").write_text('{"metrics": {"wer": "0.01"}}')
     card, notes = card_of(reader)
     assert card.data.eval_results is None and card.data.get("metrics") is None
-    assert "None. This reader was published without a measurement" in card.text
+    assert "None. Nobody has evaluated these weights" in card.text
     assert [note.split(" ")[0] for note in notes[:3]] == [
         f"evaluation-{name}.json" for name in ("broken", "train", "validation")
     ]
@@ -144,7 +144,7 @@ def test_a_language_model_on_the_hub_is_named(evaluated, tmp_path):
     card, _ = card_of(reader)
     assert card.data.base_model == "someone/base"
     assert f"[someone/base](https://huggingface.co/someone/base) at commit `{'a' * 40}`, frozen." in card.text
-    assert "the language model is fetched from its own repository, at that commit" in card.text
+    assert "The language model is loaded from its own repository, at that commit" in card.text
     config["base_model_revision"] = "main"
     (reader / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="without a commit: give --base_model_revision"):
