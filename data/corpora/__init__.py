@@ -41,11 +41,7 @@ def formats() -> dict[str, ModuleType]:
 
 
 def read_alignment(path: Path) -> list[Word]:
-    """Returns the words of an alignment file; its suffix chooses the format.
-
-    Raises:
-        TranscriptError: If the file cannot be used, or no format reads such files.
-    """
+    """Returns the words of an alignment file, whose suffix names the format; raises `TranscriptError`."""
     modules = [module for module in formats().values() if hasattr(module, "ALIGNMENT_SUFFIX")]
     parsers = {module.ALIGNMENT_SUFFIX: module.parse_words for module in modules}
     suffix = path.suffix.lower()
@@ -56,42 +52,24 @@ def read_alignment(path: Path) -> list[Word]:
 
 @dataclass
 class Source:
-    """The clips of a manifest or corpus.
+    """The clips of a manifest or corpus; `records` and `skips` are in the order of the source."""
 
-    Attributes:
-        name (`str`): Name of the file or folder.
-        split (`str`): Name of its split.
-        format (`str`): ``"manifest"`` or a format of `data.corpora`.
-        recognised (`bool`): Whether the format was recognised, not given.
-        records (`RecordFile`): Usable clips.
-        skips (`list[Skip]`): Skipped clips and files; both in the order of the source.
-    """
-
-    name: str
+    name: str  # of the file or folder
     split: str
-    format: str
-    recognised: bool
+    format: str  # "manifest" or a module of `data.corpora`
+    recognised: bool  # whether the format was recognised, not given
     records: RecordFile
     skips: list[Skip]
 
 
 def read_source(
-    path: str | Path,
-    format: str | None = None,
-    options: Mapping[str, str] | None = None,
-    allow_outside: bool = False,
+    path: str | Path, format: str | None = None, options: Mapping[str, str] | None = None, allow_outside: bool = False
 ) -> Source:
-    """Reads a manifest or a corpus.
+    """Reads a manifest, a folder, or a transcript beside its video.
 
-    Args:
-        path (`str` or `Path`): A JSONL manifest, a folder, or a transcript beside its video.
-        format (`str`, *optional*): ``"manifest"`` or a module of `data.corpora`. Default: recognised.
-        options (`Mapping[str, str]`, *optional*): Options of the format, as on the command line.
-        allow_outside (`bool`): Whether files outside the source's folder are allowed.
-
-    Raises:
-        SourceError: If the source cannot be read, its format is unknown or ambiguous, it has no usable clip, or the
-            format has no such option.
+    The `format` is recognised by default; its `options` are texts as on the command line. `allow_outside` allows files
+    outside the source's folder. Raises `SourceError` if the source cannot be read, its format is unknown or ambiguous,
+    it has no usable clip, or the format has no such option.
     """
     path, options = Path(path), options or {}
     recognised = format is None
@@ -127,11 +105,7 @@ def _read(module: ModuleType, folder: Folder, options: dict[str, Any]) -> Iterat
 
 
 def recognise(path: Path) -> str:
-    """Returns the format of a source by its content.
-
-    Raises:
-        SourceError: If no format fits a folder, or several do.
-    """
+    """Returns the format of a source by its content; raises `SourceError` if none fits a folder, or several do."""
     if path.suffix.lower() in _MANIFEST_SUFFIXES and not path.is_dir() or not path.exists():
         return MANIFEST
     folder = Folder(path)

@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..sources.folder import Folder, text_lines
 from ..sources.records import Record, Skip, TranscriptError, Word
@@ -25,8 +25,7 @@ _LISTS = {f"{name}.txt": split for name, split in _SPLITS.items()}
 _NOISE = re.compile(r"\{(?:LG|NS)\}")  # laughter and noise; of other braces only the signs are removed
 
 
-@dataclass(frozen=True)
-class Annotation:
+class Annotation(NamedTuple):
     """The content of a clip's ``.txt``; LRS3 has face boxes or the name of the video, LRS2 has not."""
 
     text: str
@@ -85,11 +84,7 @@ def parse_words(text: str, name: str) -> list[Word]:
 
 
 def parse(text: str, name: str) -> Annotation:
-    """Parses a clip's ``.txt``; `name` is the file's name for errors.
-
-    Raises:
-        TranscriptError: If there is no line ``Text:``, or a row of the table is not ``word start end`` in seconds.
-    """
+    """Parses a clip's ``.txt``; raises `TranscriptError` without a line ``Text:``, or for a bad row of the table."""
     fields: dict[str, str] = {}
     words: list[Word] = []
     table, has_boxes = "", False

@@ -142,8 +142,7 @@ def _timed_words(cue: Cue, text: str) -> list[Word]:
 def parse(text: str, name: str, suffix: str) -> tuple[list[Cue], int]:
     """Returns the cues of a file with the suffix ``.srt`` or ``.vtt``, and the number of cues that cannot be parsed.
 
-    Raises:
-        TranscriptError: If the file has another format or no cue; the message begins with `name`.
+    Raises `TranscriptError` if the file has another format or no cue.
     """
     # webvtt-py reads both formats by blocks; pysubs2 mistakes a WebVTT cue's name and comments for text.
     lines = "\n".join(text_lines(text)).lstrip("\n")

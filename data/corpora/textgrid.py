@@ -79,8 +79,7 @@ def _middle(word: Word) -> float:
 def choose_tiers(tiers: list[Tier], name: str, words: str, utterances: str) -> tuple[Tier | None, Tier | None]:
     """Returns the tier of words and the tier of utterances; one of them may be None.
 
-    Raises:
-        TranscriptError: If a requested tier does not exist, or several tiers would fit.
+    Raises `TranscriptError` if a requested tier does not exist, or several tiers would fit.
     """
     names = ", ".join(tier.name for tier in tiers) or "none"
 
@@ -118,11 +117,7 @@ def _words(tier: Tier) -> list[Word]:
 
 
 def parse_words(text: str, name: str) -> list[Word]:
-    """Returns the words of a TextGrid's tier of words.
-
-    Raises:
-        TranscriptError: If the file cannot be used, or has no such tier.
-    """
+    """Returns the words of a TextGrid's tier of words; raises `TranscriptError` if it has none."""
     tier, _ = choose_tiers(parse(text, name), name, "", "")
     words = _words(tier) if tier else []
     if not any(says_something(word.word) for word in words):
@@ -159,8 +154,7 @@ class _Tokens:
 def parse(text: str, name: str) -> list[Tier]:
     """Returns the tiers of intervals of a TextGrid in Praat's long or short text form.
 
-    Raises:
-        TranscriptError: If it is no TextGrid or truncated, or an interval ends before it starts.
+    Raises `TranscriptError` if it is no TextGrid or truncated, or an interval ends before it starts.
     """
     tokens = _Tokens(text, name)
     header = [tokens.next("text") for _ in range(2)]

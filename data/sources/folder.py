@@ -6,6 +6,7 @@ from __future__ import annotations
 import codecs
 import functools
 import os
+import posixpath
 import re
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
@@ -35,11 +36,7 @@ def kind_of(path: str) -> str:
 
 
 def read_text(path: Path, name: str) -> str:
-    """Reads a transcript; `name` is the file's name for errors.
-
-    Raises:
-        TranscriptError: If it is no file, larger than `LARGEST_TRANSCRIPT`, or neither UTF-8 nor UTF-16.
-    """
+    """Reads a transcript; raises `TranscriptError` with `name` if it is no file, too large, or in another encoding."""
     try:
         if not os.path.isfile(path):  # a named pipe would block forever
             raise TranscriptError(f"{name} is no file")
@@ -51,11 +48,7 @@ def read_text(path: Path, name: str) -> str:
 
 
 def decode_text(data: bytes, name: str) -> str:
-    """Decodes UTF-8, or UTF-16 (written by Praat and Windows), with or without a byte order mark.
-
-    Raises:
-        TranscriptError: If it is neither.
-    """
+    """Decodes UTF-8 or UTF-16 (written by Praat and Windows), with or without a byte order mark."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
     elif b"\0" in data[:256]:  # no text in UTF-8 holds a zero byte; Latin letters in UTF-16 hold one in two
@@ -79,17 +72,10 @@ def text_lines(text: str) -> list[str]:
 def parse_timed_words(
     text: str, name: str, rate: int, *, silences: Container[str] = (), overlap: bool = False
 ) -> list[Word]:
-    """Parses an alignment with a line ``start end word`` for each word.
+    """Parses an alignment with a line ``start end word`` for each word; raises `TranscriptError` for any other.
 
-    Args:
-        text (`str`): The file's text.
-        name (`str`): The file's name for errors.
-        rate (`int`): Units of time a second.
-        silences (`Container[str]`): Words that are left out.
-        overlap (`bool`): Whether a word may start before the one before it ends.
-
-    Raises:
-        TranscriptError: If a line has another form, times run backwards, or there is no word.
+    The times count `rate` units a second. Words in `silences` are left out. With `overlap`, a word may start before
+    the one before it ends.
     """
     words, earliest = [], 0.0
     for number, line in enumerate(text_lines(text), start=1):
@@ -111,33 +97,18 @@ def parse_timed_words(
 
 @dataclass(frozen=True)
 class Pair:
-    """A video and the transcripts of its name beside it, as paths relative to the folder.
-
-    Attributes:
-        video (`str`): The video.
-        transcripts (`dict[str, str]`): Path by suffix in lower case: ``{".txt": "anna/clip1.TXT"}``.
-    """
+    """A video and the transcripts of its name beside it, as paths relative to the folder."""
 
     video: str
-    transcripts: dict[str, str]
+    transcripts: dict[str, str]  # by suffix in lower case: ``{".txt": "anna/clip1.TXT"}``
 
 
 class Folder:
     """A source of clips: a folder, or one transcript and the video beside it.
 
-    Hidden files are ignored, sub-folders come in natural order, and symbolic links are followed once.
-
-    Args:
-        path (`str` or `Path`): The folder or the transcript.
-        allow_outside (`bool`): Whether to follow symbolic links out of the folder.
-
-    Attributes:
-        root (`Path`): The folder to which all paths are relative.
-        name (`str`): Its name, or the transcript's.
-        skipped (`list[Skip]`): Files and folders that the walk leaves out. The caller removes them from the list.
-
-    Raises:
-        SourceError: If there is no such folder or file.
+    Hidden files are ignored, sub-folders come in natural order, and symbolic links are followed once, out of the
+    folder only if `allow_outside` is set. All paths are relative to `root`. Raises `SourceError` if there is no such
+    folder or file.
     """
 
     def __init__(self, path: str | Path, allow_outside: bool = False):
@@ -147,7 +118,7 @@ class Folder:
             raise SourceError(f"{path}: no such file or folder; check the path")
         self.root = self.path.parent if self.is_single else self.path
         self.name = os.path.basename(os.path.abspath(self.path)) or "corpus"
-        self.skipped: list[Skip] = []
+        self.skipped: list[Skip] = []  # what the walk leaves out; the caller removes them from the list
         self._clips = 0
         forget_folders()
 
@@ -178,24 +149,22 @@ class Folder:
 
     def files(self) -> Iterator[tuple[str, str]]:
         """Yields every file as its folder and its path."""
-        for folder, names in self.walk():
-            yield from ((folder, f"{folder}/{name}" if folder else name) for name in names)
+        return ((folder, posixpath.join(folder, name)) for folder, names in self.walk() for name in names)
 
     def _list(self, folder: str) -> tuple[list[str], list[str], list[str]]:
         """Returns files (names), sub-folders, and links to folders (paths)."""
         files, folders, links = [], [], []
         with os.scandir(self.root / folder) as entries:
             for entry in entries:
-                path = f"{folder}/{entry.name}" if folder else entry.name
+                path = posixpath.join(folder, entry.name)
                 if is_hidden(entry.name):
                     continue
                 try:
                     path.encode()
                     is_folder = entry.is_dir()
                 except UnicodeEncodeError:
-                    self._leave_out(
-                        os.fsencode(path).decode(errors="replace"), "the name is not valid UTF-8; rename it"
-                    )
+                    shown = os.fsencode(path).decode(errors="replace")
+                    self._leave_out(shown, "the name is not valid UTF-8; rename it")
                 except OSError as error:
                     self._leave_out(path, f"leads nowhere ({error.strerror})")
                 else:
@@ -212,16 +181,13 @@ class Folder:
     def pairs(self, *suffixes: str, ignore: Container[str] = (), language: str | None = None) -> Iterator[Pair]:
         """Yields every video with the transcripts of its name in the same folder; files without a partner are skipped.
 
-        Args:
-            suffixes (`str`): Suffixes of the transcripts in lower case; one transcript is enough for a pair.
-            ignore (`Container[str]`): Paths of files with such a suffix that are not transcripts.
-            language (`str`, *optional*): The language of transcripts named as ``talk.en.vtt`` beside ``talk.mp4``;
-                ``""`` accepts any.
+        One transcript with any of the `suffixes` (in lower case) is enough. Paths in `ignore` are not transcripts.
+        `language` chooses among ``talk.en.vtt`` and others beside ``talk.mp4``; ``""`` accepts any.
         """
         for folder, names in self.walk():
             groups: dict[str, dict[str, list[str]]] = {}  # by name without suffix, and by kind
             for name in names:
-                kind, path = kind_of(name), f"{folder}/{name}" if folder else name
+                kind, path = kind_of(name), posixpath.join(folder, name)
                 if kind == "video" or (kind in suffixes and path not in ignore):
                     stem = os.path.splitext(name)[0].casefold()
                     groups.setdefault(stem, {}).setdefault(kind, []).append(path)
@@ -261,11 +227,7 @@ class Folder:
         return [os.path.basename(os.path.abspath(self.root)), *filter(None, folder.split("/"))][::-1]
 
     def read_text(self, path: str) -> str:
-        """Reads a transcript of the folder.
-
-        Raises:
-            TranscriptError: If it is no readable text file inside the folder; see `read_text`.
-        """
+        """Reads a transcript; raises `TranscriptError` if it is no readable text file inside the folder."""
         if not self.allow_outside and not is_inside(self.root, path):
             raise TranscriptError(f"{path} leads out of the folder; {_OUTSIDE}")
         return read_text(self.root / path, path)
@@ -273,11 +235,8 @@ class Folder:
     def clip(self, video: str, text: str, *, place: str | None = None, **more: Any) -> Record | Skip:
         """Returns a clip of the folder, or a skip with the reason if it cannot be used.
 
-        Args:
-            video (`str`): Its path, relative to the folder.
-            text (`str`): Its transcript.
-            place (`str`, *optional*): Where in the folder the clip is listed. Default: the video's path.
-            more: ``speaker``, ``words``, ``start``, ``end``, ``id``, ``split``, ``notes`` of `Record`.
+        `place` says where in the folder the clip is listed, by default the video's path. `more` holds other fields of
+        `Record`: ``speaker``, ``words``, ``start``, ``end``, ``id``, ``split``, ``notes``.
         """
         self._clips += 1
         place = place or video
@@ -303,7 +262,7 @@ class Folder:
             for name in names:
                 some = kinds.setdefault(kind_of(name), [])
                 if len(some) < _EXAMPLES and os.path.splitext(name)[0].casefold() in videos:
-                    some.append(f"{folder}/{name}" if folder else name)
+                    some.append(posixpath.join(folder, name))
         self.skipped.clear()  # the walk of the reader adds them again
         return kinds
 

@@ -41,17 +41,10 @@ LONGEST_LINE = 16 * 2**20  # bytes
 
 
 def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[RecordFile, list[Skip]]:
-    """Reads a manifest; an unusable line becomes a `Skip`.
+    """Returns the usable and the unusable lines of a manifest, both in the order of the file.
 
-    Args:
-        path (`str` or `Path`): A JSONL file.
-        allow_outside (`bool`): Whether files outside the manifest's folder are allowed.
-
-    Returns:
-        `tuple[RecordFile, list[Skip]]`: Usable and unusable lines, both in the order of the file.
-
-    Raises:
-        SourceError: If the file cannot be read, is in UTF-16, is empty, or has no usable line.
+    `allow_outside` allows files outside its folder. Raises `SourceError` if the file cannot be read, is in UTF-16, is
+    empty, or has no usable line.
     """
     path = Path(path)
     forget_folders()

@@ -63,42 +63,24 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One usable clip of a manifest or corpus.
+    """One usable clip of a manifest or corpus."""
 
-    Attributes:
-        manifest (`str`): Name of the manifest's file or of the corpus' folder.
-        line (`int`): Line of the manifest, or number of the clip in the folder, from 1.
-        id (`str`): Name of the clip, unique in its source. Default: the media path without suffix, and the times.
-        text (`str`): Transcript, cleaned by `clean_text`.
-        source (`str`): Media path as the manifest writes it, or relative to the folder.
-        media (`Path`): The video, or the ``.npy`` of landmarks.
-        is_landmarks (`bool`): Whether `media` holds landmarks.
-        start, end (`float`, *optional*): The segment in seconds from the start of the media.
-        speaker (`str`, *optional*): Name of the speaker.
-        alignment (`Path`, *optional*): File of a word alignment, read when the clip is extracted.
-        words (`tuple[Word, ...]`): Word alignment, if the source holds it.
-        frame_rate (`float`): Frames a second of landmarks; videos have their own.
-        place (`str`, *optional*): Place of the clip in the folder: ``talk.srt cue 3``.
-        split (`str`, *optional*): Split of the clip by the corpus' own lists.
-        notes (`tuple[str, ...]`): Warnings about the clip for the report.
-    """
-
-    manifest: str
-    line: int
-    id: str
-    text: str
-    source: str
-    media: Path
+    manifest: str  # name of the manifest's file or of the corpus' folder
+    line: int  # line of the manifest, or number of the clip in the folder, from 1
+    id: str  # unique in its source; by default the media path without suffix, and the times
+    text: str  # cleaned by `clean_text`
+    source: str  # media path as the manifest writes it, or relative to the folder
+    media: Path  # the video, or the ``.npy`` of landmarks
     is_landmarks: bool
-    start: float | None = None
+    start: float | None = None  # seconds from the start of the media, as is `end`
     end: float | None = None
     speaker: str | None = None
-    alignment: Path | None = None
+    alignment: Path | None = None  # file of a word alignment, read when the clip is extracted
     words: tuple[Word, ...] = ()
-    frame_rate: float = 25.0
-    place: str | None = None
-    split: str | None = None
-    notes: tuple[str, ...] = ()
+    frame_rate: float = 25.0  # frames a second of landmarks; videos have their own
+    place: str | None = None  # place of the clip in the folder: ``talk.srt cue 3``
+    split: str | None = None  # split of the clip by the corpus' own lists
+    notes: tuple[str, ...] = ()  # warnings about the clip for the report
 
     @property
     def where(self) -> str:
@@ -121,17 +103,10 @@ _STORED = tuple(field.name for field in fields(Record) if field.name != "media")
 
 
 class RecordFile(Sequence[Record]):
-    """Records in a temporary file, one JSON line each, read on demand.
+    """Records in a temporary file, one JSON line each, read on demand; their `source` is relative to `root`.
 
     Only the byte offset of each line is in memory: 8 MB for a million records. Slices and selections share the file; a
-    pickle contains the records.
-
-    Args:
-        root (`Path`): Folder to which the records' `source` is relative.
-        records (`Iterable[Record]`): Records to store, in order.
-
-    Raises:
-        SourceError: If the temporary file cannot be written.
+    pickle contains the records. Raises `SourceError` if the temporary file cannot be written.
     """
 
     def __init__(self, root: Path, records: Iterable[Record]):
@@ -241,8 +216,7 @@ def make_record(
 ) -> Record:
     """Makes a record from its fields: cleans the texts, and checks times and paths, which are relative to `root`.
 
-    Raises:
-        BadClip: If the text is empty, the times are no segment, or a path is no file inside `root`.
+    Raises `BadClip` if the text is empty, the times are no segment, or a path is no file inside `root`.
     """
     if "\0" in source:
         raise BadClip(f"the path {source!r} holds a NUL character; write the path of a file")

@@ -143,15 +143,6 @@ def test_every_line_of_a_manifest_is_a_clip_or_a_skip(tmp_path_factory, lines):
 
 
 @FUZZ
-@given(st.binary())
-def test_manifests_of_any_bytes(tmp_path_factory, content):
-    path = tmp_path_factory.mktemp("fuzz", numbered=True) / "clips.jsonl"
-    path.write_bytes(content)
-    with pytest.raises(SourceError):  # no such bytes name a file that is there
-        read_manifest(path)
-
-
-@FUZZ
 @given(st.text())
 def test_cleaning_a_text_changes_nothing_twice_and_loses_no_letter(text):
     cleaned = clean_text(text)
@@ -183,16 +174,6 @@ def test_grid_round_trip(written, end_of_line):
     words, expected = written
     lines = [f"{start} {end} {word}" for word, start, end in words]
     assert grid.parse_words(end_of_line.join(["0 0 sil", *lines, ""]), "a") == expected
-
-
-@FUZZ
-@given(spans(8_000))
-def test_timit_round_trip(written):
-    words, expected = written
-    text = "".join(f"{start} {end} {word}\n" for word, start, end in words)
-    assert timit.parse_words(text, "a", sample_rate=8_000) == expected
-    sentence = " ".join(word for word, _, _ in words)
-    assert timit.parse_text(f"{words[0][1]} {words[-1][2]} {sentence}\n") == sentence
 
 
 @FUZZ

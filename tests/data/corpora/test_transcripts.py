@@ -103,12 +103,8 @@ def test_captions_that_roll_and_time_their_words(tmp_path):
 
 def test_subtitles_in_several_languages(tmp_path):
     files = {"talk.mp4": None, "talk.en.vtt": vtt((0, 1, "hello")), "talk.pt-BR.vtt": vtt((0, 1, "olá"))}
-    files |= {
-        "one.two.mp4": None,
-        "one.two.srt": srt((0, 1, "named so")),
-        "only.mp4": None,
-        "only.de.srt": srt((0, 1, "ja")),
-    }
+    files |= {"one.two.mp4": None, "one.two.srt": srt((0, 1, "named so"))}
+    files |= {"only.mp4": None, "only.de.srt": srt((0, 1, "ja"))}
     folder = fill(tmp_path / "talks", files)
     clips, skipped = read(folder)
     assert [clip[0] for clip in clips] == ["named so", "ja"]

@@ -5,13 +5,11 @@ import json
 import pickle
 import subprocess
 import sys
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from data.sources.manifest import read_manifest
 from data.sources.records import Record, RecordFile, Skip, Word, collect
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -85,27 +83,6 @@ def test_repeated_ids_become_skips():
     assert collect(ROOT, [])[1] == [] and len(collect(ROOT, [])[0]) == 0
 
 
-def write_manifest(folder, rows):
-    (folder / "clip.npy").touch()
-    with open(folder / "clips.jsonl", "w") as file:
-        for index in range(rows):
-            line = {"kp_path": "clip.npy", "id": f"speaker{index % 500}/{index:07}", "speaker": f"s{index % 500}"}
-            line["text"] = f"sentence number {index} of a corpus that is as large as any other"
-            file.write(json.dumps(line) + "\n")
-    return folder / "clips.jsonl"
-
-
-def test_a_row_takes_few_bytes(tmp_path):
-    manifest = write_manifest(tmp_path, 20_000)
-    tracemalloc.start()
-    records, _ = read_manifest(manifest)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert len(records) == 20_000
-    # The objects themselves take a kilobyte a row.
-    assert peak / len(records) < 100
-
-
 MEASURE = """
 import resource, sys
 from pathlib import Path
@@ -125,8 +102,13 @@ print(sum(len(chunk.records) for chunk in chunks), read - before, peak() - befor
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has another unit elsewhere")
 def test_a_million_rows(tmp_path):
     """Read, divided and laid out in chunks; the peak of a process of its own, in MiB above its imports."""
-    manifest = write_manifest(tmp_path, 1_000_000)
-    command = [sys.executable, "-c", MEASURE, manifest]
+    (tmp_path / "clip.npy").touch()
+    with open(tmp_path / "clips.jsonl", "w") as file:
+        for index in range(1_000_000):
+            line = {"kp_path": "clip.npy", "id": f"speaker{index % 500}/{index:07}", "speaker": f"s{index % 500}"}
+            line["text"] = f"sentence number {index} of a corpus that is as large as any other"
+            file.write(json.dumps(line) + "\n")
+    command = [sys.executable, "-c", MEASURE, tmp_path / "clips.jsonl"]
     printed = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.split()
     print(f"reading: {printed[1]} MiB, with the plan: {printed[2]} MiB")
     assert int(printed[0]) == 1_000_000
