@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -17,6 +16,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.helpers.browser import open_browser, write_camera
 from tests.helpers.clips import PORTRAIT, write_video
+from tests.helpers.corpora import wait_for
 from tests.helpers.long_videos import grid_lines, one_after_another
 
 pytest.importorskip("gradio", reason="gradio is not installed: pip install 'lipread[app]'")
@@ -33,13 +33,9 @@ def browser(talker_clip, tmp_path_factory):
 def app(browser, tmp_path_factory):
     """The address of the running page and the folder in which it keeps everything."""
     temporary = tmp_path_factory.mktemp("server")
-    process = subprocess.Popen(
-        [sys.executable, "app.py", "--device", "cpu"],
-        cwd=REPOSITORY,
-        env={**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1", "GRADIO_ANALYTICS_ENABLED": "False"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "app.py", "--device", "cpu"]
+    env = {**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, text=True)
     try:
         address = next((found[0] for line in process.stdout if (found := re.search(r"http://[\d.:]+", line))), None)
         assert address, "the page did not start"
@@ -75,13 +71,6 @@ def shown(page) -> list[str]:
 def kept(folder: Path) -> list[Path]:
     """Files of visitors; the examples are nobody's."""
     return [path for path in folder.rglob("*") if path.is_file() and "examples" not in path.parts]
-
-
-def wait_until(holds, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not holds() and time.monotonic() < end:
-        time.sleep(0.1)
-    assert holds()
 
 
 @pytest.mark.slow
@@ -120,7 +109,7 @@ def test_a_file_that_the_reader_knows(page, app, grid_dir, tmp_path):
     files = kept(app[1])
     assert {file.name for file in files} == {"lips.mp4", "lips.srt", "lips.vtt"}, "the upload is gone"
     page.close()
-    wait_until(lambda: not kept(app[1]), seconds=90)
+    wait_for(lambda: not kept(app[1]), seconds=90)
 
 
 @pytest.mark.slow

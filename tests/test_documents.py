@@ -57,12 +57,7 @@ CORPORA = {
         "b.mp4": None,
         "b.TextGrid": textgrid([("Anna", [(0.1, 0.3, "Tide.")]), ("words", TIDE)], "short"),
     },
-    "clips": {
-        "train/1.mp4": None,
-        "train/1.txt": "Good morning.",
-        "test/2.mov": None,
-        "test/2.txt": "Good day.",
-    },
+    "clips": {"train/1.mp4": None, "train/1.txt": "Good morning.", "test/2.mov": None, "test/2.txt": "Good day."},
     "mylab": {
         "anna/001.mp4": None,
         "anna/sentences.csv": "video,sentence\n001.mp4,The tide comes in at seven.\n002.mp4,Gone.\n",
@@ -91,10 +86,9 @@ EXPECTED = {
 
 def prepared(document):
     """Returns the arguments of the commands that prepare a corpus of this file, by their output."""
-    found = [command.text for command in commands(document) if command.language == "bash"]
-    found = [
-        shlex.split(text)[3:] for text in found if "data.prepare" in text and not re.search("--(shard|engine)", text)
-    ]
+    texts = [command.text for command in commands(document) if command.language == "bash"]
+    texts = [text for text in texts if "data.prepare" in text and not re.search("--(shard|engine)", text)]
+    found = [shlex.split(text)[3:] for text in texts]
     return {words[words.index("--output") + 1]: words for words in found if words[0].split("/")[0] in FOLDERS}
 
 

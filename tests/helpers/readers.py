@@ -21,20 +21,9 @@ from modeling_lipread import (
 from tests.helpers.training import TEXTS
 
 VOCABULARY, FRAMES, LANDMARKS = 40, 12, 9
-
-
-TINY = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
+TINY = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "hidden_size": 32}
+TINY |= {"intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2}
+TINY |= {"max_position_embeddings": 64}
 
 
 def text_config(**kwargs) -> LlamaConfig:
@@ -42,25 +31,10 @@ def text_config(**kwargs) -> LlamaConfig:
 
 
 def reader_config(encoder: dict | None = None, **kwargs) -> LipReadConfig:
-    encoder_config = {
-        "num_landmarks": LANDMARKS,
-        "hidden_size": 16,
-        "kp_embed_dim": 8,
-        "kp_heads": 2,
-        **(encoder or {}),
-    }
-    kwargs = {
-        "adapter_every": 2,
-        "adapter_heads": 2,
-        "adapter_head_dim": 8,
-        "ctc_vocab": ["", " ", "a", "b"],
-        "decoder_start_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 0,
-        "text_config": text_config(),
-        **kwargs,
-    }
-    return LipReadConfig(encoder_config=FaceKeypointEncoderConfig(**encoder_config), **kwargs)
+    sizes = {"num_landmarks": LANDMARKS, "hidden_size": 16, "kp_embed_dim": 8, "kp_heads": 2, **(encoder or {})}
+    settings = {"decoder_start_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "text_config": text_config()}
+    settings |= {"adapter_every": 2, "adapter_heads": 2, "adapter_head_dim": 8, "ctc_vocab": ["", " ", "a", "b"]}
+    return LipReadConfig(encoder_config=FaceKeypointEncoderConfig(**sizes), **settings | kwargs)
 
 
 def make_reader(encoder: dict | None = None, open_gates: bool = False, **kwargs) -> LipReadForConditionalGeneration:
@@ -133,17 +107,11 @@ def write_reader(
 ) -> Path:
     """A reader with its processor that knows nothing yet, but is whole, and writes what depends on the face."""
     tokenizer = train_tokenizer(TEXTS, 280)
-    settings = {"ctc_vocab": build_ctc_vocab(TEXTS), **settings}
-    size = {"num_landmarks": 79, "hidden_size": 16, "kp_temporal_layers": 1, "kp_heads": 2}
-    config = LipReadConfig(
-        encoder_config=FaceKeypointEncoderConfig(**size, **(encoder or {})),
-        adapter_every=1,
-        decoder_start_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        zero_init_projection=False,
-        **settings,
-    )
+    settings = {"ctc_vocab": build_ctc_vocab(TEXTS), "adapter_every": 1, "zero_init_projection": False, **settings}
+    settings |= {"decoder_start_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    size = {"num_landmarks": 79, "hidden_size": 16, "kp_temporal_layers": 1, "kp_heads": 2, **(encoder or {})}
+    encoder_config = FaceKeypointEncoderConfig(**size)
+    config = LipReadConfig(encoder_config=encoder_config, pad_token_id=tokenizer.pad_token_id, **settings)
     torch.manual_seed(0)
     model = LipReadForConditionalGeneration.from_language_model(language_model, config)
     model.generation_config.max_new_tokens = 6

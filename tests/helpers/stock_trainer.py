@@ -17,16 +17,9 @@ def make_trainer(reader: Path, corpus: Path, output: Path, **settings) -> Traine
     settings = {"learning_rate": 0.1, "lr_scheduler_type": "constant", "optim": "sgd", "max_grad_norm": 0, **settings}
     args = TrainingArguments(output, use_cpu=True, report_to="none", remove_unused_columns=False, **settings)
     config = model.config
-    collator = LipReadCollator(
-        AutoProcessor.from_pretrained(reader),
-        seq_len=32,
-        start_ids=config.start_ids,
-        ctc_vocab=config.ctc_vocab,
-        alignment=config.encoder_config.alignment_head,
-    )
-    splits = {
-        f"{kind}_dataset": open_split(corpus, split) for kind, split in (("train", "train"), ("eval", "validation"))
-    }
+    heads = {"ctc_vocab": config.ctc_vocab, "alignment": config.encoder_config.alignment_head}
+    collator = LipReadCollator(AutoProcessor.from_pretrained(reader), seq_len=32, start_ids=config.start_ids, **heads)
+    splits = {"train_dataset": open_split(corpus, "train"), "eval_dataset": open_split(corpus, "validation")}
     return Trainer(model, args, data_collator=collator, **splits)
 
 

@@ -16,18 +16,9 @@ from modeling_lipread.landmarks_lipread import LandmarkSequence
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TEXTS = ("bin blue", "set red", "lay green", "place white", "bin red", "set blue")
-TINY = {
-    "hidden_size": 32,
-    "kp_temporal_layers": 1,
-    "kp_heads": 2,
-    "adapter_every": 1,
-    "config_overrides": "adapter_heads=2,adapter_head_dim=16",
-    "lm_vocab_size": 280,
-    "seq_len": 16,
-    "eval_max_new_tokens": 4,
-    "per_device_train_batch_size": 4,
-    "logging_steps": 1,
-}
+TINY = {"hidden_size": 32, "kp_temporal_layers": 1, "kp_heads": 2, "adapter_every": 1, "lm_vocab_size": 280}
+TINY |= {"config_overrides": "adapter_heads=2,adapter_head_dim=16", "seq_len": 16, "eval_max_new_tokens": 4}
+TINY |= {"per_device_train_batch_size": 4, "logging_steps": 1}
 # Settings without anything random in a forward pass, so that two ways of dividing the work can be compared.
 STILL = {
     "kp_dropout": 0,
@@ -43,14 +34,8 @@ def make_clip(text: str, seed: int, frames: int = 20) -> LandmarkSequence:
     face = np.random.default_rng(0).normal(size=(478, 3)).astype(np.float32) * 50
     motion = np.random.default_rng(len(text)).normal(size=(frames, 478, 3)).cumsum(0)
     noise = np.random.default_rng(seed).normal(size=(frames, 478, 3)) * 0.1
-    return LandmarkSequence(
-        keypoints=(face + motion + noise + 200).astype(np.float32),
-        present=np.ones(frames, dtype=bool),
-        timestamps=np.arange(frames) / 25,
-        width=400,
-        height=400,
-        frame_rate=25.0,
-    )
+    keypoints = (face + motion + noise + 200).astype(np.float32)
+    return LandmarkSequence(keypoints, np.ones(frames, dtype=bool), np.arange(frames) / 25, 400, 400, 25.0)
 
 
 def even_words(text: str, seconds: float) -> list[dict]:
@@ -70,11 +55,9 @@ def make_corpus(
         for i in range(count):
             text, frames = TEXTS[i % len(TEXTS)], lengths[i % len(lengths)]
             words = even_words(text, frames / 25) if word_times and i % 2 else []
-            rows.append(
-                encode_row(make_clip(text, seed + i, frames), text=text, id=f"{split}{i}", speaker="s1", words=words)
-            )
-        table = rows_to_table(rows)
-        splits[split] = Dataset(table).cast(features())
+            clip = make_clip(text, seed + i, frames)
+            rows.append(encode_row(clip, text=text, id=f"{split}{i}", speaker="s1", words=words))
+        splits[split] = Dataset(rows_to_table(rows)).cast(features())
     DatasetDict(splits).save_to_disk(folder)
     return folder
 
@@ -82,15 +65,8 @@ def make_corpus(
 def make_lm_config(folder: Path) -> Path:
     """Writes the configuration of a language model of a few thousand parameters."""
     path = folder / "lm.json"
-    settings = {
-        "model_type": "llama",
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 64,
-    }
+    settings = {"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "max_position_embeddings": 64}
+    settings |= {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
     path.write_text(json.dumps(settings))
     return path
 

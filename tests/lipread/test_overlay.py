@@ -10,17 +10,14 @@ import pytest
 
 from data.talker import TalkingHead
 from lipread.overlay import LIP_COLOR, OUTER_LIPS, SCORE_COLORS, score_color, write_overlay
-from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from modeling_lipread.video_lipread import read_frames
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory):
+def clip(extractor, tmp_path_factory):
     """A short clip, its word timings and its landmarks."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    words = TalkingHead().render("call mama", path)
-    with Face3DKeypointExtractor() as extractor:
-        return path, words, extractor.extract_video(path)
+    return path, TalkingHead().render("call mama", path), extractor.extract_video(path)
 
 
 @pytest.mark.parametrize("command, suffix", [("overlay", ".mp4"), ("replay", ".html")])
@@ -118,10 +115,9 @@ def test_the_colour_of_a_word_is_its_score(drawn):
     assert len(right) > 50 and len(wrong) > 50 and right.max() < wrong.min()
 
 
-def test_times_are_kept_and_spans_match(clip, tmp_path):
-    path, _, _ = clip
-    with Face3DKeypointExtractor() as extractor:
-        sequence = extractor.extract_video(path, start=0.2, end=0.6)
+def test_times_are_kept_and_spans_match(clip, extractor, tmp_path):
+    path = clip[0]
+    sequence = extractor.extract_video(path, start=0.2, end=0.6)
     sequence.timestamps = np.cumsum(np.linspace(0.02, 0.06, len(sequence)))  # a variable frame rate
     sequence.timestamps -= sequence.timestamps[0]
     write_overlay(path, sequence, tmp_path / "overlay.mp4", start=0.2, end=0.6)
