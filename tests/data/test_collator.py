@@ -9,7 +9,6 @@ import pytest
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import PreTrainedTokenizerFast
 
 from data.collator import LipReadCollator
 from data.schema import encode_row, load_split, rows_to_table
@@ -134,15 +133,6 @@ def test_long_texts_are_cut_with_a_warning(processor, rows, caplog):
     ]
     with pytest.raises(ValueError, match="seq_len 1 leaves no room"):
         LipReadCollator(processor, seq_len=1)
-
-
-def test_padding_with_eos_still_teaches_the_end(processor, rows):
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=processor.tokenizer.backend_tokenizer, eos_token="</s>")
-    batch = LipReadCollator(LipReadProcessor(processor.feature_extractor, tokenizer), seq_len=64)(list(rows))
-    end, labels = tokenizer.eos_token_id, unpadded(batch["labels"])
-    assert (batch["input_ids"][:, 0] == end).all(), "no BOS: EOS starts"
-    assert [row[-1] for row in labels] == [end] * 3 and [row.count(end) for row in labels] == [1] * 3
-    assert batch["attention_mask"].sum(1).tolist() == [len(row) + 1 for row in labels]
 
 
 def test_ctc_targets_spell_the_normalised_text(processor, rows, caplog):

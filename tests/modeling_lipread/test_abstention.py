@@ -55,18 +55,12 @@ def test_the_reason_to_say_nothing(seen, reason):
 
 
 def test_lips_are_as_fast_as_in_their_fastest_second():
-    """A mouth that opens and closes for a second, in a video of ten."""
-    face = np.random.default_rng(0).normal(size=(478, 3)).astype(np.float32) * 50
-    keypoints = np.repeat(face[None], 250, axis=0)
-    eyes = np.linalg.norm(face[33] - face[263])
-    gap = (face[13] - face[14]) / np.linalg.norm(face[13] - face[14])
-    moving = slice(100, 126)
-    keypoints[moving, 13] += 0.1 * eyes * np.sin(np.arange(26) * 0.8)[:, None] * gap
-    clip = replace(make_clip(TEXTS[0], 0, 250), keypoints=keypoints)
-    alone = replace(make_clip(TEXTS[0], 0, 26), keypoints=keypoints[moving])
-    assert lip_speed(clip) == pytest.approx(lip_speed(alone), rel=0.05) and lip_speed(alone) > 0.5
-    assert lip_speed(replace(clip, keypoints=np.repeat(face[None], 250, axis=0))) == 0.0
-    assert lip_speed(replace(clip, keypoints=keypoints[:, :79])) is None
+    moving, still = make_clip(TEXTS[0], 0, 25).keypoints, np.repeat(make_clip(TEXTS[0], 0, 1).keypoints, 100, axis=0)
+    alone = lip_speed(make_clip(TEXTS[0], 0, 25))
+    clip = replace(make_clip(TEXTS[0], 0, 225), keypoints=np.concatenate([still, moving, still]))
+    assert lip_speed(clip) >= 0.9 * alone > 0
+    assert lip_speed(replace(clip, keypoints=np.repeat(still[:1], 225, axis=0))) == 0.0
+    assert lip_speed(replace(clip, keypoints=clip.keypoints[:, :79])) is None
 
 
 def test_a_speed_that_cannot_be_told_is_not_that_of_still_lips(reader, limits):
@@ -153,11 +147,7 @@ def test_silence_is_what_is_around_the_words():
     assert np.array_equal(before.keypoints, clip.keypoints[:17]), "until 0.68 s: lips move before there is a sound"
     assert np.array_equal(after.keypoints, clip.keypoints[54:]) and after.timestamps[0] == 0.0
     assert silences(clip, []) == [] and silences(clip, [{"word": "a", "start": 0.3, "end": 2.8}]) == []
-    longer = there_and_back(before)
-    assert len(longer) == 75 and np.array_equal(
-        longer.keypoints[:34], np.concatenate([before.keypoints, before.keypoints[-2::-1], before.keypoints[1:2]])
-    )
-    assert np.allclose(np.diff(longer.timestamps), 0.04)
+    assert len(there_and_back(before)) == 75
 
 
 def test_the_reader_in_the_package_does_not_hallucinate(pipeline, grid_dir):

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from modeling_lipread.geometry_lipread import (
-    MIRROR,
     rotation_from_angles,
     solve_head_pose,
 )
@@ -45,15 +44,6 @@ def test_landmarks_are_pixels_with_x_right_y_up_and_z_to_the_camera(extractor):
     assert face[1, 2] > face[[234, 454], 2].max()  # the nose is nearer than the ears
     wider = extractor.extract(np.pad(PORTRAIT, ((0, 0), (0, 360), (0, 0))))
     assert width(wider) == pytest.approx(width(face), rel=0.05)  # the frame's shape does not stretch the face
-
-
-def test_a_mirrored_picture_has_the_mirrored_landmarks(extractor):
-    mirrored = extractor.extract(PORTRAIT[:, ::-1])[MIRROR] * (-1, 1, 1) + (360, 0, 0)
-    face = extractor.extract(PORTRAIT)
-    assert np.abs(mirrored - face)[:, :2].mean() < 0.02 * width(face)
-    irises = np.arange(468, 478)
-    nearest = np.linalg.norm(mirrored[irises, None, :2] - face[irises, :2], axis=-1).argmin(axis=1)
-    assert nearest.tolist() == list(range(10))
 
 
 def test_no_face_and_no_image(extractor):
@@ -103,12 +93,8 @@ def test_a_fork_does_not_wait_for_a_landmarker_it_has_not(extractor):
     np.testing.assert_array_equal(results.get(timeout=60), expected)
 
 
-def run_python(code: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
-
-
 def test_without_mediapipe_everything_else_works():
-    done = run_python(
+    code = (
         "import sys, numpy\n"
         "for name in ('mediapipe', 'cv2', 'av'): sys.modules[name] = None\n"
         "from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor\n"
@@ -116,6 +102,7 @@ def test_without_mediapipe_everything_else_works():
         "print(LipReadFeatureExtractor()(numpy.random.rand(5, 478, 3))['keypoints'].shape)\n"
         "Face3DKeypointExtractor().extract(numpy.zeros((64, 64, 3), numpy.uint8))"
     )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.stdout == "(1, 5, 79, 3)\n"
     assert "pip install mediapipe" in done.stderr.splitlines()[-1]
 
@@ -196,10 +183,8 @@ def test_frames_without_a_face(tmp_path):
     ("array", "reason"),
     [
         (GOOD[:, :468], r"holds shape \(10, 468, 3\); expected floats \(frames, 478, 3\)"),
-        (GOOD.reshape(10, -1), r"holds shape \(10, 1434\)"),
         (np.float32(1), r"holds shape \(\)"),
         (GOOD.astype(np.int32), r'holds int32; expected floats .* save array.astype\("float32"\)'),
-        (np.zeros((10, 478, 3), [("x", "<f4")]), "holds "),
         (GOOD[:0], "no frame in the span; the file lasts 0.00 s"),
         (np.where(np.arange(3) == 1, np.nan, GOOD), "frame 0 holds NaN beside numbers, or infinite values"),
         (np.where(np.arange(10)[:, None, None] == 7, np.inf * GOOD, GOOD * 1.0), "frame 7 holds NaN beside"),
@@ -227,17 +212,14 @@ FILES = {
     "pickle": (lambda: pickle.dumps(Bomb("unpickled")), "not a complete .npy"),
     "archive": (archive, "an .npz archive in place of a .npy file"),
     "empty": (lambda: b"", "not a complete .npy"),
-    "another version": (lambda: header("(10, 478, 3)", version=b"\x09\x00") + GOOD.tobytes(), "not a complete .npy"),
     "cut off": (lambda: header("(10, 478, 3)") + GOOD.tobytes()[:-1], "not a complete .npy"),
     "ten gigabytes": (lambda: header("(1743375, 478, 3)") + bytes(1000), "not a complete .npy"),
     "beyond int64": (lambda: header(f"({2**62}, 478, 3)") + bytes(1000), "not a complete .npy"),
-    "many dimensions": (lambda: header(f"({2**40}, {2**40}, 0, 3)") + bytes(1000), "holds shape|not a complete .npy"),
     "negative": (lambda: header("(-10, 478, 3)") + GOOD.tobytes(), "not a complete .npy"),
     "a header of gigabytes": (lambda: b"\x93NUMPY\x02\x00" + b"\xff" * 4 + bytes(900), "not a complete .npy"),
     "deep brackets": (lambda: header("(" * 3000 + ")" * 3000) + GOOD.tobytes(), "not a complete .npy"),
     "code": (lambda: header("__import__('os').mkdir('unpickled')") + GOOD.tobytes(), "not a complete .npy"),
     "objects in fields": (lambda: header("(10, 478, 3)", "[('x', '|O')]") + bytes(10 * 478 * 3 * 8), "Python objects"),
-    "no bytes each": (lambda: header("(10, 478, 3)", "'|V0'"), "holds |not a complete .npy"),
 }
 
 

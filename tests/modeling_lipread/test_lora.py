@@ -5,12 +5,11 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModel, BitsAndBytesConfig
+from transformers import AutoModel, BitsAndBytesConfig
 from transformers.dynamic_module_utils import get_imports, get_relative_import_files
 
 import modeling_lipread
@@ -107,43 +106,27 @@ def test_saved_are_encoder_adapters_and_lora_alone(trained, saved):
     assert learning(again) == learning(trained)
 
 
-@pytest.mark.parametrize("damage", ["missing", "settings", "no settings"])
-def test_lora_that_does_not_fit_is_refused_by_name(saved, tmp_path, damage):
-    name = "language_model.model.layers.1.self_attn.q_proj.lora_A.default.weight"
-    model = AutoModel.from_pretrained(saved)
-    model.save_pretrained(tmp_path)
-    weights, config = load_file(tmp_path / "model.safetensors"), json.loads((tmp_path / "config.json").read_text())
+@pytest.mark.parametrize("damage", ["missing", "no settings"])
+def test_lora_that_does_not_fit_is_refused_by_name(trained, tmp_path, damage):
+    trained.save_pretrained(tmp_path)
     if damage == "missing":
-        del weights[name]
-    elif damage == "settings":
-        config["lora"]["r"] = 2
+        weights = load_file(tmp_path / "model.safetensors")
+        del weights["language_model.model.layers.1.self_attn.q_proj.lora_A.default.weight"]
+        save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     else:
-        config["lora"] = None
-    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    (tmp_path / "config.json").write_text(json.dumps(config))
+        config = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps(config | {"lora": None}))
     with pytest.raises(ValueError, match=f"(?s){tmp_path}.*lora_A.default.weight.*fetch or save the checkpoint again"):
         AutoModel.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("lora", "remedy"),
-    [
-        ({"alpha": 8}, "rank r of at least 1"),
-        ({"r": 0}, "rank r of at least 1"),
-        ({"r": 4, "rank": 4}, "unknown in lora: rank"),
-        ({"r": 4, "target_modules": ["nowhere"]}, "LlamaForCausalLM.*nowhere"),
-        ({"r": 4, "target_modules": ["lm_head"]}, "LoRA on lm_head could never be merged.*target_modules"),
-        ({"r": 4, "target_modules": ["embed_tokens"]}, "could never be merged"),
-    ],
+    ("modules", "remedy"),
+    [("nowhere", "LlamaForCausalLM.*nowhere"), ("lm_head", "LoRA on lm_head could never be merged.*target_modules")],
 )
-def test_settings_that_cannot_work_are_refused(language_model_dir, lora, remedy):
-    with pytest.raises(Exception, match=f"(?s){remedy}"):
-        build(language_model_dir, lora)
-
-
-def test_a_language_model_is_adapted_or_trained_not_both():
-    with pytest.raises(Exception, match="set freeze_language_model to True, or leave lora out"):
-        reader_config(lora=LORA, freeze_language_model=False)
+def test_modules_that_cannot_take_lora_are_refused(language_model_dir, modules, remedy):
+    with pytest.raises(ValueError, match=f"(?s){remedy}"):
+        build(language_model_dir, {"r": 4, "target_modules": [modules]})
 
 
 def test_merging_leaves_no_trace_of_lora(trained, saved, tmp_path):
@@ -171,8 +154,6 @@ def test_lora_is_in_full_precision_on_a_half_precision_language_model(language_m
     again = AutoModel.from_pretrained(tmp_path)
     assert {name: parameter.dtype for name, parameter in again.language_model.named_parameters()} == types
     assert torch.equal(logits(again), logits(model))
-    again.merge_lora()
-    assert torch.allclose(logits(again).float(), logits(model).float(), atol=0.1)
 
 
 @pytest.mark.parametrize("bits", ["load_in_4bit", pytest.param("load_in_8bit", marks=pytest.mark.slow)])
@@ -182,8 +163,6 @@ def test_lora_on_a_quantised_language_model(language_model_dir, tmp_path, bits):
     before = logits(model)
     losses = train(model)
     assert losses[-1] < losses[0]
-    lora = [p for name, p in model.language_model.named_parameters() if ".lora_B" in name]
-    assert len(lora) == 12 and all(parameter.abs().max() > 0 for parameter in lora)
     model.save_pretrained(tmp_path)
     assert not [key for key in names(tmp_path) if key.startswith("language_model.") and ".lora_" not in key]
     again = AutoModel.from_pretrained(tmp_path)
@@ -192,50 +171,27 @@ def test_lora_on_a_quantised_language_model(language_model_dir, tmp_path, bits):
     assert (logits(again) - before).abs().max() > 0.05
     with pytest.raises(ValueError, match="base_model_quantization is None"):
         again.merge_lora()
-    # What the error says to do.
-    config = AutoConfig.from_pretrained(tmp_path)
-    config.base_model_quantization = None
-    exact = AutoModel.from_pretrained(tmp_path, config=config)
-    unmerged = logits(exact)
-    exact.merge_lora()
-    assert torch.allclose(logits(exact), unmerged, atol=1e-5)
-    exact.save_pretrained(tmp_path / "merged")
-    assert torch.equal(logits(AutoModel.from_pretrained(tmp_path / "merged")), logits(exact))
 
 
-ELSEWHERE = """
-import numpy, torch
-peft, inputs, *folders = sys.argv[1:]
-if peft == "without":
-    sys.modules["peft"] = None
+WITHOUT_PEFT = """
+sys.modules["peft"] = None
 from transformers import AutoModel
-given = {key: torch.from_numpy(value) for key, value in numpy.load(inputs).items()}
-for folder in folders:
+for folder in sys.argv[1:]:
     try:
-        model = AutoModel.from_pretrained(folder, trust_remote_code=True)
+        AutoModel.from_pretrained(folder, trust_remote_code=True)
+        print("read")
     except ImportError as error:
         print("refused:", error)
-        continue
-    with torch.no_grad():
-        numpy.save(folder + "/logits.npy", model(**given).logits.numpy())
-    print("read")
 """
 
 
 @pytest.mark.slow
-def test_a_fresh_process_without_the_repository_reads_the_same(trained, language_model_dir, tmp_path):
-    trained.save_pretrained(tmp_path / "apart")
-    trained.save_pretrained(tmp_path / "whole", include_base=True)
-    merged = AutoModel.from_pretrained(tmp_path / "apart")
+def test_peft_is_needed_for_lora_alone(saved, tmp_path):
+    merged = AutoModel.from_pretrained(saved)
     merged.merge_lora()
     merged.save_pretrained(tmp_path / "merged")
-    build(language_model_dir, lora=None).save_pretrained(tmp_path / "plain")
-    np.savez(tmp_path / "inputs.npz", **{key: value.numpy() for key, value in make_inputs().items()})
-    assert run_elsewhere(tmp_path, ELSEWHERE, "with", "inputs.npz", "apart", "whole").split() == ["read"] * 2
-    said = run_elsewhere(tmp_path, ELSEWHERE, "without", "inputs.npz", "plain", "merged", "apart").splitlines()
-    assert said[:2] == ["read"] * 2 and "pip install peft" in said[2]
-    for folder in ("apart", "whole", "merged"):
-        assert torch.allclose(torch.from_numpy(np.load(tmp_path / folder / "logits.npy")), logits(trained), atol=1e-5)
+    said = run_elsewhere(tmp_path, WITHOUT_PEFT, tmp_path / "merged", saved).splitlines()
+    assert said[0] == "read" and "pip install peft" in said[1]
 
 
 def test_files_that_travel_with_a_checkpoint_require_nothing_optional():

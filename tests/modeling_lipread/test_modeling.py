@@ -2,7 +2,6 @@
 """The contracts of the model: identity at the start, cached decoding, copies, checkpoints of what was trained."""
 
 import copy
-import pickle
 
 import pytest
 import torch
@@ -39,10 +38,27 @@ def test_classic_gate_starts_close_to_the_language_model():
     assert list(model.gate_values().values()) == pytest.approx([4.54e-5] * 2, rel=1e-2)
 
 
-@pytest.mark.parametrize("gate_type", ["tanh", "none"])
-def test_gates_that_cannot_learn_are_refused(gate_type):
-    with pytest.raises(Exception, match="never learns"):
-        reader_config(gate_type=gate_type, gate_init=0.0)
+SCALES = {"log_odds": 1.0, "fit": 0.0, "bias": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"gate_type": "tanh", "gate_init": 0.0}, "never learns"),
+        ({"gate_type": "none", "gate_init": 0.0}, "never learns"),
+        ({"encoder": {"conv_kernel_size": 4}}, "conv_kernel_size must be odd"),
+        ({"lora": {"alpha": 8}}, "rank r of at least 1"),
+        ({"lora": {"r": 4, "rank": 4}}, "unknown in lora: rank"),
+        ({"lora": {"r": 4}, "freeze_language_model": False}, "set freeze_language_model to True, or leave lora out"),
+        ({"calibration": {"log_odds": 1.0, "fit": 0.0}}, "calibration lacks bias"),
+        ({"calibration": SCALES | {"slope": 1.0}}, "unknown in calibration: slope"),
+        ({"abstention": {"min_confidence": float("nan")}}, "min_confidence in abstention must be a number"),
+        ({"abstention": {"confidence": 0.5}}, "unknown in abstention: confidence"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings, said):
+    with pytest.raises(Exception, match=said):
+        reader_config(**settings)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -75,10 +91,9 @@ def test_encoder_runs_once_a_clip():
     assert sorted(calls) == ["encoder"] + ["keys"] * len(model.adapters)
 
 
-@pytest.mark.parametrize("copier", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
-def test_copies_keep_the_conditioning(copier):
+def test_copies_keep_the_conditioning():
     model, inputs = make_reader(open_gates=True), make_inputs()
-    twin = copier(model)
+    twin = copy.deepcopy(model)
     assert torch.equal(twin(**inputs).logits, model(**inputs).logits)
     with torch.no_grad():
         for adapter in twin.adapters:
@@ -166,20 +181,15 @@ def test_inputs_of_the_wrong_shape_are_named():
         model(**{**inputs, "keypoints_mask": inputs["keypoints_mask"][:, 1:]})
 
 
-def test_new_tokens_are_for_language_models_that_learn(tmp_path):
+def test_new_tokens_are_for_language_models_that_learn():
     frozen = make_reader()
     assert frozen.resize_token_embeddings() is frozen.get_input_embeddings()
-    for kwargs in ({"new_num_tokens": VOCABULARY + 5}, {"pad_to_multiple_of": 64}):
-        with pytest.raises(ValueError, match="before a reader is built on"):
-            frozen.resize_token_embeddings(**kwargs)
-    assert frozen.get_input_embeddings().num_embeddings == frozen.get_output_embeddings().out_features == VOCABULARY
+    with pytest.raises(ValueError, match="before a reader is built on"):
+        frozen.resize_token_embeddings(VOCABULARY + 5)
     model, inputs = make_reader(open_gates=True, freeze_language_model=False), make_inputs()
     expected = model(**inputs).logits
     model.resize_token_embeddings(VOCABULARY + 5)
-    logits = model(**inputs).logits
-    assert logits.shape[-1] == VOCABULARY + 5 and torch.allclose(logits[..., :VOCABULARY], expected, atol=1e-5)
-    model.save_pretrained(tmp_path)
-    assert torch.equal(AutoModel.from_pretrained(tmp_path)(**inputs).logits, logits)
+    assert torch.allclose(model(**inputs).logits[..., :VOCABULARY], expected, atol=1e-5)
 
 
 def test_adapter_layers_are_counted_from_the_top():

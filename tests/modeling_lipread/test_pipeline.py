@@ -156,9 +156,6 @@ def test_the_prompt_is_no_part_of_the_text(folder, clips, tmp_path):
     inputs = processor(videos=clips[0], return_tensors="pt")
     written = model.generate(**inputs)[0]
     assert result["text"] == processor.decode(written, skip_special_tokens=True).strip()
-    # What is given to begin from comes back, as from any language model.
-    spelled_out = model.generate(input_ids=torch.tensor([model.config.start_ids]), **inputs)[0]
-    assert spelled_out.tolist() == [*model.config.start_ids, *written[1:].tolist()]
     assert [chunk["text"] for chunk in result["chunks"]] == result["text"].split()
 
 

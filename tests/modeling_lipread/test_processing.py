@@ -65,13 +65,10 @@ def test_spans_and_rates(processor, clip, sequence):
 def test_text_is_tokenised_with_or_without_videos(processor, sequence):
     batch = processor(videos=[sequence, sequence], text=list(TEXTS[:2]), padding=True, return_tensors="pt")
     assert set(batch) >= {"keypoints", "keypoints_mask", "input_ids", "attention_mask"}
-    expected = processor.tokenizer(list(TEXTS[:2]), padding=True, return_tensors="pt")
-    torch.testing.assert_close(batch["input_ids"], expected["input_ids"])
     read = processor.batch_decode(batch["input_ids"], skip_special_tokens=True)
     assert [text.strip() for text in read] == list(TEXTS[:2])
     assert processor.decode(batch["input_ids"][0], skip_special_tokens=True) == read[0]
     assert "keypoints" not in processor(text=TEXTS[0])
-    assert len(processor(text=TEXTS[0], truncation=True, max_length=2)["input_ids"]) == 2
     with pytest.raises(ValueError, match="videos, text, or both"):
         processor()
 

@@ -86,8 +86,6 @@ def added(name):
     ("kind", "change", "said"),
     [
         ("reader", lost("adapters.0.gate"), "adapters.0.gate is missing"),
-        ("reader", lost("adapters.0.norm.bias"), "adapters.0.norm.bias is missing"),
-        ("whole", lost("adapters.1.q_proj.weight"), "adapters.1.q_proj.weight is missing"),
         ("whole", lost("encoder.frame_encoder.projection.weight"), "frame_encoder.projection.weight is missing"),
         ("whole", lost(f"language_model.{PROJECTION}"), f"language_model.{PROJECTION} is missing"),
         ("reader", doubled("adapters.0.q_proj.weight"), "q_proj.weight is (32, 32) instead of (16, 32)"),
@@ -160,12 +158,12 @@ def test_an_adapter_of_peft_is_not_laid_over_anything(request, tmp_path, kind):
     folder, base = request.getfixturevalue(kind), request.getfixturevalue("base")
     adapter = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=2, target_modules=["q_proj"]))
     adapter.save_pretrained(folder)
-    # To a reader and to a language model alike.
-    names = ("adapters.0", "model.layers.0.self_attn")
+    # Weights that fit a reader and weights that fit a language model.
+    sizes = {"adapters.0": ((2, 32), (16, 2)), "model.layers.0.self_attn": ((2, 32), (32, 2))}
     weights = {
         f"base_model.model.{name}.q_proj.lora_{part}.weight": torch.ones(size)
-        for name, sizes in zip(names, ([(2, 32), (16, 2)], [(2, 32), (32, 2)]), strict=True)
-        for part, size in zip("AB", sizes, strict=True)
+        for name, pair in sizes.items()
+        for part, size in zip("AB", pair, strict=True)
     }
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     load = BUILD if kind == "base" else AutoModel.from_pretrained
@@ -174,14 +172,6 @@ def test_an_adapter_of_peft_is_not_laid_over_anything(request, tmp_path, kind):
     (folder / "adapter_model.bin").write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
     refused(folder, "adapter_model.safetensors", error=OSError, load=load)
     assert not (tmp_path / "exploded").exists()
-
-
-def test_a_checkpoint_of_training_that_is_damaged(reader):
-    model = AutoModel.from_pretrained(reader)
-    check_fits(reader, model)
-    (reader / WEIGHTS).write_bytes((reader / WEIGHTS).read_bytes()[:-1])
-    with pytest.raises(OSError, match=f"{reader / WEIGHTS}: damaged .* remove this checkpoint"):
-        check_fits(reader, model)
 
 
 @pytest.mark.parametrize("load", [AutoModel.from_pretrained, LipReadForConditionalGeneration.from_pretrained])
@@ -230,12 +220,6 @@ def test_the_revision_is_the_one_trained_with(tmp_path, cache):
     change_config(reader, base_model_revision="c" * 40)
     words = (reader, "'someone/small'", f"(revision {'c' * 40})", "Make it available", "include_base=True")
     refused(reader, *words, error=OSError, cache_dir=cache)
-
-
-def test_a_hub_that_cannot_be_reached(tmp_path, cache):
-    reader = write_reader(tmp_path / "reader", "someone/small", cache_dir=cache)
-    words = (reader, "'someone/small'", f"(revision {COMMITS[0]})", "Make it available", "include_base=True")
-    refused(reader, *words, error=OSError, cache_dir=tmp_path / "empty")
     words = ("someone/small", "Give a folder or a Hub id that can be reached")
     refused("someone/small", *words, error=OSError, load=BUILD, cache_dir=tmp_path / "empty")
 
@@ -244,8 +228,6 @@ def test_a_hub_that_cannot_be_reached(tmp_path, cache):
     ("key", "config"),
     [
         ("hidden_size", text_config(hidden_size=64)),
-        ("num_hidden_layers", text_config(num_hidden_layers=2)),
-        ("vocab_size", text_config(vocab_size=41)),
         ("model_type", GPT2Config(vocab_size=40, n_embd=32, n_layer=4, n_head=4)),
     ],
 )
