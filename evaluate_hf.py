@@ -41,12 +41,7 @@ from modeling_lipread.language_model_lipread import checkpoint_files
 
 
 def prepared_clips(
-    source: Path,
-    folder: Path,
-    num_proc: int,
-    allow_outside: bool = False,
-    split: str | None = None,
-    face: str | None = None,
+    source: Path, folder: Path, num_proc: int, allow_outside: bool, split: str | None, face: str | None
 ):
     """Opens the clips of a prepared corpus, or prepares those of a manifest in `folder` first.
 
@@ -59,9 +54,8 @@ def prepared_clips(
     """
     if source.is_dir() or is_parquet(source):
         if face is not None:
-            raise ValueError(
-                f"{source}: --face {face} is for manifests of videos; data.prepare chose this one's faces"
-            )
+            reason = f"--face {face} is for manifests of videos; data.prepare chose this one's faces"
+            raise ValueError(f"{source}: {reason}")
         return open_split(source, split), [], []
     records, _ = read_manifest(source, allow_outside)
     settings = {"format": "manifest", "allow_outside": allow_outside, "val_ratio": 0.0}
@@ -141,20 +135,12 @@ def main(arguments: list[str] | None = None) -> None:
     )
     add("--nbest", type=int, default=1, help="hypotheses kept of a clip, at most as many as beams (default: 1)")
     add("--batch_size", type=int, default=16, help="clips in a batch (default: 16)")
-    add(
-        "--num_proc",
-        type=int,
-        default=os.cpu_count(),
-        help="processes that extract landmarks from videos",
-    )
+    add("--num_proc", type=int, default=os.cpu_count(), help="processes that extract landmarks from videos")
     add("--allow_outside", action="store_true", help="also read files outside the manifest's folder")
     add("--face", choices=FACES, help="which of several faces in a manifest's video is read (default: largest)")
     add("--device", help="torch device (default: a GPU if there is one)")
     add("--show", type=int, default=0, help="clips whose reference and hypothesis are printed (default: 0)")
-    add(
-        "--output",
-        help="JSON file to write, with a page beside it (default: CHECKPOINT/evaluation-SOURCE.json)",
-    )
+    add("--output", help="JSON file to write, with a page beside it (default: CHECKPOINT/evaluation-SOURCE.json)")
     options = vars(parser.parse_args(arguments))
     output, show = options.pop("output"), options.pop("show")
     try:

@@ -46,14 +46,7 @@ def calibrate(
 ) -> dict[str, Any]:
     """Calibrates a reader and stores the result in its `config.json`, which is written atomically.
 
-    Args:
-        reader: Folder of the reader.
-        source: A prepared split, or a data set in Parquet, that the reader was not trained on.
-        split: The split, where the source has several.
-        num_beams: Beams of the search.
-        batch_size: Clips in a batch.
-        clips: Clips without speech to make of each kind.
-        device: Torch device; a GPU if there is one by default.
+    The arguments are those of the command line, described in `main`.
 
     Returns:
         `calibration` and `abstention` as they were stored, the `reliability` of the word scores, and for clips with

@@ -48,9 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
     transformers_logging.set_verbosity_error()
     try:
         model, processor = (Auto.from_pretrained(options.reader) for Auto in (AutoModel, AutoProcessor))
-        pipeline = LipReadingPipeline(
-            model=model, processor=processor, device=options.device, num_beams=options.num_beams
-        )
+        settings = {"device": options.device, "num_beams": options.num_beams}
+        pipeline = LipReadingPipeline(model=model, processor=processor, **settings)
         rows = open_split(options.source, options.split)
         records = read_manifest(options.videos)[0] if options.videos else []
         videos = {record.id: Path(record.media) for record in records}

@@ -20,14 +20,10 @@ __all__ = ["Prediction", "closing_line", "compute_metrics", "predict", "report"]
 def report(predictions: Sequence[Prediction], **about: Any) -> dict[str, Any]:
     """Makes the whole result of an evaluation, ready to be written as JSON.
 
-    Args:
-        predictions: All clips.
-        about: The checkpoint, the source and the settings, which come first in the result.
-
     Returns:
-        `metrics` (with intervals), `words` (edits, classes, positions, confusions and their matrix), `visemes`,
-        `speakers`, `word_times`, `reliability` of word scores, `abstention`, the `most_frequent` hypotheses with own
-        and with blank video, and all `predictions`.
+        `about` (checkpoint, source and settings), `metrics` (with intervals), `words` (edits, classes, positions,
+        confusions and their matrix), `visemes`, `speakers`, `word_times`, `reliability` of word scores, `abstention`,
+        the `most_frequent` hypotheses with own and with blank video, and all `predictions`.
     """
     clips = breakdown.aligned_words(predictions)
     return {

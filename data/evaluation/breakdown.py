@@ -136,11 +136,7 @@ def speaker_rates(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
 
 
 def confusions(clips: Iterable[Sequence[Pair]]) -> list[dict[str, Any]]:
-    """Returns the most frequent errors.
-
-    Each has its `reference` (None for an insertion), its `hypothesis` (None for a deletion), its `count`, and
-    `reference_count`, the number of occurrences of the reference word.
-    """
+    """Returns the most frequent errors with their `count`, and the `reference_count` of the reference word."""
     pairs = Counter(chain.from_iterable(clips))
     occurrences: Counter[str | None] = Counter()
     for pair, count in pairs.items():
@@ -155,12 +151,7 @@ def confusions(clips: Iterable[Sequence[Pair]]) -> list[dict[str, Any]]:
 def confusion_matrix(
     clips: Iterable[Sequence[Pair]], order: Callable[[str], Any], most: int | None = MOST_WORDS
 ) -> dict[str, Any]:
-    """Counts what was recognised as what, for the units with the most errors.
-
-    Args:
-        clips: Pairs of each clip.
-        order: Sort key of the units.
-        most: Maximal number of units with errors; None for all units.
+    """Counts what was recognised as what, for at most `most` units with errors (None: all units), sorted by `order`.
 
     Returns:
         `labels`; `counts`, a row for each reference unit and a column for each hypothesis unit; and for each label how
@@ -192,9 +183,6 @@ def viseme_errors(clips: Sequence[Sequence[Pair]]) -> dict[str, Any]:
     Pronunciations are the first ones of the CMU dictionary, so this is for English; words outside it are pronounced
     by spelling rules.
 
-    Args:
-        clips: Aligned words of each clip.
-
     Returns:
         `error_rate` and its `interval`, the `matrix` of visemes, `alike` (the share of substituted words that have the
         visemes of the reference), and the words `outside_dictionary` (at most 50, `outside_count` in all). Or
@@ -208,12 +196,11 @@ def viseme_errors(clips: Sequence[Sequence[Pair]]) -> dict[str, Any]:
     spoken = [pair.reference for pair in pairs if pair.reference is not None]
     known = sum(map(visemes.is_known, spoken)) / max(len(spoken), 1)
     if known < LEAST_KNOWN:
-        return {
-            "left_out": f"the English pronouncing dictionary holds {known:.0%} of the words, wanted {LEAST_KNOWN:.0%}"
-        }
+        reason = f"the English pronouncing dictionary holds {known:.0%} of the words, wanted {LEAST_KNOWN:.0%}"
+        return {"left_out": reason}
     references, hypotheses = (
-        [" ".join(viseme for word in words if word is not None for viseme in visemes_of_word(word)) for words in side]
-        for side in ([[pair[index] for pair in clip] for clip in clips] for index in (0, 1))
+        [" ".join(viseme for pair in clip if pair[side] for viseme in visemes_of_word(pair[side])) for clip in clips]
+        for side in (0, 1)
     )
     edits, lengths = edit_counts(hypotheses, references)
     substituted = [pair for pair in pairs if pair.is_substitution]
@@ -221,15 +208,14 @@ def viseme_errors(clips: Sequence[Sequence[Pair]]) -> dict[str, Any]:
     words = Counter(word for pair in pairs for word in pair if word)
     outside = [word for word, _ in words.most_common() if not visemes.is_known(word)]
     order = {viseme: index for index, viseme in enumerate(visemes.VISEMES)}
+    units = align(references, hypotheses)
     return {
         "error_rate": error_rate(edits, lengths),
         "interval": bootstrap_interval(edits, lengths),
         "alike": alike / len(substituted) if substituted else None,
         "outside_dictionary": outside[:MOST_UNKNOWN],
         "outside_count": len(outside),
-        "matrix": confusion_matrix(
-            align(references, hypotheses), lambda viseme: (order.get(viseme, len(order)), viseme), most=None
-        ),
+        "matrix": confusion_matrix(units, lambda viseme: (order.get(viseme, len(order)), viseme), most=None),
     }
 
 
@@ -249,12 +235,9 @@ def match_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[int
     """Returns for each hypothesis word the index of the reference word that it matches; None for a wrong word."""
     if not len(reference) or not len(hypothesis):
         return [None] * len(hypothesis)
-    texts = [
-        " ".join(NO_WORD.join(normalized(word).split()) or NO_WORD for word in words)
-        for words in (reference, hypothesis)
-    ]
+    sides = ([NO_WORD.join(normalized(word).split()) or NO_WORD for word in side] for side in (reference, hypothesis))
     matches, index = [], 0
-    for pair in align(texts[:1], texts[1:])[0]:
+    for pair in align(*([" ".join(side)] for side in sides))[0]:
         if pair.hypothesis is not None:
             matches.append(index if pair.hypothesis == pair.reference != NO_WORD else None)
         index += pair.reference is not None

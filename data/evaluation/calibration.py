@@ -54,11 +54,9 @@ def word_confidence(
     """Computes confidence, word scores, word times and abstention of a batch of hypotheses, as the pipeline does.
 
     Args:
-        model: The model.
-        processor: Its processor.
-        rows: The clips, rows of `data.schema`.
-        tokens: The hypotheses without the prompt, `(batch, tokens)`; padding follows the first end token.
-        log_probs: Log-probabilities of the tokens, `(batch, tokens)`.
+        model, processor: The model and its processor.
+        rows: Rows of `data.schema`.
+        tokens, log_probs: The hypotheses without the prompt, `(batch, tokens)`; padding follows the first end token.
         encoded: Output of the face encoder.
         mask: Non-zero where there is a face, `(batch, frames)`.
         ctc_hypotheses: The greedy hypotheses of the CTC head, None where there are none.
@@ -106,12 +104,7 @@ def _word(word: WrittenWord, score: float, times: np.ndarray) -> dict[str, Any]:
 def token_confidence(
     model: LipReadForConditionalGeneration, tokens: torch.Tensor, log_probs: torch.Tensor
 ) -> torch.Tensor:
-    """Returns the geometric mean of the probabilities of the tokens up to the first end token, `(batch,)`.
-
-    Args:
-        model: The model.
-        tokens, log_probs: As in `word_confidence`.
-    """
+    """Returns the geometric mean of the probabilities of the tokens up to the first end token, `(batch,)`."""
     ends = model.generation_config.eos_token_id
     ended = torch.isin(tokens, torch.as_tensor([] if ends is None else ends, device=tokens.device)).int()
     counted = (ended.cumsum(-1) - ended == 0).float()
@@ -135,8 +128,7 @@ def reliability(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
     Source: Guo et al., "On calibration of modern neural networks", 2017.
     """
-    words = [word for prediction in predictions for word in prediction.words]
-    if not words:
+    if not (words := [word for prediction in predictions for word in prediction.words]):
         return {}
     correct = correct_words(predictions)
     scores = np.array([word["score"] for word in words])
@@ -181,11 +173,7 @@ def abstention(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 
 def fit_calibration(evidence: np.ndarray, correct: np.ndarray) -> dict[str, float]:
-    """Fits the weights of the logistic function that turns evidence into word scores.
-
-    Args:
-        evidence: Evidence of the words, `(words, 3)`.
-        correct: Whether each word is correct, bool `(words,)`.
+    """Fits the weights of the logistic function that turns the evidence of words, `(words, 3)`, into scores.
 
     Returns:
         `config.calibration`: the weights of maximum posterior probability, with a normal prior about `PRIOR`.
@@ -212,11 +200,7 @@ def rescore(prediction: Prediction, calibration: dict[str, float]) -> None:
 
 
 def fit_limits(speech: Sequence[Prediction], non_speech: Sequence[Prediction]) -> dict[str, float]:
-    """Fits the limits that separate clips with speech from clips without speech.
-
-    Args:
-        speech: Clips with speech and scored words.
-        non_speech: Clips without speech.
+    """Fits the limits that separate clips with speech from clips without speech, all with scored words.
 
     Returns:
         `config.abstention`. The limit of lip motion is half of the lowest speed among the clips with speech. The limit

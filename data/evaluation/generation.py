@@ -44,13 +44,11 @@ def predict(
     Each process takes its share of the clips and receives the predictions of all.
 
     Args:
-        model: The model; its device is used.
-        processor: Its processor.
+        model, processor: The model, whose device is used, and its processor.
         dataset: Rows of `data.schema`.
         collator: A collator in evaluation mode, whose `input_ids` hold the prompt and nothing of the transcript.
-        batch_size: Clips in a batch.
+        batch_size, progress: Clips in a batch, and whether to show a progress bar.
         process_index, num_processes: This process among those that share the work.
-        progress: Whether to show a progress bar.
         in_step: Whether the model is sharded over the processes, so that all must run the same number of steps.
         options: `nbest`, `confidence` and `encoder_only` of `predict_batch`, and arguments of `generate`.
 
@@ -98,8 +96,7 @@ def predict_batch(
     """Generates hypotheses for a batch.
 
     Args:
-        model, processor: The model and its processor.
-        rows: Rows of `data.schema`.
+        model, processor, rows: As in `predict`.
         batch: The collated rows on the model's device.
         nbest: Hypotheses kept of a clip, at most as many as beams; they come from one search.
         confidence: Whether to compute word scores and word times, which costs one more forward pass.

@@ -35,16 +35,10 @@ CAMERA_NOISE = (2.0, 6.0)  # standard deviation of a pixel, of 255
 
 @dataclass(frozen=True)
 class NonSpeechClip:
-    """A clip in which nobody speaks.
+    """A clip in which nobody speaks."""
 
-    Attributes:
-        kind: How it was made.
-        id: The clip that it was made from.
-        sequence: Its landmarks.
-    """
-
-    kind: str
-    id: str
+    kind: str  # how it was made
+    id: str  # of the clip that it was made from
     sequence: LandmarkSequence
 
 
@@ -62,8 +56,7 @@ def silences(sequence: LandmarkSequence, words: Sequence[Mapping[str, Any]]) -> 
 
 def blank(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
     """Returns the average face of the clip, motionless."""
-    average = sequence.keypoints[sequence.present].mean(axis=0, keepdims=True)
-    return _still(sequence, average)
+    return _still(sequence, sequence.keypoints[sequence.present].mean(axis=0, keepdims=True))
 
 
 def frozen(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
@@ -103,8 +96,7 @@ def chewing(sequence: LandmarkSequence, random: np.random.Generator) -> Landmark
 
 def there_and_back(sequence: LandmarkSequence) -> LandmarkSequence:
     """Plays a clip forwards and backwards until it is three seconds long."""
-    frames = len(sequence)
-    order = np.concatenate([np.arange(frames), np.arange(frames - 2, 0, -1)])
+    order = [*range(len(sequence)), *range(len(sequence) - 2, 0, -1)]
     order = np.resize(order, round(SECONDS * sequence.frame_rate))
     return replace(_frames(sequence, order), timestamps=np.arange(len(order)) / sequence.frame_rate)
 
@@ -113,12 +105,9 @@ LANDMARK_KINDS = (blank, frozen, nodding, trembling, gaping, chewing)
 
 
 def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0) -> Iterator[NonSpeechClip]:
-    """Makes clips from landmarks alone, and cuts silent segments.
+    """Makes `count` clips of each kind from landmarks alone, fewer if there are not enough rows.
 
-    Args:
-        rows: Rows of `data.schema`; silent segments need word times.
-        count: Clips of each kind, fewer if there are not enough rows.
-        seed: The same seed gives the same clips.
+    Silent segments are cut from rows with word times.
     """
     random = np.random.default_rng(seed)
     # Enough clips that no two kinds share one, without decoding all of a large split.
@@ -135,12 +124,10 @@ def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0)
 
 
 def video_clips(videos: Mapping[str, Path], count: int, seed: int = 0) -> Iterator[NonSpeechClip]:
-    """Makes clips through MediaPipe: real frames with camera noise, and the talker with its mouth closed.
+    """Makes `count` clips of each kind through MediaPipe: real frames with camera noise, and the silent talker.
 
     Args:
         videos: Videos by the ids of their clips; without any, only the talker is used.
-        count: Clips of each kind, fewer if there are not enough videos.
-        seed: The same seed gives the same clips.
 
     Raises:
         VideoError: If a video cannot be read.
@@ -191,31 +178,20 @@ def _opening(sequence: LandmarkSequence, random: np.random.Generator, frequency:
 
 def _frames(sequence: LandmarkSequence, indices: np.ndarray) -> LandmarkSequence:
     """Selects frames; times start at the first of them."""
-    times = sequence.timestamps[indices] - sequence.timestamps[indices[0]]
-    return replace(
-        sequence, keypoints=sequence.keypoints[indices], present=sequence.present[indices], timestamps=times
-    )
+    keypoints, present, times = sequence.keypoints[indices], sequence.present[indices], sequence.timestamps[indices]
+    return replace(sequence, keypoints=keypoints, present=present, timestamps=times - times[0])
 
 
 def _still(sequence: LandmarkSequence, face: np.ndarray) -> LandmarkSequence:
     count = round(SECONDS * sequence.frame_rate)
-    return replace(
-        sequence,
-        keypoints=np.repeat(face, count, axis=0),
-        present=np.ones(count, bool),
-        timestamps=np.arange(count) / sequence.frame_rate,
-    )
+    keypoints, times = np.repeat(face, count, axis=0), np.arange(count) / sequence.frame_rate
+    return replace(sequence, keypoints=keypoints, present=np.ones(count, bool), timestamps=times)
 
 
 def hallucinations(
     pipeline: LipReadingPipeline, clips: Iterable[NonSpeechClip], **options: Any
 ) -> dict[str, dict[str, Any]]:
     """Counts the clips without speech for which a pipeline writes words.
-
-    Args:
-        pipeline: The pipeline of the model.
-        clips: The clips.
-        options: Arguments of the pipeline.
 
     Returns:
         For each kind of clip the numbers of `clips`, of those with words (`hallucinated`) and of those with words if

@@ -30,35 +30,23 @@ _NORMALIZER = TextNormalizer()
 class Prediction:
     """A clip, its reference, and the hypotheses of a model.
 
-    Attributes:
-        id, speaker, reference: As in the corpus.
-        hypothesis: The text that the model generated from the clip.
-        blank_hypothesis: The text that it generated from blank video of the same length.
-        nbest: The most likely hypotheses where more than one was asked for; the first is `hypothesis`.
-        confidence: Geometric mean of the probabilities of the tokens of `hypothesis`, in (0, 1].
-        ctc_hypothesis: The greedy hypothesis of the CTC head, if the model has one.
-        words: The words of `hypothesis`: each with `word`, `start` and `end` (seconds, None where unknown), and the
-            `log_prob` and `fit` of which its `score` is made (`modeling_lipread.confidence_lipread`).
-        reference_words: The words of `reference` with `start` and `end`, where the corpus has them.
-        lip_speed, agreement: The speed of the lips, and how far `hypothesis` agrees with `ctc_hypothesis`.
-        reason: Why the pipeline would abstain; None where it would return `hypothesis`.
-
-        `confidence`, `words`, `lip_speed`, `agreement` and `reason` are set only where confidence was asked for.
+    `confidence`, `words`, `lip_speed`, `agreement` and `reason` are set only where confidence was asked for.
     """
 
     id: str
     speaker: str | None
     reference: str
     hypothesis: str
-    blank_hypothesis: str
-    nbest: list[str] = field(default_factory=list)
-    confidence: float | None = None
-    ctc_hypothesis: str | None = None
+    blank_hypothesis: str  # from blank video of the same length
+    nbest: list[str] = field(default_factory=list)  # where more than one was asked for; the first is `hypothesis`
+    confidence: float | None = None  # geometric mean of the probabilities of the tokens of `hypothesis`, in (0, 1]
+    ctc_hypothesis: str | None = None  # greedy hypothesis of the CTC head, if the model has one
+    # `word`, `start` and `end` (seconds, None where unknown), `log_prob`, `fit`, and the `score` that is made of them.
     words: list[dict[str, Any]] = field(default_factory=list)
-    reference_words: list[dict[str, Any]] = field(default_factory=list)
+    reference_words: list[dict[str, Any]] = field(default_factory=list)  # with `start` and `end`; empty if unknown
     lip_speed: float | None = None
-    agreement: float | None = None
-    reason: str | None = None
+    agreement: float | None = None  # of `hypothesis` with `ctc_hypothesis`
+    reason: str | None = None  # why the pipeline would abstain; None where it would return `hypothesis`
 
     def as_row(self) -> dict[str, Any]:
         """Returns the fields that are set, for JSON."""
@@ -74,11 +62,7 @@ def normalized(text: str) -> str:
 def edit_counts(
     hypotheses: Sequence[str], references: Sequence[str], rate: Literal["wer", "cer"] = "wer"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Counts the edits and the reference length of each clip, after normalising both texts.
-
-    Args:
-        hypotheses, references: One text for each clip.
-        rate: "wer" counts words, "cer" characters (spaces count).
+    """Counts the edits and the reference length of each clip in words ("wer") or characters ("cer"), normalised.
 
     Returns:
         int64 edits and lengths, each `(clips,)`. A clip with an empty reference has its hypothesis as insertions.
@@ -151,15 +135,11 @@ def shuffled_partners(references: Sequence[str], seed: int = 0) -> list[int | No
 def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) -> dict[str, Any]:
     """Computes error rates with the clips' own, blank and shuffled video, and counts of degenerate hypotheses.
 
-    Args:
-        predictions: All clips.
-        intervals: Whether to add 95% bootstrap intervals.
-
     Returns:
         `wer`, `cer`, `blank_wer`, `shuffled_wer` (NaN where all clips have one text), `oracle_wer` (with n-best
         hypotheses: the best of each clip), `ctc_wer` (with a CTC head), `mean_confidence` (where it was asked for),
         the numbers of `empty` hypotheses, of hypotheses with `loops`, of `distinct` hypotheses and of `clips`. With
-        `intervals` also `RATE_interval` for each rate, `blank_gain` (`blank_wer` - `wer`) with its
+        `intervals` also the 95% bootstrap `RATE_interval` of each rate, `blank_gain` (`blank_wer` - `wer`) with its
         `blank_gain_interval`, and `wer_speaker_interval`, over speakers, where there are at least five.
 
     Raises:

@@ -36,11 +36,7 @@ FEW_CLIPS = 30
 
 
 def write_evaluation(result: Mapping[str, Any], output: str | Path) -> Path:
-    """Writes the page of an evaluation atomically; returns its path.
-
-    Args:
-        result: The result of `data.evaluation.report`.
-        output: Path of the page.
+    """Writes the page of a result of `data.evaluation.report` atomically; returns its path.
 
     Raises:
         KeyError, TypeError: If the result has another form.
@@ -91,10 +87,7 @@ def write_evaluation(result: Mapping[str, Any], output: str | Path) -> Path:
 
 
 def findings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Interprets the metrics.
-
-    Args:
-        result: The result of `data.evaluation.report`.
+    """Interprets the metrics of a result of `data.evaluation.report`.
 
     Returns:
         Pairs of a mood ("good", "bad" or "") and a sentence or two; the first says whether the model reads the face.
@@ -238,9 +231,8 @@ def _confidence(result: Mapping[str, Any]) -> list[Card]:
             f"Expected calibration error of {plural(reliability['words'], 'word')}: scores {reliability['ece']:.3f}, "
             f"probabilities of the language model {reliability['probability_ece']:.3f}. Bars: within chance."
         )
-        cards.append(
-            Card("Are words as often correct as their scores say?", plot=plots.reliability(reliability), note=note)
-        )
+        plot = plots.reliability(reliability)
+        cards.append(Card("Are words as often correct as their scores say?", plot=plot, note=note))
     if abstention:
         rows = [
             ("clips without an answer", f"{abstention['clips']:,}"),
@@ -288,8 +280,7 @@ def _clip(prediction: Prediction, rate: float) -> tuple[Markup, Markup]:
     others.append(f"blank: {prediction.blank_hypothesis or '(empty)'}")
     lines = [Markup(" ").join(reference), Markup(" ").join(hypothesis) or "(empty)"]
     lines += [Markup("<small>{}</small>").format(text) for text in others]
-    about = [prediction.speaker] if prediction.speaker else []
-    about += [f"WER {_percent(rate)}"]
+    about = [*filter(None, [prediction.speaker]), f"WER {_percent(rate)}"]
     about += [] if prediction.confidence is None else [f"confidence {prediction.confidence:.2f}"]
     return Markup("{}<br><small>{}</small>").format(prediction.id, ", ".join(about)), Markup("<br>").join(lines)
 

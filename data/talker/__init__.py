@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from math import prod
+from itertools import product
 from pathlib import Path
 
 import av
@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ..files import replacing
 from ..preparation.workers import worker_context
 from .face import CANVAS, TalkingFace
 from .visemes import articulate, schedule
@@ -46,24 +47,14 @@ MAX_WORDS = 6
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:
-    """Draws different sentences of 3 to 6 everyday words from a small grammar.
-
-    Args:
-        count: Number of sentences.
-        seed: The same seed gives the same sentences; a shorter list is the beginning of a longer one.
+    """Draws different sentences of 3 to 6 everyday words; a shorter list is the beginning of a longer one.
 
     Raises:
         ValueError: If the grammar has fewer sentences.
     """
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for index in rng.permutation(prod(map(len, GRAMMAR))):
-        if len(drawn) == count:
-            break
-        choices = np.unravel_index(index, [len(slot) for slot in GRAMMAR])
-        words = " ".join(slot[choice] for slot, choice in zip(GRAMMAR, choices, strict=True)).split()
-        if len(words) <= MAX_WORDS:
-            drawn.append(" ".join(words))
+    phrases = [" ".join(choices).split() for choices in product(*GRAMMAR)]
+    order = np.random.default_rng(seed).permutation(len(phrases))
+    drawn = [" ".join(words) for words in (phrases[index] for index in order) if len(words) <= MAX_WORDS][:count]
     if len(drawn) < count:
         raise ValueError(f"the grammar has {len(drawn)} sentences, fewer than {count}: give your own with --sentences")
     return drawn
@@ -71,33 +62,19 @@ def sentences(count: int, seed: int = 0) -> list[str]:
 
 @dataclass
 class Performance:
-    """Everything that varies between clips.
+    """Everything that varies between clips."""
 
-    Attributes:
-        parameters: The mouth's position in each frame, float32 `(frames, parameters)`, in the order of
-            `data.talker.visemes.PARAMETERS`.
-        words: `{"word", "start", "end"}` (seconds) in order.
-        motion: Affine transformations from the canvas to the frames, float64 `(frames, 2, 3)`.
-        gain, offset: Factor on brightness, and addend in grey levels (of 255).
-        noise, noise_seed: Standard deviation of the noise in grey levels, and its seed.
-    """
-
-    parameters: np.ndarray
-    words: list[dict]
-    motion: np.ndarray
-    gain: float
-    offset: float
-    noise: float
+    parameters: np.ndarray  # positions of the mouth, float32 (frames, parameters), in the order of visemes.PARAMETERS
+    words: list[dict]  # {"word", "start", "end"} (seconds) in order
+    motion: np.ndarray  # affine transformations from the canvas to the frames, float64 (frames, 2, 3)
+    gain: float  # factor on brightness
+    offset: float  # grey levels (of 255)
+    noise: float  # standard deviation in grey levels
     noise_seed: int
 
 
 def perform(text: str, seed: int = 0, frame_rate: float = 25.0) -> Performance:
     """Draws speaking rate, head movement, light and noise of a sentence from the seed.
-
-    Args:
-        text: Words separated by spaces.
-        seed: The same seed gives the same performance.
-        frame_rate: Frames a second.
 
     Raises:
         ValueError: If a word cannot be pronounced.
@@ -106,15 +83,9 @@ def perform(text: str, seed: int = 0, frame_rate: float = 25.0) -> Performance:
     segments, words = schedule(text, rate=rng.uniform(1.05, 1.35))
     parameters = articulate(segments, frame_rate)
     times = np.arange(len(parameters)) / frame_rate
-    return Performance(
-        parameters=parameters,
-        words=words,
-        motion=_head_motion(times, rng),
-        gain=rng.uniform(0.85, 1.12),
-        offset=rng.uniform(-8, 12),
-        noise=rng.uniform(1.0, 4.0),
-        noise_seed=int(rng.integers(2**31)),
-    )
+    motion, gain, offset = _head_motion(times, rng), rng.uniform(0.85, 1.12), rng.uniform(-8, 12)
+    noise, noise_seed = rng.uniform(1.0, 4.0), int(rng.integers(2**31))
+    return Performance(parameters, words, motion, gain, offset, noise, noise_seed)
 
 
 def _head_motion(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -138,7 +109,6 @@ class TalkingHead:
 
     Args:
         image: A picture of a face; None for scikit-image's public-domain portrait of the astronaut Eileen Collins.
-        frame_rate: Frames a second of the videos.
 
     Raises:
         ValueError: If the picture cannot be read or has no face in it.
@@ -162,15 +132,7 @@ class TalkingHead:
             yield cv2.addWeighted(frame, performance.gain, window, 1.0, performance.offset - 128)
 
     def render(self, text: str, output_path: str | Path, seed: int = 0) -> list[dict]:
-        """Writes a video of a text atomically.
-
-        Args:
-            text: Words separated by spaces.
-            output_path: The `.mp4` to write.
-            seed: As for `perform`; the same seed gives the same video.
-
-        Returns:
-            `{"word", "start", "end"}` (seconds) in order.
+        """Writes an MP4 video of a text atomically; returns `{"word", "start", "end"}` (seconds) in order.
 
         Raises:
             ValueError: If a word cannot be pronounced.
@@ -178,12 +140,8 @@ class TalkingHead:
         performance = perform(text, seed, self.frame_rate)
         output_path = Path(output_path)
         output_path.parent.mkdir(parents=True, exist_ok=True)
-        partial_path = output_path.with_name(f".{output_path.name}.{os.getpid()}.part")
-        try:
-            _encode(self.frames(performance), partial_path, self.frame_rate)
-            os.replace(partial_path, output_path)
-        finally:
-            partial_path.unlink(missing_ok=True)
+        with replacing(output_path) as beside:
+            _encode(self.frames(performance), beside, self.frame_rate)
         return performance.words
 
 
@@ -244,14 +202,8 @@ def make_corpus(
 ) -> None:
     """Writes a corpus of talking-head clips: `video/*.mp4`, `train.jsonl` and `test.jsonl`.
 
-    Args:
-        output: Folder to write.
-        num_clips: Clips of the training split. If there are fewer sentences, they are repeated with other seeds.
-        num_test: Clips of the test split, each with a different sentence that is not in training.
-        seed: Seed of the choice of sentences and of each performance.
-        image: A picture of a face, or None.
-        sentences_file: Sentences, one a line; None for those of the grammar.
-        num_proc: Processes.
+    The arguments are those of the command line. If there are fewer sentences than training clips, they are repeated
+    with other seeds.
 
     Raises:
         ValueError: If picture or sentences cannot be used, or there are too few sentences.
@@ -268,9 +220,9 @@ def make_corpus(
     face = hashlib.sha256(head.face.canvas.tobytes()).hexdigest()
     training = pool[num_test:]
     splits = {"test": pool[:num_test], "train": [training[i % len(training)] for i in range(num_clips)]}
-    lines, clips = {}, []
+    lines: dict[str, list[dict]] = {split: [] for split in splits}
+    clips = []
     for split, texts in splits.items():
-        lines[split] = []
         for index, text in enumerate(texts):
             # The name is a hash of the content, so that clips of a run with other settings are never reused.
             digest = hashlib.sha256(json.dumps([split, index, text, seed, face]).encode()).digest()
@@ -284,9 +236,8 @@ def make_corpus(
     _render_all(head, clips, num_proc)
     for split, entries in lines.items():
         text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-        partial_path = output / f".{split}.jsonl.part"
-        partial_path.write_text(text, encoding="utf-8")
-        os.replace(partial_path, output / f"{split}.jsonl")
+        with replacing(output / f"{split}.jsonl") as beside:
+            beside.write_text(text, encoding="utf-8")
 
 
 def _render_all(head: TalkingHead, clips: list[tuple[str, str, int]], num_proc: int) -> None:

@@ -48,17 +48,13 @@ def find_landmarks(picture: np.ndarray) -> np.ndarray | None:
 
 
 def upright(picture: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Turns, scales and crops a picture so that the face stands upright in the middle of the canvas.
-
-    Args:
-        picture: RGB, uint8 `(height, width, 3)`.
-        name: Name of the picture for error messages.
+    """Turns, scales and crops an RGB picture so that the face stands upright in the middle of the canvas.
 
     Returns:
         The canvas, uint8 `(CANVAS, CANVAS, 3)`, and its landmarks, float64 `(478, 2)`.
 
     Raises:
-        ValueError: If there is no face.
+        ValueError: If there is no face; the message has the picture's `name`.
     """
     for _ in range(2):  # the second time MediaPipe sees the enlarged face and is more exact
         landmarks = find_landmarks(picture)
@@ -81,10 +77,7 @@ def upright(picture: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 class TalkingFace:
-    """Draws a portrait with its mouth in any position.
-
-    Args:
-        image: A picture of a face, or None for the portrait that comes with scikit-image.
+    """Draws a portrait (by default that of scikit-image) with its mouth in any position.
 
     Raises:
         ValueError: If the picture cannot be read or has no face in it.
@@ -144,15 +137,10 @@ class TalkingFace:
         )
 
     def _spread(self, side: int, moves: np.ndarray | dict[int, np.ndarray], grid: np.ndarray) -> np.ndarray:
-        """Interpolates displacements of control landmarks over the patch.
-
-        Args:
-            side: -1 for the layer of the upper lip, 1 for that of the lower.
-            moves: Displacements `(fields, 2)` of each landmark.
-            grid: Positions at which the fields are evaluated, `(rows, columns, 2)`.
+        """Interpolates displacements `(fields, 2)` of landmarks over the positions `grid`, `(rows, columns, 2)`.
 
         Returns:
-            Displacement fields, float32 `(fields, rows, columns, 2)`.
+            Displacement fields of the upper (side -1) or lower (1) layer, float32 `(fields, rows, columns, 2)`.
         """
         width, height = self.size
         indices = {*STILL, *JAW, *CHEEKS[61], *CHEEKS[291], *LIPS[side][0], *LIPS[side][1]}
@@ -179,9 +167,8 @@ class TalkingFace:
         rows, columns = self._gape
         x, y = np.moveaxis(self._full_grid[rows, columns] + self.origin - self.mouth.centre, -1, 0) / width
         light = np.clip(self.canvas[self._patch].mean() / 140, 0.4, 1.0)  # teeth are as bright as the skin
-        darkness = (
-            light * np.array([62.0, 22.0, 22.0]) * (1.15 - 0.5 * np.clip(1 - 2.2 * np.abs(x), 0.25, 1))[..., None]
-        )
+        shade = 1.15 - 0.5 * np.clip(1 - 2.2 * np.abs(x), 0.25, 1)
+        darkness = light * np.array([62.0, 22.0, 22.0]) * shade[..., None]
         gaps = 1 - 0.12 * np.exp(-((((x / 0.085 + 0.5) % 1 - 0.5) / 0.09) ** 2))  # between one tooth and the next
         ivory = light * np.array([226.0, 216.0, 202.0]) * (gaps * np.clip(1.1 - 6.4 * x**2, 0.25, 1))[..., None]
         flesh = light * np.array([188.0, 96.0, 98.0]) * (0.85 + 0.3 * np.clip(-y, -0.2, 0.2))[..., None]
@@ -192,14 +179,7 @@ class TalkingFace:
         self._inside = _over(upper_teeth, darkness.astype(np.uint8))
 
     def draw(self, parameters: np.ndarray) -> np.ndarray:
-        """Draws one frame.
-
-        Args:
-            parameters: The mouth's position, `(parameters,)` in the order of `PARAMETERS`.
-
-        Returns:
-            The canvas, RGB, uint8 `(CANVAS, CANVAS, 3)`.
-        """
+        """Draws one frame, RGB, uint8 `(CANVAS, CANVAS, 3)`, from the articulatory parameters `(parameters,)`."""
         weights = np.asarray(parameters, np.float32)
         upper, (skin, opacity) = (
             self._warp(layer, np.tensordot(weights, field, axes=1))

@@ -42,13 +42,9 @@ EYES = (33, 263)
 
 @dataclass
 class Mouth:
-    """The lips of a portrait at rest, and their displacement by each articulatory parameter.
+    """The lips of a portrait at rest, and their displacement by each articulatory parameter."""
 
-    Attributes:
-        landmarks: The portrait's landmarks, float64 `(478, 2)`, pixels of the canvas.
-    """
-
-    landmarks: np.ndarray
+    landmarks: np.ndarray  # of the portrait, float64 (478, 2), pixels of the canvas
 
     @cached_property
     def width(self) -> float:

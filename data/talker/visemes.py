@@ -132,11 +132,8 @@ def spell_out(word: str) -> list[str]:
 def pronounce(word: str) -> list[str]:
     """Returns the phonemes of a word, from the CMU pronouncing dictionary or, for words outside it, by spelling rules.
 
-    Args:
-        word: A word; case, punctuation and accents are ignored, digits are read one by one.
-
-    Returns:
-        ARPAbet phonemes, vowels with a stress digit.
+    Phonemes are in ARPAbet, vowels with a stress digit. Case, punctuation and accents are ignored; digits are read one
+    by one.
 
     Raises:
         ValueError: If the word has neither Latin letters nor digits.
@@ -173,12 +170,8 @@ def visemes_of(phoneme: str) -> list[tuple[str, float]]:
 def schedule(text: str, rate: float = 1.0) -> tuple[list[Segment], list[dict]]:
     """Returns the timed visemes of a sentence, with the mouth at rest before and after it.
 
-    Args:
-        text: Words separated by spaces.
-        rate: Speaking rate; 1.25 speaks a quarter faster.
-
     Returns:
-        The segments in order, and one `{"word", "start", "end"}` (seconds) a word.
+        The segments in order, and one `{"word", "start", "end"}` (seconds) a word. A rate of 1.25 is a quarter faster.
 
     Raises:
         ValueError: If the text is empty or a word cannot be pronounced.
@@ -206,11 +199,7 @@ _TARGETS, _DOMINANCES = _table(0, 0.0), _table(1, 1.0)
 
 
 def articulate(segments: list[Segment], frame_rate: float = 25.0) -> np.ndarray:
-    """Blends the targets of timed visemes into smooth movements.
-
-    Args:
-        segments: Consecutive visemes.
-        frame_rate: Frames a second.
+    """Blends the targets of consecutive visemes into smooth movements.
 
     Returns:
         Parameters in the order of `PARAMETERS`, float32 `(frames, parameters)`; frame `i` is at `i / frame_rate`.
