@@ -32,12 +32,9 @@ class SpokenWord(NamedTuple):
 
 
 class ExampleCache:
-    """Keeps the examples of clips in memory until it is full; examples of later clips are not kept.
+    """Keeps the examples of clips until their arrays fill `max_bytes`; examples of later clips are not kept.
 
     Nothing is evicted: every epoch uses each clip once, so the least recently used example is needed first.
-
-    Args:
-        max_bytes (`int`): Memory for arrays; 0 keeps nothing.
     """
 
     def __init__(self, max_bytes: int):
@@ -73,16 +70,15 @@ class LipReadCollator:
     is in `labels` alone.
 
     Args:
-        processor (`LipReadProcessor`): Object with a `feature_extractor` and a `tokenizer`.
-        seq_len (`int`): Largest number of tokens in training `input_ids`; longer texts are cut, with a warning.
-        train (`bool`): False for evaluation batches.
-        start_ids (`list[int]`, *optional*): Tokens before each transcript, `LipReadConfig.start_ids`; never labels.
-            Default: the start token.
-        ctc_vocab (`list[str]`, *optional*): Characters, the blank at index 0. Adds `ctc_targets` to training batches.
-        alignment (`bool`): Whether to add `alignment_targets`, the character spoken in each frame, to training batches
-            with a `ctc_vocab`.
-        splicing (`WordSplicing`, *optional*): Replaces words of training clips by words of other clips in the batch.
-        cache_bytes (`int`): Memory for cached examples in each process.
+        processor: Object with a `feature_extractor` and a `tokenizer`.
+        seq_len: Largest number of tokens in training `input_ids`; longer texts are cut, with a warning.
+        train: False for evaluation batches.
+        start_ids: Tokens before each transcript, `LipReadConfig.start_ids`; never labels. Default: the start token.
+        ctc_vocab: Characters, the blank at index 0. Adds `ctc_targets` to training batches.
+        alignment: Whether to add `alignment_targets`, the character spoken in each frame, to training batches with a
+            `ctc_vocab`.
+        splicing: Replaces words of training clips by words of other clips in the batch.
+        cache_bytes: Memory for cached examples in each process.
 
     Raises:
         ValueError: If the tokenizer has none of BOS, EOS and PAD, `seq_len` leaves no room after the prompt, or
@@ -101,36 +97,29 @@ class LipReadCollator:
         splicing: Callable[[Sequence[Example], Sequence[str]], list[Example]] | None = None,
         cache_bytes: int = 0,
     ):
-        self.feature_extractor = processor.feature_extractor
-        self.tokenizer = processor.tokenizer
-        self.seq_len = seq_len
-        self.train = train
+        self.feature_extractor, self.tokenizer = processor.feature_extractor, processor.tokenizer
+        self.seq_len, self.train, self.alignment = seq_len, train, alignment
         self.normalize = TextNormalizer()
         self.special_tokens = special_tokens(processor.tokenizer)
         self.prefix = [self.special_tokens.start] if start_ids is None else list(start_ids)
         if len(self.prefix) >= seq_len:
-            tokens = f"the start token and the prompt ({len(self.prefix)} tokens)"
-            raise ValueError(f"seq_len {seq_len} leaves no room after {tokens}")
+            used = f"the start token and the prompt ({len(self.prefix)} tokens)"
+            raise ValueError(f"seq_len {seq_len} leaves no room after {used}")
         if ctc_vocab and ctc_vocab[0] != "":
             raise ValueError(f'ctc_vocab begins with {ctc_vocab[0]!r}; index 0 is the CTC blank, ""')
         self.ctc_ids = {character: index for index, character in enumerate(ctc_vocab or []) if index > 0}
-        self.alignment = alignment
         self.splicing = splicing if train else None
         self.cache = ExampleCache(cache_bytes)
         self._warned: set[str] = set()
 
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-        """Collates rows.
-
-        Args:
-            rows (`Sequence[Mapping]`): Stored rows, in numpy or python format.
+        """Collates stored rows, in numpy or python format.
 
         Returns:
-            `dict[str, torch.Tensor]`: `keypoints` float32 (batch, frames, landmarks, 3), `keypoints_mask`
-            (batch, frames), `input_ids` and `attention_mask` (batch, tokens), and `labels` (batch, tokens), -100 at
-            start, prompt and padding; in evaluation the whole reference. In training also `ctc_targets`
-            (batch, characters), padded with -100, and `alignment_targets` (batch, frames), 0 in silence and -100 in
-            padding and where the character is unknown.
+            `keypoints` float32 (batch, frames, landmarks, 3), `keypoints_mask` (batch, frames), `input_ids` and
+            `attention_mask` (batch, tokens), and `labels` (batch, tokens), -100 at start, prompt and padding; in
+            evaluation the whole reference. In training also `ctc_targets` (batch, characters), padded with -100, and
+            `alignment_targets` (batch, frames), 0 in silence and -100 in padding and where the character is unknown.
         """
         examples = self.cache.fetch(rows, self._examples)
         if self.splicing is not None:
@@ -149,11 +138,8 @@ class LipReadCollator:
         else:
             batch["input_ids"] = torch.tensor([self.prefix] * len(targets))
             batch["attention_mask"] = torch.ones_like(batch["input_ids"])
-        return (
-            batch
-            | {"labels": _pad(targets, IGNORED)}
-            | {key: _pad(column, IGNORED) for key, column in columns.items()}
-        )
+        columns = {"labels": targets, **columns}
+        return batch | {key: _pad(column, IGNORED) for key, column in columns.items()}
 
     def _examples(self, rows: Sequence[Row]) -> list[Example]:
         """Returns what the batch holds of each row, without padding."""

@@ -39,11 +39,7 @@ THREADS = 16  # for reading Parquet, which waits for the network
 
 
 class ClipTable(TorchDataset):
-    """A split on disk, as rows in the numpy format of `data.schema.decode_row`.
-
-    Args:
-        dataset (`Dataset`): Rows of `data.schema`.
-    """
+    """A split on disk, as rows in the numpy format of `data.schema.decode_row`."""
 
     def __init__(self, dataset: Dataset):
         self.dataset = dataset.with_format("arrow", columns=list(CLIP_COLUMNS))
@@ -97,9 +93,9 @@ class ClipStream(TorchDataset):
     """A split in Parquet files, as rows in the numpy format of `data.schema.decode_row`.
 
     Args:
-        files (`Sequence[str]`): Paths, or URLs that fsspec opens (``hf://datasets/you/name@revision/...``).
-        split (`str`, *optional*): Name of the split.
-        cached (`int`): Row groups held in memory.
+        files: Paths, or URLs that fsspec opens (``hf://datasets/you/name@revision/...``).
+        split: Name of the split.
+        cached: Row groups held in memory.
 
     Raises:
         CorpusError: If a file cannot be read or is damaged, here or when its clips are read.
@@ -134,8 +130,7 @@ class ClipStream(TorchDataset):
     @property
     def blocks(self) -> list[int]:
         """Number of clips in each run of clips of one row group."""
-        groups = self._group(self.indices)
-        ends = np.flatnonzero(np.diff(groups, append=-1)) + 1
+        ends = np.flatnonzero(np.diff(self._group(self.indices), append=-1)) + 1
         return np.diff(ends, prepend=0).tolist()
 
     def spread(self, count: int) -> list[int]:
@@ -237,9 +232,9 @@ def open_split(source: str | Path, split: str | None = None, streaming: bool = F
     """Returns a split as a dataset with `CLIP_COLUMNS`, for `LipReadCollator`.
 
     Args:
-        source (`str` or `Path`): Folder that ``data.prepare`` or ``data.export --parquet`` wrote, or Hub dataset id.
-        split (`str`, *optional*): Name of the split. Default: the only one.
-        streaming (`bool`): Whether to read Parquet files without a local copy.
+        source: Folder that ``data.prepare`` or ``data.export --parquet`` wrote, or Hub dataset id.
+        split: Name of the split. Default: the only one.
+        streaming: Whether to read Parquet files without a local copy.
 
     Raises:
         CorpusError: If there is no such split, or its columns are not those of a prepared corpus.

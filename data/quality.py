@@ -25,47 +25,35 @@ from modeling_lipread.geometry_lipread import (
 )
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 
+ANGLES = ("yaw_low", "yaw_high", "pitch_low", "pitch_high", "roll_low", "roll_high")
+
 
 @dataclass(frozen=True)
 class ClipQuality:
-    """Metrics of one clip; None where unknown.
+    """Metrics of one clip; None where unknown."""
 
-    Attributes:
-        coverage (`float`): Share of the frames with a face.
-        longest_gap (`float`): Longest stretch without a face, in seconds.
-        face_width (`float`, *optional*): Median width of the face in pixels; None for landmarks without a video.
-        face_share (`float`, *optional*): Median width of the face as a share of the frame's width.
-        jitter (`float`, *optional*): Standard deviation, in eye distances, of a coordinate of the rigid landmarks from
-            the middle of its neighbouring frames.
-        yaw_low, yaw_high, pitch_low, pitch_high, roll_low, roll_high (`float`): 5th and 95th percentile of the head's
-            angles in degrees (`modeling_lipread.geometry_lipread.angles_from_rotation`), 0 being frontal.
-        lip_motion (`float`): Lip speed in eye distances per second (`modeling_lipread.geometry_lipread.lip_motion`).
-        identity_switches (`int`): Number of jumps of the landmarks to another face.
-        most_faces (`int`, *optional*): Largest number of faces in one frame, of those searched.
-        thumbnail_frame (`int`): Index of the frame with a face nearest to the middle of the clip.
-    """
-
-    coverage: float
-    longest_gap: float
-    face_width: float | None
-    face_share: float | None
+    coverage: float  # share of the frames with a face
+    longest_gap: float  # longest stretch without a face, in seconds
+    face_width: float | None  # median width of the face in pixels; None for landmarks without a video
+    face_share: float | None  # median width of the face as a share of the frame's width
+    # Standard deviation, in eye distances, of a coordinate of the rigid landmarks from the middle of its neighbours.
     jitter: float | None
+    # 5th and 95th percentile of the head's angles in degrees, 0 being frontal.
     yaw_low: float
     yaw_high: float
     pitch_low: float
     pitch_high: float
     roll_low: float
     roll_high: float
-    lip_motion: float
-    identity_switches: int
-    most_faces: int | None
-    thumbnail_frame: int
+    lip_motion: float  # lip speed in eye distances per second
+    identity_switches: int  # number of jumps of the landmarks to another face
+    most_faces: int | None  # largest number of faces in one frame, of those searched
+    thumbnail_frame: int  # index of the frame with a face nearest to the middle of the clip
 
     @property
     def rotation(self) -> float:
         """Largest absolute angle of the head about any axis, in degrees."""
-        angles = (getattr(self, f"{name}_{end}") for name in ("yaw", "pitch", "roll") for end in ("low", "high"))
-        return max(abs(angle) for angle in angles)
+        return max(abs(getattr(self, name)) for name in ANGLES)
 
 
 def features() -> dict[str, Value]:
@@ -75,11 +63,7 @@ def features() -> dict[str, Value]:
 
 
 def measure(sequence: LandmarkSequence) -> ClipQuality:
-    """Returns the metrics of raw landmarks `(frames, 478, 3)`.
-
-    Raises:
-        ValueError: If no frame holds a face.
-    """
+    """Returns the metrics of raw landmarks `(frames, 478, 3)`; raises ValueError if no frame holds a face."""
     present = np.asarray(sequence.present, bool)
     if not present.any():
         raise ValueError("no frame holds a face")
@@ -90,19 +74,13 @@ def measure(sequence: LandmarkSequence) -> ClipQuality:
     width = float(np.median(np.ptp(keypoints[..., 0], axis=1))) if sequence.width else None
     angles = np.percentile(angles_from_rotation(rigid_rotation(keypoints)), (5, 95), axis=0)
     found = np.flatnonzero(present)
-    (yaw_low, pitch_low, roll_low), (yaw_high, pitch_high, roll_high) = angles.tolist()
     return ClipQuality(
         coverage=float(present.mean()),
         longest_gap=_longest_gap(present, times),
         face_width=width,
         face_share=None if width is None else width / sequence.width,
         jitter=_jitter(np.asarray(sequence.keypoints)[:, RIGID].astype(np.float64) / eye_distance, present),
-        yaw_low=yaw_low,
-        yaw_high=yaw_high,
-        pitch_low=pitch_low,
-        pitch_high=pitch_high,
-        roll_low=roll_low,
-        roll_high=roll_high,
+        **dict(zip(ANGLES, angles.T.ravel().tolist(), strict=True)),
         lip_motion=lip_motion(keypoints, times[present]) or 0.0,
         identity_switches=len(identity_switches(keypoints, times[present])),
         most_faces=sequence.most_faces or None,

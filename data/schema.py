@@ -82,14 +82,11 @@ def encode_row(
     """Returns the stored row of a clip, with a value for each of `features()`.
 
     Args:
-        sequence (`LandmarkSequence`): Landmarks `(frames, 478, 3)`, in pixels or already normalised.
-        text (`str`): Transcript.
-        id (`str`): Name of the clip, unique in its split.
-        speaker (`str`, *optional*): Name of the speaker.
-        source (`str`, *optional*): Media path in the manifest.
-        start (`float`, *optional*): Start of the clip in the media, in seconds. Default: 0.
-        words (`Sequence[Mapping]`): Aligned words, ``{"word", "start", "end"}`` in seconds.
-        quality (`ClipQuality`, *optional*): Metrics of the landmarks. Default: they are measured.
+        sequence: Landmarks `(frames, 478, 3)`, in pixels or already normalised.
+        text: Transcript.
+        id: Name of the clip, unique in its split.
+        speaker, source, start, words: As in `features`.
+        quality: Metrics of the landmarks. Default: they are measured.
 
     Raises:
         ValueError: If the landmarks have another shape, are not finite, or no frame holds a face.
@@ -135,13 +132,9 @@ def encode_row(
 
 
 def decode_row(row: Mapping[str, Any]) -> LandmarkSequence:
-    """Returns the landmarks of a stored row, in their original units.
+    """Returns the landmarks of a stored row, in numpy or python format, in their original units.
 
-    Args:
-        row (`Mapping`): A row of a prepared corpus, in numpy or python format.
-
-    Returns:
-        `LandmarkSequence`: Keypoints `(frames, 478, 3)` float32, zero in frames without a face.
+    Keypoints `(frames, 478, 3)` are float32, and zero in frames without a face.
 
     Raises:
         ValueError: If the row's keypoints do not hold `num_frames` frames.
@@ -208,8 +201,8 @@ def load_split(path: str | Path, split: str | None = None) -> Dataset:
     The format has no dtype: `dtype=float16` would round `num_frames` and `timestamps` too.
 
     Args:
-        path (`str` or `Path`): Folder of ``data.prepare --output``, or of one split in it.
-        split (`str`, *optional*): Name of the split. Default: the only one.
+        path: Folder of ``data.prepare --output``, or of one split in it.
+        split: Name of the split. Default: the only one.
 
     Raises:
         CorpusError: If the folder is not a finished corpus of this version, or has no such split.

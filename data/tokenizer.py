@@ -29,11 +29,7 @@ class SpecialTokens(NamedTuple):
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> SpecialTokens:
-    """Returns the special tokens of a tokenizer.
-
-    Raises:
-        ValueError: If the tokenizer has no BOS, EOS or PAD.
-    """
+    """Returns the special tokens of a tokenizer; raises ValueError if it has no BOS, EOS or PAD."""
     bos, eos, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     if bos is eos is pad is None:
         raise ValueError(
@@ -59,10 +55,7 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> Non
 def check_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> int:
     """Returns the number of texts that a tokenizer cannot encode without loss, with a warning that shows the first.
 
-    Case, spaces and the composition of accents are ignored.
-
-    Raises:
-        ValueError: If it can encode none of them.
+    Case, spaces and the composition of accents are ignored. Raises ValueError if it can encode none of them.
     """
 
     def letters(text: str) -> str:
@@ -89,12 +82,7 @@ START, END, PADDING = "<s>", "</s>", "<pad>"
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTokenizerFast:
     """Returns a tokenizer of byte-level byte-pair encoding, which can encode any text.
 
-    Args:
-        texts: Transcripts.
-        vocab_size: Largest number of tokens, at least 259 (all bytes and three special tokens).
-
-    Raises:
-        ValueError: If `vocab_size` is below 259.
+    It has at most `vocab_size` tokens; fewer than 259 (all bytes and three special tokens) raise ValueError.
     """
     if vocab_size < 259:
         raise ValueError(f"a byte-level vocabulary needs at least 259 tokens, got vocab_size = {vocab_size}")
@@ -112,11 +100,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTo
 
 
 def load_tokenizer(model_id: str, texts: list[str], revision: str | None = None) -> PreTrainedTokenizerBase:
-    """Returns a language model's tokenizer, with a padding token.
-
-    Raises:
-        ValueError: If it has no special token, or cannot encode the transcripts.
-    """
+    """Returns a language model's tokenizer, with a padding token; raises ValueError if it cannot encode `texts`."""
     tokenizer = AutoTokenizer.from_pretrained(model_id, revision=revision)
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(special_tokens(tokenizer).pad)
     check_texts(tokenizer, texts)
@@ -124,11 +108,7 @@ def load_tokenizer(model_id: str, texts: list[str], revision: str | None = None)
 
 
 def build_ctc_vocab(texts: Iterable[str]) -> list[str]:
-    """Returns the CTC blank ``""`` and the characters of the normalised `texts`, in code point order.
-
-    Raises:
-        ValueError: If no text holds a character.
-    """
+    """Returns the CTC blank ``""`` and the characters of the normalised `texts`, in code point order."""
     normalize = TextNormalizer()
     characters = sorted(set().union(*(normalize(text) for text in texts)))
     if not characters:

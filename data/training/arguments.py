@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from argparse import SUPPRESS, ArgumentParser
+from argparse import Action, ArgumentDefaultsHelpFormatter, ArgumentParser
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, make_dataclass
 from difflib import get_close_matches
@@ -70,8 +70,8 @@ class ModelArguments:
         if not rank:
             return None
         alpha = 2 * rank if self.lora_alpha is None else self.lora_alpha
-        layers, dropout = self.lora_target_modules or "all-linear", self.lora_dropout or 0.0
-        return {"r": rank, "alpha": alpha, "dropout": dropout, "target_modules": layers}
+        layers = self.lora_target_modules or "all-linear"
+        return {"r": rank, "alpha": alpha, "dropout": self.lora_dropout or 0.0, "target_modules": layers}
 
 
 @dataclass
@@ -122,7 +122,7 @@ class LipReadTrainingArguments(TrainingArguments):
 def _config_arguments(name: str, config_class: type, options: dict[str, str], overrides: str) -> type:
     """Returns a dataclass of some fields of a configuration: `options` with help texts, `overrides` without."""
     known, settings = {item.name: item for item in fields(config_class)}, []
-    for key, text in (options | dict.fromkeys(overrides.split(), SUPPRESS)).items():
+    for key, text in (options | dict.fromkeys(overrides.split())).items():
         default, kind = known[key].default, known[key].type
         if get_origin(kind) is not Literal:
             kind = int | None if default is None else type(default)
@@ -160,37 +160,37 @@ AdapterArguments = _config_arguments(
 )
 CONFIGS = (EncoderArguments, AdapterArguments, KeypointAugmentation)
 ARGUMENTS = (DataArguments, ModelArguments, *CONFIGS, LipReadTrainingArguments)
-CONFIGURABLE = {item.name: item for kind in CONFIGS for item in fields(kind) if item.init}
-OVERRIDES = [name for name, item in CONFIGURABLE.items() if item.metadata.get("help", SUPPRESS) == SUPPRESS]
+NAMES = {item.name for kind in ARGUMENTS for item in fields(kind) if item.init}
+CONFIGURABLE = {item.name: item.metadata.get("help") for kind in CONFIGS for item in fields(kind) if item.init}
+OVERRIDES = [name for name, text in CONFIGURABLE.items() if text is None]
+INHERITED = {item.name for item in fields(TrainingArguments)}
 FIRST = (
     "help config dataset model_id lm_config output_dir num_train_epochs per_device_train_batch_size learning_rate "
     "bf16 encoder_only encoder lora_r config_overrides restart push_to_hub"
 ).split()
 
 
+class _Help(ArgumentDefaultsHelpFormatter):
+    """Shows the options of `FIRST`, then our other options, then the Trainer's, and none of `OVERRIDES`."""
+
+    def add_arguments(self, actions: Iterable[Action]) -> None:
+        places = {name: place - len(FIRST) for place, name in enumerate(FIRST)}
+        shown = [action for action in actions if action.dest not in OVERRIDES]
+        super().add_arguments(sorted(shown, key=lambda action: places.get(action.dest, action.dest in INHERITED)))
+
+
 def make_parser(description: str | None = None) -> HfArgumentParser:
-    """Returns the parser; its help shows the options of `FIRST`, then our other options, then the Trainer's."""
+    """Returns the parser; `description` is the first line of its help."""
     usage = "accelerate launch train_hf.py [--config RECIPE.yaml] [--dataset CORPUS] [--name value ...]"
     epilog = f"Names for --config_overrides and recipes: {', '.join(OVERRIDES)}."
-    parser = HfArgumentParser(ARGUMENTS, allow_abbrev=False, description=description, usage=usage, epilog=epilog)
+    texts = {"description": description, "usage": usage, "epilog": epilog}
+    parser = HfArgumentParser(ARGUMENTS, allow_abbrev=False, formatter_class=_Help, **texts)
     parser.add_argument("--config", help="YAML recipe of `name: value` lines; the command line overrides it.")
-    inherited = {item.name for item in fields(TrainingArguments)}
-    for action in parser._actions:
-        if action.dest in OVERRIDES:
-            action.help = SUPPRESS
-    parser._optionals._group_actions.sort(
-        key=lambda action: (FIRST.index(action.dest) if action.dest in FIRST else len(FIRST), action.dest in inherited)
-    )
     return parser
 
 
 def parse_arguments(arguments: list[str], description: str | None = None) -> tuple:
-    """Returns an object of each of `ARGUMENTS`, from the command line, which overrides `--config RECIPE.yaml`.
-
-    Args:
-        arguments: The command line without the program's name.
-        description: First line of `--help`.
-    """
+    """Returns an object of each of `ARGUMENTS`, from the command line, which overrides `--config RECIPE.yaml`."""
     parser = make_parser(description)
     first = ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config")
@@ -220,7 +220,7 @@ def _read_recipe(parser: HfArgumentParser, path: str) -> dict[str, Any]:
         parser.error(f"--config {path}: {error}")
     if not isinstance(settings, dict):
         parser.error(f"--config {path}: must hold `name: value` lines")
-    _refuse_unknown(parser, f"--config {path}", settings, {action.dest for action in parser._actions})
+    _refuse_unknown(parser, f"--config {path}", settings, NAMES)
     return {name: value for name, value in settings.items() if value is not None}
 
 
@@ -228,7 +228,7 @@ def _read_overrides(parser: HfArgumentParser, text: str) -> dict[str, str]:
     """Returns the settings in `name=value,...`; exits if a name is not a field of the configurations."""
     pairs = [pair.partition("=") for pair in text.split(",")]
     settings = {name.strip(): value.strip() for name, _, value in pairs}
-    _refuse_unknown(parser, "--config_overrides", settings, CONFIGURABLE.keys())
+    _refuse_unknown(parser, "--config_overrides", settings, CONFIGURABLE)
     if wrong := [name for name, equals, value in pairs if not (equals and value)]:
         parser.error(f"--config_overrides {text}: {wrong[0]} has no value; write name=value,name=value")
     return settings

@@ -14,48 +14,33 @@ import torch
 
 from modeling_lipread.geometry_lipread import MIRROR
 
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # landmarks, mask, labels
+
 
 @dataclass
 class KeypointAugmentation:
-    """Augments head pose, size, face shape, articulation, speed and quality, and masks time and landmarks.
+    """Augments head pose, size, face shape, articulation, speed and quality, and masks time and landmarks."""
 
-    Args:
-        rotation: Largest rotation about each axis, in degrees.
-        scale: Largest relative change of size, drawn for each axis.
-        shift: Standard deviation of a shift of the whole clip, in the landmarks' unit.
-        noise: Standard deviation of noise on every landmark, in the landmarks' unit.
-        warp: Standard deviation of the coefficients of a random quadratic deformation of space, constant over a clip;
-            0.1 moves landmarks by some hundredths of their unit.
-        motion: Largest relative change of the landmarks' movement about the clip's average face, drawn for each axis.
-        mirror: Probability that a clip is mirrored, with left and right landmarks swapped.
-        landmark_masks: Probability that a landmark is fixed at its average position in a clip.
-        speed: Largest relative change of the speaking rate.
-        trim_silence: Probability that a random share of the frames before the first and after the last word of a clip
-            is removed, since sentences of a long video follow each other more closely than clips of a corpus.
-        time_masks: Number of masked stretches of frames.
-        time_mask_frames: Largest length of a masked stretch, in frames.
-    """
-
-    rotation: float = 8.0
-    scale: float = 0.1
-    shift: float = 0.02
-    noise: float = 0.002
+    rotation: float = 8.0  # largest rotation about each axis, in degrees
+    scale: float = 0.1  # largest relative change of size, drawn for each axis
+    shift: float = 0.02  # standard deviation of a shift of the whole clip, in the landmarks' unit
+    noise: float = 0.002  # standard deviation of noise on every landmark, in the landmarks' unit
+    # Standard deviation of the coefficients of a random quadratic deformation of space, constant over a clip; 0.1
+    # moves landmarks by some hundredths of their unit.
     warp: float = 0.0
-    motion: float = 0.0
-    mirror: float = 0.0
-    landmark_masks: float = 0.0
-    speed: float = 0.15
+    motion: float = 0.0  # largest relative change of movement about the clip's average face, drawn for each axis
+    mirror: float = 0.0  # probability that a clip is mirrored, with left and right landmarks swapped
+    landmark_masks: float = 0.0  # probability that a landmark is fixed at its average position in a clip
+    speed: float = 0.15  # largest relative change of the speaking rate
+    # Probability that a random share of the frames before the first and after the last word of a clip is removed,
+    # since sentences of a long video follow each other more closely than clips of a corpus.
     trim_silence: float = 0.0
-    time_masks: int = 2
-    time_mask_frames: int = 8
+    time_masks: int = 2  # number of masked stretches of frames
+    time_mask_frames: int = 8  # largest length of a masked stretch
     mirror_order: torch.Tensor | None = field(default=None, init=False, repr=False)
 
     def set_landmarks(self, indices: Sequence[int]) -> None:
-        """Sets MediaPipe's indices of the landmarks in a batch, which `mirror` needs.
-
-        Raises:
-            ValueError: If `mirror` is used and a landmark's counterpart on the other side is missing.
-        """
+        """Sets MediaPipe's indices of the landmarks; raises ValueError if `mirror` lacks a landmark's counterpart."""
         places = {index: place for place, index in enumerate(indices)}
         opposite = [places.get(int(MIRROR[index])) if index < len(MIRROR) else None for index in indices]
         if self.mirror and None in opposite:
@@ -66,18 +51,13 @@ class KeypointAugmentation:
             )
         self.mirror_order = None if None in opposite else torch.tensor(opposite)
 
-    def __call__(
-        self, keypoints: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Augments a batch.
+    def __call__(self, keypoints: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None = None) -> Batch:
+        """Returns an augmented batch, with as many frames as its longest clip now has.
 
         Args:
             keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
             mask: Non-zero where there is a face, `(batch, frames)`.
             labels: Label of each frame, `(batch, frames)`, above 0 in speech; resampled with the frames.
-
-        Returns:
-            The same tensors, with as many frames as the longest clip now has.
         """
         if self.trim_silence and labels is not None:
             keypoints, mask, labels = self._trim(keypoints, mask, labels)
@@ -86,8 +66,7 @@ class KeypointAugmentation:
         keypoints = self._change_face(keypoints, mask)
         batch, device, dtype = len(keypoints), keypoints.device, keypoints.dtype
         scale = 1 + self.scale * (2 * torch.rand(batch, 1, 3, device=device, dtype=dtype) - 1)
-        transform = self._rotations(batch, device, dtype) * scale
-        keypoints = keypoints @ transform[:, None]
+        keypoints = keypoints @ (self._rotations(batch, device, dtype) * scale)[:, None]
         keypoints = keypoints + self.shift * torch.randn(batch, 1, 1, 3, device=device, dtype=dtype)
         keypoints = keypoints + self.noise * torch.randn_like(keypoints)
         return keypoints * (mask != 0)[..., None, None], self._mask_time(mask), labels
@@ -115,16 +94,13 @@ class KeypointAugmentation:
             movement = movement * (uniform(landmarks, 1) >= self.landmark_masks)
         keypoints = average + movement
         if self.warp:
-            centred = keypoints - average.mean(2, keepdim=True)
-            x, y, z = centred.unbind(-1)
+            x, y, z = (keypoints - average.mean(2, keepdim=True)).unbind(-1)
             squares = torch.stack([x * x, y * y, z * z, x * y, x * z, y * z], dim=-1)
             coefficients = self.warp * torch.randn(batch, 1, 6, 3, device=keypoints.device, dtype=keypoints.dtype)
             keypoints = keypoints + squares @ coefficients
         return keypoints
 
-    def _trim(
-        self, keypoints: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _trim(self, keypoints: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> Batch:
         """Removes silent frames at both ends of clips."""
         batch, frames = mask.shape
         steps = torch.arange(frames, device=mask.device)
@@ -149,21 +125,16 @@ class KeypointAugmentation:
             generator[:, column, row] = angles[:, axis]
         return torch.linalg.matrix_exp(generator).to(dtype)
 
-    def _change_speed(
-        self, keypoints: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    def _change_speed(self, keypoints: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None) -> Batch:
         """Resamples each clip to a random speed, by linear interpolation between frames that both have a face."""
         batch, frames = mask.shape
         steps = torch.arange(1, frames + 1, device=mask.device)
         lengths = ((mask != 0) * steps).amax(1)
         factor = 1 + self.speed * (2 * torch.rand(batch, device=mask.device) - 1)
-        new_lengths = (lengths / factor).round().long().clamp(min=1)
-        new_lengths = torch.where(lengths > 0, new_lengths, 0)
-        new_frames = max(1, int(new_lengths.max()))
+        new_lengths = torch.where(lengths > 0, (lengths / factor).round().long().clamp(min=1), 0)
         last = (lengths - 1).clamp(min=0)
-        time = torch.arange(new_frames, device=mask.device)
-        position = time * (last / (new_lengths - 1).clamp(min=1))[:, None]
-        position = torch.minimum(position, last[:, None])
+        time = torch.arange(max(1, int(new_lengths.max())), device=mask.device)
+        position = torch.minimum(time * (last / (new_lengths - 1).clamp(min=1))[:, None], last[:, None])
         before = position.floor().long()
         after = torch.minimum(before + 1, last[:, None])
         weight = (position - before).to(keypoints.dtype)[..., None, None]
@@ -177,8 +148,7 @@ class KeypointAugmentation:
     def _mask_time(self, mask: torch.Tensor) -> torch.Tensor:
         """Masks stretches of frames, but never a whole clip."""
         batch, frames = mask.shape
-        time = torch.arange(frames, device=mask.device)
-        hidden = mask
+        time, hidden = torch.arange(frames, device=mask.device), mask
         for _ in range(self.time_masks):
             length = torch.randint(0, self.time_mask_frames + 1, (batch, 1), device=mask.device)
             start = (torch.rand(batch, 1, device=mask.device) * frames).long()

@@ -8,6 +8,7 @@ used without reading them, and processes need no communication to share the clip
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -26,12 +27,7 @@ LENGTH_STEP = 8  # lengths are rounded up to this many frames; clips of equal ro
 
 
 class ClipBatchSampler(Sampler[list[int]]):
-    """Base class: yields lists of clip indices, equally many for every process and in every epoch.
-
-    Args:
-        seed (`int`): Seed of the order.
-        process_index, num_processes (`int`): Index of this process and number of processes that share the clips.
-    """
+    """Base class: yields lists of clip indices, equally many for every process and in every epoch."""
 
     def __init__(self, seed: int, process_index: int = 0, num_processes: int = 1):
         self.seed, self.process_index, self.num_processes, self.epoch = seed, process_index, num_processes, 0
@@ -74,10 +70,9 @@ class LengthBatchSampler(ClipBatchSampler):
     waits long for another.
 
     Args:
-        lengths (`Sequence[int]`): Frames of each clip.
-        batch_size (`int`, *optional*): Clips in a batch.
-        max_frames (`int`, *optional*): Largest number of frames in a batch, with padding. A longer clip forms a batch
-            of its own. Exactly one of `batch_size` and `max_frames` must be given.
+        lengths: Frames of each clip.
+        batch_size: Clips in a batch, unless `max_frames` is given.
+        max_frames: Largest number of frames in a batch, with padding. A longer clip forms a batch of its own.
     """
 
     def __init__(
@@ -102,25 +97,20 @@ class SpeakerBatchSampler(ClipBatchSampler):
     """Batches in which speakers with few clips are sampled more often; an epoch keeps its length.
 
     A speaker of `n` clips gets a share in proportion to `n ** (1 - balance)`. No clip is repeated before all clips of
-    its speaker have been used.
-
-    Args:
-        speakers (`Sequence`): Speaker of each clip.
-        balance (`float`): From 0 (each clip once) to 1 (each speaker equally often).
-        batch_size (`int`): Clips in a batch.
+    its speaker have been used. So `balance` 0 uses each clip once, and 1 each speaker equally often.
     """
 
     def __init__(self, speakers: Sequence, *, balance: float, batch_size: int, **process):
         super().__init__(**process)
         self.batch_size, self.num_clips = batch_size, len(speakers)
-        numbers = {speaker: number for number, speaker in enumerate(dict.fromkeys(speakers))}
-        of_clips = np.array([numbers[speaker] for speaker in speakers])
-        self.clips = [np.flatnonzero(of_clips == number) for number in range(len(numbers))]
+        clips = defaultdict(list)
+        for index, speaker in enumerate(speakers):
+            clips[speaker].append(index)
+        self.clips = [np.array(indices) for indices in clips.values()]
         shares = np.array([len(clips) for clips in self.clips], dtype=float) ** (1 - balance)
         exact = self.num_clips * shares / shares.sum()
         self.quotas = np.floor(exact).astype(int)
-        left = self.num_clips - self.quotas.sum()
-        self.quotas[np.argsort(self.quotas - exact, kind="stable")[:left]] += 1
+        self.quotas[np.argsort(self.quotas - exact, kind="stable")[: self.num_clips - self.quotas.sum()]] += 1
 
     def __len__(self) -> int:
         return -(-self.num_clips // (self.batch_size * self.num_processes))
@@ -131,8 +121,7 @@ class SpeakerBatchSampler(ClipBatchSampler):
             rounds = [generator.permutation(clips) for _ in range(-(-quota // len(clips)))]
             drawn.append(np.concatenate([clips[:0], *rounds])[:quota])
         order = generator.permutation(np.concatenate(drawn))
-        order = np.resize(order, len(self) * self.batch_size * self.num_processes)
-        for step in order.reshape(len(self), self.num_processes, self.batch_size):
+        for step in np.resize(order, (len(self), self.num_processes, self.batch_size)):
             yield step[self.process_index].tolist()
 
 
@@ -143,9 +132,9 @@ class StreamBatchSampler(ClipBatchSampler):
     process continues at the beginning), and shuffles the clips of a window of row groups.
 
     Args:
-        blocks (`Sequence[int]`): Clips in each row group, in the order of their indices.
-        batch_size (`int`): Clips in a batch.
-        window (`int`): Row groups that are shuffled together and held in memory.
+        blocks: Clips in each row group, in the order of their indices.
+        batch_size: Clips in a batch.
+        window: Row groups that are shuffled together and held in memory.
     """
 
     def __init__(self, blocks: Sequence[int], *, batch_size: int, window: int = 4, **process):
@@ -174,12 +163,7 @@ class StreamLengthBatchSampler(ClipBatchSampler):
 
     The number of batches in a window depends on its clips, and must be the same in every epoch. So the seed assigns
     row groups to windows once. Each epoch shuffles the windows, the batches in a window, and clips of equal rounded
-    length. Each process reads a contiguous part of that order.
-
-    Args:
-        blocks (`Sequence[int]`): Clips in each row group, in the order of their indices.
-        lengths, batch_size, max_frames: As for `LengthBatchSampler`. A window's last batch may be smaller.
-        window (`int`): Row groups that are shuffled together and held in memory.
+    length. Each process reads a contiguous part of that order. A window's last batch may be smaller.
     """
 
     def __init__(
@@ -218,11 +202,7 @@ def _row_groups(blocks: Sequence[int]) -> list[np.ndarray]:
 
 
 def check_speakers(speakers: Sequence[str | None]) -> None:
-    """Checks that speakers can be balanced; clips without a speaker count as one more speaker.
-
-    Raises:
-        ValueError: If the clips name fewer than two speakers.
-    """
+    """Raises ValueError for fewer than two speakers; clips without a speaker count as one more speaker."""
     named = set(speakers) - {None}
     if len(named) < 2:
         found = f"only {named.pop()!r}" if named else "nobody"
@@ -235,10 +215,10 @@ def batch_sampler(clips: Clips, args: TrainingArguments) -> ClipBatchSampler | N
     """Returns the sampler that the arguments select; `None` for the Trainer's own random order."""
     seed = args.seed if args.data_seed is None else args.data_seed
     process = {"seed": seed, "process_index": args.process_index, "num_processes": args.world_size}
-    limit = {"batch_size": args.train_batch_size}
-    if args.max_frames_per_batch is not None:
-        limit = {"max_frames": args.max_frames_per_batch}
-    by_length = args.max_frames_per_batch is not None or args.train_sampling_strategy == "group_by_length"
+    max_frames, limit = args.max_frames_per_batch, {"batch_size": args.train_batch_size}
+    by_length = max_frames is not None or args.train_sampling_strategy == "group_by_length"
+    if max_frames is not None:
+        limit = {"max_frames": max_frames}
     if isinstance(clips, ClipStream):
         process["window"] = args.stream_window
         if by_length:

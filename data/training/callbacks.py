@@ -38,26 +38,16 @@ class BlankVideoCallback(TrainerCallback):
     Args:
         after: First evaluation that counts: from 1 on an epoch; below 1 a share of the run, and at least 500 steps. A
             model may need a third of its run before it uses the adapters.
-
-    Attributes:
-        warning: Why the run was stopped and what to try; `None` if it was not.
     """
 
     def __init__(self, after: float):
         self.after = after
-        self.warning: str | None = None
+        self.warning: str | None = None  # why the run was stopped and what to try
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
         self.warning = None
 
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float],
-        **kwargs,
-    ):
+    def on_evaluate(self, args, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **kwargs):
         if self.after >= 1:
             due = (state.epoch or 0.0) >= self.after
         else:
@@ -77,9 +67,7 @@ class GradientNormCallback(TrainerCallback):
     def __init__(self):
         self._norms: dict[str, torch.Tensor] = {}
 
-    def on_pre_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: torch.nn.Module, **kwargs
-    ):
+    def on_pre_optimizer_step(self, args: TrainingArguments, state: TrainerState, control, model, **kwargs):
         step = state.global_step + 1
         if step % state.logging_steps and not (step == 1 and args.logging_first_step):
             return
@@ -141,9 +129,7 @@ def transcript_table(predictions: Sequence[Prediction], rows: int = 8) -> str:
     return "\n".join(lines)
 
 
-def write_transcripts(
-    callbacks: Sequence[TrainerCallback], name: str, predictions: Sequence[Prediction], step: int
-) -> None:
+def write_transcripts(callbacks: Sequence[TrainerCallback], name: str, predictions: Sequence[Prediction], step: int):
     """Writes a table of transcripts to TensorBoard, if the run logs there."""
     for callback in callbacks:
         if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:

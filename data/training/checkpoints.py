@@ -42,12 +42,7 @@ def training_data(clips: Clips) -> dict[str, Any]:
 
 
 def check_fits(checkpoint: str | os.PathLike, model: torch.nn.Module) -> None:
-    """Checks that the weights of a checkpoint have the names and shapes of a model's.
-
-    Raises:
-        ValueError: If they differ because the run was started with other settings.
-        OSError: If the weights are in a pickle, or damaged.
-    """
+    """Raises ValueError if the weights have other names or shapes than the model's; OSError if they are unreadable."""
     path = Path(checkpoint, "model.safetensors")
     if not path.is_file():
         if Path(checkpoint, "pytorch_model.bin").exists():
@@ -76,17 +71,13 @@ def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
 
     The Trainer writes `trainer_state.json` last: a checkpoint without it is incomplete.
     """
-    steps = {}
-    for folder in Path(output_dir).glob("checkpoint-*"):
-        if step := re.fullmatch(r"checkpoint-(\d+)", folder.name):
-            steps[int(step[1])] = folder
-    for step in sorted(steps, reverse=True):
+    folders = [path for path in Path(output_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    for folder in sorted(folders, key=lambda path: int(path.name.partition("-")[2]), reverse=True):
         try:
-            json.loads((steps[step] / "trainer_state.json").read_text(encoding="utf-8"))
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+            return str(folder)
         except (OSError, ValueError):
-            logger.warning("%s is incomplete and is ignored", steps[step])
-        else:
-            return str(steps[step])
+            logger.warning("%s is incomplete and is ignored", folder)
     return None
 
 
@@ -106,12 +97,7 @@ def resume_point(args: LipReadTrainingArguments) -> str | None:
 
 
 def encoder_settings(source: str) -> LipReadConfig:
-    """Returns the configuration of a lip reading checkpoint; `source` is its folder or Hub id.
-
-    Raises:
-        OSError: If there is no such checkpoint.
-        ValueError: If it is another kind of model.
-    """
+    """Returns the configuration in a folder or Hub id; raises OSError or ValueError if it is not of a lip reader."""
     config = AutoConfig.from_pretrained(source)
     if not isinstance(config, LipReadConfig):
         raise ValueError(f"--encoder {source}: a {config.model_type} model; give one that train_hf.py wrote")
@@ -122,11 +108,6 @@ def load_encoder(
     model: LipReadForConditionalGeneration, feature_extractor: LipReadFeatureExtractor, source: str
 ) -> None:
     """Loads the encoder of a checkpoint, with its landmark statistics, into a new model.
-
-    Args:
-        model: The new model.
-        feature_extractor: Feature extractor of the new model.
-        source: Folder or Hub id of the checkpoint.
 
     Raises:
         ValueError: If its encoder or feature extractor has other settings.

@@ -19,28 +19,21 @@ SWAPPED = 0.5  # share of the words of a spliced clip that are replaced
 
 
 class WordSplicing:
-    """Splices the examples of a batch.
+    """Splices each example of a batch with a probability.
 
     The random draws depend on the seed and on the clips of the batch in their order, so a resumed run repeats them.
-
-    Args:
-        probability (`float`): Probability that a clip is spliced.
-        seed (`int`): Seed of the draws.
     """
 
     def __init__(self, probability: float, seed: int = 0):
         self.probability, self.seed = probability, seed
 
     def __call__(self, examples: Sequence[Example], ids: Sequence[str]) -> list[Example]:
-        """Splices a batch.
+        """Returns the examples; spliced ones are new, with arrays over frames and `words` of their own.
 
         Args:
-            examples (`Sequence[dict]`): `words` (`SpokenWord`), `keypoints` (frames, landmarks, 3), `keypoints_mask`
-                (frames,), and other arrays over frames.
-            ids (`Sequence[str]`): The clips' ids.
-
-        Returns:
-            `list[dict]`: The examples; spliced ones are new, with arrays over frames and `words` of their own.
+            examples: `words` (`SpokenWord`), `keypoints` (frames, landmarks, 3), `keypoints_mask` (frames,), and other
+                arrays over frames.
+            ids: The clips' ids.
         """
         generator = np.random.default_rng([self.seed, *(zlib.crc32(str(clip).encode()) for clip in ids)])
         spliced = []
@@ -58,11 +51,11 @@ class WordSplicing:
 
 
 def splice(example: Example, words: dict[int, tuple[Example, int]]) -> Example:
-    """Returns an example with some words replaced, on its own average face.
+    """Returns an example, whose words do not overlap, with some words replaced, on its own average face.
 
     Args:
-        example (`dict`): As for `WordSplicing`; its words do not overlap.
-        words (`dict`): For the index of each word to replace, the other example and the index of the word there.
+        example: As for `WordSplicing`.
+        words: For the index of each word to replace, the other example and the index of the word there.
     """
     arrays = {name: value for name, value in example.items() if isinstance(value, np.ndarray)}
     pieces = {name: [] for name in arrays}

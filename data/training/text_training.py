@@ -22,30 +22,22 @@ logger = logging.getLogger("train_hf")
 
 
 def read_texts(path: str | Path) -> list[str]:
-    """Returns the non-empty lines of a UTF-8 file.
-
-    Raises:
-        ValueError: If the file is missing, is not UTF-8, or holds no text.
-    """
+    """Returns the non-empty lines of a UTF-8 file; raises ValueError if there are none."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such text file; give a UTF-8 file with a transcript a line")
     try:
-        texts = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error}); save it as UTF-8") from error
-    texts = [text for text in texts if text]
+    texts = [line.strip() for line in lines if line.strip()]
     if not texts:
         raise ValueError(f"{path}: holds no text; give a transcript a line")
     return texts
 
 
 def pack_texts(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, seq_len: int) -> Dataset:
-    """Concatenates transcripts, each between start and end token, and cuts them into sequences of `seq_len` tokens.
-
-    Returns:
-        Rows of equal `input_ids` and `labels`; the last sequence may be shorter.
-    """
+    """Returns rows of `seq_len` tokens of the joined transcripts, each between start and end token."""
     start, end, _ = special_tokens(tokenizer)
     stream: list[int] = []
     for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]:

@@ -39,7 +39,6 @@ class LipReadTrainer(Trainer):
     Args:
         eval_collator: Collator in evaluation mode, whose `input_ids` hold no transcript.
         augmentation: Applied to training batches on their device.
-        args, kwargs: As for [`Trainer`]; `processing_class` is the model's processor.
     """
 
     args: LipReadTrainingArguments
@@ -215,11 +214,7 @@ class LipReadTrainer(Trainer):
     ) -> CommitInfo | None:
         """Publishes the model as `lipread publish` does: in one commit, without logs, states and pickles.
 
-        Args:
-            commit_message: First line of the commit message.
-            blocking: Ignored: the call returns after the upload.
-            token, revision, private: As for [`Trainer.push_to_hub`]; default to those of the arguments.
-            details: Fields of `CardDetails`, for the model card.
+        The call returns after the upload, whatever `blocking` is. `details` are fields of `CardDetails`.
         """
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         token = token or self.args.hub_token
