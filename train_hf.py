@@ -86,11 +86,7 @@ def build_processor(data_args: DataArguments, model_args: ModelArguments, clips:
 
 
 def build_config(settings: tuple, processor: LipReadProcessor, clips: Clips) -> LipReadConfig:
-    """Returns the configuration of a new model.
-
-    Raises:
-        ValueError: If --ctc contradicts the checkpoint of --encoder.
-    """
+    """Returns the configuration of a new model; raises ValueError if --ctc contradicts the one of --encoder."""
     data_args, model_args, encoder_args, adapter_args, _, args = settings
     tokens, prompt = special_tokens(processor.tokenizer), data_args.prompt
     if model_args.encoder is not None:  # its heads stay, also without word times
@@ -158,11 +154,7 @@ def build_model(
 def build_collators(
     settings: tuple, processor: LipReadProcessor, config: LipReadConfig, clips: Clips
 ) -> tuple[LipReadCollator, LipReadCollator]:
-    """Returns the collators of training and of evaluation.
-
-    Raises:
-        ValueError: If an option needs word times and the corpus has none.
-    """
+    """Returns the collators of training and of evaluation; raises ValueError if an option lacks its word times."""
     data_args, *_, augmentation, args = settings
     timed = has_word_times(clips)
     alignment = config.encoder_config.alignment_head and config.alignment_weight > 0 and timed

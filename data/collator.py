@@ -70,7 +70,6 @@ class LipReadCollator:
     is in `labels` alone.
 
     Args:
-        processor: Object with a `feature_extractor` and a `tokenizer`.
         seq_len: Largest number of tokens in training `input_ids`; longer texts are cut, with a warning.
         train: False for evaluation batches.
         start_ids: Tokens before each transcript, `LipReadConfig.start_ids`; never labels. Default: the start token.
@@ -80,9 +79,8 @@ class LipReadCollator:
         splicing: Replaces words of training clips by words of other clips in the batch.
         cache_bytes: Memory for cached examples in each process.
 
-    Raises:
-        ValueError: If the tokenizer has none of BOS, EOS and PAD, `seq_len` leaves no room after the prompt, or
-            `ctc_vocab` does not begin with the blank.
+    Raises ValueError if the tokenizer has none of BOS, EOS and PAD, `seq_len` leaves no room after the prompt, or
+    `ctc_vocab` does not begin with the blank.
     """
 
     def __init__(

@@ -94,7 +94,6 @@ class ClipStream(TorchDataset):
 
     Args:
         files: Paths, or URLs that fsspec opens (``hf://datasets/you/name@revision/...``).
-        split: Name of the split.
         cached: Row groups held in memory.
 
     Raises:
@@ -229,11 +228,10 @@ def has_split(source: str | Path, split: str) -> bool:
 
 
 def open_split(source: str | Path, split: str | None = None, streaming: bool = False) -> Clips:
-    """Returns a split as a dataset with `CLIP_COLUMNS`, for `LipReadCollator`.
+    """Returns a split, by default the only one, as a dataset with `CLIP_COLUMNS`, for `LipReadCollator`.
 
     Args:
         source: Folder that ``data.prepare`` or ``data.export --parquet`` wrote, or Hub dataset id.
-        split: Name of the split. Default: the only one.
         streaming: Whether to read Parquet files without a local copy.
 
     Raises:

@@ -83,9 +83,7 @@ def encode_row(
 
     Args:
         sequence: Landmarks `(frames, 478, 3)`, in pixels or already normalised.
-        text: Transcript.
-        id: Name of the clip, unique in its split.
-        speaker, source, start, words: As in `features`.
+        text, id, speaker, source, start, words: As in `features`; ids are unique in a split.
         quality: Metrics of the landmarks. Default: they are measured.
 
     Raises:
@@ -196,13 +194,10 @@ def choose_split(source: str | Path, split: str | None, splits: Sequence[str]) -
 
 
 def load_split(path: str | Path, split: str | None = None) -> Dataset:
-    """Returns a split of a prepared corpus with `TRAINING_COLUMNS` in numpy format.
+    """Returns a split, by default the only one, of a prepared corpus with `TRAINING_COLUMNS` in numpy format.
 
-    The format has no dtype: `dtype=float16` would round `num_frames` and `timestamps` too.
-
-    Args:
-        path: Folder of ``data.prepare --output``, or of one split in it.
-        split: Name of the split. Default: the only one.
+    `path` is the folder of ``data.prepare --output``, or of one split in it. The format has no dtype: `dtype=float16`
+    would round `num_frames` and `timestamps` too.
 
     Raises:
         CorpusError: If the folder is not a finished corpus of this version, or has no such split.

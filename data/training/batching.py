@@ -69,10 +69,7 @@ class LengthBatchSampler(ClipBatchSampler):
     and does not limit frames. Batches of different processes in one step are neighbours in length, so that no process
     waits long for another.
 
-    Args:
-        lengths: Frames of each clip.
-        batch_size: Clips in a batch, unless `max_frames` is given.
-        max_frames: Largest number of frames in a batch, with padding. A longer clip forms a batch of its own.
+    A batch has `batch_size` clips, or with padding at most `max_frames` frames, where a longer clip is alone.
     """
 
     def __init__(
@@ -133,7 +130,6 @@ class StreamBatchSampler(ClipBatchSampler):
 
     Args:
         blocks: Clips in each row group, in the order of their indices.
-        batch_size: Clips in a batch.
         window: Row groups that are shuffled together and held in memory.
     """
 

@@ -109,9 +109,7 @@ def load_encoder(
 ) -> None:
     """Loads the encoder of a checkpoint, with its landmark statistics, into a new model.
 
-    Raises:
-        ValueError: If its encoder or feature extractor has other settings.
-        OSError: If its weights are missing or damaged.
+    Raises ValueError if its encoder or feature extractor has other settings, OSError if its weights are unreadable.
     """
     names = list(inspect.signature(LipReadFeatureExtractor).parameters)[:-1]  # without **kwargs
     extractors = LipReadFeatureExtractor.from_pretrained(source), feature_extractor

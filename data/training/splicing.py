@@ -44,7 +44,9 @@ class WordSplicing:
                     donor = int(generator.integers(len(examples) - 1))
                     other = examples[donor + (donor >= index)]
                     if generator.random() < SWAPPED and other["words"]:
-                        words[place] = other, _counterpart(place, len(example["words"]), len(other["words"]))
+                        # The word at the same relative position of the other sentence.
+                        last, other_last = max(1, len(example["words"]) - 1), len(other["words"]) - 1
+                        words[place] = other, round(place * other_last / last)
                 example = splice(example, words) if words else example
             spliced.append(example)
         return spliced
@@ -86,8 +88,3 @@ def splice(example: Example, words: dict[int, tuple[Example, int]]) -> Example:
 def _average_face(example: Example) -> np.ndarray:
     seen = example["keypoints_mask"] != 0
     return example["keypoints"][seen].mean(0) if seen.any() else np.zeros_like(example["keypoints"][0])
-
-
-def _counterpart(place: int, length: int, other_length: int) -> int:
-    """Returns the index of the word at the same relative position of another sentence."""
-    return round(place * (other_length - 1) / max(1, length - 1))
