@@ -1,8 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread doctor`: checks that reading lips works on this machine, and prints a remedy where it does not.
-
-Each check does a small piece of the real work. None needs a network.
-"""
+"""`lipread doctor`: does a small piece of the real work for each check, without a network, and prints remedies."""
 
 from __future__ import annotations
 
@@ -73,18 +70,16 @@ def check_packages() -> str:
         required = [Requirement(line) for line in metadata.requires("lipread") or []]
     except metadata.PackageNotFoundError:
         raise Note("lipread is not installed, so versions cannot be compared: pip install .") from None
-    distributions = reversed(list(metadata.distributions()))  # of two versions Python imports the first
-    installed = {found.name.lower().replace("_", "-"): found.version for found in distributions}
     wrong = []
     for item in required:
-        version = installed.get(item.name.lower().replace("_", "-"))
-        if item.marker is not None and not item.marker.evaluate({"extra": ""}):
-            continue
-        if version is None or not item.specifier.contains(version, prereleases=True):
-            wrong.append(f"{item} (found {version})")
+        if item.marker is None or item.marker.evaluate({"extra": ""}):
+            # Of two versions Python imports the first.
+            version = next((found.version for found in metadata.distributions(name=item.name)), None)
+            if version is None or not item.specifier.contains(version, prereleases=True):
+                wrong.append(f"{item} (found {version})")
     if wrong:
         raise RuntimeError(f"lipread needs {', '.join(wrong)}")
-    versions = ", ".join(f"{name} {installed[name]}" for name in ("torch", "transformers", "mediapipe", "av"))
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "mediapipe", "av"))
     return f"{versions}; Python {platform.python_version()} on {platform.platform()}"
 
 
@@ -92,6 +87,8 @@ def check_codecs() -> str:
     """Encodes a picture that grows brighter with each codec, and decodes it again."""
     av = require("av", "av", "Reading a video")
     available = [codec for codec in CODECS if codec[0] in av.codecs_available]
+    if not available:
+        raise RuntimeError("PyAV has no encoder to make a video with")
     pictures = [np.full((96, 128, 3), 20 + 16 * index, np.uint8) for index in range(12)]
     for encoder, suffix, name in available:
         with TemporaryDirectory(prefix="lipread-doctor-") as folder:
@@ -102,13 +99,8 @@ def check_codecs() -> str:
                     container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
                 container.mux(stream.encode())
             frames = [frame for _, frame in read_frames(path)]
-        brightness = [frame.mean() for frame in frames]
-        if [frame.shape for frame in frames] != [picture.shape for picture in pictures] or min(
-            np.diff(brightness)
-        ) <= 0:
+        if np.shape(frames) != np.shape(pictures) or np.diff(np.mean(frames, axis=(1, 2, 3))).min() <= 0:
             raise RuntimeError(f"{name} decodes to other frames than were encoded")
-    if not available:
-        raise RuntimeError("PyAV has no encoder to make a video with")
     return f"{', '.join(name for *_, name in available)} encoded and decoded"
 
 
@@ -133,7 +125,7 @@ def check_accelerator() -> str:
         )
     device = torch.accelerator.current_accelerator()
     ones = torch.ones(64, 64, device=device)
-    if not bool(((ones @ ones) == 64).all()):
+    if not ((ones @ ones) == 64).all():
         raise RuntimeError(f"{device} computes wrong products")
     return f"{torch.cuda.get_device_name() if device.type == 'cuda' else device.type} ({device.type}) computes"
 
@@ -146,19 +138,18 @@ def check_reader(model: str) -> str:
     opening = 1 - np.cos(np.arange(75) / 3)
     keypoints[:, [13, 14], 1] += np.stack([opening, -opening], axis=1)
     pipeline = load_pipeline(model)
-    start = time.perf_counter()
-    words = pipeline(LandmarkSequence(keypoints, np.ones(75, bool), np.arange(75) / 25, 0, 0, 25.0))["text"].split()
-    seconds = time.perf_counter() - start
     if not all(parameter.isfinite().all() for parameter in pipeline.model.parameters()):
         raise RuntimeError(f"{model} has weights that are not finite")
-    return f"{model} reads 3 s of a synthetic face in {seconds:.2f} s ({len(words)} words)"
+    start = time.perf_counter()
+    words = pipeline(LandmarkSequence(keypoints, np.ones(75, bool), np.arange(75) / 25, 0, 0, 25.0))["text"].split()
+    return f"{model} reads 3 s of a synthetic face in {time.perf_counter() - start:.2f} s ({len(words)} words)"
 
 
 def check_camera(number: int) -> str:
     """Takes a picture. Without a camera, videos can still be read."""
-    with closing(camera_frames(number)) as frames:
-        try:
+    try:
+        with closing(camera_frames(number)) as frames:
             _, picture = next(frames)
-        except VideoError as error:
-            raise Note(f"{error}; try --camera 1; videos can be read without a camera") from None
+    except VideoError as error:
+        raise Note(f"{error}; try --camera 1; videos can be read without a camera") from None
     return f"camera {number} gives pictures of {picture.shape[1]}x{picture.shape[0]}"

@@ -138,9 +138,7 @@ def _names(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{kind}_{index}" for kind in ("key", "value") for index in range(count)]
 
 
-def _write(
-    graph: nn.Module, example: tuple, dynamic: tuple, inputs: list[str], outputs: list[str], path: Path
-) -> None:
+def _write(graph: nn.Module, example: tuple, dynamic: tuple, inputs: list, outputs: list, path: Path) -> None:
     """Traces a graph and writes it. The file appears when it is complete; weights above 2 GB go to files beside it."""
     program = torch.export.export(graph.eval(), example, dynamic_shapes=dynamic)
     partial = path.with_name(f"{path.stem}.{os.getpid()}.tmp.onnx")

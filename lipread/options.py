@@ -48,20 +48,12 @@ def model_options(faces: tuple[str, ...] = FACES) -> argparse.ArgumentParser:
     parser.add_argument(
         "--num_beams", "--beams", type=positive_int, default=1, help="beams of the search; 1 is greedy (default: 1)"
     )
-    parser.add_argument(
-        "--ctc_decoding_weight",
-        type=float,
-        help="weight of the CTC head beside the language model, 0 to 1 (default: the one saved with the reader)",
-    )
-    parser.add_argument(
-        "--no_abstain",
-        dest="abstain",
-        action="store_false",
-        help="also write hypotheses that the reader would reject, for example of lips that do not move",
-    )
-    parser.add_argument(
-        "--device", default="auto", help="torch device, for example cuda:0 (default: auto, a GPU if there is one)"
-    )
+    weight_help = "weight of the CTC head beside the language model, 0 to 1 (default: the one saved with the reader)"
+    parser.add_argument("--ctc_decoding_weight", type=float, help=weight_help)
+    abstain_help = "also write hypotheses that the reader would reject, for example of lips that do not move"
+    parser.add_argument("--no_abstain", dest="abstain", action="store_false", help=abstain_help)
+    device_help = "torch device, for example cuda:0 (default: auto, a GPU if there is one)"
+    parser.add_argument("--device", default="auto", help=device_help)
     return parser
 
 
@@ -94,11 +86,7 @@ def output_file(path: str | Path, suffix: str, video: str | Path | None = None) 
 
 
 def load_pipeline(model: str | None = None, device: str | None = "auto") -> LipReadingPipeline:
-    """Loads a checkpoint's model and processor into a pipeline.
-
-    Args:
-        model: Folder or Hub id; by default the checkpoint in the package, with a note on what it can read.
-        device: A torch device; "auto" takes a GPU if there is one.
+    """Loads a checkpoint, by default that in the package with a note on what it can read, into a pipeline.
 
     Raises:
         UsageError: There is no such checkpoint or device, or the checkpoint was never trained to read.

@@ -54,9 +54,8 @@ _TIME_BASE = Fraction(1, 90_000)
 
 def add_overlay(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
-    parser = commands.add_parser(
-        "overlay", parents=[model_options(), clip_options()], help="draw landmarks and words on a video"
-    )
+    parents = [model_options(), clip_options()]
+    parser = commands.add_parser("overlay", parents=parents, help="draw landmarks and words on a video")
     parser.add_argument("video", metavar="VIDEO", help="video file")
     parser.add_argument("--output", required=True, help="mp4 file to write")
     parser.set_defaults(run=overlay)
@@ -68,9 +67,8 @@ def overlay(arguments: argparse.Namespace) -> int:
     pipeline = load_pipeline(arguments.model, arguments.device)
     video, origin, clip = arguments.video, arguments.start or 0.0, {"start": arguments.start, "end": arguments.end}
     sequence = pipeline.processor.extract_landmarks(video, **clip, face=arguments.face)[0]
-    transcript = transcribe_frames(
-        pipeline, sequence_frames(sequence), video, origin, **generation_arguments(arguments)
-    )
+    frames = sequence_frames(sequence)
+    transcript = transcribe_frames(pipeline, frames, video, origin, **generation_arguments(arguments))
     write_overlay(video, sequence, output, words=transcript.words(origin) or None, **clip)
     if transcript.text:
         print(transcript.text)
@@ -91,8 +89,6 @@ def write_overlay(
     """Writes a silent mp4 of a video with the landmarks drawn in and the words in a band below.
 
     Args:
-        video_path: The video that the landmarks come from.
-        sequence: Its landmarks, one row a frame.
         output_path: The mp4, which appears when it is complete. Its folder is created.
         words: `{"word", "start"}` with seconds from the start of the sequence; each appears when it begins. A `score`
             colours it from red (0) through yellow to green (1).
@@ -144,13 +140,9 @@ def write_overlay(
 def draw_landmarks(
     picture: np.ndarray, keypoints: np.ndarray, scale: int = 1, color: tuple[int, int, int] = LANDMARK_COLOR
 ) -> np.ndarray:
-    """Draws a face on a picture in place, the lips highlighted, and returns the picture.
+    """Draws landmarks `(478, 3)` in project axes on a picture in place, and returns the picture.
 
-    Args:
-        picture: RGB, uint8 `(height, width, 3)`.
-        keypoints: Landmarks `(478, 3)` in project axes.
-        scale: Factor by which the picture is larger than the frame of the landmarks.
-        color: RGB of the landmarks.
+    The picture, RGB, uint8 `(height, width, 3)`, is larger than the frame of the landmarks by the factor `scale`.
     """
     cv2 = require("cv2", "opencv-contrib-python", "Drawing landmarks")
     shift = 4  # fractional bits of OpenCV's coordinates

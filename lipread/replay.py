@@ -31,11 +31,8 @@ MAX_STEPS = 32767  # int16: steps from the centre of a clip to its farthest coor
 
 def add_replay(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
-    parser = commands.add_parser(
-        "replay",
-        parents=[model_options(), clip_options()],
-        help="write a page that plays the landmarks, with the words and the frames each attends to",
-    )
+    help_text = "write a page that plays the landmarks, with the words and the frames each attends to"
+    parser = commands.add_parser("replay", parents=[model_options(), clip_options()], help=help_text)
     parser.add_argument("video", metavar="VIDEO", help="video, or .npy file of landmarks")
     parser.add_argument("--output", required=True, type=Path, help="HTML file to write")
     parser.set_defaults(run=replay)
@@ -56,13 +53,10 @@ def replay(arguments: argparse.Namespace) -> int:
 def describe_clip(
     pipeline: LipReadingPipeline, sequence: LandmarkSequence, name: str, text: str | None = None, **generation: Any
 ) -> dict[str, Any]:
-    """Reads a clip and collects everything that the page shows.
+    """Reads a clip, segmented where the lips pause if it is long, and collects everything that the page shows.
 
     Args:
-        pipeline: The model with its processor.
-        sequence: The landmarks of the clip. Long ones are segmented where the lips pause.
-        name: Title on the page.
-        text: The reference transcript, if known.
+        name, text: The title on the page, and the reference transcript if known.
         generation: Arguments of the pipeline.
 
     Returns:

@@ -53,47 +53,37 @@ MAX_LISTED = 8  # videos that a message lists by name
 
 def add_transcribe(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
+    parents = [model_options(TRANSCRIPTION_FACES), clip_options()]
     parser = commands.add_parser(
-        "transcribe",
-        parents=[model_options(TRANSCRIPTION_FACES), clip_options()],
-        help="write the words of videos: text, subtitles, JSON",
+        "transcribe", parents=parents, help="write the words of videos: text, subtitles, JSON"
     )
     segments, cues = SegmentSettings(), CueSettings()
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="file, folder, or pattern such as 'talks/**/*.mp4'")
     parser.add_argument("--format", choices=FORMATS, default="txt", help="output format (default: txt)")
-    parser.add_argument(
-        "--output", type=Path, help="folder for one file a video (default: everything to standard output)"
-    )
+    output_help = "folder for one file a video (default: everything to standard output)"
+    parser.add_argument("--output", type=Path, help=output_help)
     parser.add_argument("--overwrite", action="store_true", help="read videos again whose output file exists")
-    parser.add_argument(
-        "--nbest", type=positive_int, default=1, help="hypotheses of each segment, in JSON; at least as many beams"
-    )
+    nbest_help = "hypotheses of each segment, in JSON; at least as many beams"
+    parser.add_argument("--nbest", type=positive_int, default=1, help=nbest_help)
     parser.add_argument("--batch_size", type=positive_int, default=1, help="segments read at once (default: 1)")
     long = parser.add_argument_group("long videos")
-    long.add_argument(
-        "--max_seconds",
-        type=float,
-        default=argparse.SUPPRESS,
-        help="longest segment; longer speech is cut where the lips pause (default: the length of the clips that the "
-        f"reader was trained on, or {segments.max_seconds:g})",
+    max_help = (
+        "longest segment; longer speech is cut where the lips pause (default: the length of the clips that the "
+        f"reader was trained on, or {segments.max_seconds:g})"
     )
+    long.add_argument("--max_seconds", type=float, default=argparse.SUPPRESS, help=max_help)
     pause_help = f"shortest pause of the lips to cut at (default: {segments.pause_seconds:g})"
     long.add_argument("--pause_seconds", type=float, default=segments.pause_seconds, help=pause_help)
     subtitles = parser.add_argument_group("subtitles")
     subtitles.add_argument("--by_word", action="store_true", help="make a cue of every word")
     for name, meaning in (("line_length", "most characters a line"), ("lines", "most lines a cue")):
-        default = getattr(cues, name)
-        help_text = f"{meaning} (default: {default})"
-        subtitles.add_argument(f"--{name}", type=positive_int, default=default, help=help_text)
+        help_text = f"{meaning} (default: {getattr(cues, name)})"
+        subtitles.add_argument(f"--{name}", type=positive_int, default=getattr(cues, name), help=help_text)
     parser.set_defaults(run=transcribe)
 
 
 def transcribe(arguments: argparse.Namespace) -> int:
-    """Writes the transcript of each video. Names videos that cannot be read on standard error and goes on.
-
-    Returns:
-        The exit status: 0, or 1 if a video could not be read.
-    """
+    """Writes the transcript of each video. Returns the exit status: 0, or 1 if a video could not be read."""
     _check_options(arguments)
     segment_options, cues = _options_of(SegmentSettings, arguments), CueSettings(**_options_of(CueSettings, arguments))
     try:
@@ -117,22 +107,14 @@ def transcribe(arguments: argparse.Namespace) -> int:
     settings = SegmentSettings.for_model(pipeline.model.config, **segment_options)
     if folder is None and arguments.format == "tsv":
         sys.stdout.write(format_tsv([TSV_HEADER]))
+    reading = {"start": arguments.start, "end": arguments.end, "face": arguments.face, "settings": settings}
+    reading |= {"batch_size": arguments.batch_size, "num_return_sequences": arguments.nbest}
+    reading |= generation_arguments(arguments)
     with closing(ProgressBar([file for file, _ in pending], arguments.start, arguments.end)) as progress:
         for file, output in pending:
             progress.start(file)
             try:
-                transcript = transcribe_video(
-                    pipeline,
-                    file,
-                    start=arguments.start,
-                    end=arguments.end,
-                    face=arguments.face,
-                    settings=settings,
-                    batch_size=arguments.batch_size,
-                    on_progress=progress.update,
-                    num_return_sequences=arguments.nbest,
-                    **generation_arguments(arguments),
-                )
+                transcript = transcribe_video(pipeline, file, on_progress=progress.update, **reading)
                 if folder is not None:
                     folder.write(output, format_transcript(transcript, arguments.format, cues), file)
             except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: GPU out of memory
@@ -203,12 +185,7 @@ def _format_for_stdout(transcript: Transcript, kind: str, cues: CueSettings, sin
 
 
 class ProgressBar:
-    """A bar over the seconds of all videos. It shows on a terminal only.
-
-    Args:
-        files: The videos in the order of reading.
-        start, end: Seconds at which reading starts and ends in each video; None for its own start and end.
-    """
+    """A bar over the seconds from `start` to `end` of all videos. It shows on a terminal only."""
 
     def __init__(self, files: list[Path], start: float | None, end: float | None):
         shown = sys.stderr.isatty()

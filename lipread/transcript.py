@@ -9,45 +9,32 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Word:
-    """A word with its times.
-
-    Attributes:
-        text: The word.
-        start, end: Seconds from the start of the file.
-        score: Probability that the word is right, 0 to 1; None if the model gives none.
-        timed: Whether the times come from the alignment; otherwise they divide the segment evenly.
-    """
+    """A word from `start` to `end` seconds of the file."""
 
     text: str
     start: float
     end: float
-    score: float | None = None
-    timed: bool = True
+    score: float | None = None  # probability that the word is right, 0 to 1; None if the model gives none
+    timed: bool = True  # whether the times come from the alignment; otherwise they divide the segment evenly
 
     @property
     def middle(self) -> float:
-        """Seconds from the start of the file."""
         return (self.start + self.end) / 2
 
 
 @dataclass
 class Utterance:
-    """Words that one person says without a long pause.
+    """Words that one person says without a long pause, from `start` to `end` seconds of the file.
 
-    Attributes:
-        start, end: Seconds from the start of the file.
-        words: The words.
-        person: Number of the person, from 1; 0 if only one face was followed.
-        continues: Whether the person's next utterance follows without a pause.
-        alternatives: The n-best hypotheses, `{"text", "score"}`, best first; empty unless requested. A score is the
-            probability that all words are right, None for a hypothesis without words or without word scores.
+    The `alternatives` are the n-best hypotheses, `{"text", "score"}`, best first; empty unless requested. A score is
+    the probability that all words are right, None for a hypothesis without words or without word scores.
     """
 
     start: float
     end: float
     words: list[Word]
-    person: int = 0
-    continues: bool = False
+    person: int = 0  # number of the person, from 1; 0 if only one face was followed
+    continues: bool = False  # whether the person's next utterance follows without a pause
     alternatives: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -72,17 +59,12 @@ class UnreadSpan:
 
 @dataclass
 class Transcript:
-    """The transcript of `seconds` of the video `file`.
-
-    Attributes:
-        utterances: Ordered by start.
-        unread: Parts that show no face, or whose hypothesis was rejected, ordered by start.
-    """
+    """The transcript of `seconds` of the video `file`."""
 
     file: str
     seconds: float
-    utterances: list[Utterance]
-    unread: list[UnreadSpan] = field(default_factory=list)
+    utterances: list[Utterance]  # ordered by start
+    unread: list[UnreadSpan] = field(default_factory=list)  # ordered by start
 
     @property
     def text(self) -> str:
@@ -104,5 +86,4 @@ class Transcript:
 
     @property
     def has_several_people(self) -> bool:
-        """Whether more than one person speaks."""
         return len({utterance.person for utterance in self.utterances}) > 1

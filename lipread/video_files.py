@@ -21,11 +21,7 @@ def is_hidden(name: str) -> bool:
 
 
 def find_videos(given: Sequence[str]) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Finds videos.
-
-    Args:
-        given: Paths of files, paths of folders, which are searched in depth but for hidden files and folders, and
-            patterns such as `talks/**/*.mp4`.
+    """Finds videos by paths of files, by folders, searched in depth but for hidden files, and by patterns.
 
     Returns:
         Each video once, with a relative path without suffix for its output, different from all others; and a message

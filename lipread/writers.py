@@ -26,21 +26,13 @@ MIN_CUE_SECONDS = 0.7  # a cue shown for less cannot be read; it stays this long
 
 @dataclass(frozen=True)
 class CueSettings:
-    """How utterances are split into subtitle cues.
+    """How utterances are split into subtitle cues."""
 
-    Args:
-        line_length: Most characters a line; a longer word gets a line of its own.
-        lines: Most lines a cue.
-        seconds: Longest duration of a cue.
-        pause_seconds: A pause between two words that ends a cue.
-        by_word: Whether every word is a cue of its own.
-    """
-
-    line_length: int = 42
-    lines: int = 2
-    seconds: float = 6.0
-    pause_seconds: float = 1.0
-    by_word: bool = False
+    line_length: int = 42  # most characters a line; a longer word gets a line of its own
+    lines: int = 2  # most lines a cue
+    seconds: float = 6.0  # longest duration of a cue
+    pause_seconds: float = 1.0  # pause between two words that ends a cue
+    by_word: bool = False  # whether every word is a cue of its own
 
 
 @dataclass(frozen=True)
@@ -54,13 +46,7 @@ class Cue:
 
 
 def format_transcript(transcript: Transcript, kind: str, cues: CueSettings | None = None) -> str:
-    """Returns a transcript as the content of a file, which ends with a line break unless it is empty.
-
-    Args:
-        transcript: The transcript.
-        kind: `txt` (an utterance a line), `srt`, `vtt`, `json`, or `tsv` (a word a line, below a header).
-        cues: Settings of subtitles.
-    """
+    """Returns a transcript in one of `FORMATS` as a file's content, empty or with a line break at its end."""
     if kind == "txt":
         spoken = [utterance for utterance in transcript.utterances if utterance.words]
         named = transcript.has_several_people
@@ -84,16 +70,15 @@ def transcript_dict(transcript: Transcript) -> dict[str, Any]:
         if utterance.alternatives:
             entry["alternatives"] = utterance.alternatives
         utterances.append(entry)
+    spans = ((round(span.start, 3), round(span.end, 3), span.reason) for span in transcript.unread)
+    unread = [{"start": start, "end": end, "reason": reason} for start, end, reason in spans]
     return {
         "file": transcript.file,
         "seconds": round(transcript.seconds, 3),
         "text": transcript.text,
         "chunks": chunks,
         "utterances": utterances,
-        "unread": [
-            {"start": round(span.start, 3), "end": round(span.end, 3), "reason": span.reason}
-            for span in transcript.unread
-        ],
+        "unread": unread,
     }
 
 

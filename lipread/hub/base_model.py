@@ -42,10 +42,8 @@ def resolve_base_model(
     """Finds the language model that a published checkpoint will refer to.
 
     Args:
-        config: The configuration in the folder `checkpoint`.
         base_model_id, base_model_revision: Replace those of the configuration.
         include_base: Whether the weights will be published inside the checkpoint.
-        token: Access token.
 
     Returns:
         The language model at its exact commit, and notes for the user.

@@ -94,15 +94,7 @@ def build_card(
     details: CardDetails,
     revision: str | None = None,
 ) -> ModelCard:
-    """Returns the card of a checkpoint.
-
-    Args:
-        checkpoint: The checkpoint, whose folder holds the settings and the log of the training.
-        repo_id, revision: The target repository, and the target branch if not the default one.
-        config, processor, base: The checkpoint's configuration, processor and language model.
-        evaluations: Results from `read_evaluations`.
-        details: Content from the user.
-    """
+    """Returns the card of a checkpoint, with the results of `read_evaluations`, for a repository and its branch."""
     data = ModelCardData(
         language=details.language[0] if details.language and len(details.language) == 1 else details.language,
         license=details.license,

@@ -99,20 +99,14 @@ def stage(
     revision: str | None = None,
     token: str | None = None,
 ) -> list[str]:
-    """Writes the files of an upload, with a model card, to a folder.
+    """Writes the files of an upload, with a model card, to the folder `staging`. Returns notes for the user.
 
     Args:
         checkpoint: The `--output_dir` of `train_hf.py`; not changed.
-        staging: The folder to fill.
         repo_id, revision: The target repository and branch.
-        details: Content of the card that is not in the checkpoint.
         base_model_id, base_model_revision: The language model on the Hub, if the checkpoint names a folder; its commit
             is recorded.
-        include_base: Whether to include the weights of the language model.
         token: Access token for reading the language model.
-
-    Returns:
-        Notes for the user.
 
     Raises:
         PublishError: The checkpoint cannot be published as it is; the message names the remedy.
@@ -151,15 +145,9 @@ def push(
     keep_card: bool = False,
     token: str | None = None,
 ) -> CommitInfo:
-    """Uploads a staged folder in one commit. If it fails, the repository stays as it was.
+    """Uploads a staged folder to a repository and branch, created if missing, in one commit.
 
-    Args:
-        staging: The folder that `stage` filled.
-        repo_id, revision: The repository and branch, created if missing.
-        private: Whether the repository must be private.
-        commit_message: Title of the commit.
-        keep_card: Whether to keep an existing card.
-        token: Access token; by default the saved one.
+    If it fails, the repository stays as it was. `private` demands that it is private, and `keep_card` keeps its card.
 
     Raises:
         PublishError: The repository is public instead of private, or others cannot load the language model.
@@ -222,11 +210,7 @@ def check_login(token: str | None) -> None:
 
 @contextmanager
 def staging_folder(checkpoint: Path, output: Path | None) -> Iterator[Path]:
-    """Yields a folder for the files of the upload: temporary, or kept as `output` after success.
-
-    Raises:
-        PublishError: `output` is not empty, or is inside the checkpoint.
-    """
+    """Yields a folder for the files of the upload: temporary, or kept as `output` after success."""
     if output is None:
         with TemporaryDirectory(prefix="lipread-publish-") as folder:
             yield Path(folder, "reader")

@@ -45,11 +45,7 @@ class PublishError(ValueError):
 
 
 def read_config(checkpoint: Path) -> LipReadConfig:
-    """Returns the configuration of a checkpoint.
-
-    Raises:
-        PublishError: The folder does not exist, or holds no lipread model.
-    """
+    """Returns the configuration of a checkpoint. Raises `PublishError` if the folder holds no lipread model."""
     if not checkpoint.is_dir():
         raise PublishError(f"{checkpoint}: no such folder")
     path = checkpoint / CONFIG_NAME
@@ -66,11 +62,7 @@ def read_config(checkpoint: Path) -> LipReadConfig:
 
 
 def check_weights(checkpoint: Path) -> list[Path]:
-    """Returns the weight files of a checkpoint after checking that each is complete.
-
-    Raises:
-        PublishError: A file is missing or damaged, or there are no safetensors.
-    """
+    """Returns the weight files of a checkpoint. Raises `PublishError` if one is missing, damaged or no safetensors."""
     try:
         paths = [Path(path) for path in checkpoint_files(checkpoint, {})]
     except OSError as error:
@@ -85,9 +77,6 @@ def stage_checkpoint(checkpoint: Path, staging: Path, processor: LipReadProcesso
     """Copies weights, settings, tokenizer, code and MediaPipe's model file to the folder `staging`.
 
     With `include_base`, adds the weights of the frozen language model; the code is then the installed one.
-
-    Raises:
-        PublishError: A file is missing or damaged.
     """
     weights = check_weights(checkpoint)
     staging.mkdir(parents=True, exist_ok=True)

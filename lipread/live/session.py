@@ -49,23 +49,13 @@ _CLEAR, _DIM, _PLAIN = "\r\x1b[K", "\x1b[2m", "\x1b[0m"
 def add_live(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
     settings = SegmentSettings()
-    parser = commands.add_parser(
-        "live", parents=[model_options(("largest", "central"))], help="read a camera while somebody speaks"
-    )
+    parents = [model_options(("largest", "central"))]
+    parser = commands.add_parser("live", parents=parents, help="read a camera while somebody speaks")
     parser.add_argument("--source", default="0", help="number of a camera, stream, or video file (default: 0)")
-    parser.add_argument(
-        "--format",
-        choices=("txt", "json"),
-        default="txt",
-        help="txt: an utterance a line, and on a terminal its words so far; json: an update a line (default: txt)",
-    )
-    parser.add_argument(
-        "--every",
-        type=positive_int,
-        default=EVERY_FRAMES,
-        metavar="FRAMES",
-        help=f"frames between two hypotheses of the current utterance (default: {EVERY_FRAMES})",
-    )
+    form_help = "txt: an utterance a line, and on a terminal its words so far; json: an update a line (default: txt)"
+    parser.add_argument("--format", choices=("txt", "json"), default="txt", help=form_help)
+    every_help = f"frames between two hypotheses of the current utterance (default: {EVERY_FRAMES})"
+    parser.add_argument("--every", type=positive_int, default=EVERY_FRAMES, metavar="FRAMES", help=every_help)
     end_help = f"rest of the lips that ends an utterance (default: {settings.end_seconds:g})"
     parser.add_argument("--end_seconds", type=float, default=settings.end_seconds, help=end_help)
     parser.add_argument("--at_once", action="store_true", help="read a video file faster than its own speed")
@@ -109,8 +99,6 @@ class LiveSession:
     order.
 
     Args:
-        pipeline: The model with its processor.
-        settings: How speech is segmented.
         every_frames: Number of frames between two partial windows.
         on_update: Callback that gets every update, in the reading thread.
         generation: Arguments of the pipeline, for example `num_beams`.
@@ -154,11 +142,9 @@ class LiveSession:
     def read(
         self, source: LiveSource, extractor: Face3DKeypointExtractor, face: str, on_notice: Callable[[str], None]
     ) -> None:
-        """Processes the frames of a source until it ends.
+        """Processes the frames of a source until it ends, as `stream_frames`.
 
-        Args:
-            source, extractor, face: As for `stream_frames`.
-            on_notice: Callback that gets a notice after `NO_FACE_SECONDS` without a face, and "" once there is one.
+        `on_notice` gets a notice after `NO_FACE_SECONDS` without a face, and "" once there is one.
         """
         last_seen, noticed = 0.0, False
         for frame in stream_frames(extractor, source, face):

@@ -27,15 +27,11 @@ class LiveSource:
     Args:
         source: Number of a camera, path of a video, or address of a stream (`rtsp://...`).
         at_once: Whether to process a file as fast as possible instead of at its own speed.
-
-    Attributes:
-        arrived: Arrival time of the last yielded frame, by `time.perf_counter`.
-        dropped: Number of dropped frames.
     """
 
     def __init__(self, source: str, at_once: bool = False):
-        self.arrived = 0.0
-        self.dropped = 0
+        self.arrived = 0.0  # time of the last yielded frame, by `time.perf_counter`
+        self.dropped = 0  # number of frames
         self._stop = threading.Event()
         self._queue: queue.Queue = queue.Queue(QUEUE_FRAMES)
         self._is_file = not source.isdecimal() and "://" not in source

@@ -29,9 +29,6 @@ class PeopleFollower:
     Frames are collected in blocks of `BLOCK_SECONDS`. `SpeakerFollower` separates the faces within a block. A track
     belongs to a known person if it continues where their face was, or has the same shape. Tracks shorter than 0.4
     seconds get no number.
-
-    Args:
-        finder: Finds the faces.
     """
 
     def __init__(self, finder: FaceFinder):
@@ -78,7 +75,8 @@ class PeopleFollower:
                 numbers[index] = number
                 self._remember(self._known[number - 1], tracks[index], shapes[index])
         for index, (track, shape) in enumerate(zip(tracks, shapes, strict=True)):
-            if numbers[index] is None and self._seconds(track) >= LEAST_SHAPE_SECONDS:
+            seconds = self._times[max(track)] - self._times[min(track)]
+            if numbers[index] is None and seconds >= LEAST_SHAPE_SECONDS:
                 self._known.append(_Person(shape, 0, track[min(track)], 0.0))
                 self._remember(self._known[-1], track, shape)
                 numbers[index] = len(self._known)
@@ -95,6 +93,3 @@ class PeopleFollower:
         frames = person.frames + len(track)
         person.shape = (person.shape * person.frames + shape * len(track)) / frames
         person.frames, person.face, person.last_seen = frames, track[max(track)], self._times[max(track)]
-
-    def _seconds(self, track: dict[int, np.ndarray]) -> float:
-        return self._times[max(track)] - self._times[min(track)]

@@ -29,25 +29,17 @@ CHECK_SECONDS = 0.4  # between two searches for a pause
 
 @dataclass(frozen=True)
 class SegmentSettings:
-    """How speech is segmented.
-
-    Args:
-        max_seconds: Longest segment, without its overlap with the next one. A shorter video stays whole.
-        pause_seconds: Shortest rest of the lips at which a segment may end. The longest rest within `max_seconds` is
-            chosen.
-        end_seconds: A rest of this length, and at least `pause_seconds`, always ends a segment.
-        margin_seconds: Rest that a segment keeps before and after its speech, at most half of the rest.
-        overlap_seconds: Seconds by which segments extend beyond a cut through speech.
+    """How speech is segmented. A segment ends at the longest rest of the lips within `max_seconds`.
 
     Raises:
         ValueError: A value is negative or not finite, or `max_seconds` is too short for the margins and overlaps.
     """
 
-    max_seconds: float = 4.0
-    pause_seconds: float = 0.25
-    end_seconds: float = 0.8
-    margin_seconds: float = 0.5
-    overlap_seconds: float = 0.5
+    max_seconds: float = 4.0  # longest segment, without its overlap with the next one; a shorter video stays whole
+    pause_seconds: float = 0.25  # shortest rest of the lips at which a segment may end
+    end_seconds: float = 0.8  # a rest of this length, and at least `pause_seconds`, always ends a segment
+    margin_seconds: float = 0.5  # rest that a segment keeps before and after its speech, at most half of the rest
+    overlap_seconds: float = 0.5  # by which segments extend beyond a cut through speech
 
     @classmethod
     def for_model(cls, config: LipReadConfig, **settings: float) -> SegmentSettings:
@@ -73,19 +65,12 @@ class SegmentSettings:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of one person's speech.
+    """A stretch of one person's speech."""
 
-    Attributes:
-        sequence: The landmarks; timestamps are seconds from the start of the file.
-        cut_before: Time of the cut through speech that separates it from the previous segment; None at a rest.
-        cut_after: The same for the next segment.
-        person: Number of the person, from 1; 0 if only one face is followed.
-    """
-
-    sequence: LandmarkSequence
-    cut_before: float | None = None
+    sequence: LandmarkSequence  # timestamps are seconds from the start of the file
+    cut_before: float | None = None  # time of a cut through speech before the segment; None at a rest
     cut_after: float | None = None
-    person: int = 0
+    person: int = 0  # number of the person, from 1; 0 if only one face is followed
 
     @property
     def start(self) -> float:
@@ -101,10 +86,7 @@ class Segment:
 class Segmenter:
     """Segments one person's landmarks as they arrive. Holds only the frames of the open segment.
 
-    Args:
-        settings: How to segment.
-        person: Number of the person.
-        live: Whether to end segments as soon as the lips rest. Otherwise a video of up to `max_seconds` stays whole.
+    If `live`, segments end as soon as the lips rest. Otherwise a video of up to `max_seconds` stays whole.
     """
 
     def __init__(self, settings: SegmentSettings, person: int = 0, live: bool = False):
@@ -226,10 +208,6 @@ def average_lip_energy(faces: list[np.ndarray | None], times: np.ndarray) -> np.
 
     It is 0 in gaps without a face longer than `MAX_GAP_SECONDS` and in the last frame before a hole in the timestamps,
     and infinite, so never a rest, if the faces are too far apart in time to compute a speed.
-
-    Args:
-        faces: Landmarks `(478, 3)` of each frame, None without a face.
-        times: Seconds `(frames,)`, increasing.
     """
     present = np.array([face is not None for face in faces])
     energy = np.zeros(len(faces))

@@ -24,8 +24,7 @@ def stitch(before: Sequence[Word], after: Sequence[Word], cut: float, overlap: f
     does not touch the edge and the other segment has no word at that time.
 
     Args:
-        before: Words of the segment that ends after the cut, in order.
-        after: Words of the segment that starts before the cut, in order.
+        before, after: Words of the segments that end after the cut and start before it, in order.
         cut: Seconds from the start of the file.
         overlap: Seconds by which each segment extends beyond the cut.
 

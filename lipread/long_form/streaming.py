@@ -22,18 +22,11 @@ ONLY_PERSON = 0
 
 @dataclass
 class StreamedFrame:
-    """The faces of one frame.
+    """The faces of one frame: landmarks `(478, 3)` in pixels by person, `ONLY_PERSON` or numbers from 1."""
 
-    Attributes:
-        time: Seconds from the start of the span that is read.
-        faces: Landmarks `(478, 3)` in pixels by the number of the person: `ONLY_PERSON` if one face is followed, else
-            from 1.
-        size: Width and height of the frame in pixels.
-    """
-
-    time: float
+    time: float  # seconds from the start of the span that is read
     faces: dict[int, np.ndarray]
-    size: tuple[int, int]
+    size: tuple[int, int]  # width and height of the frame in pixels
 
 
 def stream_video(
@@ -43,12 +36,7 @@ def stream_video(
     end: float | None = None,
     face: str | None = None,
 ) -> Iterator[StreamedFrame]:
-    """Yields the faces of each frame of a video, or of its span from `start` to `end` seconds, as `stream_frames`.
-
-    Raises:
-        VideoError: The file cannot be read.
-        ValueError: `face` is none of the choices.
-    """
+    """Yields the faces of each frame of a video, or of its span from `start` to `end` seconds, as `stream_frames`."""
     with closing(read_ahead(read_frames(path, start, end))) as frames:
         yield from stream_frames(extractor, frames, face)
 
@@ -59,7 +47,6 @@ def stream_frames(
     """Finds the faces in frames as they arrive, for example from a camera.
 
     Args:
-        extractor: The landmark extractor.
         frames: Seconds, increasing, and the frame: RGB, uint8, `(height, width, 3)`.
         face: Which face to follow: `largest`, `central`, or `all`; the extractor's own choice by default.
 

@@ -46,10 +46,8 @@ def transcribe_video(
     """Transcribes a video of any length.
 
     Args:
-        pipeline: The model with its processor.
         path: The video, or a `.npy` file of the landmarks of one face.
-        start: Seconds of the file at which to start.
-        end: Seconds of the file at which to stop.
+        start, end: Seconds of the file at which to start and to stop.
         face: Which face to read: the `largest`, the most `central`, the `speaking` one (at each moment the one whose
             lips move most), or `all`, each separately.
         settings: How speech is segmented; by default into segments as long as the clips of the training.
@@ -94,7 +92,6 @@ def transcribe_frames(
         frames: The landmarks of each frame; for the face `speaking`, those of all faces.
         name: Name of the video in the transcript and in errors.
         start: Seconds of the file at which the frames start.
-        pipeline, face, settings, batch_size, on_progress, generation: As for `transcribe_video`.
     """
     config = pipeline.model.config
     settings = settings or SegmentSettings.for_model(config)
@@ -186,9 +183,7 @@ def segment_people(frames: Iterable[StreamedFrame], settings: SegmentSettings) -
 def select_speaking(segments: Iterable[Segment], patience: int = 16) -> Iterator[Segment]:
     """Yields, of segments that overlap by more than half of the shorter one, the one with the most lip motion.
 
-    Args:
-        segments: Segments of several people, those of each in order.
-        patience: Number of segments to wait for that may overlap with one.
+    The segments are of several people, those of each in order. `patience` is the number that may overlap with one.
     """
     waiting: deque[tuple[Segment, float]] = deque()
     selected: deque[tuple[Segment, float]] = deque(maxlen=patience)
@@ -243,10 +238,7 @@ def segment_words(result: dict[str, Any], segment: Segment) -> list[Word]:
 
 
 def stitch_utterances(before: Utterance, after: Utterance, cut: float, overlap: float) -> None:
-    """Divides the words of two utterances of one person that extend `overlap` seconds beyond the cut between them.
-
-    Changes both in place.
-    """
+    """Divides, in place, the words of two utterances of one person that extend `overlap` seconds beyond a cut."""
     before.words, after.words = stitch(before.words, after.words, cut, overlap)
     before.end = after.start = cut
     before.continues = bool(after.words)
