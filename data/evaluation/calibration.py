@@ -54,8 +54,7 @@ def word_confidence(
     """Computes confidence, word scores, word times and abstention of a batch of hypotheses, as the pipeline does.
 
     Args:
-        model, processor: The model and its processor.
-        rows: Rows of `data.schema`.
+        model, processor, rows: As in `predict`.
         tokens, log_probs: The hypotheses without the prompt, `(batch, tokens)`; padding follows the first end token.
         encoded: Output of the face encoder.
         mask: Non-zero where there is a face, `(batch, frames)`.

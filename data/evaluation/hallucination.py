@@ -105,10 +105,7 @@ LANDMARK_KINDS = (blank, frozen, nodding, trembling, gaping, chewing)
 
 
 def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0) -> Iterator[NonSpeechClip]:
-    """Makes `count` clips of each kind from landmarks alone, fewer if there are not enough rows.
-
-    Silent segments are cut from rows with word times.
-    """
+    """Makes up to `count` clips of each kind from landmarks alone; silent segments need rows with word times."""
     random = np.random.default_rng(seed)
     # Enough clips that no two kinds share one, without decoding all of a large split.
     chosen = islice(_shuffled(rows, random), 2 * count * len(LANDMARK_KINDS))
@@ -126,8 +123,7 @@ def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0)
 def video_clips(videos: Mapping[str, Path], count: int, seed: int = 0) -> Iterator[NonSpeechClip]:
     """Makes `count` clips of each kind through MediaPipe: real frames with camera noise, and the silent talker.
 
-    Args:
-        videos: Videos by the ids of their clips; without any, only the talker is used.
+    `videos` has the ids of clips as keys; without any, only the talker is used.
 
     Raises:
         VideoError: If a video cannot be read.

@@ -91,10 +91,7 @@ def bootstrap_interval(edits: np.ndarray, lengths: np.ndarray) -> list[float]:
 
     Clips of one speaker are correlated, so the interval holds for further clips of these speakers, not for new ones.
 
-    Args:
-        edits: Edits of each clip (or speaker), `(clips,)`. The difference between the edits of two hypotheses gives
-            the paired interval of the difference between their rates.
-        lengths: Lengths of the references, `(clips,)`.
+    The difference between the edits of two hypotheses gives the paired interval of the difference between their rates.
 
     Returns:
         Lower and upper end; NaN where no reference has a word.

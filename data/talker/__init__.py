@@ -107,8 +107,7 @@ def _head_motion(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 class TalkingHead:
     """Makes silent videos in which a portrait speaks English text.
 
-    Args:
-        image: A picture of a face; None for scikit-image's public-domain portrait of the astronaut Eileen Collins.
+    Without an image it is scikit-image's public-domain portrait of the astronaut Eileen Collins.
 
     Raises:
         ValueError: If the picture cannot be read or has no face in it.
