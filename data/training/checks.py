@@ -56,10 +56,7 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
 
 
 def check_sharding(args: LipReadTrainingArguments, text_only: bool) -> None:
-    """Raises ValueError, with the remedy, for DeepSpeed and FSDP settings that cannot train or save the model.
-
-    The settings are those of `args` and of the environment variables of `accelerate launch`.
-    """
+    """Raises ValueError, with the remedy, for DeepSpeed and FSDP settings, also of the environment, that fail."""
     if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED") or args.deepspeed:
         stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE")
         config = getattr(args, "hf_deepspeed_config", None)  # of --deepspeed FILE
