@@ -109,9 +109,9 @@ def test_kill_and_continue(corpus, tmp_path):
     output, parts = tmp_path / "corpus", tmp_path / "corpus" / ".parts"
     arguments = (corpus, "--output", output, "--num_proc", "2")
     process = start_prepare(*arguments)
-    wait_for(lambda: process.poll() is not None or readers_of(corpus.parent / "first.mp4", process.pid), 120)
+    wait_for(lambda: process.poll() is not None or readers_of(corpus.parent / "first.mp4", process.pid), 300)
     workers = psutil.Process(process.pid).children(recursive=True)
-    wait_for(lambda: process.poll() is not None or list(parts.glob("*.arrow")), 120)
+    wait_for(lambda: process.poll() is not None or list(parts.glob("*.arrow")), 300)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
@@ -122,7 +122,7 @@ def test_kill_and_continue(corpus, tmp_path):
     assert finished
 
     process = start_prepare(*arguments)
-    wait_for(lambda: process.poll() is not None or (parts / "building").is_dir(), 120)
+    wait_for(lambda: process.poll() is not None or (parts / "building").is_dir(), 300)
     process.kill()
     _, errors = process.communicate()
     assert process.returncode == -signal.SIGKILL, errors
