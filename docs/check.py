@@ -144,9 +144,9 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         workplace = None
         if not options.parse:
-            from tests.helpers.hub_server import TOKEN, HubServer
+            from tests.helpers.hub_server import HubServer
 
-            hub = HubServer({TOKEN: "you"}).__enter__()
+            hub = HubServer(user="you").__enter__()
             workplace = Workplace(Path(folder), hub)
         for document in options.documents or DOCUMENTS:
             place = workplace.fresh() if workplace else None

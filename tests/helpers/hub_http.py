@@ -19,13 +19,9 @@ def reply(content: Any, status: int = 200, **headers: str) -> Reply:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Reads a request whole, finds the method that answers it, and sends the answer.
+    """Sends what a method answers; `routes`: HTTP methods, the path's pattern, the method that takes its groups."""
 
-    A subclass has `routes`: the HTTP methods, the pattern of the path, and the name of the method, which takes the
-    pattern's groups. `hub` is the `HubServer`, which counts requests and knows of faults.
-    """
-
-    hub: Any
+    hub: Any  # the `HubServer`
     protocol_version = "HTTP/1.1"
     routes: list[tuple[str, str, str]] = []
 
@@ -40,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
                 raise HubError(status, "the server was told to fail")
             self._send(*self._answer(url.path))
         except HubError as error:
-            headers = {"X-Error-Message": error.message, "X-Error-Code": error.code or "", **error.headers}
+            headers = {"X-Error-Message": error.message, "X-Error-Code": error.code, **error.headers}
             self._send(*reply({"error": error.message, **error.details}, error.status, **headers))
 
     do_GET = do_HEAD = do_POST = do_PUT = _handle
@@ -48,9 +44,7 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, path: str) -> Reply:
         for methods, pattern, name in self.routes:
             if self.command in methods.split() and (match := re.fullmatch(pattern, path)):
-                return getattr(self, name)(
-                    **{key: value and unquote(value) for key, value in match.groupdict().items()}
-                )
+                return getattr(self, name)(**{k: value and unquote(value) for k, value in match.groupdict().items()})
         raise HubError(404, f"there is no {self.command} {path} here")
 
     def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:

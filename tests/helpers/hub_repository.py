@@ -16,19 +16,9 @@ import yaml
 
 
 class HubError(Exception):
-    """An answer that is an error.
+    """An answer that is an error; by its code huggingface_hub chooses the class of its exception."""
 
-    Args:
-        status: The HTTP status.
-        message: What went wrong.
-        code: The Hub's name for it, by which huggingface_hub chooses the class of its exception.
-        headers: Further headers of the answer.
-        details: Further entries of the answer.
-    """
-
-    def __init__(
-        self, status: int, message: str, code: str | None = None, headers: dict | None = None, **details: Any
-    ):
+    def __init__(self, status: int, message: str, code: str = "", headers: dict | None = None, **details: Any):
         super().__init__(message)
         self.status, self.message, self.code = status, message, code
         self.headers, self.details = headers or {}, details
@@ -60,15 +50,10 @@ class Blob:
         content = self.pointer if self.large else self.content
         return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
-    def details(self) -> dict[str, Any]:
-        """As the Hub lists files with a repository."""
-        lfs = {"sha256": self.sha256, "size": self.size, "pointerSize": len(self.pointer)}
-        return {"size": self.size, "blobId": self.id} | ({"lfs": lfs} if self.large else {})
-
-    def entry(self, path: str) -> dict[str, Any]:
-        """As the Hub lists files of a tree."""
-        lfs = {"oid": self.sha256, "size": self.size, "pointerSize": len(self.pointer)}
-        return {"type": "file", "path": path, "oid": self.id, "size": self.size} | ({"lfs": lfs} if self.large else {})
+    def entry(self, hash_key: str, id_key: str, **more: str) -> dict[str, Any]:
+        """As the Hub lists files, with a repository (`sha256`, `blobId`) or in a tree (`oid`, `oid`)."""
+        lfs = {hash_key: self.sha256, "size": self.size, "pointerSize": len(self.pointer)}
+        return {**more, id_key: self.id, "size": self.size} | ({"lfs": lfs} if self.large else {})
 
 
 @dataclass(frozen=True)
@@ -93,14 +78,13 @@ class Commit:
         for path, blob in sorted(self.files.items()):
             if folder and not path.startswith(f"{folder}/"):
                 continue
-            depth = len(PurePosixPath(folder).parts)
-            parts = PurePosixPath(path).parts
+            depth, parts = len(PurePosixPath(folder).parts), PurePosixPath(path).parts
             for inner in range(depth + 1, len(parts)) if recursive else range(depth + 1, min(depth + 2, len(parts))):
                 name = "/".join(parts[:inner])
                 tree = hashlib.sha1(f"{self.id}/{name}".encode()).hexdigest()
                 found.setdefault(name, {"type": "directory", "path": name, "oid": tree, "size": 0})
             if recursive or len(parts) == depth + 1:
-                found[path] = blob.entry(path)
+                found[path] = blob.entry("oid", "oid", type="file", path=path)
         return list(found.values())
 
 
@@ -120,11 +104,7 @@ class Repository:
         self.add_commit("main", {".gitattributes": attributes}, "initial commit")
 
     def commit(self, revision: str) -> Commit:
-        """The commit that a branch or a commit's own name stands for.
-
-        Raises:
-            HubError: There is none.
-        """
+        """The commit that a branch or a commit's own name stands for."""
         name = re.sub(r"^refs/heads/", "", revision)
         commit = self._commits.get(self.branches.get(name) or name)
         if commit is None:
@@ -133,11 +113,9 @@ class Repository:
 
     def history(self, revision: str = "main") -> list[Commit]:
         """The commits that led to a revision, the newest first."""
-        commit: Commit | None = self.commit(revision)
-        found = []
-        while commit is not None:
-            found.append(commit)
-            commit = self._commits[commit.parent] if commit.parent else None
+        found = [self.commit(revision)]
+        while found[-1].parent:
+            found.append(self._commits[found[-1].parent])
         return found
 
     def add_commit(self, branch: str, files: dict[str, Blob], title: str, message: str = "") -> str:

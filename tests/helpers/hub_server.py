@@ -26,7 +26,7 @@ from tests.helpers.hub_repository import Blob, HubError, Repository, card_errors
 
 TYPES = {"models": "model", "datasets": "dataset"}
 PREFIXES = {"model": "", "dataset": "datasets/"}
-TOKEN, USER = "hf_loopback", "someone"
+TOKEN = "hf_loopback"
 LARGE = re.compile(r".*\.(safetensors|parquet|arrow|bin|pt|pth|onnx|model|npz|zip|gz|mp4|png|task)")
 LARGE_SIZE = 10 * 2**20
 
@@ -36,14 +36,15 @@ WEB = rf"/(?:(?P<type>datasets)/)?{REPOSITORY}"
 
 
 class HubServer:
-    """The Hub and its storage, each on a port of its own, from `with` to its end. `USER` alone may log in."""
+    """The Hub and its storage, each on a port of its own, from `with` to its end. One user alone may log in."""
 
-    def __init__(self):
+    def __init__(self, user: str = "someone"):
+        self.user = user
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.objects: dict[str, bytes] = {}  # large files by their sha256
         self.requests: list[tuple[str, str]] = []
         self.lock = threading.RLock()
-        self._faults: list[tuple[str, re.Pattern, int]] = []
+        self.faults: list[tuple[str, re.Pattern, int]] = []
         self._servers = [self._serve(handler) for handler in (_Hub, _Storage)]
         self.endpoint, self.storage = (f"http://127.0.0.1:{server.server_address[1]}" for server in self._servers)
 
@@ -70,14 +71,10 @@ class HubServer:
 
     def fail(self, method: str, path: str, status: int) -> None:
         """From now on requests whose path matches are answered with that status."""
-        self._faults.append((method, re.compile(path), status))
-
-    def heal(self) -> None:
-        """Takes every fault back."""
-        self._faults.clear()
+        self.faults.append((method, re.compile(path), status))
 
     def fault(self, method: str, path: str) -> int | None:
-        return next((status for m, where, status in self._faults if m == method and where.fullmatch(path)), None)
+        return next((status for m, where, status in self.faults if m == method and where.fullmatch(path)), None)
 
     def repository(self, id: str, type: str = "model") -> Repository:
         """A repository, as it is now."""
@@ -139,18 +136,19 @@ class _Hub(Handler):
     def _user(self) -> str | None:
         """Who asks; `None` for nobody in particular."""
         header = self.headers.get("Authorization")
-        if header is None:
-            return None
-        if header.removeprefix("Bearer ") != TOKEN:
+        if header not in (None, f"Bearer {TOKEN}"):
             raise HubError(401, "Invalid credentials in Authorization header")
-        return USER
+        return header and self.hub.user
+
+    def _known_user(self) -> str:
+        if (user := self._user()) is None:
+            raise HubError(401, "Invalid username or password.")
+        return user
 
     def _repository(self, type: str | None, id: str, write: bool = False) -> Repository:
-        user = self._user()
+        user = self._known_user() if write else self._user()
         found = self.hub.repositories.get((TYPES[type or "models"], id))
         allowed = user == id.split("/")[0]
-        if write and user is None:
-            raise HubError(401, "Invalid username or password.")
         # To strangers a private repository is none. The real Hub answers 401 to those it does not know.
         if found is None or (found.private and not allowed):
             raise HubError(401 if user is None else 404, "Repository not found", "RepoNotFound")
@@ -159,9 +157,7 @@ class _Hub(Handler):
         return found
 
     def whoami(self) -> Reply:
-        user = self._user()
-        if user is None:
-            raise HubError(401, "Invalid username or password.")
+        user = self._known_user()
         return reply({"type": "user", "name": user, "fullname": user, "orgs": [], "auth": {"type": "access_token"}})
 
     def validate_yaml(self) -> Reply:
@@ -169,9 +165,7 @@ class _Hub(Handler):
         return reply({"errors": [{"message": error} for error in errors], "warnings": []}, 400 if errors else 200)
 
     def create(self) -> Reply:
-        user, asked = self._user(), json.loads(self.body)
-        if user is None:
-            raise HubError(401, "Invalid username or password.")
+        user, asked = self._known_user(), json.loads(self.body)
         type, namespace = asked.get("type") or "model", asked.get("organization") or user
         if namespace != user:
             raise HubError(403, f"You don't have the rights to create a {type} under the namespace {namespace!r}")
@@ -186,8 +180,7 @@ class _Hub(Handler):
     def info(self, type: str, id: str, revision: str | None) -> Reply:
         repository = self._repository(type, id)
         commit = repository.commit(revision or "main")
-        details = "blobs" in self.query
-        siblings = [{"rfilename": path, **(blob.details() if details else {})} for path, blob in commit.files.items()]
+        siblings = [blob.entry("sha256", "blobId", rfilename=path) for path, blob in commit.files.items()]
         card = commit.files.get("README.md")
         about = {"id": id, "author": id.split("/")[0], "sha": commit.id, "private": repository.private}
         about |= {"gated": False, "disabled": False, "downloads": 0, "likes": 0, "tags": [], "siblings": siblings}
@@ -217,8 +210,8 @@ class _Hub(Handler):
         answers = []
         for file in json.loads(self.body)["files"]:
             path, sample = file["path"], base64.b64decode(file["sample"])
-            large = is_large(path, file["size"], sample)
-            answer = {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False}
+            mode = "lfs" if is_large(path, file["size"], sample) else "regular"
+            answer = {"path": path, "uploadMode": mode, "shouldIgnore": False}
             if path in there:
                 answer["oid"] = there[path].sha256 if there[path].large else there[path].id
             answers.append(answer)
@@ -230,7 +223,7 @@ class _Hub(Handler):
         objects = []
         for item in json.loads(self.body)["objects"]:
             actions = {"upload": {"href": f"{self.hub.storage}/{item['oid']}"}, "verify": verify}
-            known = {} if self.hub.objects.get(item["oid"]) is not None else {"actions": actions}
+            known = {} if item["oid"] in self.hub.objects else {"actions": actions}
             objects.append({"oid": item["oid"], "size": item["size"], **known})
         return reply({"transfer": "basic", "objects": objects})
 
@@ -241,8 +234,7 @@ class _Hub(Handler):
         return reply({})
 
     def _stored(self, oid: str, size: int | None) -> bytes:
-        content = self.hub.objects.get(oid)
-        if content is None or size not in (None, len(content)):
+        if (content := self.hub.objects.get(oid)) is None or size not in (None, len(content)):
             raise HubError(400, f"the large file {oid} of {size} bytes was not uploaded")
         return content
 
@@ -278,8 +270,7 @@ class _Hub(Handler):
 
     def resolve(self, type: str | None, id: str, revision: str, path: str) -> Reply:
         commit = self._repository(type, id).commit(revision)
-        blob = commit.files.get(path)
-        if blob is None:
+        if (blob := commit.files.get(path)) is None:
             raise HubError(404, "Entry not found", "EntryNotFound", headers={"X-Repo-Commit": commit.id})
         if not blob.large:
             return self.send_content(blob.content, ETag=f'"{blob.id}"', X_Repo_Commit=commit.id)

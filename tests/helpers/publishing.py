@@ -52,8 +52,6 @@ print(json.dumps(read))
 
 
 class Result(NamedTuple):
-    """The exit status and the output of a command."""
-
     status: int
     out: str
     err: str
@@ -63,15 +61,9 @@ class Lipread:
     """Runs `lipread` commands in one process that uses a Hub and is logged in."""
 
     def __init__(self, hub: HubServer, home: Path):
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", COMMANDS],
-            cwd=REPOSITORY,
-            env=hub.environment(home),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        command = [sys.executable, "-c", COMMANDS]
+        self._process = subprocess.Popen(command, cwd=REPOSITORY, env=hub.environment(home), **pipes)
 
     def __call__(self, *arguments: object) -> Result:
         print(json.dumps([str(argument) for argument in arguments]), file=self._process.stdin, flush=True)
@@ -101,13 +93,8 @@ def read_here(reader: Path, clip: Path) -> dict:
 
 def read_from_hub(hub: HubServer, folder: Path, clip: Path, *repositories: str) -> dict[str, dict]:
     """Returns the results of readers on the Hub (`id` or `id@revision`) for a clip, without packages or a cache."""
-    done = subprocess.run(
-        [sys.executable, "-c", READ_FROM_HUB, str(clip), *repositories],
-        cwd=folder,
-        env={name: value for name, value in hub.environment(folder / "hf", None).items() if name != "PYTHONPATH"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    command = [sys.executable, "-c", READ_FROM_HUB, str(clip), *repositories]
+    env = {name: value for name, value in hub.environment(folder / "hf", None).items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])

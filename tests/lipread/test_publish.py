@@ -198,13 +198,13 @@ def test_an_upload_cut_off_leaves_the_repository_as_it_was(hub, lipread, folders
         assert done.status == 1 and done.err.splitlines()[-1].startswith("lipread: "), done
         assert not done.out
         assert published(hub, repository) == set()
-        hub.heal()
+        hub.faults.clear()
     assert lipread(*publish).status == 0
     assert published(hub, repository) == FILES
     before = hub.repository(repository).history()
     hub.fail("POST", "/api/models/someone/cut-off/commit/main", 500)
     assert lipread(*publish, "--license", "mit").status == 1
-    hub.heal()
+    hub.faults.clear()
     assert hub.repository(repository).history() == before
 
 
