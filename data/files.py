@@ -62,7 +62,5 @@ def disk_full(error: OSError, folder: Path, needed: int) -> PrepareError | None:
         for size in (needed, shutil.disk_usage(existing).free)
     )
     room = f"about {needed_text} more are needed and {free} are free" if needed else "no room is left"
-    return PrepareError(
-        f"{folder}: {_DISK_FULL[error.errno].format(room=room)} and run the same command again. Finished clips are "
-        "kept, nothing half-written is."
-    )
+    again = f"{_DISK_FULL[error.errno].format(room=room)} and run the same command again"
+    return PrepareError(f"{folder}: {again}. Finished clips are kept, nothing half-written is.")

@@ -64,20 +64,10 @@ def prepare(
     shard: tuple[int, int] | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """Extracts landmarks and writes a corpus; the arguments are those of the command line (see `--help`).
+    """Extracts landmarks and writes a corpus; returns the content of ``report.json``, or of a shard's ``shard.json``.
 
-    Args:
-        sources (`Sequence[str | Path]`): JSONL manifests of videos or of landmarks, or folders of corpora.
-        output (`str` or `Path`): Folder of the corpus, created if missing.
-        options (`Mapping[str, str]`, *optional*): Options of the format.
-        num_proc (`int`): Worker processes. 0 works in this process, which saves their start-up time, but a crash in
-            native code then ends the run; with ray 0 means one for each processor of the cluster.
-        overwrite (`bool`): Whether to replace any corpus in the folder; it stays readable until the new one is there.
-        shard (`tuple[int, int]`, *optional*): Makes only the i-th of n shards, for `data.preparation.shards.merge`.
-        **settings: Fields of `data.preparation.settings.ExtractionSettings`.
-
-    Returns:
-        `dict`: The content of ``report.json``, or of a shard's ``shard.json``.
+    The arguments are those of the command line (see `--help`), `options` are those of the format and `settings` fields
+    of `ExtractionSettings`. With `overwrite` the old corpus stays readable until the new one is there.
 
     Raises:
         FileNotFoundError, ValueError: If MediaPipe's face model is missing or another one.
@@ -95,8 +85,7 @@ def prepare(
         if source.recognised and source.format != MANIFEST:
             print(f"{source.name}: recognised as {source.format}, {len(source.records):,} clips", file=sys.stderr)
     layout, chunks = make_plan(read, parts, val_ratio, seed, ExtractionSettings(**settings), split_by)
-    if shard is not None:
-        chunks = share_of(chunks, shard)
+    chunks = chunks if shard is None else share_of(chunks, shard)
 
     def extract() -> None:
         todo = [chunk for chunk in chunks if not chunk.part.is_file()]

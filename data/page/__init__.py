@@ -23,22 +23,11 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#8a6d00", "#4b4bc3")
 
 # Decorator of the functions that draw plots.
 styled = matplotlib.rc_context(
-    {
-        "svg.fonttype": "none",  # text stays text
-        "svg.hashsalt": "lipread",  # the same identifiers on every run
-        "font.size": 9,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.edgecolor": "#889",
-        "axes.labelcolor": "#445",
-        "axes.axisbelow": True,
-        "axes.grid": True,
-        "axes.grid.axis": "y",
-        "grid.color": "#e3e6ea",
-        "xtick.color": "#445",
-        "ytick.color": "#445",
-        "text.parse_math": False,
-    }
+    {"svg.fonttype": "none", "text.parse_math": False}  # text stays text
+    | {"svg.hashsalt": "lipread"}  # the same identifiers on every run
+    | {"font.size": 9, "axes.labelcolor": "#445", "xtick.color": "#445", "ytick.color": "#445"}
+    | {"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#889"}
+    | {"axes.axisbelow": True, "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#e3e6ea"}
 )
 
 
@@ -53,27 +42,19 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Card:
-    """A box of a page: title, text, plot, table, pictures, lists and note, in this order.
-
-    Attributes:
-        text_columns: Indices of the table's columns of text; all others hold numbers, aligned right.
-        galleries: Lists of pictures with labels.
-        details: Lists to open, as summary and items.
-        wide: Whether the card has the whole width.
-        mood: "good" or "bad" for a coloured edge.
-    """
+    """A box of a page: title, text, plot, table, pictures, lists and note, in this order."""
 
     title: str = ""
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[object]] = ()
     text: str = ""
     plot: Figure | None = None
-    text_columns: Collection[int] = (0,)
-    galleries: Sequence[tuple[str, Sequence[Thumbnail]]] = ()
-    details: Sequence[tuple[str, Sequence[str]]] = ()
+    text_columns: Collection[int] = (0,)  # all others hold numbers, aligned right
+    galleries: Sequence[tuple[str, Sequence[Thumbnail]]] = ()  # labels and pictures
+    details: Sequence[tuple[str, Sequence[str]]] = ()  # lists to open: summaries and items
     note: str = ""
-    wide: bool = False
-    mood: str = ""
+    wide: bool = False  # the whole width of the page
+    mood: str = ""  # "good" or "bad" for a coloured edge
 
 
 @dataclass(frozen=True)
@@ -93,22 +74,18 @@ def _svg(figure: Figure) -> Markup:
 
 
 def write_page(output: Path, title: str, subtitle: str, sections: Sequence[Section], footer: str) -> Path:
-    """Writes a page atomically, creating its folder if missing; returns its path.
-
-    Raises:
-        OSError: If the page cannot be written.
-    """
+    """Writes a page atomically, creating its folder if missing; returns its path."""
     options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
     environment.filters["svg"] = _svg
-    contents = {"title": title, "subtitle": subtitle, "sections": sections, "footer": footer}
-    text = environment.get_template("page.html").render(contents)
+    template = environment.get_template("page.html")
+    text = template.render(title=title, subtitle=subtitle, sections=sections, footer=footer)
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as beside:
         beside.write_text(text, encoding="utf-8", errors="replace")  # JSON may hold surrogates, UTF-8 cannot
     return output
 
 
-def plural(count: int, one: str, many: str = "") -> str:
+def plural(count: int, one: str) -> str:
     """Returns a number with its noun: "1 clip", "2,000 clips"."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return f"{count:,} {one if count == 1 else one + 's'}"

@@ -83,22 +83,13 @@ def statistics(split: str, rows: Dataset) -> SplitStatistics:
     frames, rates = rows.with_format("numpy", columns=["num_frames", "frame_rate"])[:].values()
     present = rows.with_format("arrow", columns=["present"])
     batches = (present[start : start + 1000]["present"] for start in range(0, len(rows), 1000))
-    return SplitStatistics(
-        name=split,
-        clips=len(rows),
-        seconds=float((frames / rates).sum()),
-        frames=int(frames.sum(dtype=np.int64)),
-        frames_with_face=sum(batch.combine_chunks().flatten().true_count for batch in batches),
-        speakers=len(set(rows["speaker"][:]) - {None}),
-    )
+    with_face = sum(batch.combine_chunks().flatten().true_count for batch in batches)
+    seconds, total, speakers = float((frames / rates).sum()), int(frames.sum(dtype=np.int64)), set(rows["speaker"][:])
+    return SplitStatistics(split, len(rows), seconds, total, with_face, speakers=len(speakers - {None}))
 
 
 def split_names(corpus: Path) -> list[str]:
-    """Returns the splits of a prepared corpus.
-
-    Raises:
-        CorpusError: If the folder is no finished corpus.
-    """
+    """Returns the splits of a prepared corpus; raises CorpusError for a folder that is no finished one."""
     if not (corpus / CORPUS_MARK).is_file():
         load_split(corpus)  # raises the error of an unfinished corpus
         raise CorpusError(f"{corpus}: this is the folder of one split; give the folder above it")
@@ -106,29 +97,13 @@ def split_names(corpus: Path) -> list[str]:
 
 
 def export_parquet(
-    corpus: str | Path,
-    output: str | Path,
-    card: CardOptions,
-    *,
-    shard_bytes: int = SHARD_BYTES,
-    overwrite: bool = False,
+    corpus: Path, output: Path, card: CardOptions, *, shard_bytes: int = SHARD_BYTES, overwrite: bool = False
 ) -> list[SplitStatistics]:
-    """Writes a corpus atomically as sharded Parquet with a dataset card.
+    """Writes a corpus atomically as sharded Parquet with a dataset card; returns the size of each split.
 
-    Args:
-        corpus (`str` or `Path`): Folder that `data.prepare` wrote.
-        output (`str` or `Path`): Folder of the dataset.
-        card (`CardOptions`): Source and licence for the card.
-        shard_bytes (`int`): Largest size of a file's rows, before compression.
-        overwrite (`bool`): Whether to replace an earlier export.
-
-    Returns:
-        `list[SplitStatistics]`: Size of each split.
-
-    Raises:
-        CorpusError, ExportError: If `corpus` is no corpus, or the output folder holds something else.
+    A file holds rows of at most `shard_bytes`, before compression. `overwrite` replaces an earlier export. Raises
+    CorpusError or ExportError if `corpus` is no corpus, or the output folder holds something else.
     """
-    corpus, output = Path(corpus), Path(output)
     for split in split_names(corpus):
         load_split(corpus, split)  # checks the columns
     splits = DatasetDict(load_from_disk(str(corpus)))
@@ -150,10 +125,8 @@ def export_npy(corpus: str | Path, output: str | Path, *, overwrite: bool = Fals
     """Writes a corpus atomically as JSONL manifests, one a split, with a ``.npy`` a clip.
 
     Landmarks are in pixels, in the axes of `data.schema`, and zero in frames without a face. A manifest has one frame
-    rate a clip: for frames at uneven intervals it is the average.
-
-    Returns:
-        `dict[str, int]`: Clips of each split, and under ``"uneven"`` the clips with frames at uneven intervals.
+    rate a clip: for frames at uneven intervals it is the average. Returns the number of clips of each split, and under
+    ``"uneven"`` of those with frames at uneven intervals.
 
     Raises:
         CorpusError, ExportError: If `corpus` is no corpus, or the output folder holds something else.
@@ -201,15 +174,8 @@ def _write_card(
     DatasetInfosDict({"default": info}).to_dataset_card_data(data)
     files = [{"split": name, "path": f"data/{name}-*"} for name in splits]
     MetadataConfigs({"default": {"data_files": files}}).to_dataset_card_data(data)
-    card = DatasetCard.from_template(
-        data,
-        template_path=str(CARD),
-        splits=found,
-        duration=duration(sum(split.seconds for split in found)),
-        skipped=skipped,
-        **vars(options),
-    )
-    card.save(folder / "README.md")
+    totals = {"splits": found, "duration": duration(sum(split.seconds for split in found)), "skipped": skipped}
+    DatasetCard.from_template(data, template_path=str(CARD), **totals, **vars(options)).save(folder / "README.md")
 
 
 @contextmanager
@@ -234,18 +200,9 @@ def _new_folder(output: Path, overwrite: bool) -> Iterator[Path]:
 
 
 def push(folder: str | Path, repo_id: str, *, private: bool = False, token: str | None = None) -> CommitInfo:
-    """Uploads an exported folder to the Hub in one commit that also deletes the shards of an earlier export.
-
-    Raises:
-        HFValidationError, HfHubHTTPError: If the id is invalid, or the Hub refuses.
-    """
+    """Uploads an exported folder to the Hub in one commit that also deletes the shards of an earlier export."""
     api = HfApi(token=token)
     repo_id = api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True).repo_id
-    return api.upload_folder(
-        repo_id=repo_id,
-        repo_type="dataset",
-        folder_path=folder,
-        ignore_patterns=[EXPORT_MARK],
-        delete_patterns=["data/*.parquet"],
-        commit_message="Landmarks of a corpus, written by python -m data.export",
-    )
+    options = {"ignore_patterns": [EXPORT_MARK], "delete_patterns": ["data/*.parquet"]}
+    options["commit_message"] = "Landmarks of a corpus, written by python -m data.export"
+    return api.upload_folder(repo_id=repo_id, repo_type="dataset", folder_path=folder, **options)

@@ -30,7 +30,7 @@ from modeling_lipread.video_lipread import VideoError
 
 from ..corpora import read_alignment
 from ..files import PrepareError, replacing
-from ..quality import ClipQuality, measure
+from ..quality import measure
 from ..schema import NUM_LANDMARKS, encode_row, rows_to_table
 from ..sources.records import Record, Skip, TranscriptError
 from .settings import ExtractionSettings
@@ -99,34 +99,28 @@ class ClipResult:
 
 
 def extract_clip(record: Record, settings: ExtractionSettings, extractor: Face3DKeypointExtractor) -> ClipResult:
-    """Extracts a clip. An unexpected error closes the extractor, which opens again for the next video.
-
-    Raises:
-        ImportError: If a package is missing. All other errors become the reason why the clip is skipped.
-    """
+    """Extracts a clip. All errors but ImportError (a package is missing) become the reason why the clip is skipped."""
     result = ClipResult()
     try:
         sequence = _read_landmarks(record, settings, extractor)
-        quality = _check_quality(sequence, settings)
+        if sequence.coverage == 0.0 or sequence.coverage < settings.min_coverage:
+            raise ClipError(
+                f"a face in {sequence.present.sum()} of {len(sequence)} frames ({sequence.coverage:.0%}, wanted "
+                f"{settings.min_coverage:.0%}); crop or enlarge the picture around the face, or lower --min_coverage"
+            )
+        if failure := settings.failure(quality := measure(sequence)):
+            raise ClipError(failure)
         words = _aligned_words(record, result.warnings)
         result.warnings += [f"{record.where} ({record.id}): {note}" for note in record.notes]
-        result.row = encode_row(
-            sequence,
-            text=record.text,
-            id=record.id,
-            speaker=record.speaker,
-            source=record.source,
-            start=record.start,
-            words=words,
-            quality=quality,
-        )
+        about = {name: getattr(record, name) for name in ("text", "id", "speaker", "source", "start")}
+        result.row = encode_row(sequence, words=words, quality=quality, **about)
     except ImportError:
         raise
     except (ClipError, LandmarkFileError, VideoError) as error:
         result.reason = str(error)
     except Exception as error:
         result.reason = f"{type(error).__name__}: {error}"
-        extractor.close()  # it may be unusable for the clips that follow
+        extractor.close()  # it may be unusable; it opens again for the next video
     return result
 
 
@@ -139,23 +133,9 @@ def _read_landmarks(
     sequence = read_landmark_file(record.media, record.frame_rate, **span, num_landmarks=NUM_LANDMARKS)
     seconds = len(sequence) / record.frame_rate
     if limit is not None and seconds > limit:
-        raise ClipError(
-            f"the clip lasts {seconds:.0f} seconds, more than --max_seconds {limit:g}; cut it into utterances with "
-            "start and end"
-        )
+        longer = f"the clip lasts {seconds:.0f} seconds, more than --max_seconds {limit:g}"
+        raise ClipError(f"{longer}; cut it into utterances with start and end")
     return sequence
-
-
-def _check_quality(sequence: LandmarkSequence, settings: ExtractionSettings) -> ClipQuality:
-    if sequence.coverage == 0.0 or sequence.coverage < settings.min_coverage:
-        raise ClipError(
-            f"a face in {sequence.present.sum()} of {len(sequence)} frames ({sequence.coverage:.0%}, wanted "
-            f"{settings.min_coverage:.0%}); crop or enlarge the picture around the face, or lower --min_coverage"
-        )
-    quality = measure(sequence)
-    if failure := settings.failure(quality):
-        raise ClipError(failure)
-    return quality
 
 
 def _aligned_words(record: Record, warnings: list[str]) -> list[dict[str, Any]]:
@@ -185,17 +165,14 @@ def _aligned_words(record: Record, warnings: list[str]) -> list[dict[str, Any]]:
 def write_part(chunk: Chunk, results: Sequence[ClipResult]) -> PartReport:
     """Writes the part of a chunk from the results of its clips, in the same order."""
     rows = [result.row for result in results if result.row is not None]
+    pairs = [pair for pair in zip(chunk.records, results, strict=True) if pair[1].reason is not None]
     report = PartReport(
         clips=len(rows),
         frames=sum(row["num_frames"] for row in rows),
         frames_with_face=sum(int(row["present"].sum()) for row in rows),
         # The frame rate of a single frame is 0.
         seconds=sum((row["num_frames"] / row["frame_rate"] for row in rows if row["frame_rate"]), 0.0),
-        skipped=[
-            Skip(record.where, record.id, result.reason)
-            for record, result in zip(chunk.records, results, strict=True)
-            if result.reason is not None
-        ],
+        skipped=[Skip(record.where, record.id, result.reason) for record, result in pairs],
         warnings=[warning for result in results for warning in result.warnings],
     )
     table = rows_to_table(rows)
@@ -210,11 +187,7 @@ def write_part(chunk: Chunk, results: Sequence[ClipResult]) -> PartReport:
 
 
 def read_part(path: Path) -> tuple[pa.Table, PartReport]:
-    """Returns the rows of a part, memory-mapped, and its report.
-
-    Raises:
-        PrepareError: If the file is truncated or no part.
-    """
+    """Returns the rows of a part, memory-mapped, and its report; raises PrepareError for a truncated file."""
     try:
         table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
         # Without the report all parts have the same schema and can be concatenated.

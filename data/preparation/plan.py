@@ -32,17 +32,11 @@ GROUPS: dict[str, Callable[[Record], str | None]] = {
 
 
 def make_plan(
-    sources: Sequence[Source],
-    parts: Path,
-    val_ratio: float,
-    seed: int,
-    settings: ExtractionSettings,
-    split_by: str = "clip",
+    sources: Sequence[Source], parts: Path, val_ratio: float, seed: int, settings: ExtractionSettings, by: str = "clip"
 ) -> tuple[Layout, list[Chunk]]:
     """Returns the contents of the corpus and the chunks of its clips.
 
-    Raises:
-        SourceError: If two sources would become the same split, or `split_by` is given without a source to split.
+    Raises SourceError if two sources would become the same split, or `by` is given without a source to split.
     """
     splits: dict[str, RecordFile] = {}
     for source in sources:
@@ -52,9 +46,9 @@ def make_plan(
             splits[name] = records
     name = next(iter(splits))
     if len(splits) == 1 and name not in STANDARD_SPLITS:
-        train, validation = split_records(splits[name], val_ratio, seed, split_by)
+        train, validation = split_records(splits[name], val_ratio, seed, by)
         splits = {"train": train} | ({"validation": validation} if len(validation) else {})
-    elif split_by != "clip":
+    elif by != "clip":
         raise SourceError(f"the sources are the splits {', '.join(splits)}; --split_by divides a single other one")
     chunks = {name: _to_chunks(records, parts, settings) for name, records in splits.items()}
     layout = Layout(
@@ -113,14 +107,7 @@ def split_records(
     Clips are sorted by a hash of the seed and their id, and the first `val_ratio` of them are validation. So the order
     of the lines and the platform do not matter, and adding a clip moves few others. With another `by`, groups of clips
     are sorted by a hash, and validation takes the groups that fit in that order: never more clips than asked for,
-    except when the smallest group is larger.
-
-    Args:
-        records (`RecordFile`): The clips.
-        val_ratio (`float`): Share of the clips for validation, in [0, 1). When above 0 and there are two clips (or
-            groups) or more, both splits get at least one.
-        seed (`int`): Seed of the hash.
-        by (`str`): A key of `GROUPS`.
+    except when the smallest group is larger. With a `val_ratio` above 0 both splits get at least one clip (or group).
 
     Raises:
         ValueError: If `val_ratio` is not in [0, 1).
@@ -151,9 +138,8 @@ def _choose_groups(records: RecordFile, by: str, count: int, seed: int) -> np.nd
             raise SourceError(f"{record.where} ({record.id}) names no {by} to divide by; name it, or divide otherwise")
         groups[index] = number.setdefault(name, len(number))
     if len(number) < 2:
-        raise SourceError(
-            f"all clips are of one {by}, {next(iter(number))!r}; divide otherwise, or give --val_ratio 0"
-        )
+        only = next(iter(number))
+        raise SourceError(f"all clips are of one {by}, {only!r}; divide otherwise, or give --val_ratio 0")
     sizes = np.bincount(groups)
     order = [number[name] for name in sorted(number, key=lambda name: _hash(name, seed))]
     taken, total = [], 0

@@ -38,7 +38,6 @@ class ChunkExtractor:
         """Does nothing; returns as soon as the actor runs."""
 
     def extract(self, chunk: Chunk) -> Progress:
-        """Extracts a chunk and writes its part."""
         steps = list(self.pool.extract([chunk]))
         return len(steps), sum(skipped for _, skipped in steps)
 
@@ -65,7 +64,8 @@ def extract_on_ray(chunks: list[Chunk], num_proc: int, clip_timeout: float) -> I
         count = min(num_proc or int(ray.cluster_resources().get("CPU", 1)), len(chunks))
         yield from actors.extract(chunks, max(count, 1))
     finally:
-        actors.end()
+        for actor, _ in actors.busy.values():
+            ray.kill(actor)
         if started:
             ray.shutdown()
 
@@ -102,10 +102,6 @@ class _Actors:
                 if waiting:
                     chunk = waiting.popleft()
                     self.busy[actor.extract.remote(chunk)] = actor, chunk
-
-    def end(self) -> None:
-        for actor, _ in self.busy.values():
-            self.ray.kill(actor)
 
     def _start(self) -> None:
         actor = self.kind.remote(self.clip_timeout)

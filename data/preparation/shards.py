@@ -37,7 +37,6 @@ def parse_shard(value: str) -> tuple[int, int]:
 
 
 def shard_folder(output: Path, shard: tuple[int, int]) -> Path:
-    """Returns the folder of a shard."""
     index, count = shard
     return output / f"shard-{index:0{len(str(count))}}-of-{count}"
 
@@ -53,10 +52,7 @@ def build_shard(
 ) -> dict[str, Any]:
     """Builds a shard of the layout in its folder below `output`; `extract` writes the missing parts.
 
-    Returns the content of ``shard.json``: totals, skipped clips, and the layout for merging.
-
-    Raises:
-        PrepareError: If the folder holds something else, or the disk is full.
+    Returns the content of ``shard.json``. Raises PrepareError if the folder holds something else or the disk is full.
     """
     folder, (index, count) = shard_folder(output, shard), shard
     for path in (output, folder):
@@ -73,27 +69,17 @@ def build_shard(
         (folder / SHARD).unlink(missing_ok=True)  # marks a finished shard, here an older one
         extract()
         reports = [read_part(folder / name)[1] for name in names]
-        content = {
-            "shard": index,
-            "of": count,
-            "clips": sum(report.clips for report in reports),
-            "skipped": [asdict(skip) for report in reports for skip in report.skipped],
-            "layout": asdict(layout),
-        }
+        content = {"shard": index, "of": count, "clips": sum(report.clips for report in reports)}
+        content["skipped"] = [asdict(skip) for report in reports for skip in report.skipped]
+        content["layout"] = asdict(layout)
         write_json(folder / SHARD, content)
     return content
 
 
 def merge(folders: Sequence[str | Path], output: str | Path, overwrite: bool = False) -> dict[str, Any]:
-    """Merges shards to a corpus. The shards stay; they may be deleted afterwards.
+    """Merges shards to a corpus; returns its report. The shards stay; they may be deleted afterwards.
 
-    Args:
-        folders (`Sequence[str | Path]`): Folders of shards, or folders that hold them.
-        output (`str` or `Path`): Folder of the corpus, created if missing.
-        overwrite (`bool`): Whether to replace another corpus.
-
-    Returns:
-        `dict`: The report, as written to ``report.json``.
+    `folders` are those of shards, or hold them. `overwrite` replaces another corpus.
 
     Raises:
         PrepareError: If shards are missing, unfinished, given twice, or of another corpus (the message names each), if
@@ -102,18 +88,13 @@ def merge(folders: Sequence[str | Path], output: str | Path, overwrite: bool = F
     layout, shards = _read_shards([Path(folder) for folder in folders])
     names = itertools.chain.from_iterable(layout.parts.values())
     parts = {name: shards[place % len(shards) + 1] / name for place, name in enumerate(names)}
-    absent = [str(path) for path in parts.values() if not path.is_file()]
-    if absent:
+    if absent := [str(path) for path in parts.values() if not path.is_file()]:
         raise PrepareError(f"parts are missing: {_listed(absent)}; run the command of their shards again")
     return build(layout, Path(output), overwrite, find_part=parts.__getitem__)
 
 
 def _read_shards(folders: Sequence[Path]) -> tuple[Layout, dict[int, Path]]:
-    """Returns the layout of a corpus and the folder of each of its shards.
-
-    Raises:
-        PrepareError: See `merge`.
-    """
+    """Returns the layout of a corpus and the folder of each of its shards; raises PrepareError, see `merge`."""
     complaints: list[str] = []
     shards: dict[int, Path] = {}
     first: dict[str, Any] = {}

@@ -11,6 +11,7 @@ killed before it has acknowledged a task, since its workers share one pipe and i
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -83,12 +84,9 @@ def _tasks(chunks: Iterable[Chunk]) -> Iterator[_Task]:
 
 def extract_here(chunks: Sequence[Chunk]) -> Iterator[Progress]:
     """Extracts chunks in this process: no start-up time, but a crash in native code ends the run."""
-    extractor = Face3DKeypointExtractor()
-    try:
+    with contextlib.closing(Face3DKeypointExtractor()) as extractor:
         for task in _tasks(chunks):
             yield task.finish(extract_clip(task.record, task.chunk.settings, extractor))
-    finally:
-        extractor.close()
 
 
 class _Worker:
@@ -111,10 +109,8 @@ class _Worker:
 
     def give(self, task: _Task) -> None:
         self.task = task
-        try:
+        with contextlib.suppress(OSError):  # the worker is dead: the next `recv` raises
             self.connection.send((task.record, task.chunk.settings))
-        except OSError:
-            pass  # the worker is dead: the next `recv` raises
 
     def stop(self) -> None:
         """Kills the process, which writes no files, and closes the pipe."""
@@ -126,9 +122,7 @@ class _Worker:
 class WorkerPool:
     """Worker processes that extract clips; a context manager that ends them.
 
-    Args:
-        num_proc (`int`): Number of processes.
-        clip_timeout (`float`): Seconds a clip after which its worker is killed; 0 for no limit.
+    A worker is killed after `clip_timeout` seconds with one clip; 0 for no limit.
     """
 
     def __init__(self, num_proc: int, clip_timeout: float = 0.0):
@@ -227,10 +221,8 @@ def _reason(exitcode: int, clip_timeout: float) -> str:
     if exitcode == -signal.SIGKILL:
         died = "its worker process was killed (SIGKILL) twice, most likely for want of memory"
         return f"{died}; {cut} give fewer --num_proc"
-    return (
-        f"its worker process died ({_cause(exitcode)}) twice, of a fault in native code; encode the clip anew, for "
-        "instance with ffmpeg, or take it out"
-    )
+    died = f"its worker process died ({_cause(exitcode)}) twice, of a fault in native code"
+    return f"{died}; encode the clip anew, for instance with ffmpeg, or take it out"
 
 
 def _serve(connection: Connection, clip_timeout: float) -> None:

@@ -33,19 +33,12 @@ PARTS, RUN, BUILDING, LOCK = ".parts", "run.json", "building", "lock"
 
 @dataclass(frozen=True)
 class Layout:
-    """Contents of a corpus.
+    """Contents of a corpus."""
 
-    Attributes:
-        manifests (`list[str]`): File names of the manifests.
-        parts (`dict[str, list[str]]`): File names of each split's parts, in order.
-        skipped (`list[Skip]`): Clips skipped while the sources were read.
-        warnings (`list[str]`): Warnings about the sources.
-    """
-
-    manifests: list[str]
-    parts: dict[str, list[str]]
-    skipped: list[Skip]
-    warnings: list[str]
+    manifests: list[str]  # file names
+    parts: dict[str, list[str]]  # file names of each split's parts, in order
+    skipped: list[Skip]  # while the sources were read
+    warnings: list[str]  # about the sources
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -63,9 +56,7 @@ def build(
     """Builds the corpus in its folder, unless it is already there; returns the content of ``report.json``.
 
     `extract` writes the missing parts, `find_part` returns the path of a part (default: in `output`'s own parts).
-
-    Raises:
-        PrepareError: If the folder holds something else, every clip was skipped, or the disk is full.
+    Raises PrepareError if the folder holds something else, every clip was skipped, or the disk is full.
     """
     _check_output(output, layout, overwrite)
     parts = output / PARTS
@@ -93,11 +84,7 @@ def _check_output(output: Path, layout: Layout, overwrite: bool) -> None:
 
 
 def check_same(folder: Path, content: dict[str, Any], layout: Layout, overwrite: bool) -> None:
-    """Checks the content of a folder, as its JSON file describes it, against the layout.
-
-    Raises:
-        PrepareError: If they differ, unless `overwrite` is set.
-    """
+    """Raises PrepareError if a folder's content, as its JSON file describes it, is of another layout."""
     if content and content["fingerprint"] != layout.fingerprint and not overwrite:
         raise PrepareError(
             f"{folder}: was made from other manifests, clips or settings ({', '.join(content['manifests'])}); choose "
@@ -107,12 +94,9 @@ def check_same(folder: Path, content: dict[str, Any], layout: Layout, overwrite:
 
 @contextmanager
 def claimed(parts: Path, layout: Layout, share: set[str] | None = None) -> Iterator[None]:
-    """Locks a folder of parts, marks it with the layout, and deletes the parts that do not belong to it.
+    """Locks a folder of parts, marks it with the layout, and deletes parts that are not of it (or a shard's `share`).
 
-    All parts of the layout belong to it, or those of a shard's `share`.
-
-    Raises:
-        PrepareError: If another run has locked the folder, or the disk is full.
+    Raises PrepareError if another run has locked the folder, or the disk is full.
     """
     output = parts.parent if parts.name == PARTS else parts
     wanted = {name for names in layout.parts.values() for name in names} if share is None else share
@@ -131,16 +115,12 @@ def claimed(parts: Path, layout: Layout, share: set[str] | None = None) -> Itera
     except Timeout:
         raise PrepareError(f"{output}: another data.prepare is at work in this folder; wait until it ends") from None
     except OSError as error:
-        # A corpus needs twice the room: for the parts and for the splits.
-        if message := disk_full(error, output, _bytes_missing(parts, len(wanted) * (2 if parts.name == PARTS else 1))):
+        # Missing parts have the average size of the others. A corpus needs twice the room: for parts and for splits.
+        sizes = [path.stat().st_size for path in parts.glob("*.arrow")]
+        missing = len(wanted) * (2 if parts.name == PARTS else 1) - len(sizes)
+        if message := disk_full(error, output, missing * sum(sizes) // len(sizes) if sizes else 0):
             raise message from error
         raise
-
-
-def _bytes_missing(parts: Path, wanted: int) -> int:
-    """Estimates the size of the missing parts from the average of the others; 0 if there are none."""
-    sizes = [path.stat().st_size for path in parts.glob("*.arrow")]
-    return (wanted - len(sizes)) * sum(sizes) // len(sizes) if sizes else 0
 
 
 def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) -> dict[str, Any]:
@@ -151,8 +131,9 @@ def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) ->
         paths = [find_part(name) for name in names]
         size += sum(path.stat().st_size for path in paths)
         tables, reports = zip(*map(read_part, paths), strict=True)
-        skipped += [skip for report in reports for skip in report.skipped]
-        warnings += [warning for report in reports for warning in report.warnings]
+        for report in reports:
+            skipped += report.skipped
+            warnings += report.warnings
         counts = ("clips", "seconds", "frames", "frames_with_face")
         totals = {name: sum(getattr(report, name) for report in reports) for name in counts}
         if not totals["clips"]:
@@ -160,19 +141,11 @@ def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) ->
             continue
         summary[split] = totals | {"face_coverage": totals["frames_with_face"] / totals["frames"]}
         summary[split]["quality"] = summarize(row for table in tables for row in table["quality"].to_pylist())
-        dataset[split] = Dataset(
-            pa.concat_tables(tables),
-            info=DatasetInfo(features=features()),
-            split=NamedSplit(split),
-            fingerprint=hashlib.sha256(f"{layout.fingerprint}/{split}".encode()).hexdigest()[:16],
-        )
-    report = {
-        "fingerprint": layout.fingerprint,
-        "manifests": layout.manifests,
-        "splits": summary,
-        "skipped": [asdict(skip) for skip in skipped],
-        "warnings": warnings,
-    }
+        about = {"info": DatasetInfo(features=features()), "split": NamedSplit(split)}
+        about["fingerprint"] = hashlib.sha256(f"{layout.fingerprint}/{split}".encode()).hexdigest()[:16]
+        dataset[split] = Dataset(pa.concat_tables(tables), **about)
+    report = {"fingerprint": layout.fingerprint, "manifests": layout.manifests, "splits": summary}
+    report |= {"skipped": [asdict(skip) for skip in skipped], "warnings": warnings}
     building = output / PARTS / BUILDING
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir()
@@ -188,19 +161,17 @@ def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) ->
         raise
     if not dataset:
         os.replace(building / REPORT, output / REPORT)
-        raise PrepareError(
-            f"every clip was skipped, so there is no corpus; {output / REPORT} says why. The first: {skipped[0]}"
-        )
+        reason = f"{output / REPORT} says why. The first: {skipped[0]}"
+        raise PrepareError(f"every clip was skipped, so there is no corpus; {reason}")
     _move_into_place(building, output, list(dataset))
     return report
 
 
 def _flush(folder: Path) -> None:
     """Flushes the files to the disk, since the parts from which they could be built again are deleted next."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
+    for path in filter(Path.is_file, folder.rglob("*")):
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
 
 
 def _move_into_place(building: Path, output: Path, splits: list[str]) -> None:

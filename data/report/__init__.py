@@ -56,19 +56,11 @@ def write_report(
     sample: int = SAMPLE,
     allow_outside: bool = False,
 ) -> Path:
-    """Writes the page of a corpus atomically; returns its path.
-
-    Args:
-        corpus: Folder that `data.prepare` wrote.
-        output: The page. Default: `report.html` in the corpus' folder.
-        videos: Folders to which the clips' sources are relative, or manifests in them.
-        sample: Clips shown of each split, evenly spaced.
-        allow_outside: Whether to use videos outside those folders too.
+    """Writes the page of a corpus atomically; returns its path. The arguments are those of the command line.
 
     Raises:
         CorpusError: If the folder is no finished corpus, or of another version.
         FileNotFoundError: If a folder of videos does not exist.
-        OSError: If the page cannot be written.
     """
     corpus, videos = Path(corpus), [Path(path) for path in videos]
     for path in videos:
@@ -103,18 +95,12 @@ def write_report(
 
 
 def _splits_card(splits: Sequence[SplitMetrics]) -> Card:
-    rows = [
-        (
-            split.name,
-            f"{split.clips:,}",
-            duration(split.values["seconds"].sum()),
-            f"{len(split.speakers):,}" if split.speakers else "not named",
-            f"{split.values['words'].sum():,.0f}",
-            f"{split.frames:,}",
-            f"{split.frames_with_face / split.frames:.2%}",
-        )
-        for split in splits
-    ]
+    rows = []
+    for split in splits:
+        speakers = f"{len(split.speakers):,}" if split.speakers else "not named"
+        seconds, words = split.values["seconds"].sum(), split.values["words"].sum()
+        frames = f"{split.frames:,}", f"{split.frames_with_face / split.frames:.2%}"
+        rows.append((split.name, f"{split.clips:,}", duration(seconds), speakers, f"{words:,.0f}", *frames))
     columns = ("split", "clips", "duration", "speakers", "words", "frames", "frames with a face")
     return Card(columns=columns, rows=rows, wide=True)
 

@@ -25,22 +25,14 @@ MOST_BARS = 40
 
 @dataclass(frozen=True)
 class ClipMetric:
-    """A metric of a clip.
+    """A metric of a clip."""
 
-    Attributes:
-        name: A field of `ClipQuality`, or `seconds` or `words`.
-        title, meaning: Heading and explanation on the page.
-        form: Format of a value.
-        extremes: The ends of the distribution whose clips are shown: label, and whether it is the upper end.
-        option: The option of `data.prepare` that skips clips by the metric.
-    """
-
-    name: str
+    name: str  # a field of `ClipQuality`, or `seconds` or `words`
     title: str
     meaning: str
-    form: str
-    extremes: tuple[tuple[str, bool], ...]
-    option: str = ""
+    form: str  # format of a value
+    extremes: tuple[tuple[str, bool], ...]  # ends whose clips are shown: label, and whether it is the upper one
+    option: str = ""  # the option of `data.prepare` that skips clips by the metric
 
     def write(self, value: float) -> str:
         """Returns a value as text; a dash for NaN."""
@@ -66,14 +58,10 @@ METRICS = (
 
 @dataclass
 class SplitMetrics:
-    """The metrics of a split.
-
-    Attributes:
-        values: Values of the clips for each of `METRICS` and the limits of each head angle, float64 `(clips,)`;
-            NaN where unknown.
-    """
+    """The metrics of a split."""
 
     name: str
+    # Values of `METRICS` and the limits of each head angle, float64 `(clips,)`; NaN where unknown.
     values: dict[str, np.ndarray]
     frames: int
     frames_with_face: int
@@ -91,11 +79,7 @@ class SplitMetrics:
 
 
 def read_split(corpus: Path, split: str) -> SplitMetrics:
-    """Reads the metrics of a split, one batch of clips at a time.
-
-    Raises:
-        CorpusError: If the folder is no corpus of this version, or has no such split.
-    """
+    """Reads the metrics of a split, one batch of clips at a time; raises CorpusError (see `load_split`)."""
     rows = load_split(corpus, split).with_format("arrow", columns=COLUMNS)
     columns: dict[str, list[np.ndarray]] = defaultdict(list)
     speakers: set[str] = set()

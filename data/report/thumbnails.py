@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
 
 from lipread.overlay import draw_landmarks
 from modeling_lipread.video_lipread import VideoError, read_frames, require
@@ -29,32 +29,20 @@ _EARLIER = 2e-3  # seconds; times are stored as float32
 
 
 class Thumbnails:
-    """Draws clips of a corpus; see `data.report.write_report` for the arguments.
-
-    Attributes:
-        without_video: Number of clips drawn without a frame, by reason.
-    """
+    """Draws clips of a corpus; see `data.report.write_report` for the arguments."""
 
     def __init__(self, corpus: Path, videos: Sequence[Path] = (), allow_outside: bool = False):
-        self.corpus = corpus
+        columns = [*TRAINING_COLUMNS, "source", "start", "quality"]
+        self.rows = functools.cache(lambda split: load_split(corpus, split).with_format("arrow", columns=columns))
+        self.clip = functools.cache(self._draw)
         self.folders = [path.parent if path.is_file() else path for path in videos]
         self.allow_outside = allow_outside
-        self.without_video: Counter[str] = Counter()
-        self._splits: dict[str, Dataset] = {}
-        self._clips: dict[tuple[str, int], Thumbnail] = {}
+        self.without_video: Counter[str] = Counter()  # clips drawn without a frame, by reason
         forget_folders()
 
-    def clip(self, split: str, index: int) -> Thumbnail:
-        """Returns the thumbnail of a clip, captioned with id, speaker and text; it is drawn once."""
-        if (split, index) not in self._clips:
-            self._clips[split, index] = self._draw(split, index)
-        return self._clips[split, index]
-
     def _draw(self, split: str, index: int) -> Thumbnail:
-        if split not in self._splits:
-            columns = [*TRAINING_COLUMNS, "source", "start", "quality"]
-            self._splits[split] = load_split(self.corpus, split).with_format("arrow", columns=columns)
-        row = rows_of(self._splits[split][index : index + 1])[0]
+        """Returns the thumbnail of a clip, captioned with id, speaker and text."""
+        row = rows_of(self.rows(split)[index : index + 1])[0]
         shown, values = row["quality"]["thumbnail_frame"], NUM_LANDMARKS * 3
         still = {name: row[name][shown : shown + 1] for name in ("present", "timestamps")}
         still["keypoints"] = row["keypoints"][shown * values : (shown + 1) * values]
