@@ -29,9 +29,6 @@ import logging
 import sys
 from pathlib import Path
 
-import data  # noqa: F401  (names the extra to install if it is missing)
-
-# isort: split
 import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -117,13 +114,9 @@ def build_config(settings: tuple, processor: LipReadProcessor, clips: Clips) -> 
     )
     if model_args.lm_config is not None:
         config.freeze_language_model = False
-        config.text_config = AutoConfig.for_model(
-            **json.loads(Path(model_args.lm_config).read_text(encoding="utf-8")),
-            vocab_size=len(processor.tokenizer),
-            bos_token_id=tokens.start,
-            eos_token_id=tokens.end,
-            pad_token_id=tokens.pad,
-        )
+        ids = {"bos_token_id": tokens.start, "eos_token_id": tokens.end, "pad_token_id": tokens.pad}
+        settings = json.loads(Path(model_args.lm_config).read_text(encoding="utf-8"))
+        config.text_config = AutoConfig.for_model(**settings | ids | {"vocab_size": len(processor.tokenizer)})
     return config
 
 

@@ -3,7 +3,8 @@
 
 from importlib.util import find_spec
 
-if missing := [name for name in ("accelerate", "datasets", "jiwer", "peft", "psutil", "yaml") if not find_spec(name)]:
+PACKAGES = ("accelerate", "datasets", "filelock", "jiwer", "matplotlib", "peft", "psutil", "scipy", "yaml")
+if missing := [name for name in PACKAGES if not find_spec(name)]:
     raise ModuleNotFoundError(
         f"{', '.join(missing)} not installed. Corpora, training and evaluation need the extra train; in the checkout: "
         "pip install -c constraints.txt -e '.[train]'",

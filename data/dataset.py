@@ -270,8 +270,14 @@ def open_split(source: str | Path, split: str | None = None, streaming: bool = F
 
 
 def seconds_of(clips: Clips) -> np.ndarray:
-    """Returns the length of each clip in seconds, `(clips,)`."""
-    return np.asarray(clips.column("num_frames")) / np.asarray(clips.column("frame_rate"))
+    """Returns the length of each clip in seconds, `(clips,)`; 0 for one of a single frame, which has no frame rate."""
+    return durations(clips.column("num_frames"), clips.column("frame_rate"))
+
+
+def durations(num_frames: Sequence[int], frame_rate: Sequence[float]) -> np.ndarray:
+    """Returns frames divided by frames a second, 0 where the rate is 0."""
+    frames, rates = np.asarray(num_frames, float), np.asarray(frame_rate, float)
+    return np.divide(frames, rates, out=np.zeros_like(frames), where=rates > 0)
 
 
 def has_word_times(clips: Clips) -> bool:

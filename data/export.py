@@ -48,8 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("give --parquet FOLDER, --npy FOLDER or --push_to_hub YOU/NAME")
     try:
         if options.npy:
-            counts = export_npy(options.corpus, options.npy, overwrite=options.overwrite)
-            uneven = counts.pop("uneven")
+            counts, uneven = export_npy(options.corpus, options.npy, overwrite=options.overwrite)
             print(f"{options.npy}: " + ", ".join(f"{split} {count:,} clips" for split, count in counts.items()))
             if uneven:
                 print(f"{uneven:,} clips have frames at uneven intervals; their manifest has the average frame rate")

@@ -57,6 +57,8 @@ def main(arguments: list[str] | None = None) -> None:
         kinds = hallucinations(pipeline, clips)
     except (CorpusError, SourceError, VideoError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+    except ImportError as error:
+        sys.exit(f"error: the videos need the extra talker ({error}): pip install -c constraints.txt -e '.[talker]'")
     print("| kind of clip | clips | words without abstention | words with abstention | reasons to abstain |")
     print("|---|---|---|---|---|")
     for kind, row in kinds.items():

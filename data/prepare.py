@@ -169,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if options["num_proc"] is None:
                 options["num_proc"] = 1 if options["engine"] == "local" else 0
             report = prepare(options.pop("sources"), output, options=dict(options.pop("option")), **options)
-    except (SourceError, PrepareError, ImportError, OSError) as error:
+    except (SourceError, PrepareError, ImportError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("interrupted; finished clips are kept, run the same command again to continue", file=sys.stderr)
@@ -192,8 +192,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--format", metavar="NAME", help="format of the sources (default: recognised, see below)")
     add("--option", action="append", default=[], type=_option, metavar="NAME=VALUE", help="an option of the format")
     add("--allow_outside", action="store_true", help="allow files outside a source's folder")
-    proc = "worker processes (default: 1; with ray one for each processor of the cluster); 0 works in this process, "
-    add("--num_proc", type=count, help=proc + "where a clip that crashes native code ends the run")
+    proc = "worker processes (default: 1; with ray one for each processor); 0 of the local engine works in "
+    add(
+        "--num_proc",
+        type=count,
+        help=proc + "this process, where a clip that crashes native code ends the run",
+    )
     add("--engine", choices=("local", "ray"), default="local", help="where the workers run (local)")
     add("--shard", type=parse_shard, metavar="I/N", help="make the I-th of N shards, for data.prepare merge")
     limit = f"skip a clip that takes longer; 0 for no limit ({CLIP_TIMEOUT:g})"

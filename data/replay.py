@@ -20,7 +20,10 @@ from .schema import CorpusError, decode_row
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit status, which is 1 if the row cannot be read."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, parents=[common.model_options()]
+        prog="python -m data.replay",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common.model_options()],
     )
     parser.add_argument("corpus", help="split of a prepared corpus, or a data set of one split")
     parser.add_argument("--split", help="split of a corpus that has several")

@@ -43,11 +43,11 @@ def add_doctor(commands: Any) -> None:
 def doctor(arguments: argparse.Namespace) -> int:
     """Prints a line for each check. Returns the exit status: 0, or 1 if a check failed."""
     checks = (
-        ("packages", check_packages, "pip install --upgrade lipread"),
+        ("packages", check_packages, "in the checkout: pip install -c constraints.txt ."),
         ("codecs", check_codecs, f"{REINSTALL} av"),
-        ("landmarks", check_landmarks, f"{REINSTALL} lipread mediapipe"),
+        ("landmarks", check_landmarks, f"{REINSTALL} mediapipe, then in the checkout {REINSTALL} ."),
         ("accelerator", check_accelerator, "update its driver, or give --device cpu"),
-        ("reader", lambda: check_reader(arguments.model), f"check --model, or {REINSTALL} lipread"),
+        ("reader", lambda: check_reader(arguments.model), f"check --model, or in the checkout {REINSTALL} ."),
         ("camera", lambda: check_camera(arguments.camera), f"{REINSTALL} opencv-contrib-python"),
     )
     failed = 0

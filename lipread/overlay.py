@@ -102,6 +102,8 @@ def write_overlay(
         f"{video_path}: the video does not have the {len(sequence)} frames of the landmarks; pass the landmarks "
         "extracted from this video, and the start and end they were extracted with"
     )
+    if not sequence.width:
+        raise ValueError(f"{video_path}: landmarks of a file have no picture to draw on; give the video")
     output_path = Path(output_path)
     output_path.parent.mkdir(parents=True, exist_ok=True)
     scale = max(1, -(-MIN_WIDTH // sequence.width))

@@ -31,7 +31,7 @@ class CueSettings:
     line_length: int = 42  # most characters a line; a longer word gets a line of its own
     lines: int = 2  # most lines a cue
     seconds: float = 6.0  # longest duration of a cue
-    pause_seconds: float = 1.0  # pause between two words that ends a cue
+    cue_pause_seconds: float = 1.0  # pause between two words that ends a cue
     by_word: bool = False  # whether every word is a cue of its own
 
 
@@ -142,7 +142,7 @@ def _split(words: Sequence[Word], settings: CueSettings, room: int) -> Iterator[
     for word in words:
         if phrase and (
             settings.by_word
-            or word.start - phrase[-1].end >= settings.pause_seconds
+            or word.start - phrase[-1].end >= settings.cue_pause_seconds
             or word.end - phrase[0].start > settings.seconds
             or len(_wrap([*phrase, word], room)) > settings.lines
         ):

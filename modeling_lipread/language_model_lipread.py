@@ -194,7 +194,9 @@ def load_base_model(config: LipReadConfig, checkpoint: str, kwargs: dict[str, An
     """
     name, revision = config.base_model_name_or_path, config.base_model_revision
     trained = config.get_text_config()
-    if kwargs.get("dtype", kwargs.pop("torch_dtype", "auto")) == "auto":
+    if (dtype := kwargs.pop("torch_dtype", None)) is not None:
+        kwargs.setdefault("dtype", dtype)
+    if kwargs.get("dtype", "auto") == "auto":
         # The type in training, rather than the type in the language model's own repository.
         kwargs["dtype"] = trained.dtype or "auto"
     files = {key: kwargs[key] for key in FILE_ARGUMENTS if key in kwargs}

@@ -19,7 +19,7 @@ from tests.helpers.clips import PORTRAIT, write_video
 from tests.helpers.corpora import wait_for
 from tests.helpers.long_videos import grid_lines, one_after_another
 
-pytest.importorskip("gradio", reason="gradio is not installed: pip install 'lipread[app]'")
+pytest.importorskip("gradio", reason="gradio is not installed: pip install -c constraints.txt -e '.[app]'")
 WAIT = 60_000  # milliseconds; a busy machine reads slowly
 
 

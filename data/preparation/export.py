@@ -21,6 +21,7 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import CommitInfo, DatasetCard, DatasetCardData, HfApi
 from tqdm import tqdm
 
+from ..dataset import durations
 from ..files import read_json
 from ..schema import CorpusError, decode_row, load_split
 from .write import CORPUS_MARK, REPORT
@@ -84,7 +85,8 @@ def statistics(split: str, rows: Dataset) -> SplitStatistics:
     present = rows.with_format("arrow", columns=["present"])
     batches = (present[start : start + 1000]["present"] for start in range(0, len(rows), 1000))
     with_face = sum(batch.combine_chunks().flatten().true_count for batch in batches)
-    seconds, total, speakers = float((frames / rates).sum()), int(frames.sum(dtype=np.int64)), set(rows["speaker"][:])
+    total, speakers = int(frames.sum(dtype=np.int64)), set(rows["speaker"][:])
+    seconds = float(durations(frames, rates).sum())
     return SplitStatistics(split, len(rows), seconds, total, with_face, speakers=len(speakers - {None}))
 
 
@@ -121,18 +123,18 @@ def export_parquet(
     return found
 
 
-def export_npy(corpus: str | Path, output: str | Path, *, overwrite: bool = False) -> dict[str, int]:
+def export_npy(corpus: str | Path, output: str | Path, *, overwrite: bool = False) -> tuple[dict[str, int], int]:
     """Writes a corpus atomically as JSONL manifests, one a split, with a ``.npy`` a clip.
 
     Landmarks are in pixels, in the axes of `data.schema`, and zero in frames without a face. A manifest has one frame
-    rate a clip: for frames at uneven intervals it is the average. Returns the number of clips of each split, and under
-    ``"uneven"`` of those with frames at uneven intervals.
+    rate a clip: for frames at uneven intervals it is the average. Returns the number of clips of each split, and the
+    number of clips with frames at uneven intervals.
 
     Raises:
         CorpusError, ExportError: If `corpus` is no corpus, or the output folder holds something else.
     """
     corpus = Path(corpus)
-    names, counts = split_names(corpus), {"uneven": 0}
+    names, counts, uneven = split_names(corpus), {}, 0
     with _new_folder(Path(output), overwrite) as folder:
         for split in names:
             rows, words = load_split(corpus, split), load_from_disk(str(corpus / split)).select_columns(["words"])
@@ -142,14 +144,14 @@ def export_npy(corpus: str | Path, output: str | Path, *, overwrite: bool = Fals
                     sequence, path = decode_row(row), f"{split}/{index:07d}.npy"
                     np.save(folder / path, sequence.keypoints, allow_pickle=False)
                     steady = np.arange(len(sequence.timestamps)) / sequence.frame_rate
-                    counts["uneven"] += not np.allclose(sequence.timestamps, steady, atol=0.5 / sequence.frame_rate)
+                    uneven += not np.allclose(sequence.timestamps, steady, atol=0.5 / sequence.frame_rate)
                     line = {"kp_path": path, "text": str(row["text"]), "id": str(row["id"])}
                     line |= {} if row["speaker"] is None else {"speaker": str(row["speaker"])}
                     line |= {"fps": sequence.frame_rate}
                     line |= {"words": words[index]["words"]} if words[index]["words"] else {}
                     manifest.write(json.dumps(line, ensure_ascii=False) + "\n")
             counts[split] = len(rows)
-    return counts
+    return counts, uneven
 
 
 def _write_card(

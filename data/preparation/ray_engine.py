@@ -54,7 +54,7 @@ def extract_on_ray(chunks: list[Chunk], num_proc: int, clip_timeout: float) -> I
     try:
         import ray
     except ImportError as error:
-        raise ImportError(f"--engine ray needs Ray ({error}): pip install 'lipread[ray]'") from error
+        raise ImportError(f"--engine ray needs Ray ({error}): pip install -c constraints.txt -e '.[ray]'") from error
     started = not ray.is_initialized()
     if started:
         packages = [str(CHECKOUT / name) for name in ("data", "lipread", "modeling_lipread")]

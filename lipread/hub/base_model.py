@@ -105,7 +105,7 @@ def _same_weights(config: LipReadConfig, found: ModelInfo, token: str | None) ->
     # Other files may hold the same values, for example in other shards.
     dtype = config.get_text_config().dtype or "auto"
     try:
-        trained = load_language_model(name, revision=config.base_model_revision, dtype=dtype).state_dict()
+        trained = load_language_model(name, revision=config.base_model_revision, dtype=dtype, token=token).state_dict()
     except OSError:
         return None
     other = load_language_model(found.id, revision=found.sha, dtype=dtype, token=token).state_dict()

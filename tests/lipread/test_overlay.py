@@ -135,3 +135,9 @@ def test_landmarks_of_another_clip_are_refused(clip, tmp_path, change):
     with pytest.raises(ValueError, match=r"clip\.mp4.*frames"):
         write_overlay(path, other, tmp_path / "overlay.mp4")
     assert not list(tmp_path.iterdir())
+
+
+def test_landmarks_without_a_picture_are_refused(clip, tmp_path):
+    _, _, sequence = clip
+    with pytest.raises(ValueError, match="give the video"):
+        write_overlay("clip.npy", replace(sequence, width=0, height=0), tmp_path / "overlay.mp4")

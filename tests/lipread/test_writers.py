@@ -3,6 +3,7 @@
 
 import io
 import json
+from dataclasses import fields
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webvtt import WebVTT
 
+from lipread.long_form.segmentation import SegmentSettings
 from lipread.transcript import Transcript, Utterance, Word
 from lipread.writers import (
     MIN_CUE_SECONDS,
@@ -121,3 +123,7 @@ def test_files_are_complete_or_absent(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         write_atomically(tmp_path / "new" / "a.txt", "\udc80")
     assert [path.read_bytes() for path in (tmp_path / "new").iterdir()] == ["é\n".encode()]
+
+
+def test_no_option_of_segments_is_one_of_cues():
+    assert not {field.name for field in fields(CueSettings)} & {field.name for field in fields(SegmentSettings)}
