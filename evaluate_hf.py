@@ -148,7 +148,9 @@ def main(arguments: list[str] | None = None) -> None:
     except (CorpusError, SourceError, PrepareError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     folder = Path(options["checkpoint"]) if Path(options["checkpoint"]).is_dir() else Path()
-    path = Path(output) if output else folder / f"evaluation-{Path(options['source']).stem}.json"
+    source = Path(options["source"])
+    name = options["split"] or (source.stem if source.suffix == ".jsonl" else source.name)
+    path = Path(output) if output else folder / f"evaluation-{name}.json"
     write_json(path, result)
     page = write_evaluation(result, path.with_suffix(".html"))
     for row in result["predictions"][:show]:

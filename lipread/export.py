@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +140,10 @@ def _names(prefix: str, count: int) -> list[str]:
 
 
 def _write(graph: nn.Module, example: tuple, dynamic: tuple, inputs: list, outputs: list, path: Path) -> None:
-    """Traces a graph and writes it. The file appears when it is complete; weights above 2 GB go to files beside it."""
+    """Traces a graph and writes it. The file appears when it is complete; weights above 2 GB get a file beside it."""
     program = torch.export.export(graph.eval(), example, dynamic_shapes=dynamic)
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.tmp.onnx")
     program = torch.onnx.export(program, input_names=inputs, output_names=outputs, dynamo=True, verbose=False)
-    program.save(partial)
-    os.replace(partial, path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        program.save(Path(folder, path.name))  # under its own name, by which the graph refers to its weights
+        for file in sorted(Path(folder).iterdir(), reverse=True):  # the graph last
+            os.replace(file, path.with_name(file.name))

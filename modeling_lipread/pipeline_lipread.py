@@ -218,9 +218,10 @@ class LipReadingPipeline(Pipeline):
 
         Args:
             save_directory: The folder; it is created if it does not exist.
-            kwargs: Passed to `save_pretrained` of both.
+            kwargs: Passed to `save_pretrained` of both; `include_base` to that of the model alone.
         """
         self.model.save_pretrained(save_directory, **kwargs)
+        kwargs.pop("include_base", None)
         self.processor.save_pretrained(save_directory, **kwargs)
 
 

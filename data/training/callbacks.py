@@ -25,8 +25,8 @@ WARNING = (
     "The model does not look at the face: at epoch {epoch:.4g} of {epochs} its WER is {wer:.3f}, and {blank:.3f} on "
     "blank video. It uses the language alone, so training stops here. Things to try: look at the landmarks of its "
     "clips (python -m data.report); see whether ctc_loss falls, and if not, train on more clips or with a higher "
-    "--learning_rate; give --resampler pool, --ctc_weight 0.5 and --config_overrides decoder_mask_prob=0.4, with "
-    "which the language model needs the face. To continue anyway, repeat the command with --blank_check_after 0."
+    "--learning_rate; mask more of the transcript, --config_overrides decoder_mask_prob=0.6 (default: 0.4), so "
+    "that the language model needs the face. To continue anyway, repeat the command with --blank_check_after 0."
 )
 PROCESS = psutil.Process()  # one object, since cpu_percent measures from its last call
 PARTS = ("encoder", "adapters", "gates", "language_model")

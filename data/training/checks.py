@@ -24,6 +24,7 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: 
     text_only, own_model, rank = data_args.dataset is None, model_args.lm_config is not None, model_args.lora_r
     by_length = args.max_frames_per_batch is not None or args.train_sampling_strategy == "group_by_length"
     refuse((model_args.model_id is None) != own_model, "give --model_id (a frozen language model) or --lm_config")
+    refuse(not text_only and data_args.train_text is not None, "--train_text is for a run without --dataset")
     refuse(text_only and data_args.train_text is None, "give --dataset, or --train_text for a text-only run")
     refuse(text_only and rank == 0, "a text-only run trains LoRA: give --lora_r of at least 1")
     refuse(text_only and (own_model or args.encoder_only), "a text-only run needs --model_id, and no --encoder_only")

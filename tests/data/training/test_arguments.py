@@ -90,6 +90,7 @@ def test_bad_config_files_are_named(tmp_path, content, capsys):
         ("--model_id x --train_text y --lora_r 0", "lora_r of at least 1"),
         ("--model_id x --dataset y --lora_alpha 4", "--lora_alpha.*give --lora_r"),
         ("--model_id x --dataset y --lora_target_modules q_proj v_proj", "give --lora_r"),
+        ("CORPUS --train_text y", "without --dataset"),
         ("CORPUS --streaming", "data.export --parquet"),
         ("CORPUS --config_overrides trim_silence=0.5 --alignment_weight 0", "word times"),
         ("CORPUS --blank_check_after -1", "--blank_check_after -1.0"),
