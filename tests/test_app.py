@@ -158,7 +158,8 @@ def test_a_space_gets_what_the_page_needs():
     settings, document = configparser.ConfigParser(), (REPOSITORY / "docs" / "app.md").read_text()
     settings.read(REPOSITORY / "setup.cfg")
     extras = settings["options.extras_require"]
-    needed = " ".join((settings["options"]["install_requires"], extras["app"], extras["talker"])).split()
+    lists = [settings["options"]["install_requires"], *(extras[name] for name in ("app", "train", "talker"))]
+    needed = " ".join(lists).split()
     pins = set((REPOSITORY / "constraints.txt").read_text().replace('; python_version >= "3.11"', "").splitlines())
     listed = re.search(r"```\n--extra-index-url \S+\n(.*?)```", document, re.S)[1].split()
     assert {line.split("==")[0] for line in listed} == {line.split(">=")[0] for line in needed}
