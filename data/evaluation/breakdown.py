@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jiwer
 import numpy as np
 
-from .metrics import Prediction, bootstrap_interval, edit_counts, error_rate, normalized
+from .metrics import Prediction, bootstrap_interval, edit_counts, error_rate, normalized, own_and_blank_counts
 
 DIGITS = frozenset("zero one two three four five six seven eight nine".split())
 CLASSES = ("letters", "digits", "other words")
@@ -116,13 +116,7 @@ def speaker_rates(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
     speakers = [prediction.speaker for prediction in predictions]
     if not set(speakers) - {None}:
         return []
-    references = [prediction.reference for prediction in predictions]
-    hypotheses = [prediction.hypothesis for prediction in predictions]
-    counts = {
-        "wer": edit_counts(hypotheses, references),
-        "cer": edit_counts(hypotheses, references, "cer"),
-        "blank_wer": edit_counts([prediction.blank_hypothesis for prediction in predictions], references),
-    }
+    counts = own_and_blank_counts(predictions)
     rows = []
     for speaker in dict.fromkeys(speakers):
         own = [index for index, name in enumerate(speakers) if name == speaker]
@@ -130,7 +124,7 @@ def speaker_rates(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"speaker": speaker, "clips": len(own), "words": int(chosen["wer"][1].sum())}
         row |= {rate: error_rate(*count) for rate, count in chosen.items()}
         row["wer_interval"] = bootstrap_interval(*chosen["wer"])
-        row["empty"] = sum(not hypotheses[index] for index in own)
+        row["empty"] = sum(not predictions[index].hypothesis for index in own)
         rows.append(row)
     return sorted(rows, key=lambda row: (-np.nan_to_num(row["wer"], nan=-1.0), str(row["speaker"])))
 

@@ -129,6 +129,17 @@ def shuffled_partners(references: Sequence[str], seed: int = 0) -> list[int | No
     return partners
 
 
+def own_and_blank_counts(predictions: Sequence[Prediction]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Returns the `edit_counts` of `wer` and `cer` on the clips, and of `blank_wer`."""
+    references = [prediction.reference for prediction in predictions]
+    hypotheses = [prediction.hypothesis for prediction in predictions]
+    return {
+        "wer": edit_counts(hypotheses, references),
+        "cer": edit_counts(hypotheses, references, "cer"),
+        "blank_wer": edit_counts([prediction.blank_hypothesis for prediction in predictions], references),
+    }
+
+
 def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) -> dict[str, Any]:
     """Computes error rates with the clips' own, blank and shuffled video, and counts of degenerate hypotheses.
 
@@ -144,12 +155,7 @@ def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) 
     """
     references = [prediction.reference for prediction in predictions]
     hypotheses = [prediction.hypothesis for prediction in predictions]
-    counts = {
-        "wer": edit_counts(hypotheses, references),
-        "cer": edit_counts(hypotheses, references, "cer"),
-        "blank_wer": edit_counts([prediction.blank_hypothesis for prediction in predictions], references),
-        "shuffled_wer": _shuffled_counts(hypotheses, references),
-    }
+    counts = own_and_blank_counts(predictions) | {"shuffled_wer": _shuffled_counts(hypotheses, references)}
     if any(prediction.nbest for prediction in predictions):
         counts["oracle_wer"] = _oracle_counts(predictions)
     if any(prediction.ctc_hypothesis is not None for prediction in predictions):
