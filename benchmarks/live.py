@@ -87,7 +87,7 @@ def agreed_and_kept(updates: list[list[Update]]) -> float:
         for update in found:
             words = [word.text for word in update.words]
             if not update.is_final:
-                partial.append(words[: update.agreed])
+                partial.append(words[: update.stable])
                 continue
             shown += sum(map(len, partial))
             kept += sum(a == b for agreed in partial for a, b in zip(agreed, words, strict=False))

@@ -26,8 +26,7 @@ from torch import nn
 from torch.export import Dim
 from transformers import DynamicCache, PreTrainedModel
 
-from modeling_lipread.adapters_lipread import Conditioning
-from modeling_lipread.modeling_lipread import CACHE
+from modeling_lipread.adapters_lipread import CACHE, Conditioning
 
 from .options import SUCCESS, UsageError, load_pipeline, print_message
 

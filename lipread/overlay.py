@@ -6,7 +6,7 @@ lipread overlay clip.mp4 --output overlay.mp4
 ```python
 with Face3DKeypointExtractor() as extractor:
     sequence = extractor.extract_video("clip.mp4")
-write_overlay("clip.mp4", sequence, "overlay.mp4", words=[{"word": "good", "start": 0.4}])
+write_overlay("clip.mp4", sequence, "overlay.mp4", words=[Word("good", 0.4, 0.7)])
 ```
 """
 
@@ -37,6 +37,7 @@ from .options import (
     output_file,
     print_message,
 )
+from .transcript import Word
 
 logger = logging.get_logger(__name__)
 
@@ -82,7 +83,7 @@ def write_overlay(
     video_path: str | os.PathLike,
     sequence: LandmarkSequence,
     output_path: str | os.PathLike,
-    words: list[dict[str, Any]] | None = None,
+    words: list[Word] | None = None,
     start: float | None = None,
     end: float | None = None,
 ) -> None:
@@ -90,8 +91,8 @@ def write_overlay(
 
     Args:
         output_path: The mp4, which appears when it is complete. Its folder is created.
-        words: `{"word", "start"}` with seconds from the start of the sequence; each appears when it begins. A `score`
-            colours it from red (0) through yellow to green (1).
+        words: The words, in seconds from the start of the sequence; each appears when it begins. Its score colours it
+            from red (0) through yellow to green (1).
         start, end: The span of the sequence in the video, as given to `extract_video`.
 
     Raises:
@@ -162,13 +163,13 @@ def draw_landmarks(
 class _Caption:
     """The band of words below the picture. Its size is constant."""
 
-    def __init__(self, words: list[dict[str, Any]], width: int):
-        self._colors = [score_color(word.get("score")) for word in words]
-        self._starts = [word["start"] for word in words]
+    def __init__(self, words: list[Word], width: int):
+        self._colors = [score_color(word.score) for word in words]
+        self._starts = [word.start for word in words]
         self._width, self._margin = width, width // 24
         self._drawn: dict[int, np.ndarray] = {0: np.zeros((0, width, 3), np.uint8)} if not words else {}
-        self._font = _load_font(max(16, width // 20), "".join(word["word"] for word in words)) if words else None
-        self._lines = self._wrap([word["word"] for word in words])
+        self._font = _load_font(max(16, width // 20), "".join(word.text for word in words)) if words else None
+        self._lines = self._wrap([word.text for word in words])
 
     def at(self, time: float) -> np.ndarray:
         """Returns the band at a time in seconds, RGB, uint8 `(height, width, 3)`."""

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from modeling_lipread.adapters_lipread import word_attention
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
-from .long_form.segmentation import SegmentSettings
-from .long_form.transcription import read_segments, segment_people, segment_words, sequence_frames
+from .attention import word_attention
+from .long_form.segmentation import Segment
+from .long_form.transcription import CountedFrames, read_utterances, segment_words, sequence_frames
 from .options import SUCCESS, clip_options, generation_arguments, load_pipeline, model_options, output_file
 from .overlay import INNER_LIPS, OUTER_LIPS
 from .writers import write_atomically
@@ -66,23 +66,17 @@ def describe_clip(
         `text`, `start`, `end`, `score` and `frames`: its attention to each frame, a byte each with the maximum 255,
         base64.
     """
-    words, unread = [], []
-    extractor = pipeline.processor.feature_extractor
-    segments = segment_people(sequence_frames(sequence), SegmentSettings.for_model(pipeline.model.config))
-    for segment, (result, *_) in read_segments(pipeline, segments, **generation):
-        if result.get("reason"):
-            unread.append({"start": segment.start, "end": segment.end, "reason": result["reason"]})
-            continue
-        features = extractor([segment.sequence], return_tensors="pt")
-        attention = word_attention(pipeline.model, pipeline.processor, features, result["text"])
-        edges = extractor.frame_times(segment.sequence.timestamps, attention.shape[1])
-        at = np.searchsorted(edges, sequence.timestamps + 1e-6, side="right") - 1
-        inside = (at >= 0) & (at < attention.shape[1]) & (sequence.timestamps <= segment.end + 1e-6)
-        for word, weights in zip(segment_words(result, segment), attention, strict=True):
-            seen = np.where(inside, weights[at.clip(0, attention.shape[1] - 1)], 0.0)
-            seen = np.round(255 * seen / max(seen.max(), 1e-12)).astype(np.uint8)
-            found = {"text": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
-            words.append({**found, "score": word.score, "frames": _base64(seen)})
+    utterances, unread, frames = [], [], {}
+    for reading in read_utterances(pipeline, CountedFrames(sequence_frames(sequence)), **generation):
+        segment = reading.segment
+        utterances.append(reading.utterance)
+        if reading.reason:
+            unread.append({"start": segment.start, "end": segment.end, "reason": reading.reason})
+        else:
+            # All words of the segment, since stitching may exchange words with the segment before.
+            said = segment_words(reading.hypotheses[0], segment)
+            attention = segment_attention(pipeline, segment, reading.hypotheses[0]["text"], sequence.timestamps)
+            frames.update(zip(said, attention, strict=True))
     landmarks, scale = quantize(sequence)
     return {
         "name": name,
@@ -94,9 +88,34 @@ def describe_clip(
         "scale": scale,
         "present": _base64(sequence.present.astype(np.uint8)),
         "lips": [OUTER_LIPS, INNER_LIPS] if landmarks.shape[1] > max(OUTER_LIPS) else [],
-        "words": words,
+        "words": [
+            {
+                "text": word.text,
+                "start": round(word.start, 3),
+                "end": round(word.end, 3),
+                "score": word.score,
+                "frames": _base64(frames[word]),
+            }
+            for utterance in utterances
+            for word in utterance.words
+        ],
         "unread": unread,
     }
+
+
+def segment_attention(
+    pipeline: LipReadingPipeline, segment: Segment, text: str, timestamps: np.ndarray
+) -> list[np.ndarray]:
+    """Returns the attention of each word of a segment to the frames of its clip, uint8 `(frames,)`, at most 255."""
+    extractor = pipeline.processor.feature_extractor
+    features = extractor([segment.sequence], return_tensors="pt")
+    attention = word_attention(pipeline.model, pipeline.processor, features, text)
+    edges = extractor.frame_times(segment.sequence.timestamps, attention.shape[1])
+    at = np.searchsorted(edges, timestamps + 1e-6, side="right") - 1
+    inside = (at >= 0) & (at < attention.shape[1]) & (timestamps <= segment.end + 1e-6)
+    weights = np.where(inside, attention[:, at.clip(0, attention.shape[1] - 1)], 0.0)
+    highest = weights.max(axis=1, keepdims=True, initial=1e-12)
+    return list(np.round(255 * weights / highest).astype(np.uint8))
 
 
 def quantize(sequence: LandmarkSequence) -> tuple[np.ndarray, float]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -71,13 +71,10 @@ class Transcript:
         """All words, separated by spaces."""
         return " ".join(utterance.text for utterance in self.utterances if utterance.words)
 
-    def words(self, origin: float = 0.0) -> list[dict[str, Any]]:
-        """Returns every word as `{"word", "start", "end", "score"}`, with times relative to `origin` seconds."""
-        return [
-            {"word": word.text, "start": word.start - origin, "end": word.end - origin, "score": word.score}
-            for utterance in self.utterances
-            for word in utterance.words
-        ]
+    def words(self, origin: float = 0.0) -> list[Word]:
+        """Returns every word, with times relative to `origin` seconds."""
+        words = (word for utterance in self.utterances for word in utterance.words)
+        return [replace(word, start=word.start - origin, end=word.end - origin) for word in words]
 
     @property
     def unread_reasons(self) -> str:

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Gated cross-attention adapters, their hooks in a language model, and their attention to frames.
+"""Gated cross-attention adapters and their hooks in a language model.
 
 Each adapter runs in a forward pre-hook of a decoder layer. The language model passes `conditioning` to every decoder
 layer as a keyword argument, and the hooks remove it there. Thus no module keeps a clip between calls.
@@ -7,16 +7,22 @@ layer as a keyword argument, and the hooks remove it there. Thus no module keeps
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .configuration_lipread import FaceKeypointEncoderConfig, LipReadConfig
+from .configuration_lipread import LipReadConfig
 from .encoder_lipread import eager_attention_forward
+
+# Name of the language model's cache, as argument and as output: transformers before 5.24 calls it `past_key_values`.
+CACHE = "cache" if "cache" in {field.name for field in fields(CausalLMOutputWithPast)} else "past_key_values"
 
 
 class Conditioning(NamedTuple):
@@ -155,10 +161,21 @@ def decoder_layers(language_model: PreTrainedModel) -> nn.ModuleList:
     raise cannot_be_conditioned(language_model, f"has no list of {num_layers} decoder layers")
 
 
-def check_conditioning(language_model: PreTrainedModel) -> None:
-    """Checks, with a forward pass of one token, that keyword arguments reach every decoder layer.
+class Probe(NamedTuple):
+    """What a forward pass of a language model shows.
 
-    Skips a language model on the meta device, which cannot compute yet.
+    Args:
+        devices: The device of the embeddings' output and of each decoder layer's output. With offloaded weights, it
+            differs from the device that stores them.
+        can_roll_back: Whether the cache can go back to an earlier token, as assisted decoding requires.
+    """
+
+    devices: list[torch.device]
+    can_roll_back: bool
+
+
+def probe(language_model: PreTrainedModel) -> Probe:
+    """Checks, with a forward pass of one token, that keyword arguments reach every decoder layer.
 
     Args:
         language_model: Causal language model, with or without adapters attached.
@@ -166,31 +183,37 @@ def check_conditioning(language_model: PreTrainedModel) -> None:
     Raises:
         ValueError: If they do not reach every layer.
     """
-    if language_model.device.type == "meta":
-        return
     layers = decoder_layers(language_model)
-    training = language_model.training
+    training = {module: module.training for module in language_model.modules()}
     token = torch.zeros(1, 1, dtype=torch.long, device=language_model.device)
     received: list[bool] = []
+    devices: list[torch.device] = []
 
-    def record(layer, args, kwargs):
+    def receive(layer, args, kwargs):
         received.append(kwargs.pop("conditioning", None) is token)
         return args, kwargs
 
+    def locate(layer, args, output):
+        devices.append((output if isinstance(output, torch.Tensor) else output[0]).device)
+
     # Prepended, so that the hooks of attached adapters do not receive the token.
-    hooks = [layer.register_forward_pre_hook(record, with_kwargs=True, prepend=True) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(receive, with_kwargs=True, prepend=True) for layer in layers]
+    hooks += [module.register_forward_hook(locate) for module in (language_model.get_input_embeddings(), *layers)]
     language_model.eval()  # in training, LayerDrop would skip layers
     try:
         with torch.no_grad():
-            language_model(token, use_cache=False, conditioning=token)
-    except (TypeError, ValueError):
-        received.clear()  # the model accepts no such argument
+            cache = language_model(token, use_cache=True, conditioning=token).get(CACHE)
+    except Exception as error:
+        reason = "passes no keyword arguments on to its decoder layers" if "conditioning" in str(error) else "fails"
+        raise cannot_be_conditioned(language_model, f"{reason} ({error})") from error
     finally:
-        language_model.train(training)
+        for module, mode in training.items():
+            module.training = mode
         for hook in hooks:
             hook.remove()
     if len(received) != len(layers) or not all(received):
-        raise cannot_be_conditioned(language_model, "does not pass keyword arguments on to its decoder layers")
+        raise cannot_be_conditioned(language_model, "passes no keyword arguments on to its decoder layers")
+    return Probe(devices, getattr(cache, "is_croppable", False))
 
 
 def cannot_be_conditioned(language_model: PreTrainedModel, reason: str) -> ValueError:
@@ -215,84 +238,16 @@ def attach_adapters(language_model: PreTrainedModel, adapters: nn.ModuleList, ad
         layer.register_forward_pre_hook(hook, with_kwargs=True)
 
 
-@torch.no_grad()
-def token_attention(model: Any, input_ids: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
-    """Computes the attention of text to conditioning tokens, averaged over heads and adapters.
-
-    Args:
-        model: A [`LipReadForConditionalGeneration`].
-        input_ids: The text, `(rows, sequence)`.
-        conditioning: The clips, as `encode` returns them.
-
-    Returns:
-        Weights that sum to 1 over the conditioning tokens, float32 `(rows, sequence, tokens)`.
-    """
+@contextmanager
+def recorded_attention(adapters: nn.ModuleList) -> Iterator[list[torch.Tensor]]:
+    """Yields a list to which each adapter that runs appends its `attention_weights`."""
     weights: list[torch.Tensor] = []
-
-    def record(adapter: Any, arguments: tuple) -> None:
-        weights.append(adapter.attention_weights(*arguments).mean(1).cpu())
-
-    hooks = [adapter.register_forward_pre_hook(record) for adapter in model.adapters]
+    hooks = [
+        adapter.register_forward_pre_hook(lambda adapter, args: weights.append(adapter.attention_weights(*args)))
+        for adapter in adapters
+    ]
     try:
-        model(input_ids=input_ids, conditioning=conditioning)
+        yield weights
     finally:
         for hook in hooks:
             hook.remove()
-    return torch.stack(weights).mean(0)
-
-
-def token_frames(config: FaceKeypointEncoderConfig, mask: np.ndarray) -> np.ndarray:
-    """Returns the share of each frame in each conditioning token.
-
-    A token of the `pool` resampler is an average of neighbouring frames. A token of the `perceiver` resampler attends
-    to all frames; here it counts for the segment whose average it starts from.
-
-    Args:
-        config: Configuration of the encoder.
-        mask: True for frames with a face, bool `(frames,)`; at least one frame has one.
-
-    Returns:
-        Shares that sum to 1 over the frames, float64 `(tokens, frames)`; 0 for a token without a face.
-    """
-    frames = np.arange(len(mask))
-    if config.resampler == "pool":
-        tokens = np.arange(-(-len(mask) // config.pool_frames))
-        covers = frames // config.pool_frames == tokens[:, None]
-    else:
-        length = int(np.flatnonzero(mask)[-1]) + 1
-        centre = (np.arange(config.cond_len) + 0.5) * length / config.cond_len
-        covers = np.abs(frames + 0.5 - centre[:, None]) <= max(length / (2 * config.cond_len), 0.5)
-    shares = (covers & mask).astype(np.float64)
-    return shares / np.maximum(shares.sum(axis=1, keepdims=True), 1)
-
-
-def word_attention(model: Any, processor: Any, features: dict[str, torch.Tensor], text: str) -> np.ndarray:
-    """Computes the attention of each word of a transcript to each frame of its clip.
-
-    Args:
-        model: A [`LipReadForConditionalGeneration`].
-        processor: Its [`LipReadProcessor`].
-        features: Output of the feature extractor for one clip.
-        text: The transcript.
-
-    Returns:
-        The mean over the tokens of each word; sums to 1 over the frames, float64 `(words, frames)`.
-    """
-    tokens = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-    start = model.config.start_ids
-    keypoints, mask = features["keypoints"].to(model.device), features["keypoints_mask"].to(model.device)
-    with torch.no_grad():
-        conditioning, _ = model.encode(keypoints, mask)
-    ids = torch.tensor([start + tokens], device=model.device)
-    # The position before a token predicts it.
-    attention = token_attention(model, ids, conditioning)[0, len(start) - 1 : -1].double().numpy()
-    frames = attention @ token_frames(model.config.encoder_config, mask[0].bool().cpu().numpy())
-    words = len(text.split())
-    sums, counts = np.zeros((words, frames.shape[1])), np.zeros((words, 1))
-    for count, weights in enumerate(frames, start=1):
-        word = len(processor.decode(tokens[:count], skip_special_tokens=True).split()) - 1
-        if 0 <= word < words:
-            sums[word] += weights
-            counts[word] += 1
-    sums /= np.maximum(counts, 1)
-    return sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-12)

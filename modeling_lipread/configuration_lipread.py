@@ -186,9 +186,9 @@ class LipReadConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs):
-        # transformers resets the attention implementation of the configurations it is given. Without the copy, a
-        # language model that shares this configuration would silently change its attention.
+        # Copies, since this class and transformers change them, for example their attention implementation.
         self.text_config = copy.deepcopy(self.text_config)
+        self.encoder_config = copy.deepcopy(self.encoder_config)
         super().__post_init__(**kwargs)
         self.ctc_vocab = self.ctc_vocab or []
         self.encoder_config.ctc_vocab_size = len(self.ctc_vocab)

@@ -151,7 +151,10 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
             rotation = rigid_rotation(keypoints)
         elif self.pose == "solvepnp":
             if clip.size is None:
-                raise ValueError('pose="solvepnp" needs the size of the frame: give a LandmarkSequence, not an array')
+                raise ValueError(
+                    f'Clip {clip.index}: pose="solvepnp" needs the size of the frame, which .npy files and arrays of '
+                    "landmarks do not have; give the video, or a LandmarkSequence with its width and height"
+                )
             rotation = np.stack([solve_head_pose(face, *clip.size).rotation for face in keypoints])
         if self.normalize == "rigid":
             # Equals the general case below, but transforms only the selected landmarks: a rotation about the origin

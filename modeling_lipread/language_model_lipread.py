@@ -20,7 +20,6 @@ from transformers.quantizers import AutoQuantizationConfig
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 from transformers.utils.hub import resolve_revision
 
-from .adapters_lipread import decoder_layers
 from .configuration_lipread import LipReadConfig
 
 # Arguments of `from_pretrained` about where files come from.
@@ -37,9 +36,8 @@ def checkpoint_files(checkpoint: str | os.PathLike, file_arguments: dict[str, An
     Raises:
         OSError: If there is no safetensors file, or one is missing or damaged.
     """
-    optional = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-    single = cached_file(checkpoint, SAFE_WEIGHTS_NAME, **optional, **file_arguments)
-    index = None if single else cached_file(checkpoint, SAFE_WEIGHTS_INDEX_NAME, **optional, **file_arguments)
+    single = find_file(checkpoint, SAFE_WEIGHTS_NAME, **file_arguments)
+    index = None if single else find_file(checkpoint, SAFE_WEIGHTS_INDEX_NAME, **file_arguments)
     if single is None and index is None:
         raise OSError(
             f"{checkpoint}: there is no {SAFE_WEIGHTS_NAME}, or it cannot be reached. Weights are loaded only from "
@@ -52,7 +50,7 @@ def checkpoint_files(checkpoint: str | os.PathLike, file_arguments: dict[str, An
             names = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise OSError(f"{index}: not an index of weights ({error!r}); fetch the checkpoint again") from error
-        files = [cached_file(checkpoint, name, **optional, **file_arguments) for name in names]
+        files = [find_file(checkpoint, name, **file_arguments) for name in names]
         if None in files:
             lost = names[files.index(None)]
             raise OSError(f"{checkpoint}: {lost} of its index is missing; fetch the checkpoint again")
@@ -65,6 +63,14 @@ def checkpoint_files(checkpoint: str | os.PathLike, file_arguments: dict[str, An
                 f"{path}: not a safetensors file, or not all of one ({error}); fetch or save the checkpoint again"
             ) from error
     return files
+
+
+def find_file(checkpoint: str | os.PathLike, name: str, **file_arguments: Any) -> str | None:
+    """Returns the path of a file of a folder or Hub id; `None` if it does not exist or cannot be reached."""
+    try:
+        return cached_file(checkpoint, name, **file_arguments)
+    except OSError:
+        return None
 
 
 def saved_weights(files: Iterable[str], prefix: str) -> dict[str, torch.Tensor]:
@@ -118,7 +124,7 @@ def refuse_peft_adapter(model: PreTrainedModel, checkpoint: str | os.PathLike) -
     Raises:
         ValueError: If the model has such an adapter.
     """
-    if getattr(model, "_hf_peft_config_loaded", False):
+    if getattr(model, "peft_config", None):
         raise ValueError(
             f"{checkpoint}: its adapter_config.json adds a peft adapter to the model. Merge it with peft's "
             "merge_and_unload().save_pretrained(FOLDER) and give that folder, or remove adapter_config.json."
@@ -281,30 +287,21 @@ def remove_dropout(language_model: PreTrainedModel) -> None:
                 setattr(holder, name, 0.0)
 
 
-def place_parts(model: PreTrainedModel, language_model: PreTrainedModel) -> None:
+def place_parts(model: PreTrainedModel, devices: list[torch.device]) -> None:
     """Moves the encoder to the device of the language model's embeddings, and each adapter to that of its layer.
 
     Args:
-        model: The whole model.
-        language_model: Its language model, distributed by a `device_map`.
+        model: The whole model; its language model is distributed by a `device_map`.
+        devices: The device on which the embeddings and each decoder layer compute, from `probe`.
     """
-    first = _execution_device(language_model.get_input_embeddings())
-    model.encoder.to(first)
-    device_map = {"encoder": first}
-    layers = decoder_layers(language_model)
+    model.encoder.to(devices[0])
+    device_map = {"encoder": devices[0]}
     for index, (layer, adapter) in enumerate(zip(model.config.adapter_layers, model.adapters, strict=True)):
-        device_map[f"adapters.{index}"] = _execution_device(layers[layer])
-        adapter.to(device_map[f"adapters.{index}"])
-    for name, device in language_model.hf_device_map.items():
+        device_map[f"adapters.{index}"] = devices[1 + layer]
+        adapter.to(devices[1 + layer])
+    for name, device in model.language_model.hf_device_map.items():
         device_map[f"language_model.{name}".rstrip(".")] = device
     model.hf_device_map = device_map
-
-
-def _execution_device(module: nn.Module) -> torch.device:
-    """Returns the device on which a module computes, which may differ from the device that stores its weights."""
-    hook = getattr(module, "_hf_hook", None)
-    device = getattr(hook, "execution_device", None)
-    return next(module.parameters()).device if device is None else torch.device(device)
 
 
 def is_lora(name: str) -> bool:
@@ -365,10 +362,8 @@ def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> dict[
             )
     for name, parameter in language_model.named_parameters():
         if is_lora(name):
-            # LoRA is trained in float32, whatever the type of the frozen weights. The flag keeps transformers from
-            # initialising it again.
+            # LoRA is trained in float32, whatever the type of the frozen weights.
             parameter.data = parameter.data.float()
-            parameter._is_hf_initialized = True
     return settings
 
 

@@ -1,7 +1,10 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """The model: a face encoder, gated cross-attention adapters, and a frozen causal language model."""
 
+import copy
+import json
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     Cache,
+    GenerationConfig,
     GenerationMixin,
     LogitsProcessorList,
     PreTrainedConfig,
@@ -19,7 +23,15 @@ from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
-from .adapters_lipread import Conditioning, GatedCrossAttention, attach_adapters, check_conditioning
+from .adapters_lipread import (
+    CACHE,
+    Conditioning,
+    GatedCrossAttention,
+    Probe,
+    attach_adapters,
+    probe,
+    recorded_attention,
+)
 from .configuration_lipread import LipReadConfig
 from .ctc_lipread import (
     CTCLogitsProcessor,
@@ -50,8 +62,6 @@ from .language_model_lipread import (
     without_quantization,
 )
 
-# Name of the language model's cache, as argument and as output: transformers before 5.24 calls it `past_key_values`.
-CACHE = "cache" if "cache" in {field.name for field in fields(CausalLMOutputWithPast)} else "past_key_values"
 LANGUAGE_MODEL_PREFIX = "language_model."
 # Arguments of `from_pretrained` for both the whole model and a separately loaded language model, and for the latter
 # alone.
@@ -69,6 +79,8 @@ class LipReadOutput(CausalLMOutputWithPast):
         logits: Scores of the next token, `(batch, sequence, vocab_size)`.
         past_key_values: Cache of the language model; `cache` since transformers 5.24.
         hidden_states, attentions: Those of the language model, if requested.
+        cross_attentions: Attention weights of each adapter, `(batch, heads, sequence, conditioning tokens)`, if
+            requested by `output_attentions` or by `output_cross_attentions`.
         lm_loss: Cross-entropy of the transcript's tokens; in training with `config.label_smoothing`.
         ctc_loss: CTC loss of the transcript per character.
         alignment_loss: Cross-entropy of the character spoken in each frame; 0 for a clip without word times.
@@ -76,6 +88,7 @@ class LipReadOutput(CausalLMOutputWithPast):
         alignment_logits: Logits of the alignment head, `(batch, frames, len(config.ctc_vocab))`.
     """
 
+    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
     lm_loss: torch.FloatTensor | None = None
     ctc_loss: torch.FloatTensor | None = None
     alignment_loss: torch.FloatTensor | None = None
@@ -115,24 +128,29 @@ class LipReadPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.o_proj.weight)
             init.constant_(module.gate, float(self.config.gate_init))
 
-    def _attach_language_model(self, language_model: PreTrainedModel) -> None:
+    def attach_language_model(self, language_model: PreTrainedModel) -> None:
         """Conditions a language model: attaches adapters, freezes it, removes its dropout, adds LoRA, places parts."""
         self.language_model = language_model
-        # Assisted decoding must not run on models whose state cannot be rolled back.
-        self._is_stateful = language_model._is_stateful
         disable_weight_packing(language_model)
         self.config.text_config, self.config.base_model_quantization = without_quantization(language_model.config)
-        check_conditioning(language_model)
+        if language_model.device.type != "meta":  # otherwise `from_pretrained` checks it after loading
+            probed = self.check_language_model()
         attach_adapters(language_model, self.adapters, self.config.adapter_layers)
-        self._freeze_language_model()
+        self.freeze_language_model()
         if self.config.freeze_language_model:
             remove_dropout(language_model)
         if self.config.lora:
             self.config.lora = add_lora(language_model, self.config.lora)
         if getattr(language_model, "hf_device_map", None):
-            place_parts(self, language_model)
+            place_parts(self, probed.devices)
 
-    def _freeze_language_model(self) -> None:
+    def check_language_model(self) -> Probe:
+        """Checks that the language model can be conditioned, and whether it allows assisted decoding."""
+        probed = probe(self.language_model)
+        self._is_stateful = not probed.can_roll_back  # transformers refuses assisted decoding for such models
+        return probed
+
+    def freeze_language_model(self) -> None:
         """Freezes the language model except for LoRA, if the configuration says so."""
         if self.config.freeze_language_model:
             for name, parameter in self.named_parameters():
@@ -153,8 +171,8 @@ class LipReadPreTrainedModel(PreTrainedModel):
 
         Args:
             model_id: Hub id or folder of a causal language model.
-            config: The other settings; `text_config`, `base_model_name_or_path` and `base_model_revision` are set
-                here.
+            config: The other settings. The model gets a copy with its own `text_config`, `base_model_name_or_path` and
+                `base_model_revision`.
             revision: Branch, tag or commit on the Hub; the configuration records its commit.
             dtype: Type of the language model's weights. Encoder and adapters are float32.
             kwargs: Further arguments of `AutoModelForCausalLM.from_pretrained`, such as `quantization_config`.
@@ -167,7 +185,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
         # Resolved before loading, so that the recorded commit is the one that is loaded.
         revision = resolved_revision(model_id, revision, **files)
         language_model = load_language_model(model_id, revision=revision, dtype=dtype, **kwargs)
-        config = LipReadConfig() if config is None else config
+        config = LipReadConfig() if config is None else copy.deepcopy(config)
         config.text_config, _ = without_quantization(language_model.config)
         # An absolute path, since the checkpoint may be loaded from another working directory.
         config.base_model_name_or_path = str(Path(model_id).resolve() if Path(model_id).is_dir() else model_id)
@@ -234,13 +252,13 @@ class LipReadPreTrainedModel(PreTrainedModel):
         found = (loading_info[f"{kind}_keys"] for kind in ("missing", "mismatched", "unexpected"))
         refuse_wrong_weights(checkpoint, "the checkpoint's", *found)
         if separate:
-            model._attach_language_model(load_base_model(config, checkpoint, {**file_arguments, **passed_on}))
+            model.attach_language_model(load_base_model(config, checkpoint, {**file_arguments, **passed_on}))
             load_lora(model.language_model, saved_weights(files, LANGUAGE_MODEL_PREFIX), checkpoint)
             model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
             model.eval()
         else:
-            check_conditioning(model.language_model)  # skipped before, on the meta device
-            model._freeze_language_model()  # again, since loading replaced the frozen parameters of the meta device
+            model.check_language_model()
+            model.freeze_language_model()  # again, since loading replaced the frozen parameters of the meta device
         return (model, loading_info) if output_loading_info else model
 
     @staticmethod
@@ -290,8 +308,6 @@ class LipReadPreTrainedModel(PreTrainedModel):
         # Keeps the parameter names of this class: LoRA has no names in the language model's original format, and
         # resumed training expects the names of this class.
         kwargs.setdefault("save_original_format", False)
-        # Otherwise loading would derive it from the model's configuration and lose `ctc_decoding_weight`.
-        self.generation_config._from_model_config = False
         base = self.config.base_model_name_or_path, self.config.base_model_revision
         try:
             if not separate:
@@ -373,16 +389,19 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
                 `from_pretrained` sets it to `False` to attach the language model later.
         """
         super().__init__(config)
-        self.encoder = FaceKeypointEncoder._from_config(config.encoder_config)
+        self.encoder = FaceKeypointEncoder(config.encoder_config)
         self.adapters = nn.ModuleList([GatedCrossAttention(config, i) for i in range(len(config.adapter_layers))])
         if config.token_spelling_size:
             self.register_buffer("token_spelling", torch.zeros(config.token_spelling_size, dtype=torch.uint8))
-        self.language_model = None
         if language_model is None and build_language_model:
             language_model = AutoModelForCausalLM.from_config(config.text_config)
-        if language_model is not None:
-            self._attach_language_model(language_model)
+        self.language_model = language_model
         self.post_init()
+        # One that is not marked as derived from the model's configuration, which would lose `ctc_decoding_weight`.
+        settings = json.loads(self.generation_config.to_json_string(ignore_metadata=True))
+        self.generation_config = GenerationConfig.from_dict(settings)
+        if language_model is not None:  # after `post_init`, which would initialise LoRA again
+            self.attach_language_model(language_model)
 
     def get_input_embeddings(self):
         return self.language_model.get_input_embeddings()
@@ -469,6 +488,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
+        output_cross_attentions: bool | None = None,
         **kwargs,
     ) -> LipReadOutput:
         """Computes the scores of next tokens, and the losses whose targets are given.
@@ -491,6 +511,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
                 default the number in this batch.
             past_key_values, cache: Cache of the language model, under either name.
             position_ids, inputs_embeds, use_cache, logits_to_keep: As for any causal language model.
+            output_cross_attentions: Returns the attention of the adapters; by default as `output_attentions`.
             kwargs: Passed to the language model, such as `output_hidden_states`; `return_dict=False` returns a tuple.
 
         Raises:
@@ -510,22 +531,26 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             return LipReadOutput(**losses, ctc_logits=encoded.ctc_logits, alignment_logits=encoded.alignment_logits)
         if conditioning is not None:
             kwargs["conditioning"] = conditioning
-        outputs = self.language_model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
-            logits_to_keep=logits_to_keep,
-            **{CACHE: cache},
-            **kwargs,
-        )
+        if output_cross_attentions is None:
+            output_cross_attentions = kwargs.get("output_attentions", self.config.output_attentions)
+        with recorded_attention(self.adapters) if output_cross_attentions else nullcontext() as cross_attentions:
+            outputs = self.language_model(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                inputs_embeds=inputs_embeds,
+                use_cache=use_cache,
+                logits_to_keep=logits_to_keep,
+                **{CACHE: cache},
+                **kwargs,
+            )
         return LipReadOutput(
             **self._losses(outputs.logits, encoded, keypoints_mask, num_items_in_batch, **targets),
             logits=outputs.logits,
             **{CACHE: outputs.get(CACHE)},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
+            cross_attentions=tuple(cross_attentions) if cross_attentions else None,
             ctc_logits=encoded.ctc_logits if encoded is not None else None,
             alignment_logits=encoded.alignment_logits if encoded is not None else None,
         )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ class LipReadProcessor(ProcessorMixin):
             LandmarkFileError: A `.npy` file cannot be read, or has no frame between `start` and `end`.
             NoFaceError: No frame of a clip has a face.
             ValueError: There is neither video nor text, a clip is none of these forms, `start` or `end` is given for a
-                clip that is no file, or `face` is unknown.
+                clip that is no file, `face` is unknown, or a face is to be chosen in landmarks, which have only one.
         """
         if videos is None and text is None:
             raise ValueError("Give videos, text, or both.")
@@ -91,7 +92,7 @@ class LipReadProcessor(ProcessorMixin):
             data.update(self.tokenizer(text, padding=padding, return_tensors=return_tensors, **tokenizer_arguments))
         if videos is not None:
             sequences = self.extract_landmarks(videos, start, end, frame_rate, face)
-            data.update(self.feature_extractor(sequences, return_tensors, padding, frame_rate))
+            data.update(self.feature_extractor(sequences, return_tensors, padding))
         return BatchFeature(data)
 
     def extract_landmarks(
@@ -122,18 +123,21 @@ class LipReadProcessor(ProcessorMixin):
         if isinstance(clip, (str, os.PathLike)):
             name = os.fspath(clip)
             if name.endswith(".npy"):
+                check_one_face(name, face)
                 sequence = read_landmark_file(name, frame_rate, start, end)
             else:
                 sequence = self.keypoint_extractor.extract_video(clip, start, end, face)
         elif start is not None or end is not None:
             raise ValueError(f"{name}: start and end are for files; cut frames or landmarks before giving them")
         elif hasattr(clip, "keypoints"):
+            check_one_face(name, face)
             sequence = clip
         else:
             array = np.asarray(clip)
             if array.dtype == np.uint8 and array.ndim == 4:
                 sequence = self.keypoint_extractor.extract_frames(array, frame_rate, face)
             elif np.issubdtype(array.dtype, np.floating) and array.ndim == 3 and array.shape[-1] == 3:
+                check_one_face(name, face)
                 sequence = _from_landmarks(array, frame_rate)
             else:
                 raise ValueError(
@@ -160,13 +164,13 @@ class LipReadProcessor(ProcessorMixin):
         Args:
             save_directory: The folder; it is created if it does not exist.
             push_to_hub: Uploads everything to the Hub too.
-            **kwargs: For the upload: `repo_id` (by default the folder's name), `token`, `private`, `commit_message`.
+            **kwargs: As for `ProcessorMixin.save_pretrained`, such as `repo_id`, by default the folder's name.
 
         Returns:
             The paths of the settings and of the model file.
         """
         source = landmarker_path(self.landmarker_path)
-        files = super().save_pretrained(save_directory)
+        files = super().save_pretrained(save_directory, **kwargs)
         target = Path(save_directory) / LANDMARKER_FILE
         unfinished = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         shutil.copyfile(source, unfinished)
@@ -185,16 +189,15 @@ class LipReadProcessor(ProcessorMixin):
         """
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         hub_arguments = {key: kwargs[key] for key in _HUB_ARGUMENTS if key in kwargs}
-        # None without the file, which selects the file beside this module.
-        processor.landmarker_path = cached_file(
-            pretrained_model_name_or_path,
-            LANDMARKER_FILE,
-            _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-            **hub_arguments,
-        )
+        with suppress(OSError):  # without the file in the folder, the file beside this module
+            processor.landmarker_path = cached_file(pretrained_model_name_or_path, LANDMARKER_FILE, **hub_arguments)
         return processor
+
+
+def check_one_face(name: str, face: str) -> None:
+    """Refuses the choice of a face in a clip of landmarks, which holds those of one face."""
+    if face != "largest":
+        raise ValueError(f"{name}: landmarks are of one face, so face={face!r} has no effect; leave face out")
 
 
 def _as_list(videos: Any) -> list[Any]:

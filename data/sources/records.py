@@ -128,7 +128,7 @@ class RecordFile(Sequence[Record]):
     def select(self, positions: np.ndarray | slice) -> RecordFile:
         """Returns the records at these positions, in this order."""
         selected = RecordFile.__new__(RecordFile)
-        selected._root, selected._file, selected._offsets = self._root, self._file, self._offsets[positions]
+        selected._root, selected._file, selected._offsets = self._root, self._file, self._offsets[positions]  # noqa: SLF001
         return selected
 
     def __len__(self) -> int:

@@ -221,7 +221,7 @@ class Display:
             words, first = [word.text for word in update.words], 0
             while first < len(words) - 1 and len(" ".join(words[first:])) > room:  # the newest words stay
                 first += 1
-            stable, changing = " ".join(words[first : update.agreed]), " ".join(words[max(first, update.agreed) :])
+            stable, changing = " ".join(words[first : update.stable]), " ".join(words[max(first, update.stable) :])
             changing = f"{_DIM}{changing}{_PLAIN}" if changing else ""
             self._write(_CLEAR + f"{stable} {changing}".strip())
 
@@ -248,7 +248,7 @@ def update_dict(update: Update) -> dict[str, Any]:
         "start": round(update.start, 3),
         "end": round(update.end, 3),
         "text": update.text,
-        "agreed": " ".join(word.text for word in update.words[: update.agreed]),
+        "stable": " ".join(word.text for word in update.words[: update.stable]),
         "chunks": [
             {"text": word.text, "timestamp": [round(word.start, 3), round(word.end, 3)], "score": word.score}
             for word in update.words

@@ -14,8 +14,9 @@ from typing import Any
 
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
+from ..long_form.people_tracking import ONLY_PERSON
 from ..long_form.segmentation import Segment, Segmenter, SegmentSettings
-from ..long_form.streaming import ONLY_PERSON, StreamedFrame
+from ..long_form.streaming import StreamedFrame
 from ..long_form.transcription import segment_words, stitch_utterances
 from ..transcript import Utterance, Word
 
@@ -40,7 +41,7 @@ class Update:
     end: float
     words: list[Word] = field(default_factory=list)
     is_final: bool = False  # whether this is the last update of the utterance
-    agreed: int = 0  # length of the prefix of words that the previous hypothesis shares; all words of a final update
+    stable: int = 0  # length of the prefix of words that the previous hypothesis shares; all words of a final update
     reason: str = ""  # why a final update has no words
     latency: float = 0.0  # seconds from the arrival of the newest frame to this update
 
@@ -113,9 +114,9 @@ class LiveTranscript:
         words = [word for utterance in utterances for word in utterance.words]
         normalized = [normalize(word.text) for word in words]
         same = [word == previous for word, previous in zip(normalized, self._previous, strict=False)]
-        agreed = [*same, False].index(False)
+        stable = [*same, False].index(False)
         self._previous = normalized
-        return Update(utterances[0].start, utterances[-1].end, words, agreed=agreed)
+        return Update(utterances[0].start, utterances[-1].end, words, stable=stable)
 
 
 def _final(utterance: Utterance, reason: str = "") -> Update:

@@ -7,10 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modeling_lipread.face_tracking_lipread import REACQUIRE_SECONDS, FaceFinder, SpeakerFollower, nearest
+from modeling_lipread.face_tracking_lipread import (
+    REACQUIRE_SECONDS,
+    FaceFinder,
+    FaceFollower,
+    SpeakerFollower,
+    nearest,
+)
 from modeling_lipread.geometry_lipread import LEAST_SHAPE_SECONDS, SAME_SHAPE, face_shape, shape_distance
 
 BLOCK_SECONDS = 8.0  # long enough to identify a face by its shape
+ONLY_PERSON = 0  # number of the person if one face is tracked
+
+TrackedFrame = tuple[float, dict[int, np.ndarray]]  # seconds, and landmarks `(478, 3)` by person
 
 
 @dataclass
@@ -21,6 +30,27 @@ class _Person:
     frames: int
     face: np.ndarray
     last_seen: float
+
+
+class OnePersonFollower:
+    """Tracks one face of a video, the `largest` or the most `central` one, as `ONLY_PERSON`."""
+
+    def __init__(self, finder: FaceFinder, which: str):
+        self._follower = FaceFollower(finder, which)
+
+    def step(self, frame: np.ndarray, time: float) -> list[TrackedFrame]:
+        """Adds a frame, RGB, uint8, `(height, width, 3)`, at a time in seconds, and returns it with its face."""
+        self._follower.step(frame, time)
+        face = self._follower.faces.pop()  # the follower would keep all faces
+        return [(time, {} if face is None else {ONLY_PERSON: face})]
+
+    def flush(self) -> list[TrackedFrame]:
+        """Returns the frames that `step` has not returned: none."""
+        return []
+
+    def close(self) -> None:
+        """Releases the landmarker."""
+        self._follower.close()
 
 
 class PeopleFollower:
@@ -36,19 +66,15 @@ class PeopleFollower:
         self._times: list[float] = []
         self._known: list[_Person] = []
 
-    def step(self, frame: np.ndarray, time: float) -> list[tuple[float, dict[int, np.ndarray]]]:
-        """Adds a frame: RGB, uint8, `(height, width, 3)`, at a time in seconds.
-
-        Returns:
-            The frames of a block once it is complete, else nothing: seconds, and landmarks `(478, 3)` by person.
-        """
+    def step(self, frame: np.ndarray, time: float) -> list[TrackedFrame]:
+        """Adds a frame, RGB uint8 `(height, width, 3)`, at a time in seconds; returns a complete block or nothing."""
         self._follower.step(frame, time)
         self._times.append(time)
         return self.flush() if time - self._times[0] >= BLOCK_SECONDS else []
 
-    def flush(self) -> list[tuple[float, dict[int, np.ndarray]]]:
+    def flush(self) -> list[TrackedFrame]:
         """Returns the frames of the last block as `step` does."""
-        frames: list[tuple[float, dict[int, np.ndarray]]] = [(time, {}) for time in self._times]
+        frames: list[TrackedFrame] = [(time, {}) for time in self._times]
         tracks = sorted(self._follower.take_people(), key=min)
         for number, track in zip(self._numbered(tracks), tracks, strict=True):
             for index, face in track.items() if number is not None else ():

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modeling_lipread.face_tracking_lipread import FaceFollower
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from modeling_lipread.video_lipread import read_ahead, read_frames
 
-from .people_tracking import PeopleFollower
+from .people_tracking import OnePersonFollower, PeopleFollower
 
 STREAMED_FACES = ("largest", "central", "all")
-ONLY_PERSON = 0
 
 
 @dataclass
@@ -60,18 +58,13 @@ def stream_frames(
     which = extractor.face if face is None else face
     if which not in STREAMED_FACES:
         raise ValueError(f"face must be one of {STREAMED_FACES}, not {which!r}")
-    follower = PeopleFollower(extractor.finder) if which == "all" else FaceFollower(extractor.finder, which)
+    finder = extractor.finder
+    follower = PeopleFollower(finder) if which == "all" else OnePersonFollower(finder, which)
     size = (0, 0)
     try:
         for time, frame in frames:
             size = (frame.shape[1], frame.shape[0])
-            found = follower.step(frame, time)
-            if which == "all":
-                yield from (StreamedFrame(*item, size) for item in found)
-            else:
-                face_found = follower.faces.pop()  # the follower would keep all faces
-                yield StreamedFrame(time, {} if face_found is None else {ONLY_PERSON: face_found}, size)
-        if which == "all":
-            yield from (StreamedFrame(*item, size) for item in follower.flush())
+            yield from (StreamedFrame(*found, size) for found in follower.step(frame, time))
+        yield from (StreamedFrame(*found, size) for found in follower.flush())
     finally:
         follower.close()

@@ -14,6 +14,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from typing import Any
 
@@ -23,11 +24,13 @@ from modeling_lipread.face_tracking_lipread import FACES
 from modeling_lipread.geometry_lipread import lip_motion
 from modeling_lipread.landmarks_lipread import LandmarkSequence, NoFaceError, read_landmark_file
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
+from modeling_lipread.processing_lipread import check_one_face
 
 from ..transcript import Transcript, UnreadSpan, Utterance, Word
+from .people_tracking import ONLY_PERSON
 from .segmentation import MAX_GAP_SECONDS, Segment, Segmenter, SegmentSettings
 from .stitching import stitch
-from .streaming import ONLY_PERSON, StreamedFrame, stream_video
+from .streaming import StreamedFrame, stream_video
 
 TRANSCRIPTION_FACES = (*FACES, "all")
 
@@ -65,7 +68,8 @@ def transcribe_video(
     """
     name = os.fspath(path)
     if name.endswith(".npy"):
-        face, rate = "largest", pipeline.processor.feature_extractor.frame_rate or 25.0
+        check_one_face(name, face)
+        rate = pipeline.processor.feature_extractor.frame_rate or 25.0
         frames = sequence_frames(read_landmark_file(name, rate, start, end))
     else:
         followed = "all" if face == "speaking" else face
@@ -93,30 +97,13 @@ def transcribe_frames(
         name: Name of the video in the transcript and in errors.
         start: Seconds of the file at which the frames start.
     """
-    config = pipeline.model.config
-    settings = settings or SegmentSettings.for_model(config)
-    counted = _CountedFrames(frames, start, on_progress)
-    segments = segment_people(counted, settings)
-    if face == "speaking":
-        segments = select_speaking(segments)
-    utterances: list[Utterance] = []
-    rejected: list[UnreadSpan] = []
-    previous: dict[int, tuple[Segment, Utterance]] = {}  # by person
-    for segment, hypotheses in read_segments(pipeline, segments, batch_size, **generation):
-        words, reason = segment_words(hypotheses[0], segment), hypotheses[0].get("reason")
-        # In a long video, untimed words mean that the lips moved too briefly to say them.
-        if words and not words[0].timed and counted.seconds > settings.max_seconds and config.ctc_vocab:
-            words, reason = [], "too short for the words that were read in it"
-        if reason:
-            rejected.append(UnreadSpan(segment.start, segment.end, reason))
-        utterance = Utterance(segment.start, segment.end, words, segment.person)
-        if len(hypotheses) > 1:
-            utterance.alternatives = [_alternative(hypothesis) for hypothesis in hypotheses]
-        before, said_before = previous.get(segment.person, (None, None))
-        # The segment before the cut may have been dropped for another person's.
-        if before is not None and segment.cut_before is not None and segment.cut_before == before.cut_after:
-            stitch_utterances(said_before, utterance, segment.cut_before, settings.overlap_seconds)
-        previous[segment.person] = segment, utterance
+    counted, utterances, rejected = CountedFrames(frames, start, on_progress), [], []
+    for reading in read_utterances(pipeline, counted, face, settings, batch_size, **generation):
+        segment, utterance = reading.segment, reading.utterance
+        if reading.reason:
+            rejected.append(UnreadSpan(segment.start, segment.end, reading.reason))
+        if len(reading.hypotheses) > 1:
+            utterance.alternatives = [_alternative(hypothesis) for hypothesis in reading.hypotheses]
         utterances.append(utterance)
     if not counted.with_face:
         raise NoFaceError(
@@ -139,10 +126,58 @@ def sequence_frames(sequence: LandmarkSequence) -> Iterator[StreamedFrame]:
         yield StreamedFrame(float(time), faces, (sequence.width, sequence.height))
 
 
-class _CountedFrames:
+@dataclass
+class Reading:
+    """A segment, its hypotheses, best first, and its utterance, or the reason why it has no words."""
+
+    segment: Segment
+    hypotheses: list[dict[str, Any]]
+    utterance: Utterance
+    reason: str | None
+
+
+def read_utterances(
+    pipeline: LipReadingPipeline,
+    frames: CountedFrames,
+    face: str = "largest",
+    settings: SegmentSettings | None = None,
+    batch_size: int = 1,
+    **generation: Any,
+) -> Iterator[Reading]:
+    """Segments, reads and stitches frames, with arguments as for `transcribe_frames`.
+
+    Yields:
+        Each segment as soon as it is read. The next one of the same person may still change the utterance, in place.
+    """
+    config = pipeline.model.config
+    settings = settings or SegmentSettings.for_model(config)
+    segments = segment_people(frames, settings)
+    if face == "speaking":
+        segments = select_speaking(segments)
+    previous: dict[int, tuple[Segment, Utterance]] = {}  # by person
+    for segment, hypotheses in read_segments(pipeline, segments, batch_size, **generation):
+        words, reason = segment_words(hypotheses[0], segment), hypotheses[0].get("reason")
+        # In a long video, untimed words mean that the lips moved too briefly to say them.
+        if words and not words[0].timed and frames.seconds > settings.max_seconds and config.ctc_vocab:
+            words, reason = [], "too short for the words that were read in it"
+        utterance = Utterance(segment.start, segment.end, words, segment.person)
+        before, said_before = previous.get(segment.person, (None, None))
+        # The segment before the cut may have been dropped for another person's.
+        if before is not None and segment.cut_before is not None and segment.cut_before == before.cut_after:
+            stitch_utterances(said_before, utterance, segment.cut_before, settings.overlap_seconds)
+        previous[segment.person] = segment, utterance
+        yield Reading(segment, hypotheses, utterance, reason)
+
+
+class CountedFrames:
     """Iterates over frames, changes their times to those of the file, and keeps totals."""
 
-    def __init__(self, frames: Iterable[StreamedFrame], start: float, on_progress: Callable[[float], None] | None):
+    def __init__(
+        self,
+        frames: Iterable[StreamedFrame],
+        start: float = 0.0,
+        on_progress: Callable[[float], None] | None = None,
+    ):
         self.seconds = 0.0  # of the last frame, relative to the first
         self.count, self.with_face = 0, 0  # numbers of frames
         self.gaps: list[UnreadSpan] = []  # spans without a face longer than MAX_GAP_SECONDS

@@ -58,7 +58,7 @@ def test_partial_updates_come_in_real_time_and_final_ones_do_not_depend_on_speed
     first, last = (found[index] for index in finals)
     assert first["text"] and last["text"] and first["end"] <= last["start"] + 0.5
     for update in found:
-        assert update["text"].startswith(update["agreed"]) and update["latency"] > 0
+        assert update["text"].startswith(update["stable"]) and update["latency"] > 0
         assert update["text"].split() == [chunk["text"] for chunk in update["chunks"]]
     assert live(talk, "--at_once")[1].splitlines() == [first["text"], last["text"]]
 

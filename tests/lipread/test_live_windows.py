@@ -54,12 +54,12 @@ def test_the_common_prefix_of_two_hypotheses_is_agreed():
     bin_, blue, red, at = ("bin", 0.2, 0.4), ("blue", 0.4, 0.7), ("red", 0.4, 0.7), ("at", 0.7, 0.9)
     for words in ([bin_], [bin_, red], [bin_, blue], [bin_, blue, at]):
         (update,) = transcript.update(Window(segment(0, 1), False, 0.0), reading(*words))
-        agreed.append(update.agreed)
+        agreed.append(update.stable)
     assert agreed == [0, 1, 1, 2]
     (final,) = transcript.update(Window(segment(0, 1), True, 0.0), reading(bin_, blue, at))
-    assert final.is_final and final.agreed == 3 and final.text == "bin blue at"
+    assert final.is_final and final.stable == 3 and final.text == "bin blue at"
     (update,) = transcript.update(Window(segment(2, 3), False, 0.0), reading(bin_))
-    assert update.agreed == 0, "the next utterance begins anew"
+    assert update.stable == 0, "the next utterance begins anew"
 
 
 def test_the_utterance_before_a_cut_waits_for_the_next_and_no_word_is_doubled():

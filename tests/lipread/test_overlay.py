@@ -10,6 +10,7 @@ import pytest
 
 from data.talker import TalkingHead
 from lipread.overlay import LIP_COLOR, OUTER_LIPS, SCORE_COLORS, score_color, write_overlay
+from lipread.transcript import Word
 from modeling_lipread.video_lipread import read_frames
 
 
@@ -17,7 +18,8 @@ from modeling_lipread.video_lipread import read_frames
 def clip(extractor, tmp_path_factory):
     """A short clip, its word timings and its landmarks."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    return path, TalkingHead().render("call mama", path), extractor.extract_video(path)
+    words = [Word(word["word"], word["start"], word["end"]) for word in TalkingHead().render("call mama", path)]
+    return path, words, extractor.extract_video(path)
 
 
 @pytest.mark.parametrize("command, suffix", [("overlay", ".mp4"), ("replay", ".html")])
@@ -57,7 +59,7 @@ def drawn(clip, tmp_path):
     """Returns the frames of the overlay of the clip with words."""
     path, _, sequence = clip
 
-    def draw(words: list[dict] | None = None, **changes) -> list[np.ndarray]:
+    def draw(words: list[Word] | None = None, **changes) -> list[np.ndarray]:
         write_overlay(path, replace(sequence, **changes), tmp_path / "overlay.mp4", words=words)
         assert [file.name for file in tmp_path.iterdir()] == ["overlay.mp4"]
         return read(tmp_path / "overlay.mp4")
@@ -81,20 +83,20 @@ def test_words_appear_when_they_are_spoken(clip, drawn):
     _, words, sequence = clip
     frames = drawn(words)
     inks = [ink(frame) for frame in frames]
-    first, second = (next(i for i, time in enumerate(sequence.timestamps) if time >= word["start"]) for word in words)
+    first, second = (next(i for i, time in enumerate(sequence.timestamps) if time >= word.start) for word in words)
     assert set(inks[:first]) == {0}
     assert 0 < inks[first] == pytest.approx(inks[second - 1], rel=0.2)
     assert inks[second] > 1.4 * inks[first]
     assert len({frame.shape for frame in frames}) == 1
     end = sequence.timestamps[-1]
-    last = drawn([{"word": "mamas", "start": end * i / 60} for i in range(60)])[-1]
+    last = drawn([Word("mamas", end * i / 60, end) for i in range(60)])[-1]
     assert last.shape[0] < 512 + 150 and ink(last) > 0  # the lines scroll
 
 
 def test_words_wrap_and_long_ones_are_split(drawn):
     heights = []
     for text in ("call mama", "call mama " * 12, "callmama" * 12):
-        frame = drawn([{"word": word, "start": 0.0} for word in text.split()])[0]
+        frame = drawn([Word(word, 0.0, 0.1) for word in text.split()])[0]
         assert ink(frame) > 0 and frame[512:, -4:].max() < 100 and frame[-4:].max() < 100, "nothing is cut off"
         heights.append(frame.shape[0])
     assert min(heights[1:]) >= heights[0] + 60
@@ -103,14 +105,14 @@ def test_words_wrap_and_long_ones_are_split(drawn):
 def test_letters_the_font_lacks_are_named(drawn, monkeypatch):
     warnings = []
     monkeypatch.setattr("lipread.overlay.logger.warning", warnings.append)
-    drawn([{"word": "mama \U0001f9ff", "start": 0.0}])
+    drawn([Word("mama \U0001f9ff", 0.0, 0.1)])
     assert len(warnings) == 1 and "\U0001f9ff" in warnings[0]
 
 
 def test_the_colour_of_a_word_is_its_score(drawn):
     assert [score_color(score) for score in (-1.0, 0.0, 0.5, 1.0, 2.0)] == [SCORE_COLORS[i] for i in (0, 0, 1, 2, 2)]
     assert not {score_color(None), score_color(0.75)} & set(SCORE_COLORS)
-    band = drawn([{"word": "HHHH", "start": 0.0, "score": score} for score in (1.0, 0.0)])[0][512:]
+    band = drawn([Word("HHHH", 0.0, 0.1, score) for score in (1.0, 0.0)])[0][512:]
     right, wrong = near(band, SCORE_COLORS[-1])[:, 1], near(band, SCORE_COLORS[0])[:, 1]
     assert len(right) > 50 and len(wrong) > 50 and right.max() < wrong.min()
 

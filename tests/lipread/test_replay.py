@@ -4,6 +4,7 @@
 import base64
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ import torch
 from datasets import load_from_disk
 
 from data.replay import main as replay_row
+from lipread.attention import token_frames, word_attention
+from lipread.long_form.transcription import sequence_frames, transcribe_frames
 from lipread.replay import MAX_STEPS, describe_clip, write_replay
-from modeling_lipread.adapters_lipread import token_attention, token_frames, word_attention
 from modeling_lipread.encoder_lipread import eager_attention_forward
+from modeling_lipread.landmarks_lipread import LandmarkSequence
 from tests.helpers.browser import open_browser
+from tests.helpers.clips import made_up_face
 from tests.helpers.pages import Page
 from tests.helpers.readers import ENCODERS, make_inputs, make_reader
 
@@ -53,7 +57,10 @@ def test_weights_are_those_that_the_adapters_use(monkeypatch):
 
     conditioning, _ = model.encode(inputs["keypoints"], inputs["keypoints_mask"])
     before = model(input_ids=inputs["input_ids"], conditioning=conditioning).logits
-    found = token_attention(model, inputs["input_ids"], conditioning)
+    output = model(input_ids=inputs["input_ids"], conditioning=conditioning, output_cross_attentions=True)
+    assert torch.equal(output.logits, before) and len(output.cross_attentions) == len(model.adapters)
+    assert output.attentions is None, "those of the language model, which were not asked for"
+    found = torch.stack([weights.mean(1) for weights in output.cross_attentions]).mean(0)
     monkeypatch.setattr("modeling_lipread.adapters_lipread.eager_attention_forward", attend)
     after = model(input_ids=inputs["input_ids"], conditioning=conditioning).logits
     assert torch.equal(before, after), "looking changes nothing"
@@ -83,6 +90,26 @@ def test_words_attend_to_frames_in_their_order(pipeline, grid_dir):
     np.testing.assert_allclose(looked.sum(1), 1, rtol=1e-6)
     middles = (looked * np.arange(75)).sum(1)
     assert np.corrcoef(middles, np.arange(6))[0, 1] > 0.8
+
+
+def test_a_long_clip_says_what_its_transcript_says(pipeline):
+    """Lips that never rest are cut through speech: no word at a cut appears twice, and none without times."""
+    sequence = LandmarkSequence.from_faces(*speaking_lips(14.0), (0, 0))
+    clip = describe_clip(pipeline, sequence, "long", abstain=False)
+    transcript = transcribe_frames(pipeline, sequence_frames(sequence), "long", abstain=False)
+    assert [(word["text"], word["start"]) for word in clip["words"]] == [
+        (word.text, round(word.start, 3)) for word in transcript.words()
+    ]
+    assert clip["unread"] == [asdict(span) for span in transcript.unread] and len(transcript.utterances) > 2
+    assert all(read(word["frames"], "u1").max() == 255 for word in clip["words"])
+
+
+def speaking_lips(seconds: float) -> tuple[list[np.ndarray], np.ndarray]:
+    times = np.arange(round(25 * seconds)) / 25
+    faces = [made_up_face().astype(np.float32) for _ in times]
+    for face, time in zip(faces, times, strict=True):
+        face[[13, 14], 1] += np.array([4, -4]) * (1 - np.cos(8 * np.pi * time))
+    return faces, times
 
 
 def test_landmarks_come_back(clip, sequence):

@@ -144,8 +144,9 @@ def test_an_unreadable_video_is_one_line_and_status_1(transcribe, folders, tmp_p
         assert any(str(name) in error and reason in error for error in errors)
     assert out.splitlines()  # and the rest is read
     np.save(tmp_path / "lips.npy", np.random.default_rng(0).normal(size=(50, 79, 3)))
-    status, _, errors = transcribe(tmp_path / "lips.npy", "--face", "speaking")
-    assert status == 1 and len(errors) == 1 and "has 79 landmarks a frame" in errors[0]
+    for options, reason in (((), "has 79 landmarks a frame"), (("--face", "speaking"), "lips.npy: landmarks are of")):
+        status, _, errors = transcribe(tmp_path / "lips.npy", *options)
+        assert status == 1 and len(errors) == 1 and reason in errors[0]
     (tmp_path / "out" / "clip.txt").mkdir(parents=True)
     status, _, errors = transcribe(clip, "--output", tmp_path / "out", "--overwrite")
     assert status == 1 and "clip.txt" in errors[0]

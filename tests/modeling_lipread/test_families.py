@@ -9,7 +9,15 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from modeling_lipread import LipReadConfig, LipReadForConditionalGeneration
-from tests.helpers.readers import TINY, clips, language_model_alone, make_inputs, open_adapters, reader_config
+from tests.helpers.readers import (
+    TINY,
+    clips,
+    language_model_alone,
+    make_inputs,
+    make_reader,
+    open_adapters,
+    reader_config,
+)
 
 HEADS = {"head_dim": 8}
 EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
@@ -146,3 +154,14 @@ def test_language_models_that_cannot_be_conditioned_are_refused(family, tmp_path
     ):
         with pytest.raises(ValueError, match=f"{family} models cannot be conditioned.*Choose a language model"):
             build()
+
+
+def test_the_reason_why_a_language_model_fails_is_kept():
+    def fail(*_):
+        raise RuntimeError("no memory left")
+
+    language_model = tiny_language_model("llama", {})
+    language_model.model.layers[1].register_forward_pre_hook(fail)
+    with pytest.raises(ValueError, match=r"llama models cannot.* fails \(no memory left\)") as refusal:
+        make_reader(language_model=language_model)
+    assert isinstance(refusal.value.__cause__, RuntimeError)

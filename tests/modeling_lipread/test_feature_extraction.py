@@ -175,7 +175,7 @@ def test_bad_clips_say_why():
     ]:
         with pytest.raises(ValueError, match=f"Clip 1.*{reason}"):
             LipReadFeatureExtractor()([clip, wrong])
-    with pytest.raises(ValueError, match="size of the frame"):
+    with pytest.raises(ValueError, match="Clip 0.*size of the frame, which .npy files and arrays"):
         LipReadFeatureExtractor(pose="solvepnp")([clip.keypoints])
 
 

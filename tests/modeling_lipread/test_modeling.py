@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModel, AutoModelForCausalLM
 
-from modeling_lipread import LipReadForConditionalGeneration
+from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
 from modeling_lipread.adapters_lipread import GatedCrossAttention
 from tests.helpers.readers import (
     ENCODERS,
@@ -21,6 +21,7 @@ from tests.helpers.readers import (
     make_reader,
     open_adapters,
     reader_config,
+    text_config,
 )
 
 
@@ -190,6 +191,36 @@ def test_new_tokens_are_for_language_models_that_learn():
     expected = model(**inputs).logits
     model.resize_token_embeddings(VOCABULARY + 5)
     assert torch.allclose(model(**inputs).logits[..., :VOCABULARY], expected, atol=1e-5)
+
+
+def test_a_callers_configurations_stay_as_they_are(language_model_dir):
+    encoder, text = FaceKeypointEncoderConfig(num_landmarks=LANDMARKS), text_config()
+    config = LipReadConfig(encoder_config=encoder, text_config=text, ctc_vocab=["", "a"])
+    given = [copy.deepcopy(settings.to_dict()) for settings in (encoder, text, config)]
+    LipReadForConditionalGeneration.from_language_model(language_model_dir, config, attn_implementation="eager")
+    assert [settings.to_dict() for settings in (encoder, text, config)] == given
+    assert encoder.ctc_vocab_size == 0 and config.base_model_name_or_path is None
+
+
+def test_modules_keep_their_training_flags(language_model_dir):
+    language_model = AutoModelForCausalLM.from_pretrained(language_model_dir).train()
+    language_model.model.layers[1].eval()
+    before = [module.training for module in language_model.modules()]
+    make_reader(text_config=language_model.config, language_model=language_model)
+    assert [module.training for module in language_model.modules()] == before
+
+
+def test_the_attention_of_the_adapters_is_an_output():
+    model, inputs = make_reader(open_gates=True), make_inputs()
+    model.set_attn_implementation("eager")
+    expected = model(**inputs)
+    output = model(**inputs, output_attentions=True)
+    assert expected.cross_attentions is None and torch.equal(output.logits, expected.logits)
+    assert len(output.attentions) == 4 and len(output.cross_attentions) == len(model.adapters)
+    for weights in output.cross_attentions:
+        assert weights.shape == (2, 2, 6, FRAMES // 2)
+        torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, 6))
+        assert weights[-1, ..., -1].max() == 0, "no attention to frames without a face"
 
 
 def test_adapter_layers_are_counted_from_the_top():

@@ -101,6 +101,13 @@ def test_bad_clips_say_why(processor, sequence, tmp_path):
             processor(videos=[sequence, wrong])
 
 
+def test_no_face_is_chosen_where_there_is_one(processor, sequence, tmp_path):
+    np.save(tmp_path / "clip.npy", sequence.keypoints)
+    for clip in (tmp_path / "clip.npy", sequence, sequence.keypoints):
+        with pytest.raises(ValueError, match="landmarks are of one face, so face='central' has no effect"):
+            processor(videos=clip, face="central")
+
+
 def test_a_saved_processor_is_complete(processor, tmp_path):
     files = processor.save_pretrained(tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
