@@ -35,8 +35,8 @@ WINDOW_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class WrittenWord:
-    """A word of a hypothesis.
+class WordEvidence:
+    """A word of a hypothesis, and what the model says for it.
 
     Attributes:
         text: The word, as written between spaces.
@@ -79,9 +79,9 @@ def head_log_probs(encoded: Any) -> torch.Tensor | None:
     return None if logits is None else logits.float().log_softmax(-1)
 
 
-def written_words(
+def word_evidence(
     processor: Any, config: Any, tokens: Sequence[int], log_probs: Sequence[float], head: torch.Tensor | None
-) -> list[WrittenWord]:
+) -> list[WordEvidence]:
     """Splits the hypothesis of a clip into words, with probability, frames and fit of each.
 
     Args:
@@ -107,15 +107,15 @@ def written_words(
         found = align_words(head.cpu().numpy(), texts, config.ctc_vocab, config.encoder_config.alignment_head)
         if found is not None:
             frames, fits = map(tuple, found.frames.tolist()), found.fit.clip(min=LOWEST_FIT).tolist()
-    return [WrittenWord(*word) for word in zip(texts, frames, sums, fits, strict=True)]
+    return [WordEvidence(*word) for word in zip(texts, frames, sums, fits, strict=True)]
 
 
 def evidence(log_probs: Sequence[float], fits: Sequence[float]) -> np.ndarray:
     """Returns the evidence for words, float64 `(words, 3)`: the log-odds of their probability, their fit, and 1.
 
     Args:
-        log_probs: `WrittenWord.log_prob` of each word.
-        fits: `WrittenWord.fit` of each word.
+        log_probs: `WordEvidence.log_prob` of each word.
+        fits: `WordEvidence.fit` of each word.
     """
     log_probs = np.minimum(np.asarray(log_probs, np.float64), HIGHEST_LOG_PROB)
     log_odds = log_probs - np.log(-np.expm1(log_probs))
@@ -128,8 +128,8 @@ def word_scores(
     """Estimates the probability, 0 to 1, that each word is right.
 
     Args:
-        log_probs: `WrittenWord.log_prob` of each word.
-        fits: `WrittenWord.fit` of each word.
+        log_probs: `WordEvidence.log_prob` of each word.
+        fits: `WordEvidence.fit` of each word.
         calibration: `LipReadConfig.calibration`; with `None` the estimate is the language model's probability.
     """
     if calibration is None:
@@ -171,53 +171,49 @@ def is_seldom_seen(sequence: Any) -> bool:
     return len(times) > 1 and bool(np.median(np.diff(times)) > LONGEST_STEP)
 
 
-def agreement(text: str, spelled: str) -> float:
-    """Returns the similarity, 0 to 1, of a hypothesis and the greedy hypothesis of the CTC head.
+def character_agreement(text: str, ctc_hypothesis: str) -> float:
+    """Returns the similarity, 0 to 1, of a hypothesis and the greedy hypothesis of the CTC head (`greedy_ctc`).
 
     It is `difflib`'s ratio: twice the number of matching characters divided by the characters of both texts.
-
-    Args:
-        text: The hypothesis.
-        spelled: The hypothesis of the CTC head (`greedy_ctc`).
     """
     normalize = TextNormalizer()
-    return SequenceMatcher(None, normalize(text), normalize(spelled), autojunk=False).ratio()
+    return SequenceMatcher(None, normalize(text), normalize(ctc_hypothesis), autojunk=False).ratio()
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Assessment:
     """Confidence in a hypothesis.
 
     Attributes:
         scores: The probability that each word is right; `None` without `words`.
-        agreed: The `agreement` with the CTC head; `None` if it is unknown.
+        agreement: The `character_agreement` with the CTC head; `None` if it is unknown.
         reason: One of `REASONS` to return no text, or `None`.
     """
 
     scores: list[float] | None
-    agreed: float | None
+    agreement: float | None
     reason: str | None
 
 
-def judge(
+def assess(
     text: str,
-    words: Sequence[WrittenWord] | None,
+    words: Sequence[WordEvidence] | None,
     limits: Mapping[str, float] | None,
     calibration: Mapping[str, float] | None,
     *,
-    spelled: str | None,
+    ctc_hypothesis: str | None,
     speed: float | None,
     has_face: bool,
     seldom_seen: bool,
-) -> Verdict:
+) -> Assessment:
     """Scores a hypothesis and decides on abstention, for the pipeline and for evaluation.
 
     Args:
         text: The hypothesis.
-        words: Its `written_words`; without them their scores count as 1.
+        words: Its `word_evidence`; without it their scores count as 1.
         limits: `LipReadConfig.abstention`.
         calibration: `LipReadConfig.calibration`.
-        spelled: The greedy hypothesis of the CTC head; `None` if it is unknown.
+        ctc_hypothesis: The greedy hypothesis of the CTC head; `None` if it is unknown.
         speed: The `lip_speed`; `None` if it is unknown.
         has_face: Whether any frame has a face.
         seldom_seen: The result of `is_seldom_seen`.
@@ -225,10 +221,10 @@ def judge(
     scores = None
     if words is not None:
         scores = word_scores([word.log_prob for word in words], [word.fit for word in words], calibration)
-    agreed = None if spelled is None else agreement(text, spelled)
+    agreement = None if ctc_hypothesis is None else character_agreement(text, ctc_hypothesis)
     known = [1.0] * len(text.split()) if scores is None else scores
-    seen = {"speed": speed, "has_face": has_face, "seldom_seen": seldom_seen}
-    return Verdict(scores, agreed, reason_to_abstain(limits, known, agreed=agreed, **seen))
+    video = {"speed": speed, "has_face": has_face, "seldom_seen": seldom_seen}
+    return Assessment(scores, agreement, reason_to_abstain(limits, known, agreement=agreement, **video))
 
 
 def reason_to_abstain(
@@ -236,7 +232,7 @@ def reason_to_abstain(
     scores: Sequence[float],
     *,
     speed: float | None = None,
-    agreed: float | None = None,
+    agreement: float | None = None,
     has_face: bool = True,
     seldom_seen: bool = False,
 ) -> str | None:
@@ -246,8 +242,8 @@ def reason_to_abstain(
         limits: `LipReadConfig.abstention`. `min_confidence` limits the mean of the scores, which is the expected share
             of right words. A missing limit does not apply.
         scores: The estimated probability that each word is right.
-        speed, has_face, seldom_seen: As for `judge`.
-        agreed: The `agreement`; `None` if it is unknown.
+        speed, has_face, seldom_seen: As for `assess`.
+        agreement: The `character_agreement`; `None` if it is unknown.
     """
     limits = limits or {}
     if not has_face:
@@ -258,6 +254,6 @@ def reason_to_abstain(
         return STILL_LIPS
     if not len(scores):
         return NO_WORDS
-    if agreed is not None and agreed < limits.get("min_agreement", 0.0):
+    if agreement is not None and agreement < limits.get("min_agreement", 0.0):
         return OTHER_WORDS
     return LOW_CONFIDENCE if np.mean(scores) < limits.get("min_confidence", 0.0) else None

@@ -24,7 +24,7 @@ Found = tuple[np.ndarray | None, Region, int]  # a face, the region to track it 
 
 
 class FaceFinder:
-    """Detects faces in single frames, and lends the landmarkers that track them.
+    """Detects faces in single frames, and pools the landmarkers that track them.
 
     Args:
         model_path: MediaPipe's face_landmarker.task.
@@ -64,7 +64,7 @@ class FaceFinder:
             self._landmarker = self._make_landmarker(video=False)
         return self._landmarker.detect(frame, region)
 
-    def lend_landmarker(self) -> Landmarker:
+    def acquire_landmarker(self) -> Landmarker:
         """Returns a landmarker in its initial state to track one face through one clip."""
         while self._idle:
             landmarker = self._idle.pop()
@@ -73,7 +73,7 @@ class FaceFinder:
                 return landmarker
         return self._make_landmarker(video=True)
 
-    def take_back(self, landmarker: Landmarker) -> None:
+    def release_landmarker(self, landmarker: Landmarker) -> None:
         """Keeps a landmarker for the next clip, since creating one takes as long as ten frames."""
         self._idle.append(landmarker)
 
@@ -192,7 +192,7 @@ class FaceFollower:
         return None if face is None else self._begin(frame, time, face, region)
 
     def _begin(self, frame: np.ndarray, time: float, face: np.ndarray, region: Region) -> np.ndarray:
-        self.previous, self.region, self.landmarker = face, region, self.finder.lend_landmarker()
+        self.previous, self.region, self.landmarker = face, region, self.finder.acquire_landmarker()
         followed = self._follow(frame, time)
         if followed is not None:
             return followed
@@ -207,7 +207,7 @@ class FaceFollower:
     def close(self) -> None:
         """Returns the landmarker to the finder; the next frame is searched again."""
         if self.landmarker is not None:
-            self.finder.take_back(self.landmarker)
+            self.finder.release_landmarker(self.landmarker)
         self.landmarker = None
 
 

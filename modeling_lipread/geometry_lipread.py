@@ -323,22 +323,22 @@ def identity_switches(keypoints: np.ndarray, timestamps: np.ndarray) -> list[int
         max(1, round(seconds / float(np.median(np.diff(timestamps)))))
         for seconds in (SHAPE_SECONDS, LEAST_SHAPE_SECONDS, SETTLING_SECONDS)
     )
-
-    def split(first: int, last: int) -> list[int]:
+    switches, stretches = [], [(0, len(shapes))]
+    while stretches:
+        first, last = stretches.pop()
         stretch = sums[first : last + 1]
         # The measured shape of a head that turns changes as well, but slowly.
         sudden = _change(stretch, settling, settling, settling) > 1
         change = np.where(sudden, _change(stretch, window, least, settling), 0.0)
-        if change.max() <= 1:
-            return []
-        # From `settling` frames before the switch on, both windows hold one person each: the switch is the last of
-        # these frames.
-        highest = int(change.argmax())
-        after = change[highest : highest + settling + 1] > 0.9 * change.max()
-        frame = first + highest + int(np.flatnonzero(after)[-1])
-        return [*split(first, frame), frame, *split(frame, last)]
-
-    return split(0, len(shapes))
+        if change.max() > 1:
+            # From `settling` frames before the switch on, both windows hold one person each: the switch is the last
+            # of these frames.
+            highest = int(change.argmax())
+            after = change[highest : highest + settling + 1] > 0.9 * change.max()
+            frame = first + highest + int(np.flatnonzero(after)[-1])
+            switches.append(frame)
+            stretches += [(first, frame), (frame, last)]
+    return sorted(switches)
 
 
 def _change(sums: np.ndarray, window: int, least: int, settling: int) -> np.ndarray:

@@ -12,13 +12,13 @@ import torch
 from transformers import Pipeline
 
 from .confidence_lipread import (
-    WrittenWord,
+    WordEvidence,
+    assess,
     head_log_probs,
     is_seldom_seen,
-    judge,
     lip_speed,
     token_log_probs,
-    written_words,
+    word_evidence,
 )
 from .configuration_lipread import LIMITS
 from .ctc_lipread import clip_lengths, greedy_ctc
@@ -183,24 +183,24 @@ class LipReadingPipeline(Pipeline):
         config, speed, head = self.model.config, outputs["lip_speed"][0].item(), outputs.get("head")
         if head is not None:
             head = head[0, : clip_lengths(mask, head)[0]]
-        spelled = None
+        ctc_hypothesis = None
         if "ctc_logits" in outputs and config.ctc_vocab:
-            spelled = greedy_ctc(outputs["ctc_logits"], mask, config.ctc_vocab)[0]
-        seen = {"spelled": spelled, "speed": None if np.isnan(speed) else speed, "has_face": bool(mask.any())}
-        seen["seldom_seen"] = bool(outputs["seldom_seen"][0])
+            ctc_hypothesis = greedy_ctc(outputs["ctc_logits"], mask, config.ctc_vocab)[0]
+        speed, seldom_seen = None if np.isnan(speed) else speed, bool(outputs["seldom_seen"][0])
+        video = {"speed": speed, "has_face": bool(mask.any()), "seldom_seen": seldom_seen}
         results, reason = [], None
         for index, tokens in enumerate(outputs["sequences"][0].tolist()):
             text, words = self.processor.decode(tokens, skip_special_tokens=True).strip(), None
             if "token_scores" in outputs:
                 scores = outputs["token_scores"][0, index].tolist()
-                words = written_words(self.processor, config, tokens, scores, head)
-            verdict = judge(text, words, limits, config.calibration, **seen)
+                words = word_evidence(self.processor, config, tokens, scores, head)
+            assessment = assess(text, words, limits, config.calibration, ctc_hypothesis=ctc_hypothesis, **video)
             if abstain and index == 0:  # the best hypothesis decides for the clip
-                reason = verdict.reason
+                reason = assessment.reason
             result: dict[str, Any] = {"text": text} if reason is None else {"text": "", "reason": reason}
             if return_timestamps:
                 times = outputs["frame_times"][0].tolist()
-                chunks = _chunks(words, verdict.scores, times) if reason is None else []
+                chunks = _chunks(words, assessment.scores, times) if reason is None else []
                 if return_timestamps != "word" and chunks:
                     span = (chunks[0]["timestamp"][0], chunks[-1]["timestamp"][1])
                     score = float(np.prod([chunk["score"] for chunk in chunks]))
@@ -225,7 +225,7 @@ class LipReadingPipeline(Pipeline):
         self.processor.save_pretrained(save_directory, **kwargs)
 
 
-def _chunks(words: list[WrittenWord], scores: list[float], times: list[float]) -> list[dict[str, Any]]:
+def _chunks(words: list[WordEvidence], scores: list[float], times: list[float]) -> list[dict[str, Any]]:
     chunks = []
     for word, score in zip(words, scores, strict=True):
         timestamp = (None, None)

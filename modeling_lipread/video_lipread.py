@@ -116,23 +116,13 @@ def read_ahead(items: Generator[_Item, None, None], count: int = 4) -> Generator
     Yields:
         The items in order; an exception of the generator is raised after the items before it.
     """
-
-    def make() -> tuple[list[_Item], Exception | None]:
-        made: list[_Item] = []
-        try:
-            for item in islice(items, count):
-                made.append(item)
-        except Exception as error:
-            return made, error
-        return made, None
-
     with ThreadPoolExecutor(1, "read-ahead") as thread:
-        waiting = thread.submit(make)
+        waiting = thread.submit(_take, items, count)
         try:
             while True:
                 made, error = waiting.result()
                 if made and error is None:
-                    waiting = thread.submit(make)
+                    waiting = thread.submit(_take, items, count)
                 yield from made
                 if error is not None:
                     raise error
@@ -142,6 +132,17 @@ def read_ahead(items: Generator[_Item, None, None], count: int = 4) -> Generator
             error = None  # breaks the reference cycle of the exception, its traceback and this frame
             waiting.cancel()
             thread.submit(items.close).result()
+
+
+def _take(items: Iterator[_Item], count: int) -> tuple[list[_Item], Exception | None]:
+    """Returns the next items, and the exception that ended them early."""
+    taken: list[_Item] = []
+    try:
+        for item in islice(items, count):
+            taken.append(item)
+    except Exception as error:
+        return taken, error
+    return taken, None
 
 
 def _too_long(path: Path, seconds: float, max_seconds: float) -> str:

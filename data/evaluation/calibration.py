@@ -11,15 +11,15 @@ import numpy as np
 import torch
 
 from modeling_lipread.confidence_lipread import (
-    WrittenWord,
+    WordEvidence,
+    assess,
     head_log_probs,
     is_seldom_seen,
-    judge,
     lip_speed,
     logistic,
     reason_to_abstain,
+    word_evidence,
     word_scores,
-    written_words,
 )
 from modeling_lipread.configuration_lipread import CALIBRATION
 from modeling_lipread.ctc_lipread import clip_lengths
@@ -70,31 +70,31 @@ def word_confidence(
     result = []
     for index, (row, confidence) in enumerate(zip(rows, confidences, strict=True)):
         head = None if heads is None else heads[index, : lengths[index]]
-        words = written_words(processor, config, tokens[index].tolist(), log_probs[index].tolist(), head)
+        words = word_evidence(processor, config, tokens[index].tolist(), log_probs[index].tolist(), head)
         sequence = decode_row(row)
-        seen = {
-            "spelled": ctc_hypotheses[index],
+        video = {
+            "ctc_hypothesis": ctc_hypotheses[index],
             "speed": lip_speed(sequence),
             "has_face": bool(mask[index].any()),
             "seldom_seen": is_seldom_seen(sequence),
         }
         text = " ".join(word.text for word in words)
-        verdict = judge(text, words, config.abstention, config.calibration, **seen)
+        assessment = assess(text, words, config.abstention, config.calibration, **video)
         times = processor.feature_extractor.frame_times(row["timestamps"], mask.shape[1])
         result.append(
             {
                 "confidence": confidence,
-                "words": [_word(word, score, times) for word, score in zip(words, verdict.scores, strict=True)],
+                "words": [_word(word, score, times) for word, score in zip(words, assessment.scores, strict=True)],
                 "reference_words": [dict(word) for word in row.get("words", ())],
-                "lip_speed": seen["speed"],
-                "agreement": verdict.agreed,
-                "reason": verdict.reason,
+                "lip_speed": video["speed"],
+                "agreement": assessment.agreement,
+                "reason": assessment.reason,
             }
         )
     return result
 
 
-def _word(word: WrittenWord, score: float, times: np.ndarray) -> dict[str, Any]:
+def _word(word: WordEvidence, score: float, times: np.ndarray) -> dict[str, Any]:
     start, end = (None, None) if word.frames is None else times[list(word.frames)].round(3).tolist()
     weighed = {"log_prob": word.log_prob, "fit": word.fit, "score": score}
     return {"word": word.text, "start": start, "end": end, **weighed}
@@ -226,4 +226,4 @@ def _mean_score(prediction: Prediction) -> float:
 def abstention_reason(prediction: Prediction, limits: dict[str, float]) -> str | None:
     """Returns why the pipeline would abstain with these limits; None where it would answer."""
     scores = [word["score"] for word in prediction.words]
-    return reason_to_abstain(limits, scores, speed=prediction.lip_speed, agreed=prediction.agreement)
+    return reason_to_abstain(limits, scores, speed=prediction.lip_speed, agreement=prediction.agreement)

@@ -107,12 +107,12 @@ def predict_batch(
     keypoints, mask, start = batch["keypoints"], batch["keypoints_mask"], batch["input_ids"].shape[1]
     blank_keypoints = blank_video(model, keypoints)
     conditioning, encoded = model.encode(keypoints, mask)
-    spelled: list[str | None] = [None] * len(rows)
+    ctc_hypotheses: list[str | None] = [None] * len(rows)
     scored: list[dict[str, Any]] = [{}] * len(rows)
     if encoded.ctc_logits is not None and model.config.ctc_vocab:
-        spelled = greedy_ctc(encoded.ctc_logits, mask, model.config.ctc_vocab)
+        ctc_hypotheses = greedy_ctc(encoded.ctc_logits, mask, model.config.ctc_vocab)
     if encoder_only:
-        nbest, texts = 1, spelled
+        nbest, texts = 1, ctc_hypotheses
         blank_logits = model.encode(blank_keypoints, mask)[1].ctc_logits
         blank = greedy_ctc(blank_logits, mask, model.config.ctc_vocab)
     else:
@@ -129,7 +129,7 @@ def predict_batch(
         if confidence:
             best = generated[::nbest]
             log_probs = token_log_probs(model, best, start, conditioning=conditioning)
-            scored = word_confidence(model, processor, rows, best[:, start:], log_probs, encoded, mask, spelled)
+            scored = word_confidence(model, processor, rows, best[:, start:], log_probs, encoded, mask, ctc_hypotheses)
     return [
         Prediction(
             id=str(row["id"]),
@@ -138,7 +138,7 @@ def predict_batch(
             hypothesis=texts[index * nbest],
             blank_hypothesis=blank[index],
             nbest=texts[index * nbest : (index + 1) * nbest] if nbest > 1 else [],
-            ctc_hypothesis=spelled[index],
+            ctc_hypothesis=ctc_hypotheses[index],
             **scored[index],
         )
         for index, row in enumerate(rows)

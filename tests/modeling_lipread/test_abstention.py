@@ -32,7 +32,7 @@ from tests.helpers.long_videos import grid_lines
 from tests.helpers.training import TEXTS, make_clip
 
 LIMITS = {"min_lip_motion": 0.2, "min_agreement": 0.6, "min_confidence": 0.7}
-SURE = {"scores": [0.9, 0.8], "speed": 0.5, "agreed": 0.9}
+SURE = {"scores": [0.9, 0.8], "speed": 0.5, "agreement": 0.9}
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,12 @@ SURE = {"scores": [0.9, 0.8], "speed": 0.5, "agreed": 0.9}
     [
         ({}, None),
         ({"has_face": False, "speed": 0.0}, NO_FACE),
-        ({"speed": None, "seldom_seen": True, "agreed": 0.1}, FEW_FRAMES),
-        ({"speed": 0.1, "agreed": 0.1}, STILL_LIPS),
+        ({"speed": None, "seldom_seen": True, "agreement": 0.1}, FEW_FRAMES),
+        ({"speed": 0.1, "agreement": 0.1}, STILL_LIPS),
         ({"scores": []}, NO_WORDS),
-        ({"agreed": 0.5}, OTHER_WORDS),
+        ({"agreement": 0.5}, OTHER_WORDS),
         ({"scores": [0.9, 0.4]}, LOW_CONFIDENCE),
-        ({"speed": None, "agreed": None}, None),  # what is not known is not held against it
+        ({"speed": None, "agreement": None}, None),  # what is not known is not held against it
     ],
 )
 def test_the_reason_to_say_nothing(seen, reason):

@@ -14,7 +14,7 @@ from data.calibrate import main as calibrate
 from data.evaluation import Prediction
 from data.evaluation.calibration import abstention, fit_calibration, fit_limits, reliability
 from modeling_lipread import LipReadConfig, LipReadingPipeline
-from modeling_lipread.confidence_lipread import LOWEST_FIT, evidence, logistic, word_scores, written_words
+from modeling_lipread.confidence_lipread import LOWEST_FIT, evidence, logistic, word_evidence, word_scores
 
 PIECES = ["<s>", "bi", "n", " blue", "</s>", "<pad>"]
 VOCABULARY = ["", "b", "e", "i", "l", "n", "u"]
@@ -27,7 +27,7 @@ def decode(tokens, skip_special_tokens):
 def words_of(tokens, log_probs, head=None):
     processor = SimpleNamespace(decode=decode, tokenizer=SimpleNamespace(all_special_ids=[0, 4, 5]))
     config = LipReadConfig(ctc_vocab=VOCABULARY, encoder_config={"alignment_head": True, "ctc_vocab_size": 7})
-    return written_words(processor, config, tokens, log_probs, None if head is None else torch.from_numpy(head))
+    return word_evidence(processor, config, tokens, log_probs, None if head is None else torch.from_numpy(head))
 
 
 def seen(text):
