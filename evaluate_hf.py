@@ -21,6 +21,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModel, AutoProcessor
@@ -40,27 +41,32 @@ from modeling_lipread.face_tracking_lipread import FACES
 from modeling_lipread.language_model_lipread import checkpoint_files
 
 
-def prepared_clips(
-    source: Path, folder: Path, num_proc: int, allow_outside: bool, split: str | None, face: str | None
-):
+def prepared_clips(source: Path, folder: Path, split: str | None, **extraction: Any):
     """Opens the clips of a prepared corpus, or prepares those of a manifest in `folder` first.
+
+    `split` is for corpora; `extraction` (`num_proc`, `allow_outside`, `face`) is for manifests.
 
     Returns:
         Rows of `data.schema`; an empty prediction for every clip of the manifest that could not be read; and the lines
         that were left out, with their reasons.
 
     Raises:
-        ValueError: If `face` is given for a corpus, which holds landmarks of one face alone.
+        ValueError: If an option is given that is not for this kind of source.
     """
-    if source.is_dir() or is_parquet(source):
-        if face is not None:
-            reason = f"--face {face} is for manifests of videos; data.prepare chose this one's faces"
-            raise ValueError(f"{source}: {reason}")
+    is_corpus = source.is_dir() or is_parquet(source)
+    if unused := [
+        name for name, value in (extraction if is_corpus else {"split": split}).items() if value is not None
+    ]:
+        kind, other = ("corpus", "manifests of videos") if is_corpus else ("manifest", "prepared corpora")
+        raise ValueError(f"{source}: is a {kind}, and --{unused[0]} is for {other}; leave it out")
+    if is_corpus:
         return open_split(source, split), [], []
-    records, _ = read_manifest(source, allow_outside)
-    settings = {"format": "manifest", "allow_outside": allow_outside, "val_ratio": 0.0}
-    settings |= {"face": face or "largest", "min_coverage": 0.0, "max_seconds": None}
-    skipped = prepare([source], folder, num_proc=num_proc, **settings)["skipped"]
+    extraction = {"num_proc": os.cpu_count(), "allow_outside": False, "face": "largest"} | {
+        name: value for name, value in extraction.items() if value is not None
+    }
+    records, _ = read_manifest(source, extraction["allow_outside"])
+    limits = {"val_ratio": 0.0, "min_coverage": 0.0, "max_seconds": None}
+    skipped = prepare([source], folder, format="manifest", **limits, **extraction)["skipped"]
     clips = open_split(folder)
     readable = set(clips.column("id"))
     lost = [record for record in records if record.id not in readable]
@@ -87,14 +93,12 @@ def evaluate(
     ctc_decoding_weight: float | None = None,
     nbest: int = 1,
     batch_size: int = 16,
-    num_proc: int = 1,
-    allow_outside: bool = False,
-    face: str | None = None,
     device: str | None = None,
+    **extraction: Any,
 ) -> dict:
     """Evaluates a checkpoint on a corpus or manifest.
 
-    The arguments are those of the command line, described in `main`.
+    The arguments are those of the command line, described in `main`; `extraction` holds those for manifests.
 
     Returns:
         The result of `data.evaluation.report`, with the arguments and the sha256 of the `weights`.
@@ -114,7 +118,7 @@ def evaluate(
     length = model.generation_config.max_new_tokens or 64
     collator = LipReadCollator(processor, seq_len=length, start_ids=model.config.start_ids, train=False)
     with tempfile.TemporaryDirectory() as folder:
-        clips, lost, skipped = prepared_clips(Path(source), Path(folder), num_proc, allow_outside, split, face)
+        clips, lost, skipped = prepared_clips(Path(source), Path(folder), split, **extraction)
         predictions = predict(model, processor, clips, collator, batch_size=batch_size, confidence=True, **search)
     about = {"checkpoint": checkpoint, "weights": weights, "source": source, **source_names(Path(source), split)}
     return report(predictions + lost, **about, **search, skipped=skipped)
@@ -135,8 +139,9 @@ def main(arguments: list[str] | None = None) -> None:
     )
     add("--nbest", type=int, default=1, help="hypotheses kept of a clip, at most as many as beams (default: 1)")
     add("--batch_size", type=int, default=16, help="clips in a batch (default: 16)")
-    add("--num_proc", type=int, default=os.cpu_count(), help="processes that extract landmarks from videos")
-    add("--allow_outside", action="store_true", help="also read files outside the manifest's folder")
+    add("--num_proc", type=int, help="processes that extract landmarks from a manifest's videos (default: all cores)")
+    outside = "also read files outside the manifest's folder"
+    add("--allow_outside", action="store_true", default=None, help=outside)
     add("--face", choices=FACES, help="which of several faces in a manifest's video is read (default: largest)")
     add("--device", help="torch device (default: a GPU if there is one)")
     add("--show", type=int, default=0, help="clips whose reference and hypothesis are printed (default: 0)")

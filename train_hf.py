@@ -37,7 +37,7 @@ from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase, 
 from data.collator import LipReadCollator
 from data.dataset import Clips, has_split, has_word_times, open_split, seconds_of
 from data.tokenizer import build_ctc_vocab, check_vocabulary, load_tokenizer, special_tokens, train_tokenizer
-from data.training.arguments import DataArguments, ModelArguments, parse_arguments
+from data.training.arguments import Arguments, parse_arguments
 from data.training.batching import check_speakers
 from data.training.checkpoints import check_fits, encoder_settings, load_encoder, resume_point
 from data.training.checks import check_arguments, check_sharding
@@ -51,79 +51,83 @@ from modeling_lipread.processing_lipread import LipReadProcessor
 logger = logging.getLogger("train_hf")
 
 
-def load_data(data_args: DataArguments) -> tuple[Clips, Clips | None]:
+def load_data(arguments: Arguments) -> tuple[Clips, Clips | None]:
     """Returns the training split and the evaluation split, `None` if the corpus does not have it."""
-    train_clips, eval_clips = open_split(data_args.dataset, data_args.train_split, data_args.streaming), None
-    if has_split(data_args.dataset, data_args.eval_split):
-        eval_clips = open_split(data_args.dataset, data_args.eval_split, data_args.streaming)
+    data = arguments.data
+    cached = arguments.training.stream_window + 2
+    train_clips, eval_clips = open_split(data.dataset, data.train_split, data.streaming, cached), None
+    if has_split(data.dataset, data.eval_split):
+        eval_clips = open_split(data.dataset, data.eval_split, data.streaming)
     else:
         missing = "%s has no split %r: no evaluation, and the last checkpoint is the result (see --eval_split)"
-        logger.warning(missing, data_args.dataset, data_args.eval_split)
-    if data_args.max_train_clips:
-        train_clips = train_clips.select(range(min(data_args.max_train_clips, len(train_clips))))
-    if data_args.max_eval_clips and eval_clips is not None:
-        eval_clips = eval_clips.select(range(min(data_args.max_eval_clips, len(eval_clips))))
+        logger.warning(missing, data.dataset, data.eval_split)
+    if data.max_train_clips:
+        train_clips = train_clips.select(range(min(data.max_train_clips, len(train_clips))))
+    if data.max_eval_clips and eval_clips is not None:
+        eval_clips = eval_clips.select(range(min(data.max_eval_clips, len(eval_clips))))
     return train_clips, eval_clips
 
 
-def build_processor(data_args: DataArguments, model_args: ModelArguments, clips: Clips) -> LipReadProcessor:
+def build_processor(arguments: Arguments, clips: Clips) -> LipReadProcessor:
     """Returns the processor, whose tokenizer is the language model's, or trained on the transcripts."""
-    texts, indices = clips.column("text"), data_args.landmarks.split(",")
-    if model_args.lm_config is not None:
-        tokenizer = train_tokenizer(texts, model_args.lm_vocab_size)
+    data, model = arguments.data, arguments.model
+    texts, indices = clips.column("text"), data.landmarks.split(",")
+    if model.lm_config is not None:
+        tokenizer = train_tokenizer(texts, model.lm_vocab_size)
     else:
-        tokenizer = load_tokenizer(model_args.model_id, texts, model_args.model_revision)
+        tokenizer = load_tokenizer(model.model_id, texts, model.model_revision)
     feature_extractor = LipReadFeatureExtractor(
-        landmarks=[int(index) for index in indices] if indices[0].isdecimal() else data_args.landmarks,
-        frame_rate=data_args.frame_rate,
-        pose=None if data_args.pose == "none" else data_args.pose,
-        normalize=None if data_args.normalize == "none" else data_args.normalize,
+        landmarks=[int(index) for index in indices] if indices[0].isdecimal() else data.landmarks,
+        frame_rate=data.frame_rate,
+        pose=None if data.pose == "none" else data.pose,
+        normalize=None if data.normalize == "none" else data.normalize,
     )
     return LipReadProcessor(feature_extractor, tokenizer)
 
 
-def build_config(settings: tuple, processor: LipReadProcessor, clips: Clips) -> LipReadConfig:
+def build_config(arguments: Arguments, processor: LipReadProcessor, clips: Clips) -> LipReadConfig:
     """Returns the configuration of a new model; raises ValueError if --ctc contradicts the one of --encoder."""
-    data_args, model_args, encoder_args, adapter_args, _, args = settings
-    tokens, prompt = special_tokens(processor.tokenizer), data_args.prompt
-    if model_args.encoder is not None:  # its heads stay, also without word times
-        trained = encoder_settings(model_args.encoder)
+    model, adapters = arguments.model, arguments.adapters
+    tokens, prompt = special_tokens(processor.tokenizer), arguments.data.prompt
+    if model.encoder is not None:  # its heads stay, also without word times
+        trained = encoder_settings(model.encoder)
         ctc_vocab, alignment_head = trained.ctc_vocab, trained.encoder_config.alignment_head
-        if model_args.ctc != bool(ctc_vocab):
+        if model.ctc != bool(ctc_vocab):
             remedy = "a CTC head: leave --ctc false out" if ctc_vocab else "no CTC head: give --ctc false"
-            raise ValueError(f"--encoder {model_args.encoder} has {remedy}")
+            raise ValueError(f"--encoder {model.encoder} has {remedy}")
     else:
-        ctc_vocab = build_ctc_vocab(clips.column("text")) if model_args.ctc else []
-        alignment_head = model_args.ctc and adapter_args.alignment_weight > 0 and has_word_times(clips)
+        ctc_vocab = build_ctc_vocab(clips.column("text")) if model.ctc else []
+        alignment_head = model.ctc and adapters.alignment_weight > 0 and has_word_times(clips)
     config = LipReadConfig(
         encoder_config=FaceKeypointEncoderConfig(
             num_landmarks=processor.feature_extractor.num_landmarks,
             ctc_vocab_size=len(ctc_vocab),
             alignment_head=alignment_head,
-            **vars(encoder_args),
+            **vars(arguments.encoder),
         ),
         ctc_vocab=ctc_vocab,
         decoder_start_token_id=tokens.start,
         prompt_ids=processor.tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else [],
         eos_token_id=tokens.end,
         pad_token_id=tokens.pad,
-        lora=model_args.lora(),
-        label_smoothing=args.label_smoothing_factor,
+        lora=model.lora(),
+        label_smoothing=arguments.training.label_smoothing_factor,
         clip_seconds=round(float(np.quantile(seconds_of(clips), 0.95)), 2),
-        **vars(adapter_args),
+        **vars(adapters),
     )
-    if model_args.lm_config is not None:
+    if model.lm_config is not None:
         config.freeze_language_model = False
         ids = {"bos_token_id": tokens.start, "eos_token_id": tokens.end, "pad_token_id": tokens.pad}
-        settings = json.loads(Path(model_args.lm_config).read_text(encoding="utf-8"))
+        settings = json.loads(Path(model.lm_config).read_text(encoding="utf-8"))
         config.text_config = AutoConfig.for_model(**settings | ids | {"vocab_size": len(processor.tokenizer)})
     return config
 
 
 def build_model(
-    data_args: DataArguments, model_args: ModelArguments, config: LipReadConfig, tokenizer: PreTrainedTokenizerBase
+    arguments: Arguments, config: LipReadConfig, tokenizer: PreTrainedTokenizerBase
 ) -> LipReadForConditionalGeneration:
     """Returns an untrained model on a pretrained language model, or on the new one of its configuration."""
+    model_args = arguments.model
     if model_args.lm_config is not None:
         model = LipReadForConditionalGeneration(config)
     else:
@@ -136,7 +140,7 @@ def build_model(
         bos_token_id=config.decoder_start_token_id,
         eos_token_id=config.eos_token_id,
         pad_token_id=config.pad_token_id,
-        max_new_tokens=data_args.seq_len,
+        max_new_tokens=arguments.data.seq_len,
     )
     if config.ctc_vocab:
         model.set_token_spelling(tokenizer)
@@ -145,47 +149,49 @@ def build_model(
 
 
 def build_collators(
-    settings: tuple, processor: LipReadProcessor, config: LipReadConfig, clips: Clips
+    arguments: Arguments, processor: LipReadProcessor, config: LipReadConfig, clips: Clips
 ) -> tuple[LipReadCollator, LipReadCollator]:
     """Returns the collators of training and of evaluation; raises ValueError if an option lacks its word times."""
-    data_args, *_, augmentation, args = settings
-    timed = has_word_times(clips)
+    data, args, timed = arguments.data, arguments.training, has_word_times(clips)
     alignment = config.encoder_config.alignment_head and config.alignment_weight > 0 and timed
-    if data_args.word_splicing and not timed:
-        raise ValueError(f"--word_splicing: {data_args.dataset} has no word times; leave it out")
-    if data_args.augment and augmentation.trim_silence and not alignment:
+    if data.word_splicing and not timed:
+        raise ValueError(f"--word_splicing: {data.dataset} has no word times; leave it out")
+    if data.augment and arguments.augmentation.trim_silence and not alignment:
         raise ValueError(
             "trim_silence needs a corpus with word times, the CTC head and an --alignment_weight above 0; or give "
             "--config_overrides trim_silence=0"
         )
-    shared = {
-        "seq_len": data_args.seq_len,
-        "start_ids": config.start_ids,
-        "cache_bytes": int(data_args.feature_cache_gib * 2**30) // max(1, args.dataloader_num_workers),
-    }
-    splicing = WordSplicing(data_args.word_splicing, args.seed) if data_args.word_splicing else None
-    train = LipReadCollator(processor, ctc_vocab=config.ctc_vocab, alignment=alignment, splicing=splicing, **shared)
-    return train, LipReadCollator(processor, train=False, **shared)
+    train = LipReadCollator(
+        processor,
+        seq_len=data.seq_len,
+        start_ids=config.start_ids,
+        ctc_vocab=config.ctc_vocab,
+        alignment=alignment,
+        splicing=WordSplicing(data.word_splicing, args.seed) if data.word_splicing else None,
+        # Each worker process has its share; evaluation reads every clip once and caches nothing.
+        cache_bytes=int(data.feature_cache_gib * 2**30) // max(1, args.dataloader_num_workers),
+    )
+    return train, LipReadCollator(processor, train=False, seq_len=data.seq_len, start_ids=config.start_ids)
 
 
-def build_trainer(settings: tuple) -> LipReadTrainer:
-    """Returns the Trainer of a new model, from the objects of `parse_arguments`."""
-    data_args, model_args, _, _, augmentation, args = settings
-    train_clips, eval_clips = load_data(data_args)
+def build_trainer(arguments: Arguments) -> LipReadTrainer:
+    """Returns the Trainer of a new model."""
+    data, augmentation, args = arguments.data, arguments.augmentation, arguments.training
+    train_clips, eval_clips = load_data(arguments)
     if args.speaker_balance:
         check_speakers(train_clips.column("speaker"))
-    processor = build_processor(data_args, model_args, train_clips)
-    config = build_config(settings, processor, train_clips)
-    collator, eval_collator = build_collators(settings, processor, config, train_clips)
+    processor = build_processor(arguments, train_clips)
+    config = build_config(arguments, processor, train_clips)
+    collator, eval_collator = build_collators(arguments, processor, config, train_clips)
     augmentation.set_landmarks(processor.feature_extractor.landmark_indices)
-    model = build_model(data_args, model_args, config, processor.tokenizer)
-    if model_args.encoder is not None:
-        load_encoder(model, processor.feature_extractor, model_args.encoder)
+    model = build_model(arguments, config, processor.tokenizer)
+    if arguments.model.encoder is not None:
+        load_encoder(model, processor.feature_extractor, arguments.model.encoder)
     else:
         chosen = train_clips.spread(1024)
         batches = (collator(train_clips.__getitems__(chosen[i : i + 32])) for i in range(0, len(chosen), 32))
         model.encoder.fit_statistics(batches)
-    args.eval_max_new_tokens = args.eval_max_new_tokens or data_args.seq_len
+    args.eval_max_new_tokens = args.eval_max_new_tokens or data.seq_len
     logger.info("%d clips to train on, %d to evaluate on", len(train_clips), len(eval_clips or ()))
     trained, total = model.num_parameters(only_trainable=True) / 1e6, model.num_parameters() / 1e6
     logger.info("%.1fM of %.1fM parameters are trained", trained, total)
@@ -196,7 +202,7 @@ def build_trainer(settings: tuple) -> LipReadTrainer:
         eval_dataset=eval_clips,
         data_collator=collator,
         eval_collator=eval_collator,
-        augmentation=augmentation if data_args.augment else None,
+        augmentation=augmentation if data.augment else None,
         processing_class=processor,
     )
 
@@ -217,21 +223,21 @@ def train(trainer: LipReadTrainer, checkpoint: str | None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    settings = parse_arguments(sys.argv[1:] if arguments is None else arguments, __doc__.splitlines()[0])
-    data_args, model_args, *_, args = settings
+    given = parse_arguments(sys.argv[1:] if arguments is None else arguments, __doc__.splitlines()[0])
+    data, args = given.data, given.training
     logging.basicConfig(
         format="%(asctime)s %(name)s: %(message)s",
         datefmt="%H:%M:%S",
         level=logging.INFO if args.process_index == 0 else logging.WARNING,
     )
     try:
-        check_arguments(model_args, data_args, args)
-        text_only = data_args.dataset is None
+        check_arguments(given)
+        text_only = data.dataset is None
         check_sharding(args, text_only)
-        if text_only or not has_split(data_args.dataset, data_args.eval_split):
+        if text_only or not has_split(data.dataset, data.eval_split):
             args.eval_strategy, args.load_best_model_at_end = "no", False
         set_seed(args.seed)
-        trainer = build_text_trainer(data_args, model_args, args) if text_only else build_trainer(settings)
+        trainer = build_text_trainer(given) if text_only else build_trainer(given)
         if checkpoint := resume_point(args):
             check_fits(checkpoint, trainer.model)
     except (OSError, ValueError, StrictDataclassError) as error:  # the last is raised by configurations

@@ -29,13 +29,12 @@ from .dataset import ClipTable, open_split
 from .evaluation.calibration import abstention_reason, correct_words, fit_calibration, fit_limits, reliability, rescore
 from .evaluation.generation import predict
 from .evaluation.hallucination import landmark_clips
-from .evaluation.metrics import Prediction
 from .files import write_json
 from .schema import CorpusError, encode_row, rows_to_table
 
 
 def calibrate(
-    reader: Path,
+    checkpoint: Path,
     source: str,
     *,
     split: str | None = None,
@@ -53,12 +52,12 @@ def calibrate(
         and without speech (`speech`, `non_speech`) the numbers `(abstentions, clips)`.
 
     Raises:
-        CorpusError, OSError, ValueError: If reader or source cannot be read, or if the reader wrote no word.
+        CorpusError, OSError, ValueError: If checkpoint or source cannot be read, or if the reader wrote no word.
     """
-    settings = reader / "config.json"
+    settings = checkpoint / "config.json"
     if not settings.is_file():
-        raise ValueError(f"{reader}: no folder with a config.json, which stores the calibration; download it first")
-    model, processor = AutoModel.from_pretrained(reader), AutoProcessor.from_pretrained(reader)
+        raise ValueError(f"{checkpoint}: no folder with a config.json to store the calibration in; download it first")
+    model, processor = AutoModel.from_pretrained(checkpoint), AutoProcessor.from_pretrained(checkpoint)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     model.config.abstention = None
     length = model.generation_config.max_new_tokens or 64
@@ -79,11 +78,10 @@ def calibrate(
     limits = fit_limits(speech, non_speech)
     content = json.loads(settings.read_text(encoding="utf-8"))
     write_json(settings, dict(sorted({**content, "calibration": calibration, "abstention": limits}.items())))
-
-    def abstentions(predictions: list[Prediction]) -> tuple[int, int]:
-        return sum(abstention_reason(each, limits) is not None for each in predictions), len(predictions)
-
-    counts = {"speech": abstentions(speech), "non_speech": abstentions(non_speech)}
+    counts = {}
+    for name, predictions in (("speech", speech), ("non_speech", non_speech)):
+        abstained = [each for each in predictions if abstention_reason(each, limits) is not None]
+        counts[name] = len(abstained), len(predictions)
     return {"calibration": calibration, "abstention": limits, "reliability": reliability(speech), **counts}
 
 
@@ -92,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m data.calibrate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("reader", type=Path, help="folder of a trained reader")
+    parser.add_argument("checkpoint", type=Path, help="folder of a trained reader")
     parser.add_argument("source", help="folder of a prepared split it was not trained on, or a data set's id")
     parser.add_argument("--split", help="split of a source that has several")
     parser.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
@@ -101,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", help="torch device (default: a GPU if there is one)")
     options = vars(parser.parse_args(arguments))
     try:
-        result = calibrate(options.pop("reader"), options.pop("source"), **options)
+        result = calibrate(options.pop("checkpoint"), options.pop("source"), **options)
     except (CorpusError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     found = result["reliability"]

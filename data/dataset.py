@@ -33,7 +33,7 @@ from huggingface_hub.utils import validate_repo_id
 from pyarrow import ArrowInvalid
 from torch.utils.data import Dataset as TorchDataset
 
-from .schema import CLIP_COLUMNS, CorpusError, choose_split, features, load_split
+from .schema import CLIP_COLUMNS, CorpusError, choose_split, durations, features, load_split
 
 THREADS = 16  # for reading Parquet, which waits for the network
 
@@ -227,12 +227,13 @@ def has_split(source: str | Path, split: str) -> bool:
     return split in _files(source) if is_parquet(source) else (Path(source) / split).is_dir()
 
 
-def open_split(source: str | Path, split: str | None = None, streaming: bool = False) -> Clips:
+def open_split(source: str | Path, split: str | None = None, streaming: bool = False, cached: int = 6) -> Clips:
     """Returns a split, by default the only one, as a dataset with `CLIP_COLUMNS`, for `LipReadCollator`.
 
     Args:
         source: Folder that ``data.prepare`` or ``data.export --parquet`` wrote, or Hub dataset id.
         streaming: Whether to read Parquet files without a local copy.
+        cached: Row groups that streaming holds in memory.
 
     Raises:
         CorpusError: If there is no such split, or its columns are not those of a prepared corpus.
@@ -249,7 +250,7 @@ def open_split(source: str | Path, split: str | None = None, streaming: bool = F
     split = choose_split(source, split, list(files))
     try:
         if streaming:
-            clips = ClipStream(files[split], split)
+            clips = ClipStream(files[split], split, cached)
             found = dict(zip(clips.schema.names, clips.schema.types, strict=True))
         else:
             clips = load_dataset(str(source), split=split)
@@ -272,12 +273,6 @@ def open_split(source: str | Path, split: str | None = None, streaming: bool = F
 def seconds_of(clips: Clips) -> np.ndarray:
     """Returns the length of each clip in seconds, `(clips,)`; 0 for one of a single frame, which has no frame rate."""
     return durations(clips.column("num_frames"), clips.column("frame_rate"))
-
-
-def durations(num_frames: Sequence[int], frame_rate: Sequence[float]) -> np.ndarray:
-    """Returns frames divided by frames a second, 0 where the rate is 0."""
-    frames, rates = np.asarray(num_frames, float), np.asarray(frame_rate, float)
-    return np.divide(frames, rates, out=np.zeros_like(frames), where=rates > 0)
 
 
 def has_word_times(clips: Clips) -> bool:

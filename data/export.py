@@ -24,7 +24,9 @@ from pathlib import Path
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from .preparation.export import SHARD_BYTES, CardOptions, ExportError, export_npy, export_parquet, push
-from .schema import CorpusError
+from .schema import CorpusError, duration
+
+CARD_OPTIONS = ("source_name", "license", "attribution", "language")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,11 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--license", help="licence of that corpus, as the Hub spells it: cc-by-4.0")
     parser.add_argument("--attribution", help="attribution that the licence asks for")
     parser.add_argument("--language", nargs="+", help="codes of the languages spoken: en")
-    parser.add_argument("--max_shard_size", type=_bytes, default=SHARD_BYTES, help="largest file (500MB)")
+    parser.add_argument("--max_shard_size", type=_bytes, help="largest file (default: 500MB)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
     options = parser.parse_args(arguments)
     if not (options.parquet or options.npy or options.push_to_hub):
         parser.error("give --parquet FOLDER, --npy FOLDER or --push_to_hub YOU/NAME")
+    targets = {name: ("parquet", "push_to_hub") for name in ("max_shard_size", *CARD_OPTIONS)}
+    for name, needed in (targets | {"private": ("push_to_hub",), "overwrite": ("parquet", "npy")}).items():
+        if getattr(options, name) and not any(getattr(options, target) for target in needed):
+            parser.error(f"--{name} needs {' or '.join(f'--{target}' for target in needed)}")
     try:
         if options.npy:
             counts, uneven = export_npy(options.corpus, options.npy, overwrite=options.overwrite)
@@ -63,12 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _export_dataset(options: argparse.Namespace) -> None:
-    about = {name: getattr(options, name) for name in ("source_name", "license", "attribution", "language")}
+    about = {name: getattr(options, name) for name in CARD_OPTIONS}
     with nullcontext() if options.parquet else tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.parquet or Path(temporary, "dataset"))
-        settings = {"shard_bytes": options.max_shard_size, "overwrite": options.overwrite}
-        for split in export_parquet(options.corpus, folder, CardOptions(options.push_to_hub, **about), **settings):
-            print(split)
+        settings = {"shard_bytes": options.max_shard_size or SHARD_BYTES, "overwrite": options.overwrite}
+        sizes = export_parquet(options.corpus, folder, CardOptions(options.push_to_hub, **about), **settings)
+        for split, size in sizes.items():
+            print(f"{split}: {size.clips:,} clips, {duration(size.seconds)}, {size.frames:,} frames")
         if options.parquet:
             print(f"dataset: {folder} (read its README.md before you share it)")
         if options.push_to_hub:

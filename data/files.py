@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -12,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 _DISK_FULL = {
     errno.ENOSPC: "the disk is full ({room}); free space there",
@@ -35,6 +39,39 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yields an empty folder that replaces `folder` in the end, or is removed after an error.
+
+    Raises `filelock.Timeout` if another process is at it. What a killed process leaves is removed by the next one.
+    """
+    beside = folder.with_name(f".{folder.name}.building")
+    beside.mkdir(parents=True, exist_ok=True)
+    with FileLock(beside / "lock", timeout=0):
+        shutil.rmtree(beside / "new", ignore_errors=True)
+        (beside / "new").mkdir()
+        try:
+            yield beside / "new"
+            exchange(beside / "new", folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def exchange(new: Path, folder: Path) -> None:
+    """Moves a folder into the place of another, which takes its place; in one step where the system has a call."""
+    if not folder.exists():
+        os.replace(new, folder)
+        return
+    with contextlib.suppress(AttributeError):  # not Linux
+        at_here, swap = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of linux/fs.h
+        if not ctypes.CDLL(None).renameat2(at_here, os.fsencode(new), at_here, os.fsencode(folder), swap):
+            return
+    old = new.with_name(f"{new.name}.old")  # elsewhere, and on file systems that cannot: nothing is there for a moment
+    os.replace(folder, old)
+    os.replace(new, folder)
+    os.replace(old, new)
 
 
 def read_json(path: Path) -> dict[str, Any]:

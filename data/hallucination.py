@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m data.hallucination", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("reader", help="folder or Hub id of a trained reader")
+    parser.add_argument("checkpoint", help="folder or Hub id of a trained reader")
     parser.add_argument("source", help="folder of a prepared split, or a data set's id")
     parser.add_argument("--split", help="split of a source that has several")
     parser.add_argument("--videos", type=Path, help="manifest of the split's videos")
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     transformers_logging.set_verbosity_error()
     try:
-        model, processor = (Auto.from_pretrained(options.reader) for Auto in (AutoModel, AutoProcessor))
+        model, processor = (Auto.from_pretrained(options.checkpoint) for Auto in (AutoModel, AutoProcessor))
         settings = {"device": options.device, "num_beams": options.num_beams}
         pipeline = LipReadingPipeline(model=model, processor=processor, **settings)
         rows = open_split(options.source, options.split)

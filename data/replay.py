@@ -25,20 +25,20 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[common.model_options()],
     )
-    parser.add_argument("corpus", help="split of a prepared corpus, or a data set of one split")
+    parser.add_argument("source", help="split of a prepared corpus, or a data set of one split")
     parser.add_argument("--split", help="split of a corpus that has several")
     parser.add_argument("--row", type=int, default=0, help="index of the row in the split (default: 0)")
     parser.add_argument("--output", type=Path, required=True, help="HTML file to write")
     options = parser.parse_args(arguments)
     try:
         output = common.output_file(options.output, ".html")
-        rows = open_split(options.corpus, options.split)
+        rows = open_split(options.source, options.split)
         if not 0 <= options.row < len(rows):
-            raise CorpusError(f"{options.corpus}: no row {options.row}; there are {len(rows)} rows, counted from 0")
+            raise CorpusError(f"{options.source}: no row {options.row}; there are {len(rows)} rows, counted from 0")
         row = rows[options.row]
         pipeline = common.load_pipeline(options.model, options.device)
         generation = common.generation_arguments(options)
-        name = f"{options.corpus} row {options.row}"
+        name = f"{options.source} row {options.row}"
         clip = describe_clip(pipeline, decode_row(row), name, text=row["text"], **generation)
         write_replay(output, clip)
     except (common.UsageError, OSError, ValueError) as error:

@@ -57,13 +57,10 @@ def check_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> int
 
     Case, spaces and the composition of accents are ignored. Raises ValueError if it can encode none of them.
     """
-
-    def letters(text: str) -> str:
-        return "".join(normalize(text).split())
-
     normalize = TextNormalizer(remove_punctuation=False)
     decoded = tokenizer.batch_decode(tokenizer(list(texts), add_special_tokens=False)["input_ids"])
-    lost = [(text, back) for text, back in zip(texts, decoded, strict=True) if letters(text) != letters(back)]
+    pairs = zip(texts, decoded, strict=True)
+    lost = [pair for pair in pairs if len({"".join(normalize(text).split()) for text in pair}) > 1]
     if not lost:
         return 0
     message = (

@@ -24,6 +24,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.helpers.hub_server import HubServer
+from tests.helpers.readers import write_language_model
+
 from .commands import DOCUMENTS, REPOSITORY, Command, Refused, check, commands
 
 LANGUAGE_MODEL = "HuggingFaceTB/SmolLM2-135M"
@@ -71,17 +74,12 @@ PIPELINE = 'from transformers import pipeline\nreader = pipeline(model="runs/gri
 class Workplace:
     """Makes folders in which the documents' commands find the files that they name, and runs commands there.
 
-    Args:
-        folder: An empty folder.
-        hub: A running `HubServer`.
+    `folder` is an empty folder, `hub` a running `HubServer`.
     """
 
-    def __init__(self, folder: Path, hub):
-        from tests.helpers.readers import write_language_model
-
-        self.first, self.count = folder / "0", 0
+    def __init__(self, folder: Path, hub: HubServer):
+        self.first, programs = folder / "0", folder / "bin"
         self.first.mkdir()
-        programs = folder / "bin"
         programs.mkdir()
         for name in ("python", "python3"):
             (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
@@ -100,14 +98,12 @@ class Workplace:
     def run(self, words: list[str], folder: Path) -> subprocess.CompletedProcess:
         """Runs a program in a folder."""
         program = shutil.which(words[0], path=self.environment["PATH"]) or words[0]
-        return subprocess.run(
-            [program, *words[1:]], cwd=folder, env=self.environment, capture_output=True, text=True, timeout=900
-        )
+        options = {"cwd": folder, "env": self.environment, "timeout": 900}
+        return subprocess.run([program, *words[1:]], capture_output=True, text=True, **options)
 
-    def fresh(self) -> Path:
-        """Returns a new copy of the folder."""
-        self.count += 1
-        return shutil.copytree(self.first, self.first.with_name(str(self.count)), symlinks=True)
+    def copy(self, document: str) -> Path:
+        """Returns a copy of the folder for a document."""
+        return shutil.copytree(self.first, self.first.with_name(document.replace("/", "-")), symlinks=True)
 
 
 def as_run(command: Command) -> list[str]:
@@ -136,27 +132,20 @@ def reason_not_to_run(command: Command) -> str | None:
 def main(arguments: list[str] | None = None) -> int:
     """Checks documents, prints a line for each command, and returns the exit status: 1 if a command failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("documents", nargs="*", help="paths in the repository (default: all)")
+    parser.add_argument("documents", nargs="*", default=DOCUMENTS, help="paths in the repository (default: all)")
     parser.add_argument("--parse", action="store_true", help="only parse the commands")
     options = parser.parse_args(arguments)
     os.chdir(REPOSITORY)
     count = {"ran": 0, "parsed": 0, "failed": 0}
-    with tempfile.TemporaryDirectory() as folder:
-        workplace = None
-        if not options.parse:
-            from tests.helpers.hub_server import HubServer
-
-            hub = HubServer(user="you").__enter__()
-            workplace = Workplace(Path(folder), hub)
-        for document in options.documents or DOCUMENTS:
-            place = workplace.fresh() if workplace else None
+    with tempfile.TemporaryDirectory() as folder, HubServer(user="you") as hub:
+        workplace = None if options.parse else Workplace(Path(folder), hub)
+        for document in options.documents:
+            place = workplace and workplace.copy(document)
             for command in commands(document):
                 outcome, note = check_or_run(command, workplace, place)
                 count[outcome] += 1
                 text = command.text.strip().splitlines()[0][:90]
                 print(f"{outcome:<6} {document}:{command.line:<4} {text}  [{note}]", flush=True)
-        if workplace:
-            hub.__exit__()
     print(", ".join(f"{number} {outcome}" for outcome, number in count.items()))
     return int(count["failed"] > 0)
 

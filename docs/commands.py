@@ -2,13 +2,12 @@
 """Finds the commands of the documents and parses each of them with the parser of the program that it starts.
 
 Bash itself reads the shell blocks: it runs them with an empty search path, and its handler for unknown commands writes
-down every command with its arguments. Loops, variables, quotes and redirections need no code here.
+down every command with its arguments.
 """
 
 from __future__ import annotations
 
 import argparse
-import configparser
 import contextlib
 import importlib.util
 import io
@@ -20,12 +19,17 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 import yaml
+from accelerate.commands.launch import launch_command_parser
+from torch.distributed.run import get_args_parser
+
+from data.training.arguments import parse_arguments
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "model_card.md", "modeling_lipread/grid_reader/README.md"]
@@ -43,34 +47,20 @@ FOREIGN = {"pip", "tensorboard", "hf", "ffmpeg"}
 
 
 class Refused(ValueError):
-    """A command that its program would not accept, or a block that does not parse."""
+    """Raised for a command that its program would not accept, or a block that does not parse."""
 
 
 class Command(NamedTuple):
-    """One command or block of a document.
+    """A command or block of a document."""
 
-    Args:
-        document: Path in the repository.
-        line: Line of the document where it begins, from 1.
-        language: `bash`, `python`, `json`, `yaml`, or `inline` for a command inside a sentence.
-        text: The block, or the command as one line of shell.
-    """
-
-    document: str
-    line: int
-    language: str
-    text: str
+    document: str  # path in the repository
+    line: int  # of the document, from 1
+    language: str  # bash, python, json, yaml, or inline for a command inside a sentence
+    text: str  # the block, or the command as one line of shell
 
 
 def commands(document: str) -> list[Command]:
-    """Returns the commands and blocks of a document in their order.
-
-    Args:
-        document: Path in the repository.
-
-    Raises:
-        Refused: Bash cannot parse a block.
-    """
+    """Returns the commands and blocks of a document in their order; raises Refused if bash cannot parse a block."""
     text = (REPOSITORY / document).read_text(encoding="utf-8")
     found = []
     for block in FENCE.finditer(text):
@@ -88,17 +78,11 @@ def commands(document: str) -> list[Command]:
 
 
 def shell(code: str) -> Iterator[tuple[int, list[str]]]:
-    """Yields the line (from 0) and the words of every command that a block of shell would start.
-
-    Raises:
-        Refused: Bash cannot parse the block.
-    """
+    """Yields the line (from 0) and the words of every command that a block of shell would start; see `commands`."""
     read, write = os.pipe()
     with tempfile.TemporaryDirectory() as folder, open(read, encoding="utf-8") as records:
-        done = subprocess.run(
-            ["bash", "-c", RECORD.format(write) + code], cwd=folder, env=os.environ | VARIABLES, pass_fds=[write],
-            capture_output=True, text=True,
-        )  # fmt: skip
+        settings = {"cwd": folder, "env": os.environ | VARIABLES, "pass_fds": [write]}
+        done = subprocess.run(["bash", "-c", RECORD.format(write) + code], capture_output=True, text=True, **settings)
         os.close(write)
         if done.stderr:
             raise Refused(done.stderr.strip())
@@ -110,8 +94,7 @@ def shell(code: str) -> Iterator[tuple[int, list[str]]]:
 def check(command: Command) -> None:
     """Parses a command or block without running it.
 
-    Raises:
-        Refused: The program does not accept the arguments, a file is missing, or the block does not parse.
+    Raises Refused if the program does not accept the arguments, a file is missing, or the block does not parse.
     """
     try:
         if command.language == "python":
@@ -120,40 +103,27 @@ def check(command: Command) -> None:
             [json.loads(line) for line in command.text.splitlines()]
         elif command.language == "yaml":
             list(yaml.safe_load_all(command.text))
-        elif command.language == "bash":
-            _check_words(shlex.split(command.text))
-        elif not PLACEHOLDER.search(command.text):
-            _check_words(shlex.split(command.text))
+        elif command.language == "bash" or not PLACEHOLDER.search(command.text):
+            _check_words(*shlex.split(command.text))
     except (SyntaxError, ValueError, yaml.YAMLError) as error:
         # A sentence may name a command without all of its arguments.
         if command.language != "inline" or "arguments are required" not in str(error):
             raise Refused(str(error)) from error
 
 
-def _check_words(words: list[str]) -> None:
-    program, *arguments = words
-    if program in ("python", "python3") and arguments[0] == "-m":
-        _check_program(*arguments[1:])
-    elif program in ("python", "python3"):
-        _check_program(*arguments)
-    elif program == "accelerate":
-        from accelerate.commands.launch import launch_command_parser
-
-        taken = _parse(launch_command_parser().parse_args, arguments[1:])
-        if taken.config_file and not (REPOSITORY / taken.config_file).is_file():
-            raise Refused(f"there is no file {taken.config_file}")
-        _check_program(taken.training_script, *taken.training_script_args)
-    elif program == "torchrun":
-        from torch.distributed.run import get_args_parser
-
-        taken = _parse(get_args_parser().parse_args, arguments)
+def _check_words(program: str, *arguments: str) -> None:
+    if program in ("python", "python3"):
+        _check_program(*arguments[arguments[0] == "-m" :])
+    elif program in ("accelerate", "torchrun"):
+        parser = launch_command_parser() if program == "accelerate" else get_args_parser()
+        taken = _parse(parser.parse_args, arguments[program == "accelerate" :])  # without `launch`
+        config = getattr(taken, "config_file", None)
+        if config and not (REPOSITORY / config).is_file():
+            raise Refused(f"there is no file {config}")
         _check_program(taken.training_script, *taken.training_script_args)
     elif program == "lipread":
-        setup = configparser.ConfigParser()
-        setup.read(REPOSITORY / "setup.cfg")
-        _check_program(
-            setup["options.entry_points"]["console_scripts"].split("=")[1].split(":")[0].strip(), *arguments
-        )
+        (command,) = entry_points(group="console_scripts", name="lipread")
+        _check_program(command.module, *arguments)
     elif program == "make":
         done = subprocess.run(["make", "--dry-run", *arguments], cwd=REPOSITORY, capture_output=True, text=True)
         if done.returncode:
@@ -164,10 +134,6 @@ def _check_words(words: list[str]) -> None:
 
 def _check_program(name: str, *arguments: str) -> None:
     """Checks a module, or a script by its path, of this repository."""
-    if name == "train_hf.py":  # it reads the recipe of --config, too
-        parse = runpy.run_path(str(REPOSITORY / name), run_name="train_hf")["parse_arguments"]
-        _parse(parse, [*arguments, "--use_cpu"])
-        return
     module = name.removesuffix(".py").replace("/", ".")
     try:
         found = importlib.util.find_spec(module)
@@ -175,29 +141,31 @@ def _check_program(name: str, *arguments: str) -> None:
         found = None
     if found is None:
         raise Refused(f"there is no {name}")
-    ours = found.origin is None or Path(found.origin).is_relative_to(REPOSITORY)
-    # The scripts of these names take paths by position, without a parser.
-    if ours and not module.startswith(("docs.plot", "docs.draw", "examples.")):
-        with mock.patch.object(sys, "argv", [name, *arguments]):
-            _parse(lambda _: runpy.run_module(module, run_name="__main__"), arguments, stop=True)
+    if module == "train_hf":  # it reads the recipe of --config, too
+        _parse(parse_arguments, [*arguments, "--use_cpu"])
+    # Scripts of other projects are not checked; ours of these names take paths by position, without a parser.
+    elif Path(found.origin or "").is_relative_to(REPOSITORY) and not module.startswith(("docs.plot", "examples.")):
+        parse_and_stop = mock.patch.object(argparse.ArgumentParser, "parse_args", _parse_and_stop)
+        with mock.patch.object(sys, "argv", [name, *arguments]), parse_and_stop:
+            _parse(lambda _: runpy.run_module(module, run_name="__main__"), arguments)
 
 
 class _Parsed(BaseException):
     """Stops a program after it has parsed its arguments."""
 
 
-def _parse(parse, arguments, stop: bool = False):
-    """Calls `parse(arguments)`; turns an error of the parser into `Refused` with the parser's message."""
-    real = argparse.ArgumentParser.parse_args
+def _parse_and_stop(parser: argparse.ArgumentParser, args=None, namespace=None):
+    _, unknown = parser.parse_known_args(args, namespace)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    raise _Parsed
 
-    def parse_and_stop(*args, **kwargs):
-        real(*args, **kwargs)
-        raise _Parsed
 
+def _parse(parse: Callable[[Sequence[str]], Any], arguments: Sequence[str]) -> Any:
+    """Returns `parse(arguments)`; raises Refused with the parser's message."""
     errors = io.StringIO()
-    patch = mock.patch.object(argparse.ArgumentParser, "parse_args", parse_and_stop if stop else real)
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors), patch:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
             return parse(arguments)
     except _Parsed:
         return None

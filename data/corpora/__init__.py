@@ -7,7 +7,7 @@ A module has two functions; the first line of its docstring appears in ``--help`
         '''Returns whether a folder looks like one of this format.'''
 
     def read(folder: Folder, *, option: int = 1) -> Iterator[Record | Skip]:
-        '''Yields clips (from `folder.clip`) and skips (from `folder.skip`) in the folder's order.'''
+        '''Yields clips (from `folder.clip`) and skips (from `folder.skip`, `pairs` or `files`) in order.'''
 
 ``--option`` sets the keyword arguments of `read` (int, float or str, as their defaults).
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +28,7 @@ from typing import Any
 
 from ..sources.folder import Folder, read_text
 from ..sources.manifest import read_manifest
-from ..sources.records import Record, RecordFile, Skip, SourceError, TranscriptError, Word, collect
+from ..sources.records import RecordFile, Skip, SourceError, TranscriptError, Word, collect
 
 MANIFEST = "manifest"
 _MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -82,26 +82,13 @@ def read_source(
     if format not in formats():
         raise SourceError(f"there is no format {format!r}; there are {MANIFEST}, {', '.join(formats())}")
     module = formats()[format]
-    typed_options = _parse_options(module, format, options)
     folder = Folder(path, allow_outside)
-    records, skips = collect(folder.root, _read(module, folder, typed_options))
+    records, skips = collect(folder.root, module.read(folder, **_parse_options(module, format, options)))
     if not records:
         shown = "".join(f"\n  {skip}" for skip in skips[:5])
         raise SourceError(f"{path}: no usable clip in the format {format} ({len(skips)} unusable).{shown}")
     split = path.stem if folder.is_single else folder.name
     return Source(folder.name, split, format, recognised, records, skips)
-
-
-def _read(module: ModuleType, folder: Folder, options: dict[str, Any]) -> Iterator[Record | Skip]:
-    """Yields what the reader of a format yields, with the skips of the walk in between."""
-    reader = iter(module.read(folder, **options))
-    while True:
-        found = next(reader, None)
-        yield from folder.skipped
-        folder.skipped.clear()
-        if found is None:
-            return
-        yield found
 
 
 def recognise(path: Path) -> str:

@@ -19,6 +19,9 @@ def recognise(folder: Folder) -> bool:
 def read(folder: Folder) -> Iterator[Record | Skip]:
     """Yields one clip a video; line breaks in the text become spaces."""
     for pair in folder.pairs(".txt"):
+        if isinstance(pair, Skip):
+            yield pair
+            continue
         try:
             yield folder.clip(pair.video, folder.read_text(pair.transcripts[".txt"]))
         except TranscriptError as error:

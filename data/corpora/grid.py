@@ -43,7 +43,11 @@ def recognise(folder: Folder) -> bool:
 def read(folder: Folder) -> Iterator[Record | Skip]:
     """Yields one clip a video: text and word times from its alignment, otherwise the text from its name."""
     paths: dict[str, dict[tuple[str, str], list[str]]] = {"video": {}, ALIGNMENT_SUFFIX: {}}
-    for directory, path in folder.files():
+    for found in folder.files():
+        if isinstance(found, Skip):
+            yield found
+            continue
+        directory, path = found
         if kind_of(path) in paths:
             key = _speaker(folder, directory), Path(path).stem.casefold()
             paths[kind_of(path)].setdefault(key, []).append(path)

@@ -49,6 +49,9 @@ def read(folder: Folder) -> Iterator[Record | Skip]:
             yield folder.skip(name, error)
     unseen = dict(listed)
     for pair in folder.pairs(".txt", ignore=lists):
+        if isinstance(pair, Skip):
+            yield pair
+            continue
         parts = pair.video.split("/")
         split = _SPLITS.get(parts[0].lower()) if len(parts) > 1 else None
         if lists:

@@ -48,6 +48,9 @@ def recognise(folder: Folder) -> bool:
 def read(folder: Folder, *, language: str = "") -> Iterator[Record | Skip]:
     """Yields one clip a cue."""
     for pair in folder.pairs(*SUFFIXES, language=language):
+        if isinstance(pair, Skip):
+            yield pair
+            continue
         (suffix, path), *others = pair.transcripts.items()
         if others:
             yield folder.skip(path, f"stands beside {others[0][1]}; keep one of them")

@@ -51,6 +51,9 @@ def recognise(folder: Folder) -> bool:
 def read(folder: Folder, *, words: str = "", utterances: str = "") -> Iterator[Record | Skip]:
     """Yields one clip an utterance, or one a video if there are words alone."""
     for pair in folder.pairs(ALIGNMENT_SUFFIX):
+        if isinstance(pair, Skip):
+            yield pair
+            continue
         path = pair.transcripts[ALIGNMENT_SUFFIX]
         try:
             tiers = parse(folder.read_text(path), path)

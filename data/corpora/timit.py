@@ -35,6 +35,9 @@ def read(folder: Folder, *, sample_rate: int = SAMPLE_RATE) -> Iterator[Record |
     if sample_rate < 1:
         raise SourceError(f"sample_rate is {sample_rate}; it must be at least 1")
     for pair in folder.pairs(".txt", ".wrd", ".phn"):
+        if isinstance(pair, Skip):
+            yield pair
+            continue
         words, notes = [], []
         try:
             if path := pair.transcripts.get(".wrd"):

@@ -116,16 +116,13 @@ def predict_batch(
         blank_logits = model.encode(blank_keypoints, mask)[1].ctc_logits
         blank = greedy_ctc(blank_logits, mask, model.config.ctc_vocab)
     else:
-
-        def decode(ids: torch.Tensor) -> list[str]:
-            return [text.strip() for text in processor.batch_decode(ids[:, start:], skip_special_tokens=True)]
-
         # `num_return_sequences` is passed only if several hypotheses were asked for.
         several = {"num_return_sequences": nbest} if nbest > 1 else {}
         video = {"conditioning": conditioning, "keypoints_mask": mask, "ctc_logits": encoded.ctc_logits}
         generated = model.generate(**prompt, **video, **generation, **several)
-        texts = decode(generated)
-        blank = decode(model.generate(**prompt, keypoints=blank_keypoints, keypoints_mask=mask, **generation))
+        texts = _decode(processor, generated[:, start:])
+        from_blank = model.generate(**prompt, keypoints=blank_keypoints, keypoints_mask=mask, **generation)
+        blank = _decode(processor, from_blank[:, start:])
         if confidence:
             best = generated[::nbest]
             log_probs = token_log_probs(model, best, start, conditioning=conditioning)
@@ -143,3 +140,7 @@ def predict_batch(
         )
         for index, row in enumerate(rows)
     ]
+
+
+def _decode(processor: Any, ids: torch.Tensor) -> list[str]:
+    return [text.strip() for text in processor.batch_decode(ids, skip_special_tokens=True)]

@@ -54,19 +54,19 @@ def silences(sequence: LandmarkSequence, words: Sequence[Mapping[str, Any]]) -> 
     return [_frames(sequence, segment) for segment in segments]
 
 
-def blank(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
+def average_face(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
     """Returns the average face of the clip, motionless."""
     return _still(sequence, sequence.keypoints[sequence.present].mean(axis=0, keepdims=True))
 
 
-def frozen(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
+def frozen_frame(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
     """Repeats one frame, as a frozen video does."""
     return _still(sequence, sequence.keypoints[[random.choice(np.flatnonzero(sequence.present))]])
 
 
-def nodding(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
+def moving_head(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
     """Turns one frame slowly about three axes, with a little noise on every landmark."""
-    still = frozen(sequence, random)
+    still = frozen_frame(sequence, random)
     face = still.keypoints[0].astype(np.float64)
     frontal = (face - face.mean(axis=0)) @ rigid_rotation(face[None])[0]
     phase = 2 * np.pi * (np.outer(still.timestamps, random.uniform(0.2, 0.8, 3)) + random.uniform(0, 1, 3))
@@ -76,15 +76,15 @@ def nodding(sequence: LandmarkSequence, random: np.random.Generator) -> Landmark
     return replace(still, keypoints=moved.astype(np.float32))
 
 
-def trembling(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
+def noisy_landmarks(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
     """Adds independent noise to every landmark of one frame, as under poor light."""
-    still = frozen(sequence, random)
+    still = frozen_frame(sequence, random)
     deviation = random.uniform(0.005, 0.02) * np.ptp(still.keypoints[0, :, 0])
     noise = deviation * random.standard_normal(still.keypoints.shape, np.float32)
     return replace(still, keypoints=still.keypoints + noise)
 
 
-def gaping(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
+def slow_mouth(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
     """Opens and closes the mouth slower than speech does: once in about three seconds."""
     return _opening(sequence, random, random.uniform(0.25, 0.4))
 
@@ -101,7 +101,7 @@ def there_and_back(sequence: LandmarkSequence) -> LandmarkSequence:
     return replace(_frames(sequence, order), timestamps=np.arange(len(order)) / sequence.frame_rate)
 
 
-LANDMARK_KINDS = (blank, frozen, nodding, trembling, gaping, chewing)
+LANDMARK_KINDS = (average_face, frozen_frame, moving_head, noisy_landmarks, slow_mouth, chewing)
 
 
 def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0) -> Iterator[NonSpeechClip]:
@@ -112,7 +112,7 @@ def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0)
     clips = [row for row in chosen if row["num_frames"] > 1]
     for index, make in enumerate(LANDMARK_KINDS):
         for row in (clips[index * count :] + clips[: index * count])[:count]:
-            yield NonSpeechClip(make.__name__, str(row["id"]), make(decode_row(row), random))
+            yield NonSpeechClip(make.__name__.replace("_", " "), str(row["id"]), make(decode_row(row), random))
     segments = [(str(row["id"]), cut) for row in clips for cut in silences(decode_row(row), row["words"])]
     for name, cut in segments[:count]:
         yield NonSpeechClip("silent", name, cut)
@@ -131,7 +131,7 @@ def video_clips(videos: Mapping[str, Path], count: int, seed: int = 0) -> Iterat
     random = np.random.default_rng(seed)
     with Face3DKeypointExtractor() as extractor:
         for name, video in list(_shuffled(list(videos.items()), random))[:count]:
-            yield NonSpeechClip("jittered", name, extractor.extract_frames(_noisy(video, random), FRAME_RATE))
+            yield NonSpeechClip("camera noise", name, extractor.extract_frames(_noisy(video, random), FRAME_RATE))
         for frames in _closed_mouths(count, random):
             yield NonSpeechClip("closed mouth", "talker", extractor.extract_frames(frames, FRAME_RATE))
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,15 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from datasets import Dataset, DatasetDict, DatasetInfo, SplitDict, SplitInfo, load_from_disk
-from datasets.info import DatasetInfosDict
-from datasets.utils.metadata import MetadataConfigs
+from datasets import DatasetDict, load_from_disk
+from filelock import Timeout
 from huggingface_hub import CommitInfo, DatasetCard, DatasetCardData, HfApi
 from tqdm import tqdm
 
-from ..dataset import durations
-from ..files import read_json
-from ..schema import CorpusError, decode_row, load_split
+from ..files import read_json, replacing_folder
+from ..schema import CorpusError, SplitSize, decode_row, duration, load_split, split_size
 from .write import CORPUS_MARK, REPORT
 
 SHARD_BYTES = 500_000_000
@@ -52,44 +47,6 @@ class CardOptions:
     language: Sequence[str] | None = None
 
 
-@dataclass
-class SplitStatistics:
-    """Size of a split."""
-
-    name: str
-    clips: int
-    seconds: float
-    frames: int
-    frames_with_face: int
-    speakers: int
-
-    @property
-    def duration(self) -> str:
-        return duration(self.seconds)
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.clips:,} clips, {self.duration}, {self.frames:,} frames"
-
-
-def duration(seconds: float) -> str:
-    """Returns ``1.5 hours``, or minutes, or seconds."""
-    for unit, length in (("hours", 3600), ("minutes", 60)):
-        if seconds >= length:
-            return f"{seconds / length:,.1f} {unit}"
-    return f"{seconds:.1f} seconds"
-
-
-def statistics(split: str, rows: Dataset) -> SplitStatistics:
-    """Counts the rows of a split without reading landmarks."""
-    frames, rates = rows.with_format("numpy", columns=["num_frames", "frame_rate"])[:].values()
-    present = rows.with_format("arrow", columns=["present"])
-    batches = (present[start : start + 1000]["present"] for start in range(0, len(rows), 1000))
-    with_face = sum(batch.combine_chunks().flatten().true_count for batch in batches)
-    total, speakers = int(frames.sum(dtype=np.int64)), set(rows["speaker"][:])
-    seconds = float(durations(frames, rates).sum())
-    return SplitStatistics(split, len(rows), seconds, total, with_face, speakers=len(speakers - {None}))
-
-
 def split_names(corpus: Path) -> list[str]:
     """Returns the splits of a prepared corpus; raises CorpusError for a folder that is no finished one."""
     if not (corpus / CORPUS_MARK).is_file():
@@ -100,7 +57,7 @@ def split_names(corpus: Path) -> list[str]:
 
 def export_parquet(
     corpus: Path, output: Path, card: CardOptions, *, shard_bytes: int = SHARD_BYTES, overwrite: bool = False
-) -> list[SplitStatistics]:
+) -> dict[str, SplitSize]:
     """Writes a corpus atomically as sharded Parquet with a dataset card; returns the size of each split.
 
     A file holds rows of at most `shard_bytes`, before compression. `overwrite` replaces an earlier export. Raises
@@ -117,10 +74,10 @@ def export_parquet(
                 path = folder / "data" / f"{split}-{shard:05d}-of-{shards:05d}.parquet"
                 table = rows.shard(shards, shard, contiguous=True).with_format("arrow")[:]
                 pq.write_table(table.cast(rows.features.arrow_schema), path, **PARQUET)
-        found = [statistics(split, rows) for split, rows in splits.items()]
+        sizes = {split: split_size(rows) for split, rows in splits.items()}
         skipped = read_json(corpus / REPORT).get("skipped")
-        _write_card(folder, splits, found, card, None if skipped is None else len(skipped))
-    return found
+        _write_card(folder, splits, sizes, card, None if skipped is None else len(skipped))
+    return sizes
 
 
 def export_npy(corpus: str | Path, output: str | Path, *, overwrite: bool = False) -> tuple[dict[str, int], int]:
@@ -155,50 +112,49 @@ def export_npy(corpus: str | Path, output: str | Path, *, overwrite: bool = Fals
 
 
 def _write_card(
-    folder: Path, splits: DatasetDict, found: Sequence[SplitStatistics], options: CardOptions, skipped: int | None
+    folder: Path, splits: DatasetDict, sizes: dict[str, SplitSize], options: CardOptions, skipped: int | None
 ) -> None:
     """Writes ``README.md`` beside the shards in ``data/``; `skipped` clips of the source are None if unknown."""
-    clips = sum(split.clips for split in found)
+    clips = sum(size.clips for size in sizes.values())
     about = f"Face landmarks of {options.source_name}" if options.source_name else "Face landmarks of speech"
+    rows = [{"name": name, "num_bytes": rows.data.nbytes, "num_examples": len(rows)} for name, rows in splits.items()]
     data = DatasetCardData(
         language=list(options.language) if options.language else None,
         license=options.license,
         pretty_name=about,
         size_categories=[next(name for limit, name in SIZES if clips < limit)],
         tags=["lip-reading", "face-landmarks", "lipread"],
+        dataset_info={
+            "splits": rows,
+            "download_size": sum(path.stat().st_size for path in (folder / "data").iterdir()),
+            "dataset_size": sum(split["num_bytes"] for split in rows),
+        },
+        configs=[
+            {
+                "config_name": "default",
+                "data_files": [{"split": name, "path": f"data/{name}-*"} for name in splits],
+            }
+        ],
     )
-    sizes = SplitDict()
-    for name, rows in splits.items():
-        sizes.add(SplitInfo(name=name, num_bytes=rows.data.nbytes, num_examples=len(rows)))
-    info = DatasetInfo(features=next(iter(splits.values())).features, splits=sizes)
-    info.dataset_size = sum(split.num_bytes for split in sizes.values())
-    info.download_size = sum(path.stat().st_size for path in (folder / "data").iterdir())
-    DatasetInfosDict({"default": info}).to_dataset_card_data(data)
-    files = [{"split": name, "path": f"data/{name}-*"} for name in splits]
-    MetadataConfigs({"default": {"data_files": files}}).to_dataset_card_data(data)
-    totals = {"splits": found, "duration": duration(sum(split.seconds for split in found)), "skipped": skipped}
-    DatasetCard.from_template(data, template_path=str(CARD), **totals, **vars(options)).save(folder / "README.md")
+    content = {"splits": sizes, "clips": clips, "seconds": sum(size.seconds for size in sizes.values())}
+    content |= {"duration": duration, "skipped": skipped, **vars(options)}
+    DatasetCard.from_template(data, template_path=str(CARD), **content).save(folder / "README.md")
 
 
 @contextmanager
 def _new_folder(output: Path, overwrite: bool) -> Iterator[Path]:
-    """Yields a folder beside `output` that replaces it in the end, or is removed after an error."""
+    """Yields a folder that replaces `output` in the end, or is removed after an error."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         if not (output / EXPORT_MARK).is_file():
             raise ExportError(f"{output}: holds something that is no export; give an empty or a new folder")
         if not overwrite:
             raise ExportError(f"{output}: holds an earlier export; give --overwrite to replace it, or another folder")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     try:
-        yield building
-        (building / EXPORT_MARK).write_text('{"written_by": "python -m data.export"}\n', encoding="utf-8")
-        building.chmod(0o755)
-        if output.exists():
-            shutil.rmtree(output)
-        os.replace(building, output)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        with replacing_folder(output) as building:
+            yield building
+            (building / EXPORT_MARK).write_text('{"written_by": "python -m data.export"}\n', encoding="utf-8")
+    except Timeout:
+        raise ExportError(f"{output}: another export writes to this folder; wait until it ends") from None
 
 
 def push(folder: str | Path, repo_id: str, *, private: bool = False, token: str | None = None) -> CommitInfo:

@@ -36,7 +36,7 @@ from ..sources.records import Record, Skip, TranscriptError
 from .settings import ExtractionSettings
 
 # Raise it when the content of a part changes for the same manifest line, so that old parts are not reused.
-PART_VERSION = 3
+PART_VERSION = 4
 _METADATA_KEY = b"lipread"
 
 
@@ -55,12 +55,8 @@ class Chunk:
 
 @dataclass
 class PartReport:
-    """Totals of a chunk, its skipped clips and its warnings."""
+    """Skipped clips of a chunk, and warnings."""
 
-    clips: int
-    frames: int
-    frames_with_face: int
-    seconds: float
     skipped: list[Skip]
     warnings: list[str]
 
@@ -110,8 +106,12 @@ def extract_clip(record: Record, settings: ExtractionSettings, extractor: Face3D
             )
         if failure := settings.failure(quality := measure(sequence)):
             raise ClipError(failure)
-        words = _aligned_words(record, result.warnings)
-        result.warnings += [f"{record.where} ({record.id}): {note}" for note in record.notes]
+        words, notes = [], list(record.notes)
+        try:
+            words = aligned_words(record)
+        except TranscriptError as error:
+            notes.insert(0, f"no word times: {error}")
+        result.warnings += [f"{record.where} ({record.id}): {note}" for note in notes]
         about = {name: getattr(record, name) for name in ("text", "id", "speaker", "source", "start")}
         result.row = encode_row(sequence, words=words, quality=quality, **about)
     except ImportError:
@@ -138,16 +138,12 @@ def _read_landmarks(
     return sequence
 
 
-def _aligned_words(record: Record, warnings: list[str]) -> list[dict[str, Any]]:
-    """Returns the words of the segment with times from its start; none, with a warning, if they cannot be used."""
-    aligned = record.words
-    if record.alignment is not None:
-        try:
-            aligned = read_alignment(record.alignment)
-        except TranscriptError as error:
-            warnings.append(f"{record.where} ({record.id}): no word times: {error}")
-    if not aligned:
-        return []
+def aligned_words(record: Record) -> list[dict[str, Any]]:
+    """Returns the words of the segment, if it has an alignment, with times from its start.
+
+    Raises TranscriptError if the alignment cannot be read, or its words are not those of the transcript.
+    """
+    aligned = record.words if record.alignment is None else read_alignment(record.alignment)
     start, end = record.start or 0.0, float("inf") if record.end is None else record.end
     words = [
         {"word": word.word, "start": max(word.start, start) - start, "end": min(word.end, end) - start}
@@ -156,9 +152,8 @@ def _aligned_words(record: Record, warnings: list[str]) -> list[dict[str, Any]]:
     ]
     normalize = TextNormalizer()
     spoken = " ".join(word["word"] for word in words)
-    if normalize(spoken) != normalize(record.text):
-        warnings.append(f"{record.where} ({record.id}): no word times: the alignment says {spoken!r}")
-        return []
+    if aligned and normalize(spoken) != normalize(record.text):
+        raise TranscriptError(f"the alignment says {spoken!r}")
     return words
 
 
@@ -167,11 +162,6 @@ def write_part(chunk: Chunk, results: Sequence[ClipResult]) -> PartReport:
     rows = [result.row for result in results if result.row is not None]
     pairs = [pair for pair in zip(chunk.records, results, strict=True) if pair[1].reason is not None]
     report = PartReport(
-        clips=len(rows),
-        frames=sum(row["num_frames"] for row in rows),
-        frames_with_face=sum(int(row["present"].sum()) for row in rows),
-        # The frame rate of a single frame is 0.
-        seconds=sum((row["num_frames"] / row["frame_rate"] for row in rows if row["frame_rate"]), 0.0),
         skipped=[Skip(record.where, record.id, result.reason) for record, result in pairs],
         warnings=[warning for result in results for warning in result.warnings],
     )

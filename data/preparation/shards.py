@@ -68,9 +68,9 @@ def build_shard(
     with claimed(folder, layout, set(names)):
         (folder / SHARD).unlink(missing_ok=True)  # marks a finished shard, here an older one
         extract()
-        reports = [read_part(folder / name)[1] for name in names]
-        content = {"shard": index, "of": count, "clips": sum(report.clips for report in reports)}
-        content["skipped"] = [asdict(skip) for report in reports for skip in report.skipped]
+        parts = [read_part(folder / name) for name in names]
+        content = {"shard": index, "of": count, "clips": sum(len(table) for table, _ in parts)}
+        content["skipped"] = [asdict(skip) for _, report in parts for skip in report.skipped]
         content["layout"] = asdict(layout)
         write_json(folder / SHARD, content)
     return content

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from ..files import PrepareError, disk_full, read_json, write_json
 from ..quality import summarize
-from ..schema import features
+from ..schema import features, split_size
 from ..sources.records import Skip
 from .extraction import read_part
 
@@ -134,16 +134,16 @@ def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) ->
         for report in reports:
             skipped += report.skipped
             warnings += report.warnings
-        counts = ("clips", "seconds", "frames", "frames_with_face")
-        totals = {name: sum(getattr(report, name) for report in reports) for name in counts}
-        if not totals["clips"]:
-            warnings.append(f"split {split}: every clip was skipped, so the corpus has no such split")
-            continue
-        summary[split] = totals | {"face_coverage": totals["frames_with_face"] / totals["frames"]}
-        summary[split]["quality"] = summarize(row for table in tables for row in table["quality"].to_pylist())
         about = {"info": DatasetInfo(features=features()), "split": NamedSplit(split)}
         about["fingerprint"] = hashlib.sha256(f"{layout.fingerprint}/{split}".encode()).hexdigest()[:16]
-        dataset[split] = Dataset(pa.concat_tables(tables), **about)
+        rows = Dataset(pa.concat_tables(tables), **about)
+        if not len(rows):
+            warnings.append(f"split {split}: every clip was skipped, so the corpus has no such split")
+            continue
+        total = split_size(rows)
+        summary[split] = asdict(total) | {"face_coverage": total.frames_with_face / total.frames}
+        summary[split]["quality"] = summarize(row for table in tables for row in table["quality"].to_pylist())
+        dataset[split] = rows
     report = {"fingerprint": layout.fingerprint, "manifests": layout.manifests, "splits": summary}
     report |= {"skipped": [asdict(skip) for skip in skipped], "warnings": warnings}
     building = output / PARTS / BUILDING

@@ -25,10 +25,10 @@ from markupsafe import Markup
 
 from ..files import read_json
 from ..page import Card, Section, Thumbnail, plural, write_page
-from ..preparation.export import duration, split_names
+from ..preparation.export import split_names
 from ..preparation.settings import count
 from ..preparation.write import REPORT
-from ..schema import CorpusError
+from ..schema import CorpusError, duration
 from .clip_metrics import AXES, METRICS, PERCENTILES, ClipMetric, SplitMetrics, extreme_clips, histogram, read_split
 from .thumbnails import Thumbnails
 
@@ -72,7 +72,7 @@ def write_report(
     metric_cards = [_metric_card(splits, metric, thumbnails) for metric in METRICS]
     samples = []
     for split in splits if sample else ():
-        indices = np.linspace(0, split.clips - 1, min(sample, split.clips)).astype(int).tolist()
+        indices = np.linspace(0, split.size.clips - 1, min(sample, split.size.clips)).astype(int).tolist()
         clips = [thumbnails.clip(split.name, index) for index in indices]
         samples.append(Card(split.name, galleries=[("", clips)], wide=True))
     missing = "; ".join(f"{plural(clips, 'clip')}: {why}" for why, clips in thumbnails.without_video.most_common())
@@ -89,7 +89,7 @@ def write_report(
         Section("Skipped clips", [_reasons_card(report, skip_reasons(report.get("skipped", [])))]),
         Section("Warnings", [_reasons_card(report, warning_reasons(report.get("warnings", [])))]),
     ]
-    subtitle = plural(sum(split.clips for split in splits), "clip") + f", made from {sources}" * bool(sources)
+    subtitle = plural(sum(split.size.clips for split in splits), "clip") + f", made from {sources}" * bool(sources)
     page = corpus / PAGE if output is None else Path(output)
     return write_page(page, corpus.resolve().name, subtitle, sections, "Written by python -m data.report.")
 
@@ -97,10 +97,10 @@ def write_report(
 def _splits_card(splits: Sequence[SplitMetrics]) -> Card:
     rows = []
     for split in splits:
-        speakers = f"{len(split.speakers):,}" if split.speakers else "not named"
-        seconds, words = split.values["seconds"].sum(), split.values["words"].sum()
-        frames = f"{split.frames:,}", f"{split.frames_with_face / split.frames:.2%}"
-        rows.append((split.name, f"{split.clips:,}", duration(seconds), speakers, f"{words:,.0f}", *frames))
+        size, words = split.size, f"{split.values['words'].sum():,.0f}"
+        speakers = f"{size.speakers:,}" if size.speakers else "not named"
+        frames = f"{size.frames:,}", f"{size.frames_with_face / size.frames:.2%}"
+        rows.append((split.name, f"{size.clips:,}", duration(size.seconds), speakers, words, *frames))
     columns = ("split", "clips", "duration", "speakers", "words", "frames", "frames with a face")
     return Card(columns=columns, rows=rows, wide=True)
 
@@ -152,7 +152,7 @@ def skip_reasons(skipped: Iterable[Mapping[str, Any]]) -> list[tuple[str, list[s
 
 
 def warning_reasons(warnings: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """Groups its warnings likewise; those about a clip begin with it: `train.jsonl line 3 (id): `."""
+    """Groups the warnings of a `report.json` in the same way. Most begin with a clip: `train.jsonl line 3 (id): `."""
     parts = (str(warning).partition("): ") for warning in warnings)
     return _grouped((place + ")", reason) if colon else ("", place) for place, colon, reason in parts)
 
@@ -185,6 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--allow_outside", action="store_true", help="allow videos outside those folders")
     parser.add_argument("--sample", type=count, default=SAMPLE, help=f"clips shown of each split ({SAMPLE})")
     options = vars(parser.parse_args(arguments))
+    if options["allow_outside"] and not options["videos"]:
+        parser.error("--allow_outside needs --videos")
     try:
         page = write_report(options.pop("corpus"), **options)
     except (CorpusError, ImportError, OSError) as error:

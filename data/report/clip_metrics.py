@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..page import COLORS, styled
-from ..schema import load_split
+from ..schema import SplitSize, durations, load_split, split_size
 
-COLUMNS = ["text", "speaker", "num_frames", "frame_rate", "quality"]
+COLUMNS = ["text", "num_frames", "frame_rate", "quality"]
 BATCH = 4096  # clips read at once
 AXES = ("yaw", "pitch", "roll")
 PERCENTILES = {"least": 0, "p5": 5, "median": 50, "p95": 95, "most": 100}
@@ -63,13 +63,7 @@ class SplitMetrics:
     name: str
     # Values of `METRICS` and the limits of each head angle, float64 `(clips,)`; NaN where unknown.
     values: dict[str, np.ndarray]
-    frames: int
-    frames_with_face: int
-    speakers: set[str]
-
-    @property
-    def clips(self) -> int:
-        return len(self.values["seconds"])
+    size: SplitSize
 
     def percentiles(self, name: str) -> list[float]:
         """Returns the `PERCENTILES` of a metric over the clips where it is known; NaN if there are none."""
@@ -82,7 +76,6 @@ def read_split(corpus: Path, split: str) -> SplitMetrics:
     """Reads the metrics of a split, one batch of clips at a time; raises CorpusError (see `load_split`)."""
     rows = load_split(corpus, split).with_format("arrow", columns=COLUMNS)
     columns: dict[str, list[np.ndarray]] = defaultdict(list)
-    speakers: set[str] = set()
     for start in range(0, len(rows), BATCH):
         table = rows[start : start + BATCH].flatten()
         for name in table.column_names:
@@ -90,14 +83,10 @@ def read_split(corpus: Path, split: str) -> SplitMetrics:
                 numbers = table[name].cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False)
                 columns[name.removeprefix("quality.")].append(numbers)
         columns["words"].append(np.array([len(text.split()) for text in table["text"].to_pylist()], np.float64))
-        speakers.update(table["speaker"].unique().to_pylist())
     values = {name: np.concatenate(parts) for name, parts in columns.items()}
-    frames, rate = values.pop("num_frames"), values.pop("frame_rate")
-    # A clip of a single frame has no rate and no duration.
-    values["seconds"] = np.divide(frames, rate, out=np.zeros_like(frames), where=rate > 0)
+    values["seconds"] = durations(values.pop("num_frames"), values.pop("frame_rate"))
     values["rotation"] = np.abs([values[f"{axis}_{end}"] for axis in AXES for end in ("low", "high")]).max(axis=0)
-    with_face = int(np.rint(values["coverage"] * frames).sum())
-    return SplitMetrics(split, values, int(frames.sum()), with_face, speakers - {None})
+    return SplitMetrics(split, values, split_size(rows))
 
 
 def extreme_clips(splits: Sequence[SplitMetrics], name: str, highest: bool, most: int) -> list[tuple[str, int]]:
@@ -110,7 +99,7 @@ def extreme_clips(splits: Sequence[SplitMetrics], name: str, highest: bool, most
     known = values[~np.isnan(values)]
     candidates = np.flatnonzero(values < np.median(known)) if len(known) else np.empty(0, np.int64)
     order = candidates[np.argsort(values[candidates], kind="stable")][:most]
-    bounds = np.cumsum([0, *(split.clips for split in splits)])
+    bounds = np.cumsum([0, *(split.size.clips for split in splits)])
     owners = np.searchsorted(bounds, order, side="right") - 1
     return [(splits[owner].name, int(place - bounds[owner])) for place, owner in zip(order, owners, strict=True)]
 

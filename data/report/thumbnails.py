@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -18,8 +17,9 @@ from modeling_lipread.video_lipread import VideoError, read_frames, require
 
 from ..dataset import rows_of
 from ..page import Thumbnail
+from ..preparation.export import split_names
 from ..schema import NUM_LANDMARKS, TRAINING_COLUMNS, decode_row, load_split
-from ..sources.records import forget_folders, is_inside
+from ..sources.records import Root
 
 SIZE = 320  # pixels, enough for dense screens too
 AROUND = 1.5  # times the face
@@ -33,16 +33,20 @@ class Thumbnails:
 
     def __init__(self, corpus: Path, videos: Sequence[Path] = (), allow_outside: bool = False):
         columns = [*TRAINING_COLUMNS, "source", "start", "quality"]
-        self.rows = functools.cache(lambda split: load_split(corpus, split).with_format("arrow", columns=columns))
-        self.clip = functools.cache(self._draw)
-        self.folders = [path.parent if path.is_file() else path for path in videos]
-        self.allow_outside = allow_outside
+        splits = split_names(corpus)
+        self.rows = {split: load_split(corpus, split).with_format("arrow", columns=columns) for split in splits}
+        self._drawn: dict[tuple[str, int], Thumbnail] = {}
+        self.roots = [Root(path.parent if path.is_file() else path, allow_outside) for path in videos]
         self.without_video: Counter[str] = Counter()  # clips drawn without a frame, by reason
-        forget_folders()
+
+    def clip(self, split: str, index: int) -> Thumbnail:
+        """Returns the thumbnail of a clip, captioned with id, speaker and text."""
+        if (split, index) not in self._drawn:
+            self._drawn[split, index] = self._draw(split, index)
+        return self._drawn[split, index]
 
     def _draw(self, split: str, index: int) -> Thumbnail:
-        """Returns the thumbnail of a clip, captioned with id, speaker and text."""
-        row = rows_of(self.rows(split)[index : index + 1])[0]
+        row = rows_of(self.rows[split][index : index + 1])[0]
         shown, values = row["quality"]["thumbnail_frame"], NUM_LANDMARKS * 3
         still = {name: row[name][shown : shown + 1] for name in ("present", "timestamps")}
         still["keypoints"] = row["keypoints"][shown * values : (shown + 1) * values]
@@ -56,17 +60,17 @@ class Thumbnails:
     def _frame(self, row: Mapping[str, Any], time: float) -> tuple[np.ndarray | None, str]:
         """Returns the frame of the clip's media at a time, or why there is none."""
         source = row["source"]
-        if not self.folders:
+        if not self.roots:
             return None, ""
         if not row["width"] or not source or "\0" in source:
             return None, "landmarks that came without a video"
         reason = "the video is not where its source says"
-        for folder in self.folders:
-            if not self.allow_outside and not is_inside(folder, source):
+        for root in self.roots:
+            if not root.allows(source):
                 reason = "the source leads out of the folder"
-            elif (folder / source).is_file():
+            elif (root.folder / source).is_file():
                 try:
-                    with closing(read_frames(folder / source, start=max(0.0, time - _EARLIER))) as frames:
+                    with closing(read_frames(root.folder / source, start=max(0.0, time - _EARLIER))) as frames:
                         _, frame = next(frames)
                 except (VideoError, StopIteration):
                     reason = "the video cannot be read"

@@ -15,7 +15,7 @@ from typing import Any
 
 from lipread.video_files import VIDEO_SUFFIXES, is_hidden
 
-from .records import BadClip, Record, Skip, SourceError, TranscriptError, Word, forget_folders, is_inside, make_record
+from .records import BadClip, Record, Root, Skip, SourceError, TranscriptError, Word, make_record
 
 LARGEST_TRANSCRIPT = 64 * 2**20  # bytes; the text of a thousand hours is smaller
 _EXAMPLES = 8  # files of a kind that `Folder.examples` returns
@@ -112,18 +112,20 @@ class Folder:
     """
 
     def __init__(self, path: str | Path, allow_outside: bool = False):
-        self.path, self.allow_outside = Path(path), allow_outside
+        self.path = Path(path)
         self.is_single = self.path.is_file()
         if not self.is_single and not self.path.is_dir():
             raise SourceError(f"{path}: no such file or folder; check the path")
         self.root = self.path.parent if self.is_single else self.path
         self.name = os.path.basename(os.path.abspath(self.path)) or "corpus"
-        self.skipped: list[Skip] = []  # what the walk leaves out; the caller removes them from the list
+        self._media = Root(self.root, allow_outside)
         self._clips = 0
-        forget_folders()
 
-    def walk(self) -> Iterator[tuple[str, list[str]]]:
-        """Yields every folder with its files, ``("anna/monday", ["clip1.mp4", "clip1.txt"])``; the root is ``""``."""
+    def walk(self) -> Iterator[tuple[str, list[str]] | Skip]:
+        """Yields every folder with its files, ``("anna/monday", ["clip1.mp4", "clip1.txt"])``; the root is ``""``.
+
+        What cannot be read is a skip.
+        """
         if self.is_single:
             videos = [name for name in os.listdir(self.root) if kind_of(name) == "video"]
             yield "", sorted({*videos, self.path.name}, key=natural)
@@ -136,24 +138,29 @@ class Folder:
             try:
                 state = os.stat(self.root / folder)
                 if (state.st_dev, state.st_ino) in seen:
-                    self._leave_out(folder, "a symbolic link to a folder that is read already")
+                    yield self.skip(folder, "a symbolic link to a folder that is read already")
                     continue
                 seen.add((state.st_dev, state.st_ino))
-                files, folders_below, links_below = self._list(folder)
+                files, folders_below, links_below, skips = self._list(folder)
             except OSError as error:
-                self._leave_out(folder or ".", f"the folder cannot be read ({error.strerror})")
+                yield self.skip(folder or ".", f"the folder cannot be read ({error.strerror})")
                 continue
             folders += sorted(folders_below, key=natural, reverse=True)
             links += sorted(links_below, key=natural)
+            yield from skips
             yield folder, sorted(files, key=natural)
 
-    def files(self) -> Iterator[tuple[str, str]]:
-        """Yields every file as its folder and its path."""
-        return ((folder, posixpath.join(folder, name)) for folder, names in self.walk() for name in names)
+    def files(self) -> Iterator[tuple[str, str] | Skip]:
+        """Yields every file as its folder and its path, and the skips of `walk`."""
+        for found in self.walk():
+            if isinstance(found, Skip):
+                yield found
+            else:
+                yield from ((found[0], posixpath.join(found[0], name)) for name in found[1])
 
-    def _list(self, folder: str) -> tuple[list[str], list[str], list[str]]:
-        """Returns files (names), sub-folders, and links to folders (paths)."""
-        files, folders, links = [], [], []
+    def _list(self, folder: str) -> tuple[list[str], list[str], list[str], list[Skip]]:
+        """Returns files (names), sub-folders, links to folders (paths), and what is left out."""
+        files, folders, links, skips = [], [], [], []
         with os.scandir(self.root / folder) as entries:
             for entry in entries:
                 path = posixpath.join(folder, entry.name)
@@ -164,27 +171,31 @@ class Folder:
                     is_folder = entry.is_dir()
                 except UnicodeEncodeError:
                     shown = os.fsencode(path).decode(errors="replace")
-                    self._leave_out(shown, "the name is not valid UTF-8; rename it")
+                    skips.append(self.skip(shown, "the name is not valid UTF-8; rename it"))
                 except OSError as error:
-                    self._leave_out(path, f"leads nowhere ({error.strerror})")
+                    skips.append(self.skip(path, f"leads nowhere ({error.strerror})"))
                 else:
                     if not is_folder:
                         files.append(entry.name)
                     elif not entry.is_symlink():
                         folders.append(path)
-                    elif self.allow_outside or is_inside(self.root, path):
+                    elif self._media.allows(path):
                         links.append(path)
                     else:
-                        self._leave_out(path, f"a symbolic link out of the folder; {_OUTSIDE}")
-        return files, folders, links
+                        skips.append(self.skip(path, f"a symbolic link out of the folder; {_OUTSIDE}"))
+        return files, folders, links, skips
 
-    def pairs(self, *suffixes: str, ignore: Container[str] = (), language: str | None = None) -> Iterator[Pair]:
-        """Yields every video with the transcripts of its name in the same folder; files without a partner are skipped.
+    def pairs(self, *suffixes: str, ignore: Container[str] = (), language: str | None = None) -> Iterator[Pair | Skip]:
+        """Yields every video with the transcripts of its name in the same folder; files without a partner are skips.
 
         One transcript with any of the `suffixes` (in lower case) is enough. Paths in `ignore` are not transcripts.
         `language` chooses among ``talk.en.vtt`` and others beside ``talk.mp4``; ``""`` accepts any.
         """
-        for folder, names in self.walk():
+        for found in self.walk():
+            if isinstance(found, Skip):
+                yield found
+                continue
+            folder, names = found
             groups: dict[str, dict[str, list[str]]] = {}  # by name without suffix, and by kind
             for name in names:
                 kind, path = kind_of(name), posixpath.join(folder, name)
@@ -192,12 +203,11 @@ class Folder:
                     stem = os.path.splitext(name)[0].casefold()
                     groups.setdefault(stem, {}).setdefault(kind, []).append(path)
             if language is not None:
-                self._join_languages(groups, language.casefold())
+                yield from self._join_languages(groups, language.casefold())
             for group in groups.values():
-                if pair := self._pair(group, suffixes):
-                    yield pair
+                yield from self._pair(group, suffixes)
 
-    def _join_languages(self, groups: dict[str, dict[str, list[str]]], wanted: str) -> None:
+    def _join_languages(self, groups: dict[str, dict[str, list[str]]], wanted: str) -> Iterator[Skip]:
         """Moves the transcripts of ``talk.en`` to ``talk`` if there is a video ``talk`` and none ``talk.en``."""
         for stem in list(groups):
             plain, _, tag = stem.rpartition(".")
@@ -207,20 +217,20 @@ class Folder:
                 if wanted in ("", tag):
                     groups[plain].setdefault(kind, []).extend(paths)
                 else:
-                    self._leave_out(paths, f"the language is {tag}, wanted {wanted}")
+                    yield from (self.skip(path, f"the language is {tag}, wanted {wanted}") for path in paths)
 
-    def _pair(self, group: dict[str, list[str]], suffixes: tuple[str, ...]) -> Pair | None:
+    def _pair(self, group: dict[str, list[str]], suffixes: tuple[str, ...]) -> Iterator[Pair | Skip]:
         several = next((paths for paths in group.values() if len(paths) > 1), None)
         if "video" not in group:
-            self._leave_out([path for paths in group.values() for path in paths], "no video of that name beside it")
+            for paths in group.values():
+                yield from (self.skip(path, "no video of that name beside it") for path in paths)
         elif len(group) == 1:
-            if not self.is_single:
-                self._leave_out(group["video"], f"no transcript of that name beside it ({' or '.join(suffixes)})")
+            reason = f"no transcript of that name beside it ({' or '.join(suffixes)})"
+            yield from () if self.is_single else (self.skip(path, reason) for path in group["video"])
         elif several:
-            self._leave_out(several[0], f"stands beside {', '.join(several[1:])}; keep one of them")
+            yield self.skip(several[0], f"stands beside {', '.join(several[1:])}; keep one of them")
         else:
-            return Pair(group.pop("video")[0], {kind: path for kind, (path,) in group.items()})
-        return None
+            yield Pair(group.pop("video")[0], {kind: path for kind, (path,) in group.items()})
 
     def names_above(self, folder: str) -> list[str]:
         """Returns the names of a folder and of those above it, the innermost first and the root last."""
@@ -228,7 +238,7 @@ class Folder:
 
     def read_text(self, path: str) -> str:
         """Reads a transcript; raises `TranscriptError` if it is no readable text file inside the folder."""
-        if not self.allow_outside and not is_inside(self.root, path):
+        if not self._media.allows(path):
             raise TranscriptError(f"{path} leads out of the folder; {_OUTSIDE}")
         return read_text(self.root / path, path)
 
@@ -240,9 +250,9 @@ class Folder:
         """
         self._clips += 1
         place = place or video
-        more |= {"manifest": self.name, "line": self._clips, "allow_outside": self.allow_outside}
+        more |= {"manifest": self.name, "line": self._clips}
         try:
-            return make_record(self.root, video, text, place=place, is_landmarks=False, **more)
+            return make_record(self._media, video, text, place=place, is_landmarks=False, **more)
         except BadClip as error:
             return self.skip(place, error)
 
@@ -250,20 +260,16 @@ class Folder:
         """Returns a clip or file that is left out, with the reason."""
         return Skip(f"{self.name}/{place}", None, str(reason))
 
-    def _leave_out(self, paths: str | list[str], reason: str) -> None:
-        self.skipped += [self.skip(path, reason) for path in ([paths] if isinstance(paths, str) else paths)]
-
     @functools.cached_property
     def _kinds(self) -> dict[str, list[str]]:
         """The kinds of files (see `kind_of`), each with a few files that have a video of their name beside them."""
         kinds: dict[str, list[str]] = {}
-        for folder, names in self.walk():
+        for folder, names in (found for found in self.walk() if not isinstance(found, Skip)):
             videos = {os.path.splitext(name)[0].casefold() for name in names if kind_of(name) == "video"}
             for name in names:
                 some = kinds.setdefault(kind_of(name), [])
                 if len(some) < _EXAMPLES and os.path.splitext(name)[0].casefold() in videos:
                     some.append(posixpath.join(folder, name))
-        self.skipped.clear()  # the walk of the reader adds them again
         return kinds
 
     def has(self, *suffixes: str) -> bool:

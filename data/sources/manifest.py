@@ -24,18 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .records import (
-    BadClip,
-    Record,
-    RecordFile,
-    Skip,
-    SourceError,
-    Word,
-    clean_text,
-    collect,
-    forget_folders,
-    make_record,
-)
+from .records import BadClip, Record, RecordFile, Root, Skip, SourceError, Word, clean_text, collect, make_record
 
 LONGEST_LINE = 16 * 2**20  # bytes
 
@@ -47,9 +36,8 @@ def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[Record
     empty, or has no usable line.
     """
     path = Path(path)
-    forget_folders()
     try:
-        records, skips = collect(path.parent, _read_lines(path, allow_outside))
+        records, skips = collect(path.parent, _read_lines(path, Root(path.parent, allow_outside)))
     except OSError as error:
         reason = f"cannot read the manifest ({error.strerror}). Give the path of a JSONL file."
         raise SourceError(f"{path}: {reason}") from error
@@ -62,12 +50,12 @@ def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[Record
     return records, skips
 
 
-def _read_lines(path: Path, allow_outside: bool) -> Iterator[Record | Skip]:
+def _read_lines(path: Path, root: Root) -> Iterator[Record | Skip]:
     for number, line in _lines(path):
         entry: Any = None
         try:
             entry = _parse(line)
-            yield _to_record(entry, path, number, allow_outside)
+            yield _to_record(entry, root, manifest=path.name, line=number)
         except BadClip as error:
             name = entry.get("id") if isinstance(entry, dict) else None
             yield Skip(f"{path.name} line {number}", None if name is None else str(name), str(error))
@@ -110,7 +98,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     return entry
 
 
-def _to_record(entry: dict[str, Any], manifest: Path, line: int, allow_outside: bool) -> Record:
+def _to_record(entry: dict[str, Any], root: Root, **place: Any) -> Record:
     text = entry.get("text")
     if not isinstance(text, str):
         raise BadClip('"text" is missing or no text; write what is said in the clip')
@@ -122,17 +110,15 @@ def _to_record(entry: dict[str, Any], manifest: Path, line: int, allow_outside: 
         raise BadClip('"fps" is 0; give the frames a second of the landmarks')
     words, notes = _words(entry)
     return make_record(
-        manifest.parent,
+        root,
         _path(entry, given[0]),
         text,
-        manifest=manifest.name,
-        line=line,
         is_landmarks=given[0] == "kp_path",
         alignment=None if words or entry.get("align") is None else _path(entry, "align"),
         words=words,
         notes=notes,
         frame_rate=25.0 if frame_rate is None else frame_rate,
-        allow_outside=allow_outside,
+        **place,
         **{key: _label(entry, key) for key in ("id", "speaker")},
         **{key: _number(entry, key) for key in ("start", "end")},
     )

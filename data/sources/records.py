@@ -95,7 +95,7 @@ class Record:
     @property
     def segment(self) -> tuple[str, float | None, float | None]:
         """The real path and the times; equal for two records of the same clip."""
-        return real_path(os.fspath(self.media)), self.start, self.end
+        return os.path.realpath(self.media), self.start, self.end
 
 
 # Fields that a `RecordFile` stores; `media` is its root joined with `source`.
@@ -200,8 +200,29 @@ def says_something(text: str) -> bool:
     return any(map(str.isalnum, text))
 
 
+class Root:
+    """A folder of media, to which paths are relative."""
+
+    def __init__(self, folder: Path, allow_outside: bool = False):
+        self.folder, self.allow_outside = folder, allow_outside
+        self._real = os.path.realpath(folder)
+        self._real_folder = functools.lru_cache(4096)(os.path.realpath)  # most clips share a few folders
+
+    def allows(self, path: str) -> bool:
+        """Returns whether a path leads into the folder after symbolic links, or files outside are allowed."""
+        folder, name = os.path.split(os.path.join(os.getcwd(), self.folder, path))
+        whole = os.path.join(folder, name)
+        if self.allow_outside:
+            return True
+        if name in ("", ".", "..") or os.path.islink(whole):
+            real = os.path.realpath(whole)
+        else:
+            real = os.path.join(self._real_folder(folder), name)
+        return real == self._real or real.startswith(os.path.join(self._real, ""))
+
+
 def make_record(
-    root: Path,
+    root: Root,
     source: str,
     text: str,
     *,
@@ -211,7 +232,6 @@ def make_record(
     words: Iterable[Word] = (),
     alignment: str | None = None,
     notes: Iterable[str] = (),
-    allow_outside: bool = False,
     **more: Any,
 ) -> Record:
     """Makes a record from its fields: cleans the texts, and checks times and paths, which are relative to `root`.
@@ -229,20 +249,24 @@ def make_record(
     if end is not None and end <= (start or 0.0):
         raise BadClip(f'"start" {start or 0.0:g} is not before "end" {end:g}; give both in seconds of the media')
     for path in (source,) if alignment is None else (source, alignment):
-        if not allow_outside and not is_inside(root, path):
+        if not root.allows(path):
             raise BadClip(
-                f"{path} lies outside the folder {root} (a symbolic link counts by where it leads); move it there, or "
-                "give --allow_outside"
+                f"{path} lies outside the folder {root.folder} (a symbolic link counts by where it leads); move it "
+                "there, or give --allow_outside"
             )
-    media = root / source
+    media = root.folder / source
     if not os.path.isfile(media):
-        raise BadClip(f"{source} is no file; paths are relative to {root}")
+        raise BadClip(f"{source} is no file; paths are relative to {root.folder}")
     words = tuple(Word(clean_text(word), start, end) for word, start, end in words)
     if reason := wrong_times(words):
         words, notes = (), (*notes, f"no word times: {reason}")
     if len(text) > LONG_TEXT:
         notes = (*notes, f"the transcript is {len(text):,} characters long; cut the clip into utterances")
-    more |= {"words": words, "alignment": None if alignment is None else root / alignment, "notes": tuple(notes)}
+    more |= {
+        "words": words,
+        "alignment": None if alignment is None else root.folder / alignment,
+        "notes": tuple(notes),
+    }
     name = str(PurePosixPath(source).with_suffix(""))
     if start is not None or end is not None:
         name += f"_{start or 0.0:.3f}-{'end' if end is None else f'{end:.3f}'}"
@@ -260,29 +284,3 @@ def wrong_times(words: Sequence[Word]) -> str | None:
             return f"times run backwards at {word!r}, {start:g} s"
         previous = start
     return None
-
-
-@functools.lru_cache(maxsize=4096)
-def _real_folder(folder: str) -> str:
-    return os.path.realpath(folder)
-
-
-def forget_folders() -> None:
-    """Empties the cache of real paths; called before a source is read."""
-    _real_folder.cache_clear()
-
-
-def real_path(path: str) -> str:
-    """Returns `os.path.realpath`, with the real path of each folder cached."""
-    path = os.path.join(os.getcwd(), path)
-    folder, name = os.path.split(path)
-    if name in ("", ".", "..") or os.path.islink(path):
-        return os.path.realpath(path)
-    return os.path.join(_real_folder(folder), name)
-
-
-def is_inside(root: Path, path: str) -> bool:
-    """Returns whether a path, relative to `root` or absolute, leads to `root` or into it after symbolic links."""
-    real_root = _real_folder(os.path.join(os.getcwd(), root))
-    real = real_path(os.path.join(root, path))
-    return real == real_root or real.startswith(os.path.join(real_root, ""))

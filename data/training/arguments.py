@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, make_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import Any, Literal, NamedTuple, get_origin, get_type_hints
 
 import torch
 import yaml
@@ -41,7 +41,7 @@ class DataArguments:
     augment: bool = _option(True, "Augment pose, size, speed and quality of training clips.")
     word_splicing: float = _option(0.0, "Probability that a training clip gets words of other clips in its batch.")
     streaming: bool = _option(False, "Read Parquet files, also on the Hub, without a local copy.")
-    feature_cache_gib: float = _option(1.0, "Memory in which each process caches features, in GiB; 0 for none.")
+    feature_cache_gib: float = _option(1.0, "Memory for features of training clips, in GiB a process; 0 for none.")
     max_train_clips: int | None = _option(None, "Largest number of training clips.")
     max_eval_clips: int | None = _option(None, "Largest number of evaluation clips.")
 
@@ -159,7 +159,20 @@ AdapterArguments = _config_arguments(
     "adapter_heads adapter_head_dim adapter_dropout gate_type gate_init zero_init_projection decoder_mask_prob",
 )
 CONFIGS = (EncoderArguments, AdapterArguments, KeypointAugmentation)
-ARGUMENTS = (DataArguments, ModelArguments, *CONFIGS, LipReadTrainingArguments)
+
+
+class Arguments(NamedTuple):
+    """The arguments of a run."""
+
+    data: DataArguments
+    model: ModelArguments
+    encoder: EncoderArguments
+    adapters: AdapterArguments
+    augmentation: KeypointAugmentation
+    training: LipReadTrainingArguments
+
+
+ARGUMENTS = tuple(get_type_hints(Arguments).values())
 NAMES = {item.name for kind in ARGUMENTS for item in fields(kind) if item.init}
 CONFIGURABLE = {item.name: item.metadata.get("help") for kind in CONFIGS for item in fields(kind) if item.init}
 OVERRIDES = [name for name, text in CONFIGURABLE.items() if text is None]
@@ -189,8 +202,8 @@ def make_parser(description: str | None = None) -> HfArgumentParser:
     return parser
 
 
-def parse_arguments(arguments: list[str], description: str | None = None) -> tuple:
-    """Returns an object of each of `ARGUMENTS`, from the command line, which overrides `--config RECIPE.yaml`."""
+def parse_arguments(arguments: list[str], description: str | None = None) -> Arguments:
+    """Returns the arguments of the command line, which overrides `--config RECIPE.yaml`."""
     parser = make_parser(description)
     first = ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config")
@@ -207,7 +220,8 @@ def parse_arguments(arguments: list[str], description: str | None = None) -> tup
     for name, value in settings.items():
         line += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
     try:
-        return parser.parse_args_into_dataclasses(line + arguments, look_for_args_file=False)[: len(ARGUMENTS)]
+        parsed = parser.parse_args_into_dataclasses(line + arguments, look_for_args_file=False)
+        return Arguments(*parsed[: len(ARGUMENTS)])
     except ValueError as error:  # raised by TrainingArguments
         parser.error(str(error))
 

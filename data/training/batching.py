@@ -227,8 +227,6 @@ def batch_sampler(clips: Clips, args: TrainingArguments) -> ClipBatchSampler | N
 
 def train_loader(clips: Clips, sampler: ClipBatchSampler, collator: Callable, args: TrainingArguments) -> DataLoader:
     """Returns the loader of this process's batches, which moves them to its device."""
-    if isinstance(clips, ClipStream):
-        clips.cached = args.stream_window + 2
     loader = DataLoader(
         clips,
         batch_sampler=sampler,

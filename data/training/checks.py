@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from typing import Any
 
 from accelerate import PartialState
@@ -11,49 +12,60 @@ from accelerate.utils import DistributedType, parse_flag_from_env
 
 from modeling_lipread.language_model_lipread import is_folder
 
-from .arguments import DataArguments, LipReadTrainingArguments, ModelArguments
+from .arguments import INHERITED, Arguments, LipReadTrainingArguments
+
+# The options of our own that a text-only run uses.
+TEXT_OPTIONS = set(
+    "train_text seq_len model_id model_revision lm_dtype lora_r lora_alpha lora_dropout lora_target_modules restart "
+    "output_dir".split()
+)
 
 
-def check_arguments(model_args: ModelArguments, data_args: DataArguments, args: LipReadTrainingArguments) -> None:
+def _refuse(condition: Any, message: str) -> None:
+    if condition:
+        raise ValueError(message)
+
+
+def check_arguments(arguments: Arguments) -> None:
     """Raises ValueError, with the remedy, for arguments that contradict each other."""
-
-    def refuse(condition: Any, message: str) -> None:
-        if condition:
-            raise ValueError(message)
-
-    text_only, own_model, rank = data_args.dataset is None, model_args.lm_config is not None, model_args.lora_r
+    data, model, args = arguments.data, arguments.model, arguments.training
+    text_only, own_model, rank = data.dataset is None, model.lm_config is not None, model.lora_r
     by_length = args.max_frames_per_batch is not None or args.train_sampling_strategy == "group_by_length"
-    refuse((model_args.model_id is None) != own_model, "give --model_id (a frozen language model) or --lm_config")
-    refuse(not text_only and data_args.train_text is not None, "--train_text is for a run without --dataset")
-    refuse(text_only and data_args.train_text is None, "give --dataset, or --train_text for a text-only run")
-    refuse(text_only and rank == 0, "a text-only run trains LoRA: give --lora_r of at least 1")
-    refuse(text_only and (own_model or args.encoder_only), "a text-only run needs --model_id, and no --encoder_only")
-    refuse(
+    _refuse((model.model_id is None) != own_model, "give --model_id (a frozen language model) or --lm_config")
+    _refuse(not text_only and data.train_text is not None, "--train_text is for a run without --dataset")
+    _refuse(text_only and data.train_text is None, "give --dataset, or --train_text for a text-only run")
+    _refuse(text_only and own_model, "a text-only run needs --model_id")
+    _refuse(text_only and args.push_to_hub, "--push_to_hub is for lip readers; use `hf upload you/name FOLDER`")
+    _refuse(text_only and rank == 0, "a text-only run trains LoRA: give --lora_r of at least 1")
+    ignored = [
+        f"--{item.name}"
+        for group in arguments
+        for item in fields(group)
+        if item.init and item.name not in TEXT_OPTIONS | INHERITED and getattr(group, item.name) != item.default
+    ]
+    _refuse(text_only and ignored, f"a text-only run does not use {', '.join(ignored)}: leave them out")
+    _refuse(
         rank and own_model, "--lora_r needs a frozen --model_id; the language model of --lm_config is trained whole"
     )
     for name in ("lora_alpha", "lora_dropout", "lora_target_modules"):
-        unused = getattr(model_args, name) is not None and not text_only and not rank
-        refuse(unused, f"--{name} needs LoRA: give --lora_r, its rank, too")
-    needs_ctc = args.encoder_only or model_args.ctc_decoding_weight
-    refuse(
-        needs_ctc and not model_args.ctc, "--encoder_only and --ctc_decoding_weight need the CTC head: no --ctc false"
-    )
-    unit_interval = {"ctc_decoding_weight": model_args, "word_splicing": data_args, "speaker_balance": args}
-    for name, value in ((name, getattr(group, name)) for name, group in unit_interval.items()):
-        refuse(not 0 <= value <= 1, f"--{name} {value}: must be in [0, 1]")
+        unused = getattr(model, name) is not None and not text_only and not rank
+        _refuse(unused, f"--{name} needs LoRA: give --lora_r, its rank, too")
+    needs_ctc = args.encoder_only or model.ctc_decoding_weight
+    _refuse(needs_ctc and not model.ctc, "--encoder_only and --ctc_decoding_weight need the CTC head: no --ctc false")
+    for name, group in {"ctc_decoding_weight": model, "word_splicing": data, "speaker_balance": args}.items():
+        _refuse(not 0 <= (value := getattr(group, name)) <= 1, f"--{name} {value}: must be in [0, 1]")
     after = args.blank_check_after
-    refuse(after < 0, f"--blank_check_after {after}: give an epoch, a share of the run, or 0 for never")
-    whole_corpus = args.speaker_balance and (by_length or data_args.streaming)
-    refuse(whole_corpus, "--speaker_balance does not work with --streaming or grouping by length")
-    if args.push_to_hub:
-        refuse(text_only, "--push_to_hub is for lip readers; use `hf upload you/name FOLDER` for a language model")
-        refuse(
-            not own_model and is_folder(model_args.model_id),
-            f"--push_to_hub: the language model {model_args.model_id} is a local folder: upload it and give its id, "
-            "or leave --push_to_hub out and use `lipread publish --include_base` in the end",
-        )
-        refuse(args.hub_strategy != "end", "--hub_strategy: checkpoints hold pickles and are not pushed; give `end`")
-    refuse(args.n_gpu > 1, f"{args.n_gpu} GPUs in one process: use `accelerate launch`, one process per GPU")
+    _refuse(after < 0, f"--blank_check_after {after}: give an epoch, a share of the run, or 0 for never")
+    whole_corpus = args.speaker_balance and (by_length or data.streaming)
+    _refuse(whole_corpus, "--speaker_balance does not work with --streaming or grouping by length")
+    _refuse(
+        args.push_to_hub and not own_model and is_folder(model.model_id),
+        f"--push_to_hub: the language model {model.model_id} is a local folder: upload it and give its id, "
+        "or leave --push_to_hub out and use `lipread publish --include_base` in the end",
+    )
+    pushed = args.push_to_hub and args.hub_strategy != "end"
+    _refuse(pushed, "--hub_strategy: checkpoints hold pickles and are not pushed; give `end`")
+    _refuse(args.n_gpu > 1, f"{args.n_gpu} GPUs in one process: use `accelerate launch`, one process per GPU")
 
 
 def check_sharding(args: LipReadTrainingArguments, text_only: bool) -> None:

@@ -59,30 +59,31 @@ def splice(example: Example, words: dict[int, tuple[Example, int]]) -> Example:
         example: As for `WordSplicing`.
         words: For the index of each word to replace, the other example and the index of the word there.
     """
-    arrays = {name: value for name, value in example.items() if isinstance(value, np.ndarray)}
-    pieces = {name: [] for name in arrays}
-    spoken, position, length = [], 0, 0
-
-    def add(source: Example, start: int, end: int) -> None:
-        for name in pieces:
-            piece = source[name][start:end]
-            if name == "keypoints" and source is not example:
-                seen = source["keypoints_mask"][start:end, None, None] != 0
-                piece = np.where(seen, piece + (_average_face(example) - _average_face(source)), piece)
-            pieces[name].append(piece)
-
+    segments, spoken, position, length = [], [], 0, 0
     for place, word in enumerate(example["words"]):
         source, index = words.get(place, (example, place))
         inserted = source["words"][index]
-        add(example, position, word.start)
+        segments += [(example, position, word.start), (source, inserted.start, inserted.end)]
         start = length + word.start - position
         length = start + inserted.end - inserted.start
         spoken.append(SpokenWord(inserted.text, start, length))
-        add(source, inserted.start, inserted.end)
         position = word.end
-    add(example, position, len(example["keypoints_mask"]))
-    joined = {name: np.concatenate(parts).astype(arrays[name].dtype) for name, parts in pieces.items()}
+    segments.append((example, position, len(example["keypoints_mask"])))
+    joined = {
+        name: np.concatenate([_cut(name, *segment, example) for segment in segments]).astype(value.dtype)
+        for name, value in example.items()
+        if isinstance(value, np.ndarray)
+    }
     return {**example, **joined, "words": spoken}
+
+
+def _cut(name: str, source: Example, start: int, end: int, example: Example) -> np.ndarray:
+    """Returns the frames of an array of `source`, whose landmarks are moved to the average face of `example`."""
+    piece = source[name][start:end]
+    if name != "keypoints" or source is example:
+        return piece
+    seen = source["keypoints_mask"][start:end, None, None] != 0
+    return np.where(seen, piece + (_average_face(example) - _average_face(source)), piece)
 
 
 def _average_face(example: Example) -> np.ndarray:

@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq, PreTrainedTokenizerBase, Trainer
 
 from ..tokenizer import check_vocabulary, load_tokenizer, special_tokens
-from .arguments import DataArguments, LipReadTrainingArguments, ModelArguments
+from .arguments import Arguments
 from .callbacks import resources
 from .checkpoints import replace_pickled_arguments
 
@@ -55,17 +55,16 @@ class TextTrainer(Trainer):
                 logs = {**logs, key.replace("loss", "perplexity"): math.exp(min(logs[key], 50.0)), **resources()}
         super().log(logs, start_time)
 
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        super()._save(output_dir, state_dict)
+    def save_model(self, output_dir: str | None = None, **kwargs) -> None:
+        super().save_model(output_dir, **kwargs)
         if self.args.should_save:
             replace_pickled_arguments(output_dir or self.args.output_dir, self.args)
 
 
-def build_text_trainer(
-    data_args: DataArguments, model_args: ModelArguments, args: LipReadTrainingArguments
-) -> TextTrainer:
+def build_text_trainer(arguments: Arguments) -> TextTrainer:
     """Returns the Trainer of a language model with LoRA on packed transcripts."""
-    texts = read_texts(data_args.train_text)
+    model_args, seq_len = arguments.model, arguments.data.seq_len
+    texts = read_texts(arguments.data.train_text)
     tokenizer = load_tokenizer(model_args.model_id, texts, model_args.model_revision)
     model = AutoModelForCausalLM.from_pretrained(
         model_args.model_id, revision=model_args.model_revision, dtype=getattr(torch, model_args.lm_dtype)
@@ -73,11 +72,11 @@ def build_text_trainer(
     check_vocabulary(tokenizer, model.config.get_text_config().vocab_size)
     lora = model_args.lora(default_rank=16)
     lora["lora_alpha"], lora["lora_dropout"] = lora.pop("alpha"), lora.pop("dropout")
-    blocks = pack_texts(texts, tokenizer, data_args.seq_len)
-    logger.info("%d texts in %d sequences of %d tokens", len(texts), len(blocks), data_args.seq_len)
+    blocks = pack_texts(texts, tokenizer, seq_len)
+    logger.info("%d texts in %d sequences of %d tokens", len(texts), len(blocks), seq_len)
     return TextTrainer(
         model=get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **lora)),
-        args=args,
+        args=arguments.training,
         train_dataset=blocks,
         data_collator=DataCollatorForSeq2Seq(tokenizer),
         processing_class=tokenizer,

@@ -21,6 +21,7 @@ from lipread.hub.model_card import CardDetails
 from lipread.hub.publish import push, stage
 from modeling_lipread.modeling_lipread import belongs_to_base
 
+from ..collator import ExampleCache
 from ..dataset import Clips
 from ..evaluation import closing_line, compute_metrics, predict
 from .arguments import LipReadTrainingArguments
@@ -31,6 +32,12 @@ from .checkpoints import replace_pickled_arguments, training_data
 from .fsdp import gather_to_encode, gathered, own_class, shard_by_layer
 
 logger = logging.getLogger(__name__)
+
+
+def leave_out_language_model(model: torch.nn.Module, keys: Any) -> None:
+    """Removes the frozen language model from the missing keys of a checkpoint, which does not hold it."""
+    if model.config.freeze_language_model:
+        keys.missing_keys[:] = [key for key in keys.missing_keys if not belongs_to_base(key)]
 
 
 class LipReadTrainer(Trainer):
@@ -47,6 +54,7 @@ class LipReadTrainer(Trainer):
         super().__init__(*args, **kwargs)
         if self.is_fsdp_enabled:
             shard_by_layer(self.accelerator.state.fsdp_plugin, self.model)
+        self.model.register_load_state_dict_post_hook(leave_out_language_model)
         self.label_smoother = None  # the model's own loss smooths, by label_smoothing of its configuration
         self.eval_collator = eval_collator
         self.augmentation = augmentation
@@ -68,7 +76,7 @@ class LipReadTrainer(Trainer):
     def get_eval_dataloader(self, eval_dataset: Clips | None = None) -> DataLoader:
         # Clips in order, whatever train_sampling_strategy is, and without splicing.
         collator = copy.copy(self.data_collator)
-        collator.splicing = None
+        collator.splicing, collator.cache = None, ExampleCache(0)
         return self.accelerator.prepare(
             DataLoader(
                 self.eval_dataset if eval_dataset is None else eval_dataset,
@@ -185,15 +193,9 @@ class LipReadTrainer(Trainer):
             write_transcripts(self.callback_handler.callbacks, name, predictions, self.state.global_step)
         return output
 
-    def _issue_warnings_after_load(self, load_result: Any) -> None:
-        # Checkpoints do not hold the frozen language model.
-        if self.model.config.freeze_language_model:
-            load_result.missing_keys[:] = [key for key in load_result.missing_keys if not belongs_to_base(key)]
-        super()._issue_warnings_after_load(load_result)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+    def save_model(self, output_dir: str | None = None, **kwargs) -> None:
         with own_class(self.model):
-            super()._save(output_dir, state_dict)
+            super().save_model(output_dir, **kwargs)
         if not self.args.should_save:
             return  # every process calls this, one of them writes
         folder = output_dir or self.args.output_dir
@@ -220,7 +222,11 @@ class LipReadTrainer(Trainer):
         token = token or self.args.hub_token
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
-        self.save_model(_internal_call=True)
+        pushes, self.args.push_to_hub = self.args.push_to_hub, False  # `save_model` would push again
+        try:
+            self.save_model()
+        finally:
+            self.args.push_to_hub = pushes
         if not self.is_world_process_zero():
             return None
         revision = revision or self.args.hub_revision

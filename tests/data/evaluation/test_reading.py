@@ -53,9 +53,8 @@ def evaluate(reader_dir, tmp_path, capsys):
 
     def run(source, *arguments):
         output = tmp_path / "result.json"
-        evaluate_hf.main(
-            [str(reader_dir), str(source), "--device", "cpu", "--num_proc", "0", "--output", str(output), *arguments]
-        )
+        here = ["--num_proc", "0"] if source.suffix == ".jsonl" else []
+        evaluate_hf.main([str(reader_dir), str(source), "--device", "cpu", "--output", str(output), *here, *arguments])
         return json.loads(output.read_text()), capsys.readouterr().out.splitlines()
 
     return run
@@ -158,15 +157,20 @@ def test_a_manifest_may_name_files_elsewhere_only_if_allowed(evaluate, tmp_path)
     assert [prediction["reference"] for prediction in result["predictions"]] == [TEXTS[0]]
 
 
-def test_the_face_is_chosen_for_videos_only(evaluate, corpus, video, monkeypatch):
+def test_the_face_of_a_video_is_chosen(evaluate, video, monkeypatch):
     manifest = video.with_name("clips.jsonl")
     manifest.write_text(json.dumps({"video": "face.mp4", "text": TEXTS[0]}) + "\n")
     calls = record_calls(monkeypatch, Face3DKeypointExtractor, "extract_video")
     evaluate(manifest)
     evaluate(manifest, "--face", "central")
     assert [call["face"] for call in calls] == ["largest", "central"]
-    with pytest.raises(SystemExit, match="--face central is for manifests of videos"):
-        evaluate(corpus / "validation", "--face", "central")
+
+
+@pytest.mark.parametrize("option", ["--face central", "--num_proc 0", "--allow_outside", "--split validation"])
+def test_an_option_for_another_kind_of_source_is_refused(evaluate, corpus, tmp_path, option):
+    source = tmp_path / "clips.jsonl" if "--split" in option else corpus / "validation"
+    with pytest.raises(SystemExit, match=f"{option.split()[0]} is for"):
+        evaluate(source, *option.split())
 
 
 @pytest.mark.parametrize("source", ["nowhere", "nowhere.jsonl"])

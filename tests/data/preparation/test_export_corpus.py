@@ -74,6 +74,21 @@ def test_another_folder_is_left_alone_and_an_earlier_export_replaced_only_when_t
     assert sorted(os.listdir(tmp_path)) == ["dataset", "mine"]  # nothing half-written beside them
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--npy OUT --license mit",
+        "--npy OUT --max_shard_size 1MB",
+        "--parquet OUT --private",
+        "--push_to_hub a/b --overwrite",
+    ],
+)
+def test_an_option_without_its_target_is_refused(corpus, tmp_path, options, capsys):
+    with pytest.raises(SystemExit):
+        main([str(corpus), *options.replace("OUT", str(tmp_path / "out")).split()])
+    assert f"{options.split()[2]} needs --" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("folder", ["nowhere", "train"])
 def test_what_is_no_corpus_is_refused(corpus, folder, tmp_path):
     source = corpus / folder if folder == "train" else tmp_path / folder

@@ -77,6 +77,7 @@ def test_videos_end_to_end(media, tmp_path, capsys):
         "seconds": pytest.approx(56 / 25),
         "frames": 56,
         "frames_with_face": 56,
+        "speakers": 1,
         "face_coverage": 1.0,
     }
     reasons = {f"{skip['where']} {skip['id']}": skip["reason"] for skip in report["skipped"]}

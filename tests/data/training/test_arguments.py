@@ -17,13 +17,14 @@ def test_command_line_wins_over_the_config_file(tmp_path):
     path.write_text(
         "model_id: some/model\nlearning_rate: 1.0e-3\nhidden_size: 64\nrotation: 3\ngate_type: sigmoid\nctc: false\n"
     )
-    _, model_args, encoder_args, adapter_args, augmentation, args = parse_arguments(
+    given = parse_arguments(
         [f"--config={path}", "--hidden_size", "128", "--output_dir", str(tmp_path)]
         + ["--config_overrides", "rotation=2,use_velocity=false", "--config_overrides=gate_init=-10,kp_heads=2"]
     )
-    assert (model_args.model_id, args.learning_rate, encoder_args.hidden_size) == ("some/model", 1e-3, 128)
-    assert model_args.ctc is False and (augmentation.rotation, encoder_args.use_velocity) == (2.0, False)
-    assert (adapter_args.gate_type, adapter_args.gate_init, encoder_args.kp_heads) == ("sigmoid", -10.0, 2)
+    model, encoder, adapters = given.model, given.encoder, given.adapters
+    assert (model.model_id, given.training.learning_rate, encoder.hidden_size) == ("some/model", 1e-3, 128)
+    assert model.ctc is False and (given.augmentation.rotation, encoder.use_velocity) == (2.0, False)
+    assert (adapters.gate_type, adapters.gate_init, encoder.kp_heads) == ("sigmoid", -10.0, 2)
 
 
 def test_the_help_shows_few_options_of_our_own():
@@ -34,7 +35,7 @@ def test_the_help_shows_few_options_of_our_own():
 
 
 def test_half_precision_needs_no_further_argument_without_a_gpu(tmp_path):
-    *_, args = parse_arguments(["--bf16", "--output_dir", str(tmp_path)])
+    args = parse_arguments(["--bf16", "--output_dir", str(tmp_path)]).training
     assert args.bf16 and args.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -88,6 +89,9 @@ def test_bad_config_files_are_named(tmp_path, content, capsys):
         ("--model_id x --train_text nowhere.txt", "nowhere.txt"),
         ("--lm_config x --dataset y --lora_r 4", "--model_id"),
         ("--model_id x --train_text y --lora_r 0", "lora_r of at least 1"),
+        ("--model_id x --train_text y --encoder z --prompt p", "does not use --prompt, --encoder"),
+        ("--model_id x --train_text y --speaker_balance 1", "does not use --speaker_balance"),
+        ("--model_id x --train_text y --hidden_size 8 --config_overrides mirror=1", "--hidden_size, --mirror"),
         ("--model_id x --dataset y --lora_alpha 4", "--lora_alpha.*give --lora_r"),
         ("--model_id x --dataset y --lora_target_modules q_proj v_proj", "give --lora_r"),
         ("CORPUS --train_text y", "without --dataset"),

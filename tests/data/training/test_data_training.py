@@ -8,9 +8,11 @@ import sys
 
 import pytest
 
+from data.training.arguments import parse_arguments
 from evaluate_hf import evaluate
 from modeling_lipread import LipReadConfig
 from tests.helpers.training import REPOSITORY, TORCHRUN, command, environment, history, train
+from train_hf import build_trainer
 
 STREAMED = {"streaming": True, "stream_window": 2}
 BUDGET = {"max_frames_per_batch": 75}
@@ -20,8 +22,8 @@ WATCH = """
 import json, sys
 from data.training.arguments import parse_arguments
 from train_hf import build_trainer
-settings = parse_arguments(sys.argv[2:])
-trainer = build_trainer(settings)
+arguments = parse_arguments(sys.argv[2:])
+trainer = build_trainer(arguments)
 collate, seen = trainer.data_collator, []
 def watch(rows):
     seen[-1].append([str(row["id"]) for row in rows])
@@ -32,7 +34,7 @@ for epoch in range(2):
     seen.append([])
     loader.set_epoch(epoch)
     assert sum(1 for _ in loader) == len(loader)
-with open(f"{sys.argv[1]}-{settings[-1].process_index}.json", "w") as file:
+with open(f"{sys.argv[1]}-{arguments.training.process_index}.json", "w") as file:
     json.dump(seen, file)
 """
 
@@ -72,6 +74,15 @@ def test_a_stream_in_batches_of_a_budget_is_trained_on_and_evaluated(exported, l
     assert LipReadConfig.from_pretrained(tmp_path).clip_seconds == pytest.approx(25 / 25)
     figures = evaluate(str(tmp_path), str(exported), split="validation")
     assert figures["metrics"]["clips"] == 4 and figures["split"] == "validation"
+
+
+def test_features_are_cached_once(corpus, lm_config, tmp_path):
+    settings = {"feature_cache_gib": 0.5, "dataloader_num_workers": 2}
+    line = command(dataset=corpus, lm_config=lm_config, output_dir=tmp_path, **settings)
+    trainer = build_trainer(parse_arguments(line[2:]))
+    assert trainer.data_collator.cache.max_bytes == 2**28  # in each of two workers
+    evaluating = [trainer.get_eval_dataloader().collate_fn, trainer.eval_collator]
+    assert [collator.cache.max_bytes for collator in evaluating] == [0, 0]
 
 
 def test_clips_grouped_by_length_are_trained_on_and_evaluated(corpus, lm_config, tmp_path):

@@ -134,6 +134,6 @@ def test_resuming_into_other_settings_is_refused(corpus, lm_config, trained):
 def test_restart_leaves_no_older_checkpoint_behind(tmp_path):
     (tmp_path / "checkpoint-90").mkdir()
     (tmp_path / "checkpoint-90" / "trainer_state.json").write_text("{}")
-    *_, args = parse_arguments(["--output_dir", str(tmp_path), "--use_cpu", "--restart"])
+    args = parse_arguments(["--output_dir", str(tmp_path), "--use_cpu", "--restart"]).training
     assert resume_point(args) is None
     assert not list(tmp_path.glob("checkpoint-*"))
