@@ -96,15 +96,11 @@ def evaluate(
     device: str | None = None,
     **extraction: Any,
 ) -> dict:
-    """Evaluates a checkpoint on a corpus or manifest.
+    """Evaluates a checkpoint on a corpus or manifest, with the arguments of the command line.
 
-    The arguments are those of the command line, described in `main`; `extraction` holds those for manifests.
-
-    Returns:
-        The result of `data.evaluation.report`, with the arguments and the sha256 of the `weights`.
-
-    Raises:
-        CorpusError, SourceError, PrepareError, OSError, ValueError: If checkpoint or source cannot be read.
+    `extraction` holds those for manifests. Returns the result of `data.evaluation.report`, with the arguments and the
+    sha256 of the `weights`. Raises CorpusError, SourceError, PrepareError, OSError or ValueError if checkpoint or
+    source cannot be read.
     """
     if not 1 <= nbest <= num_beams:
         raise ValueError(f"--nbest {nbest}: a search with {num_beams} beams keeps 1 to {num_beams}; see --num_beams")

@@ -43,16 +43,11 @@ def calibrate(
     clips: int = 25,
     device: str | None = None,
 ) -> dict[str, Any]:
-    """Calibrates a reader and stores the result in its `config.json`, which is written atomically.
+    """Calibrates a reader, with the arguments of the command line, and stores the result in its `config.json`.
 
-    The arguments are those of the command line, described in `main`.
-
-    Returns:
-        `calibration` and `abstention` as they were stored, the `reliability` of the word scores, and for clips with
-        and without speech (`speech`, `non_speech`) the numbers `(abstentions, clips)`.
-
-    Raises:
-        CorpusError, OSError, ValueError: If checkpoint or source cannot be read, or if the reader wrote no word.
+    Returns `calibration` and `abstention` as they were stored, the `reliability` of the word scores, and for clips
+    with and without speech (`speech`, `non_speech`) the numbers `(abstentions, clips)`. Raises CorpusError, OSError or
+    ValueError if checkpoint or source cannot be read, or if the reader wrote no word.
     """
     settings = checkpoint / "config.json"
     if not settings.is_file():
@@ -78,11 +73,10 @@ def calibrate(
     limits = fit_limits(speech, non_speech)
     content = json.loads(settings.read_text(encoding="utf-8"))
     write_json(settings, dict(sorted({**content, "calibration": calibration, "abstention": limits}.items())))
-    counts = {}
+    result = {"calibration": calibration, "abstention": limits, "reliability": reliability(speech)}
     for name, predictions in (("speech", speech), ("non_speech", non_speech)):
-        abstained = [each for each in predictions if abstention_reason(each, limits) is not None]
-        counts[name] = len(abstained), len(predictions)
-    return {"calibration": calibration, "abstention": limits, "reliability": reliability(speech), **counts}
+        result[name] = sum(bool(abstention_reason(each, limits)) for each in predictions), len(predictions)
+    return result
 
 
 def main(arguments: list[str] | None = None) -> None:

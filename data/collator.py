@@ -65,13 +65,11 @@ class ExampleCache:
 class LipReadCollator:
     """Turns rows of a prepared corpus (`data.schema.load_split`) into one padded batch.
 
-    Landmarks go through the processor's feature extractor, as at inference. In training, `input_ids` hold
-    ``start [prompt] text end``. In evaluation they hold ``start [prompt]``, which `generate` continues; the transcript
-    is in `labels` alone.
+    In training, `input_ids` hold ``start [prompt] text end``. In evaluation they hold ``start [prompt]``, which
+    `generate` continues; the transcript is in `labels` alone.
 
     Args:
         seq_len: Largest number of tokens in training `input_ids`; longer texts are cut, with a warning.
-        train: False for evaluation batches.
         start_ids: Tokens before each transcript, `LipReadConfig.start_ids`; never labels. Default: the start token.
         ctc_vocab: Characters, the blank at index 0. Adds `ctc_targets` to training batches.
         alignment: Whether to add `alignment_targets`, the character spoken in each frame, to training batches with a
@@ -79,8 +77,7 @@ class LipReadCollator:
         splicing: Replaces words of training clips by words of other clips in the batch.
         cache_bytes: Memory for cached examples in each process.
 
-    Raises ValueError if the tokenizer has none of BOS, EOS and PAD, `seq_len` leaves no room after the prompt, or
-    `ctc_vocab` does not begin with the blank.
+    Raises ValueError if `seq_len` leaves no room after the prompt, or `ctc_vocab` does not begin with the blank.
     """
 
     def __init__(

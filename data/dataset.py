@@ -92,12 +92,8 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
 class ClipStream(TorchDataset):
     """A split in Parquet files, as rows in the numpy format of `data.schema.decode_row`.
 
-    Args:
-        files: Paths, or URLs that fsspec opens (``hf://datasets/you/name@revision/...``).
-        cached: Row groups held in memory.
-
-    Raises:
-        CorpusError: If a file cannot be read or is damaged, here or when its clips are read.
+    `files` are paths, or URLs that fsspec opens (``hf://datasets/you/name@revision/...``). `cached` row groups are
+    in memory. Raises CorpusError if a file is damaged, here or when its clips are read.
     """
 
     def __init__(self, files: Sequence[str], split: str | None = None, cached: int = 6):
@@ -230,13 +226,9 @@ def has_split(source: str | Path, split: str) -> bool:
 def open_split(source: str | Path, split: str | None = None, streaming: bool = False, cached: int = 6) -> Clips:
     """Returns a split, by default the only one, as a dataset with `CLIP_COLUMNS`, for `LipReadCollator`.
 
-    Args:
-        source: Folder that ``data.prepare`` or ``data.export --parquet`` wrote, or Hub dataset id.
-        streaming: Whether to read Parquet files without a local copy.
-        cached: Row groups that streaming holds in memory.
-
-    Raises:
-        CorpusError: If there is no such split, or its columns are not those of a prepared corpus.
+    `source` is a folder that ``data.prepare`` or ``data.export --parquet`` wrote, or the id of a dataset on the Hub.
+    `streaming` reads Parquet files without a local copy and holds `cached` row groups in memory. Raises CorpusError if
+    there is no such split, or its columns are not those of a prepared corpus.
     """
     if not is_parquet(source):
         clips = load_split(source, split)

@@ -83,8 +83,8 @@ def _export_dataset(options: argparse.Namespace) -> None:
 
 
 def _bytes(value: str) -> int:
-    number = re.fullmatch(r"(\d+)\s*([KMG]?)B?", value.strip(), re.IGNORECASE)
-    if number is None or int(number[1]) < 1:
+    number = re.fullmatch(r"([1-9]\d*)\s*([KMG]?)B?", value.strip(), re.IGNORECASE)
+    if number is None:
         raise argparse.ArgumentTypeError(f"{value!r} is no size such as 500MB")
     return int(number[1]) * 1000 ** " KMG".index(number[2].upper() or " ")
 

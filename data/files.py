@@ -43,9 +43,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yields an empty folder that replaces `folder` in the end, or is removed after an error.
+    """Yields an empty folder that replaces `folder` in the end, or is removed after an error, or by the next process.
 
-    Raises `filelock.Timeout` if another process is at it. What a killed process leaves is removed by the next one.
+    Raises `filelock.Timeout` while another process makes the same folder.
     """
     beside = folder.with_name(f".{folder.name}.building")
     beside.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -69,11 +70,9 @@ def prepare(
     The arguments are those of the command line (see `--help`), `options` are those of the format and `settings` fields
     of `ExtractionSettings`. With `overwrite` the old corpus stays readable until the new one is there.
 
-    Raises:
-        FileNotFoundError, ValueError: If MediaPipe's face model is missing or another one.
-        SourceError: If a source cannot be used.
-        PrepareError: If the output folder holds something else, every clip was skipped, the disk is full, or worker
-            processes die with every clip.
+    Raises SourceError if a source cannot be used; PrepareError if the output folder holds something else, every clip
+    was skipped, the disk is full, or worker processes die with every clip; FileNotFoundError or ValueError if
+    MediaPipe's face model is missing or another one.
     """
     output = Path(output)
     if engine == "ray":  # paths must be the same on all machines
@@ -86,20 +85,21 @@ def prepare(
             print(f"{source.name}: recognised as {source.format}, {len(source.records):,} clips", file=sys.stderr)
     layout, chunks = make_plan(read, parts, val_ratio, seed, ExtractionSettings(**settings), split_by)
     chunks = chunks if shard is None else share_of(chunks, shard)
-
-    def extract() -> None:
-        todo = [chunk for chunk in chunks if not chunk.part.is_file()]
-        with contextlib.closing(_run(todo, num_proc, engine, clip_timeout)) as progress:
-            _show(progress, chunks, len(layout.skipped))
-
+    extract = functools.partial(_extract, chunks, num_proc, engine, clip_timeout, len(layout.skipped))
     if shard is not None:
         return build_shard(layout, output, shard, overwrite, extract)
     return build(layout, output, overwrite, extract)
 
 
+def _extract(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float, skipped: int) -> None:
+    """Extracts the chunks that have no part yet, and shows the progress; `skipped` clips were skipped before."""
+    todo = [chunk for chunk in chunks if not chunk.part.is_file()]
+    if todo:
+        with contextlib.closing(_run(todo, num_proc, engine, clip_timeout)) as progress:
+            _show(progress, chunks, skipped)
+
+
 def _run(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float) -> Iterator[Progress]:
-    if not chunks:
-        return
     if engine == "ray":
         from .preparation.ray_engine import extract_on_ray
 
@@ -126,7 +126,7 @@ def _show(progress: Iterator[Progress], chunks: list[Chunk], skipped: int) -> No
 
 
 def format_summary(report: dict[str, Any], most: int = 20) -> str:
-    """Returns the text of a report or of a shard's totals, with at most `most` skipped clips and warnings."""
+    """Returns a ``report.json`` or ``shard.json`` as text, with at most `most` skipped clips and warnings."""
     if "shard" in report:
         lines = [f"shard {report['shard']}/{report['of']}: {report['clips']:,} clips"]
     else:
@@ -192,12 +192,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--format", metavar="NAME", help="format of the sources (default: recognised, see below)")
     add("--option", action="append", default=[], type=_option, metavar="NAME=VALUE", help="an option of the format")
     add("--allow_outside", action="store_true", help="allow files outside a source's folder")
-    proc = "worker processes (default: 1; with ray one for each processor); 0 of the local engine works in "
-    add(
-        "--num_proc",
-        type=count,
-        help=proc + "this process, where a clip that crashes native code ends the run",
-    )
+    workers = "worker processes (default: 1; with ray one a processor); 0: none, a crash in native code ends the run"
+    add("--num_proc", type=count, help=workers)
     add("--engine", choices=("local", "ray"), default="local", help="where the workers run (local)")
     add("--shard", type=parse_shard, metavar="I/N", help="make the I-th of N shards, for data.prepare merge")
     limit = f"skip a clip that takes longer; 0 for no limit ({CLIP_TIMEOUT:g})"

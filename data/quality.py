@@ -106,10 +106,7 @@ def _jitter(points: np.ndarray, present: np.ndarray) -> float | None:
 
 
 def summarize(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Returns the distribution of each metric over the rows of the column `quality`.
-
-    Each metric has `min`, `p5`, `median`, `p95`, `max`, and `unknown`, the number of clips without it.
-    """
+    """Returns `min`, `p5`, `median`, `p95`, `max` of each metric, and the number of clips where it is `unknown`."""
     rows, summary, names = list(rows), {}, ("min", "p5", "median", "p95", "max")
     for metric in features():
         if metric == "thumbnail_frame":

@@ -19,12 +19,8 @@ from .schema import CorpusError, decode_row
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit status, which is 1 if the row cannot be read."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data.replay",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[common.model_options()],
-    )
+    layout = {"formatter_class": argparse.RawDescriptionHelpFormatter, "parents": [common.model_options()]}
+    parser = argparse.ArgumentParser(prog="python -m data.replay", description=__doc__, **layout)
     parser.add_argument("source", help="split of a prepared corpus, or a data set of one split")
     parser.add_argument("--split", help="split of a corpus that has several")
     parser.add_argument("--row", type=int, default=0, help="index of the row in the split (default: 0)")

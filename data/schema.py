@@ -81,13 +81,8 @@ def encode_row(
 ) -> dict[str, Any]:
     """Returns the stored row of a clip, with a value for each of `features()`.
 
-    Args:
-        sequence: Landmarks `(frames, 478, 3)`, in pixels or already normalised.
-        text, id, speaker, source, start, words: As in `features`; ids are unique in a split.
-        quality: Metrics of the landmarks. Default: they are measured.
-
-    Raises:
-        ValueError: If the landmarks have another shape, are not finite, or no frame holds a face.
+    `quality` is measured by default. Raises ValueError if the landmarks have another shape than `(frames, 478, 3)`,
+    are not finite, or no frame holds a face.
     """
     keypoints = np.asarray(sequence.keypoints, dtype=np.float32)
     present = np.asarray(sequence.present, dtype=bool)
@@ -132,10 +127,8 @@ def encode_row(
 def decode_row(row: Mapping[str, Any]) -> LandmarkSequence:
     """Returns the landmarks of a stored row, in numpy or python format, in their original units.
 
-    Keypoints `(frames, 478, 3)` are float32, and zero in frames without a face.
-
-    Raises:
-        ValueError: If the row's keypoints do not hold `num_frames` frames.
+    Keypoints `(frames, 478, 3)` are float32, and zero in frames without a face. Raises ValueError if the row does not
+    hold `num_frames` frames.
     """
     import torch  # imported here, since workers that only encode do not need it
 
@@ -235,10 +228,8 @@ def load_split(path: str | Path, split: str | None = None) -> Dataset:
     """Returns a split, by default the only one, of a prepared corpus with `TRAINING_COLUMNS` in numpy format.
 
     `path` is the folder of ``data.prepare --output``, or of one split in it. The format has no dtype: `dtype=float16`
-    would round `num_frames` and `timestamps` too.
-
-    Raises:
-        CorpusError: If the folder is not a finished corpus of this version, or has no such split.
+    would round `num_frames` and `timestamps` too. Raises CorpusError if the folder is not a finished corpus of this
+    version, or has no such split.
     """
     path = Path(path)
     if (path / "dataset_dict.json").is_file():

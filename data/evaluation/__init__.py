@@ -18,12 +18,10 @@ __all__ = ["Prediction", "closing_line", "compute_metrics", "predict", "report"]
 
 
 def report(predictions: Sequence[Prediction], **about: Any) -> dict[str, Any]:
-    """Makes the whole result of an evaluation, ready to be written as JSON.
+    """Returns the whole result of an evaluation, ready to be written as JSON, after `about` (checkpoint, source ...).
 
-    Returns:
-        `about` (checkpoint, source and settings), `metrics` (with intervals), `words` (edits, classes, positions,
-        confusions and their matrix), `visemes`, `speakers`, `word_times`, `reliability` of word scores, `abstention`,
-        the `most_frequent` hypotheses with own and with blank video, and all `predictions`.
+    `metrics` have intervals, `words` are edits, classes, positions, confusions and their matrix, `reliability` is that
+    of word scores, and `most_frequent` are hypotheses with own and with blank video.
     """
     clips = breakdown.aligned_words(predictions)
     return {

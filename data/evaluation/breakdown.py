@@ -91,7 +91,7 @@ def word_classes(clips: Iterable[Sequence[Pair]]) -> dict[str, dict[str, Any]]:
 
 
 def word_positions(clips: Iterable[Sequence[Pair]]) -> list[dict[str, Any]]:
-    """Returns the same for each position of the sentence; empty unless all references have one length."""
+    """Returns a row as in `word_classes` for each position in the sentence; empty unless all have one length."""
     sentences = [[pair for pair in clip if pair.reference is not None] for clip in clips]
     lengths = {len(sentence) for sentence in sentences}
     if len(sentences) < 2 or len(lengths) != 1 or not 2 <= max(lengths) <= LONGEST_PATTERN:

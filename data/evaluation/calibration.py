@@ -54,9 +54,7 @@ def word_confidence(
     """Computes confidence, word scores, word times and abstention of a batch of hypotheses, as the pipeline does.
 
     Args:
-        model, processor, rows: As in `predict`.
         tokens, log_probs: The hypotheses without the prompt, `(batch, tokens)`; padding follows the first end token.
-        encoded: Output of the face encoder.
         mask: Non-zero where there is a face, `(batch, frames)`.
         ctc_hypotheses: The greedy hypotheses of the CTC head, None where there are none.
 
@@ -172,10 +170,9 @@ def abstention(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 
 def fit_calibration(evidence: np.ndarray, correct: np.ndarray) -> dict[str, float]:
-    """Fits the weights of the logistic function that turns the evidence of words, `(words, 3)`, into scores.
+    """Returns `config.calibration`, the weights of the logistic function from evidence, `(words, 3)`, to scores.
 
-    Returns:
-        `config.calibration`: the weights of maximum posterior probability, with a normal prior about `PRIOR`.
+    They have the maximum posterior probability, with a normal prior about `PRIOR`.
 
     Source: Platt, "Probabilistic outputs for support vector machines", 1999, here with two inputs and a prior.
     """
@@ -199,12 +196,11 @@ def rescore(prediction: Prediction, calibration: dict[str, float]) -> None:
 
 
 def fit_limits(speech: Sequence[Prediction], non_speech: Sequence[Prediction]) -> dict[str, float]:
-    """Fits the limits that separate clips with speech from clips without speech, all with scored words.
+    """Returns `config.abstention`, the limits that separate clips with speech from clips without, all with scores.
 
-    Returns:
-        `config.abstention`. The limit of lip motion is half of the lowest speed among the clips with speech. The limit
-        of agreement lies between the highest agreement among the remaining clips without speech and the 2% quantile
-        of the clips with speech; the limit of confidence likewise, for the clips that then remain.
+    The limit of lip motion is half of the lowest speed among the clips with speech. The limit of agreement lies
+    between the highest agreement among the remaining clips without speech and the 2% quantile of the clips with
+    speech; the limit of confidence likewise, for the clips that then remain.
     """
     speeds = [prediction.lip_speed for prediction in speech if prediction.lip_speed is not None]
     limits = {"min_lip_motion": round(min(speeds, default=0.0) / 2, 3)}

@@ -39,21 +39,14 @@ def predict(
     in_step: bool = False,
     **options: Any,
 ) -> list[Prediction]:
-    """Generates hypotheses for every clip, from its own video and from blank video.
-
-    Each process takes its share of the clips and receives the predictions of all.
+    """Generates hypotheses for every clip, from its own video and from blank video; returns a prediction for each.
 
     Args:
-        model, processor: The model, whose device is used, and its processor.
         dataset: Rows of `data.schema`.
         collator: A collator in evaluation mode, whose `input_ids` hold the prompt and nothing of the transcript.
-        batch_size, progress: Clips in a batch, and whether to show a progress bar.
-        process_index, num_processes: This process among those that share the work.
+        process_index, num_processes: This process among those that share the work; each receives all predictions.
         in_step: Whether the model is sharded over the processes, so that all must run the same number of steps.
         options: `nbest`, `confidence` and `encoder_only` of `predict_batch`, and arguments of `generate`.
-
-    Returns:
-        One prediction for each clip, in the order of `dataset`.
     """
     training = model.training
     model.eval()
@@ -96,7 +89,6 @@ def predict_batch(
     """Generates hypotheses for a batch.
 
     Args:
-        model, processor, rows: As in `predict`.
         batch: The collated rows on the model's device.
         nbest: Hypotheses kept of a clip, at most as many as beams; they come from one search.
         confidence: Whether to compute word scores and word times, which costs one more forward pass.

@@ -123,10 +123,8 @@ def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0)
 def video_clips(videos: Mapping[str, Path], count: int, seed: int = 0) -> Iterator[NonSpeechClip]:
     """Makes `count` clips of each kind through MediaPipe: real frames with camera noise, and the silent talker.
 
-    `videos` has the ids of clips as keys; without any, only the talker is used.
-
-    Raises:
-        VideoError: If a video cannot be read.
+    `videos` has the ids of clips as keys; without any, only the talker is used. Raises VideoError if a video cannot be
+    read.
     """
     random = np.random.default_rng(seed)
     with Face3DKeypointExtractor() as extractor:
@@ -189,9 +187,8 @@ def hallucinations(
 ) -> dict[str, dict[str, Any]]:
     """Counts the clips without speech for which a pipeline writes words.
 
-    Returns:
-        For each kind of clip the numbers of `clips`, of those with words (`hallucinated`) and of those with words if
-        the pipeline may not abstain (`without_abstention`); the `reasons` for abstaining with counts; and the `texts`.
+    Returns for each kind of clip the numbers of `clips`, of those with words (`hallucinated`) and of those with words
+    if the pipeline may not abstain (`without_abstention`); the `reasons` for abstaining with counts; and the `texts`.
     """
     kinds: dict[str, dict[str, Any]] = {}
     for clip in clips:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from ..page import Card, Section, plural, write_page
+from ..sources.records import Skip
 from . import plots
 from .breakdown import aligned_words
 from .metrics import Prediction, edit_counts
@@ -29,6 +30,8 @@ RATES = {
     "shuffled_wer": "words, shuffled video",
     "blank_wer": "words, blank video",
 }
+# Columns of a confusion, and what stands for None.
+CONFUSION = {"reference": "(nothing)", "hypothesis": "(nothing)", "count": "–", "reference_count": "–"}
 MANY_EMPTY = 0.02  # share of the clips
 FEW_DISTINCT = 0.2  # share of the distinct references
 MANY_INSERTED = 0.1  # share of the reference words
@@ -36,12 +39,7 @@ FEW_CLIPS = 30
 
 
 def write_evaluation(result: Mapping[str, Any], output: str | Path) -> Path:
-    """Writes the page of a result of `data.evaluation.report` atomically; returns its path.
-
-    Raises:
-        KeyError, TypeError: If the result has another form.
-        OSError: If the page cannot be written.
-    """
+    """Writes the page of a result of `data.evaluation.report` atomically; returns its path."""
     metrics, words, visemes = result["metrics"], result["words"], result["visemes"]
     verdict = [Card(text=text, mood=mood, wide=True) for mood, text in findings(result)]
     frequent = [
@@ -51,27 +49,18 @@ def write_evaluation(result: Mapping[str, Any], output: str | Path) -> Path:
     edits = dict(words["edits"])
     total = edits.pop("reference_words")
     kinds = ", ".join(f"{count:,} {kind} ({_percent(count / max(total, 1))})" for kind, count in edits.items())
+    few = "A model that ignores the video writes few texts, and the same ones for blank video."
+    scored = "Words are in one case and without punctuation, as they are scored. Struck out: deleted. Orange: wrong."
     sections = [
         Section("Does it read?", verdict + _rates(metrics, visemes)),
         Section("Where the errors are", _breakdown(words, result["speakers"]), f"{total:,} reference words: {kinds}."),
         Section("Confusions", _confusions(words, visemes)),
         Section("Confidence", _confidence(result)),
-        Section(
-            "Most frequent hypotheses",
-            frequent,
-            "A model that ignores the video writes few texts, and the same ones for blank video.",
-        ),
-        Section(
-            "Clips",
-            _clips([Prediction(**row) for row in result["predictions"]]),
-            "Words are in one case and without punctuation, as they are scored. Struck out: deleted. Orange: wrong.",
-        ),
+        Section("Most frequent hypotheses", frequent, few),
+        Section("Clips", _clips([Prediction(**row) for row in result["predictions"]]), scored),
     ]
     if skipped := result.get("skipped"):
-        listed = [
-            f"{skip['where']}{f' ({name})' if (name := skip.get('id')) else ''}: {skip['reason']}"
-            for skip in skipped[:SHOWN_SKIPS]
-        ]
+        listed = [str(Skip(skip["where"], skip.get("id"), skip["reason"])) for skip in skipped[:SHOWN_SKIPS]]
         note = "A clip that was not read counts as one with an empty hypothesis. The JSON file has all lines."
         sections.append(Section("Not read", [Card(details=[(plural(len(skipped), "line"), listed)], wide=True)], note))
     search = "greedy search" if result["num_beams"] == 1 else f"{result['num_beams']} beams"
@@ -87,10 +76,9 @@ def write_evaluation(result: Mapping[str, Any], output: str | Path) -> Path:
 
 
 def findings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Interprets the metrics of a result of `data.evaluation.report`.
+    """Returns what the metrics of a result mean: a mood ("good", "bad" or "") and a sentence or two each.
 
-    Returns:
-        Pairs of a mood ("good", "bad" or "") and a sentence or two; the first says whether the model reads the face.
+    The first one says whether the model reads the face.
     """
     metrics, edits = result["metrics"], result["words"]["edits"]
     clips, distinct, empty, loops = (metrics[name] for name in ("clips", "distinct", "empty", "loops"))
@@ -98,49 +86,31 @@ def findings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     references = len({row["reference"] for row in result["predictions"]})
     most_frequent = result["most_frequent"]["hypothesis"][0]["clips"]
     low, high = (100 * end for end in metrics["blank_gain_interval"])
-    gain = f"{100 * metrics['blank_gain']:.1f} points"
-    interval = f"95% interval {low:.1f} to {high:.1f}"
-    checks = [
-        (
-            low > 0,
-            "good",
-            "It reads from the face: with the clips' own video its word error rate is "
-            f"{gain} lower than with a motionless face ({interval}).",
-        ),
-        (
-            not low > 0,
-            "bad",
-            "Nothing here shows that it reads from the face: with the clips' own video its word error rate is not "
-            f"significantly lower than with a motionless face (by {gain}, {interval}). "
-            "It may know the correct words from the language alone.",
-        ),
-        (
-            # The shuffled rate is NaN, and so not lower, where all clips have one text.
-            low > 0 and metrics["shuffled_wer"] <= metrics["wer_interval"][1],
-            "bad",
-            "The video of another clip does as well as the clip's own: see the most frequent hypotheses.",
-        ),
-        (
-            1 < references and distinct <= max(1, FEW_DISTINCT * references),
-            "bad",
-            f"It wrote {plural(distinct, 'text')} for {clips} clips, one of them for {most_frequent / clips:.0%}.",
-        ),
-        (empty > MANY_EMPTY * clips, "bad", f"{empty} of {clips} hypotheses are empty."),
-        (
-            loops > 0,
-            "bad",
-            f"{loops} of {clips} hypotheses repeat a phrase; repetition_penalty or fewer new tokens in its "
-            "generation_config may help.",
-        ),
-        (
-            inserted > max(deleted, MANY_INSERTED * edits["reference_words"]),
-            "",
-            f"It inserts more words than it deletes ({inserted} against {deleted}); "
-            "with beams a length_penalty may help.",
-        ),
-        (clips < FEW_CLIPS, "", f"{clips} clips are few: look at the intervals before the rates."),
-    ]
-    return [(mood, text) for holds, mood, text in checks if holds]
+    gain, reads = f"{100 * metrics['blank_gain']:.1f} points", low > 0
+    own = f"with the clips' own video its word error rate is{' not significantly' * (not reads)} lower than with a "
+    own += f"motionless face (by {gain}, 95% interval {low:.1f} to {high:.1f})."
+    found = [("good", f"It reads from the face: {own}")]
+    if not reads:
+        language = "It may know the correct words from the language alone."
+        found = [("bad", f"Nothing here shows that it reads from the face: {own} {language}")]
+    # The shuffled rate is NaN, and so not lower, where all clips have one text.
+    elif metrics["shuffled_wer"] <= metrics["wer_interval"][1]:
+        text = "The video of another clip does as well as the clip's own: see the most frequent hypotheses."
+        found.append(("bad", text))
+    if 1 < references and distinct <= max(1, FEW_DISTINCT * references):
+        share = f"one of them for {most_frequent / clips:.0%}"
+        found.append(("bad", f"It wrote {plural(distinct, 'text')} for {clips} clips, {share}."))
+    if empty > MANY_EMPTY * clips:
+        found.append(("bad", f"{empty} of {clips} hypotheses are empty."))
+    if loops:
+        remedy = "repetition_penalty or fewer new tokens in its generation_config may help"
+        found.append(("bad", f"{loops} of {clips} hypotheses repeat a phrase; {remedy}."))
+    if inserted > max(deleted, MANY_INSERTED * edits["reference_words"]):
+        more = f"It inserts more words than it deletes ({inserted} against {deleted})"
+        found.append(("", f"{more}; with beams a length_penalty may help."))
+    if clips < FEW_CLIPS:
+        found.append(("", f"{clips} clips are few: look at the intervals before the rates."))
+    return found
 
 
 def _rates(metrics: Mapping[str, Any], visemes: Mapping[str, Any]) -> list[Card]:
@@ -160,35 +130,33 @@ def _rates(metrics: Mapping[str, Any], visemes: Mapping[str, Any]) -> list[Card]
 
 
 def _breakdown(words: Mapping[str, Any], speakers: Sequence[Mapping[str, Any]]) -> list[Card]:
-    def error_card(title: str, name: str, rows: Iterable[tuple[object, Mapping[str, Any]]], note: str = "") -> Card:
-        table = []
-        for key, row in rows:
-            examples = ", ".join(row["examples"]) + ", …" * (row["distinct"] > len(row["examples"]))
-            rates = _percent(row["error_rate"]), _percent(row["baseline_error_rate"])
-            table.append((Markup("{} <small>{}</small>").format(key, examples), f"{row['words']:,}", *rates))
-        return Card(title, (name, "words", "wrong", "baseline"), table, note=note)
-
     note = "Baseline: always answering with the most frequent word. Letters are words of one letter."
-    cards = [error_card("By class of word", "class", words["classes"].items(), note)]
-    if words["positions"]:
-        cards.append(error_card("By position in the sentence", "position", enumerate(words["positions"], start=1)))
+    groups = [("By class of word", "class", words["classes"].items(), note)]
+    groups += [("By position in the sentence", "position", enumerate(words["positions"], start=1), "")]
+    cards = [
+        Card(title, (name, "words", "wrong", "baseline"), table, note=note)
+        for title, name, rows, note in groups
+        if (table := [_error_row(key, row) for key, row in rows])
+    ]
     if speakers:
         columns = ("speaker", "clips", "words", "WER", "95% interval", "blank WER", "CER", "empty")
-        rows = [
-            (
-                "(not named)" if row["speaker"] is None else row["speaker"],
-                *(f"{row[name]:,}" for name in ("clips", "words")),
-                _percent(row["wer"]),
-                _interval(row["wer_interval"]),
-                *(_percent(row[name]) for name in ("blank_wer", "cer")),
-                f"{row['empty']:,}",
-            )
-            for row in speakers[:SHOWN_SPEAKERS]
-        ]
+        rows = [_speaker_row(row) for row in speakers[:SHOWN_SPEAKERS]]
         more = len(speakers) - len(rows)
         note = "The highest word error rate first." + (f" {more:,} more are in the JSON file." if more else "")
         cards.append(Card("By speaker", columns, rows, note=note, wide=True))
     return cards
+
+
+def _error_row(key: object, row: Mapping[str, Any]) -> tuple[object, ...]:
+    examples = ", ".join(row["examples"]) + ", …" * (row["distinct"] > len(row["examples"]))
+    rates = _percent(row["error_rate"]), _percent(row["baseline_error_rate"])
+    return Markup("{} <small>{}</small>").format(key, examples), f"{row['words']:,}", *rates
+
+
+def _speaker_row(row: Mapping[str, Any]) -> tuple[object, ...]:
+    name = "(not named)" if row["speaker"] is None else row["speaker"]
+    rates = _percent(row["wer"]), _interval(row["wer_interval"]), _percent(row["blank_wer"]), _percent(row["cer"])
+    return name, f"{row['clips']:,}", f"{row['words']:,}", *rates, f"{row['empty']:,}"
 
 
 def _confusions(words: Mapping[str, Any], visemes: Mapping[str, Any]) -> list[Card]:
@@ -196,11 +164,7 @@ def _confusions(words: Mapping[str, Any], visemes: Mapping[str, Any]) -> list[Ca
     note = "Each row is a reference unit, in percent of the row. Blue is correct, orange wrong."
     if words["confusions"]:
         rows = [
-            (
-                *("(nothing)" if row[side] is None else row[side] for side in ("reference", "hypothesis")),
-                f"{row['count']:,}",
-                "–" if row["reference_count"] is None else f"{row['reference_count']:,}",
-            )
+            tuple(empty if row[name] is None else row[name] for name, empty in CONFUSION.items())
             for row in words["confusions"][:SHOWN_CONFUSIONS]
         ]
         columns = ("reference", "hypothesis", "times", "of")
@@ -265,17 +229,12 @@ def _clips(predictions: Sequence[Prediction]) -> list[Card]:
 
 
 def _clip(prediction: Prediction, rate: float) -> tuple[Markup, Markup]:
-    (pairs,) = aligned_words([prediction])
-    reference = [
-        Markup("<del>{}</del>" if pair.hypothesis is None else "{}").format(pair.reference)
-        for pair in pairs
-        if pair.reference is not None
-    ]
-    hypothesis = [
-        Markup("{}" if pair.hypothesis == pair.reference else "<ins>{}</ins>").format(pair.hypothesis)
-        for pair in pairs
-        if pair.hypothesis is not None
-    ]
+    reference, hypothesis = [], []
+    for said, written in aligned_words([prediction])[0]:
+        if said is not None:
+            reference.append(Markup("<del>{}</del>" if written is None else "{}").format(said))
+        if written is not None:
+            hypothesis.append(Markup("{}" if written == said else "<ins>{}</ins>").format(written))
     others = [f"{rank}. {text}" for rank, text in enumerate(prediction.nbest[1:4], start=2)]
     others.append(f"blank: {prediction.blank_hypothesis or '(empty)'}")
     lines = [Markup(" ").join(reference), Markup(" ").join(hypothesis) or "(empty)"]

@@ -23,8 +23,7 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#8a6d00", "#4b4bc3")
 
 # Decorator of the functions that draw plots.
 styled = matplotlib.rc_context(
-    {"svg.fonttype": "none", "text.parse_math": False}  # text stays text
-    | {"svg.hashsalt": "lipread"}  # the same identifiers on every run
+    {"svg.fonttype": "none", "text.parse_math": False, "svg.hashsalt": "lipread"}  # text; the same ids on every run
     | {"font.size": 9, "axes.labelcolor": "#445", "xtick.color": "#445", "ytick.color": "#445"}
     | {"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#889"}
     | {"axes.axisbelow": True, "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#e3e6ea"}

@@ -85,10 +85,7 @@ def export_npy(corpus: str | Path, output: str | Path, *, overwrite: bool = Fals
 
     Landmarks are in pixels, in the axes of `data.schema`, and zero in frames without a face. A manifest has one frame
     rate a clip: for frames at uneven intervals it is the average. Returns the number of clips of each split, and the
-    number of clips with frames at uneven intervals.
-
-    Raises:
-        CorpusError, ExportError: If `corpus` is no corpus, or the output folder holds something else.
+    number of clips with frames at uneven intervals. Raises the errors of `export_parquet`.
     """
     corpus = Path(corpus)
     names, counts, uneven = split_names(corpus), {}, 0
@@ -118,6 +115,7 @@ def _write_card(
     clips = sum(size.clips for size in sizes.values())
     about = f"Face landmarks of {options.source_name}" if options.source_name else "Face landmarks of speech"
     rows = [{"name": name, "num_bytes": rows.data.nbytes, "num_examples": len(rows)} for name, rows in splits.items()]
+    files = [{"split": name, "path": f"data/{name}-*"} for name in splits]
     data = DatasetCardData(
         language=list(options.language) if options.language else None,
         license=options.license,
@@ -129,12 +127,7 @@ def _write_card(
             "download_size": sum(path.stat().st_size for path in (folder / "data").iterdir()),
             "dataset_size": sum(split["num_bytes"] for split in rows),
         },
-        configs=[
-            {
-                "config_name": "default",
-                "data_files": [{"split": name, "path": f"data/{name}-*"} for name in splits],
-            }
-        ],
+        configs=[{"config_name": "default", "data_files": files}],
     )
     content = {"splits": sizes, "clips": clips, "seconds": sum(size.seconds for size in sizes.values())}
     content |= {"duration": duration, "skipped": skipped, **vars(options)}

@@ -108,10 +108,7 @@ def split_records(
     of the lines and the platform do not matter, and adding a clip moves few others. With another `by`, groups of clips
     are sorted by a hash, and validation takes the groups that fit in that order: never more clips than asked for,
     except when the smallest group is larger. With a `val_ratio` above 0 both splits get at least one clip (or group).
-
-    Raises:
-        ValueError: If `val_ratio` is not in [0, 1).
-        SourceError: If a clip has no speaker to split by, or there are fewer than two groups.
+    Raises SourceError if a clip has no speaker to split by, or there are fewer than two groups.
     """
     if not 0.0 <= val_ratio < 1.0:
         raise ValueError(f"val_ratio is {val_ratio}; it must be at least 0 and less than 1")

@@ -29,7 +29,7 @@ PATIENCE = 60.0  # seconds without an actor before a message
 
 
 class ChunkExtractor:
-    """The class of the actors."""
+    """Extracts chunks in an actor, by one worker process."""
 
     def __init__(self, clip_timeout: float):
         self.pool = WorkerPool(1, clip_timeout)
@@ -45,11 +45,8 @@ class ChunkExtractor:
 def extract_on_ray(chunks: list[Chunk], num_proc: int, clip_timeout: float) -> Iterator[Progress]:
     """Extracts chunks on the cluster of RAY_ADDRESS, else on one that runs here, else on this machine alone.
 
-    `num_proc` actors have one processor each; 0 means one on each processor of the cluster.
-
-    Raises:
-        ImportError: If Ray is not installed.
-        PrepareError, OSError: If an actor raises it, or actors are lost repeatedly.
+    `num_proc` actors have one processor each; 0 means one on each processor of the cluster. Raises ImportError without
+    Ray, the errors of an actor, and PrepareError if actors are lost repeatedly.
     """
     try:
         import ray

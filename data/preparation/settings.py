@@ -13,18 +13,16 @@ from modeling_lipread.face_tracking_lipread import FACES
 from ..quality import ClipQuality
 
 
+def not_negative(value: str, limit: float = 1e9) -> float:
+    """Argument type: a number that is not negative and below the limit."""
+    if not 0.0 <= float(value) < limit:
+        raise argparse.ArgumentTypeError(f"{value} is not in [0, {limit:g})")
+    return float(value)
+
+
 def share(value: str) -> float:
     """Argument type: a number in [0, 1)."""
-    if not 0.0 <= float(value) < 1.0:
-        raise argparse.ArgumentTypeError(f"{value} is not in [0, 1)")
-    return float(value)
-
-
-def not_negative(value: str) -> float:
-    """Argument type: a finite number that is not negative."""
-    if not 0.0 <= float(value) < 1e9:
-        raise argparse.ArgumentTypeError(f"{value} is negative, too large or no number")
-    return float(value)
+    return not_negative(value, limit=1.0)
 
 
 def seconds_or_none(value: str) -> float | None:

@@ -50,10 +50,7 @@ def share_of(items: list[Any], shard: tuple[int, int]) -> list[Any]:
 def build_shard(
     layout: Layout, output: Path, shard: tuple[int, int], overwrite: bool, extract: Callable[[], None]
 ) -> dict[str, Any]:
-    """Builds a shard of the layout in its folder below `output`; `extract` writes the missing parts.
-
-    Returns the content of ``shard.json``. Raises PrepareError if the folder holds something else or the disk is full.
-    """
+    """Builds a shard of the layout in its folder below `output`, as `build` does; returns its ``shard.json``."""
     folder, (index, count) = shard_folder(output, shard), shard
     for path in (output, folder):
         if path.exists() and not path.is_dir():
@@ -79,11 +76,8 @@ def build_shard(
 def merge(folders: Sequence[str | Path], output: str | Path, overwrite: bool = False) -> dict[str, Any]:
     """Merges shards to a corpus; returns its report. The shards stay; they may be deleted afterwards.
 
-    `folders` are those of shards, or hold them. `overwrite` replaces another corpus.
-
-    Raises:
-        PrepareError: If shards are missing, unfinished, given twice, or of another corpus (the message names each), if
-            the output folder holds something else, if every clip was skipped, or if the disk is full.
+    `folders` are those of shards, or hold them. `overwrite` replaces another corpus. Raises PrepareError if shards are
+    missing, unfinished, given twice, or of another corpus (the message names each), and for the reasons of `build`.
     """
     layout, shards = _read_shards([Path(folder) for folder in folders])
     names = itertools.chain.from_iterable(layout.parts.values())

@@ -142,9 +142,8 @@ class WorkerPool:
     def extract(self, chunks: Sequence[Chunk]) -> Iterator[Progress]:
         """Extracts chunks and writes their parts, in any order.
 
-        Raises:
-            PrepareError: If no worker becomes ready, or every clip ends its worker.
-            OSError, ImportError: If a part cannot be written, or a package is missing.
+        Raises PrepareError if no worker becomes ready, or every clip ends its worker; OSError if a part cannot be
+        written; ImportError if a package is missing.
         """
         tasks, again = _tasks(chunks), deque()
         remaining = sum(len(chunk.records) for chunk in chunks)

@@ -1,8 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Builds a corpus from parts: splits and report are written beside the old ones and then replace them.
-
-The process may be killed or find the disk full at any moment; the same command then continues.
-"""
+"""Builds a corpus from parts; killed at any moment, or out of disk space, the same command continues."""
 
 from __future__ import annotations
 

@@ -58,9 +58,7 @@ def write_report(
 ) -> Path:
     """Writes the page of a corpus atomically; returns its path. The arguments are those of the command line.
 
-    Raises:
-        CorpusError: If the folder is no finished corpus, or of another version.
-        FileNotFoundError: If a folder of videos does not exist.
+    Raises CorpusError for a folder that is no finished corpus of this version.
     """
     corpus, videos = Path(corpus), [Path(path) for path in videos]
     for path in videos:

@@ -92,8 +92,7 @@ def read_split(corpus: Path, split: str) -> SplitMetrics:
 def extreme_clips(splits: Sequence[SplitMetrics], name: str, highest: bool, most: int) -> list[tuple[str, int]]:
     """Returns split and index of at most `most` clips at the upper (`highest`) or lower end of a distribution.
 
-    The most extreme comes first, equal ones in the order of the corpus. Only clips on that side of the median count:
-    the value of most clips is not extreme.
+    The most extreme comes first, equal ones in the order of the corpus. Only clips on that side of the median count.
     """
     values = np.concatenate([split.values[name] for split in splits]) * (-1 if highest else 1)
     known = values[~np.isnan(values)]

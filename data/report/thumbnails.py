@@ -29,7 +29,7 @@ _EARLIER = 2e-3  # seconds; times are stored as float32
 
 
 class Thumbnails:
-    """Draws clips of a corpus; see `data.report.write_report` for the arguments."""
+    """Draws clips of a corpus, with the arguments of `data.report.write_report`."""
 
     def __init__(self, corpus: Path, videos: Sequence[Path] = (), allow_outside: bool = False):
         columns = [*TRAINING_COLUMNS, "source", "start", "quality"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import functools
 import os
 import posixpath
@@ -282,12 +283,8 @@ class Folder:
 
     def mostly(self, suffix: str, pattern: re.Pattern) -> bool:
         """Returns whether the text of most `examples` of a suffix begins with a pattern."""
-
-        def matches(path: str) -> bool:
-            try:
-                return pattern.match(self.read_text(path)) is not None
-            except TranscriptError:
-                return False
-
-        examples = self.examples(suffix)
-        return sum(map(matches, examples)) * 2 > len(examples)
+        examples, matching = self.examples(suffix), 0
+        for path in examples:
+            with contextlib.suppress(TranscriptError):
+                matching += pattern.match(self.read_text(path)) is not None
+        return matching * 2 > len(examples)

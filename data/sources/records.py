@@ -105,8 +105,8 @@ _STORED = tuple(field.name for field in fields(Record) if field.name != "media")
 class RecordFile(Sequence[Record]):
     """Records in a temporary file, one JSON line each, read on demand; their `source` is relative to `root`.
 
-    Only the byte offset of each line is in memory: 8 MB for a million records. Slices and selections share the file; a
-    pickle contains the records. Raises `SourceError` if the temporary file cannot be written.
+    Only the byte offset of each line is in memory: 8 MB for a million records. Slices share the file; a pickle has all
+    records. Raises `SourceError` if the temporary file cannot be written.
     """
 
     def __init__(self, root: Path, records: Iterable[Record]):

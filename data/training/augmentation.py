@@ -54,10 +54,8 @@ class KeypointAugmentation:
     def __call__(self, keypoints: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor | None = None) -> Batch:
         """Returns an augmented batch, with as many frames as its longest clip now has.
 
-        Args:
-            keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
-            mask: Non-zero where there is a face, `(batch, frames)`.
-            labels: Label of each frame, `(batch, frames)`, above 0 in speech; resampled with the frames.
+        Landmarks are `(batch, frames, landmarks, 3)`. The mask, `(batch, frames)`, is non-zero where there is a face.
+        Labels, `(batch, frames)`, are above 0 in speech and resampled with the frames.
         """
         if self.trim_silence and labels is not None:
             keypoints, mask, labels = self._trim(keypoints, mask, labels)

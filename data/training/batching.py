@@ -65,11 +65,9 @@ class _LengthGroups:
 class LengthBatchSampler(ClipBatchSampler):
     """Batches of clips of similar length, in random order.
 
-    The Trainer's own grouping draws from the global random state, which cannot be restored in the middle of an epoch,
-    and does not limit frames. Batches of different processes in one step are neighbours in length, so that no process
-    waits long for another.
-
-    A batch has `batch_size` clips, or with padding at most `max_frames` frames, where a longer clip is alone.
+    A batch has `batch_size` clips, or with padding at most `max_frames` frames, where a longer clip is alone. Batches
+    of different processes in one step are neighbours in length, so that no process waits long for another. The
+    Trainer's own grouping draws from the global random state, which cannot be restored in the middle of an epoch.
     """
 
     def __init__(
@@ -125,12 +123,8 @@ class SpeakerBatchSampler(ClipBatchSampler):
 class StreamBatchSampler(ClipBatchSampler):
     """Batches of clips from a few row groups at a time, for streaming.
 
-    Row groups come in random order. Each process reads a contiguous part of them, of equally many clips (the last
-    process continues at the beginning), and shuffles the clips of a window of row groups.
-
-    Args:
-        blocks: Clips in each row group, in the order of their indices.
-        window: Row groups that are shuffled together and held in memory.
+    Row groups, of `blocks` clips each, come in random order. Each process reads a contiguous part of them, of equally
+    many clips (the last process continues at the beginning), and shuffles the clips of a `window` of row groups.
     """
 
     def __init__(self, blocks: Sequence[int], *, batch_size: int, window: int = 4, **process):

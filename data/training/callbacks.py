@@ -35,9 +35,8 @@ PARTS = ("encoder", "adapters", "gates", "language_model")
 class BlankVideoCallback(TrainerCallback):
     """Stops a run whose WER on blank video is as low as on the clips, since it ignores the lips.
 
-    Args:
-        after: First evaluation that counts: from 1 on an epoch; below 1 a share of the run, and at least 500 steps. A
-            model may need a third of its run before it uses the adapters.
+    `after` is the first evaluation that counts: from 1 on an epoch; below 1 a share of the run, at least 500 steps. A
+    model may need a third of its run before it uses the adapters.
     """
 
     def __init__(self, after: float):

@@ -67,10 +67,7 @@ def check_fits(checkpoint: str | os.PathLike, model: torch.nn.Module) -> None:
 
 
 def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
-    """Returns the newest complete checkpoint in a folder; `None` if there is none.
-
-    The Trainer writes `trainer_state.json` last: a checkpoint without it is incomplete.
-    """
+    """Returns the newest checkpoint with `trainer_state.json`, which is written last; `None` if there is none."""
     folders = [path for path in Path(output_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
     for folder in sorted(folders, key=lambda path: int(path.name.partition("-")[2]), reverse=True):
         try:
@@ -107,10 +104,7 @@ def encoder_settings(source: str) -> LipReadConfig:
 def load_encoder(
     model: LipReadForConditionalGeneration, feature_extractor: LipReadFeatureExtractor, source: str
 ) -> None:
-    """Loads the encoder of a checkpoint, with its landmark statistics, into a new model.
-
-    Raises ValueError if its encoder or feature extractor has other settings, OSError if its weights are unreadable.
-    """
+    """Loads the encoder of a checkpoint, with its landmark statistics; raises ValueError if it has other settings."""
     names = list(inspect.signature(LipReadFeatureExtractor).parameters)[:-1]  # without **kwargs
     extractors = LipReadFeatureExtractor.from_pretrained(source), feature_extractor
     _refuse_differences(source, *({name: getattr(each, name) for name in names} for each in extractors))

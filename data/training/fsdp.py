@@ -60,5 +60,5 @@ def own_class(model: PreTrainedModel) -> Iterator[None]:
 
 
 def unsharded(value: torch.Tensor) -> torch.Tensor:
-    """Returns the full tensor of one that may be sharded."""
+    """Returns a tensor, gathered from all processes if it is sharded."""
     return value.full_tensor() if isinstance(value, DTensor) else value

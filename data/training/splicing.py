@@ -30,10 +30,7 @@ class WordSplicing:
     def __call__(self, examples: Sequence[Example], ids: Sequence[str]) -> list[Example]:
         """Returns the examples; spliced ones are new, with arrays over frames and `words` of their own.
 
-        Args:
-            examples: `words` (`SpokenWord`), `keypoints` (frames, landmarks, 3), `keypoints_mask` (frames,), and other
-                arrays over frames.
-            ids: The clips' ids.
+        An example has `words` (`SpokenWord`), `keypoints` (frames, landmarks, 3), and other arrays over frames.
         """
         generator = np.random.default_rng([self.seed, *(zlib.crc32(str(clip).encode()) for clip in ids)])
         spliced = []
@@ -55,9 +52,7 @@ class WordSplicing:
 def splice(example: Example, words: dict[int, tuple[Example, int]]) -> Example:
     """Returns an example, whose words do not overlap, with some words replaced, on its own average face.
 
-    Args:
-        example: As for `WordSplicing`.
-        words: For the index of each word to replace, the other example and the index of the word there.
+    `words` has, for the index of each word to replace, the other example and the index of the word there.
     """
     segments, spoken, position, length = [], [], 0, 0
     for place, word in enumerate(example["words"]):

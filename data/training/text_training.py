@@ -23,11 +23,10 @@ logger = logging.getLogger("train_hf")
 
 def read_texts(path: str | Path) -> list[str]:
     """Returns the non-empty lines of a UTF-8 file; raises ValueError if there are none."""
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: no such text file; give a UTF-8 file with a transcript a line")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}; give a UTF-8 file with a transcript a line") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error}); save it as UTF-8") from error
     texts = [line.strip() for line in lines if line.strip()]

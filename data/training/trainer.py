@@ -157,32 +157,28 @@ class LipReadTrainer(Trainer):
 
     def evaluation_loop(self, dataloader, *args, metric_key_prefix: str = "eval", **kwargs):
         """Measures the loss with teacher forcing, then transcribes every clip from its video alone."""
-        # DataLoaders draw from the random state: restored, training does not depend on how often it evaluates.
-        devices = [self.args.device] if self.args.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            return self._evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
-
-    def _evaluation_loop(self, dataloader, *args, metric_key_prefix: str, **kwargs):
         self._eval_parts.clear()
-        output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
-        result = self._pop_means(self._eval_parts)
-        model = self.accelerator.unwrap_model(self.model)
-        gather_to_encode(model)
-        with self.accelerator.autocast():
-            predictions = predict(
-                model,
-                self.processing_class,
-                dataloader.dataset,
-                self.eval_collator,
-                batch_size=self.args.per_device_eval_batch_size,
-                process_index=self.args.process_index,
-                num_processes=self.args.world_size,
-                progress=not self.args.disable_tqdm,
-                encoder_only=self.args.encoder_only,
-                num_beams=self.args.eval_num_beams,
-                max_new_tokens=self.args.eval_max_new_tokens,
-                in_step=self.is_fsdp_enabled,
-            )
+        # DataLoaders draw from the random state: restored, training does not depend on how often it evaluates.
+        with torch.random.fork_rng([self.args.device] if self.args.device.type == "cuda" else []):
+            output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
+            result = self._pop_means(self._eval_parts)
+            model = self.accelerator.unwrap_model(self.model)
+            gather_to_encode(model)
+            with self.accelerator.autocast():
+                predictions = predict(
+                    model,
+                    self.processing_class,
+                    dataloader.dataset,
+                    self.eval_collator,
+                    batch_size=self.args.per_device_eval_batch_size,
+                    process_index=self.args.process_index,
+                    num_processes=self.args.world_size,
+                    progress=not self.args.disable_tqdm,
+                    encoder_only=self.args.encoder_only,
+                    num_beams=self.args.eval_num_beams,
+                    max_new_tokens=self.args.eval_max_new_tokens,
+                    in_step=self.is_fsdp_enabled,
+                )
         metrics = compute_metrics(predictions)
         output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in (result | metrics).items()})
         if self.is_world_process_zero():
