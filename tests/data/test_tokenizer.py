@@ -188,7 +188,7 @@ def test_texts_are_packed_into_blocks(tmp_path):
     assert stream.count(tokenizer.bos_token_id) == stream.count(tokenizer.eos_token_id) == 10
     assert tokenizer.decode(stream, skip_special_tokens=True).split() == " ".join(texts * 5).split()
     path.write_text("\n \n")
-    for bad, reason in ((path, "holds no text"), (tmp_path / "missing.txt", "no such text file")):
+    for bad, reason in ((path, "holds no text"), (tmp_path / "missing.txt", "No such file")):
         with pytest.raises(ValueError, match=reason):
             read_texts(bad)
     with pytest.raises(ValueError, match="259"):

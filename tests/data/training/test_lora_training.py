@@ -12,6 +12,7 @@ import modeling_lipread  # noqa: F401  (registers the reader)
 from data.training.checkpoints import check_fits
 from tests.helpers.readers import write_language_model
 from tests.helpers.training import TEXTS, train
+from train_hf import main
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,8 @@ def language_models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("language_models")
     (folder / "texts.txt").write_text("\n".join(TEXTS * 10), encoding="utf-8")
     base, warm = write_language_model(folder / "base"), folder / "warm"
-    train(train_text=folder / "texts.txt", model_id=base, output_dir=warm, num_train_epochs=4, learning_rate=5e-2)
+    settings = f"--train_text {folder / 'texts.txt'} --model_id {base} --output_dir {warm} --num_train_epochs 4"
+    main(f"{settings} --learning_rate 5e-2 --seq_len 16 --per_device_train_batch_size 4 --use_cpu".split())
     return base, warm
 
 
