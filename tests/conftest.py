@@ -10,13 +10,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads spin against each other as soon as anything else runs
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder of real clips and assets beside the repository."""
-    path = REPOSITORY.parent / "shared"
+    path = Path(__file__).resolve().parents[2] / "shared"
     if not path.is_dir():
         pytest.skip("the folder ../shared with the real clips is not beside this checkout")
     return path
@@ -110,6 +108,15 @@ def talker_clip(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("talker") / "talker.mp4"
     TalkingHead().render("please follow the doctor now", path, seed=3)
     return path
+
+
+@pytest.fixture(scope="module")
+def hub():
+    """A Hub of its own for each file of tests."""
+    from tests.helpers.hub_server import HubServer
+
+    with HubServer() as server:
+        yield server
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 
 import json
 import pickle
-import subprocess
 import sys
 
 import numpy as np
@@ -14,7 +13,6 @@ from torch.utils.data import DataLoader
 
 from data.dataset import ClipStream, has_split, is_parquet, open_split
 from data.schema import CorpusError, decode_row, load_split
-from tests.helpers.hub_server import HubServer
 from tests.helpers.training import REPOSITORY
 
 
@@ -104,18 +102,10 @@ print(json.dumps({"rows": read, "texts": clips.column("text"), "validation": has
 """
 
 
-def test_streamed_from_a_hub_without_fetching_the_files(corpus, exported, tmp_path):
-    with HubServer() as hub:
-        hub.add("someone/landmarks", exported, type="dataset")
-        done = subprocess.run(
-            [sys.executable, "-c", READ_AS_A_STREAM, "someone/landmarks"],
-            cwd=REPOSITORY,
-            env=hub.environment(tmp_path / "home"),
-            capture_output=True,
-            text=True,
-        )
-    assert done.returncode == 0, done.stderr[-4000:]
-    read = json.loads(done.stdout.splitlines()[-1])
+def test_streamed_from_a_hub_without_fetching_the_files(corpus, exported, hub, tmp_path):
+    hub.add("someone/landmarks", exported, type="dataset")
+    command = [sys.executable, "-c", READ_AS_A_STREAM, "someone/landmarks"]
+    read = json.loads(hub.run(tmp_path / "home", *command, cwd=REPOSITORY).splitlines()[-1])
     expected = open_split(corpus, "train")
     sums = [[str(row["id"]), float(np.asarray(row["keypoints"]).astype("float64").sum())] for row in expected]
     assert read == {"rows": sums, "texts": expected.column("text"), "validation": True}

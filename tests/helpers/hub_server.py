@@ -5,276 +5,306 @@
         subprocess.run([...], env=hub.environment(tmp_path / "hf_home"))
         hub.files("someone/reader")
 
-Models and data sets alike. Large files go to a storage of their own under another port, as to the real Hub's CDN: an
-upload is taken only if its sha256 is the one announced, and a download is a redirect that carries the file's hash. A
-commit appears whole or not at all. Everything is kept in memory. What is not spoken is Xet, the Hub's chunked
-transfer: `environment` switches it off by huggingface_hub's own setting, so that files travel by git-lfs.
+Models and data sets alike, in memory. As on the real Hub, large files go to a storage, which takes an upload only if
+its sha256 is the one announced; a download redirects there and carries the file's hash. A commit appears whole or not
+at all. `environment` switches Xet off, the chunked transfer, so that files travel by git-lfs.
 """
 
 import base64
 import hashlib
 import json
+import logging
 import os
 import re
+import subprocess
 import threading
-from collections.abc import Iterable
-from http.server import ThreadingHTTPServer
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+from urllib.parse import unquote
 
-from tests.helpers.hub_http import Handler, Reply, reply
-from tests.helpers.hub_repository import Blob, HubError, Repository, card_errors, front_matter
+from werkzeug import Request, Response
+from werkzeug.exceptions import abort
+from werkzeug.serving import make_server
 
-TYPES = {"models": "model", "datasets": "dataset"}
-PREFIXES = {"model": "", "dataset": "datasets/"}
 TOKEN = "hf_loopback"
 LARGE = re.compile(r".*\.(safetensors|parquet|arrow|bin|pt|pth|onnx|model|npz|zip|gz|mp4|png|task)")
-LARGE_SIZE = 10 * 2**20
 
-REPOSITORY = r"(?P<id>[^/]+/[^/]+)"
-API = rf"/api/(?P<type>models|datasets)/{REPOSITORY}"
-WEB = rf"/(?:(?P<type>datasets)/)?{REPOSITORY}"
+
+@dataclass(frozen=True)
+class Blob:
+    """A file: in git itself, or large and in the storage."""
+
+    content: bytes
+    large: bool
+
+    @cached_property
+    def id(self) -> str:
+        """The name of the file in git, or in the storage."""
+        head = b"" if self.large else b"blob %d\0" % len(self.content)
+        return (hashlib.sha256 if self.large else hashlib.sha1)(head + self.content).hexdigest()
+
+    def entry(self, hash_key: str, id_key: str, **more: str) -> dict[str, Any]:
+        """As the Hub lists files, with a repository (`sha256`, `blobId`) or in a tree (`oid`, `oid`)."""
+        lfs = {"lfs": {hash_key: self.id, "size": len(self.content), "pointerSize": 134}} if self.large else {}
+        return {**more, id_key: self.id, "size": len(self.content), **lfs}
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A state of all files."""
+
+    id: str
+    parent: "Commit | None"
+    files: dict[str, Blob]
+    title: str
+
+
+@dataclass
+class Repository:
+    """A repository with its first commit, as the Hub makes it."""
+
+    id: str
+    private: bool = False
+    commits: dict[str, Commit] = field(default_factory=dict)
+    branches: dict[str, Commit] = field(default_factory=dict)
+
+    def __post_init__(self):
+        attributes = Blob(b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n", large=False)
+        self.add_commit("main", {".gitattributes": attributes}, "initial commit")
+
+    def commit(self, revision: str) -> Commit:
+        """The commit that a branch or a commit's own name stands for."""
+        found = self.branches.get(revision.removeprefix("refs/heads/")) or self.commits.get(revision)
+        return found or refuse(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+
+    def history(self, revision: str = "main") -> list[Commit]:
+        """The commits that led to a revision, the newest first."""
+        found = [self.commit(revision)]
+        while found[-1].parent:
+            found.append(found[-1].parent)
+        return found
+
+    def add_commit(self, branch: str, files: dict[str, Blob], title: str) -> Commit:
+        """Puts a state of all files on a branch."""
+        id = hashlib.sha1(f"{self.id} {len(self.commits)}".encode()).hexdigest()
+        commit = self.commits[id] = self.branches[branch] = Commit(id, self.branches.get(branch), files, title)
+        return commit
+
+
+def reply(content: Any, status: int = 200, **headers: str) -> Response:
+    """A JSON answer; underscores in the names of headers stand for hyphens."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(json.dumps(content), status, named, content_type="application/json")
+
+
+def refuse(status: int, message: str, code: str = "", **details: str) -> NoReturn:
+    """Answers with an error; by its code huggingface_hub chooses the class of its exception."""
+    abort(reply({"error": message, **details}, status, X_Error_Message=message, X_Error_Code=code))
+
+
+def is_large(path: str, content: bytes) -> bool:
+    """Whether a file is stored apart from git: by its name, or because it is no text."""
+    return LARGE.fullmatch(path) is not None or b"\0" in content
 
 
 class HubServer:
-    """The Hub and its storage, each on a port of its own, from `with` to its end. One user alone may log in."""
+    """The Hub with its storage, from `with` to its end. One user alone may log in."""
 
     def __init__(self, user: str = "someone"):
         self.user = user
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.objects: dict[str, bytes] = {}  # large files by their sha256
-        self.requests: list[tuple[str, str]] = []
-        self.lock = threading.RLock()
-        self.faults: list[tuple[str, re.Pattern, int]] = []
-        self._servers = [self._serve(handler) for handler in (_Hub, _Storage)]
-        self.endpoint, self.storage = (f"http://127.0.0.1:{server.server_address[1]}" for server in self._servers)
-
-    def _serve(self, handler: type) -> ThreadingHTTPServer:
-        return ThreadingHTTPServer(("127.0.0.1", 0), type(handler.__name__, (handler,), {"hub": self}))
+        self.requests: list[str] = []
+        self.faults: list[tuple[str, str, int]] = []
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self._server = make_server("127.0.0.1", 0, Request.application(self.answer), threaded=True)
+        self.endpoint = f"http://127.0.0.1:{self._server.port}"
+        self.storage = f"http://localhost:{self._server.port}/storage"  # by another name, as the real Hub's
 
     def __enter__(self) -> "HubServer":
-        for server in self._servers:
-            server.daemon_threads = True
-            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        for server in self._servers:
-            server.shutdown()
-            server.server_close()
+        self._server.shutdown()
 
     def environment(self, home: str | os.PathLike, token: str | None = TOKEN) -> dict[str, str]:
         """This process's environment, but for everything that says where the Hub is and who asks."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
         kept |= {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-        kept |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+        kept |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1,localhost", "OMP_NUM_THREADS": "1"}
         return kept if token is None else {**kept, "HF_TOKEN": token}
 
-    def fail(self, method: str, path: str, status: int) -> None:
-        """From now on requests whose path matches are answered with that status."""
-        self.faults.append((method, re.compile(path), status))
-
-    def fault(self, method: str, path: str) -> int | None:
-        return next((status for m, where, status in self.faults if m == method and where.fullmatch(path)), None)
+    def run(self, home: Path, *command: object, **options: Any) -> str:
+        """Runs a program that uses the Hub and is logged in, and returns its standard output."""
+        options = {"env": self.environment(home), "capture_output": True, "text": True, "timeout": 300, **options}
+        done = subprocess.run([*map(str, command)], **options)
+        assert done.returncode == 0, done.stderr[-4000:]
+        return done.stdout
 
     def repository(self, id: str, type: str = "model") -> Repository:
         """A repository, as it is now."""
-        return self.repositories[type, id]
+        return self.repositories[f"{type}s", id]
 
     def files(self, id: str, revision: str = "main", type: str = "model") -> dict[str, bytes]:
         """The files of a repository by their paths."""
         return {path: blob.content for path, blob in self.repository(id, type).commit(revision).files.items()}
 
-    def add(self, id: str, folder: str | os.PathLike, type: str = "model", message: str = "Add a folder") -> str:
-        """Commits the files of a folder, into a new repository if need be, without a request; gives the commit."""
-        with self.lock:
-            repository = self.repositories.setdefault((type, id), Repository(id, type))
-            files = dict(repository.commit("main").files)
-            for path in sorted(item for item in Path(folder).rglob("*") if item.is_file()):
-                name, content = path.relative_to(folder).as_posix(), path.read_bytes()
-                files[name] = Blob(content, large=is_large(name, len(content), content[:512]))
-            return repository.add_commit("main", files, message)
+    def add(self, id: str, folder: Path, type: str = "model", message: str = "Add a folder") -> None:
+        """Commits the files of a folder, into a new repository if need be, without a request."""
+        repository = self.repositories.setdefault((f"{type}s", id), Repository(id))
+        files = dict(repository.commit("main").files)
+        for path in sorted(item for item in Path(folder).rglob("*") if item.is_file()):
+            name, content = path.relative_to(folder).as_posix(), path.read_bytes()
+            files[name] = Blob(content, is_large(name, content))
+        repository.add_commit("main", files, message)
 
+    def answer(self, request: Request) -> Response:
+        """Finds the method for a request, which takes the groups of the path's pattern."""
+        path = request.environ["RAW_URI"].partition("?")[0]
+        self.requests.append(path)
+        for method, pattern, status in self.faults:
+            if request.method == method and re.fullmatch(pattern, path):
+                refuse(status, "the server was told to fail")
+        for methods, pattern, answer in ROUTES:
+            if request.method in methods.split() and (match := re.fullmatch(pattern, path)):
+                return answer(self, request, *(group and unquote(group) for group in match.groups()))
+        refuse(404, f"there is no {request.method} {path} here")
 
-def is_large(path: str, size: int, sample: bytes) -> bool:
-    """Whether a file is stored apart from git: by its name, its size, or because it is no text."""
-    return LARGE.fullmatch(path) is not None or size > LARGE_SIZE or b"\0" in sample
-
-
-class _Storage(Handler):
-    """Where large files lie. Whoever holds an address may use it, as with addresses signed for one upload."""
-
-    routes = [("PUT", r"/(?P<oid>[0-9a-f]{64})", "upload"), ("GET HEAD", r"/(?P<oid>[0-9a-f]{64})", "download")]
-
-    def upload(self, oid: str) -> Reply:
-        found = hashlib.sha256(self.body).hexdigest()
-        if found != oid:
-            raise HubError(400, f"the content's sha256 is {found}, not {oid}")
-        self.hub.objects[oid] = self.body
-        return 200, {"ETag": f'"{oid}"'}, b""
-
-    def download(self, oid: str) -> Reply:
-        if oid not in self.hub.objects:
-            raise HubError(404, "no such object")
-        return self.send_content(self.hub.objects[oid], ETag=f'"{oid}"')
-
-
-class _Hub(Handler):
-    routes = [
-        ("GET", r"/api/whoami-v2", "whoami"),
-        ("POST", r"/api/validate-yaml", "validate_yaml"),
-        ("POST", r"/api/repos/create", "create"),
-        ("GET", rf"{API}(?:/revision/(?P<revision>[^/]+))?", "info"),
-        ("GET", rf"{API}/tree/(?P<revision>[^/]+)(?:/(?P<path>.*))?", "tree"),
-        ("POST", rf"{API}/branch/(?P<name>[^/]+)", "create_branch"),
-        ("POST", rf"{API}/preupload/(?P<revision>[^/]+)", "preupload"),
-        ("POST", rf"{API}/commit/(?P<revision>[^/]+)", "commit"),
-        ("POST", rf"{WEB}\.git/info/lfs/objects/batch", "lfs_batch"),
-        ("POST", rf"{WEB}\.git/info/lfs/objects/verify", "lfs_verify"),
-        ("GET HEAD", rf"{WEB}/resolve/(?P<revision>[^/]+)/(?P<path>.+)", "resolve"),
-    ]
-
-    def _user(self) -> str | None:
+    def _user(self, request: Request, must: bool = False) -> str | None:
         """Who asks; `None` for nobody in particular."""
-        header = self.headers.get("Authorization")
-        if header not in (None, f"Bearer {TOKEN}"):
-            raise HubError(401, "Invalid credentials in Authorization header")
-        return header and self.hub.user
+        header = request.headers.get("Authorization")
+        if header not in (None, f"Bearer {TOKEN}") or (must and header is None):
+            refuse(401, "Invalid credentials in Authorization header")
+        return header and self.user
 
-    def _known_user(self) -> str:
-        if (user := self._user()) is None:
-            raise HubError(401, "Invalid username or password.")
-        return user
-
-    def _repository(self, type: str | None, id: str, write: bool = False) -> Repository:
-        user = self._known_user() if write else self._user()
-        found = self.hub.repositories.get((TYPES[type or "models"], id))
+    def _repository(self, request: Request, type: str | None, id: str, write: bool = False) -> Repository:
+        user, found = self._user(request, must=write), self.repositories.get((type or "models", id))
         allowed = user == id.split("/")[0]
         # To strangers a private repository is none. The real Hub answers 401 to those it does not know.
         if found is None or (found.private and not allowed):
-            raise HubError(401 if user is None else 404, "Repository not found", "RepoNotFound")
+            refuse(401 if user is None else 404, "Repository not found", "RepoNotFound")
         if write and not allowed:
-            raise HubError(403, f"{user} may not write to {id}")
+            refuse(403, f"{user} may not write to {id}")
         return found
 
-    def whoami(self) -> Reply:
-        user = self._known_user()
-        return reply({"type": "user", "name": user, "fullname": user, "orgs": [], "auth": {"type": "access_token"}})
+    def whoami(self, request: Request) -> Response:
+        return reply({"type": "user", "name": self._user(request, must=True), "orgs": []})
 
-    def validate_yaml(self) -> Reply:
-        errors = card_errors(json.loads(self.body)["content"])
-        return reply({"errors": [{"message": error} for error in errors], "warnings": []}, 400 if errors else 200)
-
-    def create(self) -> Reply:
-        user, asked = self._known_user(), json.loads(self.body)
-        type, namespace = asked.get("type") or "model", asked.get("organization") or user
+    def create(self, request: Request) -> Response:
+        user, asked = self._user(request, must=True), request.json
+        type, namespace = f"{asked.get('type') or 'model'}s", asked.get("organization") or user
         if namespace != user:
-            raise HubError(403, f"You don't have the rights to create a {type} under the namespace {namespace!r}")
+            refuse(403, f"You don't have the rights to create a repository under the namespace {namespace!r}")
         id = f"{namespace}/{asked['name']}"
-        url = f"{self.hub.endpoint}/{PREFIXES[type]}{id}"
-        with self.hub.lock:
-            if (type, id) in self.hub.repositories:
-                raise HubError(409, f"You already created this {type} repo", url=url)
-            self.hub.repositories[type, id] = Repository(id, type, private=asked.get("visibility") == "private")
+        url = f"{self.endpoint}/{'datasets/' * (type == 'datasets')}{id}"
+        if (type, id) in self.repositories:
+            refuse(409, "You already created this repo", url=url)
+        self.repositories[type, id] = Repository(id, private=asked.get("visibility") == "private")
         return reply({"url": url, "name": id})
 
-    def info(self, type: str, id: str, revision: str | None) -> Reply:
-        repository = self._repository(type, id)
+    def info(self, request: Request, type: str, id: str, revision: str | None) -> Response:
+        repository = self._repository(request, type, id)
         commit = repository.commit(revision or "main")
         siblings = [blob.entry("sha256", "blobId", rfilename=path) for path, blob in commit.files.items()]
-        card = commit.files.get("README.md")
-        about = {"id": id, "author": id.split("/")[0], "sha": commit.id, "private": repository.private}
-        about |= {"gated": False, "disabled": False, "downloads": 0, "likes": 0, "tags": [], "siblings": siblings}
-        about |= {"lastModified": commit.date, "cardData": front_matter(card.content.decode()) if card else None}
-        return reply(about)
+        about = {"id": id, "sha": commit.id, "private": repository.private, "siblings": siblings}
+        return reply(about | {"gated": False, "disabled": False, "downloads": 0, "likes": 0, "tags": []})
 
-    def tree(self, type: str, id: str, revision: str, path: str | None) -> Reply:
-        commit = self._repository(type, id).commit(revision)
-        recursive = self.query.get("recursive", ["false"])[0].lower() == "true"
-        entries = commit.entries(path or "", recursive)
-        if path and not entries:
-            raise HubError(404, f"{path} does not exist on {revision!r}", "EntryNotFound")
-        if self.query.get("expand", ["false"])[0].lower() == "true":
-            more = {"lastCommit": commit.details(), "securityFileStatus": None}
-            entries = [{**entry, **more} for entry in entries]
-        return reply(entries)
+    def tree(self, request: Request, type: str, id: str, revision: str, path: str | None) -> Response:
+        folder, files = f"{path}/" if path else "", self._repository(request, type, id).commit(revision).files
+        parents = {str(parent) for name in files for parent in PurePosixPath(name).parents[:-1]}
+        found = [{"type": "directory", "path": name, "oid": "0" * 40, "size": 0} for name in sorted(parents)]
+        found += [blob.entry("oid", "oid", type="file", path=name) for name, blob in files.items()]
+        found = [entry for entry in found if entry["path"].startswith(folder)]
+        if request.args.get("recursive", "").lower() != "true":
+            found = [entry for entry in found if "/" not in entry["path"].removeprefix(folder)]
+        return reply(found) if found else refuse(404, f"{path} does not exist on {revision!r}", "EntryNotFound")
 
-    def create_branch(self, type: str, id: str, name: str) -> Reply:
-        repository = self._repository(type, id, write=True)
+    def create_branch(self, request: Request, type: str, id: str, name: str) -> Response:
+        repository = self._repository(request, type, id, write=True)
         if name in repository.branches:
-            raise HubError(409, f"Reference already exists: {name}")
-        repository.branches[name] = repository.commit(json.loads(self.body or b"{}").get("startingPoint") or "main").id
+            refuse(409, f"Reference already exists: {name}")
+        repository.branches[name] = repository.commit("main")
         return reply({})
 
-    def preupload(self, type: str, id: str, revision: str) -> Reply:
-        there = self._repository(type, id, write=True).commit(revision).files
+    def preupload(self, request: Request, type: str, id: str, revision: str) -> Response:
+        there = self._repository(request, type, id, write=True).commit(revision).files
         answers = []
-        for file in json.loads(self.body)["files"]:
-            path, sample = file["path"], base64.b64decode(file["sample"])
-            mode = "lfs" if is_large(path, file["size"], sample) else "regular"
-            answer = {"path": path, "uploadMode": mode, "shouldIgnore": False}
-            if path in there:
-                answer["oid"] = there[path].sha256 if there[path].large else there[path].id
-            answers.append(answer)
+        for file in request.json["files"]:
+            mode = "lfs" if is_large(file["path"], base64.b64decode(file["sample"])) else "regular"
+            known = {"oid": there[file["path"]].id} if file["path"] in there else {}
+            answers.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False, **known})
         return reply({"files": answers})
 
-    def lfs_batch(self, type: str | None, id: str) -> Reply:
-        self._repository(type, id, write=True)
-        verify = {"href": f"{self.hub.endpoint}{self.path.removesuffix('batch')}verify"}
+    def lfs_batch(self, request: Request, type: str | None, id: str) -> Response:
+        self._repository(request, type, id, write=True)
         objects = []
-        for item in json.loads(self.body)["objects"]:
-            actions = {"upload": {"href": f"{self.hub.storage}/{item['oid']}"}, "verify": verify}
-            known = {} if item["oid"] in self.hub.objects else {"actions": actions}
-            objects.append({"oid": item["oid"], "size": item["size"], **known})
+        for item in request.json["objects"]:
+            upload = {"actions": {"upload": {"href": f"{self.storage}/{item['oid']}"}}}
+            known = item["oid"] in self.objects
+            objects.append({"oid": item["oid"], "size": item["size"], **({} if known else upload)})
         return reply({"transfer": "basic", "objects": objects})
 
-    def lfs_verify(self, type: str | None, id: str) -> Reply:
-        self._repository(type, id, write=True)
-        asked = json.loads(self.body)
-        self._stored(asked["oid"], asked["size"])
-        return reply({})
+    def upload(self, request: Request, oid: str) -> Response:
+        if hashlib.sha256(request.data).hexdigest() != oid:
+            refuse(400, "the content has another sha256")
+        self.objects[oid] = request.data
+        return Response()
 
-    def _stored(self, oid: str, size: int | None) -> bytes:
-        if (content := self.hub.objects.get(oid)) is None or size not in (None, len(content)):
-            raise HubError(400, f"the large file {oid} of {size} bytes was not uploaded")
-        return content
-
-    def commit(self, type: str, id: str, revision: str) -> Reply:
-        lines = [json.loads(line) for line in self.body.splitlines()]
-        header = lines[0]["value"]
-        with self.hub.lock:
-            repository = self._repository(type, id, write=True)
-            if revision not in repository.branches:
-                raise HubError(404, f"there is no branch {revision}", "RevisionNotFound")
-            head = repository.commit(revision)
-            if header.get("parentCommit") not in (None, head.id):
-                raise HubError(412, "A commit has happened since. Please refresh and try again.")
-            files = self._changed(head.files, lines[1:])
-            oid = repository.add_commit(revision, files, header["summary"], header.get("description", ""))
-        url = f"{self.hub.endpoint}/{PREFIXES[TYPES[type]]}{id}/commit/{oid}"
-        return reply({"success": True, "commitOid": oid, "commitUrl": url})
-
-    def _changed(self, files: dict[str, Blob], operations: Iterable[dict]) -> dict[str, Blob]:
-        files = dict(files)
+    def commit(self, request: Request, type: str, id: str, revision: str) -> Response:
+        header, *operations = [json.loads(line) for line in request.data.splitlines()]
+        repository = self._repository(request, type, id, write=True)
+        head = repository.commit(revision)
+        if header["value"].get("parentCommit") not in (None, head.id):
+            refuse(412, "A commit has happened since. Please refresh and try again.")
+        files = dict(head.files)
         for operation in operations:
-            key, value = operation["key"], operation["value"]
-            path = value["path"]
-            if key == "file":
-                files[path] = Blob(base64.b64decode(value["content"]), large=False)
-            elif key == "lfsFile":
-                files[path] = Blob(self._stored(value["oid"], value.get("size")), large=True)
-            elif key == "deletedFile" and path in files:
-                del files[path]
+            value = operation["value"]
+            if operation["key"] == "deletedFile":
+                del files[value["path"]]
+            elif operation["key"] == "file":
+                files[value["path"]] = Blob(base64.b64decode(value["content"]), large=False)
             else:
-                raise HubError(404, f"A file with this name doesn't exist: {path}", "EntryNotFound")
-        return files
+                files[value["path"]] = Blob(self.objects[value["oid"]], large=True)
+        commit = repository.add_commit(revision, files, header["value"]["summary"])
+        url = f"{self.endpoint}/{'datasets/' * (type == 'datasets')}{id}/commit/{commit.id}"
+        return reply({"success": True, "commitOid": commit.id, "commitUrl": url})
 
-    def resolve(self, type: str | None, id: str, revision: str, path: str) -> Reply:
-        commit = self._repository(type, id).commit(revision)
+    def resolve(self, request: Request, type: str | None, id: str, revision: str, path: str) -> Response:
+        commit = self._repository(request, type, id).commit(revision)
+        headers = {"X_Repo_Commit": commit.id}
         if (blob := commit.files.get(path)) is None:
-            raise HubError(404, "Entry not found", "EntryNotFound", headers={"X-Repo-Commit": commit.id})
+            abort(reply({}, 404, X_Error_Code="EntryNotFound", **headers))
         if not blob.large:
-            return self.send_content(blob.content, ETag=f'"{blob.id}"', X_Repo_Commit=commit.id)
-        self.hub.objects.setdefault(blob.sha256, blob.content)
-        linked = {"X_Linked_Etag": f'"{blob.sha256}"', "X_Linked_Size": str(len(blob.content))}
-        address = f"{self.hub.storage}/{blob.sha256}"
-        return reply({}, 302, Location=address, X_Repo_Commit=commit.id, ETag=f'"{blob.id}"', **linked)
+            return self.send(request, blob.content, {"ETag": f'"{blob.id}"', "X-Repo-Commit": commit.id})
+        self.objects[blob.id] = blob.content
+        headers |= {"X_Linked_Etag": f'"{blob.id}"', "X_Linked_Size": str(len(blob.content))}
+        return reply({}, 302, Location=f"{self.storage}/{blob.id}", **headers)
+
+    def download(self, request: Request, oid: str) -> Response:
+        return self.send(request, self.objects[oid], {"ETag": f'"{oid}"'})
+
+    def send(self, request: Request, content: bytes, headers: dict[str, str]) -> Response:
+        """A file, or the range of it that was asked for."""
+        return Response(content, headers=headers).make_conditional(request, True, len(content))
+
+
+ID = r"([^/]+/[^/]+)"
+API = rf"/api/(models|datasets)/{ID}"
+WEB = rf"/(?:(datasets)/)?{ID}"
+ROUTES = [
+    ("GET", r"/api/whoami-v2", HubServer.whoami),
+    ("POST", r"/api/validate-yaml", lambda hub, request: reply({"errors": [], "warnings": []})),
+    ("POST", r"/api/repos/create", HubServer.create),
+    ("GET", rf"{API}(?:/revision/([^/]+))?", HubServer.info),
+    ("GET", rf"{API}/tree/([^/]+)(?:/(.*))?", HubServer.tree),
+    ("POST", rf"{API}/branch/([^/]+)", HubServer.create_branch),
+    ("POST", rf"{API}/preupload/([^/]+)", HubServer.preupload),
+    ("POST", rf"{API}/commit/([^/]+)", HubServer.commit),
+    ("POST", rf"{WEB}\.git/info/lfs/objects/batch", HubServer.lfs_batch),
+    ("GET HEAD", rf"{WEB}/resolve/([^/]+)/(.+)", HubServer.resolve),
+    ("PUT", r"/storage/([0-9a-f]{64})", HubServer.upload),
+    ("GET HEAD", r"/storage/([0-9a-f]{64})", HubServer.download),
+]

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModel, AutoProcessor
 
 from tests.helpers.hub_server import HubServer
+from tests.helpers.readers import run_elsewhere
 from tests.helpers.training import REPOSITORY, TEXTS, make_clip
 
 # Takes one command line after the other: importing torch anew for each would take seconds.
@@ -25,10 +26,8 @@ for line in sys.stdin:
     print(json.dumps([status, out.getvalue(), err.getvalue()]), file=replies, flush=True)
 """
 
-# Run where neither our packages nor this checkout are on the path.
-READ_FROM_HUB = """
-import json, sys
-sys.modules["modeling_lipread"] = sys.modules["lipread"] = sys.modules["data"] = None  # even if installed
+READ = """
+import json
 from transformers import AutoModel, AutoProcessor
 read = {}
 for repository in sys.argv[2:]:
@@ -93,8 +92,5 @@ def read_here(reader: Path, clip: Path) -> dict:
 
 def read_from_hub(hub: HubServer, folder: Path, clip: Path, *repositories: str) -> dict[str, dict]:
     """Returns the results of readers on the Hub (`id` or `id@revision`) for a clip, without packages or a cache."""
-    command = [sys.executable, "-c", READ_FROM_HUB, str(clip), *repositories]
-    env = {name: value for name, value in hub.environment(folder / "hf", None).items() if name != "PYTHONPATH"}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    variables = {**hub.environment(folder / "hf", None), "HF_HUB_OFFLINE": "0"}
+    return json.loads(run_elsewhere(folder, READ, clip, *repositories, **variables).splitlines()[-1])

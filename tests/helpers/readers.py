@@ -132,11 +132,13 @@ def save_reader(folder: Path, **settings) -> Path:
         return write_reader(folder, write_language_model(Path(language_model)), include_base=True, **settings)
 
 
-def run_elsewhere(folder: Path, code: str, *arguments: object) -> str:
+def run_elsewhere(folder: Path, code: str, *arguments: object, **variables: str) -> str:
     """Runs code in a folder, in a process that cannot import the repository; returns what it printed."""
     hide = "import sys\nfor name in ('modeling_lipread', 'lipread', 'data'): sys.modules[name] = None\n"
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    offline = {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment = {
+        name: value for name, value in {**os.environ, **offline, **variables}.items() if name != "PYTHONPATH"
+    }
     command = [sys.executable, "-c", hide + code, *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -10,8 +10,6 @@ import pytest
 from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor
 
 import modeling_lipread
-from tests.helpers.hub_repository import Blob
-from tests.helpers.hub_server import HubServer
 from tests.helpers.publishing import Lipread, read_from_hub, read_here, write_clip
 from tests.helpers.readers import write_language_model, write_reader
 
@@ -20,12 +18,6 @@ from tests.helpers.readers import write_language_model, write_reader
 CODE = {path.name for path in Path(modeling_lipread.__file__).parent.glob("*.py")} - {"__init__.py"}
 SETTINGS = {f"{name}.json" for name in "config generation_config processor_config tokenizer tokenizer_config".split()}
 FILES = CODE | SETTINGS | {"README.md", "model.safetensors", "face_landmarker.task"}
-
-
-@pytest.fixture(scope="module")
-def hub():
-    with HubServer() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -171,9 +163,9 @@ def test_a_second_publication_is_one_commit_and_leaves_no_old_weights(hub, lipre
     repository = "someone/twice"
     assert lipread("publish", sharded, "--repo_id", repository).status == 0
     assert published(hub, repository) == (FILES - {"model.safetensors"}) | shards
-    hub.repository(repository).add_commit(
-        "main", {**hub.repository(repository).commit("main").files, "photo.txt": Blob(b"mine", large=False)}, "By hand"
-    )
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "photo.txt").write_text("mine")
+    hub.add(repository, tmp_path / "mine", message="By hand")
     assert lipread("publish", folders[2], "--repo_id", repository).status == 0
     history = [commit.title for commit in hub.repository(repository).history()]
     assert history == ["Publish the reader", "By hand", "Publish the reader", "initial commit"]
@@ -191,9 +183,9 @@ def test_a_second_publication_is_one_commit_and_leaves_no_old_weights(hub, lipre
 
 def test_an_upload_cut_off_leaves_the_repository_as_it_was(hub, lipread, folders):
     repository, publish = "someone/cut-off", ("publish", folders[2], "--repo_id", "someone/cut-off")
-    for method, path in (("PUT", "/[0-9a-f]{64}"), ("POST", "/api/models/someone/cut-off/commit/main")):
+    for method, path in (("PUT", "/storage/.*"), ("POST", "/api/models/someone/cut-off/commit/main")):
         hub.objects.clear()
-        hub.fail(method, path, 403 if method == "PUT" else 500)
+        hub.faults.append((method, path, 403 if method == "PUT" else 500))
         done = lipread(*publish)
         assert done.status == 1 and done.err.splitlines()[-1].startswith("lipread: "), done
         assert not done.out
@@ -202,7 +194,7 @@ def test_an_upload_cut_off_leaves_the_repository_as_it_was(hub, lipread, folders
     assert lipread(*publish).status == 0
     assert published(hub, repository) == FILES
     before = hub.repository(repository).history()
-    hub.fail("POST", "/api/models/someone/cut-off/commit/main", 500)
+    hub.faults.append(("POST", "/api/models/someone/cut-off/commit/main", 500))
     assert lipread(*publish, "--license", "mit").status == 1
     hub.faults.clear()
     assert hub.repository(repository).history() == before
@@ -238,7 +230,7 @@ def test_private_stays_private(hub, lipread, folders):
     based = ("publish", folders[1], "--base_model_id", "someone/secret-base", "--repo_id")
     done = lipread(*based, "someone/for-all")
     assert done.status == 1 and "the language model someone/secret-base is private" in done.err
-    assert ("model", "someone/for-all") not in hub.repositories
+    assert ("models", "someone/for-all") not in hub.repositories
     assert lipread(*based, "someone/for-few", "--private").status == 0
 
 
@@ -276,7 +268,7 @@ def test_what_is_not_whole_is_not_published(hub, lipread, folders, tmp_path, rea
     DAMAGES[reason](run)
     done = lipread("publish", run, "--repo_id", "someone/damaged")
     assert done.status == 1 and done.err.count("\n") == 1 and re.search(reason, done.err), done
-    assert ("model", "someone/damaged") not in hub.repositories
+    assert ("models", "someone/damaged") not in hub.repositories
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,11 @@
 
 import json
 import os
-import subprocess
 import sys
 
 import pytest
 from huggingface_hub import ModelCard
 
-from tests.helpers.hub_server import HubServer
 from tests.helpers.publishing import read_from_hub, read_here, write_clip
 from tests.helpers.readers import write_language_model
 from tests.helpers.training import REPOSITORY, command, make_corpus, make_lm_config
@@ -47,12 +45,6 @@ for push in (
 
 
 @pytest.fixture(scope="module")
-def hub():
-    with HubServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def root(tmp_path_factory):
     return tmp_path_factory.mktemp("pushed")
 
@@ -62,20 +54,12 @@ def clip(root):
     return write_clip(root)
 
 
-def run(hub, root, arguments: list[str]) -> str:
-    """Runs a program that uses the Hub, and returns its standard output."""
-    environment = hub.environment(root / "home")
-    done = subprocess.run(arguments, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def refusals(hub, root):
     """Pushes readers, and returns the messages of refusals."""
     base = write_language_model(root / "base")
     hub.add("someone/base", base)
-    return run(hub, root, [sys.executable, "-c", PUSH, str(root), str(base)]).splitlines()
+    return hub.run(root / "home", sys.executable, "-c", PUSH, root, base, cwd=REPOSITORY).splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +68,7 @@ def trained(hub, root):
     lm_config, corpus = make_lm_config(root), make_corpus(root / "corpus", train=8)
     settings = {"lm_config": lm_config, "dataset": corpus, "output_dir": root / "run", "num_train_epochs": 1}
     settings |= {"push_to_hub": True, "hub_model_id": "someone/trained"}
-    run(hub, root, command(**settings))
+    hub.run(root / "home", *command(**settings), cwd=REPOSITORY)
     return root / "run"
 
 
@@ -124,7 +108,7 @@ def test_what_names_its_language_model_names_the_commit(hub, elsewhere, root, cl
 @pytest.mark.slow
 def test_nothing_is_pushed_that_names_a_folder(hub, refusals):
     assert len(refusals) == 2 and all("names its language model by a folder" in line for line in refusals)
-    assert ("model", "someone/refused") not in hub.repositories
+    assert ("models", "someone/refused") not in hub.repositories
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 
 import json
 import os
-import subprocess
 import sys
 
 import numpy as np
@@ -16,7 +15,6 @@ from data import prepare
 from data.export import main
 from data.preparation.export import EXPORT_MARK
 from data.schema import decode_row, load_split
-from tests.helpers.hub_server import HubServer
 from tests.helpers.training import REPOSITORY
 
 ABOUT = ["--license", "cc-by-4.0", "--source_name", "GRID", "--attribution", "M. Cooke and others", "--language", "en"]
@@ -26,12 +24,8 @@ import json, sys
 from datasets import load_dataset
 splits = load_dataset(sys.argv[1])
 rows = {name: split.with_format("arrow")[:].to_pylist() for name, split in splits.items()}
-print(json.dumps({name: [hash_row for hash_row in map(repr, split)] for name, split in rows.items()}))
+print(json.dumps({name: list(map(repr, split)) for name, split in rows.items()}))
 """
-
-
-def rows_of(corpus):
-    return {split: rows.with_format("arrow")[:].to_pylist() for split, rows in load_from_disk(corpus).items()}
 
 
 def test_parquet_loads_as_what_it_was(corpus, exported, tmp_path):
@@ -74,26 +68,20 @@ def test_another_folder_is_left_alone_and_an_earlier_export_replaced_only_when_t
     assert sorted(os.listdir(tmp_path)) == ["dataset", "mine"]  # nothing half-written beside them
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        "--npy OUT --license mit",
-        "--npy OUT --max_shard_size 1MB",
-        "--parquet OUT --private",
-        "--push_to_hub a/b --overwrite",
-    ],
-)
+WITHOUT_TARGET = ["--npy OUT --license mit", "--npy OUT --max_shard_size 1MB", "--parquet OUT --private"]
+
+
+@pytest.mark.parametrize("options", [*WITHOUT_TARGET, "--push_to_hub a/b --overwrite"])
 def test_an_option_without_its_target_is_refused(corpus, tmp_path, options, capsys):
     with pytest.raises(SystemExit):
         main([str(corpus), *options.replace("OUT", str(tmp_path / "out")).split()])
     assert f"{options.split()[2]} needs --" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("folder", ["nowhere", "train"])
-def test_what_is_no_corpus_is_refused(corpus, folder, tmp_path):
-    source = corpus / folder if folder == "train" else tmp_path / folder
-    with pytest.raises(SystemExit, match="folder above|data.prepare"):
-        main([str(source), "--parquet", str(tmp_path / "dataset")])
+def test_what_is_no_corpus_is_refused(corpus, tmp_path):
+    for source, remedy in ((corpus / "train", "folder above"), (tmp_path / "nowhere", "data.prepare")):
+        with pytest.raises(SystemExit, match=remedy):
+            main([str(source), "--parquet", str(tmp_path / "dataset")])
     assert not (tmp_path / "dataset").exists()
 
 
@@ -115,27 +103,20 @@ def test_npy_and_back(corpus, tmp_path):
             assert np.abs(one.keypoints - two.keypoints).max() <= float(old["scale"]) * 2**-7
 
 
-def in_a_process(hub, home, *arguments, cwd=REPOSITORY):
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=hub.environment(home), capture_output=True, text=True)
-
-
 @pytest.mark.slow
-def test_pushed_in_one_commit_and_loaded_in_a_fresh_process(corpus, tmp_path):
-    with HubServer() as hub:
-        command = ["-m", "data.export", corpus, "--push_to_hub"]
-        for commits, more in ((2, ["--max_shard_size", "500KB"]), (3, [])):  # the Hub makes the first one itself
-            pushed = in_a_process(hub, tmp_path, *command, "someone/landmarks", "--private", *ABOUT, *more)
-            assert pushed.returncode == 0, pushed.stderr[-3000:]
-            repository = hub.repository("someone/landmarks", "dataset")
-            assert repository.private and len(repository.history("main")) == commits
-        # The second time in fewer files: the older ones went in the same commit.
-        files = sorted(hub.files("someone/landmarks", type="dataset"))
-        shards = ["data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"]
-        assert files == [".gitattributes", "README.md", *shards] and EXPORT_MARK not in files
-        loaded = in_a_process(hub, tmp_path / "elsewhere", "-c", LOAD_FROM_HUB, "someone/landmarks", cwd=tmp_path)
-        assert loaded.returncode == 0, loaded.stderr[-3000:]
-        refused = in_a_process(hub, tmp_path, *command, "another/landmarks")
-    read = json.loads(loaded.stdout.splitlines()[-1])
-    assert read == {split: [repr(row) for row in rows] for split, rows in rows_of(corpus).items()}
-    assert refused.returncode == 1 and "another/landmarks" in refused.stderr and "Traceback" not in refused.stderr
+def test_pushed_in_one_commit_and_loaded_in_a_fresh_process(corpus, hub, tmp_path):
+    command = [sys.executable, "-m", "data.export", corpus, "--push_to_hub"]
+    for commits, more in ((2, ["--max_shard_size", "500KB"]), (3, [])):  # the Hub makes the first one itself
+        hub.run(tmp_path, *command, "someone/landmarks", "--private", *ABOUT, *more, cwd=REPOSITORY)
+        repository = hub.repository("someone/landmarks", "dataset")
+        assert repository.private and len(repository.history("main")) == commits
+    # The second time in fewer files: the older ones went in the same commit.
+    files = sorted(hub.files("someone/landmarks", type="dataset"))
+    shards = ["data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"]
+    assert files == [".gitattributes", "README.md", *shards] and EXPORT_MARK not in files
+    load = [sys.executable, "-c", LOAD_FROM_HUB, "someone/landmarks"]
+    loaded = hub.run(tmp_path / "elsewhere", *load, cwd=tmp_path)
+    with pytest.raises(AssertionError, match="(?s)^(?!.*Traceback).*another/landmarks"):
+        hub.run(tmp_path, *command, "another/landmarks", cwd=REPOSITORY)
+    rows = {split: rows.with_format("arrow")[:].to_pylist() for split, rows in load_from_disk(corpus).items()}
+    assert json.loads(loaded.splitlines()[-1]) == {split: list(map(repr, found)) for split, found in rows.items()}

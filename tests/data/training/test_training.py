@@ -3,32 +3,18 @@
 
 import json
 import logging
-import subprocess
-import sys
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel
 
 import modeling_lipread  # noqa: F401  (registers the reader)
 from data.training.arguments import parse_arguments
 from data.training.checkpoints import resume_point
-from tests.helpers.readers import write_language_model
-from tests.helpers.training import (
-    ACCELERATE,
-    SAVED,
-    TEXTS,
-    TORCHRUN,
-    environment,
-    history,
-    losses,
-    make_clip,
-    run,
-    train,
-    train_and_kill,
-)
+from tests.helpers.publishing import READ, read_here, write_clip
+from tests.helpers.readers import run_elsewhere, write_language_model
+from tests.helpers.training import ACCELERATE, SAVED, TORCHRUN, history, losses, run, train, train_and_kill
 
 LORA = {"lora_r": 4, "lora_dropout": 0.1}
 STREAMED = {"streaming": True, "stream_window": 2}
@@ -94,36 +80,11 @@ def test_logs_hold_what_a_researcher_watches(trained):
     assert not list(trained.rglob("training_args.bin"))
 
 
-READ_ELSEWHERE = """
-import json, sys
-sys.modules["modeling_lipread"] = sys.modules["data"] = None   # the repository is not importable
-from transformers import AutoModel, AutoProcessor
-folder, clip = sys.argv[1:]
-processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
-model = AutoModel.from_pretrained(folder, trust_remote_code=True)
-ids = model.generate(**processor(videos=clip, return_tensors="pt"), max_new_tokens=8)
-scores = model(**processor(videos=clip, return_tensors="pt"), input_ids=ids).logits[0, -1, :5]
-print(json.dumps({"ids": ids.tolist(), "scores": scores.tolist()}))
-"""
-
-
 def test_a_fresh_process_without_the_repository_reads_the_same(trained, tmp_path):
-    np.save(tmp_path / "clip.npy", make_clip(TEXTS[0], seed=7).keypoints)
-    processor, model = AutoProcessor.from_pretrained(trained), AutoModel.from_pretrained(trained)
-    inputs = processor(videos=str(tmp_path / "clip.npy"), return_tensors="pt")
-    expected = model.generate(**inputs, max_new_tokens=8)
-    scores = model(**inputs, input_ids=expected).logits[0, -1, :5].tolist()
-    result = subprocess.run(
-        [sys.executable, "-c", READ_ELSEWHERE, str(trained), str(tmp_path / "clip.npy")],
-        cwd=tmp_path,
-        env={**environment(), "HF_MODULES_CACHE": str(tmp_path / "modules")},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr[-4000:]
-    read = json.loads(result.stdout.splitlines()[-1])
-    assert read["ids"] == expected.tolist()
-    assert read["scores"] == pytest.approx(scores, abs=1e-5)
+    clip = write_clip(tmp_path)
+    (read,) = json.loads(run_elsewhere(tmp_path, READ, clip, trained).splitlines()[-1]).values()
+    expected = read_here(trained, clip)
+    assert read["ids"] == expected["ids"] and read["scores"] == pytest.approx(expected["scores"], abs=1e-5)
 
 
 def test_resuming_into_other_settings_is_refused(corpus, lm_config, trained):
