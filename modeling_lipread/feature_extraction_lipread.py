@@ -81,11 +81,7 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         return len(self.landmark_indices)
 
     def __call__(
-        self,
-        sequences: Any,
-        return_tensors: str | None = None,
-        padding: bool = True,
-        frame_rate: float | None = None,
+        self, sequences: Any, return_tensors: str | None = None, padding: bool = True, frame_rate: float | None = None
     ) -> BatchFeature:
         """Prepares a batch.
 

@@ -375,10 +375,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
     """
 
     def __init__(
-        self,
-        config: LipReadConfig,
-        language_model: PreTrainedModel | None = None,
-        build_language_model: bool = True,
+        self, config: LipReadConfig, language_model: PreTrainedModel | None = None, build_language_model: bool = True
     ):
         """Builds the model.
 

@@ -48,10 +48,7 @@ def require(module: str, package: str, purpose: str) -> Any:
 
 
 def read_frames(
-    path: str | os.PathLike,
-    start: float | None = None,
-    end: float | None = None,
-    max_seconds: float | None = None,
+    path: str | os.PathLike, start: float | None = None, end: float | None = None, max_seconds: float | None = None
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Decodes a video, or a span of it, with one frame in memory at a time.
 

@@ -13,11 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY
-from tests.helpers.browser import open_browser, write_camera
+from modeling_lipread.video_lipread import read_frames
+from tests.helpers.browser import open_browser
 from tests.helpers.clips import PORTRAIT, write_video
 from tests.helpers.corpora import wait_for
 from tests.helpers.long_videos import grid_lines, one_after_another
+from tests.helpers.training import REPOSITORY
 
 pytest.importorskip("gradio", reason="gradio is not installed: pip install -c constraints.txt -e '.[app]'")
 WAIT = 60_000  # milliseconds; a busy machine reads slowly
@@ -25,7 +26,8 @@ WAIT = 60_000  # milliseconds; a busy machine reads slowly
 
 @pytest.fixture(scope="module")
 def browser(talker_clip, tmp_path_factory):
-    with open_browser(write_camera(talker_clip, tmp_path_factory.mktemp("camera") / "talker.y4m")) as opened:
+    frames = [frame for _, frame in read_frames(talker_clip)]
+    with open_browser(write_video(tmp_path_factory.mktemp("camera") / "c.y4m", frames, codec="rawvideo")) as opened:
         yield opened
 
 

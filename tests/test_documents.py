@@ -13,10 +13,9 @@ from datasets import load_from_disk
 import data.corpora
 from data.prepare import main
 from docs.commands import commands
-from tests.helpers.clips import moving_portrait, write_video
 from tests.helpers.corpora import fill, srt, textgrid, vtt
+from tests.helpers.training import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 ALIGN = "0 1000 sil\n1000 4000 bin\n4000 7500 blue\n"
 LRS = "Text:  THE TIDE COMES\nConf:  4\nRef: abc\n\nFRAME X Y W H\n000001 0.3 0.2 0.1 0.2\n\nWORD START END ASDSCORE\n"
 LRS += "THE 0.00 0.08 7.1\nTIDE 0.08 0.2 8.0\nCOMES 0.2 0.3 7.7\n"
@@ -26,10 +25,8 @@ TIDE = [(0.0, 0.1, "the"), (0.1, 0.3, "tide")]
 CORPORA = {
     "corpora/grid": {"s1/bbaf2n.mpg": None, "s1/align/bbaf2n.align": ALIGN, "s2/lwiz9p.mpg": None},
     "corpora/tcd-timit": {
-        "volunteers/01M/Clips/straightcam/sx1.mp4": None,
-        "volunteers/01M/Clips/straightcam/sx1.txt": "0 5120 The tide comes in.",
-        "volunteers/02F/Clips/straightcam/sx1.mp4": None,
-        "volunteers/02F/Clips/straightcam/sx1.txt": "0 5120 The tide comes in.",
+        **{f"volunteers/{id}/Clips/straightcam/sx1.mp4": None for id in ("01M", "02F")},
+        **{f"volunteers/{id}/Clips/straightcam/sx1.txt": "0 5120 The tide comes in." for id in ("01M", "02F")},
         "volunteers/02F/Clips/straightcam/sx1.wrd": "0 1000 the\n1000 3000 tide\n3000 4000 comes\n4000 5000 in\n",
     },
     "corpora/timit-8khz": {"a.mp4": None, "a.txt": "0 2560 The tide", "a.wrd": "0 1200 the\n1200 2400 tide\n"},
@@ -96,11 +93,6 @@ FOLDERS = {name.split("/")[0] for name in CORPORA}
 COMMANDS = {document: prepared(document) for document in ("docs/corpora.md", "CONTRIBUTING.md")}
 
 
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    return write_video(tmp_path_factory.mktemp("video") / "face.mp4", moving_portrait(8)).read_bytes()
-
-
 @pytest.fixture
 def example(tmp_path):
     """The example of CONTRIBUTING.md, put where it says it goes: into the package of formats."""
@@ -117,7 +109,8 @@ def test_every_command_is_known():
     assert [output for found in COMMANDS.values() for output in found] == list(EXPECTED)
 
 
-def prepare_as_written(arguments, output, folder, video, monkeypatch):
+def prepare_as_written(arguments, output, folder, portrait_video, monkeypatch):
+    video = portrait_video.read_bytes()
     sources = {name: files for name, files in CORPORA.items() if any(name in argument for argument in arguments)}
     for name, files in sources.items():
         fill(folder / name, {path: video if content is None else content for path, content in files.items()})
@@ -132,15 +125,15 @@ def prepare_as_written(arguments, output, folder, video, monkeypatch):
 
 
 @pytest.mark.parametrize("output", COMMANDS["docs/corpora.md"])
-def test_corpora_are_prepared_as_the_page_says(output, tmp_path, video, monkeypatch, capsys):
+def test_corpora_are_prepared_as_the_page_says(output, tmp_path, portrait_video, monkeypatch, capsys):
     arguments = COMMANDS["docs/corpora.md"][output]
-    prepare_as_written(arguments, output, tmp_path, video, monkeypatch)
+    prepare_as_written(arguments, output, tmp_path, portrait_video, monkeypatch)
     assert ("recognised as" in capsys.readouterr().err) == ("--format" not in arguments)
 
 
 @pytest.mark.parametrize("output", COMMANDS["CONTRIBUTING.md"])
-def test_a_corpus_is_added_as_the_example_says(output, tmp_path, video, monkeypatch, example, capsys):
-    prepare_as_written(COMMANDS["CONTRIBUTING.md"][output], output, tmp_path, video, monkeypatch)
+def test_a_corpus_is_added_as_the_example_says(output, tmp_path, portrait_video, monkeypatch, example, capsys):
+    prepare_as_written(COMMANDS["CONTRIBUTING.md"][output], output, tmp_path, portrait_video, monkeypatch)
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "  mylab      MyLab: a sentences.csv in every speaker's folder" in capsys.readouterr().out

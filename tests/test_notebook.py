@@ -22,12 +22,6 @@ def test_it_is_stored_without_what_it_printed():
     assert [index for index, cell in enumerate(cells()) if "parameters" in cell["metadata"].get("tags", [])] == [1]
 
 
-def test_its_links_lead_somewhere():
-    text = "".join("".join(cell["source"]) for cell in cells() if cell["cell_type"] == "markdown")
-    links = re.findall(r"\]\(([^)#]+)", text)
-    assert links and all((PATH.parent / link).is_file() for link in links)
-
-
 @pytest.mark.slow
 def test_it_runs_to_its_end(tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat")

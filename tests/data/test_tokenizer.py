@@ -20,10 +20,7 @@ from data.tokenizer import (
     train_tokenizer,
 )
 from data.training.text_training import pack_texts, read_texts
-from modeling_lipread import (
-    LipReadFeatureExtractor,
-    LipReadProcessor,
-)
+from modeling_lipread import LipReadFeatureExtractor, LipReadProcessor
 from tests.helpers.readers import clips, make_reader
 from tests.helpers.training import make_clip
 
@@ -152,17 +149,10 @@ def test_reads_what_it_learned_in_any_script(script):
     ctc_vocab = build_ctc_vocab(texts)
     collator = LipReadCollator(processor, seq_len=64, ctc_vocab=ctc_vocab)
     size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    model = make_reader(
-        {"num_landmarks": 79, "hidden_size": 32, "kp_temporal_layers": 1},
-        text_config=LlamaConfig(vocab_size=len(tokenizer), **size),
-        ctc_vocab=ctc_vocab,
-        adapter_every=1,
-        decoder_start_token_id=tokens.start,
-        eos_token_id=tokens.end,
-        pad_token_id=tokens.pad,
-        freeze_language_model=False,
-        decoder_mask_prob=0.0,
-    ).train()
+    settings = {"text_config": LlamaConfig(vocab_size=len(tokenizer), **size), "ctc_vocab": ctc_vocab}
+    settings |= {"adapter_every": 1, "freeze_language_model": False, "decoder_mask_prob": 0.0}
+    settings |= {"decoder_start_token_id": tokens.start, "eos_token_id": tokens.end, "pad_token_id": tokens.pad}
+    model = make_reader({"num_landmarks": 79, "hidden_size": 32, "kp_temporal_layers": 1}, **settings).train()
     batch = collator(rows(texts))
     assert (batch["ctc_targets"] > 0).any(1).all()
     model.encoder.fit_statistics([batch])

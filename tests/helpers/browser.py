@@ -1,8 +1,6 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Headless Chromium, with a video file in place of its camera."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,10 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import av
 import pytest
-
-from modeling_lipread.video_lipread import read_frames
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -38,16 +33,3 @@ def open_browser(camera: Path | None = None) -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
-
-
-def write_camera(video: Path, path: Path) -> Path:
-    """Writes a video as a `.y4m` file, which Chromium's camera takes."""
-    with av.open(str(path), "w", format="yuv4mpegpipe") as container:
-        pictures = [picture for _, picture in read_frames(video)]
-        stream = container.add_stream("wrapped_avframe", rate=25)
-        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
-        for picture in pictures:
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path

@@ -1,8 +1,6 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Clips the tests make for themselves: a real face from scikit-image's example pictures, encoded with PyAV."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
@@ -91,12 +89,12 @@ def write_song(path: Path) -> Path:
     return path
 
 
-def without_durations(path: Path, *frames: int) -> Path:
-    """Rewrites an mp4 so that these runs of frames, or all, last no time, as some muxers leave them."""
+def without_durations(path: Path) -> Path:
+    """Rewrites an mp4 so that all frames last no time, as some muxers leave them."""
     data = bytearray(path.read_bytes())
     table = data.index(b"stts") + 8
     (runs,) = struct.unpack_from(">I", data, table)
-    for run in frames or range(runs):
+    for run in range(runs):
         struct.pack_into(">I", data, table + 8 + 8 * run, 0)
     path.write_bytes(data)
     return path

@@ -10,13 +10,13 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
 from datasets import load_from_disk
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from data.corpora import read_source
+from tests.helpers.training import REPOSITORY
 
 
 def write_manifest(folder, name, lines):
@@ -81,18 +81,17 @@ def fill(folder, files):
     return folder
 
 
+def read(folder, **settings):
+    """The clips of a source, and the reasons of the others by place."""
+    source = read_source(folder, **settings)
+    return list(source.records), {skip.where.removeprefix(f"{source.name}/"): skip.reason for skip in source.skips}
+
+
 def textgrid(tiers, form="long"):
     """A TextGrid as Praat writes it, of `(name, intervals)`; a tier whose entries have one time is one of points."""
     end = max((entry[-2] for _, entries in tiers for entry in entries), default=1.0)
     quoted = lambda label: '"' + label.replace('"', '""') + '"'  # noqa: E731
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', ""]
-    if form == "short":
-        lines += ["0", f"{end!r}", "<exists>", str(len(tiers))]
-        for name, entries in tiers:
-            kind = "TextTier" if entries and len(entries[0]) == 2 else "IntervalTier"
-            lines += [f'"{kind}"', quoted(name), "0", f"{end!r}", str(len(entries))]
-            lines += [item for *times, label in entries for item in (*map(repr, times), quoted(label))]
-        return "\n".join(lines) + "\n"
     lines += ["xmin = 0 ", f"xmax = {end!r} ", "tiers? <exists> ", f"size = {len(tiers)} ", "item []: "]
     for number, (name, entries) in enumerate(tiers, start=1):
         points = bool(entries) and len(entries[0]) == 2
@@ -104,6 +103,9 @@ def textgrid(tiers, form="long"):
             lines.append(f"        {word} [{place}]:")
             values = (*map(repr, times), quoted(label))
             lines += [f"            {key} = {value} " for key, value in zip(keys, values, strict=True)]
+    if form == "short":  # the values alone
+        lines[5] = "tiers = <exists> "
+        lines[3:] = [line.split(" = ", 1)[1] for line in lines[3:] if " = " in line]
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Long videos and videos of several people, made of GRID clips and of the talking head."""
-
-from __future__ import annotations
+"""Long videos made of GRID clips."""
 
 import json
 from collections.abc import Sequence
@@ -24,8 +22,3 @@ def grid_frames(grid_dir: Path, lines: Sequence[dict]) -> list[np.ndarray]:
 
 def one_after_another(grid_dir: Path, lines: Sequence[dict], path: Path) -> Path:
     return write_video(path, grid_frames(grid_dir, lines))
-
-
-def side_by_side(grid_dir: Path, left: Sequence[dict], right: Sequence[dict], path: Path) -> Path:
-    pairs = zip(grid_frames(grid_dir, left), grid_frames(grid_dir, right), strict=True)
-    return write_video(path, [np.hstack(pair) for pair in pairs])

@@ -27,6 +27,7 @@ STILL = {
 }
 # Two epochs of 6 steps, with a checkpoint and an evaluation in the middle of each.
 SAVED = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 3, "eval_strategy": "steps", "eval_steps": 3}
+STREAMED, BUDGET = {"streaming": True, "stream_window": 2}, {"max_frames_per_batch": 75}
 
 
 def make_clip(text: str, seed: int, frames: int = 20) -> LandmarkSequence:
@@ -38,13 +39,6 @@ def make_clip(text: str, seed: int, frames: int = 20) -> LandmarkSequence:
     return LandmarkSequence(keypoints, np.ones(frames, dtype=bool), np.arange(frames) / 25, 400, 400, 25.0)
 
 
-def even_words(text: str, seconds: float) -> list[dict]:
-    """The words of a text, each as long as the others."""
-    words = text.split()
-    times = np.linspace(0, seconds, len(words) + 1)
-    return [{"word": word, "start": times[i], "end": times[i + 1]} for i, word in enumerate(words)]
-
-
 def make_corpus(
     folder: Path, train: int = 24, validation: int = 4, lengths: tuple[int, ...] = (20,), word_times: bool = True
 ) -> Path:
@@ -54,7 +48,9 @@ def make_corpus(
         rows = []
         for i in range(count):
             text, frames = TEXTS[i % len(TEXTS)], lengths[i % len(lengths)]
-            words = even_words(text, frames / 25) if word_times and i % 2 else []
+            said = text.split() if word_times and i % 2 else []
+            times = np.linspace(0, frames / 25, len(said) + 1)  # each word is as long as the others
+            words = [{"word": word, "start": times[i], "end": times[i + 1]} for i, word in enumerate(said)]
             clip = make_clip(text, seed + i, frames)
             rows.append(encode_row(clip, text=text, id=f"{split}{i}", speaker="s1", words=words))
         splits[split] = Dataset(rows_to_table(rows)).cast(features())
@@ -71,7 +67,6 @@ def make_lm_config(folder: Path) -> Path:
     return path
 
 
-ACCELERATE = ("-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu")
 # On processors `accelerate launch` starts one process unless MPI is there; torchrun starts as many as it is told.
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 
@@ -101,13 +96,17 @@ def train(*arguments: object, **settings: object) -> None:
     train_hf.main(options(*arguments, **settings))
 
 
-def run(*arguments: object, **settings: object) -> subprocess.CompletedProcess:
-    """Trains in a process of its own, as a user does; a failed run shows what it printed."""
-    result = subprocess.run(
-        command(*arguments, **settings), env=environment(), capture_output=True, text=True, cwd=REPOSITORY, timeout=600
-    )
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
+def run_python(*arguments: object, status: int | None = 0) -> subprocess.CompletedProcess:
+    """Runs Python in the repository; a run that ends with another status shows what it printed."""
+    line, env = [sys.executable, *map(str, arguments)], {**environment(), "PYTHONPATH": str(REPOSITORY)}
+    result = subprocess.run(line, env=env, capture_output=True, text=True, cwd=REPOSITORY, timeout=600)
+    assert status in (None, result.returncode), result.stdout[-2000:] + result.stderr[-6000:]
     return result
+
+
+def run(*arguments: object, **settings: object) -> subprocess.CompletedProcess:
+    """Trains in a process of its own, as a user does."""
+    return run_python(*command(*arguments, **settings)[1:])
 
 
 def train_and_kill(output_dir: Path, **settings: object) -> None:

@@ -15,22 +15,17 @@ from lipread.long_form.transcription import segment_people, select_speaking, tra
 from lipread.options import load_pipeline
 from lipread.writers import make_cues, transcript_dict
 from modeling_lipread.landmarks_lipread import NoFaceError
-from tests.helpers.clips import PORTRAIT, made_up_face, write_video
-from tests.helpers.long_videos import grid_lines, one_after_another, side_by_side
+from tests.helpers.clips import PORTRAIT, write_video
+from tests.helpers.long_videos import grid_frames, grid_lines, one_after_another
 from tests.helpers.readers import save_reader
-
-FACE = made_up_face().astype(np.float32)
+from tests.lipread.test_segmentation import talking
 
 
 def speaking_frames(seconds: float, opening: dict[int, float]) -> list[StreamedFrame]:
     """People whose lips never rest, each of whom opens the mouth by a size."""
-    frames = []
-    for time in np.arange(round(25 * seconds)) / 25:
-        faces = {person: FACE.copy() for person in opening}
-        for person, size in opening.items():
-            faces[person][[13, 14], 1] += np.array([size, -size]) * (1 - np.cos(8 * np.pi * time))
-        frames.append(StreamedFrame(float(time), faces, (0, 0)))
-    return frames
+    people = {person: talking([(0, seconds)], seconds, opening=size) for person, size in opening.items()}
+    faces = [{person: said[index][1] for person, said in people.items()} for index in range(round(25 * seconds))]
+    return [StreamedFrame(index / 25, found, (0, 0)) for index, found in enumerate(faces)]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +39,8 @@ def ten(grid_dir, tmp_path_factory):
 def pair(grid_dir, tmp_path_factory):
     """Two people side by side, each with two sentences."""
     left, right = grid_lines(grid_dir, "validation", "s1", 2), grid_lines(grid_dir, "train", "s4", 2)
-    return left, right, side_by_side(grid_dir, left, right, tmp_path_factory.mktemp("pair") / "pair.mp4")
+    pairs = zip(*(grid_frames(grid_dir, lines) for lines in (left, right)), strict=True)
+    return left, right, write_video(tmp_path_factory.mktemp("pair") / "pair.mp4", list(map(np.hstack, pairs)))
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +91,10 @@ def test_people_are_read_separately_or_only_the_one_who_speaks(pipeline, pair):
     left, right, video = pair
     read, speaking = (transcribe_video(pipeline, video, face=face) for face in ("all", "speaking"))
     assert 0 < len(speaking.utterances) < len(read.utterances)
-    assert {(said.start, said.text) for said in speaking.utterances} <= {
-        (said.start, said.text) for said in read.utterances
-    }
-    said = [
-        " ".join(entry.text for entry in read.utterances if entry.person == person)
-        for person in sorted({entry.person for entry in read.utterances})
-    ]
+    said = [{(entry.start, entry.text) for entry in found.utterances} for found in (speaking, read)]
+    assert said[0] <= said[1]
+    people = sorted({entry.person for entry in read.utterances})
+    said = [" ".join(entry.text for entry in read.utterances if entry.person == person) for person in people]
     assert len(said) == 2 and read.has_several_people
     texts = [" ".join(line["text"] for line in lines) for lines in (left, right)]
     rates = np.array([[jiwer.wer(text, words) for words in said] for text in texts])

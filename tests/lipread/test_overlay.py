@@ -129,17 +129,12 @@ def test_times_are_kept_and_spans_match(clip, extractor, tmp_path):
 
 
 @pytest.mark.parametrize("change", [-1, 1])
-def test_landmarks_of_another_clip_are_refused(clip, tmp_path, change):
+def test_landmarks_of_another_clip_or_without_a_picture_are_refused(clip, tmp_path, change):
     path, _, sequence = clip
     rows = np.arange(len(sequence) + change) % len(sequence)
     keypoints, present, times = sequence.keypoints[rows], sequence.present[rows], np.arange(len(rows)) / 25
     other = replace(sequence, keypoints=keypoints, present=present, timestamps=times)
-    with pytest.raises(ValueError, match=r"clip\.mp4.*frames"):
-        write_overlay(path, other, tmp_path / "overlay.mp4")
+    for given, said in ((other, r"clip\.mp4.*frames"), (replace(sequence, width=0, height=0), "give the video")):
+        with pytest.raises(ValueError, match=said):
+            write_overlay(path, given, tmp_path / "overlay.mp4")
     assert not list(tmp_path.iterdir())
-
-
-def test_landmarks_without_a_picture_are_refused(clip, tmp_path):
-    _, _, sequence = clip
-    with pytest.raises(ValueError, match="give the video"):
-        write_overlay("clip.npy", replace(sequence, width=0, height=0), tmp_path / "overlay.mp4")

@@ -19,9 +19,9 @@ from lipread.replay import MAX_STEPS, describe_clip, write_replay
 from modeling_lipread.encoder_lipread import eager_attention_forward
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from tests.helpers.browser import open_browser
-from tests.helpers.clips import made_up_face
 from tests.helpers.pages import Page
 from tests.helpers.readers import ENCODERS, make_inputs, make_reader
+from tests.lipread.test_segmentation import talking
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,8 @@ def test_words_attend_to_frames_in_their_order(pipeline, grid_dir):
 
 def test_a_long_clip_says_what_its_transcript_says(pipeline):
     """Lips that never rest are cut through speech: no word at a cut appears twice, and none without times."""
-    sequence = LandmarkSequence.from_faces(*speaking_lips(14.0), (0, 0))
+    times, faces = zip(*talking([(0, 14)], 14, opening=4.0), strict=True)
+    sequence = LandmarkSequence.from_faces(faces, np.array(times), (0, 0))
     clip = describe_clip(pipeline, sequence, "long", abstain=False)
     transcript = transcribe_frames(pipeline, sequence_frames(sequence), "long", abstain=False)
     assert [(word["text"], word["start"]) for word in clip["words"]] == [
@@ -102,14 +103,6 @@ def test_a_long_clip_says_what_its_transcript_says(pipeline):
     ]
     assert clip["unread"] == [asdict(span) for span in transcript.unread] and len(transcript.utterances) > 2
     assert all(read(word["frames"], "u1").max() == 255 for word in clip["words"])
-
-
-def speaking_lips(seconds: float) -> tuple[list[np.ndarray], np.ndarray]:
-    times = np.arange(round(25 * seconds)) / 25
-    faces = [made_up_face().astype(np.float32) for _ in times]
-    for face, time in zip(faces, times, strict=True):
-        face[[13, 14], 1] += np.array([4, -4]) * (1 - np.cos(8 * np.pi * time))
-    return faces, times
 
 
 def test_landmarks_come_back(clip, sequence):

@@ -11,8 +11,10 @@ from lipread.transcript import Word
 CUT, OVERLAP = 4.0, 0.5
 
 
-def words(*entries: tuple[str, float, float]) -> list[Word]:
-    return [Word(*entry) for entry in entries]
+def words(timed: str) -> list[Word]:
+    """The words of `text start end text start end ...`."""
+    parts = iter(timed.split())
+    return [Word(text, float(start), float(end)) for text, start, end in zip(parts, parts, parts, strict=True)]
 
 
 def texts(*parts: list[Word]) -> list[str]:
@@ -63,25 +65,13 @@ def test_any_two_hypotheses_keep_their_order(before, after):
 
 
 @pytest.mark.parametrize(
-    "before, after, cut, overlap, expected",
+    "before, after, overlap, expected",
     [
-        (
-            words(("blue", 3.0, 3.3), ("at", 3.5, 3.7), ("eff", 3.9, 4.2)),
-            words(("blur", 3.52, 3.72), ("f", 3.92, 4.22), ("two", 4.6, 4.9)),
-            4.0,
-            0.7,
-            "blue at f two",
-        ),
-        (
-            words(("no", 3.2, 3.4), ("no", 3.7, 3.9), ("no", 4.2, 4.4)),
-            words(("no", 3.71, 3.91), ("no", 4.21, 4.41), ("no", 4.7, 4.9)),
-            CUT,
-            OVERLAP,
-            "no no no no",
-        ),
-        ([], words(("bin", 3.65, 3.85), ("blue", 4.1, 4.3)), CUT, OVERLAP, "bin blue"),
-        (words(("bin", 3.65, 3.85), ("blue", 4.1, 4.3)), [], CUT, OVERLAP, "bin blue"),
+        ("blue 3 3.3 at 3.5 3.7 eff 3.9 4.2", "blur 3.52 3.72 f 3.92 4.22 two 4.6 4.9", 0.7, "blue at f two"),
+        ("no 3.2 3.4 no 3.7 3.9 no 4.2 4.4", "no 3.71 3.91 no 4.21 4.41 no 4.7 4.9", OVERLAP, "no no no no"),
+        ("", "bin 3.65 3.85 blue 4.1 4.3", OVERLAP, "bin blue"),
+        ("bin 3.65 3.85 blue 4.1 4.3", "", OVERLAP, "bin blue"),
     ],
 )
-def test_misread_repeated_and_missing_words(before, after, cut, overlap, expected):
-    assert " ".join(texts(*stitch(before, after, cut, overlap))) == expected
+def test_misread_repeated_and_missing_words(before, after, overlap, expected):
+    assert " ".join(texts(*stitch(words(before), words(after), CUT, overlap))) == expected

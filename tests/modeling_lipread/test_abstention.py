@@ -39,12 +39,9 @@ SURE = {"scores": [0.9, 0.8], "speed": 0.5, "agreement": 0.9}
     ("seen", "reason"),
     [
         ({}, None),
-        ({"has_face": False, "speed": 0.0}, NO_FACE),
         ({"speed": None, "seldom_seen": True, "agreement": 0.1}, FEW_FRAMES),
         ({"speed": 0.1, "agreement": 0.1}, STILL_LIPS),
         ({"scores": []}, NO_WORDS),
-        ({"agreement": 0.5}, OTHER_WORDS),
-        ({"scores": [0.9, 0.4]}, LOW_CONFIDENCE),
         ({"speed": None, "agreement": None}, None),  # what is not known is not held against it
     ],
 )

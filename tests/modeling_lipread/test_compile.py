@@ -7,8 +7,6 @@ from transformers import CompileConfig
 
 from tests.helpers.readers import clips, make_inputs, make_reader
 
-BACKEND = "aot_eager"
-
 
 @pytest.fixture(autouse=True)
 def fresh_compiler():
@@ -22,7 +20,7 @@ def test_training_step_compiles_as_one_graph():
     model = make_reader(open_gates=True, adapter_dropout=0.0, decoder_mask_prob=0.0)
     inputs = make_inputs()
     inputs["labels"] = inputs["input_ids"]
-    compiled = torch.compile(model, backend=BACKEND, fullgraph=True)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     losses = [model(**inputs).loss, compiled(**inputs).loss]
     assert torch.allclose(*losses, atol=1e-5)
     gradients = [torch.autograd.grad(loss, model.adapters[0].k_proj.weight)[0] for loss in losses]

@@ -98,13 +98,8 @@ def test_what_abstaining_would_cost():
         Prediction("lost", None, "e f", "", ""),  # could not be read at all
     ]
     found = abstention(readings)
-    assert found == {
-        "clips": 1,
-        "reasons": {"low confidence": 1},
-        "correct_words_lost": 1,
-        "correct_words": 3,
-        "wer": pytest.approx(4 / 6),
-    }
+    words = {"correct_words_lost": 1, "correct_words": 3, "wer": pytest.approx(4 / 6)}
+    assert found == {"clips": 1, "reasons": {"low confidence": 1}, **words}
     assert abstention([Prediction("0", None, "a", "a", "")]) == {}
 
 

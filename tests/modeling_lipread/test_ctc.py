@@ -9,8 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers
-from transformers import AutoModel, AutoProcessor, PreTrainedTokenizerFast, pipeline
+from transformers import AutoModel, AutoProcessor, pipeline
 
 from data.tokenizer import train_tokenizer
 from modeling_lipread.ctc_lipread import (
@@ -26,6 +25,7 @@ from modeling_lipread.ctc_lipread import (
     unpack_spellings,
 )
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
+from tests.data.test_tokenizer import metaspace
 from tests.helpers.readers import FRAMES, LANDMARKS, make_inputs, make_reader, save_reader, text_config
 from tests.helpers.training import TEXTS, make_clip
 
@@ -48,10 +48,7 @@ def ctc_paths(words, frames, vocabulary):
 
 
 def frame_paths(words, frames, vocabulary):
-    """Every path that says the words in their order, with silence anywhere but inside a word.
-
-    A word begins with its first character and ends with its last; no two neighbours between them are left out.
-    """
+    """Every path of the words in order: silence between them alone, no two neighbouring characters left out."""
     states = [(word, place) for word, text in enumerate(words) for place in range(len(text))]
     for path in itertools.product([None, *states], repeat=frames):
         runs = [state for state, _ in itertools.groupby(path)]
@@ -218,22 +215,9 @@ def test_greedy_reading_of_the_ctc_head():
 SENTENCES = [*TEXTS, "Don't go, naïve café!", "größer als 3.5 km", "привет мир", "今日は"]
 
 
-def sentencepiece():
-    """As Llama's first: spaces are letters, and unknown characters are written in bytes."""
-    letters = sorted(set("".join(TEXTS).replace(" ", "▁")))
-    pieces = ["▁bin", "▁blue", "▁set", "▁red", "lay", "▁gr", "een", *letters]
-    byte_tokens = [(f"<0x{byte:02X}>", -20.0) for byte in range(256)]
-    special = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0)]
-    vocabulary = [*special, *byte_tokens, *((piece, -5.0) for piece in pieces)]
-    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=0, byte_fallback=True))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
-
-
-TOKENIZERS = {"byte_level": train_tokenizer(SENTENCES, 400), "sentencepiece": sentencepiece()}
+# As Llama's first: spaces are letters, and unknown characters are written in bytes.
+METASPACE = metaspace(TEXTS, "bos_token", "eos_token")
+TOKENIZERS = {"byte_level": train_tokenizer(SENTENCES, 400), "metaspace": METASPACE}
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)

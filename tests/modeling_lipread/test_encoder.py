@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from data.evaluation.generation import blank_video
-from modeling_lipread import FaceKeypointEncoder, FaceKeypointEncoderConfig, encoder_lipread
-from modeling_lipread.encoder_lipread import EncoderLayer
+from modeling_lipread import FaceKeypointEncoder, encoder_lipread
 from tests.helpers.readers import FRAMES, LANDMARKS, make_reader
 
 BOTH = pytest.mark.parametrize("frame_encoder", ["linear", "transformer"])
@@ -60,18 +59,10 @@ def test_clip_normalization_removes_the_average_face(clip_normalization, clips):
 @BOTH
 @pytest.mark.parametrize("clip_normalization", ["none", "mean"])
 def test_what_stands_in_absent_frames_is_never_seen(frame_encoder, clip_normalization, clips):
-    encoder, (keypoints, mask) = (
-        make_encoder(frame_encoder=frame_encoder, clip_normalization=clip_normalization),
-        clips,
-    )
+    encoder = make_encoder(frame_encoder=frame_encoder, clip_normalization=clip_normalization)
+    keypoints, mask = clips
     hidden = keypoints.masked_fill(mask[..., None, None] == 0, float("nan"))
     assert torch.equal(encoder(hidden, mask).last_hidden_state, encoder(keypoints, mask).last_hidden_state)
-
-
-def test_first_token_alone_is_the_layer_s_first_token():
-    layer = EncoderLayer(FaceKeypointEncoderConfig(kp_heads=4), 32).eval()
-    tokens = torch.randn(5, 11, 32)
-    assert torch.allclose(layer.first_token(tokens), layer(tokens)[:, 0], atol=1e-5)
 
 
 def test_frames_in_parts_give_the_same(monkeypatch, clips):

@@ -9,15 +9,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 from modeling_lipread import LipReadConfig, LipReadForConditionalGeneration
-from tests.helpers.readers import (
-    TINY,
-    clips,
-    language_model_alone,
-    make_inputs,
-    make_reader,
-    open_adapters,
-    reader_config,
-)
+from tests.helpers.readers import TINY, clips, language_model_alone, make_inputs, open_adapters, reader_config
 
 HEADS = {"head_dim": 8}
 EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
@@ -85,12 +77,8 @@ def test_cached_decoding_equals_full_recomputation(opened):
     conditioning, _ = opened.encode(**clips(inputs))
     past, steps = None, []
     for position in range(inputs["input_ids"].shape[1]):
-        output = opened(
-            input_ids=inputs["input_ids"][:, position : position + 1],
-            conditioning=conditioning,
-            past_key_values=past,
-            use_cache=True,
-        )
+        token = inputs["input_ids"][:, position : position + 1]
+        output = opened(input_ids=token, conditioning=conditioning, past_key_values=past, use_cache=True)
         past = output.past_key_values
         steps.append(output.logits)
     assert torch.allclose(torch.cat(steps, dim=1), full, atol=1e-4)
@@ -100,10 +88,8 @@ def test_beams_read_their_own_clip(opened):
     inputs = make_inputs()
     options = {"num_beams": 3, "max_new_tokens": 5, "min_new_tokens": 5}
     together = opened.generate(**clips(inputs), **options)
-    apart = [
-        opened.generate(**{key: value[i : i + 1] for key, value in clips(inputs).items()}, **options) for i in (0, 1)
-    ]
-    assert torch.equal(together, torch.cat(apart))
+    alone = [{key: value[i : i + 1] for key, value in clips(inputs).items()} for i in (0, 1)]
+    assert torch.equal(together, torch.cat([opened.generate(**clip, **options) for clip in alone]))
     assert torch.equal(together, opened.generate(**clips(inputs), **options, use_cache=False))
 
 
@@ -163,5 +149,5 @@ def test_the_reason_why_a_language_model_fails_is_kept():
     language_model = tiny_language_model("llama", {})
     language_model.model.layers[1].register_forward_pre_hook(fail)
     with pytest.raises(ValueError, match=r"llama models cannot.* fails \(no memory left\)") as refusal:
-        make_reader(language_model=language_model)
+        LipReadForConditionalGeneration(reader_config(), language_model)
     assert isinstance(refusal.value.__cause__, RuntimeError)

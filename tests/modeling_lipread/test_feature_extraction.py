@@ -8,14 +8,7 @@ import pytest
 import torch
 
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor, resample
-from modeling_lipread.geometry_lipread import (
-    JAW,
-    LIPS,
-    LOWER_FACE,
-    NORMALIZATIONS,
-    RIGID,
-    rotation_from_angles,
-)
+from modeling_lipread.geometry_lipread import JAW, LIPS, LOWER_FACE, NORMALIZATIONS, RIGID, rotation_from_angles
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from tests.helpers.clips import made_up_face
 
@@ -31,14 +24,8 @@ def talking(timestamps: np.ndarray, turning: bool = True) -> LandmarkSequence:
         rotation = rotation_from_angles(15 * np.sin(2 * t), 8 * np.cos(3 * t), 5 * np.sin(t))
         clip = clip @ np.swapaxes(rotation, 1, 2)
     clip = 10 * clip + np.stack([320 + 20 * t, -240 + 5 * t, 3 * t], axis=-1)[:, None]
-    return LandmarkSequence(
-        keypoints=clip.astype(np.float32),
-        present=np.ones(len(t), bool),
-        timestamps=t,
-        width=640,
-        height=480,
-        frame_rate=(len(t) - 1) / (t[-1] - t[0]) if len(t) > 1 else 0.0,
-    )
+    frame_rate = (len(t) - 1) / (t[-1] - t[0]) if len(t) > 1 else 0.0
+    return LandmarkSequence(clip.astype(np.float32), np.ones(len(t), bool), t, 640, 480, frame_rate)
 
 
 def at_rate(frame_rate: float, seconds: float = 3.0) -> np.ndarray:
@@ -50,13 +37,10 @@ def features(extractor: LipReadFeatureExtractor, *clips, **arguments) -> tuple[n
     return batch["keypoints"], batch["keypoints_mask"]
 
 
-def variable_rate() -> np.ndarray:
-    steps = np.random.default_rng(0).choice([1, 2, 3], size=200) / 60
-    times = np.cumsum(steps) - steps[0]
-    return times[times < 3.0 - 1 / 30]
+VARIABLE_RATE = np.cumsum(np.random.default_rng(0).choice([1, 2, 3], size=87)) / 60
 
 
-@pytest.mark.parametrize("timestamps", [at_rate(15), at_rate(29.97), at_rate(60), variable_rate()])
+@pytest.mark.parametrize("timestamps", [at_rate(15), at_rate(29.97), at_rate(60), VARIABLE_RATE - VARIABLE_RATE[0]])
 def test_all_frame_rates_read_alike(timestamps):
     extractor = LipReadFeatureExtractor()
     expected, _ = features(extractor, talking(at_rate(25)))
@@ -90,10 +74,8 @@ def test_short_gaps_are_filled_along_the_line(frame_rate):
     line[~present] = 0
     filled, mask = resample(line, present, times, frame_rate, max_gap_seconds=0.2)
     assert mask.all() and len(mask) == 2 * frame_rate
-    expected = (
-        np.arange(6.0).reshape(1, 2, 3) + np.minimum(np.arange(len(mask)) / frame_rate, times[-1])[:, None, None]
-    )
-    np.testing.assert_allclose(filled, expected, atol=1e-5)
+    seconds = np.minimum(np.arange(len(mask)) / frame_rate, times[-1])[:, None, None]
+    np.testing.assert_allclose(filled, np.arange(6.0).reshape(1, 2, 3) + seconds, atol=1e-5)
 
 
 def test_long_gaps_and_ends_are_marked_absent():

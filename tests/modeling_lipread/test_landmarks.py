@@ -7,31 +7,20 @@ import multiprocessing
 import os
 import pickle
 import resource
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from modeling_lipread.geometry_lipread import (
-    rotation_from_angles,
-    solve_head_pose,
-)
+from modeling_lipread.geometry_lipread import rotation_from_angles, solve_head_pose
 from modeling_lipread.landmarker_lipread import landmarker_path
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkFileError, read_landmark_file
 from tests.helpers.clips import PORTRAIT, made_up_face
 from tests.helpers.readers import Bomb
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.helpers.training import run_python
 
 
 def center(face: np.ndarray) -> np.ndarray:
     return face[:, :2].mean(axis=0)
-
-
-def width(face: np.ndarray) -> float:
-    return float(np.ptp(face[:, 0]))
 
 
 def test_landmarks_are_pixels_with_x_right_y_up_and_z_to_the_camera(extractor):
@@ -43,7 +32,7 @@ def test_landmarks_are_pixels_with_x_right_y_up_and_z_to_the_camera(extractor):
     assert face[10, 1] > face[1, 1] > face[152, 1]  # forehead above nose above chin
     assert face[1, 2] > face[[234, 454], 2].max()  # the nose is nearer than the ears
     wider = extractor.extract(np.pad(PORTRAIT, ((0, 0), (0, 360), (0, 0))))
-    assert width(wider) == pytest.approx(width(face), rel=0.05)  # the frame's shape does not stretch the face
+    assert np.ptp(wider[:, 0]) == pytest.approx(np.ptp(face[:, 0]), rel=0.05), "not stretched"
 
 
 def test_no_face_and_no_image(extractor):
@@ -102,7 +91,7 @@ def test_without_mediapipe_everything_else_works():
         "print(LipReadFeatureExtractor()(numpy.random.rand(5, 478, 3))['keypoints'].shape)\n"
         "Face3DKeypointExtractor().extract(numpy.zeros((64, 64, 3), numpy.uint8))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    done = run_python("-c", code, status=1)
     assert done.stdout == "(1, 5, 79, 3)\n"
     assert "pip install mediapipe" in done.stderr.splitlines()[-1]
 
@@ -179,55 +168,43 @@ def test_frames_without_a_face(tmp_path):
     assert not sequence.keypoints[[2, 5]].any() and np.isfinite(sequence.keypoints).all()
 
 
-@pytest.mark.parametrize(
-    ("array", "reason"),
-    [
-        (GOOD[:, :468], r"holds shape \(10, 468, 3\); expected floats \(frames, 478, 3\)"),
-        (np.float32(1), r"holds shape \(\)"),
-        (GOOD.astype(np.int32), r'holds int32; expected floats .* save array.astype\("float32"\)'),
-        (GOOD[:0], "no frame in the span; the file lasts 0.00 s"),
-        (np.where(np.arange(3) == 1, np.nan, GOOD), "frame 0 holds NaN beside numbers, or infinite values"),
-        (np.where(np.arange(10)[:, None, None] == 7, np.inf * GOOD, GOOD * 1.0), "frame 7 holds NaN beside"),
-        (GOOD.astype(np.float64) * 1e300, "frame 0 holds NaN beside"),
-        (np.array([Bomb("unpickled")]), r"not a complete .npy file of plain numbers \(.*Python objects"),
-    ],
-)
-def test_other_arrays_are_refused(tmp_path, monkeypatch, array, reason):
-    monkeypatch.chdir(tmp_path)
-    if array.dtype == np.float64 and np.isinf(array).any():
-        array[7, 0] = 0.0
-    np.save("other.npy", array, allow_pickle=True)
-    with pytest.raises(LandmarkFileError, match=f"other.npy: {reason}"):
-        read_landmark_file("other.npy", num_landmarks=478)
-    assert not os.path.exists("unpickled")
-
-
-def archive() -> bytes:
+def saved(array: np.ndarray, save=np.save, **options) -> bytes:
     file = io.BytesIO()
-    np.savez(file, GOOD)
+    save(file, array, **options)
     return file.getvalue()
 
 
+INFINITE = GOOD.copy()
+INFINITE[7, 1:] = np.inf
+NO_FILE = "not a complete .npy"
 FILES = {
-    "pickle": (lambda: pickle.dumps(Bomb("unpickled")), "not a complete .npy"),
-    "archive": (archive, "an .npz archive in place of a .npy file"),
-    "empty": (lambda: b"", "not a complete .npy"),
-    "cut off": (lambda: header("(10, 478, 3)") + GOOD.tobytes()[:-1], "not a complete .npy"),
-    "ten gigabytes": (lambda: header("(1743375, 478, 3)") + bytes(1000), "not a complete .npy"),
-    "beyond int64": (lambda: header(f"({2**62}, 478, 3)") + bytes(1000), "not a complete .npy"),
-    "negative": (lambda: header("(-10, 478, 3)") + GOOD.tobytes(), "not a complete .npy"),
-    "a header of gigabytes": (lambda: b"\x93NUMPY\x02\x00" + b"\xff" * 4 + bytes(900), "not a complete .npy"),
-    "deep brackets": (lambda: header("(" * 3000 + ")" * 3000) + GOOD.tobytes(), "not a complete .npy"),
-    "code": (lambda: header("__import__('os').mkdir('unpickled')") + GOOD.tobytes(), "not a complete .npy"),
-    "objects in fields": (lambda: header("(10, 478, 3)", "[('x', '|O')]") + bytes(10 * 478 * 3 * 8), "Python objects"),
+    "few landmarks": (saved(GOOD[:, :468]), r"holds shape \(10, 468, 3\); expected floats \(frames, 478, 3\)"),
+    "scalar": (saved(np.float32(1)), r"holds shape \(\)"),
+    "integers": (saved(GOOD.astype(np.int32)), r'holds int32; expected floats .* save array.astype\("float32"\)'),
+    "no frame": (saved(GOOD[:0]), "no frame in the span; the file lasts 0.00 s"),
+    "NaN": (saved(np.where(np.arange(3) == 1, np.nan, GOOD)), "frame 0 holds NaN beside numbers, or infinite values"),
+    "infinite": (saved(INFINITE), "frame 7 holds NaN beside"),
+    "beyond float32": (saved(GOOD.astype(np.float64) * 1e300), "frame 0 holds NaN beside"),
+    "objects": (saved(np.array([Bomb("unpickled")]), allow_pickle=True), r"plain numbers \(.*Python objects"),
+    "pickle": (pickle.dumps(Bomb("unpickled")), NO_FILE),
+    "archive": (saved(GOOD, np.savez), "an .npz archive in place of a .npy file"),
+    "empty": (b"", NO_FILE),
+    "cut off": (header("(10, 478, 3)") + GOOD.tobytes()[:-1], NO_FILE),
+    "ten gigabytes": (header("(1743375, 478, 3)") + bytes(1000), NO_FILE),
+    "beyond int64": (header(f"({2**62}, 478, 3)") + bytes(1000), NO_FILE),
+    "negative": (header("(-10, 478, 3)") + GOOD.tobytes(), NO_FILE),
+    "a header of gigabytes": (b"\x93NUMPY\x02\x00" + b"\xff" * 4 + bytes(900), NO_FILE),
+    "deep brackets": (header("(" * 3000 + ")" * 3000) + GOOD.tobytes(), NO_FILE),
+    "code": (header("__import__('os').mkdir('unpickled')") + GOOD.tobytes(), NO_FILE),
+    "objects in fields": (header("(10, 478, 3)", "[('x', '|O')]") + bytes(10 * 478 * 3 * 8), "Python objects"),
 }
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_files_that_are_no_arrays_are_refused(tmp_path, monkeypatch, name):
+def test_files_that_are_no_landmarks_are_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     content, reason = FILES[name]
-    (tmp_path / "bad.npy").write_bytes(content())
+    (tmp_path / "bad.npy").write_bytes(content)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(LandmarkFileError, match=f"bad.npy: .*({reason})"):
         read_landmark_file(tmp_path / "bad.npy", num_landmarks=478)

@@ -3,17 +3,10 @@
 
 import pytest
 import torch
-from transformers import AutoModel, BitsAndBytesConfig
+from transformers import AutoModel, AutoModelForCausalLM, BitsAndBytesConfig
 
 from modeling_lipread import LipReadForConditionalGeneration
-from tests.helpers.readers import (
-    clips,
-    language_model_alone,
-    make_inputs,
-    open_adapters,
-    reader_config,
-    run_elsewhere,
-)
+from tests.helpers.readers import clips, language_model_alone, make_inputs, open_adapters, reader_config, run_elsewhere
 
 LOADS = [(False, AutoModel.from_pretrained), (True, LipReadForConditionalGeneration.from_pretrained)]
 
@@ -24,10 +17,11 @@ def build(language_model_dir, open_gates: bool = True, **kwargs) -> LipReadForCo
     return open_adapters(model) if open_gates else model
 
 
-def test_half_precision_language_model_under_a_full_precision_face(tmp_path, language_model_dir):
-    """As `--lm_dtype` trains it, and as a plain `from_pretrained` brings it back."""
-    dtype = torch.bfloat16
-    exact, model = build(language_model_dir), build(language_model_dir, dtype=dtype)
+@pytest.mark.parametrize(("stored", "dtype"), [(torch.float32, torch.bfloat16), (torch.bfloat16, torch.float32)])
+def test_a_language_model_comes_back_in_the_type_it_was_trained_with(tmp_path, language_model_dir, stored, dtype):
+    """As `--lm_dtype` trains it under a face in full precision, and as a plain `from_pretrained` brings it back."""
+    AutoModelForCausalLM.from_pretrained(language_model_dir, dtype=stored).save_pretrained(tmp_path / "lm")
+    exact, model = build(language_model_dir), build(tmp_path / "lm", dtype=dtype)
     assert {p.dtype for p in model.language_model.parameters()} == {dtype}
     assert {p.dtype for p in [*model.encoder.parameters(), *model.adapters.parameters()]} == {torch.float32}
     inputs = make_inputs()
@@ -104,7 +98,9 @@ def test_language_model_spread_by_a_device_map(tmp_path, language_model_dir):
 @pytest.mark.parametrize(("include_base", "load"), LOADS)
 def test_settings_may_be_given_at_load(tmp_path, language_model_dir, include_base, load):
     build(language_model_dir).save_pretrained(tmp_path / "hub" / "reader", include_base=include_base)
-    again = load(tmp_path / "hub", subfolder="reader", ctc_weight=0.25, decoder_mask_prob=0.0)
+    given = {"ctc_weight": 0.25, "decoder_mask_prob": 0.0, "attn_implementation": "eager"}
+    again = load(tmp_path / "hub", subfolder="reader", **given)
+    assert again.language_model.config._attn_implementation == "eager"
     assert (again.config.ctc_weight, again.config.decoder_mask_prob) == (0.25, 0.0)
     with pytest.raises(TypeError, match="no_such_setting"):
         load(tmp_path / "hub", subfolder="reader", no_such_setting=1)

@@ -1,8 +1,6 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """An update does not depend on how it is divided into batches; transformers' own Trainer trains and evaluates."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from safetensors.torch import load_file
 from data.tokenizer import build_ctc_vocab
 from tests.helpers.readers import make_inputs, make_reader, save_reader
 from tests.helpers.stock_trainer import make_trainer
-from tests.helpers.training import REPOSITORY, TEXTS, TORCHRUN, environment, make_corpus
+from tests.helpers.training import TEXTS, TORCHRUN, make_corpus, run_python
 
 PARTS = ("lm_loss", "ctc_loss", "alignment_loss")
 # A model without anything random in its forward pass.
@@ -96,15 +94,7 @@ def test_accumulation_gives_the_update_of_one_large_batch(reader, corpus, whole,
 
 @pytest.mark.slow
 def test_two_processes_give_the_update_of_one_large_batch(reader, corpus, whole, tmp_path):
-    script = [REPOSITORY / "tests" / "helpers" / "stock_trainer.py", reader, corpus, tmp_path, 2]
-    result = subprocess.run(
-        [sys.executable, *TORCHRUN, *map(str, script)],
-        env={**environment(), "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert result.returncode == 0, result.stderr[-4000:]
+    run_python(*TORCHRUN, "tests/helpers/stock_trainer.py", reader, corpus, tmp_path, 2)
     assert (update(reader, tmp_path) - whole).norm() < 1e-5 * whole.norm()
 
 

@@ -45,30 +45,18 @@ def folder(tmp_path_factory, clips):
 
 @pytest.fixture(scope="module")
 def reader(folder):
-    return pipeline(
-        PIPELINE_TASK,
-        model=AutoModel.from_pretrained(folder),
-        processor=AutoProcessor.from_pretrained(folder),
-        device="cpu",
-    )
+    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    return pipeline(PIPELINE_TASK, model=model, processor=processor, device="cpu")
 
 
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    return write_video(tmp_path_factory.mktemp("video") / "face.mp4", moving_portrait(12))
-
-
-def test_every_form_of_a_clip_reads_the_same(reader, clips, video, tmp_path):
+def test_every_form_of_a_clip_reads_the_same(reader, clips, portrait_video):
     assert isinstance(reader, LipReadingPipeline)
-    expected = reader(str(video), num_beams=2)
+    expected = reader(str(portrait_video), num_beams=2)
     assert expected.keys() == {"text"} and expected["text"]
-    sequence = reader.processor.extract_landmarks(str(video))[0]
-    np.save(tmp_path / "clip.npy", sequence.keypoints)
-    frames = np.stack(moving_portrait(12))
-    assert reader(sequence, num_beams=2) == expected
-    assert reader(str(tmp_path / "clip.npy"), generate_kwargs={"num_beams": 2}) == expected
-    assert reader({"video": str(video)}, num_beams=2) == expected
-    assert reader(frames, frame_rate=25).keys() == {"text"}
+    sequence = reader.processor.extract_landmarks(str(portrait_video))[0]
+    assert reader(sequence, generate_kwargs={"num_beams": 2}) == expected
+    assert reader({"video": str(portrait_video)}, num_beams=2) == expected
+    assert reader(np.stack(moving_portrait()), frame_rate=25).keys() == {"text"}
     # What is given when the pipeline is made holds for every call.
     short = LipReadingPipeline(model=reader.model, processor=reader.processor, device="cpu", max_new_tokens=1)
     assert len(short(clips[0])["text"]) < len(reader(clips[0])["text"])
@@ -181,16 +169,15 @@ print(json.dumps({"task": reader.task, "class": type(reader).__name__, "results"
 
 
 @pytest.mark.slow
-def test_a_fresh_process_needs_nothing_but_the_folder(folder, reader, clips, video, tmp_path):
+def test_a_fresh_process_needs_nothing_but_the_folder(folder, reader, clips, portrait_video, tmp_path):
     paths = [tmp_path / f"{index}.npy" for index in range(len(clips))]
     for path, clip in zip(paths, clips, strict=True):
         np.save(path, clip)
-    found = json.loads(
-        run_elsewhere(tmp_path, READ_ELSEWHERE, folder, tmp_path / "again", video, *paths).splitlines()[-1]
-    )
+    printed = run_elsewhere(tmp_path, READ_ELSEWHERE, folder, tmp_path / "again", portrait_video, *paths)
+    found = json.loads(printed.splitlines()[-1])
     assert (found["task"], found["class"]) == (PIPELINE_TASK, "LipReadingPipeline")
     one, listed, arrays, generated, weighed, reread = found["results"]
-    expected = reader(str(video), return_timestamps="word", num_beams=2)
+    expected = reader(str(portrait_video), return_timestamps="word", num_beams=2)
     assert one["text"] == reread["text"] == expected["text"]
     assert [chunk["timestamp"] for chunk in one["chunks"]] == [list(c["timestamp"]) for c in expected["chunks"]]
     assert listed == arrays == generated == reader(clips)

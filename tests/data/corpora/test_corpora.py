@@ -7,16 +7,12 @@ from data.corpora import read_alignment, read_source
 from data.corpora.grid import sentence
 from data.sources.manifest import read_manifest
 from data.sources.records import SourceError, TranscriptError, Word
-from tests.helpers.corpora import fill
+from tests.helpers.corpora import fill, read
 
 
-def read(folder, **settings):
-    """The clips by id, and the reasons of the others by place."""
-    source = read_source(folder, **settings)
-    prefix = f"{source.name}/"
-    return {record.id: record for record in source.records}, {
-        skip.where.removeprefix(prefix): skip.reason for skip in source.skips
-    }
+def by_id(folder, **settings):
+    clips, skipped = read(folder, **settings)
+    return {clip.id: clip for clip in clips}, skipped
 
 
 ALIGN = "0 12500 sil\n12500 25000 bin\n25000 30000 blue\n30000 31000 sp\n31000 35000 at\n35000 40000 f\n"
@@ -27,7 +23,7 @@ def test_grid(tmp_path):
     videos += ["s5/pgid6z.mpg", "s5/sbbbzn.mpg", "s5/a/sbbbzn.mp4", "s5/prwx3s.mp4"]
     aligned = {"align/s1/bbaf2n.align": ALIGN, "s4/brwg8p.align": ALIGN, "s5/align/prwx3s.align": "0 10 sil\n"}
     aligned |= {"s3.mpg_vcd/align/lwbs9a.align": "0 10 lay\n5 20 white\n"}
-    clips, skipped = read(fill(tmp_path / "grid", dict.fromkeys(videos) | aligned))
+    clips, skipped = by_id(fill(tmp_path / "grid", dict.fromkeys(videos) | aligned))
     assert {id: (clip.text, clip.speaker) for id, clip in clips.items()} == {
         "video/s1/bbaf2n": ("bin blue at f", "s1"),
         "video/s2/mpg_6000/bbaf2n": ("bin blue at f two now", "s2"),  # no alignment: the text is in the name
@@ -55,7 +51,7 @@ def test_grid_names_that_are_sentences():
 
 def test_one_alignment_of_grid_is_a_source_too(tmp_path):
     fill(tmp_path / "s7", {"bbaf2n.mp4": None, "bbaf2n.align": ALIGN, "lwiz9p.mp4": None})
-    clips, skipped = read(tmp_path / "s7" / "bbaf2n.align")
+    clips, skipped = by_id(tmp_path / "s7" / "bbaf2n.align")
     assert [(clip.text, clip.speaker) for clip in clips.values()] == [("bin blue at f", "s7")] and skipped == {}
 
 
@@ -81,7 +77,7 @@ def test_bad_grid_alignments(tmp_path, content, reason):
 
 
 def test_the_real_grid_folder_reads_as_its_manifests_do(grid_dir):
-    corpus, skipped = read(grid_dir)
+    corpus, skipped = by_id(grid_dir)
     assert skipped == {}
     records = [record for path in sorted(grid_dir.glob("*.jsonl")) for record in read_manifest(path)[0]]
     assert sorted(corpus) == sorted(record.source.removesuffix(".mp4") for record in records)
@@ -106,7 +102,7 @@ def test_timit(tmp_path):
         "TEST/mabc1/sx5.phn": "0 1600 h#\n",
         "TEST/mabc1/sx6.txt": "0 100 Nothing to see.",
     }
-    clips, skipped = read(fill(tmp_path / "timit", dict.fromkeys(videos) | told))
+    clips, skipped = by_id(fill(tmp_path / "timit", dict.fromkeys(videos) | told))
     words = (Word("the", 0.1, 0.3), Word("tide", 0.3, 0.6), Word("comes", 9500 / 16000, 1.0))
     boats = (Word("seven", 0.0, 0.5), Word("boats", 0.5, 1.0))
     assert {id: (clip.text, clip.speaker, clip.split, clip.words) for id, clip in clips.items()} == {
@@ -124,7 +120,7 @@ def test_timit(tmp_path):
 
 def test_timit_at_another_rate(tmp_path):
     fill(tmp_path, {"a.mp4": None, "a.txt": "0 8000 Hello there", "a.wrd": "0 4000 hello\n4000 8000 there"})
-    clips, _ = read(tmp_path, options={"sample_rate": "8000"})
+    clips, _ = by_id(tmp_path, options={"sample_rate": "8000"})
     assert clips["a"].words == (Word("hello", 0.0, 0.5), Word("there", 0.5, 1.0))
 
 
@@ -153,7 +149,7 @@ def test_lrs3_by_its_folders(tmp_path):
         "test/zyx/50004": "Text:  \nConf: 3\n",
     }
     files = {f"{name}.mp4": None for name in told} | {f"{name}.txt": text for name, text in told.items()}
-    clips, skipped = read(fill(tmp_path / "lrs3", files))
+    clips, skipped = by_id(fill(tmp_path / "lrs3", files))
     words = (Word("THE", 0.11, 0.24), Word("TIDE", 0.24, 0.53))
     assert {id: (clip.text, clip.speaker, clip.split, clip.words) for id, clip in clips.items()} == {
         "pretrain/abcdefghijk/00001": ("THE TIDE COMES IN AT SEVEN", "abcdefghijk", "pretrain", words),
@@ -173,7 +169,7 @@ def test_lrs2_by_its_lists(tmp_path):
     names = ["pretrain/55/01", "main/55/01", "main/55/02", "main/56/01", "main/57/01"]
     files = {f"{name}.mp4": None for name in names} | {f"{name}.txt": text for name in names}
     files |= {"pretrain.txt": "55/01\n", "train.txt": "55/01\n55/02\n", "val.txt": "56/01\n56/09\n56/08\n"}
-    clips, skipped = read(fill(tmp_path / "lrs2", files | {"test.txt": "58/01 NF\n"}))
+    clips, skipped = by_id(fill(tmp_path / "lrs2", files | {"test.txt": "58/01 NF\n"}))
     assert {id: (clip.split, clip.speaker) for id, clip in clips.items()} == {
         "pretrain/55/01": ("pretrain", None),
         "main/55/01": ("train", None),
@@ -191,7 +187,7 @@ def test_plain_folder(tmp_path):
     videos = ["anna/clip10.mp4", "anna/clip9.MOV", "b.webm", "c.mp4", "e.mp4", "f.mp4", "f.mkv", "g.mp4"]
     told = {"anna/clip10.txt": "ten\n", "anna/clip9.TXT": "\ufeffnine,\r\nin two lines\r\n", "g.txt": " \n"}
     told |= {"b.txt": "\u017cart".encode("utf-16"), "d.txt": "no video", "e.txt": b"caf\xe9", "f.txt": "two videos"}
-    clips, skipped = read(fill(tmp_path / "clips", dict.fromkeys(videos) | told))
+    clips, skipped = by_id(fill(tmp_path / "clips", dict.fromkeys(videos) | told))
     found = [(id, clip.text) for id, clip in clips.items()]
     assert found == [("b", "\u017cart"), ("anna/clip9", "nine, in two lines"), ("anna/clip10", "ten")], "natural order"
     assert skipped["c.mp4"] == "no transcript of that name beside it (.txt)"

@@ -21,15 +21,9 @@ from modeling_lipread import LipReadForConditionalGeneration, LipReadProcessor
 from modeling_lipread.confidence_lipread import token_log_probs
 from modeling_lipread.ctc_lipread import CTCLogitsProcessor, greedy_ctc
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
-from tests.helpers.clips import moving_portrait, write_video
 from tests.helpers.training import TEXTS, make_clip
 
 LINE = r"WER \d+\.\d{3} CER \d+\.\d{3} \| blank video WER \d+\.\d{3} \| shuffled video WER \d+\.\d{3} \| (\d+) clips"
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory):
-    return write_video(tmp_path_factory.mktemp("video") / "face.mp4", moving_portrait(12))
 
 
 @pytest.fixture
@@ -67,13 +61,16 @@ def record_calls(monkeypatch, owner, name) -> list[dict]:
     return calls
 
 
-def test_evaluates_a_prepared_split(reader_dir, corpus, tmp_path, capsys):
+def test_evaluates_a_prepared_split_and_names_a_missing_one(reader_dir, corpus, tmp_path, capsys):
     reader = shutil.copytree(reader_dir, tmp_path / "reader")
     evaluate_hf.main([str(reader), str(corpus / "validation"), "--show", "1", "--device", "cpu"])
     assert re.fullmatch(LINE, capsys.readouterr().out.splitlines()[-1])[1] == "4"
     result = json.loads((reader / "evaluation-validation.json").read_text())
     assert [prediction["reference"] for prediction in result["predictions"]] == list(TEXTS[:4])
     assert f"{result['metrics']['wer']:.1%}" in (reader / "evaluation-validation.html").read_text()
+    for source in ("nowhere", "nowhere.jsonl"):
+        with pytest.raises(SystemExit, match=source):
+            evaluate_hf.main([str(reader), str(tmp_path / source), "--device", "cpu"])
 
 
 def test_several_hypotheses_come_from_one_search(evaluate, corpus, monkeypatch):
@@ -157,8 +154,8 @@ def test_a_manifest_may_name_files_elsewhere_only_if_allowed(evaluate, tmp_path)
     assert [prediction["reference"] for prediction in result["predictions"]] == [TEXTS[0]]
 
 
-def test_the_face_of_a_video_is_chosen(evaluate, video, monkeypatch):
-    manifest = video.with_name("clips.jsonl")
+def test_the_face_of_a_video_is_chosen(evaluate, portrait_video, monkeypatch):
+    manifest = portrait_video.with_name("clips.jsonl")
     manifest.write_text(json.dumps({"video": "face.mp4", "text": TEXTS[0]}) + "\n")
     calls = record_calls(monkeypatch, Face3DKeypointExtractor, "extract_video")
     evaluate(manifest)
@@ -171,12 +168,6 @@ def test_an_option_for_another_kind_of_source_is_refused(evaluate, corpus, tmp_p
     source = tmp_path / "clips.jsonl" if "--split" in option else corpus / "validation"
     with pytest.raises(SystemExit, match=f"{option.split()[0]} is for"):
         evaluate(source, *option.split())
-
-
-@pytest.mark.parametrize("source", ["nowhere", "nowhere.jsonl"])
-def test_a_missing_source_is_named(evaluate, tmp_path, source):
-    with pytest.raises(SystemExit, match=source):
-        evaluate(tmp_path / source)
 
 
 def test_predictions_depend_on_neither_batch_nor_order(model, processor, collator, corpus):
@@ -195,14 +186,14 @@ def test_blank_video_is_the_motionless_average_face(model):
     assert torch.equal(blank, model.encoder.input_mean[:, :3].expand(2, 5, -1, -1))
 
 
-def test_an_overlay_without_words_says_why(reader_dir, video, tmp_path, capsys):
+def test_an_overlay_without_words_says_why(reader_dir, portrait_video, tmp_path, capsys):
     folder, output = shutil.copytree(reader_dir, tmp_path / "reader"), tmp_path / "overlay.mp4"
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"abstention": {"min_confidence": 1.0}}))
-    overlay = ["overlay", str(video), "--model", str(folder), "--device", "cpu", "--output", str(output)]
+    overlay = ["overlay", str(portrait_video), "--model", str(folder), "--device", "cpu", "--output", str(output)]
     assert lipread(overlay) == 0
     captured = capsys.readouterr()
-    assert captured.out.splitlines() == [str(output)] and f"{video}: no words: low confidence" in captured.err
+    assert captured.out.splitlines() == [str(output)] and f"{portrait_video}: no words: low confidence" in captured.err
     assert lipread([*overlay, "--no_abstain"]) == 0
     captured = capsys.readouterr()
     text, last = captured.out.splitlines()
@@ -210,8 +201,8 @@ def test_an_overlay_without_words_says_why(reader_dir, video, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("missing", ["av", "mediapipe"])
-def test_command_says_what_to_install(reader_dir, video, missing, monkeypatch, capsys):
+def test_command_says_what_to_install(reader_dir, portrait_video, missing, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, missing, None)
-    assert lipread(["transcribe", str(video), "--model", str(reader_dir), "--device", "cpu"]) == 1
+    assert lipread(["transcribe", str(portrait_video), "--model", str(reader_dir), "--device", "cpu"]) == 1
     captured = capsys.readouterr()
     assert f"pip install {missing}" in captured.err and not captured.out

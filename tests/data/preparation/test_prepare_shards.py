@@ -100,15 +100,16 @@ def test_folders_that_hold_something_else(manifests, tmp_path):
     make_shards(manifests, tmp_path / "parts", 2)
     with pytest.raises(PrepareError, match=r"shard-1-of-2: was made from other .* \(train.jsonl, test.jsonl\)"):
         prepare(manifests[:1], tmp_path / "parts", shard=(1, 2))
-    for arguments in ({"sources": manifests}, {"sources": manifests, "overwrite": True}):
-        with pytest.raises(PrepareError, match="holds files that data.prepare did not write"):
-            prepare(output=tmp_path / "parts", **arguments)
-    with pytest.raises(PrepareError, match="holds files that data.prepare did not write"):
-        merge([tmp_path / "parts"], tmp_path / "parts")
     (tmp_path / "mine" / "shard-1-of-2").mkdir(parents=True)
     (tmp_path / "mine" / "shard-1-of-2" / "thesis.txt").touch()
-    with pytest.raises(PrepareError, match="holds files that data.prepare did not write"):
-        prepare(manifests, tmp_path / "mine", shard=(1, 2))
+    for write in (
+        lambda: prepare(manifests, tmp_path / "parts"),
+        lambda: prepare(manifests, tmp_path / "parts", overwrite=True),
+        lambda: merge([tmp_path / "parts"], tmp_path / "parts"),
+        lambda: prepare(manifests, tmp_path / "mine", shard=(1, 2)),
+    ):
+        with pytest.raises(PrepareError, match="holds files that data.prepare did not write"):
+            write()
     report = prepare(manifests[:1], tmp_path / "parts", shard=(1, 2), overwrite=True)
     assert report["layout"]["manifests"] == ["train.jsonl"]
 

@@ -2,9 +2,6 @@
 """Worker processes that die, and whole runs that are killed: what is lost, and what is said about it."""
 
 import json
-import os
-import random
-import shutil
 import signal
 import time
 
@@ -131,36 +128,3 @@ def test_kill_and_continue(corpus, tmp_path):
 
     assert start_prepare(*arguments).wait() == 0
     assert all_files(output) == all_files(corpus.parent / "undisturbed")
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments(tmp_path):
-    """Runs forked from this process, each killed after a random time, until one gets through."""
-    manifest = write_manifest(tmp_path, "clips.jsonl", landmark_lines(tmp_path, 320))
-    expected, began = prepare([manifest], tmp_path / "undisturbed"), time.monotonic()
-    prepare([manifest], tmp_path / "again")
-    duration = time.monotonic() - began
-    chance, states, kills = random.Random(0), set(), 0
-    output = tmp_path / "corpus"
-    # As many runs as it takes: how far one gets in its time depends on what else the machine does.
-    for _ in range(60):
-        child = os.fork()
-        if child == 0:
-            try:
-                prepare([manifest], output)
-            finally:
-                os._exit(0)
-        time.sleep(duration * chance.uniform(0.05, 1.0))
-        os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        kills += os.WIFSIGNALED(status)
-        if output.is_dir():
-            states.add(frozenset(path.name for path in output.iterdir()))
-            if (output / "dataset_dict.json").is_file():
-                shutil.rmtree(output)
-        if kills >= 6 and len(states) >= 2:
-            break
-    else:
-        pytest.fail(f"{kills} runs killed in the midst of it, in {len(states)} states")
-    assert prepare([manifest], output) == expected
-    assert all_files(output) == all_files(tmp_path / "undisturbed")

@@ -75,19 +75,14 @@ BAD_LINES = [
     ({"text": "x", "video": "media"}, "media is no file"),
     ({"text": "x", "video": "a" * 5000}, "is no file"),
     ({"text": "x", "video": "media/a.mp4", "start": 3, "end": 3}, '"start" 3 is not before "end" 3'),
-    ({"text": "x", "video": "media/a.mp4", "end": 0}, 'not before "end" 0'),
     ({"text": "x", "video": "media/a.mp4", "start": -1}, '"start" is -1'),
     ({"text": "x", "video": "media/a.mp4", "start": "0:30"}, "\"start\" is '0:30'"),
     ('{"text": "x", "video": "media/a.mp4", "start": NaN}', '"start" is nan'),
     ('{"text": "x", "video": "media/a.mp4", "end": Infinity}', '"end" is inf'),
-    ('{"text": "x", "kp_path": "media/c.npy", "fps": -Infinity}', '"fps" is -inf'),
     ('{"text": "x", "video": "media/a\\u0000.mp4"}', "write the path of a file"),
     ('{"text": "x", "video": "media/a.mp4"}'.encode("utf-16-le"), "is the file UTF-16? Save it as UTF-8"),
-    ({"text": "x", "video": "../outside.mp4"}, "lies outside the folder"),
-    ({"text": "x", "video": "media/../../outside.mp4"}, "lies outside the folder"),
     ({"text": "x", "video": "/dev/null"}, "give --allow_outside"),
     ({"text": "x", "video": "media/leads_out.mp4"}, "a symbolic link counts by where it leads"),
-    ({"text": "x", "video": "out/outside.mp4"}, "lies outside the folder"),
     ({"text": "x", "video": "media/a.mp4", "align": "../outside.align"}, "../outside.align lies outside the folder"),
     ({"text": "x", "video": "media/round.mp4"}, "is no file"),
     ('{"text": "x", "video": "media/a.mp4", "end": 1%s}' % ("0" * 400), "beyond any number"),
@@ -95,7 +90,6 @@ BAD_LINES = [
     ("[" * 100_000, "not JSON"),
     ({"text": "x", "kp_path": "media/c.npy", "fps": 0}, '"fps" is 0'),
     ({"text": "x", "video": "media/a.mp4", "id": ["a"]}, "\"id\" is ['a']"),
-    ({"text": "x", "video": "media/b.mp4", "id": "good"}, "the id already stands in line 1"),
 ]
 
 
@@ -144,22 +138,12 @@ def test_a_relative_manifest_is_read_from_where_one_stands(folder, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd",  # Hebrew
-        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian, with the non-joiner it is spelled with
-        "\u0928\u092e\u0938\u094d\u0924\u0947 \u4f60\u597d",  # Hindi, Chinese
-        "e\u0301te\u0301 \U00010330\U0001033f \u0664\u0662",  # decomposed accents, 17 bits, Arabic digits
-    ],
-)
-def test_any_script_is_kept_as_it_is(folder, text):
-    (record,), skips = read_manifest(write(folder, {"video": "media/a.mp4", "text": text, "id": text}))
-    assert (record.text, record.id, skips) == (text, text, [])
-
-
-@pytest.mark.parametrize(
     ("written", "read"),
     [
+        ("\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd",) * 2,  # Hebrew
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",) * 2,  # Persian, with the non-joiner it is spelled with
+        ("\u0928\u092e\u0938\u094d\u0924\u0947 \u4f60\u597d",) * 2,  # Hindi, Chinese
+        ("e\u0301te\u0301 \U00010330\U0001033f \u0664\u0662",) * 2,  # decomposed accents, 17 bits, Arabic digits
         ("one\ttwo\r\nthree", "one two three"),
         ("be\x07ll \x1b[31mred\x9b", "bell [31mred"),
         ("zero\u200bwidth\ufeff soft\u00adhyphen", "zerowidth softhyphen"),
@@ -167,9 +151,10 @@ def test_any_script_is_kept_as_it_is(folder, text):
         ("wide\u3000 \u00a0space", "wide space"),
     ],
 )
-def test_characters_that_show_nothing_are_taken_out(folder, written, read):
-    (record,), _ = read_manifest(write(folder, {"video": "media/a.mp4", "text": written, "speaker": written}))
-    assert (record.text, record.speaker) == (read, read)
+def test_any_script_is_kept_and_characters_that_show_nothing_are_taken_out(folder, written, read):
+    line = {"video": "media/a.mp4", **dict.fromkeys(("text", "speaker", "id"), written)}
+    (record,), _ = read_manifest(write(folder, line))
+    assert (record.text, record.speaker, record.id) == (read, read, read)
 
 
 def test_a_very_long_text_is_kept_and_noted(folder):

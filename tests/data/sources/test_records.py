@@ -3,7 +3,6 @@
 
 import json
 import pickle
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,8 +10,8 @@ import numpy as np
 import pytest
 
 from data.sources.records import Record, RecordFile, Skip, Word, collect
+from tests.helpers.training import run_python
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 ROOT = Path("corpus")
 
 
@@ -20,24 +19,11 @@ def make(index, id=None):
     source = f"s{index % 3}/{index}.mp4"
     if index % 2:
         return Record("corpus", index, id or str(index), f"text {index}", source, ROOT / source, False)
-    return Record(
-        manifest="clips.jsonl",
-        line=index,
-        id=id or f"{index}\n\u2028\U0001f600",
-        text="\u05e9\u05dc\u05d5\u05dd",
-        source=source,
-        media=ROOT / source,
-        is_landmarks=True,
-        start=0.1 + index,
-        end=index + 1 / 3,
-        speaker="anna",
-        alignment=ROOT / "a.align",
-        words=(Word("one", 1 / 3, 0.5), Word("two", 0.5, 1e-9)),
-        frame_rate=29.97,
-        place="talk.srt cue 3",
-        split="validation",
-        notes=("a note",),
-    )
+    more = {"start": 0.1 + index, "end": index + 1 / 3, "speaker": "anna", "alignment": ROOT / "a.align"}
+    more |= {"words": (Word("one", 1 / 3, 0.5), Word("two", 0.5, 1e-9)), "frame_rate": 29.97, "notes": ("a note",)}
+    more |= {"place": "talk.srt cue 3", "split": "validation"}
+    id, text = id or f"{index}\n\u2028\U0001f600", "\u05e9\u05dc\u05d5\u05dd"
+    return Record("clips.jsonl", index, id, text, source, ROOT / source, True, **more)
 
 
 @pytest.fixture(scope="module")
@@ -108,8 +94,7 @@ def test_a_million_rows(tmp_path):
             line = {"kp_path": "clip.npy", "id": f"speaker{index % 500}/{index:07}", "speaker": f"s{index % 500}"}
             line["text"] = f"sentence number {index} of a corpus that is as large as any other"
             file.write(json.dumps(line) + "\n")
-    command = [sys.executable, "-c", MEASURE, tmp_path / "clips.jsonl"]
-    printed = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout.split()
+    printed = run_python("-c", MEASURE, tmp_path / "clips.jsonl").stdout.split()
     print(f"reading: {printed[1]} MiB, with the plan: {printed[2]} MiB")
     assert int(printed[0]) == 1_000_000
     assert float(printed[1]) < 150 and float(printed[2]) < 300

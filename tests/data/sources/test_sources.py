@@ -9,7 +9,7 @@ import pytest
 from data.corpora import read_source, recognise
 from data.sources.folder import Folder
 from data.sources.records import SourceError
-from tests.helpers.corpora import fill, srt, textgrid, vtt
+from tests.helpers.corpora import fill, read, srt, textgrid, vtt
 
 CUES = srt((0, 1, "Hello there."))
 GRID_ALIGN = "0 25000 bin\n"
@@ -68,10 +68,8 @@ def test_what_is_not_plain_is_an_error_that_names_format_and_options(tmp_path):
 
 
 def clips_and_reasons(path, **settings):
-    source = read_source(path, format="folder", **settings)
-    return [record.id for record in source.records], {
-        skip.where.partition("/")[2]: skip.reason for skip in source.skips
-    }
+    clips, skipped = read(path, format="folder", **settings)
+    return [clip.id for clip in clips], skipped
 
 
 def test_order_is_natural_and_hidden_files_are_passed_over(tmp_path):
@@ -123,11 +121,8 @@ def test_names_that_are_no_text_and_pipes_are_skipped(tmp_path):
             pass
     os.mkfifo(tmp_path / "pipe.txt")
     ids, reasons = clips_and_reasons(tmp_path)
-    assert ids == ["a"] and reasons == {
-        "caf�.mp4": "the name is not valid UTF-8; rename it",
-        "caf�.txt": "the name is not valid UTF-8; rename it",
-        "pipe.mp4": "pipe.txt is no file",
-    }
+    wrong = dict.fromkeys(("caf�.mp4", "caf�.txt"), "the name is not valid UTF-8; rename it")
+    assert ids == ["a"] and reasons == wrong | {"pipe.mp4": "pipe.txt is no file"}
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")

@@ -132,14 +132,6 @@ def test_time_masks_hide_but_never_everything():
     assert (hidden <= mask).all()
 
 
-def test_same_random_state_same_augmentation():
-    drawn = []
-    for _ in range(2):
-        torch.manual_seed(0)
-        drawn.append(KeypointAugmentation()(*clips()))
-    assert torch.equal(drawn[0][0], drawn[1][0]) and torch.equal(drawn[0][1], drawn[1][1])
-
-
 def test_trimmed_clips_keep_every_spoken_frame():
     torch.manual_seed(0)
     keypoints, mask = clips(batch=64)

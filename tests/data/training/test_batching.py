@@ -3,6 +3,7 @@
 
 import itertools
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,27 +23,11 @@ LENGTHS = np.random.default_rng(0).integers(20, 200, size=203).tolist()
 BLOCKS = [16] * 7 + [5, 16, 9]
 
 
-def by_length(**kwargs):
-    return LengthBatchSampler(LENGTHS, **{"seed": 3, "max_frames": 1000, **kwargs})
-
-
-def by_count(**kwargs):
-    return LengthBatchSampler(LENGTHS, **{"seed": 3, "batch_size": 8, **kwargs})
-
-
-def stream(**kwargs):
-    return StreamBatchSampler(BLOCKS, **{"seed": 3, "batch_size": 8, "window": 2, **kwargs})
-
-
-def stream_by_length(**kwargs):
-    limits = {"window": 2} if "batch_size" in kwargs else {"window": 2, "max_frames": 1000}
-    return StreamLengthBatchSampler(BLOCKS, LENGTHS[: sum(BLOCKS)], **{"seed": 3, **limits, **kwargs})
-
-
-def stream_by_count(**kwargs):
-    return stream_by_length(batch_size=6, **kwargs)
-
-
+by_length = partial(LengthBatchSampler, LENGTHS, seed=3, max_frames=1000)
+by_count = partial(LengthBatchSampler, LENGTHS, seed=3, batch_size=8)
+stream = partial(StreamBatchSampler, BLOCKS, seed=3, batch_size=8, window=2)
+by_window = partial(StreamLengthBatchSampler, BLOCKS, LENGTHS[: sum(BLOCKS)], seed=3, window=2)
+stream_by_length, stream_by_count = partial(by_window, max_frames=1000), partial(by_window, batch_size=6)
 STREAMS = [stream, stream_by_length, stream_by_count]
 SAMPLERS = pytest.mark.parametrize(
     ("make", "clips"), [(by_length, 203), (by_count, 203), *((make, sum(BLOCKS)) for make in STREAMS)]
@@ -97,11 +82,8 @@ def test_a_stream_never_has_more_open_than_its_window(make):
 
 def test_a_budget_holds_with_padding_and_a_longer_clip_comes_alone():
     lengths, blocks = [*LENGTHS, 5000], [20] * 10 + [4]
-    samplers = (
-        LengthBatchSampler(lengths, max_frames=1000, seed=0),
-        StreamLengthBatchSampler(blocks, lengths, max_frames=1000, seed=0),
-    )
-    for batch in itertools.chain(*samplers):
+    sampler = LengthBatchSampler(lengths, max_frames=1000, seed=0)
+    for batch in [*sampler, *StreamLengthBatchSampler(blocks, lengths, max_frames=1000, seed=0)]:
         frames = max(lengths[clip] for clip in batch) * len(batch)
         assert frames <= 1000 or batch == [203]
 

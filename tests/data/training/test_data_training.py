@@ -3,19 +3,14 @@
 
 import itertools
 import json
-import subprocess
-import sys
 
 import pytest
 
 from data.training.arguments import parse_arguments
 from evaluate_hf import evaluate
 from modeling_lipread import LipReadConfig
-from tests.helpers.training import REPOSITORY, TORCHRUN, command, environment, history, train
+from tests.helpers.training import BUDGET, STREAMED, TORCHRUN, command, history, run_python, train
 from train_hf import build_trainer
-
-STREAMED = {"streaming": True, "stream_window": 2}
-BUDGET = {"max_frames_per_batch": 75}
 
 # The loaders of a run as they are, in each of two processes: what they hand to the collator, for two epochs.
 WATCH = """
@@ -45,14 +40,7 @@ def test_two_processes_see_disjoint_clips_and_all_of_them(corpus, exported, lm_c
     dataset = exported if "streaming" in settings else corpus
     line = command(dataset=dataset, lm_config=lm_config, output_dir=tmp_path / "run", **settings)
     (tmp_path / "watch.py").write_text(WATCH)
-    done = subprocess.run(
-        [sys.executable, *TORCHRUN, str(tmp_path / "watch.py"), str(tmp_path / "seen"), *line[2:]],
-        cwd=REPOSITORY,
-        env={**environment(), "PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_python(*TORCHRUN, tmp_path / "watch.py", tmp_path / "seen", *line[2:])
     seen = [json.loads((tmp_path / f"seen-{process}.json").read_text()) for process in range(2)]
     for epoch in range(2):
         first, second = (process[epoch] for process in seen)

@@ -14,11 +14,10 @@ from data.training.arguments import parse_arguments
 from data.training.checkpoints import resume_point
 from tests.helpers.publishing import READ, read_here, write_clip
 from tests.helpers.readers import run_elsewhere, write_language_model
-from tests.helpers.training import ACCELERATE, SAVED, TORCHRUN, history, losses, run, train, train_and_kill
+from tests.helpers.training import BUDGET, SAVED, STREAMED, TORCHRUN, history, losses, run, train, train_and_kill
 
+ACCELERATE = ("-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu")
 LORA = {"lora_r": 4, "lora_dropout": 0.1}
-STREAMED = {"streaming": True, "stream_window": 2}
-BUDGET = {"max_frames_per_batch": 75}
 KINDS = {"plain": {}, "lora": LORA, "streamed": STREAMED, "budget": BUDGET, "both": {**STREAMED, **BUDGET}}
 
 
