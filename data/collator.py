@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from lipread.landmark_rows import decode_row
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
-from .schema import decode_row
 from .tokenizer import special_tokens
 
 logger = logging.getLogger(__name__)

@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 
 from lipread import options as common
+from lipread.landmark_rows import decode_row
 from lipread.replay import describe_clip, write_replay
 
 from .dataset import open_split
-from .schema import CorpusError, decode_row
+from .schema import CorpusError
 
 
 def main(arguments: list[str] | None = None) -> int:

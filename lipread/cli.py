@@ -4,6 +4,8 @@
 lipread transcribe clip.mp4
 lipread transcribe talks/ --model runs/a --format srt --output subtitles/
 lipread live --source 0
+lipread enroll phrases.txt --output my_phrases/
+lipread phrases my_phrases/
 lipread overlay clip.mp4 --model runs/a --output overlay.mp4
 lipread replay clip.mp4 --output replay.html
 lipread export runs/a --output onnx/
@@ -26,11 +28,23 @@ from .hub.publish import add_publish
 from .live.session import add_live
 from .options import FAILURE, SUCCESS, USAGE_ERROR, UsageError, print_message
 from .overlay import add_overlay
+from .phrases.command import add_phrases
+from .phrases.enroll import add_enroll
 from .replay import add_replay
 from .transcribe import add_transcribe
 
 # Each adds a subparser whose default `run` is a function from the parsed arguments to the exit status.
-COMMANDS = (add_transcribe, add_live, add_overlay, add_replay, add_export, add_publish, add_doctor)
+COMMANDS = (
+    add_transcribe,
+    add_live,
+    add_enroll,
+    add_phrases,
+    add_overlay,
+    add_replay,
+    add_export,
+    add_publish,
+    add_doctor,
+)
 INTERRUPTED = 130  # the status that shells give a program stopped by Ctrl-C
 
 

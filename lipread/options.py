@@ -12,6 +12,7 @@ from typing import Any
 from transformers import AutoModel, AutoProcessor
 
 from modeling_lipread.face_tracking_lipread import FACES
+from modeling_lipread.phrases_lipread import PhraseIndex
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
 SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2  # exit statuses
@@ -39,12 +40,20 @@ def positive_int(text: str) -> int:
     return number
 
 
-def model_options(faces: tuple[str, ...] = FACES) -> argparse.ArgumentParser:
-    """Returns a parent parser with the options for the model, the face (one of `faces`), the search and the device."""
+def reader_options(faces: tuple[str, ...] = FACES) -> argparse.ArgumentParser:
+    """Returns a parent parser with the options for the model, the face (one of `faces`) and the device."""
     parser = argparse.ArgumentParser(add_help=False)
     model_help = "folder or Hub id of a trained reader (default: the small one of GRID's 51 words in the package)"
     parser.add_argument("--model", help=model_help)
     parser.add_argument("--face", choices=faces, default="largest", help="which face to read (default: largest)")
+    device_help = "torch device, for example cuda:0 (default: auto, a GPU if there is one)"
+    parser.add_argument("--device", default="auto", help=device_help)
+    return parser
+
+
+def model_options(faces: tuple[str, ...] = FACES) -> argparse.ArgumentParser:
+    """Returns a parent parser with the options of `reader_options`, of the search and of abstention."""
+    parser = argparse.ArgumentParser(add_help=False, parents=[reader_options(faces)])
     parser.add_argument(
         "--num_beams", "--beams", type=positive_int, default=1, help="beams of the search; 1 is greedy (default: 1)"
     )
@@ -52,8 +61,6 @@ def model_options(faces: tuple[str, ...] = FACES) -> argparse.ArgumentParser:
     parser.add_argument("--ctc_decoding_weight", type=float, help=weight_help)
     abstain_help = "also write hypotheses that the reader would reject, for example of lips that do not move"
     parser.add_argument("--no_abstain", dest="abstain", action="store_false", help=abstain_help)
-    device_help = "torch device, for example cuda:0 (default: auto, a GPU if there is one)"
-    parser.add_argument("--device", default="auto", help=device_help)
     return parser
 
 
@@ -65,9 +72,22 @@ def clip_options() -> argparse.ArgumentParser:
     return parser
 
 
-def generation_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns the keyword arguments of the pipeline's call that the options of `model_options` set."""
+def phrase_options() -> argparse.ArgumentParser:
+    """Returns a parent parser with the option for a phrase book."""
+    parser = argparse.ArgumentParser(add_help=False)
+    phrases_help = "phrase book (lipread enroll): read its phrases instead of words"
+    parser.add_argument("--phrases", metavar="FOLDER", help=phrases_help)
+    return parser
+
+
+def generation_arguments(arguments: argparse.Namespace, model: Any = None) -> dict[str, Any]:
+    """Returns the keyword arguments of the pipeline's call that `model_options` and `phrase_options` set.
+
+    A phrase book is loaded for the `model`.
+    """
     generation: dict[str, Any] = {"num_beams": arguments.num_beams, "abstain": arguments.abstain}
+    if getattr(arguments, "phrases", None) is not None:
+        generation["phrases"] = PhraseIndex.load(arguments.phrases, model)
     if arguments.ctc_decoding_weight is not None:
         generation["ctc_decoding_weight"] = arguments.ctc_decoding_weight
     return generation

@@ -32,6 +32,7 @@ from .options import (
     generation_arguments,
     load_pipeline,
     model_options,
+    phrase_options,
     positive_int,
     print_message,
 )
@@ -53,7 +54,7 @@ MAX_LISTED = 8  # videos that a message lists by name
 
 def add_transcribe(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
-    parents = [model_options(TRANSCRIPTION_FACES), clip_options()]
+    parents = [model_options(TRANSCRIPTION_FACES), clip_options(), phrase_options()]
     parser = commands.add_parser(
         "transcribe", parents=parents, help="write the words of videos: text, subtitles, JSON"
     )
@@ -109,7 +110,7 @@ def transcribe(arguments: argparse.Namespace) -> int:
         sys.stdout.write(format_tsv([TSV_HEADER]))
     reading = {"start": arguments.start, "end": arguments.end, "face": arguments.face, "settings": settings}
     reading |= {"batch_size": arguments.batch_size, "num_return_sequences": arguments.nbest}
-    reading |= generation_arguments(arguments)
+    reading |= generation_arguments(arguments, pipeline.model)
     with closing(ProgressBar([file for file, _ in pending], arguments.start, arguments.end)) as progress:
         for file, output in pending:
             progress.start(file)

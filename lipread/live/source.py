@@ -34,12 +34,12 @@ class LiveSource:
         self.dropped = 0  # number of frames
         self._stop = threading.Event()
         self._queue: queue.Queue = queue.Queue(QUEUE_FRAMES)
-        self._is_file = not source.isdecimal() and "://" not in source
+        self.is_file = not source.isdecimal() and "://" not in source
         if source.isdecimal():
             self._frames = camera_frames(int(source))
         else:
-            frames = read_frames(Path(source)) if self._is_file else _stream_frames(source)
-            self._frames = frames if at_once and self._is_file else self._in_real_time(frames)
+            frames = read_frames(Path(source)) if self.is_file else _stream_frames(source)
+            self._frames = frames if at_once and self.is_file else self._in_real_time(frames)
         self._thread = threading.Thread(target=self._capture, name="live-source", daemon=True)
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
@@ -70,7 +70,7 @@ class LiveSource:
         end: Exception | None = None
         try:
             for seconds, frame in self._frames:
-                self._put((seconds, frame, time.perf_counter()), wait=self._is_file)
+                self._put((seconds, frame, time.perf_counter()), wait=self.is_file)
                 if self._stop.is_set():
                     break
         except Exception as error:  # raised again in __iter__

@@ -25,6 +25,7 @@ AVERAGE_SECONDS = 0.2
 MAX_GAP_SECONDS = 0.2  # a longer time without a face or a frame counts as a rest
 MIN_FACE_SECONDS = 0.1  # a segment that shows a face for less holds no word
 CHECK_SECONDS = 0.4  # between two searches for a pause
+MAX_PHRASE_SECONDS = 8.0  # longest phrase of a phrase book
 
 
 @dataclass(frozen=True)

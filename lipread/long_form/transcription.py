@@ -151,7 +151,7 @@ def read_utterances(
     """
     config = pipeline.model.config
     settings = settings or SegmentSettings.for_model(config)
-    segments = segment_people(frames, settings)
+    segments = segment_people(frames, settings, live="phrases" in generation)  # one phrase a segment
     if face == "speaking":
         segments = select_speaking(segments)
     previous: dict[int, tuple[Segment, Utterance]] = {}  # by person
@@ -203,12 +203,17 @@ class CountedFrames:
             yield frame
 
 
-def segment_people(frames: Iterable[StreamedFrame], settings: SegmentSettings) -> Iterator[Segment]:
-    """Yields the segments of all people as soon as they are complete, those of each person in order."""
+def segment_people(
+    frames: Iterable[StreamedFrame], settings: SegmentSettings, live: bool = False
+) -> Iterator[Segment]:
+    """Yields the segments of all people as soon as they are complete, those of each person in order.
+
+    If `live`, short videos are segmented too.
+    """
     segmenters: dict[int, Segmenter] = {}
     for frame in frames:
         for person in frame.faces:
-            segmenters.setdefault(person, Segmenter(settings, person))
+            segmenters.setdefault(person, Segmenter(settings, person, live))
         for person, segmenter in segmenters.items():
             yield from segmenter.push(frame.time, frame.faces.get(person), frame.size)
     for segmenter in segmenters.values():

@@ -8,15 +8,15 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from data.schema import (
-    NUM_LANDMARKS,
     TRAINING_COLUMNS,
     CorpusError,
-    decode_row,
     encode_row,
     features,
     load_split,
     rows_to_table,
 )
+from lipread.landmark_rows import decode_row
+from modeling_lipread.geometry_lipread import NUM_LANDMARKS
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 
 EYES = (33, 263)

@@ -12,7 +12,8 @@ import pytest
 from torch.utils.data import DataLoader
 
 from data.dataset import ClipStream, has_split, is_parquet, open_split
-from data.schema import CorpusError, decode_row, load_split
+from data.schema import CorpusError, load_split
+from lipread.landmark_rows import decode_row
 from tests.helpers.training import REPOSITORY
 
 

@@ -14,7 +14,8 @@ from huggingface_hub import DatasetCard
 from data import prepare
 from data.export import main
 from data.preparation.export import EXPORT_MARK
-from data.schema import decode_row, load_split
+from data.schema import load_split
+from lipread.landmark_rows import decode_row
 from tests.helpers.training import REPOSITORY
 
 LOAD_FROM_HUB = """

@@ -9,7 +9,8 @@ import skimage.data
 from datasets import load_from_disk
 
 from data.prepare import main, prepare
-from data.schema import decode_row, load_split
+from data.schema import load_split
+from lipread.landmark_rows import decode_row
 from tests.helpers.clips import write_video
 from tests.helpers.corpora import write_manifest
 

@@ -13,8 +13,9 @@ from filelock import FileLock
 
 from data.preparation import workers
 from data.prepare import PrepareError, main, prepare
-from data.schema import decode_row, load_split
+from data.schema import load_split
 from data.sources.records import SourceError
+from lipread.landmark_rows import decode_row
 from tests.helpers.corpora import all_rows, landmark_lines, write_manifest
 from tests.helpers.readers import Bomb
 

@@ -9,7 +9,8 @@ import pytest
 
 from data.sources.manifest import read_manifest
 from data.talker import GRAMMAR, TalkingHead, main, make_corpus, perform, sentences
-from data.talker.visemes import PARAMETERS, articulate, pronounce, schedule, visemes_of
+from data.talker.visemes import PARAMETERS, articulate, schedule, visemes_of
+from lipread.pronunciation import pronounce
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from modeling_lipread.video_lipread import read_frames
 

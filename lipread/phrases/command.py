@@ -1,0 +1,51 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`lipread phrases`: what is in a phrase book, and what is mistaken for what.
+
+lipread phrases my_phrases/
+lipread phrases my_phrases/ --rename "good morning" "good morning everybody"
+lipread phrases my_phrases/ --remove "good night" --take 2
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from modeling_lipread.video_lipread import require
+
+from ..options import SUCCESS, UsageError, load_pipeline, positive_int, reader_options
+
+
+def add_phrases(commands: Any) -> None:
+    """Registers the command with the subparsers of `lipread`."""
+    parser = commands.add_parser("phrases", parents=[reader_options()], help="show and change a phrase book")
+    parser.add_argument("book", type=Path, help="folder of the phrase book")
+    parser.add_argument("--rename", nargs=2, metavar=("TEXT", "NEW"), help="give a phrase another text")
+    parser.add_argument("--remove", metavar="TEXT", help="remove a phrase")
+    parser.add_argument("--take", type=positive_int, help="with --remove: only this take of it, from 1")
+    parser.set_defaults(run=phrases)
+
+
+def phrases(arguments: argparse.Namespace) -> int:
+    """Changes and prints the phrase book. Returns the exit status, 0."""
+    require("datasets", "datasets", "A phrase book")
+    from .book import PhraseBook
+
+    if not arguments.book.is_dir():
+        raise UsageError(f"{arguments.book}: no such phrase book; record one with `lipread enroll`")
+    if arguments.take is not None and arguments.remove is None:
+        raise UsageError("--take needs --remove TEXT")
+    book = PhraseBook(arguments.book, load_pipeline(arguments.model, arguments.device))
+    if arguments.rename is not None:
+        book.rename(*arguments.rename)
+    if arguments.remove is not None:
+        book.remove(arguments.remove, arguments.take)
+    mistaken = {confusion.text: confusion for confusion in reversed(book.confusions())} if book.texts else {}
+    for text in book.texts:
+        line = f"{text}\t{book.count(text)} takes"
+        if text in mistaken:
+            confusion = mistaken[text]
+            line += f"\tmistaken for {confusion.other!r} in {confusion.takes} of {confusion.of}"
+        print(line)
+    return SUCCESS

@@ -1,0 +1,185 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`lipread enroll`: records the takes of a phrase book.
+
+lipread enroll phrases.txt --output my_phrases/                       # one phrase a line, each before a camera
+lipread enroll phrases.txt --output my_phrases/ --source takes.mp4    # a video in place of the camera
+lipread enroll takes/ --output my_phrases/                            # recordings: a folder of videos for each phrase
+lipread enroll takes.jsonl --output my_phrases/                       # a line {"video", "text", "start", "end"} a take
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence
+from modeling_lipread.phrases_lipread import spoken_span
+from modeling_lipread.video_lipread import require
+
+from ..live.source import LiveSource
+from ..long_form.segmentation import MAX_PHRASE_SECONDS, Segmenter, SegmentSettings
+from ..long_form.streaming import ONLY_PERSON, stream_frames
+from ..options import FAILURE, SUCCESS, UsageError, load_pipeline, positive_int, print_message, reader_options
+from .look_alikes import look_alikes
+from .takes import TakeError, check_take, recorded_takes
+
+COUNTDOWN_SECONDS = 3.0
+NO_FACE_SECONDS = 5.0  # without a face until a notice is shown
+
+
+def add_enroll(commands: Any) -> None:
+    """Registers the command with the subparsers of `lipread`."""
+    parents = [reader_options(("largest", "central"))]
+    parser = commands.add_parser("enroll", parents=parents, help="record your own phrases, one to three times each")
+    what = "text file with one phrase a line; or recordings: a folder with a folder a phrase, or a .jsonl manifest"
+    parser.add_argument("phrases", type=Path, help=what)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the phrase book, new or to be continued")
+    parser.add_argument("--takes", type=positive_int, default=3, help="takes of each phrase (default: 3)")
+    parser.add_argument("--source", default="0", help="number of a camera, stream, or video file (default: 0)")
+    parser.set_defaults(run=enroll)
+
+
+def enroll(arguments: argparse.Namespace) -> int:
+    """Records the missing takes. Returns the exit status: 0, or 1 if takes are still missing."""
+    require("datasets", "datasets", "A phrase book")
+    from .book import PhraseBook
+
+    source = arguments.phrases
+    if not source.exists():
+        raise UsageError(f"{source}: no such file or folder; give a text file with one phrase a line, or recordings")
+    from_files = source.is_dir() or source.suffix == ".jsonl"
+    if from_files:
+        recordings = list(recorded_takes(source))
+        texts = list(dict.fromkeys(take["text"] for take in recordings))
+    else:
+        texts = list(dict.fromkeys(filter(None, map(str.strip, source.read_text(encoding="utf-8").splitlines()))))
+    if not texts:
+        raise UsageError(f"{source}: no phrases in it; write one phrase a line")
+    for first, second in look_alikes(texts):
+        print_message(
+            f"{first!r} and {second!r} look alike on the lips; another wording of one of them is read better"
+        )
+    pipeline = load_pipeline(arguments.model, arguments.device)
+    book = PhraseBook(arguments.output, pipeline)
+    if from_files:
+        missing = add_recordings(book, recordings, arguments.face)
+    else:
+        wanted = [text for take in range(arguments.takes) for text in texts if book.count(text) <= take]
+        with closing(LiveSource(arguments.source)) as frames:
+            waits = 0.0 if frames.is_file else COUNTDOWN_SECONDS
+            extractor = pipeline.processor.keypoint_extractor
+            missing = record(book, wanted, frames, extractor, arguments.face, waits, say=print)
+    for confusion in book.confusions() if book.texts else []:
+        print_message(
+            f"{confusion.text!r} is mistaken for {confusion.other!r} in {confusion.takes} of {confusion.of} takes: "
+            "record more takes, or choose another wording"
+        )
+    if missing:
+        print_message(f"{missing} takes are missing; the same command goes on with them")
+    print_message(f"{arguments.output}: {len(book.texts)} phrases, {len(book)} takes")
+    return FAILURE if missing else SUCCESS
+
+
+def add_recordings(book: Any, recordings: Iterable[dict[str, Any]], face: str) -> int:
+    """Adds the recorded takes that the book does not have yet. Returns the number of refused ones."""
+    refused = 0
+    for take in recordings:
+        span = {"start": take["start"], "end": take["end"]}
+        name = hashlib.sha256(repr((str(take["video"].resolve()), span, take["text"])).encode()).hexdigest()[:16]
+        if name in book:
+            continue
+        try:
+            sequence = book.pipeline.processor.extract_landmarks([take["video"]], face=face, **span)[0]
+            check_take(sequence)
+            book.add(take["text"], sequence, name)
+        except (OSError, ValueError) as error:
+            print_message(f"{take['video']}: not used: {error}")
+            refused += 1
+    return refused
+
+
+def record(
+    book: Any,
+    wanted: Iterable[str],
+    source: LiveSource,
+    extractor: Face3DKeypointExtractor,
+    face: str,
+    countdown: float,
+    say: Callable[[str], None],
+) -> int:
+    """Asks for phrases in turn and adds a take of each, until all are recorded or the source ends.
+
+    Args:
+        book: The `PhraseBook`.
+        wanted: The phrases, once for each take.
+        source: The frames.
+        extractor: Finds the landmarks.
+        face: Which face to follow.
+        countdown: Seconds before the lips may move, 0 for none.
+        say: Shows a line to the person.
+
+    Returns:
+        The number of takes that are still missing.
+    """
+    waiting = deque(wanted)
+    total, ready = len(waiting), None
+    for moment, sequence, brightness, cut in _utterances(extractor, source, face, say):
+        if not waiting:
+            break
+        if ready is None:
+            ready = moment + countdown
+            wait = f" (in {countdown:g} seconds)" if countdown else ""
+            say(f"[{total - len(waiting) + 1}/{total}]{wait} {waiting[0]}")
+        if sequence is None:
+            continue
+        span = spoken_span(sequence)
+        if span is None or (countdown and span[0] < ready):  # moved before the phrase was asked for
+            continue
+        try:
+            if cut:
+                raise TakeError(f"longer than {MAX_PHRASE_SECONDS:g} seconds: close your mouth after the phrase")
+            check_take(sequence, brightness)
+            book.add(waiting[0], sequence)
+            waiting.popleft()
+        except TakeError as error:
+            say(f"    not used: {error}")
+        ready = None
+    return len(waiting)
+
+
+def _utterances(
+    extractor: Face3DKeypointExtractor, source: LiveSource, face: str, say: Callable[[str], None]
+) -> Iterator[tuple[float, LandmarkSequence | None, float, bool]]:
+    """Yields for each frame its time; an utterance that ended, or `None`; the brightness; and whether it was cut."""
+    brightness = deque([0.0], maxlen=25)
+    segmenter = Segmenter(SegmentSettings(max_seconds=MAX_PHRASE_SECONDS), ONLY_PERSON, live=True)
+    seen = 0.0
+
+    def watched() -> Iterator[tuple[float, np.ndarray]]:
+        for seconds, frame in source:
+            brightness.append(float(frame[::8, ::8].mean()))
+            yield seconds, frame
+
+    def finished(segments: Iterable[Any], time: float) -> Iterator[tuple[float, LandmarkSequence | None, float, bool]]:
+        for segment in segments:
+            cut = segment.cut_before is not None or segment.cut_after is not None
+            yield time, segment.sequence, float(np.mean(brightness)), cut
+
+    time = 0.0
+    for frame in stream_frames(extractor, watched(), face):
+        time = frame.time
+        if frame.faces:
+            seen = time
+        elif time - seen > NO_FACE_SECONDS:
+            say("    no face: it must be lit, seen from the front, and near enough")
+            seen = time
+        yield time, None, 0.0, False
+        yield from finished(segmenter.push(time, frame.faces.get(ONLY_PERSON), frame.size), time)
+    yield from finished(segmenter.flush(), time)
