@@ -61,6 +61,7 @@ from .language_model_lipread import (
     saved_weights,
     without_quantization,
 )
+from .phrases_lipread import PhraseHead
 
 LANGUAGE_MODEL_PREFIX = "language_model."
 # Arguments of `from_pretrained` for both the whole model and a separately loaded language model, and for the latter
@@ -388,6 +389,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.encoder = FaceKeypointEncoder(config.encoder_config)
         self.adapters = nn.ModuleList([GatedCrossAttention(config, i) for i in range(len(config.adapter_layers))])
+        # Trained by itself, after the rest (`python -m data.phrases`).
+        self.phrase_head = PhraseHead(config).requires_grad_(False) if config.phrase_size else None
         if config.token_spelling_size:
             self.register_buffer("token_spelling", torch.zeros(config.token_spelling_size, dtype=torch.uint8))
         if language_model is None and build_language_model:

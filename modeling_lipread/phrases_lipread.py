@@ -20,13 +20,16 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
+from torch import nn
 
+from .configuration_lipread import LipReadConfig
 from .geometry_lipread import NUM_LANDMARKS, SPEED_SECONDS, lip_energy
 
 BOOK_FILE, EMBEDDINGS_FILE = "phrases.json", "embeddings.safetensors"
 POINTS = 10  # moments of the spoken stretch, evenly spaced, at which an embedding samples the encoder's states
 REST_SPEED = 0.2  # outer eye distances a second; slower lips rest
 AVERAGE_SECONDS = 0.2  # over which the speed is averaged
+HEAD_DROPOUT = 0.2
 MARGIN_SECONDS = 0.4  # of rest that the encoder sees before and after the spoken stretch
 # Similarities on speakers apart from the training (docs/results.md): of takes of one phrase, and of different ones.
 KNOWN_PRIOR = (0.6, 0.8)
@@ -104,7 +107,7 @@ class PhraseIndex:
             raise PhraseBookError(
                 f"{folder}: the phrase book is damaged ({error}); `lipread phrases {folder}` repairs it from its takes"
             ) from error
-        if book.get("weights") != encoder_hash(model):
+        if book.get("weights") != embedder_hash(model):
             raise PhraseBookError(
                 f"{folder}: its takes were embedded by another reader ({book.get('reader')}); run `lipread phrases "
                 f"{folder} --model READER` with this reader to embed them again"
@@ -134,6 +137,34 @@ class PhraseIndex:
             if index != leave_out:
                 takes.setdefault(text, []).append(float(similarity))
         return {text: (max(found) + sum(found) / len(found)) / 2 for text, found in takes.items()}
+
+
+class PhraseHead(nn.Module):
+    """Maps the encoder's states to embeddings that depend on the phrase rather than on speaker, pose and take.
+
+    A frame has two halves, each of length 1. One whitens its state: directions in which takes of the same words differ
+    count less. The other one is learned by a contrastive loss on words and stretches of words.
+    """
+
+    def __init__(self, config: LipReadConfig):
+        super().__init__()
+        hidden_size, size = config.encoder_config.hidden_size, config.phrase_size
+        self.whitening = nn.Linear(hidden_size, hidden_size)
+        self.norm = nn.LayerNorm(hidden_size, elementwise_affine=False)
+        self.dropout = nn.Dropout(HEAD_DROPOUT)
+        self.convolution = nn.Conv1d(hidden_size, 2 * size, 3, padding=1)
+        self.output = nn.Linear(2 * size, size)
+        self.skip = nn.Linear(hidden_size, size)
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """Returns `(stretches, POINTS, hidden_size + phrase_size)` for states `(stretches, POINTS, hidden_size)`."""
+        return torch.cat([nn.functional.normalize(self.whitening(states), dim=-1), self.learned(states)], dim=-1)
+
+    def learned(self, states: torch.Tensor) -> torch.Tensor:
+        """Returns the learned half, `(stretches, POINTS, phrase_size)`."""
+        hidden = self.convolution(self.dropout(self.norm(states)).transpose(1, 2)).transpose(1, 2)
+        hidden = self.output(self.dropout(nn.functional.gelu(hidden)))
+        return nn.functional.normalize(hidden + self.skip(states), dim=-1)
 
 
 def spoken_span(sequence: Any) -> tuple[float, float] | None:
@@ -196,9 +227,16 @@ def embed_spans(
         spans: The first frame of each stretch and the frame after its last.
     """
     encoded = model.encoder(keypoints.to(model.device), keypoints_mask.to(model.device))
-    states = encoded.frame_hidden_states.float()
-    rows = torch.stack([sample_span(clip, *span) for clip, span in zip(states, spans, strict=True)])
-    return torch.nn.functional.normalize(rows.flatten(1), dim=-1).cpu().numpy()
+    return embed_states(model, encoded.frame_hidden_states, spans)
+
+
+@torch.no_grad()
+def embed_states(model: Any, states: torch.Tensor, spans: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Returns the embeddings of `embed_spans` from the encoder's `frame_hidden_states`."""
+    rows = torch.stack([sample_span(clip, *span) for clip, span in zip(states.float(), spans, strict=True)])
+    if model.phrase_head is not None:
+        rows = model.phrase_head(rows.to(states.dtype)).float()
+    return nn.functional.normalize(rows.flatten(1), dim=-1).cpu().numpy()
 
 
 def sample_span(states: torch.Tensor, start: int, end: int) -> torch.Tensor:
@@ -209,10 +247,12 @@ def sample_span(states: torch.Tensor, start: int, end: int) -> torch.Tensor:
     return torch.lerp(states[before], states[after], (places - before)[:, None])
 
 
-def encoder_hash(model: Any) -> str:
+def embedder_hash(model: Any) -> str:
     """Returns the SHA-256 of the weights that make embeddings."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.encoder.state_dict().items()):
+    digest, parts = hashlib.sha256(), ("encoder.", "phrase_head.")
+    for name, weight in sorted(model.state_dict().items()):
+        if not name.startswith(parts):
+            continue
         digest.update(name.encode())
         digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -28,7 +28,7 @@ from modeling_lipread.phrases_lipread import (
     PhraseIndex,
     PhraseMatch,
     embed_spans,
-    encoder_hash,
+    embedder_hash,
 )
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
@@ -73,7 +73,7 @@ class PhraseBook:
         self._takes = Dataset.from_dict({name: [] for name in FEATURES}, features=FEATURES)
         if (self.folder / SPLIT).is_dir():
             self._takes = load_from_disk(str(self.folder / SPLIT))
-        self._weights = encoder_hash(pipeline.model)
+        self._weights = embedder_hash(pipeline.model)
         self._embeddings = self._saved_embeddings()
         if self._embeddings.keys() != set(self._takes["id"]):
             self._embed_missing()

@@ -43,6 +43,7 @@ def add_enroll(commands: Any) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the phrase book, new or to be continued")
     parser.add_argument("--takes", type=positive_int, default=3, help="takes of each phrase (default: 3)")
     parser.add_argument("--source", default="0", help="number of a camera, stream, or video file (default: 0)")
+    parser.add_argument("--at_once", action="store_true", help="read a video file faster than its own speed")
     parser.set_defaults(run=enroll)
 
 
@@ -72,7 +73,7 @@ def enroll(arguments: argparse.Namespace) -> int:
         missing = add_recordings(book, recordings, arguments.face)
     else:
         wanted = [text for take in range(arguments.takes) for text in texts if book.count(text) <= take]
-        with closing(LiveSource(arguments.source)) as frames:
+        with closing(LiveSource(arguments.source, arguments.at_once)) as frames:
             waits = 0.0 if frames.is_file else COUNTDOWN_SECONDS
             extractor = pipeline.processor.keypoint_extractor
             missing = record(book, wanted, frames, extractor, arguments.face, waits, say=print)

@@ -1,0 +1,193 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Measures few-shot phrase reading, person by person, on a prepared corpus with word times.
+
+    python -m benchmarks.phrases corpora/grid/unseen_speakers --units word pair triple --shots 1 3
+
+The phrases of a person are the words, pairs and triples of words in the person's sentences, without letters (words of
+one character). Every one of their utterances is read once in each draw, by random takes of each phrase from other
+clips. A phrase counts as unknown if its own takes are left out; the limit on the similarity is that which accepts 95%
+of the utterances with their takes. Then phrase books of three takes are timed and read clips in which nobody speaks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from data.dataset import Clips, open_split
+from data.evaluation.hallucination import landmark_clips
+from data.evaluation.metrics import bootstrap_interval
+from data.schema import CorpusError
+from lipread.landmark_rows import decode_row
+from lipread.options import BUNDLED_MODEL
+from modeling_lipread.phrases_lipread import PhraseIndex, embed_states, span_frames
+from modeling_lipread.pipeline_lipread import LipReadingPipeline
+
+from .measure import load_pipeline
+
+UNITS = {"word": 1, "pair": 2, "triple": 3}
+ACCEPTED = 0.95  # share of known utterances that the limit on the similarity accepts
+TIMED_PHRASES, TIMED_TAKES = 50, 3
+SILENT_CLIPS = 19  # of each of eight kinds
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A stretch of words in a clip."""
+
+    person: str
+    clip: int
+    text: str
+    embedding: np.ndarray
+
+
+def utterances(pipeline: LipReadingPipeline, clips: Clips, words: int) -> list[Utterance]:
+    """Returns the stretches of `words` words without letters in clips with word times."""
+    model, extractor, found = pipeline.model, pipeline.processor.feature_extractor, []
+    for index in range(len(clips)):
+        row = clips[index]
+        spoken = list(row["words"])
+        places = [slice(first, first + words) for first in range(len(spoken) - words + 1)]
+        places = [place for place in places if all(len(word["word"]) > 1 for word in spoken[place])]
+        if not places:
+            continue
+        features = extractor([decode_row(row)], return_tensors="pt")
+        with torch.no_grad():
+            states = model.encoder(**features).frame_hidden_states
+        edges = extractor.frame_times(row["timestamps"], states.shape[1])
+        spans = [span_frames(edges, (spoken[place][0]["start"], spoken[place][-1]["end"])) for place in places]
+        embeddings = embed_states(model, states.expand(len(spans), -1, -1), spans)
+        for place, embedding in zip(places, embeddings, strict=True):
+            text = " ".join(word["word"] for word in spoken[place])
+            found.append(Utterance(str(row["speaker"]), index, text, embedding))
+    return found
+
+
+def trials(
+    found: list[Utterance], shots: int, ways: int, draws: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Reads every utterance of a phrase that its person says in another clip too.
+
+    Returns:
+        Whether the most similar phrase is the right one, `(utterances, draws)`; the highest similarity with the
+        phrase's own takes; and that without them.
+    """
+    random, right, known, unknown = np.random.default_rng(seed), [], [], []
+    people = defaultdict(list)
+    for utterance in found:
+        people[utterance.person].append(utterance)
+    for said in people.values():
+        for asked in said:
+            takes = defaultdict(list)
+            for other in said:
+                if other.clip != asked.clip:
+                    takes[other.text].append(other)
+            own = takes.pop(asked.text, None)
+            if own is None or not takes:
+                continue
+            rows = []
+            for _ in range(draws):
+                texts = random.permutation(sorted(takes))[: ways - 1]
+                drawn = [take for text in texts for take in _draw(takes[text], shots, random)]
+                others = _index(drawn).similarities(asked.embedding)
+                own_similarity = _index(_draw(own, shots, random)).similarities(asked.embedding)[asked.text]
+                highest = max(others.values())
+                rows.append((own_similarity > highest, max(own_similarity, highest), highest))
+            for values, column in zip((right, known, unknown), zip(*rows, strict=True), strict=True):
+                values.append(column)
+    return np.array(right, float), np.array(known), np.array(unknown)
+
+
+def _draw(takes: list[Utterance], shots: int, random: np.random.Generator) -> list[Utterance]:
+    return [takes[int(place)] for place in random.permutation(len(takes))[:shots]]
+
+
+def _index(takes: list[Utterance]) -> PhraseIndex:
+    return PhraseIndex([take.text for take in takes], np.stack([take.embedding for take in takes]), 0.0, 1.0)
+
+
+def accuracy_line(found: list[Utterance], unit: str, shots: int, ways: int, draws: int) -> str:
+    """Returns the accuracy with its 95% interval, and the share of unknown utterances that are rejected."""
+    right, known, unknown = trials(found, shots, ways, draws)
+    if not len(right):
+        return f"{unit}: nobody says one in two clips"
+    errors = 1 - right.mean(axis=1)
+    low, high = bootstrap_interval(errors, np.ones(len(errors)))
+    rejected = float((unknown < np.quantile(known, 1 - ACCEPTED)).mean())
+    return (
+        f"{unit}: {ways}-way {shots}-shot {right.mean():.3f} ({1 - high:.2f}-{1 - low:.2f}, n={len(right)}) | "
+        f"unknown rejected {rejected:.2f} at {ACCEPTED:.2f} accepted"
+    )
+
+
+def silence_line(pipeline: LipReadingPipeline, clips: Clips, found: list[Utterance]) -> str:
+    """Returns how many clips without speech are read as a phrase, by the book of the person with most utterances."""
+    texts = defaultdict(list)
+    person = statistics.mode(utterance.person for utterance in found)
+    for utterance in found:
+        if utterance.person == person:
+            texts[utterance.text].append(utterance)
+    takes = [take for said in texts.values() for take in said[:TIMED_TAKES]]
+    index = PhraseIndex.from_takes([take.text for take in takes], np.stack([take.embedding for take in takes]))
+    silent = [clip.sequence for clip in landmark_clips(clips, SILENT_CLIPS, seed=1)]
+    accepted = sum(bool(pipeline(clip, phrases=index)["text"]) for clip in silent)
+    return f"without speech: a phrase read in {accepted} of {len(silent)} clips, {len(texts)} phrases"
+
+
+def speed_line(pipeline: LipReadingPipeline, clips: Clips) -> str:
+    """Returns the median time from the landmarks of an utterance to its phrase."""
+    size = len(
+        embed_states(pipeline.model, torch.zeros(1, 10, pipeline.model.encoder.config.hidden_size), [(0, 10)])[0]
+    )
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(TIMED_PHRASES * TIMED_TAKES, size)).astype(np.float32)
+    index = PhraseIndex.from_takes([f"phrase {i % TIMED_PHRASES}" for i in range(len(rows))], rows)
+    sequence, seconds = decode_row(clips[0]), []
+    for _ in range(20):
+        start = time.perf_counter()
+        pipeline(sequence, phrases=index)
+        seconds.append(time.perf_counter() - start)
+    milliseconds = 1000 * statistics.median(seconds)
+    return f"from the landmarks to the answer {milliseconds:.0f} ms, {TIMED_PHRASES} phrases of {TIMED_TAKES} takes"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.phrases", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("corpus", help="folder of a prepared split with word times, or a data set's id")
+    parser.add_argument("--split", help="split of a corpus that has several")
+    parser.add_argument("--reader", default=BUNDLED_MODEL, help="folder or Hub id (default: that in the package)")
+    parser.add_argument("--shots", type=int, nargs="+", default=[1, 3], help="takes of each phrase (default: 1 3)")
+    parser.add_argument("--ways", type=int, default=20, help="phrases to choose from at most (default: 20)")
+    parser.add_argument("--units", nargs="+", choices=UNITS, default=["word", "triple"], help="what a phrase is")
+    parser.add_argument("--draws", type=int, default=5, help="random choices of the takes (default: 5)")
+    parser.add_argument("--people", nargs="+", help="speakers to measure (default: all)")
+    options = parser.parse_args(arguments)
+    try:
+        pipeline, clips = load_pipeline(options.reader, "cpu"), open_split(options.corpus, options.split)
+    except (CorpusError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    if options.people:
+        speakers = clips.column("speaker")
+        clips = clips.select([index for index, speaker in enumerate(speakers) if speaker in options.people])
+    for unit in options.units:
+        found = utterances(pipeline, clips, UNITS[unit])
+        for shots in options.shots:
+            print(accuracy_line(found, unit, shots, options.ways, options.draws), flush=True)
+    if not found:
+        sys.exit(f"error: {options.corpus}: has no word times; prepare it from a manifest with alignments")
+    print(silence_line(pipeline, clips, found))
+    print(speed_line(pipeline, clips))
+
+
+if __name__ == "__main__":
+    main()
