@@ -105,15 +105,20 @@ def output_file(path: str | Path, suffix: str, video: str | Path | None = None) 
     return path
 
 
-def load_pipeline(model: str | None = None, device: str | None = "auto") -> LipReadingPipeline:
-    """Loads a checkpoint, by default that in the package with a note on what it can read, into a pipeline.
+def load_pipeline(
+    model: str | None = None, device: str | None = "auto", phrases_only: bool = False
+) -> LipReadingPipeline:
+    """Loads a checkpoint into a pipeline, by default that in the package.
+
+    A note says which words that can read, unless it is to read phrases only.
 
     Raises:
         UsageError: There is no such checkpoint or device, or the checkpoint was never trained to read.
     """
     if model is None:
-        print_message(BUNDLED_MODEL_NOTE)
         model = BUNDLED_MODEL
+        if not phrases_only:
+            print_message(BUNDLED_MODEL_NOTE)
     try:
         processor, network = AutoProcessor.from_pretrained(model), AutoModel.from_pretrained(model)
     except (OSError, ValueError) as error:

@@ -104,7 +104,7 @@ def transcribe(arguments: argparse.Namespace) -> int:
     failed = len(errors)
     if not pending:
         return FAILURE if failed else SUCCESS
-    pipeline = load_pipeline(arguments.model, arguments.device)
+    pipeline = load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
     settings = SegmentSettings.for_model(pipeline.model.config, **segment_options)
     if folder is None and arguments.format == "tsv":
         sys.stdout.write(format_tsv([TSV_HEADER]))

@@ -71,7 +71,7 @@ def live(arguments: argparse.Namespace) -> int:
     end_seconds = arguments.end_seconds
     if not 0 < end_seconds < math.inf:
         raise UsageError(f"--end_seconds must be positive, not {end_seconds:g}")
-    pipeline = load_pipeline(arguments.model, arguments.device)
+    pipeline = load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
     if pipeline.device.type == "cpu":  # leaves one core to the landmarks
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))
     pause_seconds = min(end_seconds, SegmentSettings.pause_seconds)

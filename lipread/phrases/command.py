@@ -29,14 +29,14 @@ def add_phrases(commands: Any) -> None:
 
 def phrases(arguments: argparse.Namespace) -> int:
     """Changes and prints the phrase book. Returns the exit status, 0."""
-    require("datasets", "datasets", "A phrase book")
+    require("datasets", "datasets", "A phrase book").disable_progress_bars()
     from .book import PhraseBook
 
     if not arguments.book.is_dir():
         raise UsageError(f"{arguments.book}: no such phrase book; record one with `lipread enroll`")
     if arguments.take is not None and arguments.remove is None:
         raise UsageError("--take needs --remove TEXT")
-    book = PhraseBook(arguments.book, load_pipeline(arguments.model, arguments.device))
+    book = PhraseBook(arguments.book, load_pipeline(arguments.model, arguments.device, phrases_only=True))
     if arguments.rename is not None:
         book.rename(*arguments.rename)
     if arguments.remove is not None:

@@ -24,8 +24,9 @@ from modeling_lipread.phrases_lipread import spoken_span
 from modeling_lipread.video_lipread import require
 
 from ..live.source import LiveSource
+from ..long_form.people_tracking import ONLY_PERSON
 from ..long_form.segmentation import MAX_PHRASE_SECONDS, Segmenter, SegmentSettings
-from ..long_form.streaming import ONLY_PERSON, stream_frames
+from ..long_form.streaming import stream_frames
 from ..options import FAILURE, SUCCESS, UsageError, load_pipeline, positive_int, print_message, reader_options
 from .look_alikes import look_alikes
 from .takes import TakeError, check_take, recorded_takes
@@ -49,7 +50,7 @@ def add_enroll(commands: Any) -> None:
 
 def enroll(arguments: argparse.Namespace) -> int:
     """Records the missing takes. Returns the exit status: 0, or 1 if takes are still missing."""
-    require("datasets", "datasets", "A phrase book")
+    require("datasets", "datasets", "A phrase book").disable_progress_bars()
     from .book import PhraseBook
 
     source = arguments.phrases
@@ -67,7 +68,7 @@ def enroll(arguments: argparse.Namespace) -> int:
         print_message(
             f"{first!r} and {second!r} look alike on the lips; another wording of one of them is read better"
         )
-    pipeline = load_pipeline(arguments.model, arguments.device)
+    pipeline = load_pipeline(arguments.model, arguments.device, phrases_only=True)
     book = PhraseBook(arguments.output, pipeline)
     if from_files:
         missing = add_recordings(book, recordings, arguments.face)
