@@ -155,7 +155,8 @@ def speed_line(pipeline: LipReadingPipeline, clips: Clips) -> str:
         pipeline(sequence, phrases=index)
         seconds.append(time.process_time() - start)
     milliseconds = 1000 * statistics.median(seconds)
-    return f"from the landmarks to the answer {milliseconds:.0f} ms of one core, {TIMED_PHRASES} phrases of {TIMED_TAKES} takes"
+    book = f"{TIMED_PHRASES} phrases of {TIMED_TAKES} takes"
+    return f"from the landmarks to the answer {milliseconds:.0f} ms of one core, {book}"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -169,7 +170,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 3], help="takes of each phrase (default: 1 3)")
     parser.add_argument("--ways", type=int, default=20, help="phrases to choose from at most (default: 20)")
     parser.add_argument("--units", nargs="+", choices=UNITS, default=["word", "triple"], help="what a phrase is")
-    parser.add_argument("--draws", type=int, default=5, help="random choices of the takes (default: 5)")
+    parser.add_argument("--draws", type=int, default=20, help="random choices of the takes (default: 20)")
     parser.add_argument("--people", nargs="+", help="speakers to measure (default: all)")
     options = parser.parse_args(arguments)
     try:

@@ -33,7 +33,7 @@ HEAD_DROPOUT = 0.2
 MARGIN_SECONDS = 0.4  # of rest that the encoder sees before and after the spoken stretch
 # Similarities on speakers apart from the training (docs/results.md): of takes of one phrase, and of different ones.
 KNOWN_PRIOR = (0.6, 0.8)
-UNKNOWN_PRIOR = (0.3, 0.5)
+UNKNOWN_PRIOR = (0.4, 0.6)
 UNKNOWN_PHRASE = "none of the phrases"
 
 
