@@ -114,7 +114,9 @@ def write_overlay(
     try:
         with av.open(str(partial_path), "w", format="mp4") as container:
             stream = None
-            for _, frame in read_frames(video_path, start, end):
+            for _, frame in read_frames(video_path, start, end, skip_damage=True):
+                if frame is None:
+                    continue
                 if count == len(sequence):
                     raise ValueError(different_length)
                 picture = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from modeling_lipread.video_lipread import require, video_seconds
 
 from .long_form.segmentation import SegmentSettings
-from .long_form.transcription import TRANSCRIPTION_FACES, transcribe_video
+from .long_form.transcription import DAMAGED, TRANSCRIPTION_FACES, transcribe_video
 from .options import (
     FAILURE,
     SUCCESS,
@@ -118,12 +118,16 @@ def transcribe(arguments: argparse.Namespace) -> int:
                 transcript = transcribe_video(pipeline, file, on_progress=progress.update, **reading)
                 if folder is not None:
                     folder.write(output, format_transcript(transcript, arguments.format, cues), file)
-            except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: GPU out of memory
+            except Exception as error:  # the next videos may be readable
                 with tqdm.external_write_mode(file=sys.stderr):
-                    print_message(error if str(file) in str(error) else f"{file}: {error}")
+                    print_message(error if str(file) in str(error) else f"{file}: {type(error).__name__}: {error}")
                 failed += 1
                 continue
             with tqdm.external_write_mode(file=sys.stdout):
+                damaged = [span for span in transcript.unread if span.reason == DAMAGED]
+                if damaged:
+                    listed = ", ".join(f"{span.start:.1f} to {span.end:.1f}" for span in damaged)
+                    print_message(f"{file}: {DAMAGED}: nothing was read from {listed} seconds")
                 if not transcript.text:  # not a failure, but explains an empty file
                     print_message(f"{file}: no words: {transcript.unread_reasons}")
                 if folder is None:

@@ -25,13 +25,16 @@ def find_videos(given: Sequence[str]) -> tuple[list[tuple[Path, Path]], list[str
 
     Returns:
         Each video once, with a relative path without suffix for its output, different from all others; and a message
-        for each folder or pattern without a video.
+        for each address, and each folder or pattern without a video.
     """
     found: dict[str, tuple[Path, Path]] = {}
     errors = []
     for name in given:
         path = Path(name)
-        if path.is_dir():
+        if "://" in name and not path.exists():
+            videos = []
+            errors.append(f"{name}: an address, and only files are read; download it, or give it to lipread live")
+        elif path.is_dir():
             inside = [(file, file.relative_to(path)) for file in sorted(path.rglob("*")) if file.is_file()]
             videos = [item for item in inside if item[1].suffix.lower() in VIDEO_SUFFIXES]
             videos = [item for item in videos if not any(map(is_hidden, item[1].parts))]

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import struct
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import islice
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +26,18 @@ _Item = TypeVar("_Item")
 _LARGE_PIXELS = 2**20  # pixels of a frame; smaller frames decode more efficiently in one thread
 _PACKETS_PEEKED = 64  # packets in which to look for timestamps
 _MOST_STRETCHED = 4  # highest plausible aspect ratio of a pixel; a header with a higher one is damaged
+_LONGEST_HOLE = 10.0  # seconds between two frames beyond which the clock of a transport stream was set anew
+_FRAMES_OF_NEW_CLOCK = 3  # fewer have wrong timestamps
+_MOST_FAILURES = 1000  # failed reads in a row after which the rest of a file counts as lost
+# FFmpeg's demuxers of files that are nothing but data. All others are refused, whatever the suffix of the file: those
+# of playlists and scripts (hls, dash, concat, sdp, image2) open the files and addresses that the file names.
+_CONTAINERS = (
+    "apng,asf,av1,avi,dhav,dv,flv,gif,gxf,h264,hevc,ivf,live_flv,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,"
+    "obu,ogg,rm,vc1,vvc,wtv,yuv4mpegpipe"
+)
+_STREAM_CONTAINERS = f"{_CONTAINERS},hls,mpjpeg,rtp,rtsp"
+_STREAM_PROTOCOLS = "crypto,http,https,httpproxy,rtmp,rtmps,rtmpt,rtmpts,rtp,srt,tcp,tls,udp"  # no files
+_COUNTED_FROM_ZERO = ("asf", "matroska,webm", "nut")  # the duration in their headers is the time of the end
 
 
 class VideoError(ValueError):
@@ -48,8 +62,12 @@ def require(module: str, package: str, purpose: str) -> Any:
 
 
 def read_frames(
-    path: str | os.PathLike, start: float | None = None, end: float | None = None, max_seconds: float | None = None
-) -> Iterator[tuple[float, np.ndarray]]:
+    path: str | os.PathLike,
+    start: float | None = None,
+    end: float | None = None,
+    max_seconds: float | None = None,
+    skip_damage: bool = False,
+) -> Iterator[tuple[float, np.ndarray | None]]:
     """Decodes a video, or a span of it, with one frame in memory at a time.
 
     Times are the timestamps of the stream. If they are missing or do not rise, as some muxers write them, times follow
@@ -62,43 +80,50 @@ def read_frames(
         start: Seconds from the start of the file; earlier frames are skipped.
         end: Seconds from the start of the file; frames at and after it are skipped.
         max_seconds: The longest span allowed.
+        skip_damage: Whether to go on behind damage, from the next key frame, and to accept a truncated file.
 
     Yields:
-        Seconds since `start`, strictly rising, and the frame: RGB, uint8, `(height, width, 3)`, contiguous.
+        Seconds since `start`, strictly rising, and the frame: RGB, uint8, `(height, width, 3)`, contiguous. With
+        `skip_damage`, None in place of a frame where a lost stretch begins, and where it ends if no frame follows.
 
     Raises:
-        VideoError: The file is missing, empty, truncated or no video, is corrupt in the span, or has no frame in it;
-            or the span is longer than `max_seconds`.
+        VideoError: The file is missing, empty or no video, or has no frame in the span; the span is longer than
+            `max_seconds`; or, without `skip_damage`, the file is truncated or corrupt in the span.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise VideoError(f"{path}: no such file; check the path")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path}: the file is empty (0 bytes); copy or download it again")
-    first = start or 0.0
-    if first < 0 or (end is not None and end <= first):
-        raise VideoError(f"{path}: start={start} and end={end} are no span; start must be >= 0 and end after it")
-    if max_seconds is not None and end is not None and end - first > max_seconds:
-        raise VideoError(_too_long(path, end - first, max_seconds))
-    av = require("av", "av", "Reading a video")
-    try:
+    path, first = Path(path), start or 0.0
+    with _video_errors(path):
+        if first < 0 or (end is not None and end <= first):
+            raise VideoError(f"{path}: start={start} and end={end} are no span; start must be >= 0 and end after it")
+        if max_seconds is not None and end is not None and end - first > max_seconds:
+            raise VideoError(_too_long(path, end - first, max_seconds))
         nominal_rate = _nominal_rate(path)
         seek = first > 0 and nominal_rate is None and _seek_lands_before(path, first)
         with _open(path) as (container, stream):
             if seek:
                 _seek(container, stream, first)
-            if max_seconds is not None and end is None and _declared_seconds(container, stream) - first > max_seconds:
-                raise VideoError(_too_long(path, _declared_seconds(container, stream) - first, max_seconds))
-            upright = _Upright(stream.sample_aspect_ratio)
-            for time, frame in _deinterlaced(_decode(path, container, stream, nominal_rate, first, end)):
+            declared = _declared_seconds(container, stream) if end is None and nominal_rate is None else 0.0
+            if max_seconds is not None and declared - first > max_seconds:
+                raise VideoError(_too_long(path, declared - first, max_seconds))
+            if not skip_damage and _missing_end(container, stream, None, skip_damage) is not None:
+                raise VideoError(_truncated(path, "its last frames are missing"))
+            frames = _decode(path, container, stream, nominal_rate, first, end, skip_damage)
+            for time, frame in _upright(stream, frames):
                 if max_seconds is not None and time >= max_seconds - 1e-6:
                     raise VideoError(_too_long(path, time, max_seconds))
-                yield time, upright(frame)
-    except av.FFmpegError as error:
-        raise VideoError(
-            f"{path}: not a readable video, or truncated or corrupt ({error.strerror}); "
-            "copy or download it again, or re-encode it with ffmpeg"
-        ) from error
+                yield time, frame
+
+
+def read_stream(address: str, timeout: float) -> Iterator[tuple[float, np.ndarray | None]]:
+    """Decodes the stream at an address as it arrives, as `read_frames` does with `skip_damage`.
+
+    Times are seconds since the first frame. Raises `VideoError` if it cannot be opened, is no video, fails later, or
+    sends nothing for `timeout` seconds.
+    """
+    first: float | None = None
+    with _video_errors(address), _open(address, timeout) as (container, stream):
+        for time, frame in _upright(stream, _decode(address, container, stream)):
+            first = time if first is None else first
+            yield time - first, frame
 
 
 def read_ahead(items: Generator[_Item, None, None], count: int = 4) -> Generator[_Item, None, None]:
@@ -151,48 +176,97 @@ def _too_long(path: Path, seconds: float, max_seconds: float) -> str:
 
 def video_seconds(path: str | os.PathLike) -> float:
     """Returns the duration in the header of a video, in seconds; 0 if it is missing or the video cannot be read."""
-    av = require("av", "av", "Reading a video")
-    try:
-        with _open(Path(path)) as (container, stream):
-            return _declared_seconds(container, stream)
-    except (av.FFmpegError, OSError, VideoError):
-        return 0.0
+    with suppress(VideoError), _video_errors(path), _open(Path(path)) as (container, stream):
+        return _declared_seconds(container, stream)
+    return 0.0
 
 
 def video_size(path: str | os.PathLike) -> tuple[int, int]:
     """Returns width and height in the header of a video, in pixels; raises `VideoError` if it is no video."""
-    av = require("av", "av", "Reading a video")
-    try:
-        with _open(Path(path)) as (_, stream):
-            return stream.width, stream.height
-    except (av.FFmpegError, OSError) as error:
-        raise VideoError(f"{path}: not a readable video ({error.strerror}); give a video file") from error
-
-
-def _declared_seconds(container: Any, stream: Any) -> float:
-    """Returns the declared duration in seconds; 0 if it is missing."""
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / 1e6
+    with _video_errors(path), _open(Path(path)) as (_, stream):
+        return stream.width, stream.height
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[tuple[Any, Any]]:
+def _video_errors(source: str | os.PathLike) -> Iterator[None]:
+    """Turns all exceptions that a video causes, also those of parsers that fail, into `VideoError`."""
     av = require("av", "av", "Reading a video")
-    # Without "file:", FFmpeg reads a name such as "12:30.mp4" as a protocol. The whitelist stops a playlist with the
-    # name of a video from opening anything but files.
-    with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
+    try:
+        yield
+    except PermissionError as error:
+        raise VideoError(f"{source}: cannot be opened ({error.strerror}); check its permissions") from error
+    except Exception as error:
+        if isinstance(error, (VideoError, ImportError, MemoryError)) and not isinstance(error, av.FFmpegError):
+            raise
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        if "://" in str(source):
+            raise VideoError(f"{source}: the stream cannot be read ({reason}); check the address") from error
+        raise VideoError(
+            f"{source}: not a readable video, or truncated or corrupt ({reason}); "
+            "copy or download it again, or re-encode it with ffmpeg"
+        ) from error
+
+
+def _check_file(path: Path) -> None:
+    if path.is_file():
+        problem = "" if path.stat().st_size else "the file is empty (0 bytes); copy or download it again"
+    elif path.exists():
+        kind = "a folder" if path.is_dir() else "a device or a pipe"
+        problem = f"{kind}, not a video file; save the video to a file and give its path"
+    elif re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):  # Path makes one slash of two
+        problem = "an address, and only files are read; download it, or give it to lipread live"
+    else:
+        problem = "no such file; check the path"
+    if problem:
+        raise VideoError(f"{path}: {problem}")
+
+
+def _truncated(source: object, reason: str) -> str:
+    return f"{source}: the file is truncated, {reason}; copy or download it again"
+
+
+def _declared_seconds(container: Any, stream: Any) -> float:
+    """Returns the seconds from the start of the file to the declared end of the stream; 0 if it is missing."""
+    if container.format.name in _COUNTED_FROM_ZERO:
+        end = (container.duration or 0) / 1e6 - (inf if container.start_time is None else _origin(container))
+    elif stream.duration:
+        end = float(((stream.start_time or 0) + stream.duration) * stream.time_base) - _origin(container)
+    else:
+        end = (container.duration or 0) / 1e6
+    return max(0.0, end)
+
+
+@contextmanager
+def _open(source: Path | str, timeout: float | None = None) -> Iterator[tuple[Any, Any]]:
+    """Opens a file, given as a `Path`, or the stream at an address, and yields the container and its video stream."""
+    av = require("av", "av", "Reading a video")
+    if isinstance(source, Path):
+        _check_file(source)
+        # Without "file:", FFmpeg reads a name such as "12:30.mp4" as a protocol.
+        name, options = f"file:{source}", {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+    else:
+        name, options = source, {"protocol_whitelist": _STREAM_PROTOCOLS, "format_whitelist": _STREAM_CONTAINERS}
+        options["rtsp_transport"] = "tcp"
+    try:
+        opened = av.open(name, options=options, timeout=timeout, metadata_errors="replace")
+    except av.ArgumentError as error:
+        raise VideoError(
+            f"{source}: not a video file, such as mp4, mkv or avi; playlists, scripts and pictures are not read: give "
+            "the video itself"
+        ) from error
+    with opened as container:
         attached_picture = av.stream.Disposition.attached_pic  # such as the cover of a song
         streams = [stream for stream in container.streams.video if not stream.disposition & attached_picture]
         if not streams:
-            raise VideoError(f"{path}: the file has no video stream (audio only?); give a video that shows the face")
-        entries = streams[0].index_entries
-        if len(entries) and entries[-1].pos + entries[-1].size > path.stat().st_size:
-            raise VideoError(f"{path}: the file is truncated, its last frames are missing; copy or download it again")
-        # With PyAV's default, several threads for one frame, FFmpeg does not notice damage in H.264.
-        small = streams[0].width * streams[0].height < _LARGE_PIXELS
-        streams[0].thread_type, streams[0].thread_count = "FRAME", 1 if small else min(4, os.cpu_count() or 1)
-        yield container, streams[0]
+            raise VideoError(f"{source}: the file has no video stream (audio only?); give a video that shows the face")
+        stream = next((stream for stream in streams if stream.codec_context is not None), None)
+        if stream is None:
+            raise VideoError(f"{source}: its video codec is unknown here; re-encode it with ffmpeg, such as to H.264")
+        # With PyAV's default, several threads for one frame, FFmpeg does not notice damage in H.264. In a live stream,
+        # each thread would delay by a frame.
+        single = stream.width * stream.height < _LARGE_PIXELS or timeout is not None
+        stream.thread_type, stream.thread_count = "FRAME", 1 if single else min(4, os.cpu_count() or 1)
+        yield container, stream
 
 
 def _nominal_rate(path: Path) -> float | None:
@@ -200,7 +274,7 @@ def _nominal_rate(path: Path) -> float | None:
     with _open(path) as (container, stream):
         times = [packet.pts for packet in islice(container.demux(stream), _PACKETS_PEEKED) if packet.size]
         has_timestamps = container.format.name != "avi"  # for AVI, FFmpeg returns the order of decoding
-        if has_timestamps and None not in times and 2 * len(set(times)) > len(times):
+        if not times or (has_timestamps and None not in times and 2 * len(set(times)) > len(times)):
             return None
         rates = (stream.guessed_rate, stream.codec_context.framerate, stream.average_rate)
         rate = next((float(rate) for rate in rates if rate and 1 <= rate <= 240), None)
@@ -211,6 +285,11 @@ def _nominal_rate(path: Path) -> float | None:
     )
     logger.info(f"{path}: no usable timestamps, timed by the declared {rate:g} frames a second")
     return rate
+
+
+def _clock_may_jump(container: Any) -> bool:
+    flags = require("av.format", "av", "Reading a video").Flags
+    return bool(container.format.flags & flags.ts_discont.value)
 
 
 def _origin(container: Any) -> float:
@@ -225,101 +304,165 @@ def _seek_lands_before(path: Path, seconds: float) -> bool:
     """Returns whether seeking reaches a frame before the wanted one; without an index it may jump past the end."""
     av = require("av", "av", "Reading a video")
     with _open(path) as (container, stream):
+        if container.start_time is None:  # the first frame is the origin
+            return False
         try:
             _seek(container, stream, seconds)
             frame = next(container.decode(stream), None)
         except av.FFmpegError:
             return False
-        return frame is not None and frame.time - _origin(container) <= seconds
+        return frame is not None and frame.time is not None and frame.time - _origin(container) <= seconds
 
 
 def _decode(
-    path: Path, container: Any, stream: Any, nominal_rate: float | None, start: float, end: float | None
+    source: object,
+    container: Any,
+    stream: Any,
+    nominal_rate: float | None = None,
+    start: float = 0.0,
+    end: float | None = None,
+    skip_damage: bool = True,
 ) -> Iterator[tuple[float, Any]]:
-    """Yields the decoded frames of a span with their seconds since `start`."""
-    origin = _origin(container)
-    time, step, index, begun, found = None, 1e-3, 0, False, False
-    broken: float | None = None  # time of the first damaged frame since the last key frame
-    for frame in _decoded(container, stream):
+    """Yields the frames of a span with their seconds since `start`, and None for damage as `read_frames` does."""
+    time, shown, found = None, start - 1e-3, False  # times of the last decoded and of the last yielded frame
+    damage: list[float] = []  # times of damaged packets and frames since the last intact key frame
+    begun, marked = skip_damage, False  # whether the beginning of this damage was yielded
+    for moment, frame in _timed(container, stream, nominal_rate, begun):
         if frame is None:
-            broken = broken if broken is not None else time or 0.0
+            damage.append(moment)
             continue
-        previous = time
-        if nominal_rate is not None:
-            time = index / nominal_rate
-        elif frame.time is not None:
-            time = frame.time - origin
-        else:
-            time = (previous or 0.0) + step
-        index += 1
-        if previous is not None:
-            time = max(time, previous + 1e-3)  # frames come in presentation order; a lower timestamp is wrong
-            step = time - previous
+        time = moment
         if end is not None and time >= end - 1e-6:
+            ends = end if damage and min(damage) < end - 1e-6 else None
             break
         if not (begun or frame.key_frame) and frame.is_corrupt:
             continue  # the first frames of a stream cut from a longer one refer to missing frames
         begun = True
-        if frame.key_frame and broken is not None and broken < start:
-            broken = None  # damage before the span does not matter
-        if frame.is_corrupt and broken is None:
-            broken = time
-        if time >= start - 1e-6:
-            if broken is not None:
-                raise VideoError(_corrupt(path, broken))
-            found = True
-            yield max(time - start, 0.0), frame
+        damage += [time] if frame.is_corrupt else []
+        intact = frame.key_frame and time > max(damage, default=-1.0)
+        if intact and damage and min(damage) < start:
+            damage, marked = [], False  # damage before the span does not matter
+        if time < start - 1e-6:
+            continue
+        if damage and time >= min(damage) - 1e-6:
+            if not skip_damage:
+                raise VideoError(_corrupt(source, min(damage)))
+            if not marked:
+                marked, shown = True, max(min(damage), shown + 1e-3)
+                yield shown - start, None
+            if not intact:
+                continue
+            damage, marked = [], False
+        shown, found = max(time, shown + 1e-3), True
+        yield shown - start, frame
     else:
-        _check_reached_end(path, stream, time)
-        if time is not None and broken is not None:
-            raise VideoError(_corrupt(path, broken))
-    if time is None:
-        raise VideoError(f"{path}: no frame could be decoded; re-encode it with ffmpeg")
+        if time is None:
+            raise VideoError(f"{source}: no frame could be decoded; re-encode it with ffmpeg")
+        ends = _missing_end(container, stream, time, skip_damage)
+        if ends is not None and not skip_damage:
+            raise VideoError(_truncated(source, f"its frames end at {time:.2f} of {ends:.2f} seconds"))
+        ends = time + 0.04 if ends is None and damage else ends
+    if ends is not None and not (skip_damage and found):
+        raise VideoError(_corrupt(source, min([*damage, time])))
     if not found:
         span = f"from {start:g} seconds on" if end is None else f"between {start:g} and {end:g} seconds"
-        raise VideoError(f"{path}: no frame {span}; the video ends at about {time:.2f} seconds")
+        raise VideoError(f"{source}: no frame {span}; the video ends at about {time:.2f} seconds")
+    if ends is not None:
+        if not marked:
+            shown = max(min([*damage, time]), shown + 1e-3)
+            yield shown - start, None
+        yield max(ends, shown + 1e-3) - start, None
 
 
-def _decoded(container: Any, stream: Any) -> Iterator[Any]:
-    """Yields frames in presentation order, and None for a damaged packet.
+def _timed(container: Any, stream: Any, nominal_rate: float | None, begun: bool) -> Iterator[tuple[float, Any]]:
+    """Yields each frame, in presentation order, with its seconds from the start of the file.
 
-    It ignores damage before the first key frame, which is normal in a stream cut from a longer one.
+    Yields None and the time of each damaged packet too; unless `begun`, only after the first key frame, since damage
+    before it is normal in a stream cut from a longer one.
     """
+    origin = None if container.start_time is None else _origin(container)
+    longest = _LONGEST_HOLE if _clock_may_jump(container) else inf
+    time, step, index, strange = None, 1e-3, 0, 0
+    for frame, packet_time in _decoded(container, stream, begun):
+        previous, known = time, packet_time if frame is None else frame.time
+        if nominal_rate is not None:
+            time = index / nominal_rate
+        elif known is not None:
+            origin = known if origin is None else origin
+            time = known - origin
+        else:
+            time = 0.0 if previous is None else previous + step
+        index += 1
+        is_strange = previous is not None and not previous - 1 < time < previous + longest
+        if is_strange:  # a wrong timestamp; or the clock was set anew, as where recordings were joined
+            time = previous + step
+        if frame is None:
+            yield time, None
+            time = previous
+            continue
+        strange = strange + 1 if is_strange else 0
+        if strange == _FRAMES_OF_NEW_CLOCK:
+            origin = known - time
+        if previous is not None:
+            time = max(time, previous + 1e-3)  # a lower timestamp is wrong
+            step = time - previous
+        yield time, frame
+
+
+def _decoded(container: Any, stream: Any, begun: bool) -> Iterator[tuple[Any, float | None]]:
+    """Yields the frames in presentation order with None, and None with the time of each damaged packet if known."""
     av = require("av", "av", "Reading a video")
-    packets, begun = container.demux(stream), False
-    while True:
+    packets, failures = container.demux(stream), 0
+    while failures < _MOST_FAILURES:
         frames: list[Any] = []
         try:
             packet = next(packets, None)
-            if packet is None:
-                return
-            begun = begun or packet.is_keyframe
-            if packet.is_corrupt and begun:
-                frames.append(None)
-            frames += packet.decode()
+        except av.InvalidDataError:  # the demuxer continues behind the damage
+            packets, failures = container.demux(stream), failures + 1
+            if begun:
+                yield None, None
+            continue
+        if packet is None:
+            return
+        begun, failures, damaged = begun or packet.is_keyframe, 0, packet.is_corrupt
+        try:
+            frames = packet.decode()
         except av.FFmpegError:
-            frames += [None] if begun else []
-        yield from frames
+            damaged = True
+        if damaged and begun:
+            yield None, None if packet.pts is None else float(packet.pts * packet.time_base)
+        yield from ((frame, None) for frame in frames)
 
 
-def _corrupt(path: Path, seconds: float) -> str:
+def _corrupt(source: object, seconds: float) -> str:
     return (
-        f"{path}: the video is corrupt at about {seconds:.2f} seconds; copy or download it again, or leave that part "
-        "out with start and end"
+        f"{source}: the video is corrupt at about {seconds:.2f} seconds; copy or download it again, or leave that "
+        "part out with start and end"
     )
 
 
-def _check_reached_end(path: Path, stream: Any, last: float | None) -> None:
-    # Matroska has no index of frames to compare with the file's size, but usually a duration.
-    declared = stream.metadata.get("DURATION", "").split(":")
-    if last is None or len(declared) != 3:
-        return
-    duration = 3600 * float(declared[0]) + 60 * float(declared[1]) + float(declared[2])
-    if duration - last > max(1.0, 0.1 * duration):
-        raise VideoError(
-            f"{path}: the file is truncated, its frames end at {last:.2f} of {duration:.2f} seconds; "
-            "copy or download it again"
-        )
+def _missing_end(container: Any, stream: Any, last: float | None, skip_damage: bool) -> float | None:
+    """Returns the seconds from the start of the file to the end of a truncated video; None if it is complete.
+
+    `last` is the time of the last frame; None before reading, when only an index of the frames shows what is missing.
+    """
+    entries = stream.index_entries
+    if len(entries) and entries[-1].pos + entries[-1].size > container.size > 0:
+        return float(entries[-1].timestamp * stream.time_base) - _origin(container)
+    # A declared duration may be that of the sound. Matroska declares the end of each stream, on the timestamps' clock.
+    end = _declared_seconds(container, stream) if skip_damage and not _clock_may_jump(container) else 0.0
+    declared = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if declared is not None:
+        hours, minutes, seconds = map(float, declared.groups())
+        end = min(3600 * hours + 60 * minutes + seconds, (container.duration or inf) / 1e6) - _origin(container)
+    return end if last is not None and end - last > max(1.0, 0.1 * end) else None
+
+
+def _upright(stream: Any, frames: Iterable[tuple[float, Any]]) -> Iterator[tuple[float, np.ndarray | None]]:
+    """Yields frames as upright RGB arrays, deinterlaced; None as it is."""
+    upright = _Upright(stream.sample_aspect_ratio)
+    for time, frame in _deinterlaced(frames):
+        yield time, None if frame is None else upright(frame)
 
 
 def _deinterlaced(frames: Iterable[tuple[float, Any]]) -> Iterator[tuple[float, Any]]:
@@ -327,13 +470,15 @@ def _deinterlaced(frames: Iterable[tuple[float, Any]]) -> Iterator[tuple[float, 
     graph, shape = None, None
     times: deque[float] = deque()  # of the frames in the graph, which returns each frame after it gets the next one
     for time, frame in frames:
-        if graph is None and not frame.interlaced_frame:
+        new = None if frame is None else (frame.width, frame.height, frame.format.name)
+        if graph is not None and shape != new:
+            yield from ((times.popleft(), picture) for picture in _filtered(graph, None))
+            graph = None
+        if frame is None or (graph is None and not frame.interlaced_frame):
             yield time, frame
             continue
-        if shape != (frame.width, frame.height, frame.format.name):
-            if graph is not None:
-                yield from ((times.popleft(), picture) for picture in _filtered(graph, None))
-            shape, graph = (frame.width, frame.height, frame.format.name), _deinterlacer(frame)
+        if graph is None:
+            shape, graph = new, _deinterlacer(frame)
         times.append(time)
         yield from ((times.popleft(), picture) for picture in _filtered(graph, frame))
     if graph is not None:

@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from modeling_lipread.video_lipread import VideoError, read_frames, require
+from modeling_lipread.video_lipread import VideoError, read_frames, read_stream, require
 
 QUEUE_FRAMES = 8  # a third of a second
 STREAM_TIMEOUT = 10.0  # seconds
@@ -25,7 +25,7 @@ class LiveSource:
     of a file wait instead.
 
     Args:
-        source: Number of a camera, path of a video, or address of a stream (`rtsp://...`).
+        source: Number or device (`/dev/video0`) of a camera, path of a video, or address of a stream (`rtsp://...`).
         at_once: Whether to process a file as fast as possible instead of at its own speed.
     """
 
@@ -34,16 +34,18 @@ class LiveSource:
         self.dropped = 0  # number of frames
         self._stop = threading.Event()
         self._queue: queue.Queue = queue.Queue(QUEUE_FRAMES)
-        self.is_file = not source.isdecimal() and "://" not in source
-        if source.isdecimal():
-            self._frames = camera_frames(int(source))
+        source, camera = source.removeprefix("file://"), source.removeprefix("/dev/video")
+        self.is_file = not camera.isdecimal() and "://" not in source
+        if camera.isdecimal():
+            self._frames = camera_frames(int(camera))
         else:
-            frames = read_frames(Path(source)) if self.is_file else _stream_frames(source)
-            self._frames = frames if at_once and self.is_file else self._in_real_time(frames)
+            file = self.is_file
+            frames = read_frames(source, skip_damage=True) if file else read_stream(source, STREAM_TIMEOUT)
+            self._frames = frames if at_once and file else self._in_real_time(frames)
         self._thread = threading.Thread(target=self._capture, name="live-source", daemon=True)
 
-    def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
-        """Yields the seconds since the first frame and the frame, RGB, uint8 `(height, width, 3)`.
+    def __iter__(self) -> Iterator[tuple[float, np.ndarray | None]]:
+        """Yields the seconds since the first frame and the frame, RGB, uint8 `(height, width, 3)`; None if it is lost.
 
         Raises:
             VideoError: The source cannot be opened, or fails later.
@@ -91,7 +93,7 @@ class LiveSource:
                         self._queue.get_nowait()
                         self.dropped += 1
 
-    def _in_real_time(self, frames: Iterator[tuple[float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:
+    def _in_real_time(self, frames: Iterator[tuple[float, Any]]) -> Iterator[tuple[float, Any]]:
         """Yields each frame at its time: files and recorded streams deliver them faster."""
         start: float | None = None
         try:
@@ -130,26 +132,3 @@ def camera_frames(number: int) -> Iterator[tuple[float, np.ndarray]]:
             yield now - first, np.ascontiguousarray(picture[..., ::-1])
     finally:
         camera.release()
-
-
-def _stream_frames(address: str) -> Iterator[tuple[float, np.ndarray]]:
-    """Yields the frames of a stream with the seconds since the first one."""
-    av = require("av", "av", "Reading a stream")
-    options = {"rtsp_transport": "tcp"} if address.startswith("rtsp") else {}
-    try:
-        with av.open(address, options=options, timeout=STREAM_TIMEOUT) as container:
-            if not container.streams.video:
-                raise VideoError(f"{address}: the stream has no pictures")
-            stream = container.streams.video[0]
-            stream.thread_type = "SLICE"  # frame threads would delay several frames
-            first = last = None
-            for frame in container.decode(stream):
-                seconds = frame.time if frame.time is not None else time.perf_counter()
-                first = seconds if first is None else first
-                seconds -= first
-                if last is not None and seconds <= last:
-                    seconds = last + 1e-3  # the sender's clock was set back
-                last = seconds
-                yield seconds, np.ascontiguousarray(frame.to_ndarray(format="rgb24"))
-    except av.FFmpegError as error:
-        raise VideoError(f"{address}: the stream cannot be read ({error.strerror}); check the address") from error

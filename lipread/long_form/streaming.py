@@ -20,11 +20,15 @@ STREAMED_FACES = ("largest", "central", "all")
 
 @dataclass
 class StreamedFrame:
-    """The faces of one frame: landmarks `(478, 3)` in pixels by person, `ONLY_PERSON` or numbers from 1."""
+    """The faces of one frame: landmarks `(478, 3)` in pixels by person, `ONLY_PERSON` or numbers from 1.
+
+    A `damaged` frame has no picture: there the video cannot be decoded until the next frame.
+    """
 
     time: float  # seconds from the start of the span that is read
     faces: dict[int, np.ndarray]
     size: tuple[int, int]  # width and height of the frame in pixels
+    damaged: bool = False
 
 
 def stream_video(
@@ -33,19 +37,23 @@ def stream_video(
     start: float | None = None,
     end: float | None = None,
     face: str | None = None,
+    max_seconds: float | None = None,
 ) -> Iterator[StreamedFrame]:
-    """Yields the faces of each frame of a video, or of its span from `start` to `end` seconds, as `stream_frames`."""
-    with closing(read_ahead(read_frames(path, start, end))) as frames:
+    """Yields the faces of each frame of a video, or of its span from `start` to `end` seconds, as `stream_frames`.
+
+    It goes on behind damage; a span longer than `max_seconds` is an error.
+    """
+    with closing(read_ahead(read_frames(path, start, end, max_seconds, skip_damage=True))) as frames:
         yield from stream_frames(extractor, frames, face)
 
 
 def stream_frames(
-    extractor: Face3DKeypointExtractor, frames: Iterable[tuple[float, np.ndarray]], face: str | None = None
+    extractor: Face3DKeypointExtractor, frames: Iterable[tuple[float, np.ndarray | None]], face: str | None = None
 ) -> Iterator[StreamedFrame]:
     """Finds the faces in frames as they arrive, for example from a camera.
 
     Args:
-        frames: Seconds, increasing, and the frame: RGB, uint8, `(height, width, 3)`.
+        frames: Seconds, increasing, and the frame: RGB, uint8, `(height, width, 3)`; None where frames are damaged.
         face: Which face to follow: `largest`, `central`, or `all`; the extractor's own choice by default.
 
     Yields:
@@ -63,6 +71,10 @@ def stream_frames(
     size = (0, 0)
     try:
         for time, frame in frames:
+            if frame is None:
+                yield from (StreamedFrame(*item, size) for item in (follower.flush() if which == "all" else ()))
+                yield StreamedFrame(time, {}, size, damaged=True)
+                continue
             size = (frame.shape[1], frame.shape[0])
             yield from (StreamedFrame(*found, size) for found in follower.step(frame, time))
         yield from (StreamedFrame(*found, size) for found in follower.flush())

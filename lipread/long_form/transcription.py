@@ -28,10 +28,11 @@ from modeling_lipread.processing_lipread import check_one_face
 
 from ..transcript import Transcript, UnreadSpan, Utterance, Word
 from .people_tracking import ONLY_PERSON
-from .segmentation import MAX_GAP_SECONDS, Segment, Segmenter, SegmentSettings
+from .segmentation import MAX_GAP_SECONDS, Segment, Segmenter, SegmentSettings, max_step
 from .stitching import stitch
 from .streaming import StreamedFrame, stream_video
 
+DAMAGED, NO_PICTURE = "the video is damaged", "no picture"  # reasons of unread spans
 TRANSCRIPTION_FACES = (*FACES, "all")
 
 
@@ -180,24 +181,29 @@ class CountedFrames:
     ):
         self.seconds = 0.0  # of the last frame, relative to the first
         self.count, self.with_face = 0, 0  # numbers of frames
-        self.gaps: list[UnreadSpan] = []  # spans without a face longer than MAX_GAP_SECONDS
+        self.gaps: list[UnreadSpan] = []  # damaged spans; those without a face or frame longer than MAX_GAP_SECONDS
         self._frames, self._start, self._on_progress = frames, start, on_progress
 
     def __iter__(self) -> Iterator[StreamedFrame]:
         gap: UnreadSpan | None = None
+        times: deque[float] = deque(maxlen=50)  # of the last frames
         for frame in self._frames:
             self.seconds = frame.time
-            self.count += 1
+            self.count += not frame.damaged
             self.with_face += bool(frame.faces)
             frame.time += self._start
-            if gap is None and not frame.faces:
-                gap = UnreadSpan(frame.time, frame.time, "no face")
+            last = times[-1] if times else self._start
+            # The second frame may be late since there are few frames a second.
+            if gap is None and len(times) != 1 and frame.time - last > max_step(times):
+                self.gaps.append(UnreadSpan(last, frame.time, NO_PICTURE))
+            times.append(frame.time)
+            reason = DAMAGED if frame.damaged else None if frame.faces else "no face"
             if gap is not None:
                 gap.end = frame.time
-                if gap.end - gap.start > MAX_GAP_SECONDS and gap not in self.gaps[-1:]:
+                if (gap.reason == DAMAGED or gap.end - gap.start > MAX_GAP_SECONDS) and gap not in self.gaps[-1:]:
                     self.gaps.append(gap)
-            if frame.faces:
-                gap = None
+            if gap is None or gap.reason != reason:
+                gap = UnreadSpan(frame.time, frame.time, reason) if reason else None
             if self._on_progress is not None:
                 self._on_progress(self.seconds)
             yield frame

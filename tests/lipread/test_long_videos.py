@@ -11,11 +11,18 @@ import pytest
 from data.talker import TalkingHead, perform
 from lipread.long_form.segmentation import SegmentSettings
 from lipread.long_form.streaming import StreamedFrame, stream_video
-from lipread.long_form.transcription import segment_people, select_speaking, transcribe_frames, transcribe_video
+from lipread.long_form.transcription import (
+    DAMAGED,
+    _CountedFrames,
+    segment_people,
+    select_speaking,
+    transcribe_frames,
+    transcribe_video,
+)
 from lipread.options import load_pipeline
 from lipread.writers import make_cues, transcript_dict
 from modeling_lipread.landmarks_lipread import NoFaceError
-from tests.helpers.clips import PORTRAIT, write_video
+from tests.helpers.clips import PORTRAIT, made_up_face, write_video
 from tests.helpers.long_videos import grid_frames, grid_lines, one_after_another
 from tests.helpers.readers import save_reader
 from tests.lipread.test_segmentation import talking
@@ -150,6 +157,31 @@ def test_a_video_without_a_face_is_an_error_and_a_part_without_one_is_named(pipe
     assert read.utterances == []  # lips at rest say nothing
     (gap,) = read.unread
     assert (gap.start, gap.end, gap.reason) == (pytest.approx(2.0, abs=0.3), pytest.approx(5.0, abs=0.3), "no face")
+
+
+@pytest.mark.parametrize("face", ["largest", "all"])
+def test_what_lies_behind_damage_is_read_and_the_lost_stretch_is_named(pipeline, grid_dir, tmp_path, face):
+    frames = grid_frames(grid_dir, grid_lines(grid_dir, "validation", "s1", 4))
+    path = write_video(tmp_path / "tv.ts", frames, codec_options={"g": "25", "preset": "ultrafast"})
+    whole = transcribe_video(pipeline, path, face=face)
+    data, lost = path.read_bytes(), path.stat().st_size // 188 // 2 * 188
+    path.write_bytes(data[:lost] + data[lost + 188 :])
+    read = transcribe_video(pipeline, path, face=face)
+    (span,) = [span for span in read.unread if span.reason == DAMAGED]
+    assert 4 < span.start < span.end < 8 and span.end - span.start <= 1.1
+    assert read.seconds == whole.seconds
+    for index in (0, -1):
+        said = [[word.text for word in transcript.utterances[index].words] for transcript in (read, whole)]
+        assert said[0] == said[1]
+
+
+def test_a_hole_in_the_pictures_is_named():
+    frames = [StreamedFrame(0.5 + index / 25, {0: made_up_face()}, (360, 288)) for index in range(75)]
+    counted = _CountedFrames([frame for frame in frames if not 1.5 < frame.time < 2.3], 10.0, None)
+    assert len(list(counted)) == counted.count == 55
+    assert [(round(span.start, 2), round(span.end, 2)) for span in counted.gaps] == [(10.0, 10.5), (11.5, 12.3)]
+    slow = _CountedFrames([StreamedFrame(index / 2, {0: made_up_face()}, (360, 288)) for index in range(9)], 0.0, None)
+    assert len(list(slow)) == 9 and slow.gaps == []
 
 
 def test_of_overlapping_segments_the_one_with_more_lip_motion_is_read():

@@ -136,11 +136,14 @@ def test_outputs_never_share_a_name(stems, tmp_path):
 
 def test_an_unreadable_video_is_one_line_and_status_1(transcribe, folders, tmp_path):
     missing, clip = tmp_path / "missing.mp4", folders / "anna" / "clip.mp4"
+    unknown, address = tmp_path / "codec.mp4", "https://example.org/clip.mp4"
+    unknown.write_bytes(clip.read_bytes().replace(b"avc1", b"zzzz"))
     (tmp_path / "empty").mkdir()
-    status, out, errors = transcribe(missing, tmp_path / "empty", tmp_path / "*.mkv", clip)
+    status, out, errors = transcribe(missing, tmp_path / "empty", tmp_path / "*.mkv", unknown, address, clip)
     assert status == 1
-    assert len(errors) == 3 and all(error.startswith("lipread: ") for error in errors)
-    for name, reason in ((missing, "no such file"), ("empty", "no video"), ("*.mkv", "no file matches")):
+    assert len(errors) == 5 and all(error.startswith("lipread: ") for error in errors)
+    reasons = {missing: "no such file", "empty": "no video", "*.mkv": "no file matches"}
+    for name, reason in (reasons | {unknown: "codec is unknown", address: "an address"}).items():
         assert any(str(name) in error and reason in error for error in errors)
     assert out.splitlines()  # and the rest is read
     np.save(tmp_path / "lips.npy", np.random.default_rng(0).normal(size=(50, 79, 3)))

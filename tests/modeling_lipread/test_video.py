@@ -1,6 +1,10 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Video files of every kind to upright frames and their times; what is damaged is named with the place."""
 
+import os
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
@@ -8,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from modeling_lipread.video_lipread import VideoError, read_frames
+from modeling_lipread.video_lipread import VideoError, read_frames, read_stream, video_seconds
 from tests.helpers.clips import (
     PORTRAIT,
     moving_portrait,
@@ -210,15 +214,15 @@ def test_spans_that_hold_nothing_say_why(extractor, portrait_video, span, reason
         extractor.extract_video(portrait_video, **span)
 
 
-def corrupted(path: Path, second: float) -> Path:
-    """Overwrites a part of the file that holds this second with noise."""
+def corrupted(path: Path, second: float, share: int = 25) -> Path:
+    """Overwrites a part of the file, one of `share`, that holds this second with noise."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         origin = container.start_time / 1e6
         packets = [packet for packet in container.demux(stream) if packet.size]
         place = next(packet.pos for packet in packets if float(packet.pts * stream.time_base) - origin >= second)
     data = bytearray(path.read_bytes())
-    length = len(data) // 25
+    length = len(data) // share
     data[place : place + length] = np.random.default_rng(0).bytes(length)
     path.write_bytes(data)
     return path
@@ -255,3 +259,176 @@ def test_a_span_may_begin_anywhere_between_open_groups_of_pictures(tmp_path):
         times, frames = zip(*read_frames(path, start=first / 25, end=(first + 3) / 25), strict=True)
         np.testing.assert_allclose(times, (0, 0.04, 0.08), atol=1e-3)
         np.testing.assert_array_equal(np.stack(frames), np.stack(whole[first : first + 3]))
+
+
+def test_damage_is_skipped_up_to_the_next_key_frame(tmp_path):
+    path = write_video(tmp_path / "tv.ts", moving_portrait(100), codec_options={"g": "25"})
+    whole = list(read_frames(path))
+    data, middle = path.read_bytes(), path.stat().st_size // 188 // 2 * 188
+    path.write_bytes(data[:middle] + data[middle + 188 :])
+    with pytest.raises(VideoError, match="corrupt at about"):
+        list(read_frames(path))
+    read = list(read_frames(path, skip_damage=True))
+    lost = next(index for index, (_, frame) in enumerate(read) if frame is None)
+    after = len(read) - lost - 1
+    assert 40 < lost < 75 and after in (25, 50)  # key frames are a second apart
+    for (time, frame), (when, expected) in zip(
+        read[:lost] + read[lost + 1 :], whole[:lost] + whole[-after:], strict=True
+    ):
+        assert time == pytest.approx(when) and np.array_equal(frame, expected)
+    assert whole[lost - 1][0] < read[lost][0] < whole[-after][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "seconds", "lost"),
+    [
+        ("start.mp4", "libx264", (0.0,), [(0.0, 1.0)]),
+        ("twice.mp4", "libx264", (1.2, 2.4), [(1.2, 2.0), (2.4, 3.0)]),
+        ("end.mp4", "mpeg4", (3.2,), [(3.2, 4.0)]),
+        ("clip.avi", "mpeg4", (1.2,), [(1.2, 2.0)]),
+        ("mpeg2.ts", "mpeg2video", (2.1,), [(2.1, 3.0)]),
+    ],
+)
+def test_every_lost_stretch_is_marked(tmp_path, name, codec, seconds, lost):
+    options = {"g": "25", **({"bf": "0"} if codec == "libx264" else {})}
+    path = write_video(tmp_path / name, moving_portrait(100), codec=codec, codec_options=options)
+    for second in seconds:
+        corrupted(path, second, share=80)
+    read = list(read_frames(path, skip_damage=True))
+    times = [time for time, _ in read]
+    assert times == sorted(set(times))
+    begins = [(time, read[index + 1][0]) for index, (time, frame) in enumerate(read[:-1]) if frame is None]
+    np.testing.assert_allclose(begins, lost, atol=0.17)
+
+
+def test_a_truncated_file_is_read_to_its_end(tmp_path):
+    for name, options in (("cut.mp4", {"movflags": "+faststart"}), ("cut.mkv", {})):
+        path = write_video(tmp_path / name, moving_portrait(100), codec_options={"g": "25"}, **options)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+        *read, (begin, nothing), (end, no_frame) = read_frames(path, skip_damage=True)
+        assert len(read) > 40 and nothing is None is no_frame
+        assert begin == pytest.approx(read[-1][0], abs=0.05) and end == pytest.approx(4.0, abs=0.15)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.webm", "clip.ts", "clip.nut", "clip.asf", "wraps.ts"])
+def test_a_file_that_begins_late_is_read_like_one_that_begins_at_zero(tmp_path, name):
+    start = round(1000 * 2**33 / 90_000) - 1500 if name == "wraps.ts" else 60_000
+    codec = {".webm": "libvpx", ".asf": "mpeg4"}.get(Path(name).suffix, "libx264")
+    path, moments = tmp_path / name, [start + 40 * index for index in range(75)]
+    write_video(path, moving_portrait(75), milliseconds=moments, codec=codec, codec_options={"g": "25"})
+    times = [time for time, _ in read_frames(path, max_seconds=10)]
+    np.testing.assert_allclose(times, np.arange(75) / 25, atol=2e-3)
+    times = [time for time, _ in read_frames(path, start=1, end=2)]
+    np.testing.assert_allclose(times, np.arange(25) / 25, atol=2e-3)
+    assert video_seconds(path) == pytest.approx(3.0, abs=0.1) or name == "clip.asf"
+    if name == "clip.mkv":  # what is missing is still noticed
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(VideoError, match=r"truncated, its frames end at \S+ of 3.00 seconds"):
+            list(read_frames(path))
+
+
+def test_joined_recordings_have_one_clock(tmp_path):
+    data = b""
+    for start in (500_000, 3000, 800_000):
+        path = tmp_path / "part.ts"
+        write_video(path, moving_portrait(25), milliseconds=[start + 40 * index for index in range(25)])
+        data += path.read_bytes()
+    path.write_bytes(data)
+    times = [time for time, frame in read_frames(path, skip_damage=True) if frame is not None]
+    assert len(times) > 65 and times[-1] == pytest.approx(74 / 25, abs=0.1)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "shift-jis"])
+@pytest.mark.parametrize("suffix", ["avi", "mp4", "mkv"])
+def test_tags_of_any_encoding(tmp_path, suffix, encoding):
+    path = tmp_path / f"clip.{suffix}"
+    title = {"latin-1": "Gespräch", "shift-jis": "会話"}[encoding]
+    with av.open(str(path), "w", metadata_encoding=encoding) as container:
+        container.metadata["title"] = title
+        stream = container.add_stream("mpeg4", rate=25, width=64, height=64, pix_fmt="yuv420p")
+        stream.metadata["title"] = title
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+        container.mux(stream.encode())
+    assert title.encode(encoding) in path.read_bytes()
+    assert len(list(read_frames(path))) == 3
+
+
+PLAYLISTS = {
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:1,\n{clip}\n#EXT-X-ENDLIST\n",
+    "endless hls": "#EXTM3U\n#EXT-X-TARGETDURATION:3600\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:1,\n{clip}\n",
+    "concat": "ffconcat version 1.0\nfile {clip}\n",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
+    "a=rtpmap:96 H264/90000\n",
+    "text": "bin blue at f two now\n" * 99,
+}
+
+
+@pytest.mark.parametrize("suffix", ["m3u8", "mp4", "ffconcat", "sdp", "txt"])
+@pytest.mark.parametrize("content", PLAYLISTS)
+def test_what_names_other_files_is_refused_by_any_name(tmp_path, content, suffix):
+    write_video(tmp_path / "clip.ts", moving_portrait(4))
+    path = tmp_path / f"upload.{suffix}"
+    path.write_text(PLAYLISTS[content].format(clip="clip.ts"))
+    with pytest.raises(VideoError, match=f"upload.{suffix}: not a (readable video|video file)"):
+        list(read_frames(path))
+
+
+def test_pictures_are_no_videos(tmp_path):
+    for name in ("picture1.jpg", "picture%d.jpg", "picture.png", "picture.mp4"):
+        done, encoded = cv2.imencode(".png" if name.endswith("png") else ".jpg", PORTRAIT)
+        (tmp_path / name).write_bytes(encoded.tobytes())
+        with pytest.raises(VideoError, match="not a video file"):
+            list(read_frames(tmp_path / name))
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Serves the temporary folder by HTTP; returns its address."""
+    handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *arguments: None})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_stream_is_decoded_like_a_file(tmp_path, server):
+    woven = [np.where(np.arange(288)[:, None, None] % 2, np.roll(frame, 9, 1), frame) for frame in moving_portrait(6)]
+    turned = [np.ascontiguousarray(np.rot90(frame, -1)) for frame in moving_portrait(6)]
+    narrow = [frame[:, ::2] for frame in moving_portrait(6)]
+    fragments = {"movflags": "frag_keyframe+empty_moov+default_base_moof"}
+    write_video(tmp_path / "turned.mp4", turned, display=(90, True), **fragments)
+    write_video(tmp_path / "narrow.mp4", narrow, pixel_width=2, **fragments)
+    write_video(tmp_path / "woven.ts", woven, codec_options={"flags": "+ildct+ilme", "b": "8M"})
+    write_video(tmp_path / "damaged.ts", moving_portrait(100), codec_options={"g": "25"})
+    corrupted(tmp_path / "damaged.ts", 2.1)
+    (tmp_path / "list.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nwoven.ts\n#EXT-X-ENDLIST\n")
+    for name in ("turned.mp4", "narrow.mp4", "woven.ts", "damaged.ts", "list.m3u8"):
+        file = name.replace("list.m3u8", "woven.ts")
+        by_path, by_address = read_frames(tmp_path / file, skip_damage=True), read_stream(f"{server}/{name}", 10.0)
+        for (time, expected), (when, frame) in zip(by_path, by_address, strict=True):
+            assert when == pytest.approx(time, abs=1e-3) and np.array_equal(frame, expected)
+
+
+def test_a_stream_reads_no_file(tmp_path, server):
+    clip = write_video(tmp_path / "clip.ts", moving_portrait(4))
+    (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{clip.as_uri()}\n")
+    for address in (f"{server}/list.m3u8", f"{server}/none.ts", clip.as_uri(), f"concat:{clip.as_uri()}"):
+        with pytest.raises(VideoError):
+            next(read_stream(address, 5.0))
+
+
+def test_what_is_no_video_file_says_why(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    path = write_video(tmp_path / "codec.mp4", moving_portrait(4))
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    for given, reason in {
+        "https://example.org/clip.mp4": "an address, and only files are read",
+        Path("rtsp://camera.local/front"): "an address, and only files are read",
+        os.devnull: "a device or a pipe, not a video file",
+        tmp_path / "pipe": "a device or a pipe, not a video file",
+        tmp_path: "a folder, not a video file",
+        path: "codec is unknown here",
+    }.items():
+        with pytest.raises(VideoError, match=reason):
+            next(read_frames(given))
