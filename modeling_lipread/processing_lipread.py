@@ -147,8 +147,8 @@ class LipReadProcessor(ProcessorMixin):
         found, frames = int(np.sum(sequence.present)), len(sequence.present)
         if not found:
             raise NoFaceError(
-                f"{name}: no face found in any of {frames} frames; the face must be lit, seen from the front and some "
-                "60 pixels wide: crop or enlarge the video around it"
+                f"{name}: no face found in any of {frames} frames; the face must be upright, lit, seen from the front "
+                "and some 60 pixels wide: crop or enlarge the video around it"
             )
         if found < LOW_COVERAGE * frames:
             logger.warning(

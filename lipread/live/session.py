@@ -166,7 +166,7 @@ class LiveSession:
                 last_seen = frame.time
             is_missing = frame.time - last_seen > NO_FACE_SECONDS
             if is_missing != noticed:
-                on_notice("no face: it must be lit, seen from the front, and near enough" if is_missing else "")
+                on_notice("no face: it must be upright, lit, seen from the front and near" if is_missing else "")
                 noticed = is_missing
             for window in self._windows.push(frame, source.arrived):
                 self._submit(window)

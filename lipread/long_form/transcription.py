@@ -108,7 +108,7 @@ def transcribe_frames(
         utterances.append(utterance)
     if not counted.with_face:
         raise NoFaceError(
-            f"{name}: no face found in any of {counted.count} frames; the face must be lit, seen from the "
+            f"{name}: no face found in any of {counted.count} frames; the face must be upright, lit, seen from the "
             "front and some 60 pixels wide: crop or enlarge the video around it"
         )
     spoken = [utterance for utterance in utterances if utterance.words]

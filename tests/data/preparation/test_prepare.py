@@ -25,6 +25,9 @@ def media(tmp_path_factory):
     for name, frames in (("face", crops), ("seldom", crops[:3] + [blank] * 9), ("wall", [blank] * 6)):
         write_video(folder / f"{name}.mp4", frames)
     (folder / "cut.mp4").write_bytes((folder / "face.mp4").read_bytes()[:3000])
+    (folder / "codec.mp4").write_bytes((folder / "face.mp4").read_bytes().replace(b"avc1", b"zzzz"))
+    (folder / "list.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:1,\nface.mp4\n#EXT-X-ENDLIST\n")
+    (folder / "script.mp4").write_text("ffconcat version 1.0\nfile face.mp4\n")
     return folder
 
 
@@ -42,6 +45,7 @@ def test_videos_end_to_end(media, tmp_path, capsys):
             {"video": str(media / "wall.mp4"), "text": "x", "id": "wall"},
             {"video": str(media / "cut.mp4"), "text": "x", "id": "cut"},
             '{"video": "x.mp4", "text": ',
+            *({"video": str(media / f"{name}.mp4"), "text": "x", "id": name} for name in ("codec", "list", "script")),
         ],
     )
     main([str(manifest), "--output", str(tmp_path / "corpus"), "--allow_outside"])
@@ -76,6 +80,9 @@ def test_videos_end_to_end(media, tmp_path, capsys):
         "test.jsonl line 5 wall": "a face in 0 of 6 frames",
         "test.jsonl line 6 cut": "truncated",
         "test.jsonl line 7 None": "not JSON",
+        "test.jsonl line 8 codec": "its video codec is unknown here",
+        "test.jsonl line 9 list": "not a video file",
+        "test.jsonl line 10 script": "not a video file",
     }
     assert reasons.keys() == expected.keys()
     for where, reason in expected.items():
@@ -84,7 +91,7 @@ def test_videos_end_to_end(media, tmp_path, capsys):
     assert "test.jsonl line 3 (misaligned): no word times: the alignment says 'hello there'" in warning
     printed = capsys.readouterr().out
     assert "test: 3 clips, 0 min 02.2 s, 56 frames, a face in 100.00% of them" in printed
-    assert "skipped: 4" in printed and "  test.jsonl line 5 (wall): a face in 0 of 6 frames" in printed
+    assert "skipped: 7" in printed and "  test.jsonl line 5 (wall): a face in 0 of 6 frames" in printed
 
 
 def test_min_coverage_is_a_setting(media, tmp_path):
