@@ -247,6 +247,7 @@ def _open(source: Path | str, timeout: float | None = None) -> Iterator[tuple[An
     else:
         name, options = source, {"protocol_whitelist": _STREAM_PROTOCOLS, "format_whitelist": _STREAM_CONTAINERS}
         options["rtsp_transport"] = "tcp"
+    options["enable_drefs"] = "0"  # a QuickTime file may name the files of its frames
     try:
         opened = av.open(name, options=options, timeout=timeout, metadata_errors="replace")
     except av.ArgumentError as error:
@@ -357,7 +358,7 @@ def _decode(
         yield shown - start, frame
     else:
         if time is None:
-            raise VideoError(f"{source}: no frame could be decoded; re-encode it with ffmpeg")
+            raise VideoError(f"{source}: no frame can be decoded: all are damaged, or in another file; copy it again")
         ends = _missing_end(container, stream, time, skip_damage)
         if ends is not None and not skip_damage:
             raise VideoError(_truncated(source, f"its frames end at {time:.2f} of {ends:.2f} seconds"))

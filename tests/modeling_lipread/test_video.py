@@ -2,6 +2,7 @@
 """Video files of every kind to upright frames and their times; what is damaged is named with the place."""
 
 import os
+import struct
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -432,3 +433,22 @@ def test_what_is_no_video_file_says_why(tmp_path):
     }.items():
         with pytest.raises(VideoError, match=reason):
             next(read_frames(given))
+
+
+def test_a_quicktime_file_reads_no_frames_of_another(tmp_path):
+    """Its data reference, `alis` in place of `url `, is made to name a file beside it."""
+    data = bytearray(write_video(tmp_path / "other.mov", moving_portrait(4)).read_bytes())
+    name = b"other.mov\0"
+    names = bytes(10) + b"\3" + b"vol".ljust(27, b"\0") + bytes(12) + b"\x0a" + name.ljust(63, b"\0") + bytes(16)
+    names += struct.pack(">HH16xHH10sHH", 1, 1, 2, 10, name, 0xFFFF, 0)
+    entry = struct.pack(">I4sI", 12 + len(names), b"alis", 0) + names
+    place = data.index(b"dref") + 12
+    data[place : place + 12] = entry
+    for box in (b"dref", b"dinf", b"minf", b"mdia", b"trak", b"moov"):
+        size = data.index(box) - 4
+        struct.pack_into(">I", data, size, struct.unpack_from(">I", data, size)[0] + len(entry) - 12)
+    (tmp_path / "clip.mov").write_bytes(data)
+    with av.open(str(tmp_path / "clip.mov"), options={"enable_drefs": "1"}) as container:
+        assert len(list(container.decode(video=0))) == 4
+    with pytest.raises(VideoError, match="no frame can be decoded: all are damaged, or in another file"):
+        list(read_frames(tmp_path / "clip.mov"))
