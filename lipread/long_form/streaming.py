@@ -72,7 +72,7 @@ def stream_frames(
     try:
         for time, frame in frames:
             if frame is None:
-                yield from (StreamedFrame(*item, size) for item in (follower.flush() if which == "all" else ()))
+                yield from (StreamedFrame(*found, size) for found in follower.flush())
                 yield StreamedFrame(time, {}, size, damaged=True)
                 continue
             size = (frame.shape[1], frame.shape[0])

@@ -13,7 +13,7 @@ from lipread.long_form.segmentation import SegmentSettings
 from lipread.long_form.streaming import StreamedFrame, stream_video
 from lipread.long_form.transcription import (
     DAMAGED,
-    _CountedFrames,
+    CountedFrames,
     segment_people,
     select_speaking,
     transcribe_frames,
@@ -177,10 +177,10 @@ def test_what_lies_behind_damage_is_read_and_the_lost_stretch_is_named(pipeline,
 
 def test_a_hole_in_the_pictures_is_named():
     frames = [StreamedFrame(0.5 + index / 25, {0: made_up_face()}, (360, 288)) for index in range(75)]
-    counted = _CountedFrames([frame for frame in frames if not 1.5 < frame.time < 2.3], 10.0, None)
+    counted = CountedFrames([frame for frame in frames if not 1.5 < frame.time < 2.3], 10.0, None)
     assert len(list(counted)) == counted.count == 56
     assert [(round(span.start, 2), round(span.end, 2)) for span in counted.gaps] == [(10.0, 10.5), (11.5, 12.3)]
-    slow = _CountedFrames([StreamedFrame(index / 2, {0: made_up_face()}, (360, 288)) for index in range(9)], 0.0, None)
+    slow = CountedFrames([StreamedFrame(index / 2, {0: made_up_face()}, (360, 288)) for index in range(9)], 0.0, None)
     assert len(list(slow)) == 9 and slow.gaps == []
 
 
