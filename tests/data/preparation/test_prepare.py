@@ -81,7 +81,7 @@ def test_videos_end_to_end(media, tmp_path, capsys):
         "test.jsonl line 6 cut": "truncated",
         "test.jsonl line 7 None": "not JSON",
         "test.jsonl line 8 codec": "its video codec is unknown here",
-        "test.jsonl line 9 list": "not a video file",
+        "test.jsonl line 9 list": "not a readable video",
         "test.jsonl line 10 script": "not a video file",
     }
     assert reasons.keys() == expected.keys()
