@@ -164,9 +164,10 @@ def _utterances(
     segmenter = Segmenter(SegmentSettings(max_seconds=MAX_PHRASE_SECONDS), ONLY_PERSON, live=True)
     seen = 0.0
 
-    def watched() -> Iterator[tuple[float, np.ndarray]]:
+    def watched() -> Iterator[tuple[float, np.ndarray | None]]:
         for seconds, frame in source:
-            brightness.append(float(frame[::8, ::8].mean()))
+            if frame is not None:  # None where the video is damaged
+                brightness.append(float(frame[::8, ::8].mean()))
             yield seconds, frame
 
     def finished(segments: Iterable[Any], time: float) -> Iterator[tuple[float, LandmarkSequence | None, float, bool]]:
