@@ -106,7 +106,9 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
             sequences = list(sequences)
         elif not isinstance(sequences, (list, Iterator)):
             sequences = [sequences]
-        rate = frame_rate or self.frame_rate or 25.0
+        rate, sequences = frame_rate or self.frame_rate or 25.0, list(sequences)
+        if not sequences:
+            raise ValueError("there is no clip; give at least one")
         features = [self._extract(_clip(sequence, rate, index)) for index, sequence in enumerate(sequences)]
         keypoints, masks = [list(column) for column in zip(*features, strict=True)]
         if padding:

@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 
@@ -175,7 +176,11 @@ class Face3DKeypointExtractor:
             return self._extract(frames, face)
 
     def extract_frames(
-        self, frames: Iterable[np.ndarray], frame_rate: float, face: str | None = None
+        self,
+        frames: Iterable[np.ndarray],
+        frame_rate: float,
+        face: str | None = None,
+        timestamps: Sequence[float] | None = None,
     ) -> LandmarkSequence:
         """Extracts the landmarks of a decoded clip.
 
@@ -183,12 +188,13 @@ class Face3DKeypointExtractor:
             frames: RGB, uint8, `(frames, height, width, 3)`.
             frame_rate: Frames a second.
             face: The face to track; by default the extractor's `face`.
+            timestamps: Seconds of the frames, rising, instead of `frame_rate`.
 
         Raises:
             ValueError: There are no frames, they are not such images, or `face` is none of the choices.
         """
-        timed = ((index / frame_rate, _check_frame(frame)) for index, frame in enumerate(frames))
-        return self._extract(timed, face)
+        times = (index / frame_rate for index in count()) if timestamps is None else timestamps
+        return self._extract(((time, _check_frame(frame)) for time, frame in zip(times, frames, strict=False)), face)
 
     def _extract(self, frames: Iterable[tuple[float, np.ndarray]], face: str | None) -> LandmarkSequence:
         which = self.face if face is None else _check_choice(face)

@@ -24,8 +24,8 @@ from .confidence_lipread import (
 )
 from .configuration_lipread import LIMITS
 from .ctc_lipread import clip_lengths, greedy_ctc
-from .landmarks_lipread import NoFaceError
 from .phrases_lipread import UNKNOWN_PHRASE, PhraseIndex, crop_to_speech, embed_spans, span_frames, spoken_span
+from .processing_lipread import is_array_of_clips, is_frame_list
 
 PIPELINE_TASK = "lip-reading"
 CLIP_ARGUMENTS = ("start", "end", "frame_rate", "face")
@@ -34,9 +34,9 @@ CLIP_ARGUMENTS = ("start", "end", "frame_rate", "face")
 class LipReadingPipeline(Pipeline):
     """Transcribes videos by lip reading.
 
-    It accepts one clip, or a list, a generator or a data set of clips. A clip is the path of a video; frames, uint8
-    `(frames, height, width, 3)`; landmarks `(frames, 478, 3)`; a `LandmarkSequence`; or a mapping with any of these as
-    `video`, and optionally `start`, `end`, `frame_rate` and `face`.
+    It accepts one clip, or a list, a generator or a data set of clips. A clip is one of the processor's, such as the
+    path of a video or a list of frames, or a mapping with that as `video`, and optionally `start`, `end`, `frame_rate`
+    and `face`.
 
     Args:
         model: A [`LipReadForConditionalGeneration`].
@@ -93,7 +93,20 @@ class LipReadingPipeline(Pipeline):
         # The base class would pad clips on the tokenizer's padding side, which is often the left.
         self.tokenizer = None
 
+    def __call__(self, clips: Any, **kwargs: Any) -> Any:
+        """Transcribes one clip, or an iterable of clips, as described for the class."""
+        if is_frame_list(clips):  # one clip, where the base class would see many
+            clips = {"video": clips}
+        elif isinstance(clips, tuple) or is_array_of_clips(clips):
+            clips = list(clips)
+        return super().__call__(clips, **kwargs)
+
     def _sanitize_parameters(self, return_timestamps=None, generate_kwargs=None, phrases=None, **parameters: Any):
+        if "chunk_length_s" in parameters or "stride_length_s" in parameters:
+            raise ValueError(
+                "chunk_length_s: the pipeline reads clips of a few seconds; `lipread transcribe VIDEO` cuts long "
+                "videos where the lips pause, and joins the words"
+            )
         # Holds only given parameters, since missing ones keep their values from the pipeline's construction.
         reading = {key: parameters.pop(key) for key in CLIP_ARGUMENTS if key in parameters}
         output = {key: parameters.pop(key) for key in ("abstain", *LIMITS) if parameters.get(key) is not None}
@@ -137,11 +150,9 @@ class LipReadingPipeline(Pipeline):
             clip = dict(clip)
             clip, reading = clip.pop("video"), {**reading, **clip}
         extractor = self.processor.feature_extractor
-        try:
-            sequence = self.processor.extract_landmarks([clip], **reading)[0]
-        except NoFaceError:
-            if not abstain:
-                raise
+        # Not by catching `NoFaceError`: remote code may be imported as several copies of the class.
+        sequence = self.processor.extract_clip(clip, **reading, require_face=not abstain)
+        if not np.any(sequence.present):
             return {
                 "keypoints": torch.zeros(1, 1, extractor.num_landmarks, 3),
                 "keypoints_mask": torch.zeros(1, 1, dtype=torch.int64),
@@ -224,7 +235,7 @@ class LipReadingPipeline(Pipeline):
         video = {"speed": speed, "has_face": bool(mask.any()), "seldom_seen": seldom_seen}
         results, reason = [], None
         for index, tokens in enumerate(outputs["sequences"][0].tolist()):
-            text, words = self.processor.decode(tokens, skip_special_tokens=True).strip(), None
+            text, words = self.processor.decode(tokens, skip_special_tokens=True), None
             if "token_scores" in outputs:
                 scores = outputs["token_scores"][0, index].tolist()
                 words = word_evidence(self.processor, config, tokens, scores, head)

@@ -60,9 +60,10 @@ class LipReadProcessor(ProcessorMixin):
         """Prepares a batch of videos, of texts, or of both.
 
         Args:
-            videos: One clip or a list of clips. A clip is the path of a video; the path of a `.npy` file of landmarks;
-                frames, RGB uint8 `(frames, height, width, 3)`; landmarks, floats `(frames, 478, 3)`; or a
-                `LandmarkSequence`.
+            videos: One clip or a list of clips. A clip is the path of a video or of a `.npy` file of landmarks; RGB
+                frames, uint8 `(frames, height, width, 3)` or `(frames, 3, height, width)`; a list of frames: arrays,
+                PIL images or PyAV's; a decoder of torchcodec, or a container that PyAV opened from a file; landmarks,
+                floats `(frames, 478, 3)`; or a `LandmarkSequence`.
             text: One text or a list of texts.
             start, end: Seconds from the start of a file at which its clip begins and ends; one number for all clips or
                 one for each.
@@ -109,22 +110,40 @@ class LipReadProcessor(ProcessorMixin):
             A `LandmarkSequence` for each clip, for the feature extractor.
         """
         clips = _as_list(videos)
+        if not clips:
+            raise ValueError("videos is empty; give at least one clip")
         spans = zip(_for_each(start, len(clips), "start"), _for_each(end, len(clips), "end"), strict=True)
-        rate = frame_rate or self.feature_extractor.frame_rate or 25.0
         return [
-            self._read(clip, index, *span, rate, face)
+            self.extract_clip(clip, *span, frame_rate, face, name=f"clip {index}")
             for index, (clip, span) in enumerate(zip(clips, spans, strict=True))
         ]
 
-    def _read(
-        self, clip: Any, index: int, start: float | None, end: float | None, frame_rate: float, face: str
+    def extract_clip(
+        self,
+        clip: Any,
+        start: float | None = None,
+        end: float | None = None,
+        frame_rate: float | None = None,
+        face: str = "largest",
+        name: str = "clip",
+        require_face: bool = True,
     ) -> LandmarkSequence:
-        name = f"clip {index}"
+        """Extracts the landmarks of one clip, with arguments and errors as for `__call__`.
+
+        Args:
+            name: Name of the clip in errors, unless it is a file.
+            require_face: Whether a clip without a face is an error.
+        """
+        rate = frame_rate or self.feature_extractor.frame_rate or 25.0
+        if hasattr(clip, "demux"):  # a container of PyAV; only its file can be read from the start
+            clip = clip.name
         if isinstance(clip, (str, os.PathLike)):
             name = os.fspath(clip)
+            if "://" in name:
+                raise ValueError(f"{name}: addresses are not read; download the video and give the path of the file")
             if name.endswith(".npy"):
                 check_one_face(name, face)
-                sequence = read_landmark_file(name, frame_rate, start, end)
+                sequence = read_landmark_file(name, rate, start, end)
             else:
                 sequence = self.keypoint_extractor.extract_video(clip, start, end, face)
         elif start is not None or end is not None:
@@ -133,28 +152,52 @@ class LipReadProcessor(ProcessorMixin):
             check_one_face(name, face)
             sequence = clip
         else:
-            array = np.asarray(clip)
-            if array.dtype == np.uint8 and array.ndim == 4:
-                sequence = self.keypoint_extractor.extract_frames(array, frame_rate, face)
-            elif np.issubdtype(array.dtype, np.floating) and array.ndim == 3 and array.shape[-1] == 3:
-                check_one_face(name, face)
-                sequence = _from_landmarks(array, frame_rate)
-            else:
-                raise ValueError(
-                    f"{name}: neither frames, uint8 (frames, height, width, 3), nor landmarks, floats (frames, 478, "
-                    f"3), but {array.dtype} {array.shape}"
-                )
+            sequence = self._read_array(clip, name, rate, face)
         found, frames = int(np.sum(sequence.present)), len(sequence.present)
-        if not found:
+        if not found and require_face:
             raise NoFaceError(
                 f"{name}: no face found in any of {frames} frames; the face must be upright, lit, seen from the front "
                 "and some 60 pixels wide: crop or enlarge the video around it"
             )
-        if found < LOW_COVERAGE * frames:
+        if 0 < found < LOW_COVERAGE * frames:
             logger.warning(
                 f"{name}: a face was found in only {found} of {frames} frames; the others are read as absent"
             )
         return sequence
+
+    def _read_array(self, clip: Any, name: str, frame_rate: float, face: str) -> LandmarkSequence:
+        """Extracts the landmarks of frames, or converts landmarks."""
+        if isinstance(clip, (bytes, bytearray, memoryview)) or hasattr(clip, "read"):
+            raise ValueError(f"{name}: bytes and open files are not read; write a video file and give its path")
+        timestamps = None
+        if hasattr(clip, "get_all_frames"):  # a decoder of torchcodec
+            batch = clip.get_all_frames()
+            clip, timestamps = batch.data, np.asarray(batch.pts_seconds, np.float64)
+        elif is_frame_list(clip):
+            clip = [_frame_array(frame) for frame in clip]
+            if len({frame.shape for frame in clip}) > 1:
+                raise ValueError(f"{name}: its frames differ in size; scale them to one size")
+        array = np.asarray(clip)
+        if array.ndim == 4 and array.shape[-1] != 3 and array.shape[1] == 3:
+            array = np.moveaxis(array, 1, -1)  # torch's (frames, channels, height, width)
+        if array.dtype == np.uint8 and array.ndim == 4:
+            return self.keypoint_extractor.extract_frames(array, frame_rate, face, timestamps)
+        if np.issubdtype(array.dtype, np.floating) and array.ndim == 3 and array.shape[-1] == 3:
+            check_one_face(name, face)
+            return _from_landmarks(array, frame_rate)
+        raise ValueError(
+            f"{name}: neither frames, uint8 (frames, height, width, 3), nor landmarks, floats (frames, 478, 3), but "
+            f"{array.dtype} {array.shape}; give the frames of a clip as one list or array"
+        )
+
+    def decode(self, *args: Any, **kwargs: Any) -> str | list[str]:
+        """Decodes tokens as the tokenizer does, without spaces before the first word and after the last."""
+        text = super().decode(*args, **kwargs)
+        return text.strip() if isinstance(text, str) else [row.strip() for row in text]
+
+    def batch_decode(self, *args: Any, **kwargs: Any) -> list[str]:
+        """Decodes a batch of tokens as `decode` does."""
+        return [text.strip() for text in super().batch_decode(*args, **kwargs)]
 
     def save_pretrained(
         self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any
@@ -200,13 +243,31 @@ def check_one_face(name: str, face: str) -> None:
         raise ValueError(f"{name}: landmarks are of one face, so face={face!r} has no effect; leave face out")
 
 
+def is_frame_list(clip: Any) -> bool:
+    """Returns whether a clip is a list of frames: arrays, PIL images or frames of PyAV."""
+    return isinstance(clip, (list, tuple)) and bool(clip) and all(map(_is_frame, clip))
+
+
+def _is_frame(frame: Any) -> bool:
+    is_array = getattr(frame, "ndim", 0) == 3 and _is_uint8(frame)
+    return is_array or hasattr(frame, "convert") or hasattr(frame, "to_ndarray")
+
+
+def _frame_array(frame: Any) -> np.ndarray:
+    if hasattr(frame, "to_ndarray"):  # PyAV
+        return frame.to_ndarray(format="rgb24")
+    return np.asarray(frame.convert("RGB") if hasattr(frame, "convert") else frame)
+
+
+def is_array_of_clips(videos: Any) -> bool:
+    """Returns whether an array holds several clips: frames with five dimensions, or landmarks with four."""
+    return getattr(videos, "ndim", 0) == (5 if _is_uint8(videos) else 4)
+
+
 def _as_list(videos: Any) -> list[Any]:
     """Returns a list of clips from one clip, a list of clips, or an array of clips."""
-    if isinstance(videos, (list, tuple)):
-        is_frames = bool(videos) and all(getattr(frame, "ndim", 0) == 3 and _is_uint8(frame) for frame in videos)
-        return [np.stack(videos)] if is_frames else list(videos)
-    batch_dimensions = 5 if _is_uint8(videos) else 4
-    return list(videos) if getattr(videos, "ndim", 0) == batch_dimensions else [videos]
+    is_list = isinstance(videos, (list, tuple)) and not is_frame_list(videos)
+    return list(videos) if is_list or is_array_of_clips(videos) else [videos]
 
 
 def _is_uint8(array: Any) -> bool:

@@ -56,7 +56,13 @@ def test_every_form_of_a_clip_reads_the_same(reader, clips, portrait_video):
     sequence = reader.processor.extract_landmarks(str(portrait_video))[0]
     assert reader(sequence, generate_kwargs={"num_beams": 2}) == expected
     assert reader({"video": str(portrait_video)}, num_beams=2) == expected
-    assert reader(np.stack(moving_portrait()), frame_rate=25).keys() == {"text"}
+    frames = np.stack(moving_portrait())
+    expected = reader(frames)
+    for clip in (list(frames), tuple(frames), {"video": list(frames)}, torch.from_numpy(frames).movedim(-1, 1)):
+        assert reader(clip) == expected, "one clip, not a clip a frame"
+    assert reader([list(frames), frames]) == reader(np.stack([frames, frames])) == [expected] * 2
+    with pytest.raises(ValueError, match=r"uint8 \(\d+, \d+, 3\); give the frames of a clip as one list"):
+        reader(frames[0])
     # What is given when the pipeline is made holds for every call.
     short = LipReadingPipeline(model=reader.model, processor=reader.processor, device="cpu", max_new_tokens=1)
     assert len(short(clips[0])["text"]) < len(reader(clips[0])["text"])
@@ -129,6 +135,7 @@ def test_what_cannot_be_done_is_said(folder, reader, clips, tmp_path):
     for model, options, message in (
         (without_ctc, {"return_timestamps": "word"}, "no CTC head"),
         (reader.model, {"return_timestamps": "char"}, "return_timestamps must be"),
+        (reader.model, {"chunk_length_s": 4}, "`lipread transcribe VIDEO` cuts long videos"),
     ):
         with pytest.raises(ValueError, match=message):
             LipReadingPipeline(model=model, processor=reader.processor, device="cpu")(clips[0], **options)
@@ -166,6 +173,23 @@ reread = pipeline("lip-reading", model=again, trust_remote_code=True, device="cp
 results.append(reread(video, return_timestamps="word"))
 print(json.dumps({"task": reader.task, "class": type(reader).__name__, "results": results}))
 """
+
+
+NO_FACE_ELSEWHERE = """
+import numpy as np
+from transformers import pipeline
+reader = pipeline(model=sys.argv[1], trust_remote_code=True, device="cpu")
+print(reader(np.full((3, 64, 64, 3), 90, np.uint8)))
+try:
+    reader(np.full((3, 64, 64, 3), 90, np.uint8), abstain=False)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_a_clip_without_a_face_has_a_reason_in_a_process_that_has_the_folder_alone(folder, tmp_path):
+    said, error = run_elsewhere(tmp_path, NO_FACE_ELSEWHERE, folder).splitlines()
+    assert said == str({"text": "", "reason": "no face"}) and "no face found in any of 3 frames" in error
 
 
 @pytest.mark.slow
