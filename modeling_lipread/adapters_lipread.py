@@ -7,6 +7,7 @@ layer as a keyword argument, and the hooks remove it there. Thus no module keeps
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -30,8 +32,7 @@ class Conditioning(NamedTuple):
 
     Args:
         keys: For each adapter, `(clips, heads, tokens, head_dim)`.
-        values: For each adapter, `(clips, heads, tokens, head_dim)`, scaled by its gate; zero for tokens without a
-            face.
+        values: For each adapter, `(clips, heads, tokens, head_dim)`; zero for tokens without a face.
         mask: Added to the attention scores, `(clips, 1, 1, tokens)`: 0, or the lowest number of the type for tokens
             without a face.
     """
@@ -45,8 +46,7 @@ class GatedCrossAttention(nn.Module):
     """Adds gated cross-attention from text to conditioning tokens to the input of a decoder layer.
 
     After Flamingo (Alayrac et al., 2022), but with the output projection instead of the gate initialised as zero, so
-    that the initial logits equal the language model's bit for bit. The projection is linear, so the gate scales the
-    values, once a clip, instead of the output at every token.
+    that the initial logits equal the language model's bit for bit.
     """
 
     is_causal = False
@@ -75,7 +75,7 @@ class GatedCrossAttention(nn.Module):
         return states.view(clips, -1, self.config.adapter_heads, self.config.adapter_head_dim).transpose(1, 2)
 
     def keys_values(self, tokens: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Computes keys and gated values of conditioning tokens.
+        """Computes keys and values of conditioning tokens.
 
         Args:
             tokens: `(clips, tokens, encoder hidden_size)`.
@@ -85,9 +85,11 @@ class GatedCrossAttention(nn.Module):
         Returns:
             Two tensors `(clips, heads, tokens, head_dim)`.
         """
-        tokens, mask = tokens.to(self.k_proj.weight.device), mask.to(self.k_proj.weight.device)
+        device = self.k_proj.weight.device
+        if device.type != "meta":  # otherwise the weights are offloaded, and accelerate moves the tokens to them
+            tokens = tokens.to(device)
         keys, values = self.k_proj(tokens), self.v_proj(tokens)
-        values = (values * (self.gate_value() * mask[..., None])).to(values.dtype)
+        values = values * mask[..., None].to(values)
         # Contiguous, since every generated token reads them from memory again.
         return tuple(self._heads(states, tokens.shape[0]).contiguous() for states in (keys, values))
 
@@ -106,13 +108,13 @@ class GatedCrossAttention(nn.Module):
         (rows, length, _), (clips, *_) = hidden_states.shape, key.shape
         if rows % clips:
             raise ValueError(f"{rows} texts cannot be divided among {clips} clips: give as many texts as clips")
-        states = hidden_states.to(self.norm.weight)
+        states = hidden_states.to(self.gate.device, self.norm.weight.dtype)
         # All rows of a clip become queries to the same keys, so beams need no copies of the keys.
         query = self._heads(self.q_proj(self.norm(states)), clips).to(key.dtype)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         mask = conditioning.mask.to(key)
         output, _ = attend(self, query, key, value, mask, scaling=self.scaling, is_causal=False)
-        update = self.dropout(self.o_proj(output.reshape(rows, length, -1)))
+        update = self.dropout(self.o_proj(output.reshape(rows, length, -1))) * self.gate_value()
         return hidden_states + update.to(hidden_states)
 
     def attention_weights(self, hidden_states: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
@@ -126,7 +128,8 @@ class GatedCrossAttention(nn.Module):
         """
         key = conditioning.keys[self.adapter_index]
         (rows, length, _), (clips, heads, tokens, _) = hidden_states.shape, key.shape
-        query = self._heads(self.q_proj(self.norm(hidden_states.to(self.norm.weight))), clips)
+        states = hidden_states.to(key.device, self.norm.weight.dtype)
+        query = self._heads(self.q_proj(self.norm(states)), clips)
         scores = query.float() @ key.float().transpose(-1, -2) * self.scaling + conditioning.mask.to(key).float()
         weights = scores.softmax(-1).view(clips, heads, rows // clips, length, tokens)
         return weights.transpose(1, 2).reshape(rows, heads, length, tokens)
@@ -175,45 +178,85 @@ class Probe(NamedTuple):
 
 
 def probe(language_model: PreTrainedModel) -> Probe:
-    """Checks, with a forward pass of one token, that keyword arguments reach every decoder layer.
+    """Checks, with a forward pass of three tokens, that a language model can be conditioned.
+
+    Every decoder layer must receive keyword arguments and hidden states `(rows, tokens, hidden_size)`, the cache must
+    be an output, and no token may depend on a later one: the gradient of its logits with respect to later embeddings
+    must be zero. If a `device_map` distributes the weights, the gradient is not computed, since it would hold all of
+    them in memory.
 
     Args:
         language_model: Causal language model, with or without adapters attached.
 
     Raises:
-        ValueError: If they do not reach every layer.
+        ValueError: If it cannot be conditioned.
     """
-    layers = decoder_layers(language_model)
-    training = {module: module.training for module in language_model.modules()}
-    token = torch.zeros(1, 1, dtype=torch.long, device=language_model.device)
+    layers, embeddings = decoder_layers(language_model), language_model.get_input_embeddings()
+    device = None if language_model.device.type == "meta" else language_model.device
+    token_ids = torch.arange(1, 4, device=device)[None]  # 0 is often padding, embedded as zeros
     received: list[bool] = []
-    devices: list[torch.device] = []
+    shapes: list[tuple[int, ...]] = []
+    outputs: list[torch.Tensor] = []
 
     def receive(layer, args, kwargs):
-        received.append(kwargs.pop("conditioning", None) is token)
+        received.append(kwargs.pop("conditioning", None) is token_ids)
+        shapes.append(tuple((args[0] if args else kwargs["hidden_states"]).shape))
         return args, kwargs
 
-    def locate(layer, args, output):
-        devices.append((output if isinstance(output, torch.Tensor) else output[0]).device)
+    def embed(module, args, output):
+        outputs.append(output.detach().requires_grad_())
+        return outputs[0].clone()  # which the language model may change in place
 
-    # Prepended, so that the hooks of attached adapters do not receive the token.
+    def keep(module, args, output):
+        outputs.append(output if isinstance(output, torch.Tensor) else output[0])
+
+    # Prepended, so that the hooks of attached adapters do not receive the tokens.
     hooks = [layer.register_forward_pre_hook(receive, with_kwargs=True, prepend=True) for layer in layers]
-    hooks += [module.register_forward_hook(locate) for module in (language_model.get_input_embeddings(), *layers)]
-    language_model.eval()  # in training, LayerDrop would skip layers
+    hooks += [embeddings.register_forward_hook(embed), *(layer.register_forward_hook(keep) for layer in layers)]
+    is_distributed = len(getattr(language_model, "hf_device_map", ())) > 1
     try:
-        with torch.no_grad():
-            cache = language_model(token, use_cache=True, conditioning=token).get(CACHE)
+        # In training, LayerDrop would skip layers.
+        with evaluation_mode(language_model), torch.set_grad_enabled(not is_distributed):
+            output = language_model(token_ids, use_cache=True, conditioning=token_ids)
     except Exception as error:
         reason = "passes no keyword arguments on to its decoder layers" if "conditioning" in str(error) else "fails"
         raise cannot_be_conditioned(language_model, f"{reason} ({error})") from error
     finally:
-        for module, mode in training.items():
-            module.training = mode
         for hook in hooks:
             hook.remove()
     if len(received) != len(layers) or not all(received):
         raise cannot_be_conditioned(language_model, "passes no keyword arguments on to its decoder layers")
-    return Probe(devices, getattr(cache, "is_croppable", False))
+    expected = (*token_ids.shape, language_model.config.get_text_config().hidden_size)
+    if wrong := set(shapes) - {expected}:
+        shape = f"gives its decoder layers hidden states {wrong.pop()}, not (rows, tokens, hidden_size) {expected}"
+        raise cannot_be_conditioned(language_model, shape)
+    if not is_distributed and _depends_on_later_tokens(output.logits, outputs[0]):
+        raise cannot_be_conditioned(language_model, "is not causal: the scores of a token depend on later tokens")
+    if (cache := output.get(CACHE)) is None:
+        raise cannot_be_conditioned(language_model, "returns no cache, but keeps its state in its modules")
+    return Probe([output.device for output in outputs], getattr(cache, "is_croppable", False))
+
+
+def _depends_on_later_tokens(logits: torch.Tensor, embedded: torch.Tensor) -> bool:
+    """Returns whether the logits of the first token have a gradient with respect to later embeddings."""
+    try:
+        (gradient,) = torch.autograd.grad(logits[0, 0].float().square().sum(), embedded)
+    except RuntimeError:  # kernels of some quantisations have no gradient
+        return False
+    own, *later = gradient[0].abs().amax(-1).tolist()
+    return any(1e-4 * own < other < math.inf for other in later)  # kernels may round a zero
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Turns off dropout and the like, and restores the training flag of every submodule afterwards."""
+    training = {submodule: submodule.training for submodule in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for submodule, flag in training.items():
+            submodule.training = flag
 
 
 def cannot_be_conditioned(language_model: PreTrainedModel, reason: str) -> ValueError:
@@ -224,8 +267,10 @@ def cannot_be_conditioned(language_model: PreTrainedModel, reason: str) -> Value
     )
 
 
-def attach_adapters(language_model: PreTrainedModel, adapters: nn.ModuleList, adapter_layers: list[int]) -> None:
-    """Hooks each adapter before its decoder layer.
+def attach_adapters(
+    language_model: PreTrainedModel, adapters: nn.ModuleList, adapter_layers: list[int]
+) -> list[RemovableHandle]:
+    """Hooks each adapter before its decoder layer, and returns the hooks.
 
     Args:
         language_model: Causal language model; its modules and parameter names do not change.
@@ -233,9 +278,11 @@ def attach_adapters(language_model: PreTrainedModel, adapters: nn.ModuleList, ad
         adapter_layers: Indices of decoder layers, ascending.
     """
     adapter_of_layer = dict(zip(adapter_layers, adapters, strict=True))
+    handles = []
     for index, layer in enumerate(decoder_layers(language_model)):
         hook = adapter_of_layer[index].pre_hook if index in adapter_of_layer else drop_conditioning
-        layer.register_forward_pre_hook(hook, with_kwargs=True)
+        handles.append(layer.register_forward_pre_hook(hook, with_kwargs=True))
+    return handles
 
 
 @contextmanager

@@ -45,6 +45,15 @@ def additive_mask(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, lowest)[:, None, None, :]
 
 
+def check_tensors(**inputs: torch.Tensor | None) -> None:
+    """Raises `TypeError` for an input that is no tensor, such as a NumPy array."""
+    for name, value in inputs.items():
+        if value is not None and not isinstance(value, torch.Tensor):
+            raise TypeError(
+                f'{name} must be a tensor, not {type(value).__name__}: call the processor with return_tensors="pt"'
+            )
+
+
 def sinusoidal_positions(length: int, width: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """Returns the sinusoidal embedding of each position, `(length, width)` (Vaswani et al., 2017)."""
     position = torch.arange(length, device=device, dtype=torch.float32)[:, None]
@@ -94,27 +103,6 @@ class Attention(nn.Module):
         output, _ = attend(self, query, key, value, mask, scaling=self.scaling, is_causal=False)
         return self.o_proj(output.flatten(-2))
 
-    def attend_once(self, query: torch.Tensor, keys_values: torch.Tensor) -> torch.Tensor:
-        """Computes the attention of a single query without projecting every token to a key and a value.
-
-        It multiplies the query by the key weights and the weighted mean of the tokens by the value weights.
-
-        Args:
-            query: `(batch, 1, width)`.
-            keys_values: `(batch, tokens, width)`.
-
-        Returns:
-            `(batch, 1, width)`.
-        """
-        heads = (self.num_heads, -1)
-        query = torch.einsum(
-            "bhd,hdw->bhw", self.q_proj(query)[:, 0].unflatten(-1, heads), self.k_proj.weight.unflatten(0, heads)
-        )
-        scores = query @ keys_values.transpose(1, 2) * self.scaling
-        weights = nn.functional.softmax(scores, dim=-1, dtype=torch.float32).to(keys_values.dtype)
-        value = torch.einsum("bhw,hdw->bhd", weights @ keys_values, self.v_proj.weight.unflatten(0, heads))
-        return self.o_proj(value.flatten(1) + self.v_proj.bias)[:, None]
-
 
 class EncoderLayer(nn.Module):
     """A pre-norm Transformer layer, with self-attention or, given a `context`, cross-attention."""
@@ -147,7 +135,7 @@ class EncoderLayer(nn.Module):
     def first_token(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Computes the layer's output for the first token alone, `(batch, width)`."""
         tokens = self.attention_norm(hidden_states)
-        update = self.attention.attend_once(tokens[:, :1], tokens)
+        update = self.attention(tokens[:, :1], tokens)
         return self._feed_forward(hidden_states[:, :1] + self.dropout(update))[:, 0]
 
     def _feed_forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -246,7 +234,8 @@ class TransformerFrameEncoder(nn.Module):
 
     def _embed(self, landmarks: torch.Tensor) -> torch.Tensor:
         """Embeds frames `(frames, landmarks, channels)` as `(frames, hidden_size)`."""
-        points = self.point_mlp(landmarks) + self.landmark_embedding.weight
+        points = self.point_mlp(landmarks)
+        points = points + self.landmark_embedding(torch.arange(landmarks.shape[1], device=landmarks.device))
         tokens = torch.cat([self.cls_token.to(points.dtype).expand(points.shape[0], 1, -1), points], dim=1)
         for layer in self.layers[:-1]:
             tokens = layer(tokens)
@@ -453,9 +442,11 @@ class FaceKeypointEncoder(PreTrainedModel):
             kwargs: `return_dict=False` returns a tuple; the rest is ignored.
 
         Raises:
+            TypeError: If an input is no tensor.
             ValueError: If the number of landmarks is not the configured one, there is no frame, or the shapes of
                 `keypoints` and `keypoints_mask` differ.
         """
+        check_tensors(keypoints=keypoints, keypoints_mask=keypoints_mask)
         if keypoints.ndim != 4 or keypoints.shape[2:] != (self.config.num_landmarks, 3):
             raise ValueError(
                 f"keypoints must have the shape (batch, frames, {self.config.num_landmarks}, 3), got "

@@ -7,6 +7,7 @@ import copy
 import json
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.quantizers import AutoQuantizationConfig
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
@@ -26,21 +28,26 @@ from .configuration_lipread import LipReadConfig
 FILE_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token")
 
 
-def checkpoint_files(checkpoint: str | os.PathLike, file_arguments: dict[str, Any]) -> list[str]:
+def checkpoint_files(
+    checkpoint: str | os.PathLike, file_arguments: dict[str, Any], variant: str | None = None
+) -> list[str]:
     """Returns the paths of a checkpoint's weight files, after checking the header and the length of each.
 
     Args:
         checkpoint: Folder or Hub id.
         file_arguments: Arguments of `cached_file`, such as `revision`.
+        variant: As for `from_pretrained`, part of the names of the files.
 
     Raises:
         OSError: If there is no safetensors file, or one is missing or damaged.
     """
-    single = find_file(checkpoint, SAFE_WEIGHTS_NAME, **file_arguments)
-    index = None if single else find_file(checkpoint, SAFE_WEIGHTS_INDEX_NAME, **file_arguments)
+    part = f".{variant}." if variant else "."
+    name, index_name = (f"{part}".join(file.rsplit(".", 1)) for file in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
+    single = find_file(checkpoint, name, **file_arguments)
+    index = None if single else find_file(checkpoint, index_name, **file_arguments)
     if single is None and index is None:
         raise OSError(
-            f"{checkpoint}: there is no {SAFE_WEIGHTS_NAME}, or it cannot be reached. Weights are loaded only from "
+            f"{checkpoint}: there is no {name}, or it cannot be reached. Weights are loaded only from "
             "safetensors, never from a pickle such as pytorch_model.bin, which can run code when it is opened. Fetch "
             "the checkpoint again, or save the model again with save_pretrained."
         )
@@ -164,11 +171,17 @@ def load_language_model(model_id: str | os.PathLike, **kwargs: Any) -> PreTraine
 
     Raises:
         OSError: If it cannot be found, or its safetensors files are missing or damaged.
-        ValueError: If weights are missing or have another size.
+        ValueError: If it is a sequence-to-sequence model, or if weights are missing or have another size.
     """
     # Mismatched sizes are reported in `loading_info` and raise an error below.
     kwargs = {**kwargs, "use_safetensors": True, "ignore_mismatched_sizes": True}
+    files = {key: kwargs[key] for key in (*FILE_ARGUMENTS, "revision", "trust_remote_code") if key in kwargs}
     try:
+        if (config := AutoConfig.from_pretrained(model_id, **files)).is_encoder_decoder:
+            raise ValueError(
+                f"{model_id}: {config.model_type} models have an encoder for text, and cannot be conditioned on a "
+                "face. Choose a causal language model, for example HuggingFaceTB/SmolLM2-135M."
+            )
         model, loading_info = AutoModelForCausalLM.from_pretrained(model_id, output_loading_info=True, **kwargs)
     except SafetensorError as error:
         raise OSError(
@@ -273,18 +286,52 @@ def disable_weight_packing(language_model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def remove_dropout(language_model: PreTrainedModel) -> None:
-    """Sets all dropout of a frozen language model to 0, including LayerDrop.
+def remove_dropout(language_model: PreTrainedModel) -> list[tuple[Any, str, float]]:
+    """Sets all dropout of a frozen language model to 0, including LayerDrop; returns the previous rates.
 
     A frozen model does not overfit. Dropout would only make the adapters' inputs differ between training and
     inference, skip adapters, and disable fused attention kernels. Evaluation mode would turn off gradient
     checkpointing too.
     """
+    rates = []
     for holder in (language_model.config.get_text_config(), *language_model.modules()):
         for name, value in list(vars(holder).items()):
             is_rate = "drop" in name or (name == "p" and isinstance(holder, nn.Dropout))
             if is_rate and isinstance(value, float):
+                rates.append((holder, name, value))
                 setattr(holder, name, 0.0)
+    return rates
+
+
+@dataclass
+class Attachment:
+    """What a reader changed in a language model, so that another reader can be built on it.
+
+    Args:
+        hooks: The hooks of its adapters.
+        trainable: Names of the parameters that required gradients before.
+        dropout: Rates before `remove_dropout`.
+    """
+
+    hooks: list[RemovableHandle]
+    trainable: list[str]
+    dropout: list[tuple[Any, str, float]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, language_model: PreTrainedModel) -> Attachment | None:
+        """Returns the attachment of the reader that conditions a language model."""
+        return getattr(language_model, "lipread_attachment", None)
+
+    def undo(self, language_model: PreTrainedModel) -> None:
+        """Gives the language model back as it was: without hooks and LoRA, and with its dropout and gradients."""
+        for hook in self.hooks:
+            hook.remove()
+        if getattr(language_model, "peft_config", None):
+            remove_lora(language_model, merge=False)
+        for name in self.trainable:
+            language_model.get_parameter(name).requires_grad_()
+        for holder, name, rate in self.dropout:
+            setattr(holder, name, rate)
 
 
 def place_parts(model: PreTrainedModel, devices: list[torch.device]) -> None:
@@ -395,14 +442,15 @@ def load_lora(language_model: PreTrainedModel, weights: dict[str, torch.Tensor],
             parameter.copy_(weights[name])
 
 
-def merge_lora(language_model: PreTrainedModel) -> None:
-    """Adds LoRA to the weights that it adapts, and removes its modules.
+def remove_lora(language_model: PreTrainedModel, merge: bool) -> None:
+    """Removes the modules of LoRA, with `merge` after adding it to the weights that it adapts.
 
     Raises:
-        ValueError: If the language model is quantised, since rounding the sum would lose most of LoRA's effect.
+        ValueError: If it is to be merged into a quantised language model, since rounding the sum would lose most of
+            LoRA's effect.
     """
     _, _, BaseTunerLayer = _import_peft()
-    if getattr(language_model, "is_quantized", False):
+    if merge and getattr(language_model, "is_quantized", False):
         raise ValueError(
             "LoRA cannot be merged into a quantised language model. Load the checkpoint with a configuration whose "
             "base_model_quantization is None, and merge that model."
@@ -413,10 +461,11 @@ def merge_lora(language_model: PreTrainedModel) -> None:
         if not isinstance(module, BaseTunerLayer) or child == "base_layer":
             continue
         if hasattr(module, "unload_and_optionally_merge_module"):
-            merged = module.unload_and_optionally_merge_module(merge=True, safe_merge=True, adapter_names=None)
+            base = module.unload_and_optionally_merge_module(merge=merge, safe_merge=merge, adapter_names=None)
         else:
-            module.merge(safe_merge=True)
-            merged = module.get_base_layer()
-        setattr(language_model.get_submodule(parent), child, merged)
+            if merge:
+                module.merge(safe_merge=True)
+            base = module.get_base_layer()
+        setattr(language_model.get_submodule(parent), child, base)
     del language_model.peft_config
     language_model.requires_grad_(False)

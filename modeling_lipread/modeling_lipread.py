@@ -2,7 +2,6 @@
 """The model: a face encoder, gated cross-attention adapters, and a frozen causal language model."""
 
 import copy
-import json
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
@@ -21,6 +20,8 @@ from transformers import (
 )
 from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .adapters_lipread import (
@@ -29,6 +30,8 @@ from .adapters_lipread import (
     GatedCrossAttention,
     Probe,
     attach_adapters,
+    cannot_be_conditioned,
+    evaluation_mode,
     probe,
     recorded_attention,
 )
@@ -41,9 +44,10 @@ from .ctc_lipread import (
     token_spellings,
     unpack_spellings,
 )
-from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput, additive_mask
+from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput, additive_mask, check_tensors
 from .language_model_lipread import (
     FILE_ARGUMENTS,
+    Attachment,
     add_lora,
     checkpoint_files,
     disable_weight_packing,
@@ -52,11 +56,11 @@ from .language_model_lipread import (
     load_base_model,
     load_language_model,
     load_lora,
-    merge_lora,
     place_parts,
     refuse_peft_adapter,
     refuse_wrong_weights,
     remove_dropout,
+    remove_lora,
     resolved_revision,
     saved_weights,
     without_quantization,
@@ -106,7 +110,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
     """Initialises, loads and saves the model, together with or apart from its frozen language model."""
 
     config: LipReadConfig
-    base_model_prefix = "lipread"
+    base_model_prefix = "language_model"
     input_modalities = ("video", "text")
     supports_gradient_checkpointing = True
     _supports_sdpa = True
@@ -119,10 +123,19 @@ class LipReadPreTrainedModel(PreTrainedModel):
     # `load_lora` loads these weights after the language model is attached.
     _keys_to_ignore_on_load_unexpected = [r"^language_model\..*\.lora_"]
 
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """Returns False, so that transformers fills all non-persistent buffers of the language model after loading.
+
+        In custom code it leaves out modules without weights of their own, in which `_init_weights` might overwrite
+        loaded weights. Here it uses `transformers.initialization`, which does not overwrite them.
+        """
+        return False
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         super()._init_weights(module)
-        if isinstance(module, GatedCrossAttention):
+        if any(module is adapter for adapter in self.adapters):
             for projection in (module.q_proj, module.k_proj, module.v_proj):
                 init.normal_(projection.weight, mean=0.0, std=projection.in_features**-0.5)
             if self.config.zero_init_projection:
@@ -130,26 +143,33 @@ class LipReadPreTrainedModel(PreTrainedModel):
             init.constant_(module.gate, float(self.config.gate_init))
 
     def attach_language_model(self, language_model: PreTrainedModel) -> None:
-        """Conditions a language model: attaches adapters, freezes it, removes its dropout, adds LoRA, places parts."""
+        """Conditions a language model: attaches adapters, freezes it, removes its dropout, adds LoRA, places parts.
+
+        A reader that was built on it before is detached from it.
+
+        Raises:
+            ValueError: If the language model cannot be conditioned.
+        """
         self.language_model = language_model
         disable_weight_packing(language_model)
         self.config.text_config, self.config.base_model_quantization = without_quantization(language_model.config)
-        if language_model.device.type != "meta":  # otherwise `from_pretrained` checks it after loading
-            probed = self.check_language_model()
-        attach_adapters(language_model, self.adapters, self.config.adapter_layers)
+        if (previous := Attachment.of(language_model)) is not None:
+            previous.undo(language_model)
+        # On the meta device it cannot compute; `from_pretrained` checks it after loading.
+        is_loaded = language_model.device.type != "meta" or getattr(language_model, "hf_device_map", None)
+        probed = probe(language_model) if is_loaded else None
+        trainable = [name for name, parameter in language_model.named_parameters() if parameter.requires_grad]
+        hooks = attach_adapters(language_model, self.adapters, self.config.adapter_layers)
+        self.attachment = language_model.lipread_attachment = Attachment(hooks, trainable)
         self.freeze_language_model()
         if self.config.freeze_language_model:
-            remove_dropout(language_model)
+            self.attachment.dropout = remove_dropout(language_model)
         if self.config.lora:
             self.config.lora = add_lora(language_model, self.config.lora)
         if getattr(language_model, "hf_device_map", None):
             place_parts(self, probed.devices)
-
-    def check_language_model(self) -> Probe:
-        """Checks that the language model can be conditioned, and whether it allows assisted decoding."""
-        probed = probe(self.language_model)
-        self._is_stateful = not probed.can_roll_back  # transformers refuses assisted decoding for such models
-        return probed
+        if is_loaded:
+            self.check_generation(probed)
 
     def freeze_language_model(self) -> None:
         """Freezes the language model except for LoRA, if the configuration says so."""
@@ -157,6 +177,46 @@ class LipReadPreTrainedModel(PreTrainedModel):
             for name, parameter in self.named_parameters():
                 if belongs_to_base(name):
                     parameter.requires_grad_(False)
+
+    def check_generation(self, probed: Probe) -> None:
+        """Checks that the model generates with a cache what it computes without one.
+
+        Args:
+            probed: The language model's `probe`.
+
+        Raises:
+            ValueError: If generation fails or differs.
+        """
+        self._is_stateful = not probed.can_roll_back  # transformers refuses assisted decoding for such models
+        device = probed.devices[0]
+        place = device if self.encoder.device.type == "meta" else self.encoder.device
+        clip = torch.zeros(1, 2, self.config.encoder_config.num_landmarks, 3, device=place)
+        with evaluation_mode(self), torch.no_grad():
+            conditioning, _ = self.encode(clip)
+            try:
+                output = self._generate_plainly(torch.ones(1, 1, dtype=torch.long, device=device), conditioning)
+                expected = self(output.sequences, conditioning=conditioning, use_cache=False).logits[:, -2]
+            except Exception as error:
+                raise cannot_be_conditioned(self.language_model, f"fails in generation ({error})") from error
+        if not self._is_rounding(output.logits[-1], expected):
+            raise cannot_be_conditioned(self.language_model, "generates other tokens with a cache than without one")
+
+    def _generate_plainly(self, ids: torch.Tensor, conditioning: Conditioning | None, padding: int = 0):
+        """Generates two tokens greedily after `ids` and padding, without any setting of `generation_config`."""
+        mask = nn.functional.pad(torch.ones_like(ids), (padding, 0))
+        settings = {"max_new_tokens": 2, "return_dict_in_generate": True, "output_logits": True}
+        own, self.generation_config = self.generation_config, GenerationConfig(**settings)
+        try:
+            ids = nn.functional.pad(ids, (padding, 0))
+            return GenerationMixin.generate(self, ids, attention_mask=mask, conditioning=conditioning)
+        finally:
+            self.generation_config = own
+
+    def _is_rounding(self, logits: torch.Tensor, expected: torch.Tensor) -> bool:
+        """Returns whether logits differ by rounding errors alone, judged by their range and precision."""
+        exact = logits.dtype == torch.float32 and not getattr(self.language_model, "is_quantized", False)
+        spread = (expected.amax() - expected.amin()).float() * (0.01 if exact else 0.1)
+        return not bool((logits.to(expected.device) - expected).abs().amax() > spread)
 
     @classmethod
     def from_language_model(
@@ -236,15 +296,15 @@ class LipReadPreTrainedModel(PreTrainedModel):
                 passed_on[key] = kwargs.pop(key)
         if kwargs.get("quantization_config") is not None:
             raise ValueError(
-                f"{checkpoint}: it was saved with include_base=True, so its language model cannot be quantised alone. "
-                "Load a checkpoint that was saved without include_base."
+                f"{checkpoint}: it holds its language model, because that was trained, merged with LoRA or saved with "
+                "include_base=True. Only a language model that the checkpoint names can be quantised: load the "
+                "checkpoint without quantization_config."
             )
-        files = checkpoint_files(checkpoint, own_files)
+        files = checkpoint_files(checkpoint, own_files, kwargs.get("variant"))
         model, loading_info = super().from_pretrained(
             pretrained_model_name_or_path,
             *model_args,
             config=config,
-            build_language_model=not separate,
             output_loading_info=True,
             # Never loads a pickle. Mismatched sizes are reported in `loading_info` and raise an error below.
             **{**kwargs, "use_safetensors": True, "ignore_mismatched_sizes": True},
@@ -258,7 +318,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
             model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
             model.eval()
         else:
-            model.check_language_model()
+            model.check_generation(probe(model.language_model))
             model.freeze_language_model()  # again, since loading replaced the frozen parameters of the meta device
         return (model, loading_info) if output_loading_info else model
 
@@ -355,7 +415,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
         """
         if not self.config.lora:
             raise ValueError("this model has no LoRA to merge")
-        merge_lora(self.language_model)
+        remove_lora(self.language_model, merge=True)
         self.config.lora = self.config.base_model_name_or_path = self.config.base_model_revision = None
 
 
@@ -376,15 +436,16 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
     """
 
     def __init__(
-        self, config: LipReadConfig, language_model: PreTrainedModel | None = None, build_language_model: bool = True
+        self,
+        config: LipReadConfig,
+        language_model: PreTrainedModel | None = None,
     ):
         """Builds the model.
 
         Args:
             config: The configuration.
-            language_model: The language model to condition; its sizes are those of `config.text_config`.
-            build_language_model: Without a `language_model`, whether to build one with random weights.
-                `from_pretrained` sets it to `False` to attach the language model later.
+            language_model: The language model to condition; its sizes are those of `config.text_config`. By default
+                one with random weights; with `config.base_model_name_or_path`, none until `attach_language_model`.
         """
         super().__init__(config)
         self.encoder = FaceKeypointEncoder(config.encoder_config)
@@ -393,13 +454,15 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         self.phrase_head = PhraseHead(config).requires_grad_(False) if config.phrase_size else None
         if config.token_spelling_size:
             self.register_buffer("token_spelling", torch.zeros(config.token_spelling_size, dtype=torch.uint8))
-        if language_model is None and build_language_model:
+        if language_model is None and config.base_model_name_or_path is None:
             language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.language_model = language_model
         self.post_init()
-        # One that is not marked as derived from the model's configuration, which would lose `ctc_decoding_weight`.
-        settings = json.loads(self.generation_config.to_json_string(ignore_metadata=True))
-        self.generation_config = GenerationConfig.from_dict(settings)
+        # Of the settings that transformers derives from the configurations, these alone: others, such as bart's
+        # `forced_eos_token_id`, are meant for other tasks.
+        names = ("bos_token_id", "eos_token_id", "pad_token_id")
+        self.generation_config = GenerationConfig(**{name: getattr(self.generation_config, name) for name in names})
+        self.attachment = None
         if language_model is not None:  # after `post_init`, which would initialise LoRA again
             self.attach_language_model(language_model)
 
@@ -427,6 +490,11 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
                 "save it with its tokenizer, and give that folder to from_language_model."
             )
         return super().resize_token_embeddings(new_num_tokens, pad_to_multiple_of, mean_resizing)
+
+    @property
+    def dummy_inputs(self) -> dict[str, torch.Tensor]:
+        """The encoder's `dummy_inputs` and three tokens."""
+        return {**self.encoder.dummy_inputs, "input_ids": torch.arange(3, device=self.device)[None]}
 
     def get_encoder(self, modality=None):
         return self.encoder
@@ -489,7 +557,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         output_cross_attentions: bool | None = None,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> LipReadOutput:
         """Computes the scores of next tokens, and the losses whose targets are given.
 
@@ -524,11 +592,21 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             conditioning, encoded = self.encode(keypoints, keypoints_mask)
         if self.training and labels is not None and input_ids is not None:
             input_ids = self._mask_tokens(input_ids, labels)
+        if self.training and labels is None and input_ids is not None and num_items_in_batch is not None:
+            raise ValueError(
+                "the Trainer keeps the labels from the model, as it does with label_smoothing_factor or "
+                "compute_loss_func, and would train on the wrong tokens: set config.label_smoothing instead"
+            )
         targets = {"labels": labels, "ctc_targets": ctc_targets, "alignment_targets": alignment_targets}
         has_frame_targets = encoded is not None and (ctc_targets is not None or alignment_targets is not None)
         if has_frame_targets and input_ids is None and inputs_embeds is None:
             losses = self._losses(None, encoded, keypoints_mask, num_items_in_batch, **targets)
             return LipReadOutput(**losses, ctc_logits=encoded.ctc_logits, alignment_logits=encoded.alignment_logits)
+        if self.attachment is None or Attachment.of(self.language_model) is not self.attachment:
+            raise ValueError(
+                "the language model is missing, or another reader was built on it later and replaced the adapters of "
+                "this one: load a language model for each reader"
+            )
         if conditioning is not None:
             kwargs["conditioning"] = conditioning
         if output_cross_attentions is None:
@@ -665,15 +743,24 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         Raises:
             ValueError: If joint decoding is requested but not possible.
         """
-        if keypoints_mask is not None:
-            keypoints_mask = keypoints_mask.to(self.device)
+        # With offloaded weights, accelerate moves the inputs to where they are needed.
+        device = "cpu" if self.device.type == "meta" else self.device
+        if kwargs.get("assistant_model") is not None:
+            raise ValueError(
+                "assistant_model: another model does not get the clip in its own form, so it cannot draft the "
+                "transcript; leave it out, or use prompt_lookup_num_tokens"
+            )
+        if (mask := kwargs.get("attention_mask")) is not None and not mask[:, 0].all():
+            self._check_left_padding(device)
         if conditioning is None and keypoints is not None:
-            conditioning, encoded = self.encode(keypoints.to(self.device), keypoints_mask)
+            check_tensors(keypoints=keypoints, keypoints_mask=keypoints_mask)
+            keypoints_mask = None if keypoints_mask is None else keypoints_mask.to(device)
+            conditioning, encoded = self.encode(keypoints.to(device), keypoints_mask)
             ctc_logits = encoded.ctc_logits
         input_ids = kwargs.pop("input_ids", inputs)
         prompt_length = 0
         if input_ids is None and kwargs.get("inputs_embeds") is None and conditioning is not None:
-            input_ids = torch.tensor([self.config.start_ids] * len(conditioning.mask), device=self.device)
+            input_ids = torch.tensor([self.config.start_ids] * len(conditioning.mask), device=device)
             # Without a mask, a start token that is also the padding token would be masked.
             kwargs.setdefault("attention_mask", torch.ones_like(input_ids))
             prompt_length = input_ids.shape[1] - 1
@@ -694,6 +781,17 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             return sequences
         output.sequences = sequences
         return output
+
+    def _check_left_padding(self, device: torch.device | str) -> None:
+        """Raises `ValueError` if the language model reads padding before a prompt as a part of it."""
+        prompt = torch.arange(1, 4, device=device)[None]
+        with evaluation_mode(self):
+            alone, padded = (self._generate_plainly(prompt, None, padding).logits[0] for padding in (0, 4))
+        if not self._is_rounding(padded, alone):
+            raise ValueError(
+                f"{self.config.get_text_config().model_type} models read the padding before a prompt as text: give "
+                "prompts of one length, or one prompt at a time"
+            )
 
     def _generation_setting(self, name: str, value, generation_config):
         """Returns a setting with the precedence of `generate`: argument, given configuration, own configuration."""

@@ -95,6 +95,19 @@ def test_language_model_spread_by_a_device_map(tmp_path, language_model_dir):
     assert torch.equal(written.cpu(), model.generate(**clips(inputs), num_beams=2, max_new_tokens=5))
 
 
+@pytest.mark.parametrize("part", ["adapters", "encoder", "language_model"])
+def test_parts_of_a_whole_reader_on_disk(tmp_path, language_model_dir, part):
+    model, inputs = build(language_model_dir), make_inputs()
+    model.save_pretrained(tmp_path / "reader", include_base=True)
+    device_map = dict.fromkeys(("adapters", "encoder", "language_model"), "cpu") | {part: "disk"}
+    offload = {"device_map": device_map, "offload_folder": str(tmp_path / "offloaded")}
+    placed = AutoModel.from_pretrained(tmp_path / "reader", **offload)
+    assert next(placed.get_submodule(part).parameters()).device.type == "meta"
+    assert torch.allclose(placed(**inputs).logits, model(**inputs).logits, atol=1e-5)
+    written = placed.generate(**clips(inputs), num_beams=2, max_new_tokens=5)
+    assert torch.equal(written, model.generate(**clips(inputs), num_beams=2, max_new_tokens=5))
+
+
 @pytest.mark.parametrize(("include_base", "load"), LOADS)
 def test_settings_may_be_given_at_load(tmp_path, language_model_dir, include_base, load):
     build(language_model_dir).save_pretrained(tmp_path / "hub" / "reader", include_base=include_base)

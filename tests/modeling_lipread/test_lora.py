@@ -1,6 +1,7 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """LoRA on the frozen language model: trained and saved with the reader, found anywhere, merged without a trace."""
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -169,6 +170,26 @@ def test_peft_is_needed_for_lora_alone(saved, tmp_path):
     merged.save_pretrained(tmp_path / "merged")
     said = run_elsewhere(tmp_path, WITHOUT_PEFT, tmp_path / "merged", saved).splitlines()
     assert said[0] == "read" and "pip install peft" in said[1]
+
+
+def test_files_that_travel_with_a_checkpoint_compare_no_classes_of_each_other():
+    """From a folder, transformers imports a file several times: `except` and `isinstance` miss the other's class."""
+    for path in sorted(Path(modeling_lipread.__file__).parent.glob("*_lipread.py")):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        imported = {
+            name.asname or name.name
+            for node in nodes
+            if isinstance(node, ast.ImportFrom) and node.level
+            for name in node.names
+        }
+        compared = [node.type for node in nodes if isinstance(node, ast.ExceptHandler) and node.type]
+        compared += [
+            node.args[1]
+            for node in nodes
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("isinstance", "issubclass")
+        ]
+        names = {node.id for part in compared for node in ast.walk(part) if isinstance(node, ast.Name)}
+        assert not names & imported, path.name
 
 
 def test_files_that_travel_with_a_checkpoint_require_nothing_optional():

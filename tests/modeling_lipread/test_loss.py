@@ -107,6 +107,13 @@ def test_the_stock_trainer_evaluates_and_keeps_the_best_checkpoint(reader, corpu
     assert trainer.evaluate()["eval_loss"] == pytest.approx(min(measured.values()), rel=1e-5)
 
 
+def test_label_smoothing_of_the_stock_trainer_is_refused(reader, corpus, tmp_path):
+    """It would train on labels that are not shifted."""
+    trainer = make_trainer(reader, corpus, tmp_path, label_smoothing_factor=0.1, max_steps=1)
+    with pytest.raises(ValueError, match="label_smoothing_factor.*set config.label_smoothing instead"):
+        trainer.train()
+
+
 def test_smoothing_changes_the_loss_in_training_alone():
     inputs = make_inputs()
     inputs["labels"] = inputs["input_ids"].clone()

@@ -2,9 +2,11 @@
 """The contracts of the model: identity at the start, cached decoding, copies, checkpoints of what was trained."""
 
 import copy
+import json
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors import safe_open
 from transformers import AutoModel, AutoModelForCausalLM
 
@@ -187,6 +189,80 @@ def test_a_callers_configurations_stay_as_they_are(language_model_dir):
     LipReadForConditionalGeneration.from_language_model(language_model_dir, config, attn_implementation="eager")
     assert [settings.to_dict() for settings in (encoder, text, config)] == given
     assert encoder.ctc_vocab_size == 0 and config.base_model_name_or_path is None
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 2}])
+def test_a_second_reader_on_the_same_language_model_learns(language_model_dir, lora):
+    """As when the cell of a notebook that builds the reader runs again: it replaces the first reader."""
+    language_model = AutoModelForCausalLM.from_pretrained(language_model_dir, attention_dropout=0.1)
+    names = [name for name, _ in language_model.named_parameters()]
+    settings = {"text_config": language_model.config, "lora": lora, "language_model": language_model}
+    first, inputs = make_reader(open_gates=True, **settings), make_inputs()
+    second = make_reader(**settings | {"lora": None}).train()
+    assert [name for name, _ in language_model.named_parameters()] == names, "no LoRA of the first is left"
+    second(**inputs, labels=inputs["input_ids"]).loss.backward()
+    assert all(adapter.o_proj.weight.grad.abs().max() > 0 for adapter in second.adapters)
+    assert all(adapter.o_proj.weight.grad is None for adapter in first.adapters)
+    assert (open_adapters(second)(**inputs).logits - language_model_alone(second, inputs)).abs().max() > 1e-2
+    with pytest.raises(ValueError, match="another reader was built on it"):
+        first(**inputs)
+    free = make_reader(freeze_language_model=False, text_config=language_model.config, language_model=language_model)
+    assert all(parameter.requires_grad for parameter in free.language_model.parameters())
+    assert language_model.config.attention_dropout == 0.1, "the rate of a language model that learns"
+
+
+@pytest.mark.parametrize("options", [{}, {"max_shard_size": "4KB"}])
+def test_a_variant_loads_what_it_saved(tmp_path, options):
+    model = make_reader(open_gates=True)
+    model.save_pretrained(tmp_path, variant="half", **options)
+    again = AutoModel.from_pretrained(tmp_path, variant="half")
+    assert torch.equal(again(**make_inputs()).logits, model(**make_inputs()).logits)
+    with pytest.raises(OSError, match=r"there is no model\.other\.safetensors"):
+        AutoModel.from_pretrained(tmp_path, variant="other")
+
+
+def test_what_transformers_asks_a_model(tmp_path):
+    model = make_reader(open_gates=True)
+    model.generation_config.update(num_beams=3, num_return_sequences=2)
+    model.generation_config.ctc_decoding_weight = 0.5
+    assert model.base_model is model.language_model
+    assert model(**model.dummy_inputs).logits.shape == (1, 3, VOCABULARY)
+    assert model(**model.dummy_inputs).ctc_logits is not None, "the dummy inputs hold a face"
+    model.save_pretrained(tmp_path)
+    AutoModel.from_pretrained(tmp_path).save_pretrained(tmp_path / "again")
+    saved = json.loads((tmp_path / "again" / "generation_config.json").read_text())
+    saved.pop("transformers_version")
+    assert saved == {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0} | {
+        "ctc_decoding_weight": 0.5,
+        "num_beams": 3,
+        "num_return_sequences": 2,
+    }
+
+
+def test_a_plain_language_model_cannot_assist():
+    model, inputs = make_reader(open_gates=True), clips(make_inputs(batch=1))
+    with pytest.raises(ValueError, match="assistant_model.*prompt_lookup_num_tokens"):
+        model.generate(**inputs, assistant_model=model.language_model)
+    assert model.generate(**inputs, prompt_lookup_num_tokens=2, max_new_tokens=4).shape[0] == 1
+
+
+def test_numpy_arrays_are_refused_with_the_remedy():
+    model, inputs = make_reader(), {name: value.numpy() for name, value in clips(make_inputs()).items()}
+    for call in (model, model.generate, model.encoder):
+        with pytest.raises(TypeError, match='keypoints must be a tensor, not ndarray.*return_tensors="pt"'):
+            call(**inputs)
+
+
+def test_peft_adapts_the_last_spatial_layer():
+    model, inputs = make_reader(ENCODERS[1], open_gates=True), make_inputs()
+    expected = model(**inputs).logits
+    last = f"encoder.frame_encoder.layers.{model.config.encoder_config.kp_spatial_layers - 1}.attention"
+    for part in ("k_proj", "v_proj"):
+        adapted = get_peft_model(copy.deepcopy(model), LoraConfig(r=2, target_modules=[f"{last}.{part}"]))
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(parameter)
+        assert (adapted(**inputs).logits - expected).abs().max() > 1e-4, part
 
 
 def test_modules_keep_their_training_flags(language_model_dir):

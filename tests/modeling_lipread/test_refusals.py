@@ -11,7 +11,14 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoModelForCausalLM, GPT2Config
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    GPT2Config,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from data.training.checkpoints import check_fits
 from modeling_lipread import LipReadForConditionalGeneration
@@ -223,6 +230,17 @@ def test_another_language_model(base, reader, key, config):
     write_language_model(base, config)
     words = (reader, f"{key} = {getattr(text_config(), key)}", base, f"has {getattr(config, key)}")
     refused(reader, *words, "base_model_name_or_path in config.json", error=ValueError)
+
+
+def test_a_sequence_to_sequence_model_is_no_language_model(tmp_path):
+    sizes = {"d_model": 32, "d_ff": 32, "num_layers": 1, "num_heads": 2, "d_kv": 8, "vocab_size": 40}
+    T5ForConditionalGeneration(T5Config(**sizes)).save_pretrained(tmp_path)
+    refused(tmp_path, tmp_path, "t5 models have an encoder for text", "Choose a causal", error=ValueError, load=BUILD)
+
+
+def test_only_a_language_model_that_is_named_is_quantised(whole):
+    words = (whole, "it holds its language model", "without quantization_config")
+    refused(whole, *words, error=ValueError, quantization_config=BitsAndBytesConfig(load_in_8bit=True))
 
 
 def test_a_language_model_that_is_not_whole(base, reader):
