@@ -43,7 +43,7 @@ RECORD = (
 )
 VARIABLES = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_CPUS_PER_TASK": "2"}
 # Programs of other projects. Their arguments are not checked.
-FOREIGN = {"pip", "tensorboard", "hf", "ffmpeg"}
+FOREIGN = {"pip", "tensorboard", "hf", "ffmpeg", "curl", "docker"}
 
 
 class Refused(ValueError):

@@ -1,7 +1,6 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The page in a browser: with a camera, with files good and bad, and nothing is kept of them."""
+"""The page in a browser, from start to spoken word: with a camera, with files good and bad, and accessible."""
 
-import configparser
 import os
 import re
 import signal
@@ -10,115 +9,160 @@ import sys
 from pathlib import Path
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 
 from modeling_lipread.video_lipread import read_frames
 from tests.helpers.browser import open_browser
 from tests.helpers.clips import PORTRAIT, write_video
-from tests.helpers.corpora import wait_for
-from tests.helpers.long_videos import grid_lines, one_after_another
 from tests.helpers.training import REPOSITORY
 
-pytest.importorskip("gradio", reason="gradio is not installed: pip install -c constraints.txt -e '.[app]'")
-WAIT = 60_000  # milliseconds; a busy machine reads slowly
+reason = "the extra app is not installed: pip install -c constraints.txt -e '.[app]'"
+pytest.importorskip("uvicorn", reason=reason)
+WAIT = 90_000  # milliseconds; a busy machine reads slowly
+CLIP = REPOSITORY / "examples" / "clip.mp4"
+SENTENCE = "lay blue at f eight now"
+WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+
+
+class Server:
+    """A running `app.py`: its address, and the folder that holds its temporary files."""
+
+    def __init__(self, temporary: Path):
+        env = {**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, "app.py", "--device", "cpu", "--port", "0"]
+        self.process = subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, text=True)
+        lines = (re.search(r"http://[\d.:]+", line) for line in self.process.stdout)
+        self.address = next((found[0] for found in lines if found), None)
+        assert self.address, "the page did not start"
+        (self.folder,) = temporary.glob("lipread-page-*")
+
+    def stop(self, seconds: float) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=seconds)
+        assert not self.folder.exists(), "all of it goes when the page is ended"
 
 
 @pytest.fixture(scope="module")
-def browser(talker_clip, tmp_path_factory):
-    frames = [frame for _, frame in read_frames(talker_clip)]
+def browser(tmp_path_factory):
+    frames = [frame for _, frame in read_frames(CLIP)]
+    frames += frames[:1] * 40
     with open_browser(write_video(tmp_path_factory.mktemp("camera") / "c.y4m", frames, codec="rawvideo")) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def app(browser, tmp_path_factory):
-    """The address of the running page and the folder in which it keeps everything."""
-    temporary = tmp_path_factory.mktemp("server")
-    command = [sys.executable, "app.py", "--device", "cpu"]
-    env = {**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
-    process = subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, text=True)
-    try:
-        address = next((found[0] for line in process.stdout if (found := re.search(r"http://[\d.:]+", line))), None)
-        assert address, "the page did not start"
-        (folder,) = temporary.glob("lipread-page-*")
-        yield address, folder
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
-    assert not list(temporary.glob("lipread-page-*")), "all of it goes when the page is ended"
+def server(browser, tmp_path_factory):
+    running = Server(tmp_path_factory.mktemp("server"))
+    yield running
+    running.stop(seconds=30)
 
 
 @pytest.fixture
-def page(browser, app):
-    opened = browser.new_page(viewport={"width": 1280, "height": 1000})
-    opened.set_default_timeout(WAIT)
-    opened.goto(app[0])
-    opened.wait_for_selector("#read")
-    yield opened
-    opened.close()
+def visit(browser, server):
+    """Opens the page. What it says aloud and copies is collected in `window.spoken` and `window.copied`."""
+    contexts = []
+
+    def open_page(size=WIDE, **options):
+        contexts.append(browser.new_context(viewport=size, **options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(WAIT)
+        page.add_init_script(
+            "window.spoken = []; window.copied = []; speechSynthesis.speak = (speech) => spoken.push(speech.text);"
+            "navigator.clipboard.writeText = async (text) => { copied.push(text) }"
+        )
+        page.goto(server.address)
+        page.wait_for_selector("#video-example", state="attached")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
 
 
-def give(page, video: Path) -> None:
-    page.set_input_files("#given input[type=file]", str(video))
-    page.wait_for_selector("#given video")
-    page.click("#read")
+def words(page) -> str:
+    """Returns the words that were read, without how sure each is."""
+    page.wait_for_selector("#video-words .word")
+    return " ".join(
+        page.eval_on_selector_all("#video-words .word", "words => words.map(word => word.firstChild.textContent)")
+    )
 
 
-def shown(page) -> list[str]:
-    page.wait_for_selector("#words .word", state="attached")
-    return page.eval_on_selector_all("#words .word", "words => words.map(word => word.firstChild.textContent)")
+def read(page, video: Path | None = None) -> None:
+    if video is not None:
+        page.set_input_files("#video-file", str(video))
+    page.click("#video-read")
 
 
-def kept(folder: Path) -> list[Path]:
-    """Files of visitors; the examples are nobody's."""
-    return [path for path in folder.rglob("*") if path.is_file() and "examples" not in path.parts]
+def test_sigterm_during_a_reading_ends_the_page_and_leaves_nothing(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
+    video = write_video(tmp_path / "long.mp4", [noise] * 700)
+    (tmp_path / "tmp").mkdir()
+    server = Server(tmp_path / "tmp")
+    with httpx.stream("POST", f"{server.address}/read", content=video.read_bytes(), timeout=60) as response:
+        assert "progress" in next(response.iter_lines()) and list(server.folder.iterdir())
+        server.stop(seconds=5)
+
+
+def test_one_sentence_explains_a_wrong_start(tmp_path):
+    command = [sys.executable, "app.py", "--model", str(tmp_path / "nothing"), "--port", "0"]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert re.search(r"^error: --model .*nothing: no such folder here, check the path", ended.stderr, re.M)
 
 
 @pytest.mark.slow
-def test_from_the_camera_to_words_in_time(page):
-    page.check("input[type=checkbox]")  # the reader in the package does not know this face
-    page.click('button[aria-label="Capture from camera"]')
-    page.click("text=Click to Access Webcam")
-    page.click('button[aria-label="start recording"]')
-    page.wait_for_timeout(4000)
-    page.click("button:has-text('Stop')")
-    page.wait_for_selector("#given video[src]")
-    page.click("#read")
-    words = shown(page)
-    assert words
-    page.wait_for_function("document.querySelector('#seen video').readyState >= 2")
-    said = "document.querySelectorAll('#words .said').length"
-    page.evaluate("document.querySelector('#seen video').pause()")
-    for time_, count in (("0", 0), ("document.querySelector('#seen video').duration", len(words))):
-        page.evaluate(f"document.querySelector('#seen video').currentTime = {time_}")
-        page.wait_for_function(f"{said} <= {count}" if not count else f"{said} == {count}")
-    start = page.eval_on_selector("#words .word:last-of-type", "word => Number(word.dataset.start)")
-    page.click("#words .word:last-of-type")
-    page.wait_for_function(f"Math.abs(document.querySelector('#seen video').currentTime - {start}) < 0.1")
-
-
-def test_a_file_that_the_reader_knows(page, app, grid_dir, tmp_path):
-    (line,) = grid_lines(grid_dir, "validation", "s1", 1)
-    give(page, one_after_another(grid_dir, [line], tmp_path / "clip.mp4"))
-    assert " ".join(shown(page)) == line["text"]
-    assert all(share.endswith("%") for share in page.locator("#words small").all_inner_texts())
+def test_the_example_then_an_upload_then_the_camera(visit, server, tmp_path):
+    """All three are read in one way, the video stays for another try, and nothing stays on the server."""
+    page = visit()
+    page.click("#tab-video")
+    page.click("#video-example")
+    read(page)
+    assert words(page) == SENTENCE
+    assert "6 words read" in page.inner_text("#video-status")
+    page.click("#video-copy")
+    assert page.evaluate("copied") == [SENTENCE]
     for kind, begins in (("srt", "1\n00:00:0"), ("vtt", "WEBVTT")):
         with page.expect_download() as download:
-            page.click(f"#{kind}")
+            page.click(f"#video-{kind}")
         written = Path(download.value.path()).read_text()
-        assert written.startswith(begins) and line["text"] in written.replace("\n", " ")
-    files = kept(app[1])
-    assert {file.name for file in files} == {"lips.mp4", "lips.srt", "lips.vtt"}, "the upload is gone"
-    page.close()
-    wait_for(lambda: not kept(app[1]), seconds=90)
+        assert written.startswith(begins) and SENTENCE in written.replace("\n", " ")
+    page.check("#video-all")
+    read(page)
+    assert words(page) == SENTENCE, "the video stays"
+
+    page.uncheck("#video-all")
+    read(page, write_video(tmp_path / "portrait.mp4", [PORTRAIT] * 30))
+    page.locator("#video-notes", has_text="The lips do not move").wait_for()
+    assert not page.query_selector("#video-words .word")
+
+    page.click("#video-record")
+    page.locator("#video-record", has_text="(3 s)").wait_for()
+    page.click("#video-record")
+    read(page)
+    assert words(page)
+    assert not list(server.folder.iterdir())
 
 
 @pytest.mark.slow
-def test_the_page_says_why_nothing_was_read(page, talker_clip):
-    give(page, talker_clip)
-    page.wait_for_selector("#words p")
-    assert re.search(r"Nothing read from 0\.\d to \d\.\d s: .*words", page.inner_text("#words"))
+def test_words_are_reached_by_keyboard_and_move_the_video(visit):
+    page = visit(reduced_motion="reduce")
+    page.focus("#tab-live")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.id") == "tab-video" and page.is_visible("#video")
+    page.click("#video-example")
+    page.focus("#video-read")
+    page.keyboard.press("Enter")
+    words(page)
+    assert page.evaluate("document.activeElement.textContent") == "Words"
+    for _ in range(6):
+        page.keyboard.press("Tab")
+    start = page.evaluate("Number(document.activeElement.dataset.start)")
+    assert start > 1
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#video-words .word:last-child.now")
+    assert abs(page.evaluate("document.querySelector('#video-picture video').currentTime") - start) < 0.1
 
 
 GREY = np.full((240, 320, 3), 120, np.uint8)
@@ -126,45 +170,121 @@ SMALL = cv2.resize(PORTRAIT, None, fx=0.18, fy=0.18, interpolation=cv2.INTER_ARE
 BAD_VIDEOS = {
     "too dark": [GREY // 20] * 10,
     "too small": [np.pad(SMALL, ((100, 88), (130, 125), (0, 0)), constant_values=120)] * 10,
-    "No face was found": [GREY] * 10,
+    "No face found": [GREY] * 10,
     "at most 30 are read": [GREY] * 800,
-    "Scale down": [np.zeros((1400, 2000, 3), np.uint8)] * 3,
-    "not a readable video": None,
+    "Save it smaller": [np.zeros((1400, 2000, 3), np.uint8)] * 3,
+    "cannot be read": None,
 }
 
 
 @pytest.mark.parametrize(
     "said", ["too dark", *(pytest.param(said, marks=pytest.mark.slow) for said in [*BAD_VIDEOS][1:])]
 )
-def test_errors_name_the_cause(page, app, tmp_path, said):
-    before, path = set(kept(app[1])), tmp_path / "bad.mp4"
+def test_errors_stand_where_the_words_would(visit, server, tmp_path, said):
+    path = tmp_path / "bad.mp4"
     if BAD_VIDEOS[said] is None:
         path.write_text("no video\n" * 200)
     else:
         write_video(path, BAD_VIDEOS[said])
-    give(page, path)
-    toast = page.locator(".toast-body", has_text=said)  # the browser's player may have its own before it
-    toast.wait_for()
-    text = toast.inner_text()
-    assert str(app[1]) not in text and "Traceback" not in text
-    assert set(kept(app[1])) == before, "nothing of it is kept"
+    page = visit()
+    page.click("#tab-video")
+    read(page, path)
+    error = page.locator("#video-error", has_text=said)
+    error.wait_for()
+    assert str(server.folder) not in error.inner_text() and "Traceback" not in error.inner_text()
+    assert not list(server.folder.iterdir())
+    assert page.is_enabled("#video-read"), "it can be tried again"
 
 
-def test_without_a_video(page):
-    page.click("#read")
-    page.wait_for_selector(".toast-body")
-    assert "Give a video first" in page.inner_text(".toast-body")
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_live_words_from_the_camera_are_said_aloud(visit, size):
+    """Words are grey at first, then black and never changed."""
+    page = visit(size)
+    page.evaluate(
+        """() => {
+          window.settled = [];
+          const log = document.getElementById("live-settled");
+          new MutationObserver(() => settled.push(log.textContent)).observe(log, {subtree: true, childList: true,
+            characterData: true});
+        }"""
+    )
+    page.check("#live-speak")
+    page.click("#live-start")
+    page.wait_for_selector("#live-light.good")
+    page.locator("#live-partial", has_text=re.compile(r"\w")).wait_for()
+    page.wait_for_selector("#live-settled p:nth-child(2)")
+    page.click("#live-copy")
+    page.click("#live-start")
+    assert page.inner_text("#live-start") == "Start the camera" and not page.inner_text("#live-light")
+    history = page.evaluate("settled")
+    assert all(after.startswith(before) for before, after in zip(history, history[1:], strict=False))
+    spoken = page.evaluate("spoken")
+    assert "\n".join(spoken).startswith(page.evaluate("copied")[0])
+    assert any(len(set(SENTENCE.split()) & set(line.split())) >= 3 for line in spoken)
+    page.click("#live-clear")
+    assert not page.inner_text("#live-settled")
 
 
-def test_a_space_gets_what_the_page_needs():
-    settings, document = configparser.ConfigParser(), (REPOSITORY / "docs" / "app.md").read_text()
-    settings.read(REPOSITORY / "setup.cfg")
-    extras = settings["options.extras_require"]
-    lists = [settings["options"]["install_requires"], *(extras[name] for name in ("app", "train", "talker"))]
-    needed = " ".join(lists).split()
-    pins = set((REPOSITORY / "constraints.txt").read_text().replace('; python_version >= "3.11"', "").splitlines())
-    listed = re.search(r"```\n--extra-index-url \S+\n(.*?)```", document, re.S)[1].split()
-    assert {line.split("==")[0] for line in listed} == {line.split(">=")[0] for line in needed}
-    assert set(listed) <= pins
-    card = re.search(r"```yaml\n---\n(.*?)---\n```", document, re.S)[1]
-    assert f"gradio=={re.search(r'sdk_version: (.*)', card)[1]}" in pins
+def test_right_to_left_words_run_from_right_to_left(visit):
+    names = ("שלום", "עולם")
+    spoken = [{"word": name, "start": 0.5 * at, "end": 0.5 * at + 0.5, "score": 0.95} for at, name in enumerate(names)]
+    answer = {"type": "result", "words": spoken, "notes": [], "srt": "", "vtt": "", "times": [0.0], "points": [None]}
+    page = visit()
+    page.route("**/read?*", lambda route: route.fulfill(json={**answer, "contours": []}))
+    page.click("#tab-video")
+    page.click("#video-example")
+    read(page)
+    assert words(page) == " ".join(names)
+    first, second = (page.locator("#video-words .word").nth(index).bounding_box() for index in (0, 1))
+    assert first["x"] > second["x"]
+
+
+def check_accessible(page, name: str) -> None:
+    """Runs axe-core, saves a picture, and checks that nothing is wider than the window."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    folder = Path(os.environ.get("LIPREAD_SCREENS", ""))
+    if folder.name:
+        folder.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=folder / f"{name}-{page.viewport_size['width']}.png")
+    found = Axe().run(page).response["violations"]
+    assert not found, (name, [(item["id"], item["impact"], item["nodes"][0]["html"]) for item in found])
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_every_state_is_accessible(visit, size, scheme, tmp_path):
+    """`LIPREAD_SCREENS=folder` keeps the pictures."""
+    pytest.importorskip("axe_playwright_python", reason="axe-core is not installed: pip install axe-playwright-python")
+    page = visit(size, color_scheme=scheme)
+    check_accessible(page, f"live-empty-{scheme}")
+    page.click("#live-start")
+    page.wait_for_selector("#live-light.good")
+    check_accessible(page, f"live-camera-{scheme}")
+    page.locator("#live-partial:not(.reason)", has_text=re.compile(r"\w+ \w+")).wait_for()
+    check_accessible(page, f"live-partial-{scheme}")
+    page.wait_for_selector("#live-settled p")
+    check_accessible(page, f"live-words-{scheme}")
+    page.click("#tab-video")
+    check_accessible(page, f"video-empty-{scheme}")
+    page.click("#video-example")
+    check_accessible(page, f"video-chosen-{scheme}")
+    read(page)
+    page.locator("#video-status", has_text="face").wait_for()
+    check_accessible(page, f"video-reading-{scheme}")
+    words(page)
+    check_accessible(page, f"video-words-{scheme}")
+    read(page, write_video(tmp_path / "dark.mp4", BAD_VIDEOS["too dark"]))
+    page.locator("#video-error", has_text="too dark").wait_for()
+    check_accessible(page, f"video-error-{scheme}")
+
+
+def test_the_dockerfile_copies_what_the_page_needs():
+    lines = (REPOSITORY / "Dockerfile").read_text().splitlines()
+    copied = {name for line in lines if line.startswith("COPY") for name in line.split()[1:-1] if "=" not in name}
+    assert all((REPOSITORY / name).exists() for name in copied)
+    settings = {"setup.cfg", "pyproject.toml", "constraints.txt"}
+    assert {"app.py", "lipread", "modeling_lipread", "examples/clip.mp4"} | settings <= copied

@@ -29,7 +29,7 @@ from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
 from ..long_form.segmentation import MAX_PHRASE_SECONDS, SegmentSettings
-from ..long_form.streaming import stream_frames
+from ..long_form.streaming import StreamedFrame, stream_frames
 from ..long_form.transcription import read_segments
 from ..options import (
     SUCCESS,
@@ -161,17 +161,25 @@ class LiveSession:
         """
         last_seen, noticed = 0.0, False
         for frame in stream_frames(extractor, source, face):
-            self.seconds, self.frames = frame.time, self.frames + 1
             if frame.faces:
                 last_seen = frame.time
             is_missing = frame.time - last_seen > NO_FACE_SECONDS
             if is_missing != noticed:
                 on_notice("no face: it must be upright, lit, seen from the front and near" if is_missing else "")
                 noticed = is_missing
-            for window in self._windows.push(frame, source.arrived):
-                self._submit(window)
-            if self._error is not None:
-                raise self._error
+            self.push(frame, source.arrived)
+
+    def push(self, frame: StreamedFrame, arrived: float) -> None:
+        """Adds a frame with its faces, which arrived at a time of `time.perf_counter`.
+
+        Raises:
+            Exception: Reading an earlier window failed.
+        """
+        self.seconds, self.frames = frame.time, self.frames + 1
+        for window in self._windows.push(frame, arrived):
+            self._submit(window)
+        if self._error is not None:
+            raise self._error
 
     def summary(self, source: LiveSource) -> str:
         """Returns a sentence with the number of frames and the latencies."""
