@@ -39,7 +39,8 @@ from data.dataset import Clips, has_split, has_word_times, open_split, seconds_o
 from data.tokenizer import build_ctc_vocab, check_vocabulary, load_tokenizer, special_tokens, train_tokenizer
 from data.training.arguments import Arguments, parse_arguments
 from data.training.batching import check_speakers
-from data.training.checkpoints import check_fits, encoder_settings, load_encoder, resume_point
+from data.training.callbacks import TrainingDiverged
+from data.training.checkpoints import check_fits, check_progress, encoder_settings, load_encoder, resume_point
 from data.training.checks import check_arguments, check_sharding
 from data.training.splicing import WordSplicing
 from data.training.text_training import build_text_trainer, train_on_text
@@ -240,9 +241,13 @@ def main(arguments: list[str] | None = None) -> None:
         trainer = build_text_trainer(given) if text_only else build_trainer(given)
         if checkpoint := resume_point(args):
             check_fits(checkpoint, trainer.model)
+            check_progress(checkpoint, trainer)
     except (OSError, ValueError, StrictDataclassError) as error:  # the last is raised by configurations
         sys.exit(f"error: {error}")
-    (train_on_text if text_only else train)(trainer, checkpoint)
+    try:
+        (train_on_text if text_only else train)(trainer, checkpoint)
+    except TrainingDiverged as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

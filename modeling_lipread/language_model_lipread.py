@@ -91,6 +91,17 @@ def saved_weights(files: Iterable[str], prefix: str) -> dict[str, torch.Tensor]:
     return weights
 
 
+def refuse_not_finite(checkpoint: str | os.PathLike, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Raises ValueError if weights hold NaN or infinity."""
+    loaded = ((name, value) for name, value in weights if value.dtype.itemsize > 1 and not value.is_meta)
+    wrong = [name for name, value in loaded if value.is_floating_point() and not value.isfinite().all()]
+    if wrong:
+        raise ValueError(
+            f"{checkpoint}: {len(wrong)} of its weights are not finite ({wrong[0]} ...): its training diverged. Load "
+            "an earlier checkpoint, or train again with a lower learning rate."
+        )
+
+
 def refuse_wrong_weights(
     checkpoint: str | os.PathLike,
     whose: str,

@@ -57,6 +57,7 @@ from .language_model_lipread import (
     load_language_model,
     load_lora,
     place_parts,
+    refuse_not_finite,
     refuse_peft_adapter,
     refuse_wrong_weights,
     remove_dropout,
@@ -320,6 +321,8 @@ class LipReadPreTrainedModel(PreTrainedModel):
         else:
             model.check_generation(probe(model.language_model))
             model.freeze_language_model()  # again, since loading replaced the frozen parameters of the meta device
+        own = (item for item in model.named_parameters() if not (separate and belongs_to_base(item[0])))
+        refuse_not_finite(checkpoint, own)
         return (model, loading_info) if output_loading_info else model
 
     @staticmethod

@@ -105,6 +105,7 @@ class LipReadTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = _option("wer", "Metric that selects the best checkpoint.")
     greater_is_better: bool | None = _option(False, "Whether a greater metric is better.")
     logging_steps: float = _option(10, "Steps between two log entries.")
+    logging_nan_inf_filter: bool = _option(False, "Leave losses that are not finite out of the log.")
     report_to: str = _option("tensorboard", "Experiment trackers.")
     remove_unused_columns: bool = _option(False, "Must stay false: the collator needs the columns.")
     # Pinned memory makes worker processes fail on Windows.

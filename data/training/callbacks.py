@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Callbacks and metrics of a training run: early stopping on blank video, gradient norms, data wait, transcripts."""
+"""Callbacks and metrics of a training run: early stopping, gradient norms, data wait, transcripts."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ WARNING = (
     "--learning_rate; mask more of the transcript, --config_overrides decoder_mask_prob=0.6 (default: 0.4), so "
     "that the language model needs the face. To continue anyway, repeat the command with --blank_check_after 0."
 )
+MOST_BAD_STEPS = 10  # steps in a row without finite gradients
 PROCESS = psutil.Process()  # one object, since cpu_percent measures from its last call
 PARTS = ("encoder", "adapters", "gates", "language_model")
 
@@ -58,6 +59,43 @@ class BlankVideoCallback(TrainerCallback):
             control.should_training_stop = True
             self.warning = WARNING.format(epoch=state.epoch, epochs=state.num_train_epochs, wer=wer, blank=blank)
             logger.warning(self.warning)
+
+
+class TrainingDiverged(RuntimeError):
+    """Raised when gradients or weights are not finite; the message names the step and the remedy."""
+
+
+class FiniteCallback(TrainerCallback):
+    """Ends a run whose gradients stay NaN or infinite, and never lets weights be saved that are."""
+
+    def __init__(self):
+        self._bad_steps = 0  # in a row; with --fp16 a few are normal, and lower the scale of the loss
+
+    def on_pre_optimizer_step(self, args, state: TrainerState, control, model, **kwargs):
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        finite = not gradients or unsharded(get_total_norm(gradients)).isfinite().item()
+        self._bad_steps = 0 if finite else self._bad_steps + 1
+        if self._bad_steps == MOST_BAD_STEPS:
+            self._stop(f"loss or gradients have not been finite for {MOST_BAD_STEPS} steps", state, **kwargs)
+
+    def on_step_end(self, args, state: TrainerState, control: TrainerControl, **kwargs):
+        if control.should_save:
+            self.on_train_end(args, state, control, **kwargs)
+
+    def on_epoch_end(self, args, state: TrainerState, control: TrainerControl, **kwargs):
+        self.on_step_end(args, state, control, **kwargs)
+
+    def on_train_end(self, args, state: TrainerState, control, model, **kwargs):
+        trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
+        if not all(unsharded(parameter.isfinite().all()).item() for parameter in trained):
+            self._stop("the weights are not finite", state, **kwargs)
+
+    def _stop(self, reason: str, state: TrainerState, optimizer: torch.optim.Optimizer, **kwargs):
+        rate = f"{optimizer.param_groups[0]['lr']:.3g}"
+        raise TrainingDiverged(
+            f"after step {state.global_step} {reason}, at a learning rate of {rate}. Checkpoints saved before are "
+            "good. Give a lower --learning_rate, more --warmup_steps, or --bf16 instead of --fp16, and --restart."
+        )
 
 
 class GradientNormCallback(TrainerCallback):

@@ -9,13 +9,14 @@ import logging
 import os
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, TrainingArguments
+from transformers import AutoConfig, Trainer, TrainerState, TrainingArguments
 
 from modeling_lipread import LipReadConfig, LipReadFeatureExtractor, LipReadForConditionalGeneration
 from modeling_lipread.language_model_lipread import checkpoint_files, refuse_wrong_weights, saved_weights
@@ -42,18 +43,15 @@ def training_data(clips: Clips) -> dict[str, Any]:
 
 
 def check_fits(checkpoint: str | os.PathLike, model: torch.nn.Module) -> None:
-    """Raises ValueError if the weights have other names or shapes than the model's; OSError if they are unreadable."""
+    """Raises ValueError if the weights have other names or shapes than the model's."""
     path = Path(checkpoint, "model.safetensors")
     if not path.is_file():
         if Path(checkpoint, "pytorch_model.bin").exists():
             raise OSError(f"{checkpoint}: holds a pickle, and only safetensors are read; give --restart to start anew")
         return  # sharded weights and peft adapters are checked when they are loaded
     expected = {key: list(value.shape) for key, value in model.state_dict().items()}
-    try:
-        with safe_open(path, "pt") as file:
-            saved = {key: file.get_slice(key).get_shape() for key in file.keys()}
-    except SafetensorError as error:
-        raise OSError(f"{path}: damaged ({error}); remove this checkpoint to resume from the one before") from error
+    with safe_open(path, "pt") as file:
+        saved = {key: file.get_slice(key).get_shape() for key in file.keys()}
     wrong = [key for key, shape in saved.items() if expected.get(key) != shape]
     # Tied weights are saved once; a frozen language model is not saved.
     frozen = model.config.freeze_language_model and model.config.base_model_name_or_path
@@ -66,30 +64,69 @@ def check_fits(checkpoint: str | os.PathLike, model: torch.nn.Module) -> None:
         )
 
 
+def check_progress(checkpoint: str | os.PathLike, trainer: Trainer) -> None:
+    """Raises ValueError if the steps of a checkpoint are another share of an epoch in this run."""
+    state = TrainerState.load_from_json(Path(checkpoint, "trainer_state.json"))
+    batches, accumulated = len(trainer.get_train_dataloader()), trainer.args.gradient_accumulation_steps
+    epochs, steps = divmod(state.global_step, -(-batches // accumulated))
+    epoch = epochs + steps * accumulated / batches
+    if abs(epoch - (state.epoch or 0.0)) > 1e-3:
+        raise ValueError(
+            f"{checkpoint}: its {state.global_step} steps were {state.epoch:.3g} epochs, here they are {epoch:.3g}: "
+            "batch size, number of processes or clips are others. Give the same, or --restart to start anew"
+        )
+
+
+def damage(checkpoint: Path) -> str | None:
+    """Returns what is wrong with the files of a checkpoint; None if they are whole. Files of torch are ZIP files."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        for path in sorted(checkpoint.iterdir()):
+            if path.suffix == ".safetensors":
+                with safe_open(path, "pt"):
+                    pass
+            elif path.suffix in (".pt", ".pth", ".bin"):
+                with zipfile.ZipFile(path) as file:
+                    if file.testzip():
+                        return f"{path.name} is damaged"
+    except FileNotFoundError:
+        return "trainer_state.json is missing"  # the Trainer writes it last
+    except (OSError, ValueError, SafetensorError, zipfile.BadZipFile) as error:
+        return f"a file is damaged: {error}"
+    return None
+
+
 def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
-    """Returns the newest checkpoint with `trainer_state.json`, which is written last; `None` if there is none."""
+    """Returns the newest checkpoint whose files are whole; `None` if there is none."""
     folders = [path for path in Path(output_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
     for folder in sorted(folders, key=lambda path: int(path.name.partition("-")[2]), reverse=True):
-        try:
-            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        if not (problem := damage(folder)):
             return str(folder)
-        except (OSError, ValueError):
-            logger.warning("%s is incomplete and is ignored", folder)
+        logger.warning("%s is ignored: %s", folder, problem)
     return None
 
 
 def resume_point(args: LipReadTrainingArguments) -> str | None:
-    """Returns the checkpoint to resume from: `resume_from_checkpoint`, else the last complete one, else `None`."""
-    if args.resume_from_checkpoint not in (None, "True", "true"):
-        return args.resume_from_checkpoint
-    if args.restart:
-        if args.process_index == 0:
-            for checkpoint in Path(args.output_dir).glob("checkpoint-*"):
-                shutil.rmtree(checkpoint)
-        PartialState().wait_for_everyone()
-    checkpoint = last_complete_checkpoint(args.output_dir)
+    """Returns the checkpoint to resume from: `resume_from_checkpoint`, else the last complete one, else `None`.
+
+    Raises OSError if the former is damaged.
+    """
+    checkpoint = args.resume_from_checkpoint
+    if checkpoint not in (None, "True", "true"):
+        if problem := damage(Path(checkpoint)):
+            raise OSError(f"{checkpoint}: {problem}; give another checkpoint")
+    else:
+        if args.restart:
+            if args.process_index == 0:
+                for folder in Path(args.output_dir).glob("checkpoint-*"):
+                    shutil.rmtree(folder)
+            PartialState().wait_for_everyone()
+        checkpoint = last_complete_checkpoint(args.output_dir)
     if checkpoint:
         logger.info("Going on from %s (give --restart to start anew)", checkpoint)
+        for name in ("optimizer", "scheduler", "rng_state"):  # DeepSpeed has them in global_step123/
+            if not any(Path(checkpoint).glob(f"{name}*")) and not any(Path(checkpoint).glob("global_step*")):
+                logger.warning("%s holds no %s: it starts anew, so the result will differ", checkpoint, name)
     return checkpoint
 
 

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq, PreTraine
 
 from ..tokenizer import check_vocabulary, load_tokenizer, special_tokens
 from .arguments import Arguments
-from .callbacks import resources
+from .callbacks import FiniteCallback, resources
 from .checkpoints import replace_pickled_arguments
 
 logger = logging.getLogger("train_hf")
@@ -79,6 +79,7 @@ def build_text_trainer(arguments: Arguments) -> TextTrainer:
         train_dataset=blocks,
         data_collator=DataCollatorForSeq2Seq(tokenizer),
         processing_class=tokenizer,
+        callbacks=[FiniteCallback()],
     )
 
 

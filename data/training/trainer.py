@@ -27,7 +27,14 @@ from ..evaluation import closing_line, compute_metrics, predict
 from .arguments import LipReadTrainingArguments
 from .augmentation import KeypointAugmentation
 from .batching import batch_sampler, padding_share, train_loader
-from .callbacks import BlankVideoCallback, DataTimeCallback, GradientNormCallback, resources, write_transcripts
+from .callbacks import (
+    BlankVideoCallback,
+    DataTimeCallback,
+    FiniteCallback,
+    GradientNormCallback,
+    resources,
+    write_transcripts,
+)
 from .checkpoints import replace_pickled_arguments, training_data
 from .fsdp import gather_to_encode, gathered, own_class, shard_by_layer
 
@@ -64,7 +71,7 @@ class LipReadTrainer(Trainer):
         self._training_data: dict[str, Any] | None = None
         self.data_time, self.norms = DataTimeCallback(), GradientNormCallback()
         self.blank_check = BlankVideoCallback(self.args.blank_check_after) if self.args.blank_check_after else None
-        for callback in filter(None, (self.data_time, self.norms, self.blank_check)):
+        for callback in filter(None, (FiniteCallback(), self.data_time, self.norms, self.blank_check)):
             self.add_callback(callback)
 
     def get_train_dataloader(self) -> DataLoader:
