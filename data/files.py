@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import json
@@ -54,24 +53,22 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         (beside / "new").mkdir()
         try:
             yield beside / "new"
-            exchange(beside / "new", folder)
+            if not folder.exists() or not exchange(beside / "new", folder):
+                if folder.exists():
+                    os.replace(folder, beside / "old")
+                os.replace(beside / "new", folder)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
 
-def exchange(new: Path, folder: Path) -> None:
-    """Moves a folder into the place of another, which takes its place; in one step where the system has a call."""
-    if not folder.exists():
-        os.replace(new, folder)
-        return
-    with contextlib.suppress(AttributeError):  # not Linux
-        at_here, swap = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of linux/fs.h
-        if not ctypes.CDLL(None).renameat2(at_here, os.fsencode(new), at_here, os.fsencode(folder), swap):
-            return
-    old = new.with_name(f"{new.name}.old")  # elsewhere, and on file systems that cannot: nothing is there for a moment
-    os.replace(folder, old)
-    os.replace(new, folder)
-    os.replace(old, new)
+def exchange(first: Path, second: Path) -> bool:
+    """Exchanges two folders in one step; returns False if this system or file system cannot."""
+    at_here, swap = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, TypeError):  # not Linux
+        return False
+    return rename(at_here, os.fsencode(first), at_here, os.fsencode(second), swap) == 0
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -85,8 +82,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Writes a JSON file atomically."""
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with replacing(path) as beside, open(beside, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, ensure_ascii=False)  # in pieces: a report may list any number of clips
+        file.write("\n")
 
 
 def disk_full(error: OSError, folder: Path, needed: int) -> PrepareError | None:

@@ -37,7 +37,7 @@ from modeling_lipread.landmarker_lipread import landmarker_path
 
 from .corpora import MANIFEST, describe_formats, read_source
 from .files import PrepareError
-from .preparation.extraction import Chunk, read_part
+from .preparation.extraction import Chunk, finished_part
 from .preparation.plan import GROUPS, make_plan
 from .preparation.settings import ExtractionSettings, add_arguments, count, not_negative, share
 from .preparation.shards import SHARD, build_shard, merge, parse_shard, shard_folder, share_of
@@ -92,11 +92,25 @@ def prepare(
 
 
 def _extract(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float, skipped: int) -> None:
-    """Extracts the chunks that have no part yet, and shows the progress; `skipped` clips were skipped before."""
-    todo = [chunk for chunk in chunks if not chunk.part.is_file()]
-    if todo:
-        with contextlib.closing(_run(todo, num_proc, engine, clip_timeout)) as progress:
-            _show(progress, chunks, skipped)
+    """Extracts the chunks without a finished part, and shows the progress; `skipped` clips were skipped before."""
+    todo, done = [], 0
+    for chunk in chunks:
+        if report := finished_part(chunk.part):
+            done, skipped = done + len(chunk.records), skipped + len(report.skipped)
+        else:
+            todo.append(chunk)
+    if not todo:
+        return
+    total, interval = sum(len(chunk.records) for chunk in chunks), 0.2 if sys.stderr.isatty() else 30.0
+    with (
+        contextlib.closing(_run(todo, num_proc, engine, clip_timeout)) as progress,
+        tqdm(total=total, initial=done, unit="clip", desc="Extracting landmarks", mininterval=interval) as bar,
+    ):
+        bar.set_postfix(skipped=skipped)
+        for clips, skips in progress:
+            skipped += skips
+            bar.set_postfix(skipped=skipped, refresh=False)
+            bar.update(clips)
 
 
 def _run(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float) -> Iterator[Progress]:
@@ -111,20 +125,6 @@ def _run(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float) -
             yield from pool.extract(chunks)
 
 
-def _show(progress: Iterator[Progress], chunks: list[Chunk], skipped: int) -> None:
-    """Shows a progress bar over all clips, including those of earlier runs, with the number of skipped clips."""
-    done = [chunk for chunk in chunks if chunk.part.is_file()]
-    skipped += sum(len(read_part(chunk.part)[1].skipped) for chunk in done)
-    total, initial = (sum(len(chunk.records) for chunk in some) for some in (chunks, done))
-    interval = 0.2 if sys.stderr.isatty() else 30.0  # seconds; a log file keeps every line
-    with tqdm(total=total, initial=initial, unit="clip", desc="Extracting landmarks", mininterval=interval) as bar:
-        bar.set_postfix(skipped=skipped)
-        for clips, skips in progress:
-            skipped += skips
-            bar.set_postfix(skipped=skipped, refresh=False)
-            bar.update(clips)
-
-
 def format_summary(report: dict[str, Any], most: int = 20) -> str:
     """Returns a ``report.json`` or ``shard.json`` as text, with at most `most` skipped clips and warnings."""
     if "shard" in report:
@@ -135,10 +135,9 @@ def format_summary(report: dict[str, Any], most: int = 20) -> str:
             f"{totals['frames']:,} frames, a face in {totals['face_coverage']:.2%} of them"
             for split, totals in report["splits"].items()
         ]
-    report = report | {"skipped": [str(Skip(**skip)) for skip in report["skipped"]]}
     for name in (name for name in ("skipped", "warnings") if name in report):
         lines.append(f"{name}: {len(report[name])}")
-        lines += [f"  {entry}" for entry in report[name][:most]]
+        lines += [f"  {entry if name == 'warnings' else Skip(**entry)}" for entry in report[name][:most]]
         if len(report[name]) > most:
             lines.append(f"  ... and {len(report[name]) - most} more in {SHARD if 'shard' in report else REPORT}")
     return "\n".join(lines)

@@ -7,11 +7,11 @@ Lengths on the face are in eye distances: distances between the outer corners of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Value
 
 from modeling_lipread.geometry_lipread import (
@@ -105,13 +105,12 @@ def _jitter(points: np.ndarray, present: np.ndarray) -> float | None:
     return float(1.4826 * np.median(np.abs(deviation)) / np.sqrt(1.5))
 
 
-def summarize(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    """Returns `min`, `p5`, `median`, `p95`, `max` of each metric, and the number of clips where it is `unknown`."""
-    rows, summary, names = list(rows), {}, ("min", "p5", "median", "p95", "max")
+def summarize(rows: pa.ChunkedArray) -> dict[str, dict[str, float]]:
+    """Returns `min`, `p5`, `median`, `p95`, `max` of each metric in column `quality`, and how many are `unknown`."""
+    summary, names = {}, ("min", "p5", "median", "p95", "max")
     for metric in features():
-        if metric == "thumbnail_frame":
-            continue
-        known = [row[metric] for row in rows if row[metric] is not None]
-        values = np.percentile(known, (0, 5, 50, 95, 100)).round(5).tolist() if known else []
-        summary[metric] = dict(zip(names, values, strict=False)) | {"unknown": len(rows) - len(known)}
+        if metric != "thumbnail_frame":
+            known = pc.struct_field(rows, metric).drop_null().to_numpy()
+            values = np.percentile(known, (0, 5, 50, 95, 100)).round(5).tolist() if len(known) else []
+            summary[metric] = dict(zip(names, values, strict=False)) | {"unknown": len(rows) - len(known)}
     return summary

@@ -218,6 +218,7 @@ def read_landmark_file(
     start: float | None = None,
     end: float | None = None,
     num_landmarks: int | None = None,
+    max_seconds: float | None = None,
 ) -> LandmarkSequence:
     """Reads the landmarks of a clip, or of a span of it, from a `.npy` file.
 
@@ -230,6 +231,7 @@ def read_landmark_file(
         start: Seconds from the start of the file; earlier frames are skipped.
         end: Seconds from the start of the file; frames at and after it are skipped.
         num_landmarks: Required number of landmarks of a frame; by default any number.
+        max_seconds: The longest span allowed; a longer one is not read.
 
     Raises:
         LandmarkFileError: The file is missing, is no such array, is truncated, has a frame with some values that are
@@ -249,6 +251,11 @@ def read_landmark_file(
     first, last = np.searchsorted(timestamps, [start or 0.0, np.inf if end is None else end]).tolist()
     if first >= last:
         raise LandmarkFileError(f"{name}: no frame in the span; the file lasts {len(stored) / frame_rate:.2f} s")
+    if max_seconds is not None and (last - first) / frame_rate > max_seconds:
+        raise LandmarkFileError(
+            f"{name}: lasts {(last - first) / frame_rate:.0f} seconds, and {max_seconds:g} are allowed; cut it into "
+            "utterances with start and end"
+        )
     with np.errstate(over="ignore"):  # values outside float32 become infinite and raise the error below
         keypoints = np.array(stored[first:last], dtype=np.float32, order="C")
     finite = np.isfinite(keypoints)

@@ -92,6 +92,7 @@ class ClipResult:
 
     row: dict[str, Any] | None = None
     reason: str | None = None
+    transient: bool = False  # as in `Skip`
     warnings: list[str] = field(default_factory=list)
 
 
@@ -120,7 +121,7 @@ def extract_clip(record: Record, settings: ExtractionSettings, extractor: Face3D
     except (ClipError, LandmarkFileError, VideoError) as error:
         result.reason = str(error)
     except Exception as error:
-        result.reason = f"{type(error).__name__}: {error}"
+        result.reason, result.transient = f"{type(error).__name__}: {error}", isinstance(error, (MemoryError, OSError))
         extractor.close()  # it may be unusable; it opens again for the next video
     return result
 
@@ -131,12 +132,8 @@ def _read_landmarks(
     span, limit = {"start": record.start, "end": record.end}, settings.max_seconds
     if not record.is_landmarks:
         return extractor.extract_video(record.media, **span, face=settings.face, max_seconds=limit)
-    sequence = read_landmark_file(record.media, record.frame_rate, **span, num_landmarks=NUM_LANDMARKS)
-    seconds = len(sequence) / record.frame_rate
-    if limit is not None and seconds > limit:
-        longer = f"the clip lasts {seconds:.0f} seconds, more than --max_seconds {limit:g}"
-        raise ClipError(f"{longer}; cut it into utterances with start and end")
-    return sequence
+    shape = {"num_landmarks": NUM_LANDMARKS, "max_seconds": limit}
+    return read_landmark_file(record.media, record.frame_rate, **span, **shape)
 
 
 def aligned_words(record: Record) -> list[dict[str, Any]]:
@@ -163,7 +160,7 @@ def write_part(chunk: Chunk, results: Sequence[ClipResult]) -> PartReport:
     rows = [result.row for result in results if result.row is not None]
     pairs = [pair for pair in zip(chunk.records, results, strict=True) if pair[1].reason is not None]
     report = PartReport(
-        skipped=[Skip(record.where, record.id, result.reason) for record, result in pairs],
+        skipped=[Skip(record.where, record.id, result.reason, result.transient) for record, result in pairs],
         warnings=[warning for result in results for warning in result.warnings],
     )
     table = rows_to_table(rows)
@@ -175,6 +172,15 @@ def write_part(chunk: Chunk, results: Sequence[ClipResult]) -> PartReport:
         file.flush()
         os.fsync(file.fileno())
     return report
+
+
+def finished_part(path: Path) -> PartReport | None:
+    """Returns the report of a part; None if its clips are to be extracted, or again after a transient fault."""
+    try:
+        report = read_part(path)[1]
+    except (FileNotFoundError, PrepareError):
+        return None
+    return None if any(skip.transient for skip in report.skipped) else report
 
 
 def read_part(path: Path) -> tuple[pa.Table, PartReport]:

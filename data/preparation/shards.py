@@ -58,7 +58,9 @@ def build_shard(
     if (output / CORPUS_MARK).is_file():
         raise PrepareError(f"{output}: holds a corpus; give shards a folder of their own")
     content = read_json(folder / RUN)
-    if not content and folder.exists() and {path.name for path in folder.iterdir()} - {LOCK}:
+    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    # A run that is killed while it writes run.json leaves a temporary file.
+    if not content and any(name != LOCK and not name.endswith(".tmp") for name in found):
         raise PrepareError(f"{folder}: holds files that data.prepare did not write; choose another folder")
     check_same(folder, content, layout, overwrite)
     names = share_of(list(itertools.chain.from_iterable(layout.parts.values())), shard)

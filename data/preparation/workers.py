@@ -202,7 +202,8 @@ class WorkerPool:
                 f"{task.record.where}; MediaPipe or the video decoder does not run on this machine, or its memory is "
                 "too small for one clip"
             )
-        return ClipResult(reason=_reason(worker.process.exitcode, self.clip_timeout))
+        code = worker.process.exitcode
+        return ClipResult(reason=_reason(code, self.clip_timeout), transient=-code in (signal.SIGALRM, signal.SIGKILL))
 
 
 def _cause(exitcode: int) -> str:
@@ -216,10 +217,10 @@ def _reason(exitcode: int, clip_timeout: float) -> str:
     """Returns why a clip whose workers ended is skipped."""
     cut = "cut it into shorter clips with start and end, or"
     if exitcode == -signal.SIGALRM:
-        return f"not read within {clip_timeout:g} seconds, twice; {cut} raise --clip_timeout"
+        return f"not read within {clip_timeout:g} seconds, twice; {cut} raise --clip_timeout and run the command again"
     if exitcode == -signal.SIGKILL:
         died = "its worker process was killed (SIGKILL) twice, most likely for want of memory"
-        return f"{died}; {cut} give fewer --num_proc"
+        return f"{died}; {cut} give fewer --num_proc and run the command again"
     died = f"its worker process died ({_cause(exitcode)}) twice, of a fault in native code"
     return f"{died}; encode the clip anew, for instance with ffmpeg, or take it out"
 

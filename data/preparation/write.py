@@ -18,7 +18,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict, DatasetInfo, NamedSplit
 from filelock import FileLock, Timeout
 
-from ..files import PrepareError, disk_full, read_json, write_json
+from ..files import PrepareError, disk_full, exchange, read_json, write_json
 from ..quality import summarize
 from ..schema import features, split_size
 from ..sources.records import Skip
@@ -47,25 +47,33 @@ def build(
     layout: Layout,
     output: Path,
     overwrite: bool,
-    extract: Callable[[], None] = lambda: None,
+    extract: Callable[[], None] | None = None,
     find_part: Callable[[str], Path] | None = None,
 ) -> dict[str, Any]:
     """Builds the corpus in its folder, unless it is already there; returns the content of ``report.json``.
 
-    `extract` writes the missing parts, `find_part` returns the path of a part (default: in `output`'s own parts).
-    Raises PrepareError if the folder holds something else, every clip was skipped, or the disk is full.
+    `extract` writes the missing parts, `find_part` returns the path of a part (default: in `output`'s own parts). The
+    parts are deleted, unless clips were skipped for a transient reason, which the next run tries again. Raises
+    PrepareError if the folder holds something else, every clip was skipped, or the disk is full.
     """
     _check_output(output, layout, overwrite)
     parts = output / PARTS
     find_part = find_part or parts.joinpath
     with claimed(parts, layout):
+        _retire(_beside(output), output)  # left by a killed run
         finished = (output / CORPUS_MARK).is_file()
         report = read_json(output / REPORT)
-        if overwrite or not finished or report.get("fingerprint") != layout.fingerprint:
-            extract()
+        if overwrite or not finished or report.get("fingerprint") != layout.fingerprint or _is_transient(report):
+            if extract:
+                extract()
             report = _assemble(layout, output, find_part)
-        shutil.rmtree(parts)
+        if not extract or not _is_transient(report):
+            shutil.rmtree(parts)
     return report
+
+
+def _is_transient(report: dict[str, Any]) -> bool:
+    return any(skip["transient"] for skip in report["skipped"])
 
 
 def _check_output(output: Path, layout: Layout, overwrite: bool) -> None:
@@ -139,7 +147,7 @@ def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) ->
             continue
         total = split_size(rows)
         summary[split] = asdict(total) | {"face_coverage": total.frames_with_face / total.frames}
-        summary[split]["quality"] = summarize(row for table in tables for row in table["quality"].to_pylist())
+        summary[split]["quality"] = summarize(rows.data["quality"])
         dataset[split] = rows
     report = {"fingerprint": layout.fingerprint, "manifests": layout.manifests, "splits": summary}
     report |= {"skipped": [asdict(skip) for skip in skipped], "warnings": warnings}
@@ -172,8 +180,18 @@ def _flush(folder: Path) -> None:
 
 
 def _move_into_place(building: Path, output: Path, splits: list[str]) -> None:
-    """Replaces the old corpus. The mark is deleted first and written last, so half a corpus never loads."""
-    mark = output / CORPUS_MARK
+    """Replaces the old corpus, if there is one in a single step; other files in its folder stay."""
+    mark, beside = output / CORPUS_MARK, _beside(output)
+    if mark.is_file():
+        try:
+            os.replace(building, beside)
+        except OSError:  # the folder is a mount point, or the one above it may not be written
+            pass
+        else:
+            if exchange(beside, output):
+                return _retire(beside, output)
+            os.replace(beside, building)
+    # Where folders cannot be exchanged, the mark is deleted first and written last, so half a corpus never loads.
     older = read_json(output / REPORT).get("splits", {})
     mark.unlink(missing_ok=True)
     for split in {*older, *splits}:
@@ -182,3 +200,20 @@ def _move_into_place(building: Path, output: Path, splits: list[str]) -> None:
         os.replace(building / split, output / split)
     os.replace(building / REPORT, output / REPORT)
     os.replace(building / CORPUS_MARK, mark)
+
+
+def _beside(output: Path) -> Path:
+    return output.with_name(f".{output.name}.replaced")
+
+
+def _retire(old: Path, output: Path) -> None:
+    """Deletes a corpus that was replaced, after moving the other files of its folder to the new one."""
+    if old.is_dir():
+        corpus = {REPORT, CORPUS_MARK, *read_json(old / REPORT).get("splits", {})}
+        for path in old.iterdir():
+            if path.name not in corpus and not (output / path.name).exists():
+                os.replace(path, output / path.name)
+        # Killed from here on, the next run deletes the rest.
+        shutil.rmtree(output / PARTS / BUILDING, ignore_errors=True)
+        os.replace(old, output / PARTS / BUILDING)
+        shutil.rmtree(output / PARTS / BUILDING)

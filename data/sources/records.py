@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -56,6 +56,7 @@ class Skip:
     where: str
     id: str | None
     reason: str
+    transient: bool = False  # whether it may be usable on another try, for instance with more memory
 
     def __str__(self) -> str:
         return f"{self.where}{f' ({self.id})' if self.id else ''}: {self.reason}"
@@ -109,26 +110,30 @@ class RecordFile(Sequence[Record]):
     records. Raises `SourceError` if the temporary file cannot be written.
     """
 
-    def __init__(self, root: Path, records: Iterable[Record]):
-        self._root = root
-        self._file = tempfile.TemporaryFile()
-        offsets, size = array("q"), 0
+    def __init__(self, root: Path, records: Iterable[Record] = ()):
+        self._root, self._file, self._offsets, self._size = root, tempfile.TemporaryFile(), array("q"), 0
         for record in records:
-            line = json.dumps([getattr(record, name) for name in _STORED], default=os.fspath).encode() + b"\n"
-            offsets.append(size)
-            try:
-                size += self._file.write(line)
-            except OSError as error:
-                raise SourceError(
-                    f"{tempfile.gettempdir()}: cannot hold the list of clips ({error.strerror}); set TMPDIR to a "
-                    "folder with more room"
-                ) from error
-        self._offsets = np.array(offsets, np.int64)
+            self.append(record)
+
+    def append(self, record: Record) -> None:
+        """Adds a record at the end."""
+        line = json.dumps([getattr(record, name) for name in _STORED], default=os.fspath).encode() + b"\n"
+        try:
+            self._file.seek(self._size)
+            written = self._file.write(line)
+        except OSError as error:
+            raise SourceError(
+                f"{tempfile.gettempdir()}: cannot hold the list of clips ({error.strerror}); set TMPDIR to a "
+                "folder with more room"
+            ) from error
+        self._offsets.append(self._size)
+        self._size += written
 
     def select(self, positions: np.ndarray | slice) -> RecordFile:
         """Returns the records at these positions, in this order."""
         selected = RecordFile.__new__(RecordFile)
-        selected._root, selected._file, selected._offsets = self._root, self._file, self._offsets[positions]  # noqa: SLF001
+        offsets = np.asarray(self._offsets)[positions]
+        selected._root, selected._file, selected._offsets = self._root, self._file, offsets  # noqa: SLF001
         return selected
 
     def __len__(self) -> int:
@@ -151,18 +156,15 @@ class RecordFile(Sequence[Record]):
 
 def collect(root: Path, found: Iterable[Record | Skip]) -> tuple[RecordFile, list[Skip]]:
     """Separates records from skips, both in the order of the source; a clip with a repeated id becomes a skip."""
-    hashes = array("q")
-    skips: list[tuple[int, Skip]] = []  # with the number of records before it
-
-    def usable() -> Iterator[Record]:
-        for item in found:
-            if isinstance(item, Skip):
-                skips.append((len(hashes), item))
-            else:
-                hashes.append(hash(item.id))
-                yield item
-
-    records = RecordFile(root, usable())
+    records, hashes = RecordFile(root), array("q")
+    skips, places = [], array("q")  # places: the number of records before each skip
+    for item in found:
+        if isinstance(item, Skip):
+            skips.append(item)
+            places.append(len(records))
+        else:
+            hashes.append(hash(item.id))
+            records.append(item)
     first: dict[str, str] = {}
     kept = np.ones(len(records), dtype=bool)
     for position in repeated(hashes).tolist():
@@ -171,10 +173,10 @@ def collect(root: Path, found: Iterable[Record | Skip]) -> tuple[RecordFile, lis
             first[record.id] = record.where_inside
         else:
             reason = f"the id already stands in {first[record.id]}; give each clip its own id"
-            skips.append((position, Skip(record.where, record.id, reason)))
+            skips.append(Skip(record.where, record.id, reason))
+            places.append(position)
             kept[position] = False
-    skips.sort(key=lambda skip: skip[0])
-    return records.select(kept), [skip for _, skip in skips]
+    return records.select(kept), [skips[index] for index in np.argsort(places, kind="stable")]
 
 
 def repeated(values: Sequence[int]) -> np.ndarray:

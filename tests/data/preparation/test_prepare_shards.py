@@ -58,6 +58,15 @@ def test_a_shard_goes_on_where_it_stopped(manifests, tmp_path):
     assert all_files(tmp_path / "corpus") == all_files(tmp_path / "undisturbed")
 
 
+def test_a_shard_killed_while_it_wrote_its_first_file_goes_on(manifests, tmp_path):
+    shard = tmp_path / "parts" / "shard-1-of-2"
+    shard.mkdir(parents=True)
+    for name in ("lock", "run.json.0123456789abcdef.tmp"):
+        (shard / name).touch()
+    assert prepare(manifests, tmp_path / "parts", shard=(1, 2))["clips"] > 0
+    assert not list(shard.glob("*.tmp"))
+
+
 def test_what_does_not_make_a_corpus_is_refused_by_name(manifests, tmp_path):
     parts = tmp_path / "parts"
     make_shards(manifests, parts, 4)
