@@ -197,6 +197,7 @@ class FaceKeypointEncoderOutput(ModelOutput):
         last_hidden_state: Conditioning tokens, `(batch, tokens, hidden_size)`.
         attention_mask: True for conditioning tokens with a face in their frames, bool `(batch, tokens)`.
         frame_hidden_states: Output of the temporal layers, `(batch, frames, hidden_size)`.
+        hidden_states: The frames before and after each temporal layer, if requested.
         ctc_logits: Logits of the CTC head, `(batch, frames, ctc_vocab_size)`, if there is one.
         alignment_logits: Logits of the alignment head, `(batch, frames, ctc_vocab_size)`, if there is one.
     """
@@ -204,6 +205,7 @@ class FaceKeypointEncoderOutput(ModelOutput):
     last_hidden_state: torch.FloatTensor | None = None
     attention_mask: torch.BoolTensor | None = None
     frame_hidden_states: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
     ctc_logits: torch.FloatTensor | None = None
     alignment_logits: torch.FloatTensor | None = None
 
@@ -432,14 +434,17 @@ class FaceKeypointEncoder(PreTrainedModel):
 
     @can_return_tuple
     def forward(
-        self, keypoints: torch.Tensor, keypoints_mask: torch.Tensor | None = None, **kwargs
+        self,
+        keypoints: torch.Tensor,
+        keypoints_mask: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
     ) -> FaceKeypointEncoderOutput:
         """Encodes clips.
 
         Args:
             keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
             keypoints_mask: Non-zero for frames with a face, `(batch, frames)`; by default all frames have one.
-            kwargs: `return_dict=False` returns a tuple; the rest is ignored.
+            output_hidden_states: Returns the frames before and after each temporal layer.
 
         Raises:
             TypeError: If an input is no tensor.
@@ -470,9 +475,13 @@ class FaceKeypointEncoder(PreTrainedModel):
             positions = sinusoidal_positions(*hidden_states.shape[1:], hidden_states.device, hidden_states.dtype)
             hidden_states = hidden_states + positions
         hidden_states = self.dropout(hidden_states)
+        all_states = [hidden_states]
         for layer in self.layers:
             hidden_states = layer(hidden_states, mask)
+            all_states.append(hidden_states)
         hidden_states = self.norm(hidden_states)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
         ctc_logits = self.ctc_head(hidden_states) if self.ctc_head is not None else None
         alignment_logits = self.alignment_head(hidden_states) if self.alignment_head is not None else None
         content = hidden_states
@@ -484,6 +493,7 @@ class FaceKeypointEncoder(PreTrainedModel):
             last_hidden_state=tokens,
             attention_mask=token_mask,
             frame_hidden_states=hidden_states,
+            hidden_states=tuple(all_states) if output_hidden_states else None,
             ctc_logits=ctc_logits,
             alignment_logits=alignment_logits,
         )

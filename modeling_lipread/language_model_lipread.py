@@ -80,8 +80,18 @@ def find_file(checkpoint: str | os.PathLike, name: str, **file_arguments: Any) -
         return None
 
 
-def saved_weights(files: Iterable[str], prefix: str) -> dict[str, torch.Tensor]:
-    """Loads the weights whose names begin with a prefix, and removes the prefix from the names."""
+def saved_weights(
+    files: Iterable[str], prefix: str, state_dict: dict[str, torch.Tensor] | None = None
+) -> dict[str, torch.Tensor]:
+    """Loads the weights whose names begin with a prefix, and removes the prefix from the names.
+
+    Args:
+        files: Safetensors files.
+        prefix: The prefix.
+        state_dict: Weights to take instead of those of the files.
+    """
+    if state_dict is not None:
+        return {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
     weights = {}
     for path in files:
         with safe_open(path, "pt") as file:

@@ -259,7 +259,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
         """Loads a checkpoint, and its language model from `base_model_name_or_path` if that was saved apart.
 
         Args:
-            pretrained_model_name_or_path: Folder or Hub id.
+            pretrained_model_name_or_path: Folder or Hub id, or `None` with `config` and `state_dict`.
             model_args: As for `PreTrainedModel.from_pretrained`.
             config: A configuration that replaces the checkpoint's own, or its folder or Hub id.
             kwargs: As for `PreTrainedModel.from_pretrained`; they may include fields of the configuration, unless
@@ -301,7 +301,11 @@ class LipReadPreTrainedModel(PreTrainedModel):
                 "include_base=True. Only a language model that the checkpoint names can be quantised: load the "
                 "checkpoint without quantization_config."
             )
-        files = checkpoint_files(checkpoint, own_files, kwargs.get("variant"))
+        if separate and (weights := kwargs.get("state_dict")) is not None:
+            kwargs["state_dict"] = {name: weight for name, weight in weights.items() if not belongs_to_base(name)}
+        files = []
+        if pretrained_model_name_or_path is not None:
+            files = checkpoint_files(checkpoint, own_files, kwargs.get("variant"))
         model, loading_info = super().from_pretrained(
             pretrained_model_name_or_path,
             *model_args,
@@ -315,7 +319,8 @@ class LipReadPreTrainedModel(PreTrainedModel):
         refuse_wrong_weights(checkpoint, "the checkpoint's", *found)
         if separate:
             model.attach_language_model(load_base_model(config, checkpoint, {**file_arguments, **passed_on}))
-            load_lora(model.language_model, saved_weights(files, LANGUAGE_MODEL_PREFIX), checkpoint)
+            weights = saved_weights(files, LANGUAGE_MODEL_PREFIX, kwargs.get("state_dict"))
+            load_lora(model.language_model, weights, checkpoint)
             model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
             model.eval()
         else:
@@ -500,7 +505,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         return {**self.encoder.dummy_inputs, "input_ids": torch.arange(3, device=self.device)[None]}
 
     def get_encoder(self, modality=None):
-        return self.encoder
+        return self.encoder if modality in (None, "video") else super().get_encoder(modality)
 
     def gate_values(self) -> dict[int, float]:
         """Returns the activated gate of each adapter, by the index of its decoder layer."""
@@ -595,6 +600,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             conditioning, encoded = self.encode(keypoints, keypoints_mask)
         if self.training and labels is not None and input_ids is not None:
             input_ids = self._mask_tokens(input_ids, labels)
+        if kwargs.get("shift_labels") is not None:
+            raise ValueError("shift_labels: give labels, which the model shifts itself")
         if self.training and labels is None and input_ids is not None and num_items_in_batch is not None:
             raise ValueError(
                 "the Trainer keeps the labels from the model, as it does with label_smoothing_factor or "

@@ -25,10 +25,9 @@ from .confidence_lipread import (
 from .configuration_lipread import LIMITS
 from .ctc_lipread import clip_lengths, greedy_ctc
 from .phrases_lipread import UNKNOWN_PHRASE, PhraseIndex, crop_to_speech, embed_spans, span_frames, spoken_span
-from .processing_lipread import is_array_of_clips, is_frame_list
+from .processing_lipread import CLIP_ARGUMENTS, is_array_of_clips, is_frame_list
 
 PIPELINE_TASK = "lip-reading"
-CLIP_ARGUMENTS = ("start", "end", "frame_rate", "face")
 
 
 class LipReadingPipeline(Pipeline):

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from .landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, NoFace
 
 logger = logging.get_logger(__name__)
 
+CLIP_ARGUMENTS = ("start", "end", "frame_rate", "face")
+COMMON_ARGUMENTS = ("padding", "return_tensors")
 LOW_COVERAGE = 0.8  # share of frames with a face below which the processor warns
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
@@ -49,13 +52,10 @@ class LipReadProcessor(ProcessorMixin):
         self,
         videos: Any = None,
         text: str | list[str] | None = None,
-        start: float | Sequence[float | None] | None = None,
-        end: float | Sequence[float | None] | None = None,
-        frame_rate: float | None = None,
-        face: str = "largest",
-        padding: bool = True,
-        return_tensors: str | None = None,
-        **tokenizer_arguments: Any,
+        text_kwargs: dict[str, Any] | None = None,
+        videos_kwargs: dict[str, Any] | None = None,
+        common_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> BatchFeature:
         """Prepares a batch of videos, of texts, or of both.
 
@@ -65,21 +65,23 @@ class LipReadProcessor(ProcessorMixin):
                 PIL images or PyAV's; a decoder of torchcodec, or a container that PyAV opened from a file; landmarks,
                 floats `(frames, 478, 3)`; or a `LandmarkSequence`.
             text: One text or a list of texts.
+            text_kwargs, videos_kwargs, common_kwargs: Some of the `kwargs`, for the texts, the videos, or both.
             start, end: Seconds from the start of a file at which its clip begins and ends; one number for all clips or
                 one for each.
             frame_rate: Frames a second of `.npy` files and of frames and landmarks in arrays; by default that of the
                 feature extractor.
             face: The face of a video to track: the `largest`, the most `central`, or the `speaking` one (see
                 `Face3DKeypointExtractor`). It is not saved.
-            padding: Pads clips and texts to the longest of the batch.
+            padding: Pads clips and texts to the longest of the batch; `True` by default.
             return_tensors: `pt` or `np`.
-            **tokenizer_arguments: Passed to the tokenizer, such as `truncation` or `add_special_tokens`.
+            **kwargs: The arguments above, and those of the tokenizer, such as `truncation` or `add_special_tokens`.
 
         Returns:
             For videos, `keypoints` float32 `(batch, frames, landmarks, 3)` and `keypoints_mask` int64 `(batch,
             frames)`, 1 for frames with a face; for text, the output of the tokenizer.
 
         Raises:
+            TypeError: An argument is unknown, or given twice.
             VideoError: A video cannot be read, or has no frame between `start` and `end`.
             LandmarkFileError: A `.npy` file cannot be read, or has no frame between `start` and `end`.
             NoFaceError: No frame of a clip has a face.
@@ -88,12 +90,28 @@ class LipReadProcessor(ProcessorMixin):
         """
         if videos is None and text is None:
             raise ValueError("Give videos, text, or both.")
+        text_names = {*signature(self.tokenizer.__call__).parameters, *COMMON_ARGUMENTS} - {"text", "kwargs"}
+        video_names = {*CLIP_ARGUMENTS, *COMMON_ARGUMENTS}
+        for group, given, names in (
+            ("text_kwargs", text_kwargs, text_names),
+            ("videos_kwargs", videos_kwargs, video_names),
+            ("common_kwargs", common_kwargs, {*COMMON_ARGUMENTS}),
+            ("the processor", kwargs, text_names | video_names),
+        ):
+            if unknown := sorted(set(given or {}) - names):
+                raise TypeError(f"{group} has no argument {', '.join(unknown)}; there are {', '.join(sorted(names))}")
+            if given is not kwargs and (twice := sorted(set(given or {}) & set(kwargs))):
+                raise TypeError(f"{', '.join(twice)} is given directly and in {group}; give it once")
+        shared = {"padding": True, "return_tensors": None, **kwargs, **(common_kwargs or {})}
         data = {}
         if text is not None:
-            data.update(self.tokenizer(text, padding=padding, return_tensors=return_tensors, **tokenizer_arguments))
+            arguments = {**shared, **(text_kwargs or {})}
+            data.update(self.tokenizer(text, **{key: arguments[key] for key in arguments if key in text_names}))
         if videos is not None:
-            sequences = self.extract_landmarks(videos, start, end, frame_rate, face)
-            data.update(self.feature_extractor(sequences, return_tensors, padding))
+            arguments = {**shared, **(videos_kwargs or {})}
+            clips = {key: arguments[key] for key in CLIP_ARGUMENTS if key in arguments}
+            sequences = self.extract_landmarks(videos, **clips)
+            data.update(self.feature_extractor(sequences, arguments["return_tensors"], arguments["padding"]))
         return BatchFeature(data)
 
     def extract_landmarks(

@@ -239,6 +239,27 @@ def test_what_transformers_asks_a_model(tmp_path):
     }
 
 
+@pytest.mark.parametrize("lora", [None, {"r": 2}])
+def test_weights_may_be_given_without_a_folder(language_model_dir, lora):
+    build = LipReadForConditionalGeneration.from_language_model
+    model = open_adapters(build(language_model_dir, reader_config(lora=lora)).eval())
+    again = LipReadForConditionalGeneration.from_pretrained(None, config=model.config, state_dict=model.state_dict())
+    assert torch.equal(again(**make_inputs()).logits, model(**make_inputs()).logits)
+
+
+def test_outputs_and_labels_that_are_asked_for_are_given_or_refused():
+    model, inputs = make_reader(), make_inputs()
+    encoded = model.encoder(**clips(inputs), output_hidden_states=True)
+    assert len(encoded.hidden_states) == model.config.encoder_config.kp_temporal_layers + 1
+    assert torch.equal(model.encoder.norm(encoded.hidden_states[-1]), encoded.frame_hidden_states)
+    assert model.encoder(**clips(inputs)).hidden_states is None
+    with pytest.raises(TypeError, match="output_attentions"):
+        model.encoder(**clips(inputs), output_attentions=True)
+    with pytest.raises(ValueError, match="give labels, which the model shifts itself"):
+        model(**inputs, shift_labels=inputs["input_ids"])
+    assert model.get_encoder("video") is model.encoder and model.get_encoder("audio") is not model.encoder
+
+
 def test_a_plain_language_model_cannot_assist():
     model, inputs = make_reader(open_gates=True), clips(make_inputs(batch=1))
     with pytest.raises(ValueError, match="assistant_model.*prompt_lookup_num_tokens"):

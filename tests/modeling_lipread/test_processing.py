@@ -122,6 +122,27 @@ def test_bad_clips_say_why(processor, sequence, tmp_path):
         processor.feature_extractor([])
 
 
+def test_arguments_for_texts_and_videos_are_merged_or_refused(processor, sequence):
+    text, options = list(TEXTS[:2]), {"return_tensors": "pt"}
+    flat = processor(videos=[sequence] * 2, text=text, add_special_tokens=False, padding=True, **options)
+    nested = {"text_kwargs": {"add_special_tokens": False}, "common_kwargs": {"padding": True, **options}}
+    found = processor(videos=[sequence] * 2, text=text, videos_kwargs={"face": "largest"}, **nested)
+    assert set(found) == set(flat) and all(torch.equal(found[name], flat[name]) for name in flat)
+    long = processor(text=text, text_kwargs={"padding": "max_length", "max_length": 20}, **options)
+    assert long["input_ids"].shape == (2, 20)
+    for wrong, reason in (
+        ({"video": sequence}, "the processor has no argument video; there are .*face"),
+        ({"text_kwargs": {"face": "largest"}}, "text_kwargs has no argument face"),
+        ({"videos_kwargs": {"truncation": True}}, "videos_kwargs has no argument truncation"),
+        (
+            {"truncation": True, "text_kwargs": {"truncation": False}},
+            "truncation is given directly and in text_kwargs",
+        ),
+    ):
+        with pytest.raises(TypeError, match=reason):
+            processor(text=text, **wrong)
+
+
 def test_no_face_is_chosen_where_there_is_one(processor, sequence, tmp_path):
     np.save(tmp_path / "clip.npy", sequence.keypoints)
     for clip in (tmp_path / "clip.npy", sequence, sequence.keypoints):
