@@ -4,8 +4,9 @@
     python -m data.phrases runs/a corpora/grid/train corpora/more --output runs/a_phrases
 
 The corpora have word times. Stretches of one to three words are the phrases; their takes come from several speakers,
-from augmented copies of the clips, and from sentences with words of other clips. The encoder stays as it is; its
-states of all copies are kept in memory. The head is a part of the checkpoint, some 200 kB (docs/phrases.md).
+from augmented copies of the clips, and from sentences with words of other clips. The head is a linear map of the
+encoder's states. It begins as the whitening of what differs between takes of a word, and a contrastive loss refines
+it. The encoder stays as it is; its states of all copies are kept in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 import modeling_lipread  # noqa: F401  (registers the model with the Auto classes)
 from lipread.landmark_rows import decode_row
 from modeling_lipread import LipReadForConditionalGeneration, LipReadProcessor
-from modeling_lipread.phrases_lipread import PhraseHead, sample_span, span_frames
+from modeling_lipread.phrases_lipread import join_points, sample_span, span_frames
 
 from .collator import Example, SpokenWord
 from .dataset import Clips, open_split
@@ -34,13 +35,11 @@ from .schema import CorpusError
 from .training.augmentation import KeypointAugmentation
 from .training.splicing import WordSplicing
 
-PHRASE_SIZE = 64
 COPIES = 8  # augmented copies of each clip
 MAX_WORDS = 3
 BATCH_CLIPS = 16
-# Stronger than in the reader's training: the copies stand for speakers that the corpora do not have.
-AUGMENTATION = {"rotation": 12.0, "scale": 0.2, "warp": 0.25, "motion": 0.5, "mirror": 0.5, "landmark_masks": 0.1}
-AUGMENTATION |= {"shift": 0.02, "noise": 0.003, "speed": 0.25, "time_masks": 0, "trim_silence": 0.5}
+AUGMENTATION = {"rotation": 8.0, "scale": 0.1, "warp": 0.1, "motion": 0.3, "mirror": 0.5, "landmark_masks": 0.05}
+AUGMENTATION |= {"shift": 0.01, "noise": 0.001, "speed": 0.15, "time_masks": 0, "trim_silence": 0.5}
 SPLICING = 0.5
 PHRASES, TAKES = 32, 4  # of a batch
 WORDS = (1, 1, 2, 3)  # numbers of words of a batch's phrases, equally often
@@ -48,7 +47,7 @@ ALIKE = 0.5  # share of the batches of several words whose phrases share words
 BALANCED = 0.6  # share of the takes whose speaker is drawn first
 JITTER = 1  # frames by which a stretch may begin and end earlier or later
 TEMPERATURE = 0.07
-LEARNING_RATE, WEIGHT_DECAY = 1e-3, 0.05
+LEARNING_RATE, WEIGHT_DECAY = 2e-4, 0.05
 TAKES_OF_SPEAKER = 40  # of each word, for the whitening
 FLOOR = 0.3  # added to the variances of the whitening, as a share of their mean
 
@@ -92,7 +91,7 @@ def train_phrase_head(
     model: LipReadForConditionalGeneration,
     processor: LipReadProcessor,
     corpora: Sequence[Clips],
-    steps: int = 600,
+    steps: int = 300,
     copies: int = COPIES,
     seed: int = 0,
 ) -> float:
@@ -104,23 +103,23 @@ def train_phrase_head(
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     stretches = encode_copies(model, processor, corpora, copies, seed)
-    model.config.phrase_size = PHRASE_SIZE
-    head = model.phrase_head = PhraseHead(model.config).train()
+    model.config.phrase_head = True
+    size = model.config.encoder_config.hidden_size
+    head = model.phrase_head = nn.Linear(size, size)
     whiten(head, stretches, random)
-    head.whitening.requires_grad_(False)
     optimizer = torch.optim.AdamW(head.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
     loss = torch.zeros(())
     for step in range(steps):
         takes, labels = draw_batch(stretches, random)
-        loss = contrastive_loss(head.learned(takes).flatten(1), labels)
+        loss = contrastive_loss(join_points(head(takes)), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         if (step + 1) % 100 == 0:
             print(f"step {step + 1} of {steps}: loss {loss.item():.3f}", flush=True)
-    head.eval().requires_grad_(False)
+    head.requires_grad_(False)
     return loss.item()
 
 
@@ -191,10 +190,10 @@ def _pad(examples: Sequence[Example]) -> tuple[torch.Tensor, torch.Tensor, torch
 
 
 @torch.no_grad()
-def whiten(head: PhraseHead, stretches: Stretches, random: np.random.Generator) -> None:
-    """Sets the whitening to the inverse root of the covariance of a word's states over takes and speakers."""
+def whiten(head: nn.Linear, stretches: Stretches, random: np.random.Generator) -> None:
+    """Sets the head to the inverse root of the covariance of a word's states over takes and speakers."""
     covariance, means = 0.0, []
-    for speakers in stretches.phrases[1].values():
+    for speakers in stretches.phrases.get(1, {}).values():
         takes, weights = [], []
         for indices in speakers.values():
             drawn = random.permutation(indices)[:TAKES_OF_SPEAKER]
@@ -211,8 +210,8 @@ def whiten(head: PhraseHead, stretches: Stretches, random: np.random.Generator) 
         raise ValueError("no word is said twice in clips with word times; give more clips")
     variances, directions = torch.linalg.eigh(covariance / len(means) / len(means[0]))
     matrix = directions * (variances + FLOOR * variances.mean()).rsqrt()
-    head.whitening.weight.copy_(matrix.T)
-    head.whitening.bias.copy_(-torch.stack(means).mean((0, 1)).double() @ matrix)
+    head.weight.copy_(matrix.T)
+    head.bias.copy_(-torch.stack(means).mean((0, 1)).double() @ matrix)
 
 
 def draw_batch(stretches: Stretches, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -235,8 +234,9 @@ def draw_batch(stretches: Stretches, random: np.random.Generator) -> tuple[torch
 
 
 def contrastive_loss(embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Returns the supervised contrastive loss (https://huggingface.co/papers/2004.11362) of `(takes, size)`."""
-    embeddings = nn.functional.normalize(embeddings, dim=-1)
+    """Returns the supervised contrastive loss (https://huggingface.co/papers/2004.11362) of embeddings
+    `(takes, size)` of length 1.
+    """
     itself = torch.eye(len(labels), dtype=torch.bool)
     similarity = (embeddings @ embeddings.T / TEMPERATURE).masked_fill(itself, -torch.inf)
     positive = (labels[:, None] == labels) & ~itself
@@ -252,7 +252,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("reader", help="folder or Hub id of a trained reader")
     parser.add_argument("corpora", nargs="+", help="folders of prepared splits with word times")
     parser.add_argument("--output", type=Path, required=True, help="folder for the reader with its phrase head")
-    parser.add_argument("--steps", type=int, default=600, help="steps of the training (default: 600)")
+    parser.add_argument("--steps", type=int, default=300, help="steps of the training (default: 300)")
     parser.add_argument("--copies", type=int, default=COPIES, help=f"augmented copies of a clip (default: {COPIES})")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random numbers (default: 0)")
     options = parser.parse_args(arguments)

@@ -145,8 +145,8 @@ class LipReadConfig(PreTrainedConfig):
         abstention: Limits below which the pipeline returns no text: `min_lip_motion` in distances between the outer
             eye corners a second, `min_agreement` and `min_confidence`, both 0 to 1 (`confidence_lipread`), from
             `python -m data.calibrate`. `generate` ignores them.
-        phrase_size: Size of the learned half of a frame's embedding in `phrases_lipread`; 0 for no `PhraseHead`.
-            `python -m data.phrases` trains it.
+        phrase_head: Adds a linear map from the encoder's states to embeddings of phrases (`phrases_lipread`), which
+            `python -m data.phrases` trains.
         initializer_range: Standard deviation at initialisation of output projections that do not start at zero.
     """
 
@@ -184,7 +184,7 @@ class LipReadConfig(PreTrainedConfig):
     clip_seconds: float | int | None = None
     calibration: dict | None = None
     abstention: dict | None = None
-    phrase_size: int = 0
+    phrase_head: bool = False
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
 

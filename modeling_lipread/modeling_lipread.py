@@ -66,7 +66,6 @@ from .language_model_lipread import (
     saved_weights,
     without_quantization,
 )
-from .phrases_lipread import PhraseHead
 
 LANGUAGE_MODEL_PREFIX = "language_model."
 # Arguments of `from_pretrained` for both the whole model and a separately loaded language model, and for the latter
@@ -162,7 +161,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
         trainable = [name for name, parameter in language_model.named_parameters() if parameter.requires_grad]
         hooks = attach_adapters(language_model, self.adapters, self.config.adapter_layers)
         self.attachment = language_model.lipread_attachment = Attachment(hooks, trainable)
-        self.freeze_language_model()
+        self.freeze_parts()
         if self.config.freeze_language_model:
             self.attachment.dropout = remove_dropout(language_model)
         if self.config.lora:
@@ -172,12 +171,11 @@ class LipReadPreTrainedModel(PreTrainedModel):
         if is_loaded:
             self.check_generation(probed)
 
-    def freeze_language_model(self) -> None:
-        """Freezes the language model except for LoRA, if the configuration says so."""
-        if self.config.freeze_language_model:
-            for name, parameter in self.named_parameters():
-                if belongs_to_base(name):
-                    parameter.requires_grad_(False)
+    def freeze_parts(self) -> None:
+        """Freezes the phrase head, and the language model except for LoRA if the configuration says so."""
+        for name, parameter in self.named_parameters():
+            if name.startswith("phrase_head.") or (self.config.freeze_language_model and belongs_to_base(name)):
+                parameter.requires_grad_(False)
 
     def check_generation(self, probed: Probe) -> None:
         """Checks that the model generates with a cache what it computes without one.
@@ -325,7 +323,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
             model.eval()
         else:
             model.check_generation(probe(model.language_model))
-            model.freeze_language_model()  # again, since loading replaced the frozen parameters of the meta device
+            model.freeze_parts()  # again, since loading replaced the frozen parameters of the meta device
         own = (item for item in model.named_parameters() if not (separate and belongs_to_base(item[0])))
         refuse_not_finite(checkpoint, own)
         return (model, loading_info) if output_loading_info else model
@@ -459,7 +457,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         self.encoder = FaceKeypointEncoder(config.encoder_config)
         self.adapters = nn.ModuleList([GatedCrossAttention(config, i) for i in range(len(config.adapter_layers))])
         # Trained by itself, after the rest (`python -m data.phrases`).
-        self.phrase_head = PhraseHead(config).requires_grad_(False) if config.phrase_size else None
+        size = config.encoder_config.hidden_size
+        self.phrase_head = nn.Linear(size, size) if config.phrase_head else None
         if config.token_spelling_size:
             self.register_buffer("token_spelling", torch.zeros(config.token_spelling_size, dtype=torch.uint8))
         if language_model is None and config.base_model_name_or_path is None:

@@ -20,16 +20,14 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
-from torch import nn
+from torch.nn import functional
 
-from .configuration_lipread import LipReadConfig
 from .geometry_lipread import NUM_LANDMARKS, SPEED_SECONDS, lip_energy
 
 BOOK_FILE, EMBEDDINGS_FILE = "phrases.json", "embeddings.safetensors"
 POINTS = 10  # moments of the spoken stretch, evenly spaced, at which an embedding samples the encoder's states
 REST_SPEED = 0.2  # outer eye distances a second; slower lips rest
 AVERAGE_SECONDS = 0.2  # over which the speed is averaged
-HEAD_DROPOUT = 0.2
 MARGIN_SECONDS = 0.4  # of rest that the encoder sees before and after the spoken stretch
 # Similarities on speakers apart from the training (docs/results.md): of takes of one phrase, and of different ones.
 KNOWN_PRIOR = (0.6, 0.8)
@@ -139,34 +137,6 @@ class PhraseIndex:
         return {text: (max(found) + sum(found) / len(found)) / 2 for text, found in takes.items()}
 
 
-class PhraseHead(nn.Module):
-    """Maps the encoder's states to embeddings that depend on the phrase rather than on speaker, pose and take.
-
-    A frame has two halves, each of length 1. One whitens its state: directions in which takes of the same words differ
-    count less. The other one is learned by a contrastive loss on words and stretches of words.
-    """
-
-    def __init__(self, config: LipReadConfig):
-        super().__init__()
-        hidden_size, size = config.encoder_config.hidden_size, config.phrase_size
-        self.whitening = nn.Linear(hidden_size, hidden_size)
-        self.norm = nn.LayerNorm(hidden_size, elementwise_affine=False)
-        self.dropout = nn.Dropout(HEAD_DROPOUT)
-        self.convolution = nn.Conv1d(hidden_size, 2 * size, 3, padding=1)
-        self.output = nn.Linear(2 * size, size)
-        self.skip = nn.Linear(hidden_size, size)
-
-    def forward(self, states: torch.Tensor) -> torch.Tensor:
-        """Returns `(stretches, POINTS, hidden_size + phrase_size)` for states `(stretches, POINTS, hidden_size)`."""
-        return torch.cat([nn.functional.normalize(self.whitening(states), dim=-1), self.learned(states)], dim=-1)
-
-    def learned(self, states: torch.Tensor) -> torch.Tensor:
-        """Returns the learned half, `(stretches, POINTS, phrase_size)`."""
-        hidden = self.convolution(self.dropout(self.norm(states)).transpose(1, 2)).transpose(1, 2)
-        hidden = self.output(self.dropout(nn.functional.gelu(hidden)))
-        return nn.functional.normalize(hidden + self.skip(states), dim=-1)
-
-
 def spoken_span(sequence: Any) -> tuple[float, float] | None:
     """Returns the times at which the lips begin and end to move, in seconds of the timestamps.
 
@@ -236,7 +206,12 @@ def embed_states(model: Any, states: torch.Tensor, spans: Sequence[tuple[int, in
     rows = torch.stack([sample_span(clip, *span) for clip, span in zip(states.float(), spans, strict=True)])
     if model.phrase_head is not None:
         rows = model.phrase_head(rows.to(states.dtype)).float()
-    return nn.functional.normalize(rows.flatten(1), dim=-1).cpu().numpy()
+    return join_points(rows).cpu().numpy()
+
+
+def join_points(points: torch.Tensor) -> torch.Tensor:
+    """Returns embeddings of length 1, `(clips, POINTS * size)`, in which all points weigh the same."""
+    return functional.normalize(points, dim=-1).flatten(1) / POINTS**0.5
 
 
 def sample_span(states: torch.Tensor, start: int, end: int) -> torch.Tensor:
