@@ -16,6 +16,7 @@ from data.export import main
 from data.preparation.export import EXPORT_MARK
 from data.schema import load_split
 from lipread.landmark_rows import decode_row
+from tests.helpers.corpora import all_files
 from tests.helpers.training import REPOSITORY
 
 LOAD_FROM_HUB = """
@@ -82,6 +83,29 @@ def test_what_is_no_corpus_is_refused(corpus, tmp_path):
         with pytest.raises(SystemExit, match=remedy):
             main([str(source), "--parquet", str(tmp_path / "dataset")])
     assert not (tmp_path / "dataset").exists()
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_an_export_that_is_killed_leaves_the_earlier_one(corpus, tmp_path, monkeypatch, exchanges):
+    """And what it leaves beside it goes with the next."""
+    if not exchanges:
+        monkeypatch.setattr("data.files.exchange", lambda first, second: False)
+    folder, left = tmp_path / "dataset", tmp_path / ".dataset.building" / "new" / "data"
+    main([str(corpus), "--parquet", str(folder)])
+    left.mkdir(parents=True)
+    (left / "train-00000-of-00009.parquet").write_text("half of it")
+    files = all_files(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("data.preparation.export._write_card", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            main([str(corpus), "--parquet", str(folder), "--overwrite"])
+    assert all_files(folder) == files
+    main([str(corpus), "--parquet", str(folder), "--overwrite"])
+    assert all_files(folder) == files and os.listdir(tmp_path) == ["dataset"]
+
+
+def interrupt(*args):
+    raise KeyboardInterrupt
 
 
 def test_npy_and_back(corpus, tmp_path):
