@@ -4,9 +4,9 @@
     python -m benchmarks.phrases corpora/grid/unseen_speakers --units word pair triple --shots 1 3
 
 The phrases of a person are the words, pairs and triples of words in the person's sentences, without letters (words of
-one character). Every one of their utterances is read once in each draw, by random takes of each phrase from other
-clips. A phrase counts as unknown if its own takes are left out; the limit on the similarity is that which accepts 95%
-of the utterances with their takes. Then phrase books of three takes are timed and read clips in which nobody speaks.
+one character), or the whole clips. In each draw every utterance is read once, by random takes of each phrase from
+other clips. A phrase counts as unknown if its own takes are left out; the limit on the similarity is that which
+accepts 95% of the utterances with their takes. Then a phrase book reads clips in which nobody speaks, and is timed.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from data.evaluation.metrics import bootstrap_interval
 from data.schema import CorpusError
 from lipread.landmark_rows import decode_row
 from lipread.options import BUNDLED_MODEL
-from modeling_lipread.phrases_lipread import PhraseIndex, embed_states, span_frames
+from modeling_lipread.phrases_lipread import PhraseIndex, embed_spans, embed_states, span_frames
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
 from .measure import load_pipeline
 
-UNITS = {"word": 1, "pair": 2, "triple": 3}
+UNITS = {"word": 1, "pair": 2, "triple": 3, "clip": None}
 ACCEPTED = 0.95  # share of known utterances that the limit on the similarity accepts
 TIMED_PHRASES, TIMED_TAKES = 50, 3
 SILENT_CLIPS = 19  # of each of eight kinds
@@ -48,15 +48,17 @@ class Utterance:
     embedding: np.ndarray
 
 
-def utterances(pipeline: LipReadingPipeline, clips: Clips, words: int) -> list[Utterance]:
-    """Returns the stretches of `words` words without letters in clips with word times."""
+def utterances(pipeline: LipReadingPipeline, clips: Clips, words: int | None) -> list[Utterance]:
+    """Returns the stretches of `words` words without letters in clips with word times, or all words of each clip."""
     model, extractor, found = pipeline.model, pipeline.processor.feature_extractor, []
     for index in range(len(clips)):
         row = clips[index]
         spoken = list(row["words"])
-        places = [slice(first, first + words) for first in range(len(spoken) - words + 1)]
-        places = [place for place in places if all(len(word["word"]) > 1 for word in spoken[place])]
-        if not places:
+        places = [slice(0, len(spoken))]
+        if words is not None:
+            places = [slice(first, first + words) for first in range(len(spoken) - words + 1)]
+            places = [place for place in places if all(len(word["word"]) > 1 for word in spoken[place])]
+        if not spoken or not places:
             continue
         features = extractor([decode_row(row)], return_tensors="pt")
         with torch.no_grad():
@@ -110,7 +112,7 @@ def _draw(takes: list[Utterance], shots: int, random: np.random.Generator) -> li
 
 
 def _index(takes: list[Utterance]) -> PhraseIndex:
-    return PhraseIndex([take.text for take in takes], np.stack([take.embedding for take in takes]), 0.0, 1.0)
+    return PhraseIndex([take.text for take in takes], [take.embedding for take in takes], 0.0, 1.0)
 
 
 def accuracy_line(found: list[Utterance], unit: str, shots: int, ways: int, draws: int) -> str:
@@ -135,7 +137,7 @@ def silence_line(pipeline: LipReadingPipeline, clips: Clips, found: list[Utteran
         if utterance.person == person:
             texts[utterance.text].append(utterance)
     takes = [take for said in texts.values() for take in said[:TIMED_TAKES]]
-    index = PhraseIndex.from_takes([take.text for take in takes], np.stack([take.embedding for take in takes]))
+    index = PhraseIndex.from_takes([take.text for take in takes], [take.embedding for take in takes])
     silent = [clip.sequence for clip in landmark_clips(clips, SILENT_CLIPS, seed=1)]
     accepted = sum(bool(pipeline(clip, phrases=index)["text"]) for clip in silent)
     return f"without speech: a phrase read in {accepted} of {len(silent)} clips, {len(texts)} phrases"
@@ -143,13 +145,11 @@ def silence_line(pipeline: LipReadingPipeline, clips: Clips, found: list[Utteran
 
 def speed_line(pipeline: LipReadingPipeline, clips: Clips) -> str:
     """Returns the median CPU time from the landmarks of an utterance to its phrase."""
-    size = len(
-        embed_states(pipeline.model, torch.zeros(1, 10, pipeline.model.encoder.config.hidden_size), [(0, 10)])[0]
-    )
-    random = np.random.default_rng(0)
-    rows = random.normal(size=(TIMED_PHRASES * TIMED_TAKES, size)).astype(np.float32)
-    index = PhraseIndex.from_takes([f"phrase {i % TIMED_PHRASES}" for i in range(len(rows))], rows)
     sequence, seconds = decode_row(clips[0]), []
+    spoken = pipeline.preprocess(sequence, spoken_only=True)
+    (take,) = embed_spans(pipeline.model, spoken["keypoints"], spoken["keypoints_mask"], spoken["spoken"].tolist())
+    takes = [np.roll(take, shift, axis=0) for shift in range(TIMED_PHRASES * TIMED_TAKES)]
+    index = PhraseIndex([f"phrase {i % TIMED_PHRASES}" for i in range(len(takes))], takes, 0.0, 1.0)
     for _ in range(20):
         start = time.process_time()
         pipeline(sequence, phrases=index)

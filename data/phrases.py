@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 import modeling_lipread  # noqa: F401  (registers the model with the Auto classes)
 from lipread.landmark_rows import decode_row
 from modeling_lipread import LipReadForConditionalGeneration, LipReadProcessor
-from modeling_lipread.phrases_lipread import join_points, sample_span, span_frames
+from modeling_lipread.phrases_lipread import span_frames
 
 from .collator import Example, SpokenWord
 from .dataset import Clips, open_split
@@ -35,6 +35,7 @@ from .schema import CorpusError
 from .training.augmentation import KeypointAugmentation
 from .training.splicing import WordSplicing
 
+POINTS = 10  # moments of a stretch, evenly spaced, that are compared in training
 COPIES = 8  # augmented copies of each clip
 MAX_WORDS = 3
 BATCH_CLIPS = 16
@@ -212,6 +213,19 @@ def whiten(head: nn.Linear, stretches: Stretches, random: np.random.Generator) -
     matrix = directions * (variances + FLOOR * variances.mean()).rsqrt()
     head.weight.copy_(matrix.T)
     head.bias.copy_(-torch.stack(means).mean((0, 1)).double() @ matrix)
+
+
+def sample_span(states: torch.Tensor, start: int, end: int) -> torch.Tensor:
+    """Interpolates states `(frames, size)` linearly at `POINTS` moments from frame `start` to before `end`."""
+    places = torch.linspace(start, max(start, end - 1), POINTS, device=states.device)
+    before = places.long()
+    after = (before + 1).clamp(max=len(states) - 1)
+    return torch.lerp(states[before], states[after], (places - before)[:, None])
+
+
+def join_points(points: torch.Tensor) -> torch.Tensor:
+    """Returns `(stretches, POINTS * size)` of length 1, in which all points weigh the same."""
+    return nn.functional.normalize(points, dim=-1).flatten(1) / POINTS**0.5
 
 
 def draw_batch(stretches: Stretches, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:

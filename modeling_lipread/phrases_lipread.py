@@ -25,7 +25,6 @@ from torch.nn import functional
 from .geometry_lipread import NUM_LANDMARKS, SPEED_SECONDS, lip_energy
 
 BOOK_FILE, EMBEDDINGS_FILE = "phrases.json", "embeddings.safetensors"
-POINTS = 10  # moments of the spoken stretch, evenly spaced, at which an embedding samples the encoder's states
 REST_SPEED = 0.2  # outer eye distances a second; slower lips rest
 AVERAGE_SECONDS = 0.2  # over which the speed is averaged
 MARGIN_SECONDS = 0.4  # of rest that the encoder sees before and after the spoken stretch
@@ -53,18 +52,18 @@ class PhraseIndex:
 
     Attributes:
         texts: The phrase of each take.
-        embeddings: Float32 `(takes, size)`, of length 1.
+        embeddings: Those of the takes, from `embed_spans`.
         threshold: Lowest similarity, -1 to 1, of a clip that is accepted as its most similar phrase.
         slope: Change of the score's log-odds per unit of similarity; the score is 0.5 at the threshold.
     """
 
     texts: list[str]
-    embeddings: np.ndarray
+    embeddings: list[np.ndarray]
     threshold: float
     slope: float
 
     @classmethod
-    def from_takes(cls, texts: list[str], embeddings: np.ndarray) -> PhraseIndex:
+    def from_takes(cls, texts: list[str], embeddings: list[np.ndarray]) -> PhraseIndex:
         """Builds an index and sets its threshold by its takes, each compared with the others.
 
         The similarity of a take to its own phrase, and to the most similar other phrase, are taken as normally
@@ -97,7 +96,7 @@ class PhraseIndex:
             book = json.loads((folder / BOOK_FILE).read_text(encoding="utf-8"))
             found = load_file(folder / EMBEDDINGS_FILE)
             texts = [str(take["text"]) for take in book["takes"]]
-            embeddings = np.stack([found[take["id"]] for take in book["takes"]])
+            embeddings = [found[take["id"]] for take in book["takes"]]
             index = cls(texts, embeddings, float(book["threshold"]), float(book["slope"]))
         except FileNotFoundError as error:
             raise PhraseBookError(f"{folder}: no phrase book here; record one with `lipread enroll`") from error
@@ -116,7 +115,7 @@ class PhraseIndex:
         """Returns the most similar phrases, best first.
 
         Args:
-            embedding: Float32 `(size,)`, from `embed_spans`.
+            embedding: Float32 `(frames, size)`, from `embed_spans`.
             count: The number of phrases to return; by default all.
         """
         best = sorted(self.similarities(embedding).items(), key=lambda item: -item[1])[:count]
@@ -127,11 +126,13 @@ class PhraseIndex:
         """Returns the similarity to each phrase: the mean of the highest and the average one of its takes.
 
         Args:
-            embedding: Float32 `(size,)`.
+            embedding: Float32 `(frames, size)`.
             leave_out: The index of a take that does not count.
         """
         takes: dict[str, list[float]] = {}
-        for index, (text, similarity) in enumerate(zip(self.texts, self.embeddings @ embedding, strict=True)):
+        for index, (text, similarity) in enumerate(
+            zip(self.texts, warped_similarities(embedding, self.embeddings), strict=True)
+        ):
             if index != leave_out:
                 takes.setdefault(text, []).append(float(similarity))
         return {text: (max(found) + sum(found) / len(found)) / 2 for text, found in takes.items()}
@@ -187,8 +188,8 @@ def span_frames(edges: np.ndarray, span: tuple[float, float]) -> tuple[int, int]
 @torch.no_grad()
 def embed_spans(
     model: Any, keypoints: torch.Tensor, keypoints_mask: torch.Tensor, spans: Sequence[tuple[int, int]]
-) -> np.ndarray:
-    """Returns the embeddings of spoken stretches, float32 `(clips, size)`, of length 1.
+) -> list[np.ndarray]:
+    """Returns the embeddings of spoken stretches, float32 `(frames, size)`, each frame of length 1.
 
     Args:
         model: The [`LipReadForConditionalGeneration`].
@@ -201,25 +202,37 @@ def embed_spans(
 
 
 @torch.no_grad()
-def embed_states(model: Any, states: torch.Tensor, spans: Sequence[tuple[int, int]]) -> np.ndarray:
+def embed_states(model: Any, states: torch.Tensor, spans: Sequence[tuple[int, int]]) -> list[np.ndarray]:
     """Returns the embeddings of `embed_spans` from the encoder's `frame_hidden_states`."""
-    rows = torch.stack([sample_span(clip, *span) for clip, span in zip(states.float(), spans, strict=True)])
     if model.phrase_head is not None:
-        rows = model.phrase_head(rows.to(states.dtype)).float()
-    return join_points(rows).cpu().numpy()
+        states = model.phrase_head(states)
+    states = functional.normalize(states.float(), dim=-1).cpu().numpy()
+    return [clip[start : max(end, start + 1)] for clip, (start, end) in zip(states, spans, strict=True)]
 
 
-def join_points(points: torch.Tensor) -> torch.Tensor:
-    """Returns embeddings of length 1, `(clips, POINTS * size)`, in which all points weigh the same."""
-    return functional.normalize(points, dim=-1).flatten(1) / POINTS**0.5
+def warped_similarities(embedding: np.ndarray, takes: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the similarity, -1 to 1, of a stretch to each take, under the best alignment of their frames.
 
+    It is one minus the cost of dynamic time warping with the cosine distance. A step in both stretches counts twice,
+    so that all alignments weigh the same (Sakoe and Chiba, 1978).
 
-def sample_span(states: torch.Tensor, start: int, end: int) -> torch.Tensor:
-    """Interpolates states `(frames, size)` linearly at `POINTS` moments from frame `start` to before `end`."""
-    places = torch.linspace(start, max(start, end - 1), POINTS, device=states.device)
-    before = places.long()
-    after = (before + 1).clamp(max=len(states) - 1)
-    return torch.lerp(states[before], states[after], (places - before)[:, None])
+    Args:
+        embedding: Float32 `(frames, size)`.
+        takes: Float32 `(frames, size)` each.
+    """
+    lengths = np.array([len(take) for take in takes])
+    padded = np.zeros((len(takes), lengths.max(), embedding.shape[1]), np.float32)
+    for row, take in zip(padded, takes, strict=True):
+        row[: len(take)] = take
+    costs = 1.0 - np.einsum("fd,tgd->ftg", embedding, padded, optimize=True).astype(np.float64)
+    least = np.full((len(takes), padded.shape[1] + 1), np.inf)
+    least[:, 0] = 0.0
+    for cost in costs:
+        entered = np.minimum(least[:, :-1] + 2 * cost, least[:, 1:] + cost)
+        run = np.cumsum(cost, axis=1)  # of staying at this frame over frames of the take
+        least[:, 1:] = run + np.minimum.accumulate(entered - run, axis=1)
+        least[:, 0] = np.inf
+    return 1.0 - least[np.arange(len(takes)), lengths] / (len(embedding) + lengths)
 
 
 def embedder_hash(model: Any) -> str:

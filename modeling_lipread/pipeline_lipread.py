@@ -183,9 +183,10 @@ class LipReadingPipeline(Pipeline):
     ) -> dict[str, torch.Tensor]:
         model = self.model
         if phrases is not None:
-            embeddings = embed_spans(model, inputs["keypoints"], inputs["keypoints_mask"], inputs["spoken"].tolist())
+            whole = [(0, frames) for frames in [inputs["keypoints"].shape[1]] * len(inputs["keypoints"])]
+            embeddings = embed_spans(model, inputs["keypoints"], inputs["keypoints_mask"], whole)
             kept = ("keypoints_mask", "frame_times", "spoken")
-            return {"embeddings": torch.from_numpy(embeddings), **{key: inputs[key] for key in kept}}
+            return {"embeddings": torch.from_numpy(np.stack(embeddings)), **{key: inputs[key] for key in kept}}
         given = {key: generation.pop(key) for key in LIMITS if key in generation}
         limits = self._limits(given) if abstain else {}
         conditioning, encoded = model.encode(inputs["keypoints"], inputs["keypoints_mask"])
@@ -274,7 +275,7 @@ def _phrase_result(
 ) -> dict[str, Any]:
     """Returns the most similar phrase, or the reason why there is none."""
     start, end = outputs["spoken"][0].tolist()
-    matches, reason = phrases.match(outputs["embeddings"][0].numpy(), 3), None
+    matches, reason = phrases.match(outputs["embeddings"][0, start : max(end, start + 1)].numpy(), 3), None
     if not outputs["keypoints_mask"].any():
         reason = NO_FACE
     elif not end:

@@ -212,8 +212,7 @@ class PhraseBook:
         embeddings = {name: embeddings[name] for name in names}
         book: dict[str, Any] = {"reader": str(self.pipeline.model.name_or_path), "weights": self._weights}
         if names:
-            rows = np.stack(list(embeddings.values()))
-            self._index = PhraseIndex.from_takes(texts, rows)
+            self._index = PhraseIndex.from_takes(texts, list(embeddings.values()))
             book |= {"threshold": self._index.threshold, "slope": self._index.slope}
         book["takes"] = [{"id": name, "text": text} for name, text in zip(names, texts, strict=True)]
         save_file(embeddings, self.folder / WRITING_EMBEDDINGS)

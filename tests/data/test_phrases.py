@@ -12,7 +12,7 @@ from transformers import AutoModel
 from benchmarks.phrases import Utterance, accuracy_line
 from data.collator import SpokenWord
 from data.phrases import Stretches, contrastive_loss, main, whiten
-from modeling_lipread.phrases_lipread import embedder_hash
+from modeling_lipread.phrases_lipread import embedder_hash, warped_similarities
 from tests.helpers.training import make_corpus
 
 
@@ -58,10 +58,23 @@ def test_the_contrastive_loss_is_that_of_the_paper():
 def test_the_benchmark_reads_each_utterance_by_takes_from_other_clips():
     said = [("yes", 0, [1.0, 0.0]), ("no", 0, [0.0, 1.0]), ("yes", 1, [0.9, 0.1]), ("no", 1, [0.1, 0.9])]
     said.append(("once", 2, [0.5, 0.5]))  # an answer to choose, but nothing to ask
-    found = [Utterance(person, clip, text, np.array(at)) for person in "ab" for text, clip, at in said]
+    found = [Utterance(person, clip, text, np.array([at])) for person in "ab" for text, clip, at in said]
     line = accuracy_line(found, "word", shots=1, ways=20, draws=3)
     assert line == "word: 20-way 1-shot 1.000 (1.00-1.00, n=8) | unknown rejected 1.00 at 0.95 accepted"
     swapped = [
-        Utterance(one.person, one.clip, one.text, one.embedding[:: -1 if one.clip == 1 else 1]) for one in found
+        Utterance(one.person, one.clip, one.text, one.embedding[:, :: -1 if one.clip == 1 else 1]) for one in found
     ]
     assert accuracy_line(swapped, "word", 1, 20, 3).startswith("word: 20-way 1-shot 0.000")
+
+
+def test_takes_are_compared_at_any_speed():
+    random = np.random.default_rng(0)
+    take = random.normal(size=(12, 8)).astype(np.float32)
+    take /= np.linalg.norm(take, axis=1, keepdims=True)
+    slower, other = np.repeat(take, [1, 3] * 6, axis=0), take[::-1]
+    similarities = warped_similarities(slower, [take, other, slower])
+    assert similarities[[0, 2]] == pytest.approx([1.0, 1.0], abs=1e-6) and similarities[1] < 0.6
+    # By hand: two frames against one, the costs are 0 and 1, the second one a step in one stretch alone.
+    east, north = [1.0, 0.0], [0.0, 1.0]
+    found = warped_similarities(np.array([east, north], np.float32), [np.array([east], np.float32)])
+    assert found == pytest.approx([1 - 1 / 3])
