@@ -26,7 +26,8 @@ _Item = TypeVar("_Item")
 _LARGE_PIXELS = 2**20  # pixels of a frame; smaller frames decode more efficiently in one thread
 _PACKETS_PEEKED = 64  # packets in which to look for timestamps
 _MOST_STRETCHED = 4  # highest plausible aspect ratio of a pixel; a header with a higher one is damaged
-_LONGEST_HOLE = 10.0  # seconds between two frames beyond which the clock of a transport stream was set anew
+_JOINED = ("hls", "mpeg", "mpegts")  # containers of recordings that may be joined, each with a clock of its own
+_LONGEST_HOLE = 10.0  # seconds between two frames of these, beyond which the clock was set anew
 _FRAMES_OF_NEW_CLOCK = 3  # fewer have wrong timestamps
 _MOST_FAILURES = 1000  # failed reads in a row after which the rest of a file counts as lost
 # FFmpeg's demuxers of files that are nothing but data. All others are refused, whatever the suffix of the file: those
@@ -272,10 +273,14 @@ def _open(source: Path | str, timeout: float | None = None) -> Iterator[tuple[An
 
 def _nominal_rate(path: Path) -> float | None:
     """Returns the nominal frame rate if the stream has no usable timestamps, else None."""
+    av = require("av", "av", "Reading a video")
+    times: list[int | None] = []
     with _open(path) as (container, stream):
-        times = [packet.pts for packet in islice(container.demux(stream), _PACKETS_PEEKED) if packet.size]
+        with suppress(av.InvalidDataError):  # damage
+            times += (packet.pts for packet in islice(container.demux(stream), _PACKETS_PEEKED) if packet.size)
         has_timestamps = container.format.name != "avi"  # for AVI, FFmpeg returns the order of decoding
-        if not times or (has_timestamps and None not in times and 2 * len(set(times)) > len(times)):
+        known = set(times) - {None}  # a damaged packet may have no timestamp
+        if not times or (has_timestamps and times.count(None) < len(times) / 8 and 2 * len(known) > len(times)):
             return None
         rates = (stream.guessed_rate, stream.codec_context.framerate, stream.average_rate)
         rate = next((float(rate) for rate in rates if rate and 1 <= rate <= 240), None)
@@ -286,11 +291,6 @@ def _nominal_rate(path: Path) -> float | None:
     )
     logger.info(f"{path}: no usable timestamps, timed by the declared {rate:g} frames a second")
     return rate
-
-
-def _clock_may_jump(container: Any) -> bool:
-    flags = require("av.format", "av", "Reading a video").Flags
-    return bool(container.format.flags & flags.ts_discont.value)
 
 
 def _origin(container: Any) -> float:
@@ -382,7 +382,7 @@ def _timed(container: Any, stream: Any, nominal_rate: float | None, begun: bool)
     before it is normal in a stream cut from a longer one.
     """
     origin = None if container.start_time is None else _origin(container)
-    longest = _LONGEST_HOLE if _clock_may_jump(container) else inf
+    longest = _LONGEST_HOLE if container.format.name in _JOINED else inf
     time, step, index, strange = None, 1e-3, 0, 0
     for frame, packet_time in _decoded(container, stream, begun):
         previous, known = time, packet_time if frame is None else frame.time
@@ -451,7 +451,7 @@ def _missing_end(container: Any, stream: Any, last: float | None, skip_damage: b
     if len(entries) and entries[-1].pos + entries[-1].size > container.size > 0:
         return float(entries[-1].timestamp * stream.time_base) - _origin(container)
     # A declared duration may be that of the sound. Matroska declares the end of each stream, on the timestamps' clock.
-    end = _declared_seconds(container, stream) if skip_damage and not _clock_may_jump(container) else 0.0
+    end = _declared_seconds(container, stream) if skip_damage and container.format.name not in _JOINED else 0.0
     declared = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if declared is not None:
         hours, minutes, seconds = map(float, declared.groups())
