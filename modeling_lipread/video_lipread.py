@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from heapq import heappop, heappush
 from itertools import islice
 from math import inf
 from pathlib import Path
@@ -277,10 +278,10 @@ def _nominal_rate(path: Path) -> float | None:
     times: list[int | None] = []
     with _open(path) as (container, stream):
         with suppress(av.InvalidDataError):  # damage
-            times += (packet.pts for packet in islice(container.demux(stream), _PACKETS_PEEKED) if packet.size)
-        has_timestamps = container.format.name != "avi"  # for AVI, FFmpeg returns the order of decoding
+            packets = islice(container.demux(stream), _PACKETS_PEEKED)
+            times += (packet.dts if _is_avi(container) else packet.pts for packet in packets if packet.size)
         known = set(times) - {None}  # a damaged packet may have no timestamp
-        if not times or (has_timestamps and times.count(None) < len(times) / 8 and 2 * len(known) > len(times)):
+        if not times or (times.count(None) < len(times) / 8 and 2 * len(known) > len(times)):
             return None
         rates = (stream.guessed_rate, stream.codec_context.framerate, stream.average_rate)
         rate = next((float(rate) for rate in rates if rate and 1 <= rate <= 240), None)
@@ -291,6 +292,10 @@ def _nominal_rate(path: Path) -> float | None:
     )
     logger.info(f"{path}: no usable timestamps, timed by the declared {rate:g} frames a second")
     return rate
+
+
+def _is_avi(container: Any) -> bool:
+    return container.format.name == "avi"  # which has times of decoding only
 
 
 def _origin(container: Any) -> float:
@@ -305,7 +310,7 @@ def _seek_lands_before(path: Path, seconds: float) -> bool:
     """Returns whether seeking reaches a frame before the wanted one; without an index it may jump past the end."""
     av = require("av", "av", "Reading a video")
     with _open(path) as (container, stream):
-        if container.start_time is None:  # the first frame is the origin
+        if container.start_time is None or _is_avi(container):  # the origin, or times, depend on the first frame
             return False
         try:
             _seek(container, stream, seconds)
@@ -414,6 +419,9 @@ def _decoded(container: Any, stream: Any, begun: bool) -> Iterator[tuple[Any, fl
     """Yields the frames in presentation order with None, and None with the time of each damaged packet if known."""
     av = require("av", "av", "Reading a video")
     packets, failures = container.demux(stream), 0
+    # In order of presentation, the frames of an AVI have the times of decoding; behind damage only its index has them.
+    times: list[int] = []
+    places = {entry.pos: entry.timestamp for entry in stream.index_entries} if _is_avi(container) else {}
     while failures < _MOST_FAILURES:
         frames: list[Any] = []
         try:
@@ -426,13 +434,21 @@ def _decoded(container: Any, stream: Any, begun: bool) -> Iterator[tuple[Any, fl
         if packet is None:
             return
         begun, failures, damaged = begun or packet.is_keyframe, 0, packet.is_corrupt
+        moment = packet.pts
+        if _is_avi(container) and packet.size:
+            moment = places.get(packet.pos, packet.dts)
+            heappush(times, moment)
         try:
             frames = packet.decode()
         except av.FFmpegError:
             damaged = True
+            times = [time for time in times if time != moment]
         if damaged and begun:
-            yield None, None if packet.pts is None else float(packet.pts * packet.time_base)
-        yield from ((frame, None) for frame in frames)
+            yield None, None if moment is None else float(moment * packet.time_base)
+        for frame in frames:
+            if times:
+                frame.pts, frame.time_base = heappop(times), stream.time_base
+            yield frame, None
 
 
 def _corrupt(source: object, seconds: float) -> str:

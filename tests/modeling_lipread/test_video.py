@@ -164,9 +164,10 @@ def test_a_long_video_is_sought_in(tmp_path):
         np.testing.assert_allclose([frame.mean() for frame in frames], (200, 202, 204), atol=1.5)
 
 
-def test_times_are_the_streams_own(tmp_path):
+@pytest.mark.parametrize(("name", "codec"), [("variable.mp4", "libx264"), ("dropped_frames.avi", "mpeg4")])
+def test_times_are_the_streams_own(tmp_path, name, codec):
     milliseconds = [0, 40, 120, 153, 220, 240, 300]
-    path = write_video(tmp_path / "variable.mp4", moving_portrait(7), milliseconds=milliseconds)
+    path = write_video(tmp_path / name, moving_portrait(7), milliseconds=milliseconds, codec=codec)
     np.testing.assert_allclose([time * 1000 for time, _ in read_frames(path)], milliseconds, atol=0.5)
 
 
