@@ -212,10 +212,12 @@ class LipReadPreTrainedModel(PreTrainedModel):
             self.generation_config = own
 
     def _is_rounding(self, logits: torch.Tensor, expected: torch.Tensor) -> bool:
-        """Returns whether logits differ by rounding errors alone, judged by their range and precision."""
-        exact = logits.dtype == torch.float32 and not getattr(self.language_model, "is_quantized", False)
-        spread = (expected.amax() - expected.amin()).float() * (0.01 if exact else 0.1)
-        return not bool((logits.to(expected.device) - expected).abs().amax() > spread)
+        """Returns whether logits differ by rounding errors alone, judged by their range and the weights' precision."""
+        language_model = self.language_model
+        exact = language_model.dtype == torch.float32 and not getattr(language_model, "is_quantized", False)
+        spread = (expected.amax() - expected.amin()).float()
+        # In SmolLM2-135M they differ by 1e-6 of the range in float32, and by 0.02 in bfloat16.
+        return not bool((logits.to(expected.device) - expected).abs().amax() > spread * (0.01 if exact else 0.25))
 
     @classmethod
     def from_language_model(
