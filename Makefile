@@ -3,7 +3,7 @@
 # make browser   installs Chromium, without which the tests of the page are skipped (Debian and Ubuntu, as root)
 # make lint   checks the style
 # make docs-check   runs every command of the documents, or parses it where it cannot run; about 15 minutes
-# All but browser create .venv first. PYTHON names another interpreter (3.10 to 3.13).
+# All but browser create .venv first. PYTHON names another interpreter (3.11 to 3.13).
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python

@@ -20,9 +20,10 @@ import torch
 from .configuration_lipread import CALIBRATION
 from .ctc_lipread import align_words
 from .geometry_lipread import LONGEST_STEP, NUM_LANDMARKS, lip_motion
-from .text_normalizer_lipread import TextNormalizer
+from .text_normalizer_lipread import TextNormalizer, split_units
 
 LOWEST_FIT = -10.0  # also the fit of the words of a clip that is too short for them
+INCOMPLETE = "\ufffd"  # what a tokenizer decodes the first bytes of a character to
 HIGHEST_LOG_PROB = -1e-6  # keeps the log-odds finite
 NO_FACE = "no face"
 FEW_FRAMES = "too few frames a second show the lips"
@@ -39,7 +40,7 @@ class WordEvidence:
     """A word of a hypothesis, and what the model says for it.
 
     Attributes:
-        text: The word, as written between spaces.
+        text: The word, as written between spaces, or a character of a script without spaces.
         frames: Its first frame and the frame after its last; `None` if the clip is too short for the words, or the
             model has no head to align them.
         log_prob: Its log-probability by the language model, given the words before.
@@ -91,23 +92,46 @@ def word_evidence(
         log_probs: Their log-probabilities.
         head: `head_log_probs` of the clip up to its last frame with a face, `(frames, vocabulary)`.
     """
-    special = set(processor.tokenizer.all_special_ids)
-    texts: list[str] = []
-    sums: list[float] = []
-    for count, (token, log_prob) in enumerate(zip(tokens, log_probs, strict=True), start=1):
-        if token in special:
-            continue
-        texts = processor.decode(list(tokens[:count]), skip_special_tokens=True).split()
-        sums += [0.0] * (len(texts) - len(sums))
-        if sums:
-            sums[-1] += log_prob
+    units = split_units(processor.decode(list(tokens), skip_special_tokens=True))
+    sums = np.zeros(len(units))
+    for shares, log_prob in zip(token_units(processor, tokens), log_probs, strict=True):
+        sums[shares] += log_prob / max(len(shares), 1)
+    texts = [unit.text for unit in units]
     frames, fits = [None] * len(texts), [0.0] * len(texts)
     if head is not None and config.ctc_vocab:
         fits = [LOWEST_FIT] * len(texts)
-        found = align_words(head.cpu().numpy(), texts, config.ctc_vocab, config.encoder_config.alignment_head)
+        joined, each_frame = [unit.joined for unit in units], config.encoder_config.alignment_head
+        found = align_words(head.cpu().numpy(), texts, config.ctc_vocab, each_frame, joined)
         if found is not None:
             frames, fits = map(tuple, found.frames.tolist()), found.fit.clip(min=LOWEST_FIT).tolist()
-    return [WordEvidence(*word) for word in zip(texts, frames, sums, fits, strict=True)]
+    return [WordEvidence(*word) for word in zip(texts, frames, sums.tolist(), fits, strict=True)]
+
+
+def token_units(processor: Any, tokens: Sequence[int]) -> list[list[int]]:
+    """Finds the words that each token of a text writes, as `split_units` counts them.
+
+    A token of several characters may write several words in scripts without spaces, and a character may need several
+    tokens.
+
+    Args:
+        processor: The model's processor.
+        tokens: Tokens of the text; special tokens write nothing.
+
+    Returns:
+        For each token the indices of its words.
+    """
+    special = set(processor.tokenizer.all_special_ids)
+    last = len(split_units(processor.decode(list(tokens), skip_special_tokens=True))) - 1
+    written, before = [], 0
+    for count, token in enumerate(tokens, start=1):
+        text = processor.decode(list(tokens[:count]), skip_special_tokens=True)
+        complete = len(split_units(text.rstrip(INCOMPLETE)))
+        # Without a new word, the token goes on with the last one, or begins a character of the next one.
+        first = before if complete > before or text.endswith(INCOMPLETE) else before - 1
+        indices = range(max(first, 0), max(complete, first + 1))
+        written.append([] if token in special else [index for index in indices if index <= last])
+        before = max(before, complete)
+    return written
 
 
 def evidence(log_probs: Sequence[float], fits: Sequence[float]) -> np.ndarray:

@@ -318,7 +318,11 @@ class WordAlignment(NamedTuple):
 
 
 def align_words(
-    log_probs: np.ndarray, words: Sequence[str], ctc_vocab: Sequence[str], each_frame: bool = False
+    log_probs: np.ndarray,
+    words: Sequence[str],
+    ctc_vocab: Sequence[str],
+    each_frame: bool = False,
+    joined: Sequence[bool] | None = None,
 ) -> WordAlignment | None:
     """Aligns known words with the frames of a clip.
 
@@ -327,6 +331,7 @@ def align_words(
         words: The words.
         ctc_vocab: Characters of both heads, beginning with the blank.
         each_frame: Whether `log_probs` are those of the alignment head rather than of the CTC head.
+        joined: Whether each word follows the one before without a space; by default none does.
 
     Returns:
         The alignment; a word without characters of the vocabulary has an empty span. `None` if there are fewer frames
@@ -335,7 +340,10 @@ def align_words(
     known = {character: index for index, character in enumerate(ctc_vocab) if index != BLANK}
     normalize = TextNormalizer()
     spelled = [[known[character] for character in normalize(word) if character in known] for word in words]
-    symbols, owners, may_skip = _frame_states(spelled) if each_frame else _ctc_states(spelled, known.get(" "))
+    if each_frame:
+        symbols, owners, may_skip = _frame_states(spelled)
+    else:
+        symbols, owners, may_skip = _ctc_states(spelled, known.get(" "), joined or [False] * len(words))
     path = best_path(log_probs[:, symbols], may_skip)
     if path is None:
         return None
@@ -352,7 +360,9 @@ def align_words(
     return WordAlignment(frames, fit)
 
 
-def _ctc_states(words: Sequence[Sequence[int]], space: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _ctc_states(
+    words: Sequence[Sequence[int]], space: int | None, joined: Sequence[bool]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the states of a CTC path: the characters with blanks before and after each (Graves et al., 2006).
 
     Returns:
@@ -361,7 +371,8 @@ def _ctc_states(words: Sequence[Sequence[int]], space: int | None) -> tuple[np.n
     """
     symbols, owners = [BLANK], [NO_WORD]
     for index, word in enumerate(words):
-        between = [(space, NO_WORD)] if word and len(symbols) > 1 and space is not None else []
+        spaced = word and len(symbols) > 1 and space is not None and not joined[index]
+        between = [(space, NO_WORD)] if spaced else []
         for symbol, owner in [*between, *((symbol, index) for symbol in word)]:
             symbols += [symbol, BLANK]
             owners += [owner, NO_WORD]

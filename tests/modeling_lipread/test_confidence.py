@@ -14,7 +14,7 @@ from data.calibrate import main as calibrate
 from data.evaluation import Prediction
 from data.evaluation.calibration import abstention, fit_calibration, fit_limits, reliability
 from modeling_lipread import LipReadConfig, LipReadingPipeline
-from modeling_lipread.confidence_lipread import LOWEST_FIT, evidence, logistic, word_evidence, word_scores
+from modeling_lipread.confidence_lipread import LOWEST_FIT, evidence, logistic, token_units, word_evidence, word_scores
 
 PIECES = ["<s>", "bi", "n", " blue", "</s>", "<pad>"]
 VOCABULARY = ["", "b", "e", "i", "l", "n", "u"]
@@ -49,6 +49,20 @@ def test_a_word_has_the_probability_of_its_tokens_and_the_fit_of_its_frames():
     assert [(word.frames, word.fit) for word in short] == [(None, LOWEST_FIT)] * 2
     assert [word.fit for word in words_of(tokens, log_probs)] == [0.0, 0.0]
     assert words_of([4, 5], [-0.1, -0.1]) == []
+
+
+def test_in_scripts_without_spaces_each_character_has_its_probability(monkeypatch):
+    """Tokens of several characters, and a character of two tokens, as byte-level tokenizers write it."""
+    pieces = {1: "今天".encode(), 2: "好".encode()[:2], 3: "好".encode()[2:] + "。".encode(), 4: b" ok"}
+
+    def decode(tokens, skip_special_tokens):
+        return b"".join(pieces[token] for token in tokens).decode(errors="replace")
+
+    processor = SimpleNamespace(decode=decode, tokenizer=SimpleNamespace(all_special_ids=[]))
+    assert token_units(processor, [1, 2, 3, 4]) == [[0, 1], [2], [2], [3]]
+    words = word_evidence(processor, LipReadConfig(), [1, 2, 3, 4], [-0.4, -0.1, -0.2, -1.0], None)
+    assert [word.text for word in words] == ["今", "天", "好。", "ok"]
+    assert [word.log_prob for word in words] == pytest.approx([-0.2, -0.2, -0.3, -1.0])
 
 
 def test_scores_are_probabilities_until_they_are_calibrated():
