@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from lipread import options as common
 from lipread.landmark_rows import decode_row
 from lipread.replay import describe_clip, write_replay
+from modeling_lipread.text_normalizer_lipread import join_words
 
+from .console import set_up_console
 from .dataset import open_split
 from .schema import CorpusError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit status, which is 1 if the row cannot be read."""
-    layout = {"formatter_class": argparse.RawDescriptionHelpFormatter, "parents": [common.model_options()]}
+    set_up_console()
+    parents = [common.model_options(), common.output_options("HTML file")]
+    layout = {"formatter_class": argparse.RawDescriptionHelpFormatter, "parents": parents}
     parser = argparse.ArgumentParser(prog="python -m data.replay", description=__doc__, **layout)
     parser.add_argument("source", help="split of a prepared corpus, or a data set of one split")
     parser.add_argument("--split", help="split of a corpus that has several")
     parser.add_argument("--row", type=int, default=0, help="index of the row in the split (default: 0)")
-    parser.add_argument("--output", type=Path, required=True, help="HTML file to write")
     options = parser.parse_args(arguments)
     try:
-        output = common.output_file(options.output, ".html")
+        output = common.output_file(options.output, ".html", overwrite=options.overwrite)
         rows = open_split(options.source, options.split)
         if not 0 <= options.row < len(rows):
             raise CorpusError(f"{options.source}: no row {options.row}; there are {len(rows)} rows, counted from 0")
@@ -41,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (common.UsageError, OSError, ValueError) as error:
         common.print_message(error)
         return common.USAGE_ERROR if isinstance(error, common.UsageError) else common.FAILURE
-    print(f"{' '.join(word['text'] for word in clip['words'])}\n{output}")
+    print(f"{join_words(word['text'] for word in clip['words'])}\n{output}")
     return common.SUCCESS
 
 

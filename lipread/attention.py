@@ -6,9 +6,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from modeling_lipread.confidence_lipread import token_units
 from modeling_lipread.configuration_lipread import FaceKeypointEncoderConfig
 from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
 from modeling_lipread.processing_lipread import LipReadProcessor
+from modeling_lipread.text_normalizer_lipread import split_units
 
 
 def token_frames(config: FaceKeypointEncoderConfig, mask: np.ndarray) -> np.ndarray:
@@ -58,12 +60,10 @@ def word_attention(
     # Averaged over adapters and heads. The position before a token predicts it.
     attention = torch.stack([adapter[0].mean(0).cpu() for adapter in weights]).mean(0)[len(start) - 1 : -1]
     frames = attention.double().numpy() @ token_frames(model.config.encoder_config, mask[0].bool().cpu().numpy())
-    words = len(text.split())
+    words = len(split_units(text))
     sums, counts = np.zeros((words, frames.shape[1])), np.zeros((words, 1))
-    for count, weights in enumerate(frames, start=1):
-        word = len(processor.decode(tokens[:count], skip_special_tokens=True).split()) - 1
-        if 0 <= word < words:
-            sums[word] += weights
-            counts[word] += 1
+    for weights, written in zip(frames, token_units(processor, tokens), strict=True):
+        sums[written] += weights
+        counts[written] += 1
     sums /= np.maximum(counts, 1)
     return sums / np.maximum(sums.sum(axis=1, keepdims=True), 1e-12)

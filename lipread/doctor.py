@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import argparse
 import platform
 import time
 from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +20,7 @@ from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.video_lipread import VideoError, read_frames, require
 
 from .live.source import camera_frames
-from .options import BUNDLED_MODEL, FAILURE, SUCCESS, load_pipeline
+from .options import load_pipeline
 
 CODECS = (("libx264", "mp4", "H.264"), ("mpeg4", "mov", "MPEG-4"), ("libvpx-vp9", "webm", "VP9"))
 REINSTALL = "pip install --force-reinstall --no-deps"
@@ -32,23 +30,20 @@ class Note(Exception):
     """The result of a check that found nothing broken, but something that limits what works."""
 
 
-def add_doctor(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
-    parser = commands.add_parser("doctor", help="check the installation, and print a remedy for each problem")
-    parser.add_argument("--model", default=BUNDLED_MODEL, help="folder or Hub id of a reader (default: the package's)")
-    parser.add_argument("--camera", type=int, default=0, help="number of the camera to try (default: 0)")
-    parser.set_defaults(run=doctor)
+def run_checks(model: str, camera: int) -> int:
+    """Prints a line for each check. Returns the number of failed checks.
 
-
-def doctor(arguments: argparse.Namespace) -> int:
-    """Prints a line for each check. Returns the exit status: 0, or 1 if a check failed."""
+    Args:
+        model: Folder or Hub id of a reader to check.
+        camera: Number of a camera to try.
+    """
     checks = (
         ("packages", check_packages, "in the checkout: pip install -c constraints.txt ."),
         ("codecs", check_codecs, f"{REINSTALL} av"),
         ("landmarks", check_landmarks, f"{REINSTALL} mediapipe, then in the checkout {REINSTALL} ."),
         ("accelerator", check_accelerator, "update its driver, or give --device cpu"),
-        ("reader", lambda: check_reader(arguments.model), f"check --model, or in the checkout {REINSTALL} ."),
-        ("camera", lambda: check_camera(arguments.camera), f"{REINSTALL} opencv-contrib-python"),
+        ("reader", lambda: check_reader(model), f"check --model, or in the checkout {REINSTALL} ."),
+        ("camera", lambda: check_camera(camera), f"{REINSTALL} opencv-contrib-python"),
     )
     failed = 0
     for name, check, remedy in checks:
@@ -61,7 +56,7 @@ def doctor(arguments: argparse.Namespace) -> int:
             failed += 1
         print(f"{state:4}  {name:11}  {' '.join(message.split())}", flush=True)
     print(f"{failed} checks failed" if failed else "lipread can read here")
-    return FAILURE if failed else SUCCESS
+    return failed
 
 
 def check_packages() -> str:

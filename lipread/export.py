@@ -1,25 +1,14 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread export`: a reader as two ONNX graphs, one that encodes a clip and one that predicts the next token.
+"""Two ONNX graphs of a reader, one that encodes a clip and one that predicts the next token.
 
-lipread export runs/grid --output runs/grid-onnx
-
-`encoder.onnx` runs once a clip. Inputs: `keypoints (clips, frames, landmarks, 3)` and `keypoints_mask (clips,
-frames)`, int64, as the reader's feature extractor returns them. Outputs: `conditioning_mask`, `conditioning_key_N` and
-`conditioning_value_N` for each adapter N and, if the reader has a CTC head, `ctc_logits`.
-
-`decoder.onnx` runs once a token. Inputs: the conditioning, `input_ids` and `position_ids (clips, tokens)`, and
-`past_key_N` and `past_value_N (clips, heads, past, head_dim)` for each layer N of the language model, of length 0 at
-first. Outputs: `logits`, and `key_N` and `value_N`, which are the past of the next step.
+`lipread export` writes them; its help lists their inputs and outputs.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -28,42 +17,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from modeling_lipread.adapters_lipread import CACHE, Conditioning
 
-from .options import SUCCESS, UsageError, load_pipeline, print_message
-
 NUM_CLIPS, NUM_TOKENS = 2, 3  # sizes of the traced example; both dimensions stay dynamic
-ENCODER_FILE, DECODER_FILE = "encoder.onnx", "decoder.onnx"
-
-
-def add_export(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
-    parser = commands.add_parser(
-        "export",
-        help="write a reader as ONNX graphs, to run it without PyTorch",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="READER", help="folder or Hub id of a trained reader")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the two .onnx files")
-    parser.set_defaults(run=export)
-
-
-def export(arguments: argparse.Namespace) -> int:
-    """Writes the graphs, prints how to use them, and returns the exit status, 0."""
-    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UsageError(f"export needs the packages {' and '.join(missing)}: pip install '.[onnx]'")
-    if arguments.output.exists() and not arguments.output.is_dir():
-        raise UsageError(f"--output {arguments.output}: is a file; give a folder")
-    model = load_pipeline(arguments.model, "cpu").model.eval()
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    for step, (name, write) in enumerate(((ENCODER_FILE, export_encoder), (DECODER_FILE, export_decoder)), start=1):
-        print_message(f"{step}/2 tracing {name}, which takes about a minute")
-        write(model, arguments.output / name)
-    print(
-        f"{arguments.output}: run {ENCODER_FILE} once a clip and {DECODER_FILE} once a token, for example with "
-        "onnxruntime; the reader's AutoProcessor makes the inputs, and `lipread export --help` lists them"
-    )
-    return SUCCESS
 
 
 class EncoderGraph(nn.Module):

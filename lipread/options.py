@@ -1,22 +1,25 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""What the commands share: options, exit statuses, error messages, and loading a checkpoint."""
+"""What the commands share: options, exit statuses, messages, and loading a checkpoint."""
 
 from __future__ import annotations
 
 import argparse
-import inspect
+import math
 import sys
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import AutoModel, AutoProcessor
+from .output_files import check_writable
+from .settings import FACES
+from .video_files import problem_of
 
-from modeling_lipread.face_tracking_lipread import FACES
-from modeling_lipread.phrases_lipread import PhraseIndex
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
+if TYPE_CHECKING:  # importing it takes seconds
+    from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
 SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2  # exit statuses
-BUNDLED_MODEL = str(Path(inspect.getfile(LipReadingPipeline)).with_name("grid_reader"))
+BUNDLED_MODEL = str(Path(find_spec("modeling_lipread").origin).with_name("grid_reader"))
 BUNDLED_MODEL_NOTE = (
     "no --model given: using the reader in the package, which knows the 51 words of the GRID corpus "
     '("bin blue at f two now") and mostly one speaker; train your own for other words and faces'
@@ -24,7 +27,18 @@ BUNDLED_MODEL_NOTE = (
 
 
 class UsageError(Exception):
-    """Wrong command-line options that argparse cannot detect. The command prints the message and exits with 2."""
+    """Wrong command-line options. The command prints the message and exits with 2."""
+
+
+def use_utf8() -> None:
+    """Makes standard output and error print every text: UTF-8 in files and pipes, a terminal's own encoding on it.
+
+    Characters that cannot be encoded become escapes, among them the bytes of a file name that is not UTF-8. In JSON
+    these escapes are valid.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
 
 
 def print_message(message: object) -> None:
@@ -32,12 +46,24 @@ def print_message(message: object) -> None:
     print(f"lipread: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
 
 
-def positive_int(text: str) -> int:
-    """Parses a whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
-    return number
+def number(kind: type, meaning: str, allowed: Callable[[Any], bool]) -> Callable[[str], Any]:
+    """Returns a parser of an option's value, a finite number that `allowed` accepts, for `add_argument(type=...)`."""
+
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and allowed(value)):
+            raise argparse.ArgumentTypeError(f"must be {meaning}, not {text}")
+        return value
+
+    return parse
+
+
+positive_int = number(int, "a whole number, 1 or more", lambda value: value >= 1)
+seconds = number(float, "a number of seconds, 0 or more", lambda value: value >= 0)
+unit_interval = number(float, "a number from 0 to 1", lambda value: 0 <= value <= 1)
 
 
 def reader_options(faces: tuple[str, ...] = FACES) -> argparse.ArgumentParser:
@@ -54,21 +80,28 @@ def reader_options(faces: tuple[str, ...] = FACES) -> argparse.ArgumentParser:
 def model_options(faces: tuple[str, ...] = FACES) -> argparse.ArgumentParser:
     """Returns a parent parser with the options of `reader_options`, of the search and of abstention."""
     parser = argparse.ArgumentParser(add_help=False, parents=[reader_options(faces)])
-    parser.add_argument(
-        "--num_beams", "--beams", type=positive_int, default=1, help="beams of the search; 1 is greedy (default: 1)"
-    )
+    beams_help = "beams of the search; 1 is greedy (default: 1)"
+    parser.add_argument("--num_beams", "--beams", "--beam_size", type=positive_int, default=1, help=beams_help)
     weight_help = "weight of the CTC head beside the language model, 0 to 1 (default: the one saved with the reader)"
-    parser.add_argument("--ctc_decoding_weight", type=float, help=weight_help)
+    parser.add_argument("--ctc_decoding_weight", type=unit_interval, help=weight_help)
     abstain_help = "also write hypotheses that the reader would reject, for example of lips that do not move"
     parser.add_argument("--no_abstain", dest="abstain", action="store_false", help=abstain_help)
+    return parser
+
+
+def output_options(what: str) -> argparse.ArgumentParser:
+    """Returns a parent parser with the options for one file to write."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--output", "-o", required=True, type=Path, help=f"{what} to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     return parser
 
 
 def clip_options() -> argparse.ArgumentParser:
     """Returns a parent parser with the options for the part of a video to read."""
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--start", type=float, metavar="SECONDS", help="where to start reading")
-    parser.add_argument("--end", type=float, metavar="SECONDS", help="where to stop reading")
+    parser.add_argument("--start", type=seconds, metavar="SECONDS", help="where to start reading")
+    parser.add_argument("--end", type=seconds, metavar="SECONDS", help="where to stop reading")
     return parser
 
 
@@ -87,14 +120,46 @@ def generation_arguments(arguments: argparse.Namespace, model: Any = None) -> di
     """
     generation: dict[str, Any] = {"num_beams": arguments.num_beams, "abstain": arguments.abstain}
     if getattr(arguments, "phrases", None) is not None:
+        from modeling_lipread.phrases_lipread import PhraseIndex
+
         generation["phrases"] = PhraseIndex.load(arguments.phrases, model)
     if arguments.ctc_decoding_weight is not None:
         generation["ctc_decoding_weight"] = arguments.ctc_decoding_weight
     return generation
 
 
-def output_file(path: str | Path, suffix: str, video: str | Path | None = None) -> Path:
-    """Returns the path in `--output`. Raises `UsageError` for another suffix, a folder, or the input video."""
+def check_reading(arguments: argparse.Namespace) -> None:
+    """Raises `UsageError` for a span that is none, or a --model that is no reader, as far as files show."""
+    start, end = getattr(arguments, "start", None), getattr(arguments, "end", None)
+    if end is not None and end <= (start or 0.0):
+        raise UsageError(f"--end {end:g}: must be after --start {start or 0.0:g}")
+    if arguments.model is None:
+        return
+    folder = Path(arguments.model)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        message = "the folder holds no reader; train_hf.py writes one to its --output_dir"
+    elif folder.is_file():
+        message = "is a file; give the folder of the reader"
+    elif not folder.exists() and (len(folder.parts) > 2 or arguments.model[:1] in (".", "~", "/")):
+        message = "no such folder; check the path"
+    else:
+        return
+    raise UsageError(f"--model {arguments.model}: {message}")
+
+
+def require_video(name: str) -> None:
+    """Raises OSError, with the reason, if a name given for a video names no file."""
+    if problem := problem_of(name):
+        raise OSError(problem)
+
+
+def output_file(path: str | Path, suffix: str, video: str | Path | None = None, overwrite: bool = False) -> Path:
+    """Returns the path in `--output`, in a folder that can be written.
+
+    Raises:
+        UsageError: It has another suffix, is a folder or the input video, exists without `--overwrite`, or cannot be
+            written.
+    """
     path = Path(path)
     if path.suffix.lower() != suffix:
         raise UsageError(f"--output {path}: the file must end in {suffix}")
@@ -102,7 +167,18 @@ def output_file(path: str | Path, suffix: str, video: str | Path | None = None) 
         raise UsageError(f"--output {path}: is a folder; name a file in it")
     if video is not None and path.exists() and Path(video).exists() and path.samefile(video):
         raise UsageError(f"--output {path}: is the input video; choose another name")
+    if path.exists() and not overwrite:
+        raise UsageError(f"--output {path}: exists; choose another name, or replace it with --overwrite")
+    require_writable(path.parent, path)
     return path
+
+
+def require_writable(folder: Path, output: Path) -> None:
+    """Creates the folder of `--output`; raises `UsageError` if no file can be written there."""
+    try:
+        check_writable(folder)
+    except OSError as error:
+        raise UsageError(f"--output {output}: cannot be written ({error.strerror}); choose another folder") from error
 
 
 def load_pipeline(
@@ -115,6 +191,10 @@ def load_pipeline(
     Raises:
         UsageError: There is no such checkpoint or device, or the checkpoint was never trained to read.
     """
+    from transformers import AutoModel, AutoProcessor
+
+    from modeling_lipread.pipeline_lipread import LipReadingPipeline
+
     if model is None:
         model = BUNDLED_MODEL
         if not phrases_only:
@@ -122,12 +202,8 @@ def load_pipeline(
     try:
         processor, network = AutoProcessor.from_pretrained(model), AutoModel.from_pretrained(model)
     except (OSError, ValueError) as error:
-        message, folder = str(error), Path(model)
-        if folder.is_dir() and not (folder / "config.json").is_file():
-            message = "the folder holds no reader; train_hf.py writes one to its --output_dir"
-        elif not folder.exists():
-            message = f"no such folder here, check the path; and from the Hub: {error}"
-        raise UsageError(f"--model {model}: {message}") from error
+        missing = "" if Path(model).exists() else "no such folder here, check the path; and from the Hub: "
+        raise UsageError(f"--model {model}: {missing}{error}") from error
     if not network.uses_video:
         raise UsageError(f"--model {model}: is only an encoder; train a reader from it with --encoder {model}")
     try:

@@ -1,7 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread overlay`: a video with the landmarks and the words drawn on it.
-
-lipread overlay clip.mp4 --output overlay.mp4
+"""A video with the landmarks and the words drawn on it: `lipread overlay`.
 
 ```python
 with Face3DKeypointExtractor() as extractor:
@@ -12,9 +10,9 @@ write_overlay("clip.mp4", sequence, "overlay.mp4", words=[Word("good", 0.4, 0.7)
 
 from __future__ import annotations
 
-import argparse
 import os
 import unicodedata
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -25,18 +23,8 @@ from PIL import Image, ImageDraw, ImageFont
 from transformers.utils import logging
 
 from modeling_lipread.landmarks_lipread import LandmarkSequence
-from modeling_lipread.video_lipread import read_frames, require
+from modeling_lipread.video_lipread import open_sound, read_frames, require
 
-from .long_form.transcription import sequence_frames, transcribe_frames
-from .options import (
-    SUCCESS,
-    clip_options,
-    generation_arguments,
-    load_pipeline,
-    model_options,
-    output_file,
-    print_message,
-)
 from .transcript import Word
 
 logger = logging.get_logger(__name__)
@@ -53,43 +41,18 @@ FONTS = ("NotoSans-Regular.ttf", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.t
 _TIME_BASE = Fraction(1, 90_000)
 
 
-def add_overlay(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
-    parents = [model_options(), clip_options()]
-    parser = commands.add_parser("overlay", parents=parents, help="draw landmarks and words on a video")
-    parser.add_argument("video", metavar="VIDEO", help="video file")
-    parser.add_argument("--output", required=True, help="mp4 file to write")
-    parser.set_defaults(run=overlay)
-
-
-def overlay(arguments: argparse.Namespace) -> int:
-    """Writes the video, prints the words and the path of the file, and returns the exit status, 0."""
-    output = output_file(arguments.output, ".mp4", arguments.video)
-    pipeline = load_pipeline(arguments.model, arguments.device)
-    video, origin, clip = arguments.video, arguments.start or 0.0, {"start": arguments.start, "end": arguments.end}
-    sequence = pipeline.processor.extract_landmarks(video, **clip, face=arguments.face)[0]
-    frames = sequence_frames(sequence)
-    transcript = transcribe_frames(pipeline, frames, video, origin, **generation_arguments(arguments))
-    write_overlay(video, sequence, output, words=transcript.words(origin) or None, **clip)
-    if transcript.text:
-        print(transcript.text)
-    else:
-        print_message(f"{video}: no words: {transcript.unread_reasons}")
-    print(output)
-    return SUCCESS
-
-
 def write_overlay(
     video_path: str | os.PathLike,
-    sequence: LandmarkSequence,
+    sequence: LandmarkSequence | Sequence[LandmarkSequence],
     output_path: str | os.PathLike,
     words: list[Word] | None = None,
     start: float | None = None,
     end: float | None = None,
 ) -> None:
-    """Writes a silent mp4 of a video with the landmarks drawn in and the words in a band below.
+    """Writes an mp4 of a video and its sound with the landmarks drawn in and the words in a band below.
 
     Args:
+        sequence: The landmarks, or those of several people, with a frame for every frame of the video.
         output_path: The mp4, which appears when it is complete. Its folder is created.
         words: The words, in seconds from the start of the sequence; each appears when it begins. Its score colours it
             from red (0) through yellow to green (1).
@@ -99,6 +62,8 @@ def write_overlay(
         ValueError: The video cannot be read, or has another number of frames than the sequence.
     """
     av, cv2 = require("av", "av", "Writing a video"), require("cv2", "opencv-contrib-python", "Drawing landmarks")
+    people = [sequence] if isinstance(sequence, LandmarkSequence) else list(sequence)
+    sequence = people[0]
     different_length = (
         f"{video_path}: the video does not have the {len(sequence)} frames of the landmarks; pass the landmarks "
         "extracted from this video, and the start and end they were extracted with"
@@ -112,16 +77,20 @@ def write_overlay(
     partial_path = output_path.with_name(f".{output_path.name}.{os.getpid()}.part")
     count = 0
     try:
-        with av.open(str(partial_path), "w", format="mp4") as container:
-            stream = None
+        with (
+            open_sound(video_path, start, end) as (sound_stream, packets),
+            av.open(str(partial_path), "w", format="mp4") as container,
+        ):
+            stream = sound = None
             for _, frame in read_frames(video_path, start, end, skip_damage=True):
                 if frame is None:
                     continue
                 if count == len(sequence):
                     raise ValueError(different_length)
                 picture = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-                if sequence.present[count]:
-                    picture = draw_landmarks(picture, sequence.keypoints[count], scale)
+                for person in people:
+                    if person.present[count]:
+                        picture = draw_landmarks(picture, person.keypoints[count], scale)
                 picture = np.vstack([picture, caption.at(sequence.timestamps[count])])
                 height, width = picture.shape[:2]
                 picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)))  # yuv420p needs even sides
@@ -130,16 +99,51 @@ def write_overlay(
                     stream = container.add_stream("libx264", rate, {"preset": "veryfast", "crf": "20"})
                     stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
                     stream.codec_context.time_base = _TIME_BASE  # for videos of variable frame rate
+                    sound = None if sound_stream is None else _Sound(container, sound_stream, packets)
                 drawn = av.VideoFrame.from_ndarray(picture, format="rgb24")
                 drawn.pts, drawn.time_base = round(sequence.timestamps[count] / _TIME_BASE), _TIME_BASE
                 container.mux(stream.encode(drawn))
+                if sound is not None:
+                    sound.write_until(sequence.timestamps[count])
                 count += 1
             if count < len(sequence):
                 raise ValueError(different_length)
             container.mux(stream.encode())
+            if sound is not None:
+                sound.close()
         os.replace(partial_path, output_path)
     finally:
         partial_path.unlink(missing_ok=True)
+
+
+class _Sound:
+    """Copies the sound of a video into an mp4, or encodes it as AAC if an mp4 cannot hold its format."""
+
+    def __init__(self, container: Any, source: Any, packets: Iterator[tuple[float, Any]]):
+        self._container, self._packets = container, packets
+        self._copies = source.codec_context.name in container.supported_codecs
+        if self._copies:
+            self._stream = container.add_stream_from_template(source)
+        else:
+            self._stream = container.add_stream("aac", rate=source.rate)
+        self._next = next(packets, None)
+
+    def write_until(self, seconds: float) -> None:
+        """Writes the packets up to a time, so that sound and pictures are side by side in the file."""
+        while self._next is not None and self._next[0] <= seconds:
+            packet = self._next[1]
+            if self._copies:
+                packet.stream = self._stream
+                self._container.mux(packet)
+            else:
+                for frame in packet.decode():
+                    self._container.mux(self._stream.encode(frame))
+            self._next = next(self._packets, None)
+
+    def close(self) -> None:
+        """Writes what the encoder still holds."""
+        if not self._copies:
+            self._container.mux(self._stream.encode(None))
 
 
 def draw_landmarks(
@@ -166,55 +170,58 @@ class _Caption:
     """The band of words below the picture. Its size is constant."""
 
     def __init__(self, words: list[Word], width: int):
+        words = [unit for word in words for unit in word.split()]
         self._colors = [score_color(word.score) for word in words]
         self._starts = [word.start for word in words]
         self._width, self._margin = width, width // 24
         self._drawn: dict[int, np.ndarray] = {0: np.zeros((0, width, 3), np.uint8)} if not words else {}
         self._font = _load_font(max(16, width // 20), "".join(word.text for word in words)) if words else None
-        self._lines = self._wrap([word.text for word in words])
+        self._lines = self._wrap(words)
 
     def at(self, time: float) -> np.ndarray:
         """Returns the band at a time in seconds, RGB, uint8 `(height, width, 3)`."""
-        visible = sum(start <= time + 1e-6 for start in self._starts)
-        if visible not in self._drawn:
-            self._drawn[visible] = self._draw(visible)
-        return self._drawn[visible]
+        spoken = [start <= time + 1e-6 for start in self._starts]
+        if sum(spoken) not in self._drawn:
+            self._drawn[sum(spoken)] = self._draw(spoken)
+        return self._drawn[sum(spoken)]
 
-    def _wrap(self, words: list[str]) -> list[list[tuple[int, str]]]:
-        """Breaks words into lines of `(index of the word, text)`."""
+    def _wrap(self, words: list[Word]) -> list[list[tuple[int, str]]]:
+        """Breaks words into lines of `(index of the word, text)`; a text begins with the space before it."""
         lines: list[list[tuple[int, str]]] = [[]]
         for number, word in enumerate(words):
-            if lines[-1] and not self._fits(" ".join([*(piece for _, piece in lines[-1]), word])):
+            text = word.text if word.joined or not lines[-1] else f" {word.text}"
+            if lines[-1] and not self._fits("".join([*(piece for _, piece in lines[-1]), text])):
                 lines.append([])
-            # A word longer than a line, as in scripts without spaces, is split over several lines.
-            while len(word) > 1 and not self._fits(word):
-                count = next((n for n in range(len(word) - 1, 1, -1) if self._fits(word[:n])), 1)
-                lines[-1].append((number, word[:count]))
+                text = word.text
+            # A word longer than a line is split over several lines.
+            while len(text) > 1 and not self._fits(text):
+                count = next((n for n in range(len(text) - 1, 1, -1) if self._fits(text[:n])), 1)
+                lines[-1].append((number, text[:count]))
                 lines.append([])
-                word = word[count:]
-            lines[-1].append((number, word))
+                text = text[count:]
+            lines[-1].append((number, text))
         return lines
 
     def _fits(self, text: str) -> bool:
         return self._font.getlength(text) <= self._width - 2 * self._margin
 
-    def _draw(self, visible: int) -> np.ndarray:
+    def _draw(self, spoken: list[bool]) -> np.ndarray:
         line_height = round(1.35 * self._font.size)
         size = (self._width, min(len(self._lines), MAX_LINES) * line_height + line_height // 2)
         image = Image.new("RGB", size, (16, 16, 20))
         draw = ImageDraw.Draw(image)
-        started = [line for line in self._lines if line[0][0] < visible]
+        started = [line for line in self._lines if any(spoken[number] for number, _ in line)]
         for row, line in enumerate(started[-MAX_LINES:]):
-            text = " ".join(piece for _, piece in line)
+            text = "".join(piece for _, piece in line)
             # Right-to-left scripts start at the right edge.
             rightwards = next((unicodedata.bidirectional(c) == "L" for c in text if c.isalpha()), True)
             x, step, anchor = (self._margin, 1, "la") if rightwards else (self._width - self._margin, -1, "ra")
             before = ""
             for number, piece in line:
-                if number < visible:
+                if spoken[number]:
                     place = (x + step * self._font.getlength(before), line_height // 4 + row * line_height)
                     draw.text(place, piece, self._colors[number], self._font, anchor)
-                before += f"{piece} "
+                before += piece
         return np.array(image)
 
 

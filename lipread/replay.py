@@ -1,13 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread replay`: a page that turns and plays a clip's landmarks, with the words and the frames they attend to.
-
-lipread replay clip.mp4 --output replay.html
-lipread replay talk.mp4 --model runs/a --start 12 --end 16 --output replay.html
-"""
+"""A page that turns and plays a clip's landmarks, with the words and the frames they attend to: `lipread replay`."""
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 from pathlib import Path
@@ -21,33 +16,11 @@ from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from .attention import word_attention
 from .long_form.segmentation import Segment
 from .long_form.transcription import CountedFrames, read_utterances, segment_words, sequence_frames
-from .options import SUCCESS, clip_options, generation_arguments, load_pipeline, model_options, output_file
+from .output_files import write_atomically
 from .overlay import INNER_LIPS, OUTER_LIPS
-from .writers import write_atomically
 
 TEMPLATE = Path(__file__).with_name("replay_page.html")
 MAX_STEPS = 32767  # int16: steps from the centre of a clip to its farthest coordinate
-
-
-def add_replay(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
-    help_text = "write a page that plays the landmarks, with the words and the frames each attends to"
-    parser = commands.add_parser("replay", parents=[model_options(), clip_options()], help=help_text)
-    parser.add_argument("video", metavar="VIDEO", help="video, or .npy file of landmarks")
-    parser.add_argument("--output", required=True, type=Path, help="HTML file to write")
-    parser.set_defaults(run=replay)
-
-
-def replay(arguments: argparse.Namespace) -> int:
-    """Writes the page, prints the words and the path of the file, and returns the exit status, 0."""
-    output = output_file(arguments.output, ".html", arguments.video)
-    pipeline = load_pipeline(arguments.model, arguments.device)
-    clip_span = {"start": arguments.start, "end": arguments.end}
-    sequence = pipeline.processor.extract_landmarks(arguments.video, **clip_span, face=arguments.face)[0]
-    clip = describe_clip(pipeline, sequence, Path(arguments.video).name, **generation_arguments(arguments))
-    write_replay(output, clip)
-    print(f"{' '.join(word['text'] for word in clip['words'])}\n{output}")
-    return SUCCESS
 
 
 def describe_clip(

@@ -1,10 +1,17 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The result of reading a video: words with times, grouped into utterances by person."""
+"""The result of reading a video: words with times, grouped into utterances by person.
+
+In scripts without spaces a word is a single character (`modeling_lipread.text_normalizer_lipread.split_units`).
+"""
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+from modeling_lipread.text_normalizer_lipread import split_units
 
 
 @dataclass(frozen=True)
@@ -16,10 +23,33 @@ class Word:
     end: float
     score: float | None = None  # probability that the word is right, 0 to 1; None if the model gives none
     timed: bool = True  # whether the times come from the alignment; otherwise they divide the segment evenly
+    joined: bool = False  # whether it follows the word before without a space
 
     @property
     def middle(self) -> float:
         return (self.start + self.end) / 2
+
+    def split(self) -> list[Word]:
+        """Returns the word, or its units if it has several, which divide its time evenly."""
+        units = split_units(self.text)
+        if len(units) < 2:
+            return [self]
+        step = (self.end - self.start) / len(units)
+        starts = [self.start + step * index for index in range(len(units))]
+        return [
+            replace(self, text=unit.text, start=start, end=end, timed=False, joined=unit.joined)
+            for unit, start, end in zip(units, starts, [*starts[1:], self.end], strict=True)
+        ]
+
+
+def text_of(words: Iterable[Word]) -> str:
+    """Returns words as one text, with spaces where they belong."""
+    return "".join(word.text if word.joined else f" {word.text}" for word in words).strip()
+
+
+def text_width(text: str) -> int:
+    """Returns the width of a text in columns: full-width characters take two, all others one."""
+    return len(text) + sum(unicodedata.east_asian_width(character) in "WF" for character in text)
 
 
 @dataclass
@@ -39,8 +69,8 @@ class Utterance:
 
     @property
     def text(self) -> str:
-        """The words, separated by spaces."""
-        return " ".join(word.text for word in self.words)
+        """The words as one text."""
+        return text_of(self.words)
 
     @property
     def speaker(self) -> str | None:
@@ -68,18 +98,23 @@ class Transcript:
 
     @property
     def text(self) -> str:
-        """All words, separated by spaces."""
-        return " ".join(utterance.text for utterance in self.utterances if utterance.words)
+        """All words as one text."""
+        return text_of(word for utterance in self.utterances for word in utterance.words)
 
     def words(self, origin: float = 0.0) -> list[Word]:
-        """Returns every word, with times relative to `origin` seconds."""
-        words = (word for utterance in self.utterances for word in utterance.words)
+        """Returns every word, with times relative to `origin` seconds, and of several people their labels as words."""
+        words, speaker = [], None
+        for utterance in self.utterances:
+            if self.has_several_people and utterance.speaker != speaker:
+                speaker = utterance.speaker
+                words.append(Word(f"[{speaker}]", utterance.words[0].start, utterance.words[0].start))
+            words += utterance.words
         return [replace(word, start=word.start - origin, end=word.end - origin) for word in words]
 
     @property
     def unread_reasons(self) -> str:
         """The distinct reasons of `unread` in order of time, for a transcript without words."""
-        return "; ".join(dict.fromkeys(span.reason for span in self.unread)) or "the lips do not move"
+        return "; ".join(dict.fromkeys(span.reason for span in self.unread))
 
     @property
     def has_several_people(self) -> bool:

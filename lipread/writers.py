@@ -1,38 +1,25 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Transcripts as plain text, SRT, WebVTT, JSON and TSV, and the files they are written to."""
+"""Transcripts as plain text, SRT, WebVTT, JSON and TSV."""
 
 from __future__ import annotations
 
-import csv
 import html
 import io
 import json
-import os
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from modeling_lipread.video_lipread import require
+import webvtt
+from icu4py.breakers import LineBreaker
 
-from .transcript import Transcript, Utterance, Word
+from .settings import CueSettings
+from .transcript import Transcript, Utterance, Word, text_of, text_width
 
-FORMATS = ("txt", "srt", "vtt", "json", "tsv")
-TSV_HEADER = ("file", "start", "end", "speaker", "word", "score")
-MIN_CUE_SECONDS = 0.7  # a cue shown for less cannot be read; it stays this long unless another one follows
-
-
-@dataclass(frozen=True)
-class CueSettings:
-    """How utterances are split into subtitle cues."""
-
-    line_length: int = 42  # most characters a line; a longer word gets a line of its own
-    lines: int = 2  # most lines a cue
-    seconds: float = 6.0  # longest duration of a cue
-    cue_pause_seconds: float = 1.0  # pause between two words that ends a cue
-    by_word: bool = False  # whether every word is a cue of its own
+# What professional subtitles keep to: five sixths of a second, and 17 characters a second.
+MIN_CUE_SECONDS = 0.83
+MAX_CHARACTERS_PER_SECOND = 17
+LINE_BREAKING = "und-u-lb-strict"  # no line begins with a small kana or a sound mark
 
 
 @dataclass(frozen=True)
@@ -46,30 +33,57 @@ class Cue:
 
 
 def format_transcript(transcript: Transcript, kind: str, cues: CueSettings | None = None) -> str:
-    """Returns a transcript in one of `FORMATS` as a file's content, empty or with a line break at its end."""
+    """Returns a transcript in one of `FORMATS` as a file's content, empty or with a line break at its end.
+
+    TSV is whisper's: start and end in milliseconds, and text, a line an utterance.
+    """
+    spoken = [utterance for utterance in transcript.utterances if utterance.words]
+    texts = [_named(utterance, transcript.has_several_people) for utterance in spoken]
     if kind == "txt":
-        spoken = [utterance for utterance in transcript.utterances if utterance.words]
-        named = transcript.has_several_people
-        return "".join(f"[{said.speaker}] {said.text}\n" if named else f"{said.text}\n" for said in spoken)
+        return "".join(f"{text}\n" for text in texts)
     if kind == "json":
         return json.dumps(transcript_dict(transcript), ensure_ascii=False, indent=1) + "\n"
     if kind == "tsv":
-        return format_tsv([TSV_HEADER, *tsv_rows(transcript)])
+        rows = [
+            (round(1000 * said.start), round(1000 * said.end), text) for said, text in zip(spoken, texts, strict=True)
+        ]
+        return "".join("\t".join(map(str, row)) + "\n" for row in [("start", "end", "text"), *rows])
     return format_subtitles(make_cues(transcript, cues), kind)
 
 
+def format_line(transcript: Transcript, kind: str) -> str:
+    """Returns one of several transcripts that share a stream as one line of `txt` or `json`."""
+    if kind == "json":
+        return json.dumps(transcript_dict(transcript), ensure_ascii=False) + "\n"
+    return f"{transcript.file}\t{transcript.text}\n"
+
+
+def _named(utterance: Utterance, named: bool) -> str:
+    return f"[{utterance.speaker}] {utterance.text}" if named else utterance.text
+
+
 def transcript_dict(transcript: Transcript) -> dict[str, Any]:
-    """Returns a transcript in the form of transformers' speech recognition pipeline, with utterances added."""
-    chunks, utterances = [], []
+    """Returns a transcript in the form of both transformers' speech recognition pipeline and whisper.
+
+    `text` and `chunks` are those of the pipeline. `segments`, an utterance each, are those of whisper, with `words`
+    whose texts begin with the space before them. Words without times have none in `chunks`; in `segments` they divide
+    the utterance.
+    """
+    chunks, segments = [], []
     for utterance in transcript.utterances:
         speaker = {"speaker": utterance.speaker} if utterance.speaker else {}
+        words = []
         for word in utterance.words:
             timestamp = [word.start, word.end] if word.timed else [None, None]
             chunks.append({"text": word.text, "timestamp": timestamp, "score": word.score, **speaker})
-        entry = {"start": round(utterance.start, 3), "end": round(utterance.end, 3), "text": utterance.text, **speaker}
+            spelled = word.text if word.joined or not words else f" {word.text}"
+            times = {"start": round(word.start, 3), "end": round(word.end, 3)}
+            words.append({"word": spelled, **times, "probability": word.score})
+        times = {"start": round(utterance.start, 3), "end": round(utterance.end, 3)}
+        segment = {"id": len(segments), **times, "text": utterance.text, **speaker, "words": words}
         if utterance.alternatives:
-            entry["alternatives"] = utterance.alternatives
-        utterances.append(entry)
+            segment["alternatives"] = utterance.alternatives
+        segments.append(segment)
     spans = ((round(span.start, 3), round(span.end, 3), span.reason) for span in transcript.unread)
     unread = [{"start": start, "end": end, "reason": reason} for start, end, reason in spans]
     return {
@@ -77,49 +91,31 @@ def transcript_dict(transcript: Transcript) -> dict[str, Any]:
         "seconds": round(transcript.seconds, 3),
         "text": transcript.text,
         "chunks": chunks,
-        "utterances": utterances,
+        "segments": segments,
         "unread": unread,
     }
 
 
-def tsv_rows(transcript: Transcript) -> list[Sequence[Any]]:
-    """Returns a row with the columns of `TSV_HEADER` for each word."""
-    return [
-        (
-            transcript.file,
-            f"{word.start:.3f}" if word.timed else "",
-            f"{word.end:.3f}" if word.timed else "",
-            utterance.speaker or "",
-            word.text,
-            "" if word.score is None else f"{word.score:.4f}",
-        )
-        for utterance in transcript.utterances
-        for word in utterance.words
-    ]
-
-
-def format_tsv(rows: Sequence[Sequence[Any]]) -> str:
-    """Returns rows as tab-separated lines; quotes cells that hold a tab, a quote or a line break."""
-    text = io.StringIO()
-    csv.writer(text, delimiter="\t", lineterminator="\n").writerows(rows)
-    return text.getvalue()
-
-
 def make_cues(transcript: Transcript, settings: CueSettings | None = None) -> list[Cue]:
-    """Returns the subtitle cues of a transcript, ordered by time. Those of one person do not overlap."""
+    """Returns the subtitle cues of a transcript, ordered by time. Those of one person do not overlap.
+
+    A cue stays until it can be read, at least `MIN_CUE_SECONDS` and a second for `MAX_CHARACTERS_PER_SECOND`, unless
+    the person's next cue begins before.
+    """
     settings = settings or CueSettings()
     cues = []
     for person in sorted({utterance.person for utterance in transcript.utterances}):
         own = [utterance for utterance in transcript.utterances if utterance.person == person]
         speaker = own[0].speaker if transcript.has_several_people else None
-        room = settings.line_length - (len(f"[{speaker}] ") if speaker else 0)
-        phrases = [phrase for words in _continuous_words(own) for phrase in _split(words, settings, room)]
+        label = len(f"[{speaker}] ") if speaker else 0
+        phrases = [phrase for words in _continuous_words(own) for phrase in _split(words, settings, label)]
         for index, phrase in enumerate(phrases):
             start, end = phrase[0].start, max(word.end for word in phrase)
             following = phrases[index + 1][0].start if index + 1 < len(phrases) else float("inf")
-            end = min(max(end, start + MIN_CUE_SECONDS), following)
+            lines = _wrap(phrase, settings.max_line_width - label)
+            end = min(max(end, start + _reading_seconds(lines, label)), following)
             if end - start >= 1e-3:  # subtitle formats count milliseconds
-                cues.append(Cue(start, end, _wrap(phrase, room), speaker))
+                cues.append(Cue(start, end, lines, speaker))
             elif index + 1 < len(phrases):  # phrases that start at the same time share a cue
                 phrases[index + 1] = [*phrase, *phrases[index + 1]]
     return sorted(cues, key=lambda cue: (cue.start, cue.end))
@@ -129,33 +125,73 @@ def _continuous_words(utterances: Sequence[Utterance]) -> Iterator[list[Word]]:
     """Yields the words of each utterance, together with those of utterances that continue it; lists may be empty."""
     words: list[Word] = []
     for utterance in utterances:
-        words = words + utterance.words
+        words = words + [unit for word in utterance.words for unit in word.split()]
         if not utterance.continues:
             yield words
             words = []
     yield words
 
 
-def _split(words: Sequence[Word], settings: CueSettings, room: int) -> Iterator[list[Word]]:
-    """Splits words at pauses, and where a cue would have too many lines or last too long."""
+def _split(words: Sequence[Word], settings: CueSettings, label: int) -> Iterator[list[Word]]:
+    """Splits words at pauses, where a cue would be too long, and with `by_word` where the cue so far can be read.
+
+    `label` is the width of the speaker's label.
+    """
+    room = settings.max_line_width - label
     phrase: list[Word] = []
-    for word in words:
-        if phrase and (
-            settings.by_word
-            or word.start - phrase[-1].end >= settings.cue_pause_seconds
-            or word.end - phrase[0].start > settings.seconds
-            or len(_wrap([*phrase, word], room)) > settings.lines
-        ):
-            yield phrase
-            phrase = []
-        phrase = [*phrase, word]
+    for piece in _pieces(words, settings, room):
+        if phrase:
+            readable = _reading_seconds(_wrap(phrase, room), label)
+            if (
+                (settings.by_word and piece[0].start - phrase[0].start >= readable)
+                or piece[0].start - phrase[-1].end >= settings.cue_pause_seconds
+                or piece[-1].end - phrase[0].start > settings.seconds
+                or len(_wrap([*phrase, *piece], room)) > settings.max_line_count
+            ):
+                yield phrase
+                phrase = []
+        phrase = [*phrase, *piece]
     if phrase:
         yield phrase
 
 
+def _pieces(words: Sequence[Word], settings: CueSettings, room: int) -> Iterator[list[Word]]:
+    """Yields words that lines and cues keep together: in scripts without spaces those of a word in the dictionary."""
+    for piece in _unbroken(words):
+        long = piece[-1].end - piece[0].start > settings.seconds or text_width(text_of(piece)) > room
+        yield from ([word] for word in piece) if long else [piece]
+
+
+def _unbroken(words: Sequence[Word]) -> Iterator[list[Word]]:
+    """Yields words without a place to break a line between them, by the Unicode line breaking algorithm (UAX 14)."""
+    text = text_of(words)
+    breaks, position, piece = {start for start, _ in LineBreaker(text, LINE_BREAKING).segments()}, 0, []
+    for word in words:
+        position = text.index(word.text, position)
+        if piece and (not word.joined or position in breaks):
+            yield piece
+            piece = []
+        piece = [*piece, word]
+        position += len(word.text)
+    if piece:
+        yield piece
+
+
 def _wrap(words: Sequence[Word], room: int) -> list[str]:
-    text = " ".join(word.text for word in words)
-    return textwrap.wrap(text, max(room, 1), break_long_words=False, break_on_hyphens=False)
+    """Returns the lines of a cue, each as wide as fits into `room`."""
+    lines: list[list[Word]] = []
+    for piece in _unbroken(words):
+        for part in [piece] if text_width(text_of(piece)) <= room else [[word] for word in piece]:
+            if lines and text_width(text_of([*lines[-1], *part])) <= room:
+                lines[-1] += part
+            else:
+                lines.append(list(part))
+    return [text_of(line) for line in lines]
+
+
+def _reading_seconds(lines: Sequence[str], label: int) -> float:
+    width = label + sum(text_width(line) + 1 for line in lines) - 1
+    return max(MIN_CUE_SECONDS, width / MAX_CHARACTERS_PER_SECOND)
 
 
 def format_subtitles(cues: Iterable[Cue], kind: str) -> str:
@@ -163,7 +199,6 @@ def format_subtitles(cues: Iterable[Cue], kind: str) -> str:
 
     WebVTT names speakers by voice tags (`<v person 1>`). SRT has no such tags and gets brackets (`[person 1]`).
     """
-    webvtt = require("webvtt", "webvtt-py", "Writing subtitles")
     captions = []
     for cue in cues:
         text = "\n".join(cue.lines)
@@ -179,38 +214,3 @@ def format_subtitles(cues: Iterable[Cue], kind: str) -> str:
     webvtt.WebVTT(captions=captions).write(file, format=kind)
     text = file.getvalue().strip("\n")
     return f"{text}\n" if text else ""
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a UTF-8 file that appears only when it is complete. Creates its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-class OutputFolder:
-    """A folder with a file for each video. `.lipread.jsonl` in it records the video of each file."""
-
-    def __init__(self, folder: Path):
-        self.folder, self._index = folder, folder / ".lipread.jsonl"
-
-    def sources(self) -> dict[Path, str]:
-        """Returns the real path of the video of each recorded file."""
-        found = {}
-        if self._index.is_file():
-            for line in self._index.read_text(encoding="utf-8").splitlines():
-                with suppress(ValueError, KeyError, TypeError):  # a line that a full disk truncated
-                    entry = json.loads(line)
-                    found[self.folder / entry["file"]] = entry["video"]
-        return found
-
-    def write(self, path: Path, text: str, video: Path) -> None:
-        """Writes a file of the folder atomically and records its video."""
-        write_atomically(path, text)
-        entry = {"file": path.relative_to(self.folder).as_posix(), "video": os.path.realpath(video)}
-        with open(self._index, "a", encoding="utf-8") as index:
-            index.write(json.dumps(entry) + "\n")

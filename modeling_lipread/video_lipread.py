@@ -190,6 +190,36 @@ def video_size(path: str | os.PathLike) -> tuple[int, int]:
 
 
 @contextmanager
+def open_sound(
+    path: str | os.PathLike, start: float | None = None, end: float | None = None
+) -> Iterator[tuple[Any, Iterator[tuple[float, Any]]]]:
+    """Opens the sound of a video, or of its span from `start` to `end` seconds, to copy it into another.
+
+    Yields:
+        PyAV's audio stream, None without sound, and an iterator over seconds since `start` and packets, whose
+        timestamps begin there too.
+    """
+    with _open(Path(path)) as (container, _):
+        stream = next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
+        yield stream, _sound_packets(container, stream, start or 0.0, end)
+
+
+def _sound_packets(container: Any, stream: Any, start: float, end: float | None) -> Iterator[tuple[float, Any]]:
+    av = require("av", "av", "Reading a video")
+    with suppress(av.FFmpegError):  # damaged sound ends there
+        for packet in container.demux(stream) if stream is not None else ():
+            if packet.dts is None:  # marks the end
+                continue
+            shift = round((_origin(container) + start) / packet.time_base)
+            packet.dts, packet.pts = packet.dts - shift, (packet.dts if packet.pts is None else packet.pts) - shift
+            seconds = float(packet.pts * packet.time_base)
+            if end is not None and seconds >= end - start:
+                return
+            if seconds >= 0:
+                yield seconds, packet
+
+
+@contextmanager
 def _video_errors(source: str | os.PathLike) -> Iterator[None]:
     """Turns all exceptions that a video causes, also those of parsers that fail, into `VideoError`."""
     av = require("av", "av", "Reading a video")

@@ -122,7 +122,12 @@ def hub():
 @pytest.fixture
 def lipread(capsys):
     """Runs a command; returns its exit status, standard output, and lines of standard error but for one note."""
+    from transformers.utils import logging
+
     from lipread.cli import main
+
+    logging.set_verbosity_error()  # the command sets both by variables, before it loads transformers
+    logging.disable_progress_bar()
 
     def run(*arguments: object) -> tuple[int, str, list[str]]:
         try:

@@ -1,22 +1,15 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread publish`: uploads code, weights, processor and model card of a checkpoint to the Hub in one commit.
-
-lipread publish runs/a --repo_id you/lipread-grid --license apache-2.0 --language en
-lipread publish runs/a --repo_id you/lipread-grid --dry_run --output staged/
-"""
+"""Uploads code, weights, processor and model card of a checkpoint to the Hub in one commit."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, RepositoryNotFoundError
@@ -26,7 +19,6 @@ from transformers.utils import CONFIG_NAME
 from modeling_lipread.configuration_lipread import LipReadConfig
 from modeling_lipread.processing_lipread import LipReadProcessor
 
-from ..options import SUCCESS, print_message
 from .base_model import model_info, resolve_base_model
 from .model_card import CardDetails, build_card, read_evaluations
 from .staging import PublishError, check_weights, read_config, stage_checkpoint
@@ -34,57 +26,6 @@ from .staging import PublishError, check_weights, read_config, stage_checkpoint
 CARD = "README.md"
 # Files of an earlier upload to delete: `from_pretrained` could load old weights beside new ones.
 REPLACED = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|\w+_lipread\.py")
-
-
-def add_publish(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
-    parser = commands.add_parser("publish", help="upload a trained reader to the Hugging Face Hub")
-    parser.add_argument("checkpoint", metavar="DIR", type=Path, help="the --output_dir of train_hf.py")
-    parser.add_argument("--repo_id", required=True, help="repository on the Hub, created if missing: you/name")
-    parser.add_argument("--private", action="store_true", default=None, help="make the repository private")
-    parser.add_argument("--revision", help="branch to publish to, created if missing (default: the main branch)")
-    parser.add_argument("--commit_message", help="title of the commit")
-    parser.add_argument("--token", help="access token (default: that of `hf auth login`, or HF_TOKEN)")
-    parser.add_argument("--dry_run", action="store_true", help="list the files instead of uploading them")
-    parser.add_argument("--output", type=Path, help="new folder that keeps the files of the upload")
-    parser.add_argument("--keep_card", action="store_true", help="keep the README.md of the repository")
-    base = parser.add_argument_group("language model")
-    base.add_argument("--base_model_id", help="Hub id of the language model, if the checkpoint names a local folder")
-    base.add_argument("--base_model_revision", help="its branch, tag or commit; the commit is recorded")
-    base.add_argument("--include_base", action="store_true", help="upload the weights of the language model too")
-    card = parser.add_argument_group("model card")
-    card.add_argument("--language", nargs="+", help="codes of the languages, such as en")
-    card.add_argument("--license", help="license of the weights, by the Hub's name for it, such as apache-2.0")
-    card.add_argument("--dataset_id", help="Hub id of the training corpus")
-    card.add_argument("--dataset_name", help="name of the training corpus")
-    card.add_argument("--dataset_license", help="license of the training corpus")
-    card.add_argument("--dataset_attribution", help="attribution that the training corpus requires")
-    parser.set_defaults(run=publish)
-
-
-def publish(arguments: argparse.Namespace) -> int:
-    """Publishes a checkpoint, prints its address and the Python code that loads it, and returns the exit status, 0."""
-    repo_id, revision, settings = arguments.repo_id, arguments.revision, vars(arguments)
-    details = CardDetails(**{field.name: settings[field.name] for field in fields(CardDetails)})
-    check_repo_id(repo_id)
-    if not arguments.dry_run:
-        check_login(arguments.token)
-    with staging_folder(arguments.checkpoint, arguments.output) as staging:
-        names = ("base_model_id", "base_model_revision", "include_base", "revision", "token")
-        chosen = {name: settings[name] for name in names}
-        for note in stage(arguments.checkpoint, staging, repo_id, details=details, **chosen):
-            print_message(f"note: {note}")
-        if arguments.dry_run:
-            for name, path in _files(staging).items():
-                print(f"{path.stat().st_size:>13,} {name}")
-            return SUCCESS
-        names = ("private", "revision", "commit_message", "keep_card", "token")
-        push(staging, repo_id, **{name: settings[name] for name in names})
-    branch, argument = (f"/tree/{revision}", f', revision="{revision}"') if revision else ("", "")
-    print(f"{HfApi().endpoint}/{repo_id}{branch}")
-    for name in ("processor = AutoProcessor", "model = AutoModel"):
-        print(f'{name}.from_pretrained("{repo_id}"{argument}, trust_remote_code=True)')
-    return SUCCESS
 
 
 def stage(
@@ -172,7 +113,7 @@ def push(
         api.create_branch(repo_id, branch=revision, exist_ok=True)
     head = api.model_info(repo_id, revision=revision)
     existing = {file.rfilename for file in head.siblings}
-    staged = _files(staging)
+    staged = upload_files(staging)
     if keep_card and CARD in existing:
         staged.pop(CARD)
     outdated = [name for name in sorted(existing) if REPLACED.fullmatch(name) and name not in staged]
@@ -181,7 +122,7 @@ def push(
     return api.create_commit(repo_id, operations, commit_message=message, revision=revision, parent_commit=head.sha)
 
 
-def _files(folder: Path) -> dict[str, Path]:
+def upload_files(folder: Path) -> dict[str, Path]:
     """Returns the files in a folder by their relative paths, sorted."""
     return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
 

@@ -1,16 +1,9 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread live`: words from a camera while they are being said.
-
-lipread live
-lipread live --source rtsp://camera.local/front --format json
-lipread live --source clip.mp4
-"""
+"""Words from a camera while they are being said: `lipread live`."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import math
 import shutil
 import statistics
 import sys
@@ -18,85 +11,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing, suppress
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
-from ..long_form.segmentation import MAX_PHRASE_SECONDS, SegmentSettings
+from ..long_form.segmentation import SegmentSettings
 from ..long_form.streaming import StreamedFrame, stream_frames
 from ..long_form.transcription import read_segments
-from ..options import (
-    SUCCESS,
-    UsageError,
-    generation_arguments,
-    load_pipeline,
-    model_options,
-    phrase_options,
-    positive_int,
-    print_message,
-)
+from ..options import print_message
+from ..transcript import text_of, text_width
 from .source import LiveSource
-from .voice import Voice
-from .windows import EVERY_FRAMES, LiveTranscript, LiveWindows, Update, Window
+from .windows import LiveTranscript, LiveWindows, Update, Window
 
 NO_FACE_SECONDS = 2.0  # without a face until a notice is shown
 _CLEAR, _DIM, _PLAIN = "\r\x1b[K", "\x1b[2m", "\x1b[0m"
-
-
-def add_live(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
-    settings = SegmentSettings()
-    parents = [model_options(("largest", "central")), phrase_options()]
-    parser = commands.add_parser("live", parents=parents, help="read a camera while somebody speaks")
-    parser.add_argument("--source", default="0", help="number of a camera, stream, or video file (default: 0)")
-    form_help = "txt: an utterance a line, and on a terminal its words so far; json: an update a line (default: txt)"
-    parser.add_argument("--format", choices=("txt", "json"), default="txt", help=form_help)
-    every_help = f"frames between two hypotheses of the current utterance (default: {EVERY_FRAMES})"
-    parser.add_argument("--every", type=positive_int, default=EVERY_FRAMES, metavar="FRAMES", help=every_help)
-    end_help = f"rest of the lips that ends an utterance (default: {settings.end_seconds:g})"
-    parser.add_argument("--end_seconds", type=float, default=settings.end_seconds, help=end_help)
-    parser.add_argument("--speak", action="store_true", help="say what is read, by the system's voice")
-    parser.add_argument("--at_once", action="store_true", help="read a video file faster than its own speed")
-    parser.set_defaults(run=live)
-
-
-def live(arguments: argparse.Namespace) -> int:
-    """Reads until the source ends or Ctrl-C is pressed, prints the latencies, and returns the exit status, 0."""
-    end_seconds = arguments.end_seconds
-    if not 0 < end_seconds < math.inf:
-        raise UsageError(f"--end_seconds must be positive, not {end_seconds:g}")
-    pipeline = load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
-    if pipeline.device.type == "cpu":  # leaves one core to the landmarks
-        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
-    pause_seconds = min(end_seconds, SegmentSettings.pause_seconds)
-    settings = SegmentSettings.for_model(pipeline.model.config, end_seconds=end_seconds, pause_seconds=pause_seconds)
-    display, every = Display(arguments.format), arguments.every
-    if arguments.phrases is not None:  # a phrase is known only when it is complete
-        settings, every = replace(settings, max_seconds=MAX_PHRASE_SECONDS, pause_seconds=end_seconds), sys.maxsize
-    voice = Voice() if arguments.speak else None
-
-    def show(update: Update) -> None:
-        display.show(update)
-        if voice is not None and update.is_final and update.text:
-            voice.say(update.text)
-
-    session = LiveSession(pipeline, settings, every, show, **generation_arguments(arguments, pipeline.model))
-    warm_up(pipeline)
-    print_message(f"opening {'camera ' if arguments.source.isdecimal() else ''}{arguments.source}; Ctrl-C ends")
-    with closing(LiveSource(arguments.source, arguments.at_once)) as source:
-        try:
-            with session, suppress(KeyboardInterrupt):  # after Ctrl-C the session still reads the last frames
-                session.read(source, pipeline.processor.keypoint_extractor, arguments.face, display.notice)
-        finally:
-            display.notice("")
-    print_message(session.summary(source))
-    return SUCCESS
 
 
 def warm_up(pipeline: LipReadingPipeline) -> None:
@@ -239,12 +170,12 @@ class Display:
             self._write((_CLEAR if self._is_terminal else "") + (line + "\n" if line else ""))
         elif self._is_terminal:
             room = shutil.get_terminal_size().columns - 1
-            words, first = [word.text for word in update.words], 0
-            while first < len(words) - 1 and len(" ".join(words[first:])) > room:  # the newest words stay
+            words, first = update.words, 0
+            while first < len(words) - 1 and text_width(text_of(words[first:])) > room:  # the newest words stay
                 first += 1
-            stable, changing = " ".join(words[first : update.stable]), " ".join(words[max(first, update.stable) :])
-            changing = f"{_DIM}{changing}{_PLAIN}" if changing else ""
-            self._write(_CLEAR + f"{stable} {changing}".strip())
+            stable = text_of(words[first : update.stable])
+            changing = text_of(words[first:])[len(stable) :]
+            self._write(_CLEAR + stable + (f"{_DIM}{changing}{_PLAIN}" if changing else ""))
 
     def notice(self, text: str) -> None:
         """Shows a notice in place of the current words, or removes it if the text is empty."""
@@ -269,7 +200,7 @@ def update_dict(update: Update) -> dict[str, Any]:
         "start": round(update.start, 3),
         "end": round(update.end, 3),
         "text": update.text,
-        "stable": " ".join(word.text for word in update.words[: update.stable]),
+        "stable": text_of(update.words[: update.stable]),
         "chunks": [
             {"text": word.text, "timestamp": [round(word.start, 3), round(word.end, 3)], "score": word.score}
             for word in update.words

@@ -18,9 +18,9 @@ from ..long_form.people_tracking import ONLY_PERSON
 from ..long_form.segmentation import Segment, Segmenter, SegmentSettings
 from ..long_form.streaming import StreamedFrame
 from ..long_form.transcription import segment_words, stitch_utterances
-from ..transcript import Utterance, Word
+from ..settings import EVERY_FRAMES
+from ..transcript import Utterance, Word, text_of
 
-EVERY_FRAMES = 5  # 0.2 seconds at 25 frames a second
 normalize = TextNormalizer()
 
 
@@ -47,8 +47,8 @@ class Update:
 
     @property
     def text(self) -> str:
-        """The words, separated by spaces."""
-        return " ".join(word.text for word in self.words)
+        """The words as one text."""
+        return text_of(self.words)
 
 
 class LiveWindows:

@@ -8,15 +8,15 @@ a word at the cut is complete in one of them, and `stitching` merges their words
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from modeling_lipread.configuration_lipread import LipReadConfig
 from modeling_lipread.geometry_lipread import LONGEST_STEP, NUM_LANDMARKS, SPEED_SECONDS, lip_energy, runs
 from modeling_lipread.landmarks_lipread import LandmarkSequence
+
+from ..settings import SegmentSettings
 
 # Lips rest below this speed, in outer eye distances a second, averaged over AVERAGE_SECONDS. In GRID's validation
 # clips the median is 0.5 within words and 0.02 between them.
@@ -25,43 +25,6 @@ AVERAGE_SECONDS = 0.2
 MAX_GAP_SECONDS = 0.2  # a longer time without a face or a frame counts as a rest
 MIN_FACE_SECONDS = 0.1  # a segment that shows a face for less holds no word
 CHECK_SECONDS = 0.4  # between two searches for a pause
-MAX_PHRASE_SECONDS = 8.0  # longest phrase of a phrase book
-
-
-@dataclass(frozen=True)
-class SegmentSettings:
-    """How speech is segmented. A segment ends at the longest rest of the lips within `max_seconds`.
-
-    Raises:
-        ValueError: A value is negative or not finite, or `max_seconds` is too short for the margins and overlaps.
-    """
-
-    max_seconds: float = 4.0  # longest segment, without its overlap with the next one; a shorter video stays whole
-    pause_seconds: float = 0.25  # shortest rest of the lips at which a segment may end
-    end_seconds: float = 0.8  # a rest of this length, and at least `pause_seconds`, always ends a segment
-    margin_seconds: float = 0.5  # rest that a segment keeps before and after its speech, at most half of the rest
-    overlap_seconds: float = 0.5  # by which segments extend beyond a cut through speech
-
-    @classmethod
-    def for_model(cls, config: LipReadConfig, **settings: float) -> SegmentSettings:
-        """Returns settings with segments as long as the clips of the model's training, unless `settings` differ."""
-        chosen = cls(**settings)
-        if "max_seconds" in settings or config.clip_seconds is None:
-            return chosen
-        return replace(chosen, max_seconds=max(config.clip_seconds, chosen._min_max_seconds))
-
-    @property
-    def _min_max_seconds(self) -> float:
-        return 2 * (self.overlap_seconds + self.margin_seconds)
-
-    def __post_init__(self) -> None:
-        for name, seconds in asdict(self).items():
-            if not (math.isfinite(seconds) and seconds >= 0):
-                raise ValueError(f"{name} must be a number of seconds, 0 or more, not {seconds:g}")
-        if not self.pause_seconds:
-            raise ValueError("pause_seconds must be more than 0")
-        if self.max_seconds < self._min_max_seconds:
-            raise ValueError(f"max_seconds must be at least {self._min_max_seconds:g}, not {self.max_seconds:g}")
 
 
 @dataclass(frozen=True)

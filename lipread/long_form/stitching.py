@@ -24,16 +24,18 @@ def stitch(before: Sequence[Word], after: Sequence[Word], cut: float, overlap: f
     does not touch the edge and the other segment has no word at that time.
 
     Args:
-        before, after: Words of the segments that end after the cut and start before it, in order.
+        before, after: Words of the segments that end after the cut and start before it, in order. Words of several
+            units are split.
         cut: Seconds from the start of the file.
         overlap: Seconds by which each segment extends beyond the cut.
 
     Returns:
         The words before the cut and the words after it.
     """
+    before, after = ([unit for word in words for unit in word.split()] for words in (before, after))
     stitched: list[Word] = []
     next_before = next_after = 0
-    for first, second in [*_align(before, after), (len(before), len(after))]:
+    for first, second in [*_align(before, after, max(2 * overlap, SAME_WORD_SECONDS)), (len(before), len(after))]:
         unmatched = [
             word
             for word in before[next_before:first]
@@ -57,12 +59,15 @@ def _overlaps_any(word: Word, others: Sequence[Word]) -> bool:
     return any(min(word.end, other.end) > max(word.start, other.start) for other in others)
 
 
-def _align(before: Sequence[Word], after: Sequence[Word]) -> list[tuple[int, int]]:
-    """Returns the monotonic alignment with the highest total similarity, as pairs of indices of the same word."""
+def _align(before: Sequence[Word], after: Sequence[Word], untimed: float) -> list[tuple[int, int]]:
+    """Returns the monotonic alignment with the highest total similarity, as pairs of indices of the same word.
+
+    `untimed` is the largest distance in seconds between two equal words without times from the alignment.
+    """
     best = np.zeros((len(before) + 1, len(after) + 1))
     for i in range(len(before) - 1, -1, -1):
         for j in range(len(after) - 1, -1, -1):
-            similarity = _similarity(before[i], after[j])
+            similarity = _similarity(before[i], after[j], untimed)
             paired = best[i + 1, j + 1] + similarity if similarity else 0.0
             best[i, j] = max(best[i + 1, j], best[i, j + 1], paired)
     pairs, i, j = [], 0, 0
@@ -77,11 +82,11 @@ def _align(before: Sequence[Word], after: Sequence[Word]) -> list[tuple[int, int
     return pairs
 
 
-def _similarity(word: Word, other: Word) -> float:
+def _similarity(word: Word, other: Word, untimed: float) -> float:
     """Returns 1 to 2 for equal texts at nearly the same time, 0.5 to 1 for other texts that overlap, else 0."""
-    distance = abs(word.middle - other.middle)
+    distance, most = abs(word.middle - other.middle), SAME_WORD_SECONDS if word.timed and other.timed else untimed
     if normalize(word.text) == normalize(other.text):
-        return max(0.0, 2.0 - distance / SAME_WORD_SECONDS) if distance <= SAME_WORD_SECONDS else 0.0
+        return 2.0 - distance / most if distance <= most else 0.0
     shared = min(word.end, other.end) - max(word.start, other.start)
     shortest = min(word.end - word.start, other.end - other.start)
     return shared / shortest if shortest > 0 and shared > shortest / 2 else 0.0

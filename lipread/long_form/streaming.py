@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
-from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, NoFaceError
 from modeling_lipread.video_lipread import read_ahead, read_frames
 
 from .people_tracking import OnePersonFollower, PeopleFollower
@@ -80,3 +80,13 @@ def stream_frames(
         yield from (StreamedFrame(*found, size) for found in follower.flush())
     finally:
         follower.close()
+
+
+def people_sequences(frames: Sequence[StreamedFrame], name: str) -> list[LandmarkSequence]:
+    """Returns the landmarks of each person in the frames of a video; raises `NoFaceError` if there is none."""
+    frames = [frame for frame in frames if not frame.damaged]
+    people = sorted(set().union(*(frame.faces for frame in frames)))
+    if not people:
+        raise NoFaceError(f"{name}: no face found in any of {len(frames)} frames")
+    times, size = [frame.time for frame in frames], frames[0].size
+    return [LandmarkSequence.from_faces([frame.faces.get(one) for frame in frames], times, size) for one in people]

@@ -20,11 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from modeling_lipread.confidence_lipread import NO_FACE, NO_WORDS, STILL_LIPS
 from modeling_lipread.face_tracking_lipread import FACES
 from modeling_lipread.geometry_lipread import lip_motion
-from modeling_lipread.landmarks_lipread import LandmarkSequence, NoFaceError, read_landmark_file
+from modeling_lipread.landmarks_lipread import LandmarkSequence, read_landmark_file
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from modeling_lipread.processing_lipread import check_one_face
+from modeling_lipread.text_normalizer_lipread import split_units
 
 from ..transcript import Transcript, UnreadSpan, Utterance, Word
 from .people_tracking import ONLY_PERSON
@@ -64,7 +66,6 @@ def transcribe_video(
 
     Raises:
         VideoError, LandmarkFileError: The file cannot be read.
-        NoFaceError: No frame shows a face.
         ValueError: `face` is none of the choices.
     """
     name = os.fspath(path)
@@ -106,17 +107,16 @@ def transcribe_frames(
         if len(reading.hypotheses) > 1:
             utterance.alternatives = [_alternative(hypothesis) for hypothesis in reading.hypotheses]
         utterances.append(utterance)
-    if not counted.with_face:
-        raise NoFaceError(
-            f"{name}: no face found in any of {counted.count} frames; the face must be upright, lit, seen from the "
-            "front and some 60 pixels wide: crop or enlarge the video around it"
-        )
     spoken = [utterance for utterance in utterances if utterance.words]
+    unread = counted.gaps + rejected
+    if not spoken and not unread:
+        reason = NO_FACE if not counted.with_face else NO_WORDS if utterances else STILL_LIPS
+        unread = [UnreadSpan(start, start + counted.seconds, reason)]
     return Transcript(
         file=name,
         seconds=counted.seconds,
         utterances=sorted(spoken, key=lambda utterance: (utterance.start, utterance.person)),
-        unread=sorted(counted.gaps + rejected, key=lambda span: span.start),
+        unread=sorted(unread, key=lambda span: span.start),
     )
 
 
@@ -197,7 +197,7 @@ class CountedFrames:
             if gap is None and len(times) != 1 and frame.time - last > max_step(times):
                 self.gaps.append(UnreadSpan(last, frame.time, NO_PICTURE))
             times.append(frame.time)
-            reason = DAMAGED if frame.damaged else None if frame.faces else "no face"
+            reason = DAMAGED if frame.damaged else None if frame.faces else NO_FACE
             if gap is not None:
                 gap.end = frame.time
                 if (gap.reason == DAMAGED or gap.end - gap.start > MAX_GAP_SECONDS) and gap not in self.gaps[-1:]:
@@ -271,15 +271,15 @@ def read_segments(
 
 def segment_words(result: dict[str, Any], segment: Segment) -> list[Word]:
     """Returns the words of a hypothesis. Words without times divide the segment evenly."""
-    chunks = result.get("chunks")
+    chunks, units = result.get("chunks"), split_units(result["text"])
     if chunks is None:
-        chunks = [{"text": word, "timestamp": (None, None), "score": None} for word in result["text"].split()]
+        chunks = [{"text": unit.text, "timestamp": (None, None), "score": None} for unit in units]
     edges = np.linspace(segment.start, segment.end, len(chunks) + 1).round(3).tolist()
     words = []
-    for chunk, begin, finish in zip(chunks, edges, edges[1:], strict=False):
+    for chunk, unit, begin, finish in zip(chunks, units, edges, edges[1:], strict=False):
         timed = chunk["timestamp"][0] is not None
         start, end = chunk["timestamp"] if timed else (begin, finish)
-        words.append(Word(chunk["text"], start, end, chunk["score"], timed))
+        words.append(Word(chunk["text"], start, end, chunk["score"], timed, unit.joined))
     return words
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -12,11 +11,12 @@ from typing import Any
 import numpy as np
 from transformers.utils import logging
 
-from modeling_lipread.landmarks_lipread import LandmarkSequence, NoFaceError
+from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
-from modeling_lipread.video_lipread import VideoError, read_ahead, read_frames, require, video_seconds, video_size
+from modeling_lipread.video_lipread import VideoError, read_ahead, read_frames, video_seconds, video_size
 
-from ..live.conditions import DARK, SMALL_FACE
+from ..diagnosis import why_unread
+from ..live.conditions import SMALL_FACE
 from ..long_form.streaming import StreamedFrame, stream_frames
 from ..long_form.transcription import transcribe_frames
 from ..options import BUNDLED_MODEL, load_pipeline, print_message
@@ -88,25 +88,17 @@ def read_video(connection: Connection, model: str | None, device: str, path: Pat
 
 def _read(connection: Connection, pipeline: LipReadingPipeline, path: Path, abstain: bool) -> dict[str, Any]:
     duration = check_size(path)
-    brightness: list[float] = []
     frames: list[StreamedFrame] = []
-
-    def pictures() -> Iterator[tuple[float, np.ndarray]]:
-        for time, picture in read_frames(path, max_seconds=MAX_SECONDS):
-            brightness.append(float(picture[::8, ::8].mean()))
-            yield time, picture
-
-    with closing(read_ahead(pictures())) as stream:
+    with closing(read_ahead(read_frames(path, max_seconds=MAX_SECONDS))) as stream:
         for frame in stream_frames(pipeline.processor.keypoint_extractor, stream, "largest"):
             frames.append(frame)
             if len(frames) % PROGRESS_FRAMES == 0:
                 share = 0.8 * min(1.0, frame.time / duration)
                 connection.send({"type": "progress", "share": share, "text": "Finding the face"})
     connection.send({"type": "progress", "share": 0.8, "text": "Reading the lips"})
-    try:
-        transcript = transcribe_frames(pipeline, frames, "video", abstain=abstain)
-    except NoFaceError as error:
-        raise Refusal("No face found", why_no_face(path, len(frames) // 2, brightness, pipeline)) from error
+    if not any(frame.faces for frame in frames):
+        raise Refusal("No face found", why_unread(path) or "No frame shows a face.")
+    transcript = transcribe_frames(pipeline, frames, "video", abstain=abstain)
     faces = [next(iter(frame.faces.values()), None) for frame in frames]
     sequence = LandmarkSequence.from_faces(faces, [frame.time for frame in frames], frames[0].size)
     return {
@@ -136,26 +128,9 @@ def check_size(path: Path) -> float:
     return seconds or MAX_SECONDS
 
 
-def why_no_face(path: Path, index: int, brightness: list[float], pipeline: LipReadingPipeline) -> str:
-    """Returns the likely reason why no face was found in a video, judged by its light and one of its frames."""
-    if np.mean(brightness) < DARK:
-        return "The picture is too dark. Turn on a light in front of the face, and record again."
-    cv2 = require("cv2", "opencv-contrib-python", "Looking for small faces")
-    picture = next(picture for number, (_, picture) in enumerate(read_frames(path)) if number == index)
-    face = pipeline.processor.keypoint_extractor.extract(
-        cv2.resize(picture, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
-    )
-    if face is None:
-        return f"The face must be lit, seen from the front, and about {SMALL_FACE} pixels wide or more."
-    width = np.ptp(face[:, 0]) / 3
-    return f"The face is too small: about {width:.0f} pixels wide, {SMALL_FACE} are needed. Come nearer, or crop."
-
-
 def notes(transcript: Transcript, sequence: LandmarkSequence) -> list[str]:
     """Returns what was not read, and why, and warnings about a video that is hard to read."""
     found = [f"Not read, {span.start:.1f} to {span.end:.1f} s: {span.reason}." for span in transcript.unread]
-    if not transcript.text and not found:
-        found.append("The lips do not move.")
     width = np.median(np.ptp(sequence.keypoints[sequence.present][..., 0], axis=1))
     if width < SMALL_FACE:
         found.append(f"The face is small ({width:.0f} pixels wide): words may be wrong.")

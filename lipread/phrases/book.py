@@ -33,7 +33,7 @@ from modeling_lipread.phrases_lipread import (
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
 from ..landmark_rows import LANDMARK_COLUMNS, WORDS, decode_row, encode_landmarks
-from ..writers import write_atomically
+from ..output_files import write_atomically
 
 SPLIT, WRITING, REPLACED = "train", ".writing", ".replaced"
 WRITING_EMBEDDINGS = f"{WRITING}.safetensors"

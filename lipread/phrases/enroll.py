@@ -1,92 +1,28 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread enroll`: records the takes of a phrase book.
-
-lipread enroll phrases.txt --output my_phrases/                       # one phrase a line, each before a camera
-lipread enroll phrases.txt --output my_phrases/ --source takes.mp4    # a video in place of the camera
-lipread enroll takes/ --output my_phrases/                            # recordings: a folder of videos for each phrase
-lipread enroll takes.jsonl --output my_phrases/                       # a line {"video", "text", "start", "end"} a take
-"""
+"""Records the takes of a phrase book: `lipread enroll`."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence
 from modeling_lipread.phrases_lipread import spoken_span
-from modeling_lipread.video_lipread import require
 
 from ..live.source import LiveSource
 from ..long_form.people_tracking import ONLY_PERSON
-from ..long_form.segmentation import MAX_PHRASE_SECONDS, Segmenter, SegmentSettings
+from ..long_form.segmentation import Segmenter, SegmentSettings
 from ..long_form.streaming import stream_frames
-from ..options import FAILURE, SUCCESS, UsageError, load_pipeline, positive_int, print_message, reader_options
-from .look_alikes import look_alikes
-from .takes import TakeError, check_take, recorded_takes
+from ..options import print_message
+from ..settings import MAX_PHRASE_SECONDS
+from .takes import TakeError, check_take
 
 COUNTDOWN_SECONDS = 3.0
 NO_FACE_SECONDS = 5.0  # without a face until a notice is shown
-
-
-def add_enroll(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
-    parents = [reader_options(("largest", "central"))]
-    parser = commands.add_parser("enroll", parents=parents, help="record your own phrases, one to three times each")
-    what = "text file with one phrase a line; or recordings: a folder with a folder a phrase, or a .jsonl manifest"
-    parser.add_argument("phrases", type=Path, help=what)
-    parser.add_argument("--output", type=Path, required=True, help="folder of the phrase book, new or to be continued")
-    parser.add_argument("--takes", type=positive_int, default=3, help="takes of each phrase (default: 3)")
-    parser.add_argument("--source", default="0", help="number of a camera, stream, or video file (default: 0)")
-    parser.add_argument("--at_once", action="store_true", help="read a video file faster than its own speed")
-    parser.set_defaults(run=enroll)
-
-
-def enroll(arguments: argparse.Namespace) -> int:
-    """Records the missing takes. Returns the exit status: 0, or 1 if takes are still missing."""
-    require("datasets", "datasets", "A phrase book").disable_progress_bars()
-    from .book import PhraseBook
-
-    source = arguments.phrases
-    if not source.exists():
-        raise UsageError(f"{source}: no such file or folder; give a text file with one phrase a line, or recordings")
-    from_files = source.is_dir() or source.suffix == ".jsonl"
-    if from_files:
-        recordings = list(recorded_takes(source))
-        texts = list(dict.fromkeys(take["text"] for take in recordings))
-    else:
-        texts = list(dict.fromkeys(filter(None, map(str.strip, source.read_text(encoding="utf-8").splitlines()))))
-    if not texts:
-        raise UsageError(f"{source}: no phrases in it; write one phrase a line")
-    for first, second in look_alikes(texts):
-        print_message(
-            f"{first!r} and {second!r} look alike on the lips; another wording of one of them is read better"
-        )
-    pipeline = load_pipeline(arguments.model, arguments.device, phrases_only=True)
-    book = PhraseBook(arguments.output, pipeline)
-    if from_files:
-        missing = add_recordings(book, recordings, arguments.face)
-    else:
-        wanted = [text for take in range(arguments.takes) for text in texts if book.count(text) <= take]
-        with closing(LiveSource(arguments.source, arguments.at_once)) as frames:
-            waits = 0.0 if frames.is_file else COUNTDOWN_SECONDS
-            extractor = pipeline.processor.keypoint_extractor
-            missing = record(book, wanted, frames, extractor, arguments.face, waits, say=print)
-    for confusion in book.confusions() if book.texts else []:
-        print_message(
-            f"{confusion.text!r} is mistaken for {confusion.other!r} in {confusion.takes} of {confusion.of} takes: "
-            "record more takes, or choose another wording"
-        )
-    if missing:
-        print_message(f"{missing} takes are missing; the same command goes on with them")
-    print_message(f"{arguments.output}: {len(book.texts)} phrases, {len(book)} takes")
-    return FAILURE if missing else SUCCESS
 
 
 def add_recordings(book: Any, recordings: Iterable[dict[str, Any]], face: str) -> int:

@@ -12,6 +12,7 @@ from data.talker import TalkingHead
 from lipread.overlay import LIP_COLOR, OUTER_LIPS, SCORE_COLORS, score_color, write_overlay
 from lipread.transcript import Word
 from modeling_lipread.video_lipread import read_frames
+from tests.helpers.clips import write_video
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +35,68 @@ def test_a_command_overwrites_no_video_and_no_folder(clip, tmp_path, lipread, co
     assert video.read_bytes() == clip[0].read_bytes() and not (tmp_path / "a.txt").exists()
 
 
-def test_the_command_creates_the_folder_of_its_output(clip, tmp_path, lipread):
+def test_the_command_creates_the_folder_of_its_output_and_replaces_no_file(clip, tmp_path, lipread):
     output = tmp_path / "new" / "overlay.mp4"
     status, out, _ = lipread("overlay", clip[0], "--output", output, "--device", "cpu")
     assert status == 0 and out.splitlines()[-1] == str(output) and len(read(output)) == len(clip[2])
+    output.write_bytes(b"mine")
+    for command, suffix in (("overlay", ".mp4"), ("replay", ".html")):
+        other = output.with_suffix(suffix)
+        other.write_bytes(b"mine")
+        status, _, errors = lipread(command, clip[0], "--output", other, "--device", "cpu")
+        assert status == 2 and "--overwrite" in errors[0] and other.read_bytes() == b"mine"
+    assert lipread("overlay", clip[0], "-o", output, "--overwrite", "--device", "cpu")[0] == 0
+    assert len(read(output)) == len(clip[2])
+
+
+@pytest.mark.parametrize(
+    "sound, container", [("aac", "mp4"), ("pcm_s16le", "avi"), ("libopus", "mkv"), ("mp3", "mp4")]
+)
+def test_the_sound_is_kept_at_its_time(clip, extractor, tmp_path, sound, container):
+    """A tone that begins after half of the clip, copied, or encoded again where an mp4 cannot hold its format."""
+    video, output = tmp_path / f"talk.{container}", tmp_path / "overlay.mp4"
+    write_with_tone(video, read(clip[0]), sound, begins=0.5)
+    for start in (None, 0.24):
+        sequence = extractor.extract_video(video, start=start)
+        write_overlay(video, sequence, output, start=start)
+        with av.open(str(output)) as copied:
+            (stream,) = copied.streams.audio
+            assert stream.codec_context.name in (sound, "aac", "opus", "mp3float")
+            heard = [(frame.time, np.abs(frame.to_ndarray().astype(float)).max()) for frame in copied.decode(stream)]
+        loudest = max(level for _, level in heard)
+        first = next(time for time, level in heard if level > 0.3 * loudest)
+        assert first == pytest.approx(0.5 - (start or 0.0), abs=0.08)
+        assert heard[-1][0] == pytest.approx(sequence.timestamps[-1], abs=0.15)
+
+
+def write_with_tone(path, frames: list[np.ndarray], codec: str, begins: float) -> None:
+    """Writes frames at 25 a second, with a sound that is silent and then a tone."""
+    rate = 48000
+    times = np.arange(int(len(frames) / 25 * rate)) / rate
+    tone = np.where(times >= begins, np.sin(2 * np.pi * 440 * times), 0.0)
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("libx264", rate=25)
+        pictures.height, pictures.width, pictures.pix_fmt = *frames[0].shape[:2], "yuv420p"
+        sound = container.add_stream(codec, rate=rate, layout="mono")
+        for index, frame in enumerate(frames):
+            container.mux(pictures.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            samples = (tone[index * rate // 25 : (index + 1) * rate // 25] * 20000).astype(np.int16)
+            piece = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+            piece.sample_rate, piece.pts = rate, index * rate // 25
+            container.mux(sound.encode(piece))
+        container.mux(pictures.encode(None))
+        container.mux(sound.encode(None))
+
+
+def test_all_faces_are_drawn_and_named(clip, tmp_path, lipread):
+    pair, output = tmp_path / "pair.mp4", tmp_path / "overlay.mp4"
+    frames = read(clip[0])
+    write_video(pair, [np.hstack([frame, frame]) for frame in frames])
+    status, out, _ = lipread("overlay", pair, "-o", output, "--face", "all", "--no_abstain", "--device", "cpu")
+    assert status == 0 and "[person 1] " in out and "[person 2] " in out
+    marked = near(read(output)[len(frames) // 2][: frames[0].shape[0]], LIP_COLOR)[:, 1]
+    width = frames[0].shape[1]
+    assert min((marked < width).sum(), (marked > width).sum()) > 50
 
 
 def read(path) -> list[np.ndarray]:

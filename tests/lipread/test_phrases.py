@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoProcessor
 from data.dataset import open_split
 from data.talker import TalkingHead, perform
 from lipread.landmark_rows import decode_row
-from lipread.live import session
+from lipread.live import voice
 from lipread.phrases.book import PhraseBook
 from lipread.phrases.look_alikes import look_alikes
 from lipread.phrases.takes import TakeError, check_take, recorded_takes
@@ -80,7 +80,7 @@ def test_enrolled_phrases_are_read_and_others_are_not(enrolled, asked_video, lip
     options = ("--phrases", enrolled, "--device", "cpu")
     status, out, _ = lipread("transcribe", asked_video, "--format", "tsv", *options)
     assert status == 0
-    assert [line.split("\t")[4] for line in out.splitlines()[1:]] == [PHRASES[1], PHRASES[2]]
+    assert [line.split("\t")[2] for line in out.splitlines()[1:]] == [PHRASES[1], PHRASES[2]]
     status, out, _ = lipread("live", "--source", asked_video, "--at_once", *options)
     assert status == 0
     assert out.splitlines() == [PHRASES[1], "(none of the phrases)", PHRASES[2]]
@@ -93,7 +93,7 @@ def test_live_speaks_what_it_reads(enrolled, asked_video, lipread, monkeypatch):
     class Voice:  # a machine that tests has no loudspeaker
         say = staticmethod(said.append)
 
-    monkeypatch.setattr(session, "Voice", Voice)
+    monkeypatch.setattr(voice, "Voice", Voice)
     lipread("live", "--source", asked_video, "--at_once", "--speak", "--phrases", enrolled, "--device", "cpu")
     assert said == [PHRASES[1], PHRASES[2]]
 

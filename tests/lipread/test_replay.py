@@ -165,8 +165,9 @@ def test_the_commands(talker_clip, corpus, tmp_path, lipread, capsys):
     assert content(output)["unread"][0]["reason"], "why nothing was read"
     status, _, errors = lipread("replay", tmp_path / "none.mp4", "--output", output, "--device", "cpu")
     assert status == 1 and "none.mp4: no such file" in errors[-1]
-    assert replay_row([str(corpus / "train"), "--row", "1", "--output", str(output), "--device", "cpu"]) == 0
+    options = ["--output", str(output), "--overwrite", "--device", "cpu"]
+    assert replay_row([str(corpus / "train"), "--row", "1", *options]) == 0
     row = content(output)
     assert row["text"] == load_from_disk(str(corpus / "train"))[1]["text"] and row["name"].endswith("row 1")
-    assert replay_row([str(corpus / "train"), "--row", "999", "--output", str(output)]) == 1
+    assert replay_row([str(corpus / "train"), "--row", "999", *options]) == 1
     assert "no row 999; there are" in capsys.readouterr().err

@@ -11,15 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webvtt import WebVTT
 
-from lipread.long_form.segmentation import SegmentSettings
-from lipread.transcript import Transcript, Utterance, Word
+from lipread.output_files import write_atomically
+from lipread.settings import CueSettings, SegmentSettings
+from lipread.transcript import Transcript, Utterance, Word, text_of, text_width
 from lipread.writers import (
+    MAX_CHARACTERS_PER_SECOND,
     MIN_CUE_SECONDS,
-    CueSettings,
     format_subtitles,
     format_transcript,
     make_cues,
-    write_atomically,
+    transcript_dict,
 )
 
 
@@ -51,7 +52,12 @@ def transcripts(draw) -> Transcript:
     return transcript(*utterances)
 
 
-@given(transcripts(), st.builds(CueSettings, line_length=st.integers(10, 60), lines=st.integers(1, 3)))
+SETTINGS = st.builds(
+    CueSettings, max_line_width=st.integers(10, 60), max_line_count=st.integers(1, 3), by_word=st.booleans()
+)
+
+
+@given(transcripts(), SETTINGS)
 def test_cues_hold_every_word_once_and_can_be_read(read, settings):
     cues = make_cues(read, settings)
     people = {entry.speaker for entry in read.utterances}
@@ -61,12 +67,17 @@ def test_cues_hold_every_word_once_and_can_be_read(read, settings):
         assert " ".join(line for cue in own for line in cue.lines).split() == spoken
         label = f"[{speaker}] " if len(people) > 1 else ""
         for cue in own:
-            assert 0 < len(cue.lines) <= settings.lines
-            assert all(len(line) <= max(settings.line_length - len(label), 1) or " " not in line for line in cue.lines)
-            assert len(cue.lines) == 1 == len(cue.lines[0].split()) or cue.end - cue.start <= settings.seconds + 0.7
-        for cue, following in pairwise(own):
-            assert cue.start < cue.end <= following.start
-            assert cue.end - cue.start >= min(MIN_CUE_SECONDS, following.start - cue.start) - 1e-6
+            room = max(settings.max_line_width - len(label), 1)
+            assert 0 < len(cue.lines) <= settings.max_line_count
+            assert all(text_width(line) <= room or " " not in line for line in cue.lines)
+        for cue, following in pairwise([*own, None]):
+            width = len(label) + text_width(" ".join(cue.lines))
+            wanted = max(MIN_CUE_SECONDS, width / MAX_CHARACTERS_PER_SECOND)
+            alone = len(cue.lines) == 1 == len(cue.lines[0].split())
+            assert alone or cue.end - cue.start <= max(settings.seconds, wanted) + 1e-6
+            free = float("inf") if following is None else following.start - cue.start
+            assert cue.start < cue.end <= cue.start + free
+            assert cue.end - cue.start >= min(wanted, free) - 1e-6, "there is time to read it"
 
 
 @given(transcripts())
@@ -87,16 +98,19 @@ def test_subtitle_files_are_read_back_as_written(read):
 def test_cues_end_at_pauses_and_where_two_lines_are_full_and_not_at_a_cut():
     long = "the tide comes in at seven and nobody knows where it will be when the evening comes again"
     spoken = transcript(utterance("bin blue at f two now", 0.5), utterance(long, 4.0))
-    assert [(cue.start, cue.lines) for cue in make_cues(spoken, CueSettings(line_length=30))] == [
+    assert [(cue.start, cue.lines) for cue in make_cues(spoken, CueSettings(max_line_width=30))] == [
         (0.5, ["bin blue at f two now"]),
         (4.0, ["the tide comes in at seven and", "nobody knows where it will be"]),
         (pytest.approx(7.9), ["when the evening comes again"]),
     ]
     spoken = transcript(utterance("bin blue", 0.5, continues=True), utterance("at f two", 1.1))
     assert [cue.lines for cue in make_cues(spoken)] == [["bin blue at f two"]]
-    cues = make_cues(transcript(utterance("bin blue", 0.5)), CueSettings(by_word=True))
-    assert [(cue.lines, cue.start) for cue in cues] == [(["bin"], 0.5), (["blue"], pytest.approx(0.8))]
-    assert cues[-1].end == pytest.approx(0.8 + MIN_CUE_SECONDS)  # nothing follows
+    # By word: slow words are cues of their own, quick ones share a cue that can be read.
+    cues = make_cues(transcript(utterance("bin blue at", 0.5, pace=1.0)), CueSettings(by_word=True))
+    assert [cue.lines for cue in cues] == [["bin"], ["blue"], ["at"]]
+    cues = make_cues(transcript(utterance("bin blue at f two now please", 0.5)), CueSettings(by_word=True))
+    assert [cue.lines for cue in cues] == [["bin blue at"], ["f two now"], ["please"]]
+    assert min(cue.end - cue.start for cue in cues) >= MIN_CUE_SECONDS - 1e-6
 
 
 def test_speakers_are_named_if_there_are_several():
@@ -120,10 +134,57 @@ def test_a_transcript_without_words_is_a_valid_file(kind):
 
 def test_files_are_complete_or_absent(tmp_path):
     write_atomically(tmp_path / "new" / "a.txt", "é\n")
-    with pytest.raises(UnicodeEncodeError):
-        write_atomically(tmp_path / "new" / "a.txt", "\udc80")
-    assert [path.read_bytes() for path in (tmp_path / "new").iterdir()] == ["é\n".encode()]
+    (tmp_path / "new" / "folder").mkdir()
+    with pytest.raises(OSError):
+        write_atomically(tmp_path / "new" / "folder", "é")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a.txt", "folder"]
+    assert (tmp_path / "new" / "a.txt").read_bytes() == "é\n".encode()
 
 
 def test_no_option_of_segments_is_one_of_cues():
     assert not {field.name for field in fields(CueSettings)} & {field.name for field in fields(SegmentSettings)}
+
+
+LONG = {
+    "Mandarin": "她昨天下午坐火车去南方的一座小城市看望多年没有见面的老朋友他们在河边的茶馆里聊了很久直到天黑才回家",
+    "Japanese": "きのうはちょっとコーヒーを飲みながら、ともだちと駅前のラーメン屋さんでゆっくりはなしをしました。",
+    "Thai": "เมื่อวานนี้ฉันไปตลาดกับแม่และซื้อผลไม้หลายอย่างกลับบ้านก่อนฝนจะตกหนัก",
+    "Khmer": "ម្សិលមិញខ្ញុំទៅផ្សារជាមួយម្តាយហើយទិញផ្លែឈើជាច្រើនយកមកផ្ទះមុនពេលភ្លៀងធ្លាក់ខ្លាំង",
+    "Lao": "ມື້ວານນີ້ຂ້ອຍໄປຕະຫຼາດກັບແມ່ແລະຊື້ໝາກໄມ້ຫຼາຍຢ່າງກັບບ້ານກ່ອນຝົນຈະຕົກໜັກ",
+    "Burmese": "မနေ့ကကျွန်တော်အမေနဲ့ဈေးသွားပြီးသစ်သီးတွေအများကြီးဝယ်ပြီးအိမ်ပြန်လာတယ်",
+    "mixed": "我昨天用iPhone给在London工作的老朋友打电话问他meeting几点开始他说下午三点半在Room 101开会",
+}
+
+
+@pytest.mark.parametrize("by_word", [False, True])
+@pytest.mark.parametrize("width", [42, 20])
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+def test_scripts_without_spaces_are_wrapped_timed_and_complete(text, width, by_word):
+    spoken = transcript(Utterance(0.0, 14.0, [Word(text, 0.2, 13.8, 0.9)]))
+    cues = make_cues(spoken, CueSettings(max_line_width=width, by_word=by_word))
+    assert "".join(line for cue in cues for line in cue.lines).replace(" ", "") == text.replace(" ", "")
+    assert max(cue.end - cue.start for cue in cues) <= 6.0 and len(cues) > 2
+    assert all(len(cue.lines) <= 2 and max(map(text_width, cue.lines)) <= width for cue in cues)
+    # No line begins with a mark that belongs to the letter before it.
+    assert not any(line[0] in "ー。、ょっ\u0e31\u0e49\u17d2\u102d" for cue in cues for line in cue.lines)
+
+
+def test_json_is_that_of_transformers_and_of_whisper():
+    spoken = transcript(utterance("set white", 0.2, person=1), utterance("我用iPhone", 3.0, person=2))
+    found = transcript_dict(spoken)
+    assert [chunk["text"] for chunk in found["chunks"]] == ["set", "white", "我用iPhone"]
+    first, second = found["segments"]
+    assert (first["id"], first["start"], first["text"], second["id"]) == (0, 0.2, "set white", 1)
+    assert [word["word"] for word in first["words"]] == ["set", " white"]
+    assert set(first["words"][0]) == {"word", "start", "end", "probability"}
+    for segment in found["segments"]:
+        assert "".join(word["word"] for word in segment["words"]) == segment["text"]
+    rows = [row.split("\t") for row in format_transcript(spoken, "tsv").splitlines()]
+    assert rows[:2] == [["start", "end", "text"], ["200", "740", "[person 1] set white"]]
+
+
+def test_words_are_joined_as_they_are_written():
+    units = [unit for word in ("我用iPhone打电话", "hello", "สวัสดี") for unit in Word(word, 0.0, 1.0).split()]
+    assert text_of(units) == "我用iPhone打电话 helloสวัสดี"
+    assert [unit.text for unit in units[:4]] == ["我", "用", "iPhone", "打"]
+    assert [unit.start for unit in units[:2]] == [0.0, pytest.approx(1 / 6)]

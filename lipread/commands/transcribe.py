@@ -2,15 +2,14 @@
 """`lipread transcribe`: videos to text, subtitles, JSON or a table.
 
 lipread transcribe talk.mp4
-lipread transcribe talks/ --model runs/a --format srt --output subtitles/
-lipread transcribe 'talks/**/*.mp4' --format json --num_beams 4 --nbest 4 --output read/
-lipread transcribe interview.mp4 --face all --format vtt > interview.vtt
+lipread transcribe talks/ --model runs/a --output_format srt --output_dir subtitles/
+lipread transcribe 'talks/**/*.mp4' --output_format json --num_beams 4 --nbest 4 --output_dir read/
+lipread transcribe interview.mp4 --face all --output_format vtt > interview.vtt
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from contextlib import closing
@@ -18,16 +17,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from modeling_lipread.video_lipread import require, video_seconds
-
-from .long_form.segmentation import SegmentSettings
-from .long_form.transcription import DAMAGED, TRANSCRIPTION_FACES, transcribe_video
-from .options import (
+from ..options import (
     FAILURE,
     SUCCESS,
     UsageError,
+    check_reading,
     clip_options,
     generation_arguments,
     load_pipeline,
@@ -35,51 +29,48 @@ from .options import (
     phrase_options,
     positive_int,
     print_message,
+    require_writable,
+    seconds,
 )
-from .transcript import Transcript
-from .video_files import find_videos
-from .writers import (
-    FORMATS,
-    TSV_HEADER,
-    CueSettings,
-    OutputFolder,
-    format_transcript,
-    format_tsv,
-    transcript_dict,
-    tsv_rows,
-)
+from ..output_files import OutputFolder
+from ..settings import FACES, FORMATS, CueSettings, SegmentSettings
+from ..video_files import find_videos
 
 MAX_LISTED = 8  # videos that a message lists by name
+Outputs = dict[str, Path]  # the file of each format
 
 
 def add_transcribe(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
-    parents = [model_options(TRANSCRIPTION_FACES), clip_options(), phrase_options()]
+    parents = [model_options((*FACES, "all")), clip_options(), phrase_options()]
     parser = commands.add_parser(
         "transcribe", parents=parents, help="write the words of videos: text, subtitles, JSON"
     )
     segments, cues = SegmentSettings(), CueSettings()
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="file, folder, or pattern such as 'talks/**/*.mp4'")
-    parser.add_argument("--format", choices=FORMATS, default="txt", help="output format (default: txt)")
-    output_help = "folder for one file a video (default: everything to standard output)"
-    parser.add_argument("--output", type=Path, help=output_help)
-    parser.add_argument("--overwrite", action="store_true", help="read videos again whose output file exists")
+    add = parser.add_argument
+    add("videos", nargs="+", metavar="VIDEO", help="file, folder, or pattern such as 'talks/**/*.mp4'")
+    format_help = "output format (default: txt); all writes a file of each"
+    add("--output_format", "--format", "-f", choices=(*FORMATS, "all"), default="txt", help=format_help)
+    output_help = "folder for the files of each video (default: everything to standard output)"
+    add("--output_dir", "--output", "-o", type=Path, help=output_help)
+    add("--overwrite", action="store_true", help="read videos again whose output files exist")
     nbest_help = "hypotheses of each segment, in JSON; at least as many beams"
-    parser.add_argument("--nbest", type=positive_int, default=1, help=nbest_help)
-    parser.add_argument("--batch_size", type=positive_int, default=1, help="segments read at once (default: 1)")
+    add("--nbest", type=positive_int, default=1, help=nbest_help)
+    add("--batch_size", type=positive_int, default=1, help="segments read at once (default: 1)")
     long = parser.add_argument_group("long videos")
     max_help = (
         "longest segment; longer speech is cut where the lips pause (default: the length of the clips that the "
         f"reader was trained on, or {segments.max_seconds:g})"
     )
-    long.add_argument("--max_seconds", type=float, default=argparse.SUPPRESS, help=max_help)
+    long.add_argument("--max_seconds", type=seconds, default=argparse.SUPPRESS, help=max_help)
     pause_help = f"shortest pause of the lips to cut at (default: {segments.pause_seconds:g})"
-    long.add_argument("--pause_seconds", type=float, default=segments.pause_seconds, help=pause_help)
+    long.add_argument("--pause_seconds", type=seconds, default=segments.pause_seconds, help=pause_help)
     subtitles = parser.add_argument_group("subtitles")
-    subtitles.add_argument("--by_word", action="store_true", help="make a cue of every word")
-    for name, meaning in (("line_length", "most characters a line"), ("lines", "most lines a cue")):
-        help_text = f"{meaning} (default: {getattr(cues, name)})"
-        subtitles.add_argument(f"--{name}", type=positive_int, default=getattr(cues, name), help=help_text)
+    subtitles.add_argument("--by_word", action="store_true", help="put as few words in a cue as can be read in time")
+    width_help = f"most characters a line, full-width ones count as two (default: {cues.max_line_width})"
+    subtitles.add_argument("--max_line_width", type=positive_int, default=cues.max_line_width, help=width_help)
+    lines_help = f"most lines a cue (default: {cues.max_line_count})"
+    subtitles.add_argument("--max_line_count", type=positive_int, default=cues.max_line_count, help=lines_help)
     parser.set_defaults(run=transcribe)
 
 
@@ -91,36 +82,43 @@ def transcribe(arguments: argparse.Namespace) -> int:
         SegmentSettings(**segment_options)
     except ValueError as error:
         raise UsageError(f"--{error}") from error
+    kind, folder = arguments.output_format, None
     videos, errors = find_videos(arguments.videos)
-    if arguments.output is None and arguments.format in ("srt", "vtt") and len(videos) > 1:
-        raise UsageError(f"{len(videos)} videos need --output with --format {arguments.format}: one file a video")
-    folder, pending = None, [(file, None) for file, _ in videos]
-    if arguments.output is not None:
-        folder = OutputFolder(arguments.output)
+    pending: list[tuple[Path, Outputs]] = [(file, {}) for file, _ in videos]
+    if arguments.output_dir is not None:
+        require_writable(arguments.output_dir, arguments.output_dir)
+        folder = OutputFolder(arguments.output_dir)
         pending, conflicts = _pending_videos(videos, arguments, folder)
         errors += conflicts
+    elif kind in ("srt", "vtt", "tsv") and len(videos) > 1:
+        raise UsageError(f"{len(videos)} videos need --output_dir with --output_format {kind}: one file a video")
     for error in errors:
         print_message(error)
     failed = len(errors)
     if not pending:
         return FAILURE if failed else SUCCESS
+
+    from tqdm import tqdm
+
+    from ..diagnosis import why_unread
+    from ..long_form.transcription import DAMAGED, transcribe_video
+    from ..writers import format_line, format_transcript
+
     pipeline = load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
     settings = SegmentSettings.for_model(pipeline.model.config, **segment_options)
-    if folder is None and arguments.format == "tsv":
-        sys.stdout.write(format_tsv([TSV_HEADER]))
     reading = {"start": arguments.start, "end": arguments.end, "face": arguments.face, "settings": settings}
     reading |= {"batch_size": arguments.batch_size, "num_return_sequences": arguments.nbest}
     reading |= generation_arguments(arguments, pipeline.model)
     with closing(ProgressBar([file for file, _ in pending], arguments.start, arguments.end)) as progress:
-        for file, output in pending:
+        for file, outputs in pending:
             progress.start(file)
             try:
                 transcript = transcribe_video(pipeline, file, on_progress=progress.update, **reading)
-                if folder is not None:
-                    folder.write(output, format_transcript(transcript, arguments.format, cues), file)
-            except Exception as error:  # the next videos may be readable
+                for form, output in outputs.items():
+                    folder.write(output, format_transcript(transcript, form, cues), file)
+            except Exception as error:  # whatever a damaged video breaks, the next one is read
                 with tqdm.external_write_mode(file=sys.stderr):
-                    print_message(error if str(file) in str(error) else f"{file}: {type(error).__name__}: {error}")
+                    print_message(_describe(error, file))
                 failed += 1
                 continue
             with tqdm.external_write_mode(file=sys.stdout):
@@ -129,48 +127,62 @@ def transcribe(arguments: argparse.Namespace) -> int:
                     listed = ", ".join(f"{span.start:.1f} to {span.end:.1f}" for span in damaged)
                     print_message(f"{file}: {DAMAGED}: nothing was read from {listed} seconds")
                 if not transcript.text:  # not a failure, but explains an empty file
-                    print_message(f"{file}: no words: {transcript.unread_reasons}")
+                    why = why_unread(file, arguments.start, arguments.end)
+                    print_message(f"{file}: no words: {transcript.unread_reasons}{why and f'. {why}' or ''}")
                 if folder is None:
-                    sys.stdout.write(_format_for_stdout(transcript, arguments.format, cues, single=len(videos) == 1))
+                    single = len(videos) == 1
+                    sys.stdout.write(
+                        format_transcript(transcript, kind, cues) if single else format_line(transcript, kind)
+                    )
                     sys.stdout.flush()
     return FAILURE if failed else SUCCESS
 
 
+def _describe(error: Exception, file: Path) -> str:
+    """Returns the message of an error that names its file, and its kind where the message alone says little."""
+    known = isinstance(error, (OSError, ValueError, RuntimeError)) and str(error)
+    message = str(error) if known else f"{type(error).__name__}: {error}"
+    return message if str(file) in message else f"{file}: {message}"
+
+
 def _check_options(arguments: argparse.Namespace) -> None:
     """Rejects options that contradict each other, before anything is loaded."""
-    output = arguments.output
-    if arguments.nbest > 1 and arguments.format != "json":
-        raise UsageError(f"--nbest {arguments.nbest} needs --format json; {arguments.format} holds one hypothesis")
+    output, kind = arguments.output_dir, arguments.output_format
+    if arguments.nbest > 1 and kind not in ("json", "all"):
+        raise UsageError(f"--nbest {arguments.nbest} needs --output_format json; {kind} holds one hypothesis")
     arguments.num_beams = max(arguments.num_beams, arguments.nbest)
-    if arguments.format in ("srt", "vtt"):
-        require("webvtt", "webvtt-py", "Writing subtitles")
+    check_reading(arguments)
+    if kind == "all" and output is None:
+        raise UsageError("--output_format all writes several files: give --output_dir, for example --output_dir .")
     if output is not None and output.exists() and not output.is_dir():
-        raise UsageError(f"--output {output}: is a file; give a folder")
+        raise UsageError(f"--output_dir {output}: is a file; give a folder")
     if output is not None and output.suffix.lower() in {f".{name}" for name in FORMATS}:
-        raise UsageError(f"--output {output}: must be a folder; to write one file, use > {output} instead")
+        raise UsageError(f"--output_dir {output}: is a folder for one file a video; for one file write > {output}")
 
 
 def _options_of(settings: type, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns the arguments that are fields of a settings class."""
     names = {field.name for field in fields(settings)}
     return {name: value for name, value in vars(arguments).items() if name in names}
 
 
 def _pending_videos(
     videos: list[tuple[Path, Path]], arguments: argparse.Namespace, folder: OutputFolder
-) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Returns the videos without an output file, each with its path, and errors for files made from other videos."""
+) -> tuple[list[tuple[Path, Outputs]], list[str]]:
+    """Returns the videos that lack an output file, each with its files, and errors for files of other videos."""
     pending, done, errors = [], [], []
     sources = folder.sources()
+    formats = FORMATS if arguments.output_format == "all" else (arguments.output_format,)
     for file, name in videos:
-        output = folder.folder / name.with_name(f"{name.name}.{arguments.format}")
-        source = sources.get(output)
-        if arguments.overwrite or not output.exists():
-            pending.append((file, output))
-        elif source in (None, os.path.realpath(file)):
+        outputs = {form: folder.folder / name.with_name(f"{name.name}.{form}") for form in formats}
+        existing = [] if arguments.overwrite else [output for output in outputs.values() if output.exists()]
+        others = [output for output in existing if sources.get(output) not in (None, os.path.realpath(file))]
+        if others:
+            made_of = sources[others[0]]
+            errors.append(f"{file}: {others[0]} was read from {made_of}; give another --output_dir, or --overwrite")
+        elif len(existing) == len(outputs):
             done.append(str(file))
         else:
-            errors.append(f"{file}: {output} was read from {source}; give another --output, or --overwrite")
+            pending.append((file, {form: output for form, output in outputs.items() if output not in existing}))
     if done:
         listed = done[:MAX_LISTED] + [f"and {len(done) - MAX_LISTED} more"] * (len(done) > MAX_LISTED)
         message = f"{len(done)} of {len(videos)} videos are in {folder.folder}; --overwrite reads them again: "
@@ -178,21 +190,14 @@ def _pending_videos(
     return pending, errors
 
 
-def _format_for_stdout(transcript: Transcript, kind: str, cues: CueSettings, single: bool) -> str:
-    """Formats one of several transcripts for the same stream, a line each where possible."""
-    if kind == "tsv":
-        return format_tsv(tsv_rows(transcript))
-    if single:
-        return format_transcript(transcript, kind, cues)
-    if kind == "json":
-        return json.dumps(transcript_dict(transcript), ensure_ascii=False) + "\n"
-    return f"{transcript.file}\t{transcript.text}\n"
-
-
 class ProgressBar:
     """A bar over the seconds from `start` to `end` of all videos. It shows on a terminal only."""
 
     def __init__(self, files: list[Path], start: float | None, end: float | None):
+        from tqdm import tqdm
+
+        from modeling_lipread.video_lipread import video_seconds
+
         shown = sys.stderr.isatty()
         self._seconds = dict.fromkeys(files, 0.0)
         for file in filter(Path.is_file, files if shown else []):

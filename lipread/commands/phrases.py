@@ -12,9 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from modeling_lipread.video_lipread import require
-
-from ..options import SUCCESS, UsageError, load_pipeline, positive_int, reader_options
+from ..options import SUCCESS, UsageError, check_reading, load_pipeline, positive_int, reader_options
 
 
 def add_phrases(commands: Any) -> None:
@@ -29,13 +27,17 @@ def add_phrases(commands: Any) -> None:
 
 def phrases(arguments: argparse.Namespace) -> int:
     """Changes and prints the phrase book. Returns the exit status, 0."""
-    require("datasets", "datasets", "A phrase book").disable_progress_bars()
-    from .book import PhraseBook
-
     if not arguments.book.is_dir():
         raise UsageError(f"{arguments.book}: no such phrase book; record one with `lipread enroll`")
     if arguments.take is not None and arguments.remove is None:
         raise UsageError("--take needs --remove TEXT")
+    check_reading(arguments)
+
+    from modeling_lipread.video_lipread import require
+
+    require("datasets", "datasets", "A phrase book").disable_progress_bars()
+    from ..phrases.book import PhraseBook
+
     book = PhraseBook(arguments.book, load_pipeline(arguments.model, arguments.device, phrases_only=True))
     if arguments.rename is not None:
         book.rename(*arguments.rename)

@@ -1,0 +1,24 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`lipread doctor`: checks the installation by using each part, and prints remedies."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..options import BUNDLED_MODEL, FAILURE, SUCCESS
+
+
+def add_doctor(commands: Any) -> None:
+    """Registers the command with the subparsers of `lipread`."""
+    parser = commands.add_parser("doctor", help="check the installation, and print a remedy for each problem")
+    parser.add_argument("--model", default=BUNDLED_MODEL, help="folder or Hub id of a reader (default: the package's)")
+    parser.add_argument("--camera", type=int, default=0, help="number of the camera to try (default: 0)")
+    parser.set_defaults(run=doctor)
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Prints a line for each check. Returns the exit status: 0, or 1 if a check failed."""
+    from ..doctor import run_checks
+
+    return FAILURE if run_checks(arguments.model, arguments.camera) else SUCCESS

@@ -1,0 +1,90 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`lipread live`: words from a camera while they are being said.
+
+lipread live
+lipread live --source rtsp://camera.local/front --format json
+lipread live --source clip.mp4
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import closing, suppress
+from dataclasses import replace
+from typing import Any
+
+from ..options import (
+    SUCCESS,
+    check_reading,
+    generation_arguments,
+    load_pipeline,
+    model_options,
+    number,
+    phrase_options,
+    positive_int,
+    print_message,
+    require_video,
+)
+from ..settings import EVERY_FRAMES, MAX_PHRASE_SECONDS, SegmentSettings
+
+positive_seconds = number(float, "a number of seconds above 0", lambda value: value > 0)
+
+
+def add_live(commands: Any) -> None:
+    """Registers the command with the subparsers of `lipread`."""
+    settings = SegmentSettings()
+    parents = [model_options(("largest", "central")), phrase_options()]
+    parser = commands.add_parser("live", parents=parents, help="read a camera while somebody speaks")
+    parser.add_argument("--source", default="0", help="number of a camera, stream, or video file (default: 0)")
+    form_help = "txt: an utterance a line, and on a terminal its words so far; json: an update a line (default: txt)"
+    parser.add_argument("--format", "-f", choices=("txt", "json"), default="txt", help=form_help)
+    every_help = f"frames between two hypotheses of the current utterance (default: {EVERY_FRAMES})"
+    parser.add_argument("--every", type=positive_int, default=EVERY_FRAMES, metavar="FRAMES", help=every_help)
+    end_help = f"rest of the lips that ends an utterance (default: {settings.end_seconds:g})"
+    parser.add_argument("--end_seconds", type=positive_seconds, default=settings.end_seconds, help=end_help)
+    parser.add_argument("--speak", action="store_true", help="say what is read, by the system's voice")
+    parser.add_argument("--at_once", action="store_true", help="read a video file faster than its own speed")
+    parser.set_defaults(run=live)
+
+
+def live(arguments: argparse.Namespace) -> int:
+    """Reads until the source ends or Ctrl-C is pressed, prints the latencies, and returns the exit status, 0."""
+    end_seconds = arguments.end_seconds
+    source = arguments.source.removeprefix("/dev/video")  # cameras are numbers
+    if not source.isdecimal() and "://" not in source:
+        require_video(source)
+    check_reading(arguments)
+
+    import torch
+
+    from ..live.session import Display, LiveSession, Update, warm_up
+    from ..live.source import LiveSource
+    from ..live.voice import Voice
+
+    pipeline = load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
+    if pipeline.device.type == "cpu":  # leaves one core to the landmarks
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+    pause_seconds = min(end_seconds, SegmentSettings.pause_seconds)
+    settings = SegmentSettings.for_model(pipeline.model.config, end_seconds=end_seconds, pause_seconds=pause_seconds)
+    display, every = Display(arguments.format), arguments.every
+    if arguments.phrases is not None:  # a phrase is known only when it is complete
+        settings, every = replace(settings, max_seconds=MAX_PHRASE_SECONDS, pause_seconds=end_seconds), sys.maxsize
+    voice = Voice() if arguments.speak else None
+
+    def show(update: Update) -> None:
+        display.show(update)
+        if voice is not None and update.is_final and update.text:
+            voice.say(update.text)
+
+    session = LiveSession(pipeline, settings, every, show, **generation_arguments(arguments, pipeline.model))
+    warm_up(pipeline)
+    print_message(f"opening {'camera ' if source.isdecimal() else ''}{source}; Ctrl-C ends")
+    with closing(LiveSource(source, arguments.at_once)) as frames:
+        try:
+            with session, suppress(KeyboardInterrupt):  # after Ctrl-C the session still reads the last frames
+                session.read(frames, pipeline.processor.keypoint_extractor, arguments.face, display.notice)
+        finally:
+            display.notice("")
+    print_message(session.summary(frames))
+    return SUCCESS

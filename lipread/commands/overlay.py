@@ -1,0 +1,62 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`lipread overlay`: a video with the landmarks and the words drawn on it.
+
+lipread overlay clip.mp4 --output overlay.mp4
+lipread overlay interview.mp4 --face all --output overlay.mp4
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..options import (
+    SUCCESS,
+    check_reading,
+    clip_options,
+    generation_arguments,
+    load_pipeline,
+    model_options,
+    output_file,
+    output_options,
+    print_message,
+    require_video,
+)
+from ..settings import FACES
+
+
+def add_overlay(commands: Any) -> None:
+    """Registers the command with the subparsers of `lipread`."""
+    parents = [model_options((*FACES, "all")), clip_options(), output_options("mp4 file")]
+    parser = commands.add_parser("overlay", parents=parents, help="draw landmarks and words on a video")
+    parser.add_argument("video", metavar="VIDEO", help="video file")
+    parser.set_defaults(run=overlay)
+
+
+def overlay(arguments: argparse.Namespace) -> int:
+    """Writes the video, prints the words and the path of the file, and returns the exit status, 0."""
+    check_reading(arguments)
+    require_video(arguments.video)
+    output = output_file(arguments.output, ".mp4", arguments.video, arguments.overwrite)
+
+    from ..long_form.streaming import people_sequences, stream_video
+    from ..long_form.transcription import sequence_frames, transcribe_frames
+    from ..overlay import write_overlay
+    from ..writers import format_transcript
+
+    pipeline = load_pipeline(arguments.model, arguments.device)
+    video, origin, clip = arguments.video, arguments.start or 0.0, {"start": arguments.start, "end": arguments.end}
+    if arguments.face == "all":
+        frames = list(stream_video(pipeline.processor.keypoint_extractor, video, **clip, face="all"))
+        people = people_sequences(frames, video)
+    else:
+        people = pipeline.processor.extract_landmarks(video, **clip, face=arguments.face)
+        frames = sequence_frames(people[0])
+    transcript = transcribe_frames(pipeline, frames, video, origin, **generation_arguments(arguments))
+    write_overlay(video, people, output, words=transcript.words(origin) or None, **clip)
+    if transcript.text:
+        print(format_transcript(transcript, "txt"), end="")
+    else:
+        print_message(f"{video}: no words: {transcript.unread_reasons}")
+    print(output)
+    return SUCCESS

@@ -1,0 +1,74 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""`lipread publish`: uploads code, weights, processor and model card of a checkpoint to the Hub in one commit.
+
+lipread publish runs/a --repo_id you/lipread-grid --license apache-2.0 --language en
+lipread publish runs/a --repo_id you/lipread-grid --dry_run --output staged/
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ..options import SUCCESS, UsageError, print_message
+
+
+def add_publish(commands: Any) -> None:
+    """Registers the command with the subparsers of `lipread`."""
+    parser = commands.add_parser("publish", help="upload a trained reader to the Hugging Face Hub")
+    parser.add_argument("checkpoint", metavar="DIR", type=Path, help="the --output_dir of train_hf.py")
+    parser.add_argument("--repo_id", required=True, help="repository on the Hub, created if missing: you/name")
+    parser.add_argument("--private", action="store_true", default=None, help="make the repository private")
+    parser.add_argument("--revision", help="branch to publish to, created if missing (default: the main branch)")
+    parser.add_argument("--commit_message", help="title of the commit")
+    parser.add_argument("--token", help="access token (default: that of `hf auth login`, or HF_TOKEN)")
+    parser.add_argument("--dry_run", action="store_true", help="list the files instead of uploading them")
+    parser.add_argument("--output", "-o", type=Path, help="new folder that keeps the files of the upload")
+    parser.add_argument("--keep_card", action="store_true", help="keep the README.md of the repository")
+    base = parser.add_argument_group("language model")
+    base.add_argument("--base_model_id", help="Hub id of the language model, if the checkpoint names a local folder")
+    base.add_argument("--base_model_revision", help="its branch, tag or commit; the commit is recorded")
+    base.add_argument("--include_base", action="store_true", help="upload the weights of the language model too")
+    card = parser.add_argument_group("model card")
+    card.add_argument("--language", nargs="+", help="codes of the languages, such as en")
+    card.add_argument("--license", help="license of the weights, by the Hub's name for it, such as apache-2.0")
+    card.add_argument("--dataset_id", help="Hub id of the training corpus")
+    card.add_argument("--dataset_name", help="name of the training corpus")
+    card.add_argument("--dataset_license", help="license of the training corpus")
+    card.add_argument("--dataset_attribution", help="attribution that the training corpus requires")
+    parser.set_defaults(run=publish)
+
+
+def publish(arguments: argparse.Namespace) -> int:
+    """Publishes a checkpoint, prints its address and the Python code that loads it, and returns the exit status, 0."""
+    repo_id, revision, settings = arguments.repo_id, arguments.revision, vars(arguments)
+    if not arguments.checkpoint.is_dir():
+        raise UsageError(f"{arguments.checkpoint}: no such folder; give the --output_dir of train_hf.py")
+
+    from huggingface_hub import HfApi
+
+    from ..hub.model_card import CardDetails
+    from ..hub.publish import check_login, check_repo_id, push, stage, staging_folder, upload_files
+
+    details = CardDetails(**{field.name: settings[field.name] for field in fields(CardDetails)})
+    check_repo_id(repo_id)
+    if not arguments.dry_run:
+        check_login(arguments.token)
+    with staging_folder(arguments.checkpoint, arguments.output) as staging:
+        names = ("base_model_id", "base_model_revision", "include_base", "revision", "token")
+        chosen = {name: settings[name] for name in names}
+        for note in stage(arguments.checkpoint, staging, repo_id, details=details, **chosen):
+            print_message(f"note: {note}")
+        if arguments.dry_run:
+            for name, path in upload_files(staging).items():
+                print(f"{path.stat().st_size:>13,} {name}")
+            return SUCCESS
+        names = ("private", "revision", "commit_message", "keep_card", "token")
+        push(staging, repo_id, **{name: settings[name] for name in names})
+    branch, argument = (f"/tree/{revision}", f', revision="{revision}"') if revision else ("", "")
+    print(f"{HfApi().endpoint}/{repo_id}{branch}")
+    for name in ("processor = AutoProcessor", "model = AutoModel"):
+        print(f'{name}.from_pretrained("{repo_id}"{argument}, trust_remote_code=True)')
+    return SUCCESS

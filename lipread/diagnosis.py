@@ -1,0 +1,50 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Finds the likely reason why a video without words could not be read: darkness, a small face, one upside down."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from itertools import islice
+
+import numpy as np
+
+from modeling_lipread.landmarker_lipread import Landmarker, landmarker_path
+from modeling_lipread.video_lipread import VideoError, read_frames, require
+
+from .live.conditions import DARK, SMALL_FACE
+
+SAMPLED_FRAMES, STEP = 5, 25  # frames looked at, and from one to the next
+# At MediaPipe's default of 0.5 it also fits an upright face to every other one that is upside down.
+CONFIDENCE = 0.8
+
+
+def why_unread(path: str | os.PathLike, start: float | None = None, end: float | None = None) -> str | None:
+    """Returns a sentence with the reason and the remedy; None if the face can be seen well."""
+    try:
+        with closing(read_frames(path, start, end)) as frames:
+            samples = [frame for _, frame in islice(frames, 0, SAMPLED_FRAMES * STEP, STEP)]
+    except VideoError:
+        return None
+    if np.mean([frame[::8, ::8].mean() for frame in samples]) < DARK:
+        return "The picture is too dark. Turn on a light in front of the face, and record again."
+    options = {"num_faces": 1, "min_face_detection_confidence": CONFIDENCE}
+    with closing(Landmarker(landmarker_path(), video=False, **options)) as landmarker:
+        upright = sum(_find(landmarker, frame) is not None for frame in samples)
+        turned = sum(_find(landmarker, np.ascontiguousarray(frame[::-1, ::-1])) is not None for frame in samples)
+        if turned > upright:
+            return "The face is upside down. Turn the video by 180 degrees."
+        if upright:
+            return None
+        cv2 = require("cv2", "opencv-contrib-python", "Looking for small faces")
+        enlarged = cv2.resize(samples[len(samples) // 2], None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+        face = _find(landmarker, enlarged)
+    if face is None:
+        return f"The face must be lit, seen from the front, and about {SMALL_FACE} pixels wide or more."
+    width = np.ptp(face[:, 0]) / 3
+    return f"The face is too small: about {width:.0f} pixels wide, {SMALL_FACE} are needed. Come nearer, or crop."
+
+
+def _find(landmarker: Landmarker, frame: np.ndarray) -> np.ndarray | None:
+    height, width = frame.shape[:2]
+    return next(iter(landmarker.detect(frame, (0, 0, width, height))), None)

@@ -1,0 +1,55 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Output files: checked before the work, written atomically, and recorded with the video that they were made from."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+
+def check_writable(folder: Path) -> None:
+    """Creates a folder and a file in it for a moment; raises OSError if that fails."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a UTF-8 file that appears only when it is complete. Creates its folder.
+
+    Bytes of a file name that are not UTF-8, which Python represents by surrogates, become `\\udc..` escapes.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class OutputFolder:
+    """A folder with files for each video. `.lipread.jsonl` in it records the video of each file."""
+
+    def __init__(self, folder: Path):
+        self.folder, self._index = folder, folder / ".lipread.jsonl"
+
+    def sources(self) -> dict[Path, str]:
+        """Returns the real path of the video of each recorded file."""
+        found = {}
+        if self._index.is_file():
+            for line in self._index.read_text(encoding="utf-8").splitlines():
+                with suppress(ValueError, KeyError, TypeError):  # a line that a full disk truncated
+                    entry = json.loads(line)
+                    found[self.folder / entry["file"]] = entry["video"]
+        return found
+
+    def write(self, path: Path, text: str, video: Path) -> None:
+        """Writes a file of the folder atomically and records its video."""
+        write_atomically(path, text)
+        entry = {"file": path.relative_to(self.folder).as_posix(), "video": os.path.realpath(video)}
+        with open(self._index, "a", encoding="utf-8") as index:
+            index.write(json.dumps(entry) + "\n")
