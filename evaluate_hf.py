@@ -9,6 +9,8 @@ The last line that it prints is:
 
     WER 0.123 CER 0.051 | blank video WER 0.871 | shuffled video WER 0.812 | 50 clips
 
+or, for a reader of a script without spaces, the same with CER first.
+
 A clip that cannot be read (no face, damaged file) counts as one with an empty hypothesis. Such clips, and lines of the
 manifest that describe no clip, are listed with the reason.
 """
@@ -28,8 +30,9 @@ from transformers import AutoModel, AutoProcessor
 
 import modeling_lipread  # noqa: F401  (registers the reader with the Auto classes)
 from data.collator import LipReadCollator
+from data.console import set_up_console
 from data.dataset import is_parquet, open_split
-from data.evaluation import Prediction, closing_line, predict, report
+from data.evaluation import RATE_OF_UNIT, Prediction, closing_line, predict, report
 from data.evaluation.page import write_evaluation
 from data.files import PrepareError, write_json
 from data.prepare import prepare
@@ -37,6 +40,7 @@ from data.schema import CorpusError
 from data.sources.manifest import read_manifest
 from data.sources.records import SourceError
 from lipread.hub.model_card import weights_sha256
+from lipread.output_files import check_writable
 from modeling_lipread.face_tracking_lipread import FACES
 from modeling_lipread.language_model_lipread import checkpoint_files
 
@@ -117,11 +121,13 @@ def evaluate(
         clips, lost, skipped = prepared_clips(Path(source), Path(folder), split, **extraction)
         predictions = predict(model, processor, clips, collator, batch_size=batch_size, confidence=True, **search)
     about = {"checkpoint": checkpoint, "weights": weights, "source": source, **source_names(Path(source), split)}
+    about["text_unit"] = model.config.text_unit
     return report(predictions + lost, **about, **search, skipped=skipped)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
+    set_up_console()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("checkpoint", help="folder or Hub id of a trained reader")
@@ -144,22 +150,24 @@ def main(arguments: list[str] | None = None) -> None:
     add("--output", help="JSON file to write, with a page beside it (default: CHECKPOINT/evaluation-SOURCE.json)")
     options = vars(parser.parse_args(arguments))
     output, show = options.pop("output"), options.pop("show")
-    try:
-        result = evaluate(**options)
-    except (CorpusError, SourceError, PrepareError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
     folder = Path(options["checkpoint"]) if Path(options["checkpoint"]).is_dir() else Path()
     source = Path(options["source"])
     name = options["split"] or (source.stem if source.suffix == ".jsonl" else source.name)
     path = Path(output) if output else folder / f"evaluation-{name}.json"
+    try:
+        check_writable(path.parent)  # before the work
+        result = evaluate(**options)
+    except (CorpusError, SourceError, PrepareError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
     write_json(path, result)
     page = write_evaluation(result, path.with_suffix(".html"))
     for row in result["predictions"][:show]:
         print(f"reference:  {row['reference']}\nhypothesis: {row['hypothesis']}\n")
     for skip in result["skipped"]:
         print(f"not read: {skip['where']}: {skip['reason']}")
-    low, high = result["metrics"]["wer_interval"]
-    print(f"95% interval of the word error rate {low:.3f} to {high:.3f}; every hypothesis is in {path}")
+    unit = result["text_unit"]
+    low, high = result["metrics"][f"{RATE_OF_UNIT[unit]}_interval"]
+    print(f"95% interval of the {unit} error rate {low:.3f} to {high:.3f}; every hypothesis is in {path}")
     print(f"report: {page} (open it in a browser)")
     if times := result["word_times"]:
         print(
@@ -173,7 +181,7 @@ def main(arguments: list[str] | None = None) -> None:
             f"{result['metrics']['clips']} clips{reasons and f' ({reasons})'}, {abstention['correct_words_lost']} of "
             f"{abstention['correct_words']} correct words lost, WER {abstention['wer']:.3f}"
         )
-    print(closing_line(result["metrics"]))
+    print(closing_line(result["metrics"], unit))
 
 
 if __name__ == "__main__":

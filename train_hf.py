@@ -35,7 +35,9 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase, set_seed
 
 from data.collator import LipReadCollator
+from data.console import set_up_console
 from data.dataset import Clips, has_split, has_word_times, open_split, seconds_of
+from data.evaluation import RATE_OF_UNIT
 from data.tokenizer import build_ctc_vocab, check_vocabulary, load_tokenizer, special_tokens, train_tokenizer
 from data.training.arguments import Arguments, parse_arguments
 from data.training.batching import check_speakers
@@ -48,6 +50,7 @@ from data.training.trainer import LipReadTrainer
 from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
 from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
 from modeling_lipread.processing_lipread import LipReadProcessor
+from modeling_lipread.text_normalizer_lipread import choose_text_unit
 
 logger = logging.getLogger("train_hf")
 
@@ -113,6 +116,7 @@ def build_config(arguments: Arguments, processor: LipReadProcessor, clips: Clips
         pad_token_id=tokens.pad,
         lora=model.lora(),
         label_smoothing=arguments.training.label_smoothing_factor,
+        text_unit=choose_text_unit(clips.column("text")),
         clip_seconds=round(float(np.quantile(seconds_of(clips), 0.95)), 2),
         **vars(adapters),
     )
@@ -183,6 +187,8 @@ def build_trainer(arguments: Arguments) -> LipReadTrainer:
         check_speakers(train_clips.column("speaker"))
     processor = build_processor(arguments, train_clips)
     config = build_config(arguments, processor, train_clips)
+    if args.metric_for_best_model == "wer":
+        args.metric_for_best_model = RATE_OF_UNIT[config.text_unit]
     collator, eval_collator = build_collators(arguments, processor, config, train_clips)
     augmentation.set_landmarks(processor.feature_extractor.landmark_indices)
     model = build_model(arguments, config, processor.tokenizer)
@@ -224,6 +230,7 @@ def train(trainer: LipReadTrainer, checkpoint: str | None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    set_up_console()
     given = parse_arguments(sys.argv[1:] if arguments is None else arguments, __doc__.splitlines()[0])
     data, args = given.data, given.training
     logging.basicConfig(

@@ -25,6 +25,7 @@ import modeling_lipread  # noqa: F401  (registers the model with the Auto classe
 from modeling_lipread.confidence_lipread import evidence
 
 from .collator import LipReadCollator
+from .console import set_up_console
 from .dataset import ClipTable, open_split
 from .evaluation.calibration import abstention_reason, correct_words, fit_calibration, fit_limits, reliability, rescore
 from .evaluation.generation import predict
@@ -81,6 +82,7 @@ def calibrate(
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
+    set_up_console()
     parser = argparse.ArgumentParser(
         prog="python -m data.calibrate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

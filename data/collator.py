@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from lipread.landmark_rows import decode_row
-from modeling_lipread.text_normalizer_lipread import TextNormalizer
+from modeling_lipread.text_normalizer_lipread import TextNormalizer, is_unspaced, join_words, same_units
 
 from .tokenizer import special_tokens
 
@@ -120,7 +120,7 @@ class LipReadCollator:
         if self.splicing is not None:
             spliced = self.splicing(examples, [row["id"] for row in rows])
             examples = [
-                new if new is old else new | self._targets(" ".join(word.text for word in new["words"]))
+                new if new is old else new | self._targets(join_words(word.text for word in new["words"]))
                 for new, old in zip(spliced, examples, strict=True)
             ]
         columns = {name: [example[name] for example in examples] for name in examples[0] if name != "words"}
@@ -170,9 +170,9 @@ class LipReadCollator:
 
     def _spoken_words(self, words: Sequence[Row], text: str, middles: np.ndarray) -> list[SpokenWord]:
         """Returns the transcript's words and frames; none if the timed words differ from it or overlap."""
-        spellings, spoken = text.split(), []
-        timed = " ".join(str(word["word"]) for word in words)
-        if len(spellings) != len(words) or self.normalize(timed) != self.normalize(text):
+        timed = [str(word["word"]) for word in words]
+        spellings, spoken = timed if is_unspaced(text) else text.split(), []
+        if len(spellings) != len(words) or not same_units(*map(self.normalize, (join_words(timed), text))):
             return []
         for spelling, word in zip(spellings, words, strict=True):
             start, end = np.searchsorted(middles, [float(word["start"]), float(word["end"])]).tolist()

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from .console import set_up_console
 from .preparation.export import SHARD_BYTES, CardOptions, ExportError, export_npy, export_parquet, push
 from .schema import CorpusError, duration
 
@@ -31,6 +32,7 @@ CARD_OPTIONS = ("source_name", "license", "attribution", "language")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
+    set_up_console()
     parser = argparse.ArgumentParser(
         prog="python -m data.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

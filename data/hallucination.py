@@ -23,6 +23,7 @@ import modeling_lipread  # noqa: F401  (registers the model with the Auto classe
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from modeling_lipread.video_lipread import VideoError
 
+from .console import set_up_console
 from .dataset import open_split
 from .evaluation.hallucination import hallucinations, landmark_clips, video_clips
 from .schema import CorpusError
@@ -34,6 +35,7 @@ SEED = 1  # data.calibrate makes other clips from the same split
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
+    set_up_console()
     parser = argparse.ArgumentParser(
         prog="python -m data.hallucination", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

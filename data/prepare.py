@@ -35,6 +35,7 @@ from tqdm import tqdm
 
 from modeling_lipread.landmarker_lipread import landmarker_path
 
+from .console import set_up_console
 from .corpora import MANIFEST, describe_formats, read_source
 from .files import PrepareError
 from .preparation.extraction import Chunk, finished_part
@@ -101,10 +102,10 @@ def _extract(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: floa
             todo.append(chunk)
     if not todo:
         return
-    total, interval = sum(len(chunk.records) for chunk in chunks), 0.2 if sys.stderr.isatty() else 30.0
+    total = sum(len(chunk.records) for chunk in chunks)
     with (
         contextlib.closing(_run(todo, num_proc, engine, clip_timeout)) as progress,
-        tqdm(total=total, initial=done, unit="clip", desc="Extracting landmarks", mininterval=interval) as bar,
+        tqdm(total=total, initial=done, unit="clip", desc="Extracting landmarks", disable=None) as bar,
     ):
         bar.set_postfix(skipped=skipped)
         for clips, skips in progress:
@@ -145,6 +146,7 @@ def format_summary(report: dict[str, Any], most: int = 20) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
+    set_up_console()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     merging = arguments[:1] == ["merge"]
     parser = argparse.ArgumentParser(

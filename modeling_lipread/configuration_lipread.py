@@ -125,6 +125,8 @@ class LipReadConfig(PreTrainedConfig):
             equal the language model, either the gate or the projection must be zero. If both are, no gradient flows.
             The combination `gate_type="sigmoid", gate_init=-10.0` starts with a nearly closed gate and hardly learns.
         ctc_vocab: Characters of the CTC head, beginning with the blank `""`; empty for no CTC head.
+        text_unit: The unit of scoring: `"word"`, or `"character"` if most of the transcripts of the training are in a
+            script without spaces. It selects the error rate, WER or CER, that training and evaluation go by.
         ctc_weight: Weight of the CTC loss; the loss of the language model has weight 1.
         label_smoothing: Share of each target of the language model that training spreads over all tokens (Szegedy et
             al., 2016).
@@ -172,6 +174,7 @@ class LipReadConfig(PreTrainedConfig):
     gate_init: float | int = 1.0
     zero_init_projection: bool = True
     ctc_vocab: list[str] | None = None
+    text_unit: Literal["word", "character"] = "word"
     ctc_weight: float | int = 0.5
     label_smoothing: float | int = 0.0
     token_spelling_size: int = 0

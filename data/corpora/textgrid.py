@@ -16,6 +16,8 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from modeling_lipread.text_normalizer_lipread import join_words
+
 from ..sources.folder import Folder
 from ..sources.records import Record, Skip, TranscriptError, Word, clean_text, says_something
 
@@ -63,7 +65,7 @@ def read(folder: Folder, *, words: str = "", utterances: str = "") -> Iterator[R
             yield folder.skip(pair.video, error)
             continue
         if utterance_tier is None:
-            yield folder.clip(pair.video, " ".join(word.word for word in spoken), words=spoken)
+            yield folder.clip(pair.video, join_words(word.word for word in spoken), words=spoken)
             continue
         # A word belongs to the interval that holds its middle: rounded borders would include neighbours.
         spoken.sort(key=_middle)

@@ -14,6 +14,8 @@ import posixpath
 import re
 from collections.abc import Iterator
 
+from modeling_lipread.text_normalizer_lipread import join_words
+
 from ..sources.folder import Folder, Pair, parse_timed_words
 from ..sources.records import Record, Skip, SourceError, TranscriptError, Word, clean_text
 
@@ -61,7 +63,7 @@ def _text(folder: Folder, pair: Pair, words: list[Word]) -> str:
         return parse_text(folder.read_text(pair.transcripts[".txt"]))
     if not words:
         raise TranscriptError("neither a .txt nor a .wrd of that name that holds words")
-    return " ".join(word.word for word in words)
+    return join_words(word.word for word in words)
 
 
 def _speaker(folder: Folder, directory: str) -> str:

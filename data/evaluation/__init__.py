@@ -10,11 +10,11 @@ from typing import Any
 from . import breakdown
 from .calibration import abstention, reliability
 from .generation import predict
-from .metrics import Prediction, closing_line, compute_metrics
+from .metrics import RATE_OF_UNIT, Prediction, closing_line, compute_metrics
 
 MOST_FREQUENT = 5
 
-__all__ = ["Prediction", "closing_line", "compute_metrics", "predict", "report"]
+__all__ = ["RATE_OF_UNIT", "Prediction", "closing_line", "compute_metrics", "predict", "report"]
 
 
 def report(predictions: Sequence[Prediction], **about: Any) -> dict[str, Any]:

@@ -12,7 +12,17 @@ from typing import Any, NamedTuple
 import jiwer
 import numpy as np
 
-from .metrics import Prediction, bootstrap_interval, edit_counts, error_rate, normalized, own_and_blank_counts
+from modeling_lipread.text_normalizer_lipread import is_unspaced, split_units
+
+from .metrics import (
+    Prediction,
+    bootstrap_interval,
+    edit_counts,
+    error_rate,
+    normalized,
+    own_and_blank_counts,
+    scored_units,
+)
 
 DIGITS = frozenset("zero one two three four five six seven eight nine".split())
 CLASSES = ("letters", "digits", "other words")
@@ -53,14 +63,14 @@ def align(references: Iterable[str], hypotheses: Iterable[str]) -> list[list[Pai
 def aligned_words(predictions: Sequence[Prediction]) -> list[list[Pair]]:
     """Aligns the normalised words of each clip's reference and hypothesis."""
     return align(
-        [normalized(prediction.reference) for prediction in predictions],
-        [normalized(prediction.hypothesis) for prediction in predictions],
+        [" ".join(scored_units(prediction.reference)) for prediction in predictions],
+        [" ".join(scored_units(prediction.hypothesis)) for prediction in predictions],
     )
 
 
 def class_of(word: str) -> str:
-    """Returns `letters` (words of one letter), `digits` (zero to nine) or `other words`."""
-    if len(word) == 1 and word.isalpha():
+    """Returns `letters` (words of one letter of a script with spaces), `digits` (zero to nine) or `other words`."""
+    if len(word) == 1 and word.isalpha() and not is_unspaced(word):
         return "letters"
     return "digits" if word in DIGITS or (len(word) == 1 and word.isdecimal()) else "other words"
 
@@ -244,19 +254,35 @@ def word_times(predictions: Sequence[Prediction]) -> dict[str, Any]:
         The number of compared `words`, and over their starts and ends together the `median_ms`, `p90_ms` (90th
         percentile) and `mean_ms` of the absolute error in milliseconds; empty where no clip has both times.
     """
-    errors = []
+    errors, words = [], 0
     for prediction in predictions:
         timed = [word for word in prediction.words if word["start"] is not None]
-        reference = [word["word"] for word in prediction.reference_words]
-        for word, index in zip(timed, match_words(reference, [word["word"] for word in timed]), strict=True):
+        reference = [unit for word in prediction.reference_words for unit in _timed_units(word)]
+        matches = match_words([unit["word"] for unit in reference], [word["word"] for word in timed])
+        for word, index in zip(timed, matches, strict=True):
             if index is not None:
-                errors.append([word[end] - prediction.reference_words[index][end] for end in ("start", "end")])
+                words += 1
+                known = (end for end in ("start", "end") if reference[index][end] is not None)
+                errors += [word[end] - reference[index][end] for end in known]
     if not errors:
         return {}
     milliseconds = 1000 * np.abs(errors)
     return {
-        "words": len(errors),
+        "words": words,
         "median_ms": float(np.median(milliseconds)),
         "p90_ms": float(np.percentile(milliseconds, 90)),
         "mean_ms": float(milliseconds.mean()),
     }
+
+
+def _timed_units(word: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the units of a timed word; the first has its start, the last its end, and other times are None."""
+    units = split_units(word["word"])
+    return [
+        {
+            "word": unit.text,
+            "start": word["start"] if index == 0 else None,
+            "end": word["end"] if index == len(units) - 1 else None,
+        }
+        for index, unit in enumerate(units)
+    ]

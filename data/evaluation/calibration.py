@@ -26,6 +26,7 @@ from modeling_lipread.configuration_lipread import CALIBRATION
 from modeling_lipread.ctc_lipread import clip_lengths
 from modeling_lipread.encoder_lipread import FaceKeypointEncoderOutput
 from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
+from modeling_lipread.text_normalizer_lipread import split_units
 
 from .breakdown import match_words
 from .metrics import Prediction, edit_counts, error_rate
@@ -110,7 +111,10 @@ def token_confidence(
 
 def correct_words(predictions: Sequence[Prediction]) -> np.ndarray:
     """Returns whether each of the `words` of all clips is correct, bool `(words,)`."""
-    matches = (match_words(each.reference.split(), [word["word"] for word in each.words]) for each in predictions)
+    matches = (
+        match_words([unit.text for unit in split_units(each.reference)], [word["word"] for word in each.words])
+        for each in predictions
+    )
     return np.array([index is not None for clip in matches for index in clip], bool)
 
 

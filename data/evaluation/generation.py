@@ -63,8 +63,9 @@ def predict(
         generator=torch.Generator(),
     )
     predictions: list[Prediction] = []
+    hidden = True if process_index or not progress else None  # None: shown on a terminal alone
     try:
-        for rows, batch in tqdm(batches, desc="Reading", leave=False, disable=not progress or process_index > 0):
+        for rows, batch in tqdm(batches, desc="Reading", leave=False, disable=hidden):
             batch = {key: value.to(model.device) for key, value in batch.items() if torch.is_tensor(value)}
             predictions += predict_batch(model, processor, rows, batch, **options)
     finally:

@@ -1,8 +1,11 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Word and character error rates, their controls and their bootstrap intervals.
 
-A word error rate alone cannot tell lip reading from a language model that knows the sentences. Beside it stand the
-rates with blank video (the average training face, motionless) and with shuffled video (the video of another clip).
+An error rate alone cannot tell lip reading from a language model that knows the sentences. Beside it stand the rates
+with blank video (the average training face, motionless) and with shuffled video (the video of another clip).
+
+In scripts without spaces each character counts as a word, as in the mixed error rate of code-switched speech, and
+`LipReadConfig.text_unit` names the rate that training and summaries go by.
 """
 
 from __future__ import annotations
@@ -17,13 +20,16 @@ import jiwer
 import numpy as np
 from scipy.stats import bootstrap
 
-from modeling_lipread.text_normalizer_lipread import TextNormalizer
+from modeling_lipread.text_normalizer_lipread import TextNormalizer, is_unspaced, split_graphemes, split_units
 
 LONGEST_PHRASE = 8  # words of a repeated phrase that counts as a loop
 FEWEST_SPEAKERS = 5  # for an interval over speakers
 RESAMPLES = 1000
 DRAWN_AT_ONCE = 2**22  # clips of all resampled corpora in one batch, 32 MiB
+RATE_OF_UNIT = {"word": "wer", "character": "cer"}
 _NORMALIZER = TextNormalizer()
+_SEPARATOR = "\x1f"  # between units, of which a space may be one; the normalizer removes it from texts
+_SPLIT = jiwer.ReduceToListOfListOfWords(_SEPARATOR)
 
 
 @dataclass
@@ -59,10 +65,15 @@ def normalized(text: str) -> str:
     return _NORMALIZER(text)
 
 
+def scored_units(text: str) -> list[str]:
+    """Returns the words of a text as they are scored; in scripts without spaces its graphemes."""
+    return [unit.text for unit in split_units(normalized(text))]
+
+
 def edit_counts(
     hypotheses: Sequence[str], references: Sequence[str], rate: Literal["wer", "cer"] = "wer"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Counts the edits and the reference length of each clip in words ("wer") or characters ("cer"), normalised.
+    """Counts the edits and the reference length of each clip in words ("wer") or graphemes ("cer"), normalised.
 
     Returns:
         int64 edits and lengths, each `(clips,)`. A clip with an empty reference has its hypothesis as insertions.
@@ -72,11 +83,14 @@ def edit_counts(
     """
     if len(hypotheses) != len(references):
         raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references; give one for each clip")
-    hypotheses, references = (list(map(normalized, texts)) for texts in (hypotheses, references))
+    split = {"wer": scored_units, "cer": lambda text: split_graphemes(normalized(text))}[rate]
+    references, hypotheses = ([_SEPARATOR.join(split(text)) for text in texts] for texts in (references, hypotheses))
     if not any(references):
         raise ValueError(f"the {len(references)} references hold no word, so an error rate is undefined")
-    process = {"wer": jiwer.process_words, "cer": jiwer.process_characters}[rate]
-    outputs = [process(*texts) for texts in zip(references, hypotheses, strict=True)]
+    outputs = [
+        jiwer.process_words(*texts, reference_transform=_SPLIT, hypothesis_transform=_SPLIT)
+        for texts in zip(references, hypotheses, strict=True)
+    ]
     edits = [output.substitutions + output.deletions + output.insertions for output in outputs]
     return np.array(edits, np.int64), np.array([len(output.references[0]) for output in outputs], np.int64)
 
@@ -130,13 +144,14 @@ def shuffled_partners(references: Sequence[str], seed: int = 0) -> list[int | No
 
 
 def own_and_blank_counts(predictions: Sequence[Prediction]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Returns the `edit_counts` of `wer` and `cer` on the clips, and of `blank_wer`."""
+    """Returns the `edit_counts` of `wer` and `cer` on the clips, and of `blank_wer` and `blank_cer`."""
     references = [prediction.reference for prediction in predictions]
-    hypotheses = [prediction.hypothesis for prediction in predictions]
+    own = [prediction.hypothesis for prediction in predictions]
+    blank = [prediction.blank_hypothesis for prediction in predictions]
     return {
-        "wer": edit_counts(hypotheses, references),
-        "cer": edit_counts(hypotheses, references, "cer"),
-        "blank_wer": edit_counts([prediction.blank_hypothesis for prediction in predictions], references),
+        f"{prefix}{rate}": edit_counts(hypotheses, references, rate)
+        for prefix, hypotheses in (("", own), ("blank_", blank))
+        for rate in ("wer", "cer")
     }
 
 
@@ -144,8 +159,9 @@ def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) 
     """Computes error rates with the clips' own, blank and shuffled video, and counts of degenerate hypotheses.
 
     Returns:
-        `wer`, `cer`, `blank_wer`, `shuffled_wer` (NaN where all clips have one text), `oracle_wer` (with n-best
-        hypotheses: the best of each clip), `ctc_wer` (with a CTC head), `mean_confidence` (where it was asked for),
+        `wer`, `cer`, `blank_wer`, `blank_cer`, `shuffled_wer` and `shuffled_cer` (NaN where all clips have one text),
+        `oracle_wer` (with n-best hypotheses: the best of each clip), `ctc_wer` (with a CTC head), `mean_confidence`
+        (where it was asked for),
         the numbers of `empty` hypotheses, of hypotheses with `loops`, of `distinct` hypotheses and of `clips`. With
         `intervals` also the 95% bootstrap `RATE_interval` of each rate, `blank_gain` (`blank_wer` - `wer`) with its
         `blank_gain_interval`, and `wer_speaker_interval`, over speakers, where there are at least five.
@@ -155,7 +171,8 @@ def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) 
     """
     references = [prediction.reference for prediction in predictions]
     hypotheses = [prediction.hypothesis for prediction in predictions]
-    counts = own_and_blank_counts(predictions) | {"shuffled_wer": _shuffled_counts(hypotheses, references)}
+    counts = own_and_blank_counts(predictions)
+    counts |= {f"shuffled_{rate}": _shuffled_counts(hypotheses, references, rate) for rate in ("wer", "cer")}
     if any(prediction.nbest for prediction in predictions):
         counts["oracle_wer"] = _oracle_counts(predictions)
     if any(prediction.ctc_hypothesis is not None for prediction in predictions):
@@ -181,13 +198,15 @@ def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) 
     return result
 
 
-def _shuffled_counts(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _shuffled_counts(
+    hypotheses: Sequence[str], references: Sequence[str], rate: Literal["wer", "cer"]
+) -> tuple[np.ndarray, np.ndarray]:
     # A hypothesis depends on the video alone, so the video of another clip gives that clip's hypothesis.
     partners = shuffled_partners(references)
     if all(partner is None for partner in partners):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     kept = [index for index, partner in enumerate(partners) if partner is not None]
-    return edit_counts([hypotheses[partners[index]] for index in kept], [references[index] for index in kept])
+    return edit_counts([hypotheses[partners[index]] for index in kept], [references[index] for index in kept], rate)
 
 
 def _oracle_counts(predictions: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray]:
@@ -200,9 +219,13 @@ def _oracle_counts(predictions: Sequence[Prediction]) -> tuple[np.ndarray, np.nd
 
 
 def has_loop(text: str) -> bool:
-    """Returns whether a word occurs three times in a row, or a phrase of two to eight words twice."""
-    words = text.split()
-    for size in range(1, LONGEST_PHRASE + 1):
+    """Returns whether a word occurs three times in a row, or a phrase of two to eight words twice.
+
+    In scripts without spaces, where words repeat characters, a phrase has at least four characters.
+    """
+    words = [unit.text for unit in split_units(text)]
+    unspaced = is_unspaced(text)
+    for size in range(4 if unspaced else 1, LONGEST_PHRASE + 1):
         times = 3 if size == 1 else 2
         for start in range(len(words) - times * size + 1):
             if words[start : start + times * size] == words[start : start + size] * times:
@@ -210,9 +233,13 @@ def has_loop(text: str) -> bool:
     return False
 
 
-def closing_line(metrics: dict[str, Any]) -> str:
-    """Returns the line with which every evaluation ends."""
+def closing_line(metrics: dict[str, Any], unit: str = "word") -> str:
+    """Returns the line with which every evaluation ends; the rate of the text's unit comes first."""
+    main = RATE_OF_UNIT[unit]
+    other = "cer" if main == "wer" else "wer"
+    name = main.upper()
     return (
-        f"WER {metrics['wer']:.3f} CER {metrics['cer']:.3f} | blank video WER {metrics['blank_wer']:.3f} | "
-        f"shuffled video WER {metrics['shuffled_wer']:.3f} | {metrics['clips']} clips"
+        f"{name} {metrics[main]:.3f} {other.upper()} {metrics[other]:.3f} | "
+        f"blank video {name} {metrics[f'blank_{main}']:.3f} | "
+        f"shuffled video {name} {metrics[f'shuffled_{main}']:.3f} | {metrics['clips']} clips"
     )

@@ -28,7 +28,9 @@ RATES = {
     "visemes": "visemes",
     "ctc_wer": "words, CTC head alone",
     "shuffled_wer": "words, shuffled video",
+    "shuffled_cer": "characters, shuffled video",
     "blank_wer": "words, blank video",
+    "blank_cer": "characters, blank video",
 }
 # Columns of a confusion, and what stands for None.
 CONFUSION = {"reference": "(nothing)", "hypothesis": "(nothing)", "count": "–", "reference_count": "–"}

@@ -96,7 +96,7 @@ def export_npy(corpus: str | Path, output: str | Path, *, overwrite: bool = Fals
             rows, words = load_split(corpus, split), load_from_disk(str(corpus / split)).select_columns(["words"])
             (folder / split).mkdir()
             with open(folder / f"{split}.jsonl", "w", encoding="utf-8") as manifest:
-                for index, row in enumerate(tqdm(rows, unit="clip", desc=f"Writing {split}")):
+                for index, row in enumerate(tqdm(rows, unit="clip", desc=f"Writing {split}", disable=None)):
                     sequence, path = decode_row(row), f"{split}/{index:07d}.npy"
                     np.save(folder / path, sequence.keypoints, allow_pickle=False)
                     steady = np.arange(len(sequence.timestamps)) / sequence.frame_rate

@@ -26,7 +26,7 @@ from modeling_lipread.landmarks_lipread import (
     LandmarkSequence,
     read_landmark_file,
 )
-from modeling_lipread.text_normalizer_lipread import TextNormalizer
+from modeling_lipread.text_normalizer_lipread import TextNormalizer, join_words, same_units
 from modeling_lipread.video_lipread import VideoError
 
 from ..corpora import read_alignment
@@ -149,8 +149,8 @@ def aligned_words(record: Record) -> list[dict[str, Any]]:
         if word.end > start and word.start < end
     ]
     normalize = TextNormalizer()
-    spoken = " ".join(word["word"] for word in words)
-    if aligned and normalize(spoken) != normalize(record.text):
+    spoken = join_words(word["word"] for word in words)
+    if aligned and not same_units(normalize(spoken), normalize(record.text)):
         raise TranscriptError(f"the alignment says {spoken!r}")
     return words
 

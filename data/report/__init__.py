@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from ..console import set_up_console
 from ..files import read_json
 from ..page import Card, Section, Thumbnail, plural, write_page
 from ..preparation.export import split_names
@@ -173,6 +174,7 @@ def _grouped(entries: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
+    set_up_console()
     parser = argparse.ArgumentParser(
         prog="python -m data.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -13,6 +13,8 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from modeling_lipread.text_normalizer_lipread import split_units
+
 from ..page import COLORS, styled
 from ..schema import SplitSize, durations, load_split, split_size
 
@@ -82,7 +84,7 @@ def read_split(corpus: Path, split: str) -> SplitMetrics:
             if pa.types.is_floating(table[name].type) or pa.types.is_integer(table[name].type):
                 numbers = table[name].cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False)
                 columns[name.removeprefix("quality.")].append(numbers)
-        columns["words"].append(np.array([len(text.split()) for text in table["text"].to_pylist()], np.float64))
+        columns["words"].append(np.array([len(split_units(text)) for text in table["text"].to_pylist()], np.float64))
     values = {name: np.concatenate(parts) for name, parts in columns.items()}
     values["seconds"] = durations(values.pop("num_frames"), values.pop("frame_rate"))
     values["rotation"] = np.abs([values[f"{axis}_{end}"] for axis in AXES for end in ("low", "high")]).max(axis=0)

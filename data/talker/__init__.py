@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ..console import set_up_console
 from ..files import replacing
 from ..preparation.workers import worker_context
 from .face import CANVAS, TalkingFace
@@ -241,7 +242,9 @@ def make_corpus(
 
 def _render_all(head: TalkingHead, clips: list[tuple[str, str, int]], num_proc: int) -> None:
     missing = [clip for clip in clips if not os.path.exists(clip[1])]
-    progress = partial(tqdm, total=len(clips), initial=len(clips) - len(missing), desc="talking head", unit="clip")
+    progress = partial(
+        tqdm, total=len(clips), initial=len(clips) - len(missing), desc="talking head", unit="clip", disable=None
+    )
     if num_proc <= 1:
         for clip in progress(missing):
             head.render(*clip)
@@ -253,6 +256,7 @@ def _render_all(head: TalkingHead, clips: list[tuple[str, str, int]], num_proc: 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
+    set_up_console()
     parser = argparse.ArgumentParser(prog="python -m data.talker", description=__doc__.split("\n")[0])
     parser.add_argument("--output", required=True, help="folder to write")
     parser.add_argument("--num_clips", type=int, default=320, help="training clips (default: 320)")

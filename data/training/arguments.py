@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from argparse import Action, ArgumentDefaultsHelpFormatter, ArgumentParser
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, make_dataclass
@@ -87,7 +88,8 @@ class LipReadTrainingArguments(TrainingArguments):
     speaker_balance: float = _option(0.0, "Sampling of speakers, from 0 (by their clips) to 1 (equally often).")
     stream_window: int = _option(4, "Row groups (64 clips each) that --streaming shuffles and holds in memory.")
     blank_check_after: float = _option(
-        0.5, "Stop if WER on blank video is as low, from this epoch on (below 1: share of the run); 0 for never."
+        0.5,
+        "Stop if the error rate on blank video is as low, from this epoch on (below 1: share of run); 0 for never.",
     )
     # Other defaults of options that TrainingArguments has.
     output_dir: str | None = _option("runs/lipread", "Folder of checkpoints, logs and the trained model.")
@@ -102,7 +104,9 @@ class LipReadTrainingArguments(TrainingArguments):
     save_strategy: str = _option("epoch", "When to write a checkpoint.")
     save_total_limit: int | None = _option(2, "Checkpoints to keep, the best one among them.")
     load_best_model_at_end: bool = _option(True, "Save the best checkpoint as the final model.")
-    metric_for_best_model: str | None = _option("wer", "Metric that selects the best checkpoint.")
+    metric_for_best_model: str | None = _option(
+        "wer", "Metric that selects the best checkpoint; cer for scripts without spaces."
+    )
     greater_is_better: bool | None = _option(False, "Whether a greater metric is better.")
     logging_steps: float = _option(10, "Steps between two log entries.")
     logging_nan_inf_filter: bool = _option(False, "Leave losses that are not finite out of the log.")
@@ -118,6 +122,7 @@ class LipReadTrainingArguments(TrainingArguments):
         # The feature caches of worker processes must survive an epoch.
         self.dataloader_persistent_workers = self.dataloader_persistent_workers or self.dataloader_num_workers > 0
         super().__post_init__()
+        self.disable_tqdm = self.disable_tqdm or not sys.stderr.isatty()  # a log file keeps every state of a bar
 
 
 def _config_arguments(name: str, config_class: type, options: dict[str, str], overrides: str) -> type:

@@ -14,16 +14,16 @@ from torch.nn.utils import get_total_norm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import TensorBoardCallback
 
-from ..evaluation import Prediction
+from ..evaluation import RATE_OF_UNIT, Prediction
 from .fsdp import unsharded
 
 logger = logging.getLogger(__name__)
 
-MARGIN = 0.01  # by which WER must be lower than on blank video
+MARGIN = 0.01  # by which the error rate must be lower than on blank video
 MIN_STEPS = 500  # before these, a share of the run is too early to judge
 WARNING = (
-    "The model does not look at the face: at epoch {epoch:.4g} of {epochs} its WER is {wer:.3f}, and {blank:.3f} on "
-    "blank video. It uses the language alone, so training stops here. Things to try: look at the landmarks of its "
+    "The model does not look at the face: at epoch {epoch:.4g} of {epochs} its {name} is {rate:.3f}, and {blank:.3f} "
+    "on blank video. It uses the language alone, so training stops here. Things to try: look at the landmarks of its "
     "clips (python -m data.report); see whether ctc_loss falls, and if not, train on more clips or with a higher "
     "--learning_rate; mask more of the transcript, --config_overrides decoder_mask_prob=0.6 (default: 0.4), so "
     "that the language model needs the face. To continue anyway, repeat the command with --blank_check_after 0."
@@ -34,7 +34,9 @@ PARTS = ("encoder", "adapters", "gates", "language_model")
 
 
 class BlankVideoCallback(TrainerCallback):
-    """Stops a run whose WER on blank video is as low as on the clips, since it ignores the lips.
+    """Stops a run whose error rate on blank video is as low as on the clips, since it ignores the lips.
+
+    The rate is that of the model's `text_unit`: WER, or CER for scripts without spaces.
 
     `after` is the first evaluation that counts: from 1 on an epoch; below 1 a share of the run, at least 500 steps. A
     model may need a third of its run before it uses the adapters.
@@ -47,17 +49,21 @@ class BlankVideoCallback(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
         self.warning = None
 
-    def on_evaluate(self, args, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **kwargs):
+    def on_evaluate(
+        self, args, state: TrainerState, control: TrainerControl, metrics: dict[str, float], model=None, **kwargs
+    ):
         if self.after >= 1:
             due = (state.epoch or 0.0) >= self.after
         else:
             due = state.global_step > max(MIN_STEPS, self.after * state.max_steps)
-        if self.warning or not due or not {"eval_wer", "eval_blank_wer"} <= metrics.keys():
+        name = RATE_OF_UNIT["word" if model is None else model.config.text_unit]
+        if self.warning or not due or not {f"eval_{name}", f"eval_blank_{name}"} <= metrics.keys():
             return
-        wer, blank = metrics["eval_wer"], metrics["eval_blank_wer"]
-        if wer > blank - MARGIN:
+        rate, blank = metrics[f"eval_{name}"], metrics[f"eval_blank_{name}"]
+        if rate > blank - MARGIN:
             control.should_training_stop = True
-            self.warning = WARNING.format(epoch=state.epoch, epochs=state.num_train_epochs, wer=wer, blank=blank)
+            values = {"epoch": state.epoch, "epochs": state.num_train_epochs, "rate": rate, "blank": blank}
+            self.warning = WARNING.format(name=name.upper(), **values)
             logger.warning(self.warning)
 
 

@@ -191,7 +191,7 @@ class LipReadTrainer(Trainer):
         if self.is_world_process_zero():
             for prediction in predictions[:3]:
                 logger.info("reference %r, hypothesis %r", prediction.reference, prediction.hypothesis)
-            logger.info(closing_line(metrics))
+            logger.info(closing_line(metrics, model.config.text_unit))
             name = f"{metric_key_prefix}/transcripts"
             write_transcripts(self.callback_handler.callbacks, name, predictions, self.state.global_step)
         return output

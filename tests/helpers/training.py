@@ -40,14 +40,19 @@ def make_clip(text: str, seed: int, frames: int = 20) -> LandmarkSequence:
 
 
 def make_corpus(
-    folder: Path, train: int = 24, validation: int = 4, lengths: tuple[int, ...] = (20,), word_times: bool = True
+    folder: Path,
+    train: int = 24,
+    validation: int = 4,
+    lengths: tuple[int, ...] = (20,),
+    word_times: bool = True,
+    texts: tuple[str, ...] = TEXTS,
 ) -> Path:
     """Writes a prepared corpus; its clips have these lengths in turn, and every other one has its words' times."""
     splits = {}
     for split, count, seed in (("train", train, 0), ("validation", validation, 1000)):
         rows = []
         for i in range(count):
-            text, frames = TEXTS[i % len(TEXTS)], lengths[i % len(lengths)]
+            text, frames = texts[i % len(texts)], lengths[i % len(lengths)]
             said = text.split() if word_times and i % 2 else []
             times = np.linspace(0, frames / 25, len(said) + 1)  # each word is as long as the others
             words = [{"word": word, "start": times[i], "end": times[i + 1]} for i, word in enumerate(said)]

@@ -9,7 +9,13 @@ import pytest
 from data.evaluation import Prediction, closing_line, compute_metrics, report
 from data.evaluation.metrics import bootstrap_interval, edit_counts, error_rate, has_loop, shuffled_partners
 from data.tokenizer import build_ctc_vocab
-from modeling_lipread.text_normalizer_lipread import TextNormalizer
+from modeling_lipread.text_normalizer_lipread import (
+    TextNormalizer,
+    choose_text_unit,
+    join_words,
+    same_units,
+    split_units,
+)
 
 
 def predictions(*texts: tuple[str, str, str], speakers: str = "1") -> list[Prediction]:
@@ -146,3 +152,96 @@ def test_ctc_vocabulary():
     assert build_ctc_vocab(["Bin blue!", "at z"]) == ["", " ", *"abeilntuz"]
     with pytest.raises(ValueError, match="no letter"):
         build_ctc_vocab(["?!", ""])
+
+
+MANDARIN = [chr(0x4E00 + code) for code in range(300)]
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "wer", "cer"),
+    [
+        ("今日は、元気？", "今日も 元気", (1, 5), (1, 5)),  # spaces and punctuation do not count
+        ("昨天 下午 坐 火车", "昨天下午坐火车", (0, 7), (0, 7)),
+        ("我用 iPhone 打电话", "我用 iPad 打电话", (1, 6), (4, 13)),  # code switching: characters and words
+        ("ฉันไปตลาด", "ฉันไปตลาท", (1, 8), (1, 8)),  # a letter with its marks is one unit
+        ("ខ្ញុំទៅ\u200bផ្សារ", "ខ្ញុំទៅផ្សារ", (0, 4), (0, 4)),
+        ("မင်္ဂလာပါ", "မင်္ဂလာ", (2, 6), (2, 6)),
+        ("ສະບາຍດີ", "", (6, 6), (6, 6)),
+        ("bin blue", "bin blew", (1, 2), (2, 8)),
+        ("안녕하세요 여러분", "안녕하세요 여러", (1, 2), (1, 9)),  # Korean has spaces
+    ],
+)
+def test_units_follow_the_script(reference, hypothesis, wer, cer):
+    for rate, expected in (("wer", wer), ("cer", cer)):
+        edits, lengths = edit_counts([hypothesis], [reference], rate)
+        assert (edits[0], lengths[0]) == expected, rate
+
+
+def test_a_reader_of_mandarin_that_reads_is_not_taken_for_blind():
+    random = np.random.default_rng(0)
+    said = ["".join(random.choice(MANDARIN, 12)) for _ in range(100)]
+    seen = ["".join(c if random.random() < 0.6 else random.choice(MANDARIN) for c in text) for text in said]
+    metrics = compute_metrics(predictions(*((text, own, said[0]) for text, own in zip(said, seen, strict=True))))
+    for rate in ("wer", "cer"):
+        assert metrics[rate] == pytest.approx(0.4, abs=0.05)
+        assert metrics[f"blank_{rate}"] > 0.9 and metrics[f"shuffled_{rate}"] > 0.9
+    assert closing_line(metrics, "character").startswith(f"CER {metrics['cer']:.3f} WER")
+    assert f"| blank video CER {metrics['blank_cer']:.3f} | shuffled video CER" in closing_line(metrics, "character")
+    broken_down = report(predictions(("今天好", "今天吗", ""), ("昨天好", "昨天吗", "")))["words"]
+    assert broken_down["edits"]["reference_words"] == 6 and broken_down["classes"].keys() == {"other words"}
+    assert broken_down["confusions"][0] == {"reference": "好", "hypothesis": "吗", "count": 2, "reference_count": 2}
+
+
+def test_loops_in_scripts_without_spaces():
+    assert all(map(has_loop, ("他说他说他说他说", "今天天气今天天气", "的的的的的的的的的")))
+    assert not any(map(has_loop, ("哈哈哈", "天天向上", "今天天气好", "看看书看看报")))
+
+
+@pytest.mark.parametrize(
+    ("texts", "unit"),
+    [
+        (["bin blue", "set red 中"], "word"),
+        (["今天天气好", "我用 iPhone 打电话"], "character"),
+        (["ฉันไปตลาด กับแม่"], "character"),
+        (["안녕하세요 여러분"], "word"),
+        ([], "word"),
+    ],
+)
+def test_the_unit_is_chosen_by_the_transcripts(texts, unit):
+    assert choose_text_unit(texts) == unit
+
+
+@pytest.mark.parametrize(
+    ("text", "units"),
+    [
+        ("他说：「你好」。Hello“世界” ok", "他 说： 「你 好」。 Hello “世 界” ok"),
+        ("ราคา25บาท ครับ", "ร า ค า 25 บ า ท ค รั บ"),
+        ("コーヒー", "コ ー ヒ ー"),
+        ("བཀྲ་ཤིས་བདེ", "བཀྲ་ ཤིས་ བདེ"),
+        ("ខ្ញុំ\u200bទៅ", "ខ្ញុំ\u200b ទៅ"),
+        ("  don't (stop) ", "don't (stop)"),
+    ],
+)
+def test_units_are_complete_and_say_where_spaces_were(text, units):
+    found = split_units(text)
+    assert [unit.text for unit in found] == units.split(" ")
+    joined = "".join(unit.text if unit.joined else f" {unit.text}" for unit in found)
+    assert joined.strip() == text.strip()
+
+
+def test_words_are_joined_without_spaces_where_the_script_has_none():
+    assert join_words(["昨天", "下午", "坐"]) == "昨天下午坐"
+    assert join_words(["我", "用", "iPhone", "打"]) == "我用 iPhone 打"
+    assert join_words(["bin", "blue"]) == "bin blue"
+    assert same_units("昨天 下午", "昨天下午") and not same_units("bin blue", "binblue")
+
+
+def test_times_of_characters_are_compared_with_those_of_the_words_that_they_begin_and_end():
+    timed = [("昨", 0.1, 0.3), ("天", 0.3, 0.62), ("坐", 0.7, 1.0)]
+    words = [{"word": word, "start": start, "end": end, "score": 0.9, "log_prob": -0.1} for word, start, end in timed]
+    corpus = [{"word": "昨天", "start": 0.0, "end": 0.6}, {"word": "坐", "start": 0.7, "end": 1.0}]
+    (prediction,) = predictions(("昨天坐", "昨天坐", ""))
+    prediction.words, prediction.reference_words = words, corpus
+    found = report([prediction])
+    assert found["word_times"]["words"] == 3 and found["word_times"]["mean_ms"] == pytest.approx(120 / 4)
+    assert found["reliability"]["correct"] == 1.0

@@ -194,7 +194,7 @@ def test_an_overlay_without_words_says_why(reader_dir, portrait_video, tmp_path,
     assert lipread(overlay) == 0
     captured = capsys.readouterr()
     assert captured.out.splitlines() == [str(output)] and f"{portrait_video}: no words: low confidence" in captured.err
-    assert lipread([*overlay, "--no_abstain"]) == 0
+    assert lipread([*overlay, "--no_abstain", "--overwrite"]) == 0
     captured = capsys.readouterr()
     text, last = captured.out.splitlines()
     assert text and last == str(output) and "no words" not in captured.err

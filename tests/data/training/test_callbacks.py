@@ -1,8 +1,10 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Runs that cannot fool anybody: stopped where blank video does as well; gradients and transcripts in the logs."""
 
+import json
 import logging
 import math
+from types import SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -10,6 +12,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from data.evaluation import Prediction
 from data.training.callbacks import BlankVideoCallback, transcript_table
+from modeling_lipread import LipReadConfig
 from tests.helpers.training import TEXTS, history, make_corpus, train
 
 
@@ -60,11 +63,13 @@ def test_transcripts_and_gradients_are_in_tensorboard(corpus, lm_config, tmp_pat
             assert entry["grad_norm"] > 0.1
 
 
-def checked(after, wer=None, blank=None, step=6000, epoch=6.0):
+def checked(after, wer=None, blank=None, step=6000, epoch=6.0, unit="word"):
     measured = {"eval_loss": 1.0} if wer is None else {"eval_wer": wer, "eval_blank_wer": blank}
+    measured |= {} if wer is None else {"eval_cer": 0.4, "eval_blank_cer": 0.9}
     state = TrainerState(global_step=step, max_steps=10000, epoch=epoch, num_train_epochs=10)
     control, guard = TrainerControl(), BlankVideoCallback(after)
-    guard.on_evaluate(TrainingArguments(use_cpu=True), state, control, measured)
+    model = SimpleNamespace(config=LipReadConfig(text_unit=unit))
+    guard.on_evaluate(TrainingArguments(use_cpu=True), state, control, measured, model=model)
     assert control.should_training_stop == (guard.warning is not None)
     return control.should_training_stop
 
@@ -74,8 +79,21 @@ def test_when_it_stops():
     assert not checked(0.5, 0.78, 0.8), "it reads, if badly yet"
     assert not checked(0.6, 0.9, 0.8) and checked(0.59, 0.9, 0.8), "past the share"
     assert not checked(7, 0.9, 0.8) and checked(6, 0.9, 0.8) and checked(1, 0.9, 0.8), "from the epoch on"
+    assert not checked(0.5, 0.9, 0.8, unit="character"), "the rate of the script's unit counts"
     assert not checked(0.01, 0.9, 0.8, step=500) and checked(0.01, 0.9, 0.8, step=501), "too early for anybody"
     assert not checked(0.5), "an evaluation of another kind"
+
+
+def test_a_corpus_in_a_script_without_spaces_is_scored_by_characters(lm_config, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    texts = ("今天天气好", "我坐火车去南方", "她昨天下午回家")
+    corpus = make_corpus(tmp_path / "corpus", 4, 4, texts=texts)
+    train(dataset=corpus, lm_config=lm_config, output_dir=tmp_path / "run", num_train_epochs=1)
+    saved = json.loads((tmp_path / "run" / "config.json").read_text())
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    assert saved["text_unit"] == "character"
+    assert state["best_metric"] == min(entry["eval_cer"] for entry in state["log_history"] if "eval_cer" in entry)
+    assert any(message.startswith("CER ") and "| blank video CER" in message for message in caplog.messages)
 
 
 def test_a_table_holds_whatever_was_read():
