@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -86,9 +87,7 @@ def rows_to_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
 
     `Dataset.from_list` iterates over every float16 in Python, 40 ms per clip instead of less than 1.
     """
-    rows = list(rows)
-    schema = features().arrow_schema
-    columns = []
+    rows, schema, columns = list(rows), _arrow_schema(), []
     for field in schema:
         values = [row[field.name] for row in rows]
         if pa.types.is_list(field.type) and not pa.types.is_struct(field.type.value_type):
@@ -99,6 +98,11 @@ def rows_to_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
         else:
             columns.append(pa.array(values, type=field.type))
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+@functools.cache
+def _arrow_schema() -> pa.Schema:
+    return features().arrow_schema
 
 
 @dataclass(frozen=True)

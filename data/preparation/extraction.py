@@ -11,8 +11,9 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ from ..sources.records import Record, Skip, TranscriptError
 from .settings import ExtractionSettings
 
 # Raise it when the content of a part changes for the same manifest line, so that old parts are not reused.
-PART_VERSION = 4
+PART_VERSION = 5
 _METADATA_KEY = b"lipread"
+_FIELDS = [field.name for field in fields(Record)]
 
 
 class ClipError(ValueError):
@@ -71,17 +73,17 @@ def chunk_key(records: Sequence[Record], settings: ExtractionSettings) -> str:
         "settings": asdict(settings),
         # Size and time of the files, not their absolute paths: the folder may move between two runs.
         "records": [
-            asdict(record) | {"media": _file_state(record.media), "alignment": _file_state(record.alignment)}
+            [_file_state(value) if isinstance(value, Path) else value for value in attrgetter(*_FIELDS)(record)]
             for record in records
         ],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _file_state(path: Path | None) -> tuple[int, int] | None:
+def _file_state(path: Path) -> tuple[int, int] | None:
     try:
         state = os.stat(path)
-    except (OSError, TypeError):
+    except OSError:
         return None
     return state.st_size, state.st_mtime_ns
 
