@@ -16,6 +16,7 @@ import pytest
 from modeling_lipread.video_lipread import read_frames
 from tests.helpers.browser import open_browser
 from tests.helpers.clips import PORTRAIT, write_video
+from tests.helpers.corpora import wait_for
 from tests.helpers.training import REPOSITORY
 
 reason = "the extra app is not installed: pip install -c constraints.txt -e '.[app]'"
@@ -226,6 +227,44 @@ def test_live_words_from_the_camera_are_said_aloud(visit, size):
     assert not page.inner_text("#live-settled")
 
 
+def record_phrases(page, *texts: str) -> None:
+    """Records one take of each phrase; a take that began in the middle of the sentence is recorded again."""
+    page.click("#tab-phrases")
+    page.fill("#phrases-new", "\n".join(texts))
+    page.click("#phrases-add")
+    page.select_option("#phrases-takes", "1")
+    page.click("#phrases-record")
+    page.wait_for_selector("#phrases-recording:not([hidden])")
+    while page.is_visible("#phrases-recording"):
+        page.wait_for_selector("#phrases-again:not([hidden])")
+        page.click("#phrases-next" if page.is_visible("#phrases-next") else "#phrases-again")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_own_phrases_are_recorded_read_and_said_aloud(visit, server, size, tmp_path):
+    pytest.importorskip("datasets")
+    page = visit(size)
+    record_phrases(page, "Good morning")
+    assert "1 take" in page.inner_text("#phrases-table")
+    page.click("#phrases-read")
+    page.locator("#phrases-said", has_text="Good morning").wait_for()
+    assert page.evaluate("spoken")[0] == "Good morning"
+    page.click("#phrases-choices button:first-child")
+    page.locator("#phrases-table", has_text="2 takes").wait_for(state="attached")
+    page.click("#phrases-stop")
+    with page.expect_download() as download:
+        page.click("#phrases-save")
+    download.value.save_as(tmp_path / "my_phrases.zip")
+    again = visit(size)
+    again.click("#tab-phrases")
+    again.set_input_files("#phrases-file", str(tmp_path / "my_phrases.zip"))
+    again.locator("#phrases-table", has_text="2 takes").wait_for()
+    page.click("#tab-live")
+    again.click("#tab-live")
+    wait_for(lambda: not list(server.folder.iterdir()), seconds=30)
+
+
 def test_right_to_left_words_run_from_right_to_left(visit):
     names = ("שלום", "עולם")
     spoken = [{"word": name, "start": 0.5 * at, "end": 0.5 * at + 0.5, "score": 0.95} for at, name in enumerate(names)]
@@ -268,6 +307,19 @@ def test_every_state_is_accessible(visit, size, scheme, tmp_path):
     check_accessible(page, f"live-partial-{scheme}")
     page.wait_for_selector("#live-settled p")
     check_accessible(page, f"live-words-{scheme}")
+    page.click("#tab-phrases")
+    check_accessible(page, f"phrases-empty-{scheme}")
+    record_phrases(page, "Good morning", "Good evening")
+    check_accessible(page, f"phrases-recorded-{scheme}")
+    page.click("#phrases-table button")
+    page.locator("#phrases-count", has_text="Now").wait_for()
+    check_accessible(page, f"phrases-recording-{scheme}")
+    page.wait_for_selector("#phrases-again:not([hidden])")
+    check_accessible(page, f"phrases-take-{scheme}")
+    page.click("#phrases-end")
+    page.click("#phrases-read")
+    page.wait_for_selector("#phrases-choices button")
+    check_accessible(page, f"phrases-read-{scheme}")
     page.click("#tab-video")
     check_accessible(page, f"video-empty-{scheme}")
     page.click("#video-example")

@@ -14,7 +14,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 # Imported once, by the server of processes.
-_IMPORTED = ["__main__", "lipread.page.reading", "lipread.page.live", "mediapipe"]
+_IMPORTED = ["__main__", "lipread.page.reading", "lipread.page.live", "lipread.page.phrases", "mediapipe"]
 ZIP = b"PK\x03\x04"  # how a phrase book among camera pictures begins; as a picture's time it would be 10^79 seconds
 
 
@@ -23,7 +23,7 @@ class ProcessEnded(Exception):
 
 
 class VisitorProcess:
-    """A process that runs `work(connection, *arguments)` and sends dictionaries; use it as a context manager.
+    """A process that runs `work(connection, *arguments)` and sends dictionaries; use it with `async with`.
 
     On Linux, processes are forked from a server that has imported the libraries and runs none of them, because
     MediaPipe's threads do not survive a fork. Elsewhere each starts afresh.
@@ -39,21 +39,30 @@ class VisitorProcess:
         context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         if sys.platform == "linux":
             context.set_forkserver_preload(_IMPORTED)
-        self._connection, far_end = context.Pipe()
-        self._process = context.Process(target=_run, args=(work, far_end, *arguments), daemon=True)
-        self._process.start()
-        far_end.close()  # so that the connection ends with the process
+        self._connection, self._far_end = context.Pipe()
+        self._process = context.Process(target=_run, args=(work, self._far_end, *arguments), daemon=True)
         self._loop, self._messages = asyncio.get_running_loop(), asyncio.Queue()
-        self._seconds, self._deadline = seconds, self._loop.time() + seconds
-        threading.Thread(target=self._receive, daemon=True).start()
+        self._seconds, self._deadline = seconds, math.inf
 
-    def __enter__(self) -> VisitorProcess:
+    async def __aenter__(self) -> VisitorProcess:
+        """Starts the process, in a thread: the first one waits for the imports of the server of processes."""
+        start = asyncio.ensure_future(asyncio.to_thread(self._process.start))
+        try:
+            await asyncio.shield(start)
+        except asyncio.CancelledError:  # the visitor has left
+            start.add_done_callback(lambda _: self._process.kill())
+            raise
+        except (EOFError, OSError) as error:  # the server of processes was killed, or there is no memory
+            raise ProcessEnded("The program could not be started.") from error
+        self._far_end.close()  # so that the connection ends with the process
+        self._deadline = self._loop.time() + self._seconds
+        threading.Thread(target=self._receive, daemon=True).start()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         """Kills the process."""
         self._process.kill()
-        self._process.join()
+        await asyncio.to_thread(self._process.join)
 
     @property
     def exit_code(self) -> int | None:

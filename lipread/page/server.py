@@ -29,10 +29,11 @@ STATIC = Path(__file__).with_name("static")
 MAX_MEGABYTES = 100
 READ_SECONDS, LIVE_SECONDS = 120.0, 900.0  # wall-clock limits of one reading, and of one visit of the live camera
 UPLOAD_SECONDS, SILENT_SECONDS = 300.0, 60.0  # of an upload; between two answers of a live process
+COMPARE_SECONDS = 20.0  # of the comparison of phrases
 LOAD_SECONDS = 1800.0  # of the first load of the reader, which may come from the Hub
 MAX_WAITING = 16  # videos
 MAX_PICTURES = 8  # sent to a process and not answered yet; further ones are dropped
-MAX_PICTURE_BYTES, MAX_MESSAGE_BYTES = 2**19, 2**26  # of a picture, and of a phrase book
+MAX_TEXT_BYTES, MAX_PICTURE_BYTES, MAX_MESSAGE_BYTES = 2**16, 2**19, 2**26  # the last for phrase books
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; object-src 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -74,18 +75,21 @@ class Page:
                 Route("/about", self.about),
                 Route("/example.mp4", self.example),
                 Route("/read", self.read, methods=["POST"]),
+                Route("/alike", self.alike, methods=["POST"]),
                 WebSocketRoute("/live", self.live),
+                WebSocketRoute("/phrases", self.phrases),
                 Mount("/static", StaticFiles(directory=STATIC)),
             ],
         )
 
     async def check_reader(self) -> str:
         """Loads the reader in a process, as visitors do. Returns an error, or "" if it can be used."""
-        with VisitorProcess("lipread.page.reading:check_reader", *self._reader, seconds=LOAD_SECONDS) as process:
-            try:
+        work = "lipread.page.reading:check_reader"
+        try:
+            async with VisitorProcess(work, *self._reader, seconds=LOAD_SECONDS) as process:
                 return (await process.receive())["error"]
-            except ProcessEnded as error:
-                return f"the reader could not be loaded. {error}"
+        except ProcessEnded as error:
+            return f"the reader could not be loaded. {error}"
 
     def index(self, request: Request) -> Response:
         return FileResponse(STATIC / "index.html", headers=HEADERS)
@@ -143,7 +147,7 @@ class Page:
                 self._waiting -= 1
             try:
                 arguments, limit = (*self._reader, path, abstain), self._read_seconds
-                with VisitorProcess("lipread.page.reading:read_video", *arguments, seconds=limit) as process:
+                async with VisitorProcess("lipread.page.reading:read_video", *arguments, seconds=limit) as process:
                     message: dict[str, Any] = {"type": "progress", "share": 0.0, "text": "Starting"}
                     yield _line(**message)
                     while message["type"] == "progress":
@@ -155,9 +159,29 @@ class Page:
             finally:
                 self._reading.release()
 
+    async def alike(self, request: Request) -> Response:
+        """Returns which of the phrases in the body, one a line, look alike on the lips, as `{"pairs"}`."""
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_TEXT_BYTES:
+                return JSONResponse({"pairs": []})
+        texts = body.decode("utf-8", "replace").split("\n")
+        work = "lipread.page.phrases:compare_phrases"
+        try:
+            async with VisitorProcess(work, texts, seconds=COMPARE_SECONDS) as process:
+                return JSONResponse(await process.receive())
+        except ProcessEnded:
+            return JSONResponse({"pairs": []})
+
     async def live(self, websocket: WebSocket) -> None:
         """Reads a camera: pictures arrive as `lipread.page.live` describes, and its messages go back."""
         await self._visit(websocket, "lipread.page.live:read_camera")
+
+    async def phrases(self, websocket: WebSocket) -> None:
+        """Records and reads a visitor's phrases, as `lipread.page.phrases` describes."""
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+            await self._visit(websocket, "lipread.page.phrases:read_phrases", Path(folder))
 
     async def _visit(self, websocket: WebSocket, work: str, *arguments: Any) -> None:
         await websocket.accept()
@@ -165,8 +189,8 @@ class Page:
             await websocket.send_json({"type": "error", "message": "Other people use it. Try again in a few minutes."})
             await websocket.close()
             return
-        async with self._live:
-            with VisitorProcess(work, *self._reader, *arguments, seconds=LIVE_SECONDS) as process:
+        try:
+            async with self._live, VisitorProcess(work, *self._reader, *arguments, seconds=LIVE_SECONDS) as process:
                 visit = _Visit(websocket, process)
                 tasks = [asyncio.create_task(visit.receive_pictures()), asyncio.create_task(visit.send_answers())]
                 try:
@@ -175,6 +199,9 @@ class Page:
                     for task in tasks:
                         task.cancel()
                     await asyncio.gather(*tasks, return_exceptions=True)
+        except ProcessEnded as error:  # it could not be started
+            await websocket.send_json({"type": "error", "message": f"{error} Try again in a few minutes."})
+            await websocket.close()
 
 
 class _Visit:

@@ -201,7 +201,8 @@ class PhraseBook:
         self.folder.mkdir(parents=True, exist_ok=True)
         if takes is not self._takes:
             shutil.rmtree(self.folder / WRITING, ignore_errors=True)
-            takes.flatten_indices().save_to_disk(self.folder / WRITING)
+            # Without num_shards, an empty book would have no file, and `datasets` could not open it.
+            takes.flatten_indices().save_to_disk(self.folder / WRITING, num_shards=1)
             if (self.folder / SPLIT).exists():
                 os.replace(self.folder / SPLIT, self.folder / REPLACED)
             os.replace(self.folder / WRITING, self.folder / SPLIT)

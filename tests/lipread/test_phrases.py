@@ -195,6 +195,8 @@ def test_a_book_is_changed_and_found_again(book, sequences, pipeline):
     assert PhraseIndex.load(book.folder, pipeline.model).texts == ["water please"]
     with pytest.raises(PhraseBookError, match="no phrase 'x'"):
         again.rename("x", "y")
+    again.remove("water please")
+    assert PhraseBook(book.folder, pipeline).texts == []
 
 
 def test_confusions_are_counted_leaving_one_take_out(book, sequences):

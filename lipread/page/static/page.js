@@ -1,6 +1,7 @@
 // Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 // The tabs, and what is said about this server.
 import "./live.js";
+import "./phrases.js";
 import { get } from "./common.js";
 import { setUp } from "./video.js";
 

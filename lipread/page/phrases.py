@@ -1,0 +1,207 @@
+# Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
+"""Records a visitor's phrases and reads them, in a process of its own.
+
+The server deletes the folder of the phrase book after the visit. After every change the browser gets it as a ZIP
+archive, which it can keep, and send to another process.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import secrets
+import zipfile
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import datasets
+import numpy as np
+
+from modeling_lipread.landmarks_lipread import LandmarkSequence
+from modeling_lipread.phrases_lipread import PhraseBookError, spoken_span
+
+from ..live.conditions import find_problem
+from ..live.session import warm_up
+from ..live.windows import LiveWindows
+from ..long_form.segmentation import MAX_PHRASE_SECONDS, SegmentSettings
+from ..long_form.streaming import StreamedFrame, stream_frames
+from ..phrases.book import PhraseBook
+from ..phrases.look_alikes import look_alikes
+from ..phrases.takes import TakeError, check_take
+from .live import CameraPictures
+from .reading import CONTOURS, drawn_points, load_reader
+
+REST_SECONDS = 0.7  # rest of the lips that ends a take
+CHECK_FRAMES = 5  # frames between two searches for that rest
+ACCEPTED = 0.5  # lowest score of a phrase that counts as said
+MAX_PHRASES, MAX_LETTERS, MAX_BOOK_BYTES = 200, 200, 2**28
+
+
+class PhraseSession:
+    """A phrase book, the take that is being recorded, and what was said last.
+
+    Args:
+        folder: The folder of the book.
+        send: Callback that gets each message for the browser.
+    """
+
+    def __init__(self, pipeline: object, folder: Path, send: Callable[..., None]):
+        self._pipeline, self._folder, self._send = pipeline, folder, send
+        self._book = PhraseBook(folder / "book", pipeline)
+        self._settings = SegmentSettings(max_seconds=MAX_PHRASE_SECONDS)
+        self._windows: LiveWindows | None = None  # while phrases are read
+        self._text = ""  # of the take that is being recorded
+        self._frames: list[StreamedFrame] = []
+        self._brightness: list[float] = []
+        self._said: LandmarkSequence | None = None
+        commands = (self.record, self.cancel, self.undo, self.remove, self.read, self.confirm)
+        self._commands = {command.__name__: command for command in commands}
+
+    def handle(self, message: str | bytes) -> None:
+        """Follows a command, `{"do", "text"}`, or opens a phrase book that the browser kept."""
+        try:
+            if isinstance(message, bytes):
+                self._open(message)
+                return
+            command = json.loads(message)
+            self._commands[command["do"]](" ".join(str(command.get("text", "")).split())[:MAX_LETTERS])
+        except (PhraseBookError, TakeError) as error:
+            self._send(type="refused", message=str(error).replace(f"{self._book.folder}: ", ""))
+
+    def record(self, text: str) -> None:
+        """Begins a take of a phrase."""
+        if text not in self._book.texts and len(self._book.texts) >= MAX_PHRASES:
+            raise PhraseBookError(f"a book on this page has at most {MAX_PHRASES} phrases")
+        self._text, self._frames, self._brightness, self._windows = text, [], [], None
+
+    def cancel(self, text: str) -> None:
+        """Stops recording and reading."""
+        self._text, self._windows = "", None
+
+    def undo(self, text: str) -> None:
+        """Removes the last take of a phrase."""
+        self._book.remove(text, self._book.count(text))
+        self._changed()
+
+    def remove(self, text: str) -> None:
+        """Removes a phrase."""
+        self._book.remove(text)
+        self._changed()
+
+    def read(self, text: str) -> None:
+        """Begins to read phrases."""
+        self._book.index  # noqa: B018 - raises for an empty book
+        self._text, self._windows = "", LiveWindows(self._settings)
+
+    def confirm(self, text: str) -> None:
+        """Adds what was said last as a take of a phrase."""
+        if self._said is not None:
+            said, self._said = self._said, None
+            self._book.add(text, said)
+            self._changed()
+
+    def push(self, frame: StreamedFrame, picture: np.ndarray, arrived: float) -> None:
+        """Adds a frame with its faces to the take, or reads the phrase that ends with it."""
+        if self._text:
+            self._frames.append(frame)
+            self._brightness.append(float(picture[::8, ::8].mean()))
+            if self._take_ended():
+                self._finish_take()
+        elif self._windows is not None:
+            for window in self._windows.push(frame, arrived):
+                if window.is_final:
+                    self._read(window.segment.sequence)
+
+    def _sequence(self) -> LandmarkSequence:
+        faces = [next(iter(frame.faces.values()), None) for frame in self._frames]
+        times = [frame.time - self._frames[0].time for frame in self._frames]
+        return LandmarkSequence.from_faces(faces, times, self._frames[0].size)
+
+    def _take_ended(self) -> bool:
+        seconds = self._frames[-1].time - self._frames[0].time
+        if seconds > MAX_PHRASE_SECONDS or len(self._frames) % CHECK_FRAMES:
+            return seconds > MAX_PHRASE_SECONDS
+        span = spoken_span(self._sequence())
+        return span is not None and seconds - span[1] > REST_SECONDS
+
+    def _finish_take(self) -> None:
+        text, self._text = self._text, ""
+        try:
+            sequence = self._sequence()
+            check_take(sequence, float(np.mean(self._brightness)))
+            self._book.add(text, sequence)
+        except (PhraseBookError, TakeError) as error:
+            self._send(type="take", text=text, problem=str(error))
+            return
+        self._changed()
+        self._send(type="take", text=text, problem="")
+
+    def _read(self, sequence: LandmarkSequence) -> None:
+        matches = self._book.match(sequence)
+        if matches:
+            self._said = sequence
+            phrases = [{"text": match.text, "score": match.score} for match in matches]
+            self._send(type="phrases", phrases=phrases, accepted=matches[0].score >= ACCEPTED)
+
+    def _changed(self) -> None:
+        texts = self._book.texts
+        mistaken = [{"text": found.text, "other": found.other} for found in self._book.confusions()] if texts else []
+        phrases = [{"text": text, "takes": self._book.count(text)} for text in texts]
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            for path in sorted(self._book.folder.rglob("*")):
+                archive.write(path, path.relative_to(self._book.folder))
+        self._send(type="book", phrases=phrases, mistaken=mistaken, file=file.getvalue())
+
+    def _open(self, data: bytes) -> None:
+        folder = self._folder / secrets.token_hex(8)
+        unpack_book(data, folder)
+        self._book = PhraseBook(folder, self._pipeline)
+        self._changed()
+
+
+def unpack_book(data: bytes, folder: Path) -> None:
+    """Unpacks a phrase book into a new folder.
+
+    Raises:
+        PhraseBookError: It is no archive of a phrase book, is too large, or names files outside of it.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(item.file_size for item in archive.infolist()) > MAX_BOOK_BYTES:
+                raise PhraseBookError("the phrase book is too large for this page")
+            archive.extractall(folder)  # keeps every name inside of the folder
+        # `datasets` opens the files that this one names.
+        for state in folder.rglob("state.json"):
+            for item in json.loads(state.read_text(encoding="utf-8"))["_data_files"]:
+                if Path(item["filename"]).name != item["filename"]:
+                    raise PhraseBookError("this phrase book names files outside of it")
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, PhraseBookError):
+            raise
+        raise PhraseBookError("this file is no phrase book, or is damaged; choose the ZIP file of one") from error
+
+
+def compare_phrases(connection: Connection, texts: list[str]) -> None:
+    """Sends which phrases look alike on the lips, as `{"pairs": [{"text", "other"}]}`."""
+    pairs = look_alikes([text[:MAX_LETTERS] for text in texts[:MAX_PHRASES]])
+    connection.send({"pairs": [{"text": text, "other": other} for text, other in pairs]})
+
+
+def read_phrases(connection: Connection, model: str | None, device: str, folder: Path) -> None:
+    """Sends `ready`, then for each picture its landmarks and what is wrong with it, and the answers to commands."""
+    pipeline = load_reader(model, device)
+    datasets.disable_progress_bars()
+
+    def send(**message: object) -> None:
+        connection.send(message)
+
+    session = PhraseSession(pipeline, folder, send)
+    warm_up(pipeline)
+    pictures = CameraPictures(connection, session.handle)
+    send(type="ready", contours=[len(contour) for contour in CONTOURS])
+    for frame in stream_frames(pipeline.processor.keypoint_extractor, pictures, "largest"):
+        face = next(iter(frame.faces.values()), None)
+        send(type="picture", points=drawn_points(frame), problem=find_problem(pictures.picture, face))
+        session.push(frame, pictures.picture, pictures.arrived)
