@@ -39,7 +39,7 @@ _CONTAINERS = (
 )
 _STREAM_CONTAINERS = f"{_CONTAINERS},hls,mpjpeg,rtp,rtsp"
 _STREAM_PROTOCOLS = "crypto,http,https,httpproxy,rtmp,rtmps,rtmpt,rtmpts,rtp,srt,tcp,tls,udp"  # no files
-_COUNTED_FROM_ZERO = ("asf", "matroska,webm", "nut")  # the duration in their headers is the time of the end
+_COUNTED_FROM_ZERO = ("asf", "flv", "matroska,webm", "nut")  # the duration in their headers may be the time of the end
 
 
 class VideoError(ValueError):
@@ -284,8 +284,8 @@ def _open(source: Path | str, timeout: float | None = None) -> Iterator[tuple[An
         opened = av.open(name, options=options, timeout=timeout, metadata_errors="replace")
     except av.ArgumentError as error:
         raise VideoError(
-            f"{source}: not a video file, such as mp4, mkv or avi; playlists, scripts and pictures are not read: give "
-            "the video itself"
+            f"{source}: not a video file, such as mp4, mkv or avi; playlists, scripts, pictures and sound alone are "
+            "not read"
         ) from error
     with opened as container:
         attached_picture = av.stream.Disposition.attached_pic  # such as the cover of a song
