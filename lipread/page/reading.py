@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from transformers.utils import logging
 
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
-from modeling_lipread.video_lipread import VideoError, read_ahead, read_frames, video_seconds, video_size
+from modeling_lipread.video_lipread import VideoError, video_seconds, video_size
 
 from ..diagnosis import why_unread
 from ..live.conditions import SMALL_FACE
-from ..long_form.streaming import StreamedFrame, stream_frames
+from ..long_form.streaming import StreamedFrame, people_sequences, stream_video
 from ..long_form.transcription import transcribe_frames
 from ..options import BUNDLED_MODEL, load_pipeline, print_message
 from ..overlay import INNER_LIPS, OUTER_LIPS
@@ -89,18 +88,17 @@ def read_video(connection: Connection, model: str | None, device: str, path: Pat
 def _read(connection: Connection, pipeline: LipReadingPipeline, path: Path, abstain: bool) -> dict[str, Any]:
     duration = check_size(path)
     frames: list[StreamedFrame] = []
-    with closing(read_ahead(read_frames(path, max_seconds=MAX_SECONDS))) as stream:
-        for frame in stream_frames(pipeline.processor.keypoint_extractor, stream, "largest"):
-            frames.append(frame)
-            if len(frames) % PROGRESS_FRAMES == 0:
-                share = 0.8 * min(1.0, frame.time / duration)
-                connection.send({"type": "progress", "share": share, "text": "Finding the face"})
+    extractor = pipeline.processor.keypoint_extractor
+    for frame in stream_video(extractor, path, face="largest", max_seconds=MAX_SECONDS):
+        frames.append(frame)
+        if len(frames) % PROGRESS_FRAMES == 0:
+            share = 0.8 * min(1.0, frame.time / duration)
+            connection.send({"type": "progress", "share": share, "text": "Finding the face"})
     connection.send({"type": "progress", "share": 0.8, "text": "Reading the lips"})
     if not any(frame.faces for frame in frames):
         raise Refusal("No face found", why_unread(path) or "No frame shows a face.")
     transcript = transcribe_frames(pipeline, frames, "video", abstain=abstain)
-    faces = [next(iter(frame.faces.values()), None) for frame in frames]
-    sequence = LandmarkSequence.from_faces(faces, [frame.time for frame in frames], frames[0].size)
+    (sequence,) = people_sequences(frames, "video")
     return {
         "type": "result",
         "words": [

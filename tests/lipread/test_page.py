@@ -15,6 +15,7 @@ from PIL import Image
 
 from lipread.long_form.segmentation import MAX_PHRASE_SECONDS
 from modeling_lipread.video_lipread import read_frames
+from tests.helpers.clips import write_video
 from tests.helpers.corpora import wait_for
 from tests.helpers.page_server import read, serve
 from tests.helpers.training import REPOSITORY
@@ -46,6 +47,16 @@ def test_identical_videos_at_once_are_all_read(page):
     assert len(answers[0]["points"]) == len(answers[0]["times"]) == len([*read_frames(CLIP)])
     assert SENTENCE in answers[0]["srt"].replace("\n", " ") and answers[0]["vtt"].startswith("WEBVTT")
     assert not list(folder.iterdir())
+
+
+@pytest.mark.slow
+def test_a_damaged_video_is_read_with_a_note(page, tmp_path):
+    address, _ = page
+    path = write_video(tmp_path / "tv.ts", [frame for _, frame in read_frames(CLIP)], codec_options={"g": "25"})
+    data, lost = path.read_bytes(), path.stat().st_size // 188 * 3 // 4 * 188
+    answer = read(address, data[:lost] + data[lost + 188 :])
+    assert answer["type"] == "result" and len(answer["points"]) == len(answer["times"]) and None in answer["points"]
+    assert any(note.endswith("s: the video is damaged.") for note in answer["notes"])
 
 
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:3600\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:1,\n{}\n"
