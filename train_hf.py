@@ -13,6 +13,10 @@ r"""Trains a lip reader on a prepared corpus, or a language model on text alone.
     accelerate launch train_hf.py --config configs/grid_smollm2.yaml --dataset corpus/ --output_dir runs/grid \
         --encoder runs/encoder
 
+    # from a trained reader on, with all its settings; here the encoder alone learns
+    accelerate launch train_hf.py --init_from runs/grid --freeze adapters language_model --dataset mine/ \
+        --output_dir runs/mine
+
     # with LoRA on the language model
     accelerate launch train_hf.py --dataset corpus/ --model_id HuggingFaceTB/SmolLM2-135M --output_dir runs/b \
         --lora_r 8
@@ -42,7 +46,14 @@ from data.tokenizer import build_ctc_vocab, check_vocabulary, load_tokenizer, sp
 from data.training.arguments import Arguments, parse_arguments
 from data.training.batching import check_speakers
 from data.training.callbacks import TrainingDiverged
-from data.training.checkpoints import check_fits, check_progress, encoder_settings, load_encoder, resume_point
+from data.training.checkpoints import (
+    check_fits,
+    check_progress,
+    load_encoder,
+    load_reader,
+    reader_settings,
+    resume_point,
+)
 from data.training.checks import check_arguments, check_sharding
 from data.training.splicing import WordSplicing
 from data.training.text_training import build_text_trainer, train_on_text
@@ -94,7 +105,7 @@ def build_config(arguments: Arguments, processor: LipReadProcessor, clips: Clips
     model, adapters = arguments.model, arguments.adapters
     tokens, prompt = special_tokens(processor.tokenizer), arguments.data.prompt
     if model.encoder is not None:  # its heads stay, also without word times
-        trained = encoder_settings(model.encoder)
+        trained = reader_settings(model.encoder)
         ctc_vocab, alignment_head = trained.ctc_vocab, trained.encoder_config.alignment_head
         if model.ctc != bool(ctc_vocab):
             remedy = "a CTC head: leave --ctc false out" if ctc_vocab else "no CTC head: give --ctc false"
@@ -180,21 +191,28 @@ def build_collators(
 
 
 def build_trainer(arguments: Arguments) -> LipReadTrainer:
-    """Returns the Trainer of a new model."""
-    data, augmentation, args = arguments.data, arguments.augmentation, arguments.training
+    """Returns the Trainer of a new model, or of the reader of --init_from."""
+    model_args, data, augmentation, args = arguments.model, arguments.data, arguments.augmentation, arguments.training
     train_clips, eval_clips = load_data(arguments)
     if args.speaker_balance:
         check_speakers(train_clips.column("speaker"))
-    processor = build_processor(arguments, train_clips)
-    config = build_config(arguments, processor, train_clips)
-    if args.metric_for_best_model == "wer":
-        args.metric_for_best_model = RATE_OF_UNIT[config.text_unit]
-    collator, eval_collator = build_collators(arguments, processor, config, train_clips)
-    augmentation.set_landmarks(processor.feature_extractor.landmark_indices)
-    model = build_model(arguments, config, processor.tokenizer)
-    if arguments.model.encoder is not None:
-        load_encoder(model, processor.feature_extractor, arguments.model.encoder)
+    if model_args.init_from is not None:
+        model, processor = load_reader(model_args, train_clips.column("text"))
+        model.config.label_smoothing = args.label_smoothing_factor
+        model.generation_config.max_new_tokens = max(model.generation_config.max_new_tokens or 0, data.seq_len)
     else:
+        processor = build_processor(arguments, train_clips)
+        config = build_config(arguments, processor, train_clips)
+        model = build_model(arguments, config, processor.tokenizer)
+    if args.metric_for_best_model == "wer":
+        args.metric_for_best_model = RATE_OF_UNIT[model.config.text_unit]
+    for part in model_args.freeze or ():
+        getattr(model, part).requires_grad_(False)
+    collator, eval_collator = build_collators(arguments, processor, model.config, train_clips)
+    augmentation.set_landmarks(processor.feature_extractor.landmark_indices)
+    if model_args.encoder is not None:
+        load_encoder(model, processor.feature_extractor, model_args.encoder)
+    elif model_args.init_from is None:
         chosen = train_clips.spread(1024)
         batches = (collator(train_clips.__getitems__(chosen[i : i + 32])) for i in range(0, len(chosen), 32))
         model.encoder.fit_statistics(batches)

@@ -3,8 +3,9 @@
 
     python -m data.calibrate runs/a corpus/validation
 
-Use clips that the reader was not trained on. The command fits a logistic function of the language model's log-odds and
-of the words' fit to the lips to which words are correct. Then it makes clips without speech from the clips
+Use clips that the reader was not trained on. The command reads them, and again as if other people spoke: with other
+faces and other proportions of the movements, by strong augmentation. It fits a logistic function of the evidence for a
+word (`confidence_lipread`) to which words are correct. Then it makes clips without speech from the clips
 (`data.evaluation.hallucination`) and fits the limits that separate the two. Both are stored in the reader's
 `config.json`, where the pipeline finds them; the weights do not change.
 """
@@ -14,24 +15,59 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import AutoModel, AutoProcessor
 
 import modeling_lipread  # noqa: F401  (registers the model with the Auto classes)
-from modeling_lipread.confidence_lipread import evidence
 
 from .collator import LipReadCollator
 from .console import set_up_console
 from .dataset import ClipTable, open_split
-from .evaluation.calibration import abstention_reason, correct_words, fit_calibration, fit_limits, reliability, rescore
+from .evaluation.calibration import (
+    abstention_reason,
+    correct_words,
+    fit_calibration,
+    fit_limits,
+    reliability,
+    rescore,
+    word_inputs,
+)
 from .evaluation.generation import predict
 from .evaluation.hallucination import landmark_clips
 from .files import write_json
 from .schema import CorpusError, encode_row, rows_to_table
+from .training.augmentation import KeypointAugmentation
+
+MIXINGS = (0.8, 1.0, 1.2)  # of the augmentation: a reader then makes as many errors as with people it does not know
+
+
+class StrangerCollator:
+    """Collates clips as if other people spoke.
+
+    Args:
+        collator: A collator in evaluation mode.
+        mixing: As of `KeypointAugmentation`.
+    """
+
+    def __init__(self, collator: LipReadCollator, mixing: float):
+        self.collator = collator
+        self.augmentation = KeypointAugmentation(
+            scale=0.1, warp=0.1, motion=0.3, mixing=mixing, shift=0.0, noise=0.001, speed=0.0, time_masks=0
+        )
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = self.collator(rows)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(zlib.crc32(str(rows[0]["id"]).encode()))
+            batch["keypoints"], *_ = self.augmentation(batch["keypoints"], batch["keypoints_mask"])
+        return batch
 
 
 def calibrate(
@@ -46,9 +82,10 @@ def calibrate(
 ) -> dict[str, Any]:
     """Calibrates a reader, with the arguments of the command line, and stores the result in its `config.json`.
 
-    Returns `calibration` and `abstention` as they were stored, the `reliability` of the word scores, and for clips
-    with and without speech (`speech`, `non_speech`) the numbers `(abstentions, clips)`. Raises CorpusError, OSError or
-    ValueError if checkpoint or source cannot be read, or if the reader wrote no word.
+    Returns `calibration` and `abstention` as they were stored, the `reliability` of the word scores, also as if other
+    people spoke (`stranger_reliability`), and for clips with and without speech (`speech`, `non_speech`) the numbers
+    `(abstentions, clips)`. Raises CorpusError, OSError or ValueError if checkpoint or source cannot be read, or if the
+    reader wrote no word.
     """
     settings = checkpoint / "config.json"
     if not settings.is_file():
@@ -62,19 +99,23 @@ def calibrate(
     options = {"batch_size": batch_size, "confidence": True, "num_beams": num_beams}
     rows = open_split(source, split)
     speech = predict(model, processor, rows, collator, **options)
-    words = [word for prediction in speech for word in prediction.words]
-    if not words:
+    strangers = []
+    for mixing in MIXINGS:
+        others = StrangerCollator(collator, mixing)
+        strangers += predict(model, processor, rows, others, **options)
+    known = [prediction for prediction in [*speech, *strangers] if prediction.words]
+    if not known:
         raise ValueError(f"{source}: the reader wrote no word, so there is nothing to calibrate")
-    inputs = evidence([word["log_prob"] for word in words], [word["fit"] for word in words])
-    calibration = fit_calibration(inputs, correct_words(speech))
+    calibration = fit_calibration(np.concatenate(list(map(word_inputs, known))), correct_words(known))
     made = [encode_row(clip.sequence, text="", id=f"{clip.kind} {clip.id}") for clip in landmark_clips(rows, clips)]
     non_speech = predict(model, processor, ClipTable(Dataset(rows_to_table(made))), collator, **options)
-    for prediction in [*speech, *non_speech]:
+    for prediction in [*speech, *strangers, *non_speech]:
         rescore(prediction, calibration)
     limits = fit_limits(speech, non_speech)
     content = json.loads(settings.read_text(encoding="utf-8"))
     write_json(settings, dict(sorted({**content, "calibration": calibration, "abstention": limits}.items())))
-    result = {"calibration": calibration, "abstention": limits, "reliability": reliability(speech)}
+    found = {"reliability": reliability(speech), "stranger_reliability": reliability(strangers)}
+    result = {"calibration": calibration, "abstention": limits, **found}
     for name, predictions in (("speech", speech), ("non_speech", non_speech)):
         result[name] = sum(bool(abstention_reason(each, limits)) for each in predictions), len(predictions)
     return result
@@ -103,6 +144,8 @@ def main(arguments: list[str] | None = None) -> None:
         f"{found['words']} words, {found['correct']:.1%} of them correct: expected calibration error "
         f"{found['ece']:.3f}, of the probabilities {found['probability_ece']:.3f} (on the clips of the fit)"
     )
+    found = result["stranger_reliability"]
+    print(f"as if other people spoke: {found['correct']:.1%} correct, expected calibration error {found['ece']:.3f}")
     (silent, of_silent), (lost, of_speech) = result["non_speech"], result["speech"]
     print(f"abstains from {silent} of {of_silent} clips without speech and {lost} of {of_speech} with speech")
     print(json.dumps({name: result[name] for name in ("calibration", "abstention")}))

@@ -1,17 +1,17 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Confidence and abstention: the probability that each word is right, and the reasons to return no text.
 
-The evidence for a word is its probability by the language model, and its fit to the posteriors of the encoder's heads.
-A language model that knows the sentences of a corpus is confident even without speech; then the fit is low.
-`config.calibration` holds the weights of a logistic function of both, fitted by `python -m data.calibrate` on clips
-that the model was not trained on. `config.abstention` holds the limits below which the pipeline returns no text.
+The evidence for a word is its probability by the language model, its fit to the posteriors of the CTC head, and the
+certainty of that head about the whole clip. A language model that knows the sentences of a corpus is confident even
+without speech, and of the wrong words of people unlike those it was trained on; then fit and certainty are low.
+`config.calibration` holds the weights of a logistic function of the evidence, fitted by `python -m data.calibrate` on
+clips that the model was not trained on. `config.abstention` holds the limits below which the pipeline returns no text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import Any
 
 import numpy as np
@@ -20,18 +20,18 @@ import torch
 from .configuration_lipread import CALIBRATION
 from .ctc_lipread import align_words
 from .geometry_lipread import LONGEST_STEP, NUM_LANDMARKS, lip_motion
-from .text_normalizer_lipread import TextNormalizer, split_units
+from .text_normalizer_lipread import split_units
 
 LOWEST_FIT = -10.0  # also the fit of the words of a clip that is too short for them
 INCOMPLETE = "\ufffd"  # what a tokenizer decodes the first bytes of a character to
-HIGHEST_LOG_PROB = -1e-6  # keeps the log-odds finite
+HIGHEST_LOG_PROB = -3e-4  # limits the log-odds to 8
+LEAST_SURPRISE = 1e-3  # limits the certainty to 7
 NO_FACE = "no face"
 FEW_FRAMES = "too few frames a second show the lips"
 STILL_LIPS = "the lips do not move"
 NO_WORDS = "no words"
-OTHER_WORDS = "the words do not fit the lips"
-LOW_CONFIDENCE = "low confidence"
-REASONS = (NO_FACE, FEW_FRAMES, STILL_LIPS, NO_WORDS, OTHER_WORDS, LOW_CONFIDENCE)
+UNKNOWN_SPEECH = "no speech that the model knows"
+REASONS = (NO_FACE, FEW_FRAMES, STILL_LIPS, NO_WORDS, UNKNOWN_SPEECH)
 WINDOW_SECONDS = 1.0
 
 
@@ -44,13 +44,16 @@ class WordEvidence:
         frames: Its first frame and the frame after its last; `None` if the clip is too short for the words, or the
             model has no head to align them.
         log_prob: Its log-probability by the language model, given the words before.
-        fit: Mean log-probability of its characters in its frames by a head of the encoder; 0 without a head.
+        fit: Mean log-probability of its characters by the CTC head, aligned with the clip; 0 without a CTC head.
+        certainty: That of the CTC head about the clip: the negative logarithm of `-log p`, averaged over the frames,
+            of the most probable character; 0 without a CTC head.
     """
 
     text: str
     frames: tuple[int, int] | None
     log_prob: float
     fit: float
+    certainty: float
 
 
 def token_log_probs(model: Any, written: torch.Tensor, start: int, **video: Any) -> torch.Tensor:
@@ -71,17 +74,22 @@ def token_log_probs(model: Any, written: torch.Tensor, start: int, **video: Any)
 
 
 def head_log_probs(encoded: Any) -> torch.Tensor | None:
-    """Returns the log-posteriors `(batch, frames, vocabulary)` of the alignment head, or else of the CTC head.
+    """Returns the log-posteriors of the CTC head and of the alignment head, or else again of the CTC head.
 
     Args:
-        encoded: The encoder's output; without both heads the result is `None`.
+        encoded: The encoder's output; without a CTC head the result is `None`.
+
+    Returns:
+        Float32 `(batch, 2, frames, vocabulary)`.
     """
-    logits = encoded.ctc_logits if encoded.alignment_logits is None else encoded.alignment_logits
-    return None if logits is None else logits.float().log_softmax(-1)
+    if encoded.ctc_logits is None:
+        return None
+    alignment_logits = encoded.ctc_logits if encoded.alignment_logits is None else encoded.alignment_logits
+    return torch.stack([encoded.ctc_logits, alignment_logits], dim=1).float().log_softmax(-1)
 
 
 def word_evidence(
-    processor: Any, config: Any, tokens: Sequence[int], log_probs: Sequence[float], head: torch.Tensor | None
+    processor: Any, config: Any, tokens: Sequence[int], log_probs: Sequence[float], heads: torch.Tensor | None
 ) -> list[WordEvidence]:
     """Splits the hypothesis of a clip into words, with probability, frames and fit of each.
 
@@ -90,21 +98,24 @@ def word_evidence(
         config: The model's configuration.
         tokens: Tokens of the hypothesis, without the prompt.
         log_probs: Their log-probabilities.
-        head: `head_log_probs` of the clip up to its last frame with a face, `(frames, vocabulary)`.
+        heads: `head_log_probs` of the clip up to its last frame with a face, `(2, frames, vocabulary)`.
     """
     units = split_units(processor.decode(list(tokens), skip_special_tokens=True))
     sums = np.zeros(len(units))
     for shares, log_prob in zip(token_units(processor, tokens), log_probs, strict=True):
         sums[shares] += log_prob / max(len(shares), 1)
     texts = [unit.text for unit in units]
-    frames, fits = [None] * len(texts), [0.0] * len(texts)
-    if head is not None and config.ctc_vocab:
-        fits = [LOWEST_FIT] * len(texts)
+    frames, fits, certainty = [None] * len(texts), [0.0] * len(texts), 0.0
+    if heads is not None:
+        ctc, alignment = heads.cpu().numpy()
         joined, each_frame = [unit.joined for unit in units], config.encoder_config.alignment_head
-        found = align_words(head.cpu().numpy(), texts, config.ctc_vocab, each_frame, joined)
-        if found is not None:
-            frames, fits = map(tuple, found.frames.tolist()), found.fit.clip(min=LOWEST_FIT).tolist()
-    return [WordEvidence(*word) for word in zip(texts, frames, sums.tolist(), fits, strict=True)]
+        placed = align_words(alignment, texts, config.ctc_vocab, each_frame, joined)
+        if placed is not None:
+            frames = map(tuple, placed.frames.tolist())
+        fitted = align_words(ctc, texts, config.ctc_vocab, joined=joined)
+        fits = [LOWEST_FIT] * len(texts) if fitted is None else fitted.fit.clip(min=LOWEST_FIT).tolist()
+        certainty = -float(np.log(max(LEAST_SURPRISE, -ctc.max(-1).mean()))) if len(ctc) else 0.0
+    return [WordEvidence(*word, certainty) for word in zip(texts, frames, sums.tolist(), fits, strict=True)]
 
 
 def token_units(processor: Any, tokens: Sequence[int]) -> list[list[int]]:
@@ -134,31 +145,37 @@ def token_units(processor: Any, tokens: Sequence[int]) -> list[list[int]]:
     return written
 
 
-def evidence(log_probs: Sequence[float], fits: Sequence[float]) -> np.ndarray:
-    """Returns the evidence for words, float64 `(words, 3)`: the log-odds of their probability, their fit, and 1.
+def evidence(log_probs: Sequence[float], fits: Sequence[float], certainties: Sequence[float]) -> np.ndarray:
+    """Returns the evidence for words.
 
     Args:
-        log_probs: `WordEvidence.log_prob` of each word.
-        fits: `WordEvidence.fit` of each word.
+        log_probs, fits, certainties: `log_prob`, `fit` and `certainty` of the `WordEvidence` of each word.
+
+    Returns:
+        Float64 `(words, 5)`, in the order of `CALIBRATION`: the log-odds of the word's probability, its fit, the
+        certainty about its clip, the product of log-odds and certainty, and 1.
     """
     log_probs = np.minimum(np.asarray(log_probs, np.float64), HIGHEST_LOG_PROB)
-    log_odds = log_probs - np.log(-np.expm1(log_probs))
-    return np.stack([log_odds, np.asarray(fits, np.float64), np.ones(len(log_probs))], axis=1)
+    log_odds, certainty = log_probs - np.log(-np.expm1(log_probs)), np.asarray(certainties, np.float64)
+    columns = [log_odds, np.asarray(fits, np.float64), certainty, log_odds * certainty, np.ones(len(log_odds))]
+    return np.stack(columns, axis=1)
 
 
 def word_scores(
-    log_probs: Sequence[float], fits: Sequence[float], calibration: Mapping[str, float] | None
+    log_probs: Sequence[float],
+    fits: Sequence[float],
+    certainties: Sequence[float],
+    calibration: Mapping[str, float] | None,
 ) -> list[float]:
     """Estimates the probability, 0 to 1, that each word is right.
 
     Args:
-        log_probs: `WordEvidence.log_prob` of each word.
-        fits: `WordEvidence.fit` of each word.
+        log_probs, fits, certainties: As for `evidence`.
         calibration: `LipReadConfig.calibration`; with `None` the estimate is the language model's probability.
     """
     if calibration is None:
         return np.exp(log_probs).tolist()
-    return logistic(evidence(log_probs, fits) @ [calibration[name] for name in CALIBRATION]).tolist()
+    return logistic(evidence(log_probs, fits, certainties) @ [calibration[name] for name in CALIBRATION]).tolist()
 
 
 def logistic(values: np.ndarray) -> np.ndarray:
@@ -195,41 +212,16 @@ def is_seldom_seen(sequence: Any) -> bool:
     return len(times) > 1 and bool(np.median(np.diff(times)) > LONGEST_STEP)
 
 
-def character_agreement(text: str, ctc_hypothesis: str) -> float:
-    """Returns the similarity, 0 to 1, of a hypothesis and the greedy hypothesis of the CTC head (`greedy_ctc`).
-
-    It is `difflib`'s ratio: twice the number of matching characters divided by the characters of both texts.
-    """
-    normalize = TextNormalizer()
-    return SequenceMatcher(None, normalize(text), normalize(ctc_hypothesis), autojunk=False).ratio()
-
-
-@dataclass(frozen=True)
-class Assessment:
-    """Confidence in a hypothesis.
-
-    Attributes:
-        scores: The probability that each word is right; `None` without `words`.
-        agreement: The `character_agreement` with the CTC head; `None` if it is unknown.
-        reason: One of `REASONS` to return no text, or `None`.
-    """
-
-    scores: list[float] | None
-    agreement: float | None
-    reason: str | None
-
-
 def assess(
     text: str,
     words: Sequence[WordEvidence] | None,
     limits: Mapping[str, float] | None,
     calibration: Mapping[str, float] | None,
     *,
-    ctc_hypothesis: str | None,
     speed: float | None,
     has_face: bool,
     seldom_seen: bool,
-) -> Assessment:
+) -> tuple[list[float] | None, str | None]:
     """Scores a hypothesis and decides on abstention, for the pipeline and for evaluation.
 
     Args:
@@ -237,18 +229,20 @@ def assess(
         words: Its `word_evidence`; without it their scores count as 1.
         limits: `LipReadConfig.abstention`.
         calibration: `LipReadConfig.calibration`.
-        ctc_hypothesis: The greedy hypothesis of the CTC head; `None` if it is unknown.
         speed: The `lip_speed`; `None` if it is unknown.
         has_face: Whether any frame has a face.
         seldom_seen: The result of `is_seldom_seen`.
+
+    Returns:
+        The probability that each word is right, `None` without `words`; and one of `REASONS` to return no text, or
+        `None`.
     """
     scores = None
     if words is not None:
-        scores = word_scores([word.log_prob for word in words], [word.fit for word in words], calibration)
-    agreement = None if ctc_hypothesis is None else character_agreement(text, ctc_hypothesis)
+        columns = ([getattr(word, name) for word in words] for name in ("log_prob", "fit", "certainty"))
+        scores = word_scores(*columns, calibration)
     known = [1.0] * len(text.split()) if scores is None else scores
-    video = {"speed": speed, "has_face": has_face, "seldom_seen": seldom_seen}
-    return Assessment(scores, agreement, reason_to_abstain(limits, known, agreement=agreement, **video))
+    return scores, reason_to_abstain(limits, known, speed=speed, has_face=has_face, seldom_seen=seldom_seen)
 
 
 def reason_to_abstain(
@@ -256,7 +250,6 @@ def reason_to_abstain(
     scores: Sequence[float],
     *,
     speed: float | None = None,
-    agreement: float | None = None,
     has_face: bool = True,
     seldom_seen: bool = False,
 ) -> str | None:
@@ -267,7 +260,6 @@ def reason_to_abstain(
             of right words. A missing limit does not apply.
         scores: The estimated probability that each word is right.
         speed, has_face, seldom_seen: As for `assess`.
-        agreement: The `character_agreement`; `None` if it is unknown.
     """
     limits = limits or {}
     if not has_face:
@@ -278,6 +270,4 @@ def reason_to_abstain(
         return STILL_LIPS
     if not len(scores):
         return NO_WORDS
-    if agreement is not None and agreement < limits.get("min_agreement", 0.0):
-        return OTHER_WORDS
-    return LOW_CONFIDENCE if np.mean(scores) < limits.get("min_confidence", 0.0) else None
+    return UNKNOWN_SPEECH if np.mean(scores) < limits.get("min_confidence", 0.0) else None

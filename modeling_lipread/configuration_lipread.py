@@ -10,8 +10,8 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 # Keys of `LipReadConfig.calibration` and `LipReadConfig.abstention`.
-CALIBRATION = ("log_odds", "fit", "bias")
-LIMITS = ("min_lip_motion", "min_agreement", "min_confidence")
+CALIBRATION = ("log_odds", "fit", "certainty", "product", "bias")
+LIMITS = ("min_lip_motion", "min_confidence")
 
 
 @strict
@@ -141,12 +141,12 @@ class LipReadConfig(PreTrainedConfig):
         pad_token_id: Token for padding; it also replaces masked tokens in training.
         clip_seconds: 95th percentile of the durations of the training clips, in seconds. Long videos are cut into
             segments of at most this duration. `None` if it is unknown.
-        calibration: Weights `log_odds`, `fit` and `bias` of the function that estimates the probability that a word is
-            right (`confidence_lipread`), from `python -m data.calibrate`. With `None`, the language model's
-            probability is the estimate.
+        calibration: Weights `log_odds`, `fit`, `certainty`, `product` and `bias` of the function that estimates
+            the probability that a word is right (`confidence_lipread`), from `python -m data.calibrate`. With `None`,
+            the language model's probability is the estimate.
         abstention: Limits below which the pipeline returns no text: `min_lip_motion` in distances between the outer
-            eye corners a second, `min_agreement` and `min_confidence`, both 0 to 1 (`confidence_lipread`), from
-            `python -m data.calibrate`. `generate` ignores them.
+            eye corners a second, and `min_confidence`, 0 to 1 (`confidence_lipread`), from `python -m data.calibrate`.
+            `generate` ignores them.
         phrase_head: Adds a linear map from the encoder's states to embeddings of phrases (`phrases_lipread`), which
             `python -m data.phrases` trains.
         initializer_range: Standard deviation at initialisation of output projections that do not start at zero.

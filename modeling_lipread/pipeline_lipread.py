@@ -23,7 +23,7 @@ from .confidence_lipread import (
     word_evidence,
 )
 from .configuration_lipread import LIMITS
-from .ctc_lipread import clip_lengths, greedy_ctc
+from .ctc_lipread import clip_lengths
 from .phrases_lipread import UNKNOWN_PHRASE, PhraseIndex, crop_to_speech, embed_spans, span_frames, spoken_span
 from .processing_lipread import CLIP_ARGUMENTS, is_array_of_clips, is_frame_list
 
@@ -51,9 +51,8 @@ class LipReadingPipeline(Pipeline):
         phrases: The folder of a phrase book (`lipread enroll`), or a `PhraseIndex`: the clip is read as one of its
             phrases instead of by the language model, whose arguments and limits then do not apply.
         min_lip_motion: Lowest speed of the lips, in distances between the outer eye corners a second.
-        min_agreement: Lowest agreement of the text with the hypothesis of the CTC head, 0 to 1.
-        min_confidence: Lowest expected share of right words, 0 to 1. The defaults of these three limits are those of
-            the model's configuration; 0 turns a limit off.
+        min_confidence: Lowest expected share of right words, 0 to 1. The defaults of these two limits are those of the
+            model's configuration; 0 turns a limit off.
         generate_kwargs: Arguments of `generate`; they can also be passed directly, such as `num_beams=4`.
         kwargs: As for any [`Pipeline`]: `device`, `batch_size`, `num_workers`.
 
@@ -203,14 +202,12 @@ class LipReadingPipeline(Pipeline):
         written = getattr(written, "sequences", written)
         outputs = {key: inputs[key] for key in ("keypoints_mask", "frame_times", "lip_speed", "seldom_seen")}
         outputs["sequences"] = written[:, prefix:].unflatten(0, (clips, -1))
-        if limits.get("min_agreement") and encoded.ctc_logits is not None:
-            outputs["ctc_logits"] = encoded.ctc_logits.float()
         if return_timestamps or limits.get("min_confidence"):
             scores = token_log_probs(model, written, prefix, conditioning=conditioning)
             outputs["token_scores"] = scores.unflatten(0, (clips, -1))
-            head = head_log_probs(encoded)
-            if head is not None:
-                outputs["head"] = head
+            heads = head_log_probs(encoded)
+            if heads is not None:
+                outputs["heads"] = heads
         return outputs
 
     def postprocess(
@@ -225,12 +222,9 @@ class LipReadingPipeline(Pipeline):
         if phrases is not None:
             return _phrase_result(outputs, phrases, bool(return_timestamps), abstain)
         limits, mask = self._limits(limits), outputs["keypoints_mask"]
-        config, speed, head = self.model.config, outputs["lip_speed"][0].item(), outputs.get("head")
-        if head is not None:
-            head = head[0, : clip_lengths(mask, head)[0]]
-        ctc_hypothesis = None
-        if "ctc_logits" in outputs and config.ctc_vocab:
-            ctc_hypothesis = greedy_ctc(outputs["ctc_logits"], mask, config.ctc_vocab)[0]
+        config, speed, heads = self.model.config, outputs["lip_speed"][0].item(), outputs.get("heads")
+        if heads is not None:
+            heads = heads[0, :, : clip_lengths(mask, heads[:, 0])[0]]
         speed, seldom_seen = None if np.isnan(speed) else speed, bool(outputs["seldom_seen"][0])
         video = {"speed": speed, "has_face": bool(mask.any()), "seldom_seen": seldom_seen}
         results, reason = [], None
@@ -238,14 +232,14 @@ class LipReadingPipeline(Pipeline):
             text, words = self.processor.decode(tokens, skip_special_tokens=True), None
             if "token_scores" in outputs:
                 scores = outputs["token_scores"][0, index].tolist()
-                words = word_evidence(self.processor, config, tokens, scores, head)
-            assessment = assess(text, words, limits, config.calibration, ctc_hypothesis=ctc_hypothesis, **video)
+                words = word_evidence(self.processor, config, tokens, scores, heads)
+            scores, found = assess(text, words, limits, config.calibration, **video)
             if abstain and index == 0:  # the best hypothesis decides for the clip
-                reason = assessment.reason
+                reason = found
             result: dict[str, Any] = {"text": text} if reason is None else {"text": "", "reason": reason}
             if return_timestamps:
                 times = outputs["frame_times"][0].tolist()
-                chunks = _chunks(words, assessment.scores, times) if reason is None else []
+                chunks = _chunks(words, scores, times) if reason is None else []
                 if return_timestamps != "word" and chunks:
                     span = (chunks[0]["timestamp"][0], chunks[-1]["timestamp"][1])
                     score = float(np.prod([chunk["score"] for chunk in chunks]))

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import minimize
 
 from lipread.landmark_rows import decode_row
 from modeling_lipread.confidence_lipread import (
     WordEvidence,
     assess,
+    evidence,
     head_log_probs,
     is_seldom_seen,
     lip_speed,
@@ -32,14 +34,14 @@ from .breakdown import match_words
 from .metrics import Prediction, edit_counts, error_rate
 
 BINS = 10
+WORD_EVIDENCE = ("log_prob", "fit", "certainty")
 # Mean of the normal prior over the weights, of variance 1: a word's score is the language model's probability until
 # the clips show otherwise, since a good model makes few errors to learn from.
-PRIOR = np.array([1.0, 0.0, 0.0])
+PRIOR = np.array([1.0, 0.0, 0.0, 0.0, 0.0])
 MOST_LOST = 0.02  # share of the clips with speech from which the pipeline may abstain
-# Each limit lies a quarter of the way from the clips without speech to those with speech, since people outside the
+# The limit lies two fifths of the way from the clips without speech to those with speech, since people outside the
 # corpus get lower scores than those of a validation split.
-TOWARDS_SPEECH = 0.25
-MOST_STEPS = 100  # of Newton's method, which takes about ten
+TOWARDS_SPEECH = 0.4
 
 
 def word_confidence(
@@ -50,44 +52,39 @@ def word_confidence(
     log_probs: torch.Tensor,
     encoded: FaceKeypointEncoderOutput,
     mask: torch.Tensor,
-    ctc_hypotheses: Sequence[str | None],
 ) -> list[dict[str, Any]]:
     """Computes confidence, word scores, word times and abstention of a batch of hypotheses, as the pipeline does.
 
     Args:
         tokens, log_probs: The hypotheses without the prompt, `(batch, tokens)`; padding follows the first end token.
         mask: Non-zero where there is a face, `(batch, frames)`.
-        ctc_hypotheses: The greedy hypotheses of the CTC head, None where there are none.
 
     Returns:
-        For each clip `confidence`, `words`, `reference_words`, `lip_speed`, `agreement` and `reason`, as in
-        `Prediction`.
+        For each clip `confidence`, `words`, `reference_words`, `lip_speed` and `reason`, as in `Prediction`.
     """
     config, heads = model.config, head_log_probs(encoded)
     lengths = clip_lengths(mask, encoded.frame_hidden_states).tolist()
     confidences = token_confidence(model, tokens, log_probs).tolist()
     result = []
     for index, (row, confidence) in enumerate(zip(rows, confidences, strict=True)):
-        head = None if heads is None else heads[index, : lengths[index]]
-        words = word_evidence(processor, config, tokens[index].tolist(), log_probs[index].tolist(), head)
+        own = None if heads is None else heads[index, :, : lengths[index]]
+        words = word_evidence(processor, config, tokens[index].tolist(), log_probs[index].tolist(), own)
         sequence = decode_row(row)
         video = {
-            "ctc_hypothesis": ctc_hypotheses[index],
             "speed": lip_speed(sequence),
             "has_face": bool(mask[index].any()),
             "seldom_seen": is_seldom_seen(sequence),
         }
         text = " ".join(word.text for word in words)
-        assessment = assess(text, words, config.abstention, config.calibration, **video)
+        scores, reason = assess(text, words, config.abstention, config.calibration, **video)
         times = processor.feature_extractor.frame_times(row["timestamps"], mask.shape[1])
         result.append(
             {
                 "confidence": confidence,
-                "words": [_word(word, score, times) for word, score in zip(words, assessment.scores, strict=True)],
+                "words": [_word(word, score, times) for word, score in zip(words, scores, strict=True)],
                 "reference_words": [dict(word) for word in row.get("words", ())],
                 "lip_speed": video["speed"],
-                "agreement": assessment.agreement,
-                "reason": assessment.reason,
+                "reason": reason,
             }
         )
     return result
@@ -95,8 +92,8 @@ def word_confidence(
 
 def _word(word: WordEvidence, score: float, times: np.ndarray) -> dict[str, Any]:
     start, end = (None, None) if word.frames is None else times[list(word.frames)].round(3).tolist()
-    weighed = {"log_prob": word.log_prob, "fit": word.fit, "score": score}
-    return {"word": word.text, "start": start, "end": end, **weighed}
+    weighed = {name: getattr(word, name) for name in WORD_EVIDENCE}
+    return {"word": word.text, "start": start, "end": end, **weighed, "score": score}
 
 
 def token_confidence(
@@ -174,49 +171,50 @@ def abstention(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 
 def fit_calibration(evidence: np.ndarray, correct: np.ndarray) -> dict[str, float]:
-    """Returns `config.calibration`, the weights of the logistic function from evidence, `(words, 3)`, to scores.
+    """Returns `config.calibration`, the weights of the logistic function from evidence, `(words, 5)`, to scores.
 
     They have the maximum posterior probability, with a normal prior about `PRIOR`.
 
-    Source: Platt, "Probabilistic outputs for support vector machines", 1999, here with two inputs and a prior.
+    Source: Platt, "Probabilistic outputs for support vector machines", 1999, here with four inputs and a prior.
     """
-    weights = PRIOR.copy()
-    for _ in range(MOST_STEPS):
-        scores = logistic(evidence @ weights)
-        gradient = evidence.T @ (scores - correct) + weights - PRIOR
-        curvature = (evidence * (scores * (1 - scores))[:, None]).T @ evidence + np.eye(len(weights))
-        step = np.linalg.solve(curvature, gradient)
-        weights -= step
-        if np.abs(step).max() < 1e-9:
-            break
+    # Newton's method diverges where many confident words are wrong.
+    weights = minimize(_negative_log_posterior, PRIOR, (evidence, correct), method="BFGS", jac=True).x
     return dict(zip(CALIBRATION, weights.round(5).tolist(), strict=True))
+
+
+def _negative_log_posterior(
+    weights: np.ndarray, evidence: np.ndarray, correct: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Returns the objective of `fit_calibration` and its gradient."""
+    values, difference = evidence @ weights, weights - PRIOR
+    loss = np.logaddexp(0, values).sum() - values[correct].sum() + difference @ difference / 2
+    return loss, evidence.T @ (logistic(values) - correct) + difference
+
+
+def word_inputs(prediction: Prediction) -> np.ndarray:
+    """Returns the `evidence` for the words of a prediction, float64 `(words, 5)`."""
+    return evidence(*([word[name] for word in prediction.words] for name in WORD_EVIDENCE))
 
 
 def rescore(prediction: Prediction, calibration: dict[str, float]) -> None:
     """Replaces the scores of a prediction's words by those of a new calibration."""
-    log_probs, fits = ([word[name] for word in prediction.words] for name in ("log_prob", "fit"))
-    for word, score in zip(prediction.words, word_scores(log_probs, fits, calibration), strict=True):
+    columns = ([word[name] for word in prediction.words] for name in WORD_EVIDENCE)
+    for word, score in zip(prediction.words, word_scores(*columns, calibration), strict=True):
         word["score"] = score
 
 
 def fit_limits(speech: Sequence[Prediction], non_speech: Sequence[Prediction]) -> dict[str, float]:
     """Returns `config.abstention`, the limits that separate clips with speech from clips without, all with scores.
 
-    The limit of lip motion is half of the lowest speed among the clips with speech. The limit of agreement lies
-    between the highest agreement among the remaining clips without speech and the 2% quantile of the clips with
-    speech; the limit of confidence likewise, for the clips that then remain.
+    The limit of lip motion is half of the lowest speed among the clips with speech. The limit of confidence lies
+    between the highest mean score of the remaining clips without speech and the 2% quantile of the clips with speech.
     """
     speeds = [prediction.lip_speed for prediction in speech if prediction.lip_speed is not None]
     limits = {"min_lip_motion": round(min(speeds, default=0.0) / 2, 3)}
-    for name, measure in (("min_agreement", lambda prediction: prediction.agreement), ("min_confidence", _mean_score)):
-        values = [measure(prediction) for prediction in speech]
-        if None in values:  # a model without a CTC head
-            continue
-        least = float(np.quantile(values, MOST_LOST, method="lower"))
-        remaining = [measure(prediction) for prediction in non_speech if not abstention_reason(prediction, limits)]
-        most = max((other for other in remaining if other < least), default=0.0)
-        limits[name] = round(most + TOWARDS_SPEECH * (least - most), 3)
-    return limits
+    least = float(np.quantile(list(map(_mean_score, speech)), MOST_LOST, method="lower"))
+    remaining = [_mean_score(prediction) for prediction in non_speech if not abstention_reason(prediction, limits)]
+    most = max((score for score in remaining if score < least), default=0.0)
+    return limits | {"min_confidence": round(most + TOWARDS_SPEECH * (least - most), 3)}
 
 
 def _mean_score(prediction: Prediction) -> float:
@@ -226,4 +224,4 @@ def _mean_score(prediction: Prediction) -> float:
 def abstention_reason(prediction: Prediction, limits: dict[str, float]) -> str | None:
     """Returns why the pipeline would abstain with these limits; None where it would answer."""
     scores = [word["score"] for word in prediction.words]
-    return reason_to_abstain(limits, scores, speed=prediction.lip_speed, agreement=prediction.agreement)
+    return reason_to_abstain(limits, scores, speed=prediction.lip_speed)

@@ -119,7 +119,7 @@ def predict_batch(
         if confidence:
             best = generated[::nbest]
             log_probs = token_log_probs(model, best, start, conditioning=conditioning)
-            scored = word_confidence(model, processor, rows, best[:, start:], log_probs, encoded, mask, ctc_hypotheses)
+            scored = word_confidence(model, processor, rows, best[:, start:], log_probs, encoded, mask)
     return [
         Prediction(
             id=str(row["id"]),

@@ -36,7 +36,7 @@ _SPLIT = jiwer.ReduceToListOfListOfWords(_SEPARATOR)
 class Prediction:
     """A clip, its reference, and the hypotheses of a model.
 
-    `confidence`, `words`, `lip_speed`, `agreement` and `reason` are set only where confidence was asked for.
+    `confidence`, `words`, `lip_speed` and `reason` are set only where confidence was asked for.
     """
 
     id: str
@@ -47,11 +47,10 @@ class Prediction:
     nbest: list[str] = field(default_factory=list)  # where more than one was asked for; the first is `hypothesis`
     confidence: float | None = None  # geometric mean of the probabilities of the tokens of `hypothesis`, in (0, 1]
     ctc_hypothesis: str | None = None  # greedy hypothesis of the CTC head, if the model has one
-    # `word`, `start` and `end` (seconds, None where unknown), `log_prob`, `fit`, and the `score` that is made of them.
+    # `word`, `start` and `end` (seconds, None where unknown), `log_prob`, `fit`, `certainty`, and their `score`.
     words: list[dict[str, Any]] = field(default_factory=list)
     reference_words: list[dict[str, Any]] = field(default_factory=list)  # with `start` and `end`; empty if unknown
     lip_speed: float | None = None
-    agreement: float | None = None  # of `hypothesis` with `ctc_hypothesis`
     reason: str | None = None  # why the pipeline would abstain; None where it would return `hypothesis`
 
     def as_row(self) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from modeling_lipread.configuration_lipread import FaceKeypointEncoderConfig, Li
 
 from .augmentation import KeypointAugmentation
 
+PARTS = ("encoder", "adapters", "language_model")
+
 
 def _option(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
@@ -57,6 +59,8 @@ class ModelArguments:
     lm_vocab_size: int = _option(512, "Vocabulary size of the language model of --lm_config.")
     lm_dtype: Literal["float32", "bfloat16", "float16"] = _option("float32", "Data type of the frozen weights.")
     encoder: str | None = _option(None, "Folder or Hub id of a checkpoint (see --encoder_only) whose encoder to load.")
+    init_from: str | None = _option(None, "Folder or Hub id of a reader to go on from, with all its settings.")
+    freeze: list[str] | None = _option(None, f"Parts of the model that are not trained, of {', '.join(PARTS)}.")
     ctc: bool = _option(True, "Train a CTC head on the encoder.")
     ctc_decoding_weight: float = _option(0.0, "Weight of CTC scores in decoding, 0 to 1, saved with the checkpoint.")
     lora_r: int | None = _option(None, "Rank of LoRA on the frozen model; default: no LoRA, 16 in a text-only run.")
@@ -185,7 +189,7 @@ OVERRIDES = [name for name, text in CONFIGURABLE.items() if text is None]
 INHERITED = {item.name for item in fields(TrainingArguments)}
 FIRST = (
     "help config dataset model_id lm_config output_dir num_train_epochs per_device_train_batch_size learning_rate "
-    "bf16 encoder_only encoder lora_r config_overrides restart push_to_hub"
+    "bf16 encoder_only encoder init_from freeze lora_r config_overrides restart push_to_hub"
 ).split()
 
 

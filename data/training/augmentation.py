@@ -14,6 +14,8 @@ import torch
 
 from modeling_lipread.geometry_lipread import MIRROR
 
+MOVEMENTS = 12  # principal components that `mixing` maps; they hold 98% of the variance of a mouth
+MOST_AMPLIFIED = 2.0  # largest ratio of the standard deviations of the components that a map leads to and from
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # landmarks, mask, labels
 
 
@@ -29,6 +31,11 @@ class KeypointAugmentation:
     # moves landmarks by some hundredths of their unit.
     warp: float = 0.0
     motion: float = 0.0  # largest relative change of movement about the clip's average face, drawn for each axis
+    # Largest standard deviation of a random linear map of the movement, constant over a clip: people make the same
+    # sound with other proportions of the same movements. Its axes are the principal components of the batch's
+    # movement, each in units of its standard deviation. The coefficients that map words of one speaker of GRID to
+    # those of another differ from the identity by about 0.3.
+    mixing: float = 0.0
     mirror: float = 0.0  # probability that a clip is mirrored, with left and right landmarks swapped
     landmark_masks: float = 0.0  # probability that a landmark is fixed at its average position in a clip
     speed: float = 0.15  # largest relative change of the speaking rate
@@ -70,7 +77,7 @@ class KeypointAugmentation:
         return keypoints * (mask != 0)[..., None, None], self._mask_time(mask), labels
 
     def _change_face(self, keypoints: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Applies `mirror`, `motion`, `landmark_masks` and `warp`."""
+        """Applies `mirror`, `motion`, `mixing`, `landmark_masks` and `warp`."""
         batch, _, landmarks, _ = keypoints.shape
 
         def uniform(*shape: int) -> torch.Tensor:
@@ -81,13 +88,15 @@ class KeypointAugmentation:
                 raise ValueError("mirror needs the landmarks' indices: call set_landmarks first")
             mirrored = keypoints[:, :, self.mirror_order.to(keypoints.device)] * keypoints.new_tensor([-1.0, 1.0, 1.0])
             keypoints = torch.where(uniform(1, 1) < self.mirror, mirrored, keypoints)
-        if not (self.motion or self.landmark_masks or self.warp):
+        if not (self.motion or self.mixing or self.landmark_masks or self.warp):
             return keypoints
         present = (mask != 0).to(keypoints.dtype)[..., None, None]
         average = (keypoints * present).sum(1, keepdim=True) / present.sum(1, keepdim=True).clamp(min=1)
         movement = keypoints - average
         if self.motion:
             movement = movement * (1 + self.motion * (2 * uniform(1, 3) - 1))
+        if self.mixing:
+            movement = self._mix(movement * present)
         if self.landmark_masks:
             movement = movement * (uniform(landmarks, 1) >= self.landmark_masks)
         keypoints = average + movement
@@ -97,6 +106,16 @@ class KeypointAugmentation:
             coefficients = self.warp * torch.randn(batch, 1, 6, 3, device=keypoints.device, dtype=keypoints.dtype)
             keypoints = keypoints + squares @ coefficients
         return keypoints
+
+    def _mix(self, movement: torch.Tensor) -> torch.Tensor:
+        """Applies `mixing` to movement about the average face, `(batch, frames, landmarks, 3)`."""
+        batch, flat = len(movement), movement.flatten(2)
+        _, spread, components = torch.pca_lowrank(flat.flatten(0, 1), q=min(MOVEMENTS, *flat.shape[1:]), center=False)
+        strength = self.mixing * torch.rand(batch, 1, 1, device=flat.device, dtype=flat.dtype)
+        change = strength * torch.randn(batch, *2 * [len(spread)], device=flat.device, dtype=flat.dtype)
+        ratio = spread / spread[:, None].clamp(min=torch.finfo(flat.dtype).tiny)
+        change = change * ratio.clamp(max=MOST_AMPLIFIED)  # or it would turn noise into large movement
+        return movement + (flat @ components @ change @ components.T).view_as(movement)
 
     def _trim(self, keypoints: torch.Tensor, mask: torch.Tensor, labels: torch.Tensor) -> Batch:
         """Removes silent frames at both ends of clips."""

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Checkpoints: their files, the one to resume from, and the pretrained encoder of `--encoder`."""
+"""Checkpoints: their files, the one to resume from, and the encoder of `--encoder` and the reader of `--init_from`."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ import os
 import re
 import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 from safetensors import SafetensorError, safe_open
+from torch import nn
 from transformers import AutoConfig, Trainer, TrainerState, TrainingArguments
 
 from modeling_lipread import LipReadConfig, LipReadFeatureExtractor, LipReadForConditionalGeneration
-from modeling_lipread.language_model_lipread import checkpoint_files, refuse_wrong_weights, saved_weights
+from modeling_lipread.language_model_lipread import add_lora, checkpoint_files, refuse_wrong_weights, saved_weights
 from modeling_lipread.modeling_lipread import belongs_to_base
+from modeling_lipread.processing_lipread import LipReadProcessor
 
 from ..dataset import Clips, seconds_of
-from .arguments import LipReadTrainingArguments
+from ..tokenizer import build_ctc_vocab, check_texts
+from .arguments import LipReadTrainingArguments, ModelArguments
 
 logger = logging.getLogger(__name__)
 
@@ -130,12 +134,59 @@ def resume_point(args: LipReadTrainingArguments) -> str | None:
     return checkpoint
 
 
-def encoder_settings(source: str) -> LipReadConfig:
+def reader_settings(source: str) -> LipReadConfig:
     """Returns the configuration in a folder or Hub id; raises OSError or ValueError if it is not of a lip reader."""
     config = AutoConfig.from_pretrained(source)
     if not isinstance(config, LipReadConfig):
-        raise ValueError(f"--encoder {source}: a {config.model_type} model; give one that train_hf.py wrote")
+        raise ValueError(f"{source}: a {config.model_type} model; give a reader that train_hf.py wrote")
     return config
+
+
+def load_reader(
+    model_args: ModelArguments, texts: Sequence[str]
+) -> tuple[LipReadForConditionalGeneration, LipReadProcessor]:
+    """Returns the reader of --init_from, prepared for training on `texts`, and its processor.
+
+    Its CTC vocabulary gets the characters of `texts` that it lacks, and a frozen language model the LoRA of the
+    arguments. Calibration and limits of abstention are removed, since they hold for the old weights.
+
+    Raises ValueError if its tokenizer can write none of the texts, or LoRA is not possible; OSError if it cannot be
+    read.
+    """
+    source, lora = model_args.init_from, model_args.lora()
+    config, processor = reader_settings(source), LipReadProcessor.from_pretrained(source)
+    if lora and (config.lora or not config.freeze_language_model):
+        reason = "the reader has LoRA already" if config.lora else "its language model is trained whole"
+        raise ValueError(f"--lora_r with --init_from {source}: {reason}; leave --lora_r out")
+    check_texts(processor.tokenizer, texts)
+    model = LipReadForConditionalGeneration.from_pretrained(source)
+    if lora:
+        model.config.lora = add_lora(model.language_model, lora)
+    if config.ctc_vocab and "encoder" not in (model_args.freeze or ()):
+        add_characters(model, [each for each in build_ctc_vocab(texts) if each not in config.ctc_vocab])
+    model.config.calibration = model.config.abstention = None
+    return model, processor
+
+
+@torch.no_grad()
+def add_characters(model: LipReadForConditionalGeneration, characters: Sequence[str]) -> None:
+    """Appends characters to the CTC vocabulary of a model, whose output for the others does not change."""
+    if not characters:
+        return
+    logger.info("new in the CTC vocabulary: %s", " ".join(characters))
+    more = len(characters)
+    for name in ("ctc", "alignment"):
+        head, embedding = (getattr(model.encoder, f"{name}_{part}") for part in ("head", "embedding"))
+        if head is not None:
+            new = nn.Linear(head.in_features, more).to(head.weight)
+            head.weight = nn.Parameter(torch.cat([head.weight, new.weight]))
+            head.bias = nn.Parameter(torch.cat([head.bias, new.bias]))
+            head.out_features += more
+        if embedding is not None:
+            embedding.weight = nn.Parameter(nn.functional.pad(embedding.weight, (0, more)))
+            embedding.in_features += more
+    model.config.ctc_vocab = [*model.config.ctc_vocab, *characters]
+    model.config.encoder_config.ctc_vocab_size += more
 
 
 def load_encoder(
@@ -145,7 +196,7 @@ def load_encoder(
     names = list(inspect.signature(LipReadFeatureExtractor).parameters)[:-1]  # without **kwargs
     extractors = LipReadFeatureExtractor.from_pretrained(source), feature_extractor
     _refuse_differences(source, *({name: getattr(each, name) for name in names} for each in extractors))
-    configs = encoder_settings(source).encoder_config, model.config.encoder_config
+    configs = reader_settings(source).encoder_config, model.config.encoder_config
     _refuse_differences(source, *(config.to_diff_dict() for config in configs))
     weights, own = saved_weights(checkpoint_files(source, {}), "encoder."), model.encoder.state_dict()
     refuse_wrong_weights(

@@ -12,12 +12,17 @@ from accelerate.utils import DistributedType, parse_flag_from_env
 
 from modeling_lipread.language_model_lipread import is_folder
 
-from .arguments import INHERITED, Arguments, LipReadTrainingArguments
+from .arguments import INHERITED, PARTS, Arguments, LipReadTrainingArguments
 
 # The options of our own that a text-only run uses.
 TEXT_OPTIONS = set(
     "train_text seq_len model_id model_revision lm_dtype lora_r lora_alpha lora_dropout lora_target_modules restart "
     "output_dir".split()
+)
+# What --init_from takes from the reader, beside the settings of its encoder and adapters.
+READER_OPTIONS = set(
+    "landmarks pose normalize frame_rate prompt encoder ctc ctc_decoding_weight lm_dtype lm_vocab_size "
+    "model_revision".split()
 )
 
 
@@ -31,19 +36,30 @@ def check_arguments(arguments: Arguments) -> None:
     data, model, args = arguments.data, arguments.model, arguments.training
     text_only, own_model, rank = data.dataset is None, model.lm_config is not None, model.lora_r
     by_length = args.max_frames_per_batch is not None or args.train_sampling_strategy == "group_by_length"
-    _refuse((model.model_id is None) != own_model, "give --model_id (a frozen language model) or --lm_config")
+    sources = model.model_id, model.lm_config, model.init_from
+    _refuse(
+        sum(source is not None for source in sources) != 1,
+        "give one of --model_id (a frozen language model), --lm_config (a new one) and --init_from (a reader)",
+    )
     _refuse(not text_only and data.train_text is not None, "--train_text is for a run without --dataset")
     _refuse(text_only and data.train_text is None, "give --dataset, or --train_text for a text-only run")
     _refuse(text_only and own_model, "a text-only run needs --model_id")
     _refuse(text_only and args.push_to_hub, "--push_to_hub is for lip readers; use `hf upload you/name FOLDER`")
     _refuse(text_only and rank == 0, "a text-only run trains LoRA: give --lora_r of at least 1")
-    ignored = [
-        f"--{item.name}"
+    given = {
+        item.name: group
         for group in arguments
         for item in fields(group)
-        if item.init and item.name not in TEXT_OPTIONS | INHERITED and getattr(group, item.name) != item.default
-    ]
-    _refuse(text_only and ignored, f"a text-only run does not use {', '.join(ignored)}: leave them out")
+        if item.init and getattr(group, item.name) != item.default
+    }
+    ignored = ", ".join(f"--{name}" for name in given if name not in TEXT_OPTIONS | INHERITED)
+    _refuse(text_only and ignored, f"a text-only run does not use {ignored}: leave them out")
+    settings = (arguments.encoder, arguments.adapters)
+    kept = ", ".join(f"--{name}" for name, group in given.items() if name in READER_OPTIONS or group in settings)
+    _refuse(model.init_from is not None and kept, f"--init_from keeps the reader's settings: leave {kept} out")
+    frozen = set(model.freeze or ())
+    _refuse(frozen - set(PARTS), f"--freeze {' '.join(frozen - set(PARTS))}: the parts are {', '.join(PARTS)}")
+    _refuse(frozen == set(PARTS), "--freeze: nothing is left to train")
     _refuse(
         rank and own_model, "--lora_r needs a frozen --model_id; the language model of --lm_config is trained whole"
     )
@@ -59,7 +75,7 @@ def check_arguments(arguments: Arguments) -> None:
     whole_corpus = args.speaker_balance and (by_length or data.streaming)
     _refuse(whole_corpus, "--speaker_balance does not work with --streaming or grouping by length")
     _refuse(
-        args.push_to_hub and not own_model and is_folder(model.model_id),
+        args.push_to_hub and model.model_id is not None and is_folder(model.model_id),
         f"--push_to_hub: the language model {model.model_id} is a local folder: upload it and give its id, "
         "or leave --push_to_hub out and use `lipread publish --include_base` in the end",
     )

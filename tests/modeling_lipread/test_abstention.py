@@ -19,11 +19,10 @@ from data.schema import encode_row, rows_to_table
 from modeling_lipread import LipReadingPipeline, NoFaceError
 from modeling_lipread.confidence_lipread import (
     FEW_FRAMES,
-    LOW_CONFIDENCE,
     NO_FACE,
     NO_WORDS,
-    OTHER_WORDS,
     STILL_LIPS,
+    UNKNOWN_SPEECH,
     lip_speed,
     reason_to_abstain,
 )
@@ -31,18 +30,19 @@ from tests.helpers.clips import moving_portrait, write_video
 from tests.helpers.long_videos import grid_lines
 from tests.helpers.training import TEXTS, make_clip
 
-LIMITS = {"min_lip_motion": 0.2, "min_agreement": 0.6, "min_confidence": 0.7}
-SURE = {"scores": [0.9, 0.8], "speed": 0.5, "agreement": 0.9}
+LIMITS = {"min_lip_motion": 0.2, "min_confidence": 0.7}
+SURE = {"scores": [0.9, 0.8], "speed": 0.5}
 
 
 @pytest.mark.parametrize(
     ("seen", "reason"),
     [
         ({}, None),
-        ({"speed": None, "seldom_seen": True, "agreement": 0.1}, FEW_FRAMES),
-        ({"speed": 0.1, "agreement": 0.1}, STILL_LIPS),
+        ({"speed": None, "seldom_seen": True}, FEW_FRAMES),
+        ({"speed": 0.1}, STILL_LIPS),
         ({"scores": []}, NO_WORDS),
-        ({"speed": None, "agreement": None}, None),  # what is not known is not held against it
+        ({"scores": [0.9, 0.4]}, UNKNOWN_SPEECH),
+        ({"speed": None}, None),  # what is not known is not held against it
     ],
 )
 def test_the_reason_to_say_nothing(seen, reason):
@@ -74,7 +74,7 @@ def test_a_speed_that_cannot_be_told_is_not_that_of_still_lips(reader, limits):
     slow = replace(clip, keypoints=faces[0], present=faces[1], timestamps=faces[2], frame_rate=25 / 6)
     assert lip_speed(slow) is None and lip_speed(replace(clip, present=seen)) is None
     assert reader(slow) == reader(replace(clip, present=seen)) == {"text": "", "reason": FEW_FRAMES}
-    assert reader(slow, min_lip_motion=0) == {"text": "", "reason": OTHER_WORDS}, "this reader knows nothing"
+    assert reader(slow, min_lip_motion=0) == {"text": "", "reason": UNKNOWN_SPEECH}, "this reader knows nothing"
 
 
 @pytest.fixture(scope="module")
@@ -115,16 +115,15 @@ def test_a_batch_goes_on_past_a_clip_without_a_face(reader, grey, tmp_path):
 def test_limits_are_the_readers_and_can_be_set_for_a_call(reader, limits, tmp_path):
     face = np.repeat(make_clip(TEXTS[0], 0, 1).keypoints, 20, axis=0)
     assert reader(face) == {"text": "", "reason": STILL_LIPS}
-    assert reader(face, min_lip_motion=0) == {"text": "", "reason": OTHER_WORDS}, "this reader knows nothing"
-    assert reader(face, min_lip_motion=0, min_agreement=0) == {"text": "", "reason": LOW_CONFIDENCE}
+    assert reader(face, min_lip_motion=0) == {"text": "", "reason": UNKNOWN_SPEECH}, "this reader knows nothing"
     written = reader(face, abstain=False)
     assert written["text"] and "reason" not in written
     assert reader(face, **dict.fromkeys(LIMITS, 0)) == written
     reader.model.config.abstention = None
     assert reader(face) == written
-    assert reader(face, min_confidence=0.99) == {"text": "", "reason": LOW_CONFIDENCE}
+    assert reader(face, min_confidence=0.99) == {"text": "", "reason": UNKNOWN_SPEECH}
     sure = LipReadingPipeline(model=reader.model, processor=reader.processor, device="cpu", min_confidence=0.99)
-    assert sure(face)["reason"] == LOW_CONFIDENCE, "what is given when the pipeline is made holds for every call"
+    assert sure(face)["reason"] == UNKNOWN_SPEECH, "what is given when the pipeline is made holds for every call"
     assert sure(face, min_confidence=0) == written
     assert sure(face, abstain=False) == written and reader(face, abstain=False, **LIMITS) == written
 

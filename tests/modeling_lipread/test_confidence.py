@@ -14,7 +14,16 @@ from data.calibrate import main as calibrate
 from data.evaluation import Prediction
 from data.evaluation.calibration import abstention, fit_calibration, fit_limits, reliability
 from modeling_lipread import LipReadConfig, LipReadingPipeline
-from modeling_lipread.confidence_lipread import LOWEST_FIT, evidence, logistic, token_units, word_evidence, word_scores
+from modeling_lipread.confidence_lipread import (
+    LOWEST_FIT,
+    UNKNOWN_SPEECH,
+    evidence,
+    logistic,
+    token_units,
+    word_evidence,
+    word_scores,
+)
+from modeling_lipread.configuration_lipread import CALIBRATION
 
 PIECES = ["<s>", "bi", "n", " blue", "</s>", "<pad>"]
 VOCABULARY = ["", "b", "e", "i", "l", "n", "u"]
@@ -24,10 +33,11 @@ def decode(tokens, skip_special_tokens):
     return "".join(PIECES[token] for token in tokens if token not in (0, 4, 5))
 
 
-def words_of(tokens, log_probs, head=None):
+def words_of(tokens, log_probs, head=None, ctc=None):
     processor = SimpleNamespace(decode=decode, tokenizer=SimpleNamespace(all_special_ids=[0, 4, 5]))
     config = LipReadConfig(ctc_vocab=VOCABULARY, encoder_config={"alignment_head": True, "ctc_vocab_size": 7})
-    return word_evidence(processor, config, tokens, log_probs, None if head is None else torch.from_numpy(head))
+    heads = None if head is None else torch.from_numpy(np.stack([head if ctc is None else ctc, head]))
+    return word_evidence(processor, config, tokens, log_probs, heads)
 
 
 def seen(text):
@@ -37,14 +47,16 @@ def seen(text):
     return log_probs
 
 
-def test_a_word_has_the_probability_of_its_tokens_and_the_fit_of_its_frames():
+def test_a_word_has_the_probability_of_its_tokens_and_the_fit_of_its_characters():
     tokens, log_probs = [1, 2, 3, 4, 5], [-0.1, -0.2, -0.4, -3.0, -9.0]
     words = words_of(tokens, log_probs, seen("_bbin__blueee"))
     assert [(word.text, word.frames) for word in words] == [("bin", (1, 5)), ("blue", (7, 13))]
     assert [word.log_prob for word in words] == pytest.approx([-0.3, -0.4]), "end and padding are no word's"
     assert [word.fit for word in words] == pytest.approx([np.log(0.94)] * 2)
-    elsewhere = words_of(tokens, log_probs, seen("_uuuu__blueee"))
+    elsewhere = words_of(tokens, log_probs, seen("_bbin__blueee"), seen("_uuuu__blueee"))
+    assert [word.frames for word in elsewhere] == [(1, 5), (7, 13)], "the alignment head places the words"
     assert elsewhere[0].fit == pytest.approx(np.log(0.01)) and elsewhere[1].fit == words[1].fit
+    assert [word.certainty for word in words] == pytest.approx([-np.log(-np.log(0.94))] * 2)
     short = words_of(tokens, log_probs, seen("bin"))
     assert [(word.frames, word.fit) for word in short] == [(None, LOWEST_FIT)] * 2
     assert [word.fit for word in words_of(tokens, log_probs)] == [0.0, 0.0]
@@ -66,25 +78,30 @@ def test_in_scripts_without_spaces_each_character_has_its_probability(monkeypatc
 
 
 def test_scores_are_probabilities_until_they_are_calibrated():
-    log_probs, fits = [np.log(0.8), np.log(0.5), 0.0], [-0.5, -4.0, -0.1]
-    assert word_scores(log_probs, fits, None) == pytest.approx([0.8, 0.5, 1.0])
-    as_it_is = word_scores(log_probs, fits, {"log_odds": 1.0, "fit": 0.0, "bias": 0.0})
-    assert as_it_is == pytest.approx([0.8, 0.5, 1.0], abs=1e-5), "a certain word is finite too"
-    weights = {"log_odds": 0.5, "fit": 0.7, "bias": 1.0}
-    assert word_scores(log_probs, fits, weights)[1] == pytest.approx(1 / (1 + np.exp(4 * 0.7 - 1)))
-    assert word_scores([], [], weights) == word_scores([], [], None) == []
-    assert word_scores([-900.0], [LOWEST_FIT], weights) == pytest.approx([0.0])
+    found = [np.log(0.8), np.log(0.5), 0.0], [-0.5, -4.0, -0.1], [2.0, 2.0, 1.0]
+    assert word_scores(*found, None) == pytest.approx([0.8, 0.5, 1.0])
+    unchanged = dict.fromkeys(CALIBRATION, 0.0) | {"log_odds": 1.0}
+    assert word_scores(*found, unchanged) == pytest.approx([0.8, 0.5, 1.0], abs=1e-3), "a sure word is finite too"
+    weights = unchanged | {"fit": 0.7, "certainty": 0.3, "product": 0.2, "bias": 1.0}
+    expected = 1 / (1 + np.exp(-(np.log(4) - 0.5 * 0.7 + 2 * 0.3 + 2 * np.log(4) * 0.2 + 1)))
+    assert word_scores(*found, weights)[0] == pytest.approx(expected)
+    assert word_scores([], [], [], weights) == word_scores([], [], [], None) == []
+    assert word_scores([-900.0], [LOWEST_FIT], [0.0], unchanged) == pytest.approx([0.0])
 
 
 def test_the_calibration_finds_what_made_the_words_right():
-    random = np.random.default_rng(0)
-    found = evidence(np.log(random.uniform(0.2, 0.999, 20000)), random.uniform(-3, 0, 20000))
-    right = random.uniform(size=len(found)) < logistic(found @ [0.6, 0.9, 0.4])
-    assert list(fit_calibration(found, right).values()) == pytest.approx([0.6, 0.9, 0.4], abs=0.08)
+    random, words = np.random.default_rng(0), 20000
+    found = evidence(np.log(random.uniform(0.2, 0.999, words)), *random.uniform((-3, 0), (0, 3), (words, 2)).T)
+    weights = [0.6, 0.9, -0.2, 0.1, 0.4]
+    right = random.uniform(size=len(found)) < logistic(found @ weights)
+    assert list(fit_calibration(found, right).values()) == pytest.approx(weights, abs=0.12)
     # Of a few words it learns a little; where all are right or all are wrong it stays finite.
-    assert list(fit_calibration(found[:1], right[:1]).values()) == pytest.approx([1.0, 0.0, 0.0], abs=0.6)
+    assert list(fit_calibration(found[:1], right[:1]).values()) == pytest.approx([1.0, 0, 0, 0, 0], abs=0.8)
     for all_of_them in (np.ones(300, bool), np.zeros(300, bool)):
         assert np.abs(list(fit_calibration(found[:300], all_of_them).values())).max() < 10
+    sure = evidence(np.full(300, -1e-3), np.full(300, -0.1), np.full(300, 2.0))
+    a_third_is_wrong = fit_calibration(sure, np.arange(300) % 3 > 0)
+    assert logistic(sure @ list(a_third_is_wrong.values())) == pytest.approx(2 / 3, abs=0.02)
 
 
 def scored(reference, read, scores, **more):
@@ -108,32 +125,28 @@ def test_reliability_of_scores_in_tenths():
 def test_what_abstaining_would_cost():
     readings = [
         scored("a b", "a b", [0.9, 0.9], lip_speed=0.5),
-        scored("c d", "c x", [0.4, 0.3], lip_speed=0.5, reason="low confidence"),
+        scored("c d", "c x", [0.4, 0.3], lip_speed=0.5, reason=UNKNOWN_SPEECH),
         Prediction("lost", None, "e f", "", ""),  # could not be read at all
     ]
     found = abstention(readings)
     words = {"correct_words_lost": 1, "correct_words": 3, "wer": pytest.approx(4 / 6)}
-    assert found == {"clips": 1, "reasons": {"low confidence": 1}, **words}
+    assert found == {"clips": 1, "reasons": {UNKNOWN_SPEECH: 1}, **words}
     assert abstention([Prediction("0", None, "a", "a", "")]) == {}
 
 
-def clip(score, agreed, speed):
-    return scored("a", "a", [score], lip_speed=speed, agreement=agreed)
+def clip(score, speed):
+    return scored("a", "a", [score], lip_speed=speed)
 
 
 def test_limits_stand_between_speech_and_none():
-    spoken = [clip(score, agreed=score - 0.1, speed=score - 0.4) for score in (0.8, 0.9, 0.95)]
-    still, agreeing = clip(0.99, 0.99, speed=0.1), clip(0.4, 0.9, speed=1.0)
-    others = [clip(0.75, 0.3, speed=1.0), clip(0.3, 0.5, speed=1.0)]
-    # A quarter of the way from the best of those without speech: that which is still does not count, then neither do
-    # those that do not agree. One that agrees better than speech does is left to the confidence.
-    found = fit_limits(spoken, [still, agreeing, *others])
-    assert found == {"min_lip_motion": 0.2, "min_agreement": 0.55, "min_confidence": 0.5}
-    assert fit_limits(spoken, [still]) == {"min_lip_motion": 0.2, "min_agreement": 0.175, "min_confidence": 0.2}
+    spoken = [clip(score, speed=score - 0.4) for score in (0.8, 0.9, 0.95)]
+    still, others = clip(0.99, speed=0.1), [clip(0.7, speed=1.0), clip(0.3, speed=1.0)]
+    # Two fifths of the way from the best of those without speech, of which the still one does not count.
+    assert fit_limits(spoken, [still, *others]) == {"min_lip_motion": 0.2, "min_confidence": 0.74}
+    assert fit_limits(spoken, [still]) == {"min_lip_motion": 0.2, "min_confidence": 0.32}
     # Speech is not given up for what is surer than it.
-    sure = fit_limits(spoken, [clip(0.97, 0.97, speed=1.0)])
-    assert sure == {"min_lip_motion": 0.2, "min_agreement": 0.175, "min_confidence": 0.2}
-    assert fit_limits([clip(0.8, None, None)], []) == {"min_lip_motion": 0.0, "min_confidence": 0.2}
+    assert fit_limits(spoken, [clip(0.97, speed=1.0)]) == {"min_lip_motion": 0.2, "min_confidence": 0.32}
+    assert fit_limits([clip(0.8, None)], []) == {"min_lip_motion": 0.0, "min_confidence": 0.32}
 
 
 def test_a_reader_is_calibrated_and_its_pipeline_uses_it(reader_dir, corpus, tmp_path, capsys):
@@ -148,7 +161,7 @@ def test_a_reader_is_calibrated_and_its_pipeline_uses_it(reader_dir, corpus, tmp
     reader = LipReadingPipeline(model=model, processor=processor, device="cpu")
     clip = np.random.default_rng(0).normal(size=(20, 478, 3)).astype(np.float32)
     options = {"return_timestamps": "word", "abstain": False}
-    model.config.calibration = {"log_odds": 0.0, "fit": 0.0, "bias": np.log(3.0)}
+    model.config.calibration = dict.fromkeys(CALIBRATION, 0.0) | {"bias": np.log(3.0)}
     scores = [chunk["score"] for chunk in reader(clip, **options)["chunks"]]
     assert scores and scores == pytest.approx([0.75] * len(scores))
     # What is saved again takes it along.

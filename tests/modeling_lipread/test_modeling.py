@@ -12,6 +12,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
 from modeling_lipread.adapters_lipread import GatedCrossAttention
+from modeling_lipread.configuration_lipread import CALIBRATION
 from tests.helpers.readers import (
     ENCODERS,
     FRAMES,
@@ -41,7 +42,7 @@ def test_classic_gate_starts_close_to_the_language_model():
     assert list(model.gate_values().values()) == pytest.approx([4.54e-5] * 2, rel=1e-2)
 
 
-SCALES = {"log_odds": 1.0, "fit": 0.0, "bias": 0.0}
+SCALES = dict.fromkeys(CALIBRATION, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ SCALES = {"log_odds": 1.0, "fit": 0.0, "bias": 0.0}
         ({"lora": {"alpha": 8}}, "rank r of at least 1"),
         ({"lora": {"r": 4, "rank": 4}}, "unknown in lora: rank"),
         ({"lora": {"r": 4}, "freeze_language_model": False}, "set freeze_language_model to True, or leave lora out"),
-        ({"calibration": {"log_odds": 1.0, "fit": 0.0}}, "calibration lacks bias"),
+        ({"calibration": {"log_odds": 1.0, "fit": 0.0}}, "calibration lacks bias, certainty, product"),
         ({"calibration": SCALES | {"slope": 1.0}}, "unknown in calibration: slope"),
         ({"abstention": {"min_confidence": float("nan")}}, "min_confidence in abstention must be a number"),
         ({"abstention": {"confidence": 0.5}}, "unknown in abstention: confidence"),

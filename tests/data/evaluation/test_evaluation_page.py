@@ -33,7 +33,7 @@ def test_the_numbers_of_the_page_are_those_of_the_file(tmp_path):
     predictions = made(some_errors, words=words, reference_words=words, lip_speed=0.5)
     for prediction in predictions:
         prediction.nbest = [prediction.hypothesis, prediction.reference]
-    predictions[0].reason = "low confidence"
+    predictions[0].reason = "no speech that the model knows"
     skipped = [{"where": "a.jsonl line 3", "id": "x", "reason": "no face"}]
     result = report(predictions, **ABOUT | {"nbest": 2, "ctc_decoding_weight": 0.3, "skipped": skipped})
     result = json.loads(json.dumps(result))
@@ -58,7 +58,7 @@ def test_the_numbers_of_the_page_are_those_of_the_file(tmp_path):
         "It reads from the face",
         "a.jsonl line 3 (x): no face",
         "clips without an answer 1 ",
-        "low confidence: 1",
+        "no speech that the model knows: 1",
     ):
         assert text in page.text
     assert page.tags.count("svg") == 4, "rates, two confusion matrices and reliability"

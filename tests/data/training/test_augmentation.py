@@ -151,3 +151,18 @@ def test_trimmed_clips_keep_every_spoken_frame():
         assert torch.equal(cut_labels[clip, : found[clip]], labels[clip, begin : begin + found[clip]])
         assert not cut[clip, found[clip] :].any() and (cut_labels[clip, found[clip] :] == -100).all()
     assert begins <= set(range(13)) and len(begins) > 6
+
+
+def test_mixing_maps_the_movement_of_each_clip_and_keeps_its_average_face():
+    torch.manual_seed(0)
+    mask = torch.ones(2, 40, dtype=torch.long)
+    mask[0, 30:] = 0
+    movement = torch.randn(2, 40, 3) @ torch.randn(3, 21)  # three independent movements of seven landmarks
+    keypoints = (torch.randn(2, 1, 21) + movement).view(2, 40, 7, 3) * mask[..., None, None]
+    mixed, *_ = KeypointAugmentation(**STILL, mixing=0.5)(keypoints, mask)
+    for clip, frames in enumerate((30, 40)):
+        before, after = (each[clip, :frames].flatten(1) for each in (keypoints, mixed))
+        assert torch.allclose(after.mean(0), before.mean(0), atol=1e-3)
+        before, after = before - before.mean(0), after - after.mean(0)
+        assert not torch.allclose(after, before, atol=0.05)
+        assert torch.allclose(before @ torch.linalg.lstsq(before, after).solution, after, atol=1e-3), "a linear map"
