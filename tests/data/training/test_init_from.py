@@ -40,9 +40,9 @@ def test_it_keeps_the_reader_and_trains_what_is_not_frozen(reader, corpus, tmp_p
     assert AutoTokenizer.from_pretrained(tmp_path).get_vocab() == AutoTokenizer.from_pretrained(reader).get_vocab()
 
 
-def test_characters_of_the_new_texts_are_added_to_the_ctc_vocabulary(reader, tmp_path, monkeypatch):
-    monkeypatch.setattr("tests.helpers.training.TEXTS", ("bin œuf",))
-    go_on("--init_from", reader, "--dataset", make_corpus(tmp_path / "corpus"), "--output_dir", tmp_path / "run")
+def test_characters_of_the_new_texts_are_added_to_the_ctc_vocabulary(reader, tmp_path):
+    corpus = make_corpus(tmp_path / "corpus", texts=("bin œuf",))
+    go_on("--init_from", reader, "--dataset", corpus, "--output_dir", tmp_path / "run")
     vocabulary = AutoModel.from_pretrained(reader).config.ctc_vocab
     model = AutoModel.from_pretrained(tmp_path / "run")
     assert model.config.ctc_vocab == [*vocabulary, *sorted(set("bin œuf") - set(vocabulary))]
