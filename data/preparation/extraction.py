@@ -38,7 +38,7 @@ from ..sources.records import Record, Skip, TranscriptError
 from .settings import ExtractionSettings
 
 # Raise it when the content of a part changes for the same manifest line, so that old parts are not reused.
-PART_VERSION = 5
+PART_VERSION = 6
 _METADATA_KEY = b"lipread"
 _FIELDS = [field.name for field in fields(Record)]
 
