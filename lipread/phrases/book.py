@@ -68,7 +68,8 @@ class PhraseBook:
         self.folder, self.pipeline = Path(folder), pipeline
         if (self.folder / REPLACED).exists() and not (self.folder / SPLIT).exists():  # killed between two renames
             os.replace(self.folder / REPLACED, self.folder / SPLIT)
-        if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / "dataset_dict.json").is_file():
+        found = [path.name for path in self.folder.iterdir()] if self.folder.exists() else []
+        if any(not name.startswith(".") for name in found) and "dataset_dict.json" not in found:
             raise PhraseBookError(f"{self.folder}: holds other files and no phrase book; give a new folder")
         self._takes = Dataset.from_dict({name: [] for name in FEATURES}, features=FEATURES)
         if (self.folder / SPLIT).is_dir():
@@ -200,13 +201,13 @@ class PhraseBook:
         """Writes the takes, and then what is derived from them; a reader finds the old or the new book."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if takes is not self._takes:
+            write_atomically(self.folder / "dataset_dict.json", json.dumps({"splits": [SPLIT]}))
             shutil.rmtree(self.folder / WRITING, ignore_errors=True)
             # Without num_shards, an empty book would have no file, and `datasets` could not open it.
             takes.flatten_indices().save_to_disk(self.folder / WRITING, num_shards=1)
             if (self.folder / SPLIT).exists():
                 os.replace(self.folder / SPLIT, self.folder / REPLACED)
             os.replace(self.folder / WRITING, self.folder / SPLIT)
-            write_atomically(self.folder / "dataset_dict.json", json.dumps({"splits": [SPLIT]}))
             shutil.rmtree(self.folder / REPLACED, ignore_errors=True)
             takes = load_from_disk(str(self.folder / SPLIT))
         names, texts = list(takes["id"]), list(takes["text"])
