@@ -104,6 +104,8 @@ class PhraseIndex:
             raise PhraseBookError(
                 f"{folder}: the phrase book is damaged ({error}); `lipread phrases {folder}` repairs it from its takes"
             ) from error
+        if not texts:
+            raise PhraseBookError(f"{folder}: the phrase book is empty; record phrases with `lipread enroll`")
         if book.get("weights") != embedder_hash(model):
             raise PhraseBookError(
                 f"{folder}: its takes were embedded by another reader ({book.get('reader')}); run `lipread phrases "

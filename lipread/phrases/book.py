@@ -213,9 +213,8 @@ class PhraseBook:
         names, texts = list(takes["id"]), list(takes["text"])
         embeddings = {name: embeddings[name] for name in names}
         book: dict[str, Any] = {"reader": str(self.pipeline.model.name_or_path), "weights": self._weights}
-        if names:
-            self._index = PhraseIndex.from_takes(texts, list(embeddings.values()))
-            book |= {"threshold": self._index.threshold, "slope": self._index.slope}
+        self._index = PhraseIndex.from_takes(texts, list(embeddings.values()))
+        book |= {"threshold": self._index.threshold, "slope": self._index.slope}
         book["takes"] = [{"id": name, "text": text} for name, text in zip(names, texts, strict=True)]
         save_file(embeddings, self.folder / WRITING_EMBEDDINGS)
         os.replace(self.folder / WRITING_EMBEDDINGS, self.folder / EMBEDDINGS_FILE)

@@ -197,6 +197,8 @@ def test_a_book_is_changed_and_found_again(book, sequences, pipeline):
         again.rename("x", "y")
     again.remove("water please")
     assert PhraseBook(book.folder, pipeline).texts == []
+    with pytest.raises(PhraseBookError, match="is empty"):
+        pipeline(sequences[0], phrases=book.folder)
     again.add("new", sequences[0])
     assert PhraseBook(book.folder, pipeline).texts == ["new"]
 
