@@ -21,7 +21,13 @@ from torch import nn
 from transformers import AutoConfig, Trainer, TrainerState, TrainingArguments
 
 from modeling_lipread import LipReadConfig, LipReadFeatureExtractor, LipReadForConditionalGeneration
-from modeling_lipread.language_model_lipread import add_lora, checkpoint_files, refuse_wrong_weights, saved_weights
+from modeling_lipread.language_model_lipread import (
+    add_lora,
+    checkpoint_files,
+    refuse_not_finite,
+    refuse_wrong_weights,
+    saved_weights,
+)
 from modeling_lipread.modeling_lipread import belongs_to_base
 from modeling_lipread.processing_lipread import LipReadProcessor
 
@@ -192,7 +198,7 @@ def add_characters(model: LipReadForConditionalGeneration, characters: Sequence[
 def load_encoder(
     model: LipReadForConditionalGeneration, feature_extractor: LipReadFeatureExtractor, source: str
 ) -> None:
-    """Loads the encoder of a checkpoint, with its landmark statistics; raises ValueError if it has other settings."""
+    """Loads the encoder and landmark statistics of a checkpoint; raises ValueError for other settings, or NaN."""
     names = list(inspect.signature(LipReadFeatureExtractor).parameters)[:-1]  # without **kwargs
     extractors = LipReadFeatureExtractor.from_pretrained(source), feature_extractor
     _refuse_differences(source, *({name: getattr(each, name) for name in names} for each in extractors))
@@ -202,6 +208,7 @@ def load_encoder(
     refuse_wrong_weights(
         source, "the encoder's", missing=own.keys() - weights.keys(), unexpected=weights.keys() - own.keys()
     )
+    refuse_not_finite(source, weights.items())
     model.encoder.load_state_dict(weights)
 
 

@@ -29,15 +29,17 @@ def test_a_run_that_diverges_fails_and_saves_nothing(corpus, lm_config, tmp_path
     assert not list(tmp_path.glob("checkpoint-*"))
 
 
-def test_a_checkpoint_with_nan_is_not_loaded(trained, tmp_path):
+def test_a_checkpoint_with_nan_is_not_loaded(corpus, lm_config, trained, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "diverged", ignore=shutil.ignore_patterns("checkpoint-*"))
     weights = load_file(folder / "model.safetensors")
-    name = next(name for name in weights if name.startswith("adapters"))
+    name = next(name for name in weights if name.startswith("encoder.") and weights[name].is_floating_point())
     save_file(
         weights | {name: torch.full_like(weights[name], torch.nan)}, folder / "model.safetensors", {"format": "pt"}
     )
     with pytest.raises(ValueError, match=f"1 of its weights are not finite .{name}"):
         AutoModel.from_pretrained(folder)
+    with pytest.raises(SystemExit, match="1 of its weights are not finite"):
+        train(dataset=corpus, lm_config=lm_config, output_dir=tmp_path / "run", encoder=folder)
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "scheduler.pt", "model.safetensors"])
