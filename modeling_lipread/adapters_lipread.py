@@ -218,6 +218,8 @@ def probe(language_model: PreTrainedModel) -> Probe:
         # In training, LayerDrop would skip layers.
         with evaluation_mode(language_model), torch.set_grad_enabled(not is_distributed):
             output = language_model(token_ids, use_cache=True, conditioning=token_ids)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:
         reason = "passes no keyword arguments on to its decoder layers" if "conditioning" in str(error) else "fails"
         raise cannot_be_conditioned(language_model, f"{reason} ({error})") from error

@@ -195,6 +195,8 @@ class LipReadPreTrainedModel(PreTrainedModel):
             try:
                 output = self._generate_plainly(torch.ones(1, 1, dtype=torch.long, device=device), conditioning)
                 expected = self(output.sequences, conditioning=conditioning, use_cache=False).logits[:, -2]
+            except torch.OutOfMemoryError:
+                raise
             except Exception as error:
                 raise cannot_be_conditioned(self.language_model, f"fails in generation ({error})") from error
         if not self._is_rounding(output.logits[-1], expected):
