@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
 from data.tokenizer import build_ctc_vocab, train_tokenizer
 from modeling_lipread import (
@@ -37,9 +37,13 @@ def reader_config(encoder: dict | None = None, **kwargs) -> LipReadConfig:
     return LipReadConfig(encoder_config=FaceKeypointEncoderConfig(**sizes), **settings | kwargs)
 
 
-def make_reader(encoder: dict | None = None, open_gates: bool = False, **kwargs) -> LipReadForConditionalGeneration:
+def make_reader(
+    encoder: dict | None = None, open_gates: bool = False, language_model: PreTrainedModel | None = None, **kwargs
+) -> LipReadForConditionalGeneration:
     torch.manual_seed(0)
-    model = LipReadForConditionalGeneration(reader_config(encoder, **kwargs)).eval()
+    model = LipReadForConditionalGeneration(reader_config(encoder, **kwargs), language_model)
+    if language_model is None:
+        model.eval()
     return open_adapters(model) if open_gates else model
 
 
