@@ -24,11 +24,11 @@ from modeling_lipread.phrases_lipread import PhraseBookError, spoken_span
 from ..live.conditions import find_problem
 from ..live.session import warm_up
 from ..live.windows import LiveWindows
-from ..long_form.segmentation import MAX_PHRASE_SECONDS, SegmentSettings
 from ..long_form.streaming import StreamedFrame, stream_frames
 from ..phrases.book import PhraseBook
 from ..phrases.look_alikes import look_alikes
 from ..phrases.takes import TakeError, check_take
+from ..settings import MAX_PHRASE_SECONDS, SegmentSettings
 from .live import CameraPictures
 from .reading import CONTOURS, drawn_points, load_reader
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from lipread.long_form.segmentation import MAX_PHRASE_SECONDS
+from lipread.settings import MAX_PHRASE_SECONDS
 from modeling_lipread.video_lipread import read_frames
 from tests.helpers.clips import write_video
 from tests.helpers.corpora import wait_for
