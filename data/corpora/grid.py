@@ -19,7 +19,6 @@ from ..sources.records import Record, Skip, TranscriptError, Word
 
 ALIGNMENT_SUFFIX = ".align"
 UNITS_PER_SECOND = 25_000
-SILENCES = frozenset({"sil", "sp"})
 # The word for each character of a name, by position. There is no letter w.
 _SENTENCE = (
     {"b": "bin", "l": "lay", "p": "place", "s": "set"},
@@ -101,4 +100,4 @@ def sentence(name: str) -> str | None:
 
 def parse_words(text: str, name: str) -> list[Word]:
     """Returns the words of an alignment without the silences; see `data.sources.folder.parse_timed_words`."""
-    return parse_timed_words(text, name, UNITS_PER_SECOND, silences=SILENCES)
+    return parse_timed_words(text, name, UNITS_PER_SECOND)

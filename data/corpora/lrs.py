@@ -22,6 +22,7 @@ from ..sources.records import Record, Skip, TranscriptError, Word
 ALIGNMENT_SUFFIX = ".txt"
 _SPLITS = {"pretrain": "pretrain", "train": "train", "trainval": "trainval", "val": "validation", "test": "test"}
 _LISTS = {f"{name}.txt": split for name, split in _SPLITS.items()}
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?")
 _NOISE = re.compile(r"\{(?:LG|NS)\}")  # laughter and noise; of other braces only the signs are removed
 
 
@@ -90,14 +91,14 @@ def parse(text: str, name: str) -> Annotation:
     """Parses a clip's ``.txt``; raises `TranscriptError` without a line ``Text:``, or for a bad row of the table."""
     fields: dict[str, str] = {}
     words: list[Word] = []
-    table, has_boxes = "", False
+    table, width, has_boxes = "", 0, False
     for number, line in enumerate(text_lines(text), start=1):
         columns = line.split()
         if columns[:3] in (["WORD", "START", "END"], ["FRAME", "X", "Y"]):
-            table = columns[0]
+            table, width = columns[0], len(columns)
             has_boxes |= table == "FRAME"
         elif table == "WORD" and columns:
-            words += _word(columns, f"{name} line {number}")
+            words += _word(columns, width, f"{name} line {number}")
         elif not table and ":" in line:
             key, value = line.split(":", 1)
             fields.setdefault(key.strip(), value)
@@ -106,9 +107,10 @@ def parse(text: str, name: str) -> Annotation:
     return Annotation(_without_noise(fields["Text"]), words, is_lrs3="Ref" in fields or has_boxes)
 
 
-def _word(columns: list[str], where: str) -> list[Word]:
+def _word(columns: list[str], width: int, where: str) -> list[Word]:
+    """Parses a row of the table; one of another `width` than the heading lacks the word or a time."""
     numbers = columns[1:3]
-    if len(columns) not in (3, 4) or not all(re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", number) for number in numbers):
+    if len(columns) != width or not all(map(_SECONDS.fullmatch, numbers)):
         raise TranscriptError(f"{where}: expected 'WORD START END ASDSCORE', found {' '.join(columns)[:80]!r}")
     start, end = map(float, numbers)
     if end < start:

@@ -23,6 +23,8 @@ from ..sources.records import Record, Skip, TranscriptError, Word, clean_text, s
 
 SUFFIXES = (".srt", ".vtt")
 SHORTEST_CUE = 0.05  # seconds, a frame or two: rolling captions write such cues between their lines
+_TIME = r"((?:[0-9]{1,3}:)?[0-9]{1,2}:[0-9]{2})[.,]([0-9]{3})"
+_TIMING = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}((?:\s+[^\s:]+:\S+)*)\s*")  # settings, or SRT's X1:40 Y1:20
 _TIME_TAG = re.compile(r"<((?:[0-9]+:)?[0-9]{2}:[0-9]{2}\.[0-9]{3})>")
 _VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]+)>")
 _TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")  # the second kind is SubStation's, which SRT files keep
@@ -148,9 +150,11 @@ def parse(text: str, name: str, suffix: str) -> tuple[list[Cue], int]:
     Raises `TranscriptError` if the file has another format or no cue.
     """
     # webvtt-py reads both formats by blocks; pysubs2 mistakes a WebVTT cue's name and comments for text.
-    lines = "\n".join(text_lines(text)).lstrip("\n")
+    lines = text_lines(text)
+    written = sum("-->" in line for line in lines)
+    content = "\n".join(_regular(lines, is_srt=suffix == ".srt")).lstrip("\n")
     try:
-        captions = WebVTT.from_buffer(io.StringIO(lines), format=suffix[1:]).captions
+        captions = WebVTT.from_buffer(io.StringIO(content), format=suffix[1:]).captions
     except (MalformedFileError, MalformedCaptionError) as error:
         raise TranscriptError(f"{name}: no {suffix[1:].upper()} file ({error}); save it again as one") from None
     if not captions:
@@ -159,5 +163,28 @@ def parse(text: str, name: str, suffix: str) -> tuple[list[Cue], int]:
     for number, caption in enumerate(captions, start=1):
         start, end = (time.in_milliseconds() / 1000 for time in (caption.start_time, caption.end_time))
         cues.append(Cue(number, start, end, list(caption.lines)))
-    written = sum("-->" in line for line in lines.split("\n"))
     return cues, max(0, written - len(cues))
+
+
+def _regular(lines: list[str], is_srt: bool) -> list[str]:
+    """Returns the lines with times as the standards write them, and with SRT's numbers where they are missing.
+
+    The times may have a comma or a dot, and lack the hours. A line with other times, or with text behind them, is made
+    unreadable: webvtt-py would read ``00:00:01,500000`` as 501 s and lose the text.
+    """
+    regular: list[str] = []
+    for line in lines:
+        if "-->" not in line:
+            regular.append(line)
+            continue
+        if is_srt and not (regular and regular[-1].strip().isdigit()):
+            regular += ["", "1"]
+        elif is_srt:
+            regular[-1] = regular[-1].strip()
+        if match := _TIMING.fullmatch(line):
+            start, start_ms, end, end_ms, settings = match.groups()
+            start, end = (time if time.count(":") == 2 else f"00:{time}" for time in (start, end))
+            mark = "," if is_srt else "."
+            line = f"{start}{mark}{start_ms} --> {end}{mark}{end_ms}{settings}"
+        regular.append(line if match else "-->")
+    return regular

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 
 from modeling_lipread.text_normalizer_lipread import join_words
 
-from ..sources.folder import Folder
+from ..sources.folder import NO_WORDS, Folder
 from ..sources.records import Record, Skip, TranscriptError, Word, clean_text, says_something
 
 ALIGNMENT_SUFFIX = ".textgrid"
-# Aligners' labels of silence and noise.
-_NO_WORDS = frozenset({"", "sil", "sp", "spn", "<eps>", "<p>", "<p:>", "<sil>", "<unk>", "#"})
-_WORD_TIERS = frozenset({"word", "words", "wrd", "ort", "ort-mau"})
-_PHONE_TIERS = frozenset({"phone", "phones", "phoneme", "phonemes", "phn", "mau", "kan-mau", "segments", "syllables"})
+_WORD_TIERS = frozenset({"word", "words", "wrd", "ort", "ort-mau", "hmm-words"})
+_PHONE_TIERS = frozenset(
+    "phone phones phoneme phonemes phn hmm-phones mau kan-mau segment segments syllable syllables".split()
+)
 _TOKEN = re.compile(
     r"""
     "(?P<text>[^"]*(?:""[^"]*)*)"                       # a quote inside is written twice
@@ -70,7 +70,7 @@ def read(folder: Folder, *, words: str = "", utterances: str = "") -> Iterator[R
         # A word belongs to the interval that holds its middle: rounded borders would include neighbours.
         spoken.sort(key=_middle)
         for number, (start, end, label) in enumerate(utterance_tier.intervals, start=1):
-            if clean_text(label).casefold() in _NO_WORDS:
+            if not clean_text(label) or clean_text(label).casefold() in NO_WORDS:
                 continue
             inside = spoken[bisect_left(spoken, start, key=_middle) : bisect_left(spoken, end, key=_middle)]
             place = f"{path} {utterance_tier.name} interval {number}"
@@ -118,7 +118,7 @@ def _last_name(tier: Tier) -> str:
 
 def _words(tier: Tier) -> list[Word]:
     labels = ((clean_text(label), start, end) for start, end, label in tier.intervals)
-    return [Word(label, start, end) for label, start, end in labels if label.casefold() not in _NO_WORDS]
+    return [Word(label, start, end) for label, start, end in labels if label and label.casefold() not in NO_WORDS]
 
 
 def parse_words(text: str, name: str) -> list[Word]:

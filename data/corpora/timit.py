@@ -1,8 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """TIMIT and corpora like it with video (TCD-TIMIT): .txt and .wrd in samples; --option sample_rate=16000.
 
-``.txt`` holds the first and last sample and the sentence (or the sentence alone), ``.wrd`` a line ``start end word``
-for each word. Phones (``.phn``) are not kept: rows of a corpus have no column for them.
+``.txt`` holds the first and last sample and the sentence, the sentence alone, or a line ``start end word`` for each
+word; ``.wrd`` always the last. Phones (``.phn``) are not kept: rows of a corpus have no column for them.
 
 Source: Garofolo and others, "DARPA TIMIT acoustic-phonetic continuous speech corpus", 1993; Harte and Gillen,
 "TCD-TIMIT: an audio-visual corpus of continuous speech", 2015.
@@ -16,12 +16,15 @@ from collections.abc import Iterator
 
 from modeling_lipread.text_normalizer_lipread import join_words
 
-from ..sources.folder import Folder, Pair, parse_timed_words
+from ..sources.folder import Folder, Pair, parse_timed_words, text_lines
 from ..sources.records import Record, Skip, SourceError, TranscriptError, Word, clean_text
 
 ALIGNMENT_SUFFIX = ".wrd"
 SAMPLE_RATE = 16_000
-_SAMPLES_AND_TEXT = re.compile(r"\A\s*[0-9]+\s+[0-9]+\s+(?=\S)")
+_SAMPLES_AND_TEXT = re.compile(r"\s*([0-9]{1,15})\s+([0-9]{1,15})\s+(?=\S)")
+_TWO_NUMBERS = re.compile(r"\s*[0-9]+(\.[0-9]*)?\s+[0-9]+(\.[0-9]*)?\s")
+# Spoken digits are no samples: the last sample is at least 1,000, a sixteenth of a second.
+_LOOKS_LIKE_SAMPLES = re.compile(r"\s*[0-9]{1,15}\s+[0-9]{4,15}\s+(?=\S)")
 # faks0 of TIMIT, 01M of TCD-TIMIT's volunteers, Lipspkr1 of its lipspeakers.
 _SPEAKER = re.compile(r"[fm][a-z]{3}[0-9]|[0-9]{2}[fm]|lipspkr[0-9]+", re.IGNORECASE)
 _NO_SPEAKERS = frozenset({"clips", "straightcam", "30degcam"})
@@ -29,7 +32,7 @@ _NO_SPEAKERS = frozenset({"clips", "straightcam", "30degcam"})
 
 def recognise(folder: Folder) -> bool:
     """Returns whether ``.wrd`` or ``.phn`` lie beside videos, or most ``.txt`` begin with two sample numbers."""
-    return bool(folder.examples(".wrd") or folder.examples(".phn")) or folder.mostly(".txt", _SAMPLES_AND_TEXT)
+    return bool(folder.examples(".wrd") or folder.examples(".phn")) or folder.mostly(".txt", _LOOKS_LIKE_SAMPLES)
 
 
 def read(folder: Folder, *, sample_rate: int = SAMPLE_RATE) -> Iterator[Record | Skip]:
@@ -47,7 +50,7 @@ def read(folder: Folder, *, sample_rate: int = SAMPLE_RATE) -> Iterator[Record |
         except TranscriptError as error:
             notes = [f"no word times: {error}"]
         try:
-            text = _text(folder, pair, words)
+            text, timed = _text(folder, pair, words, sample_rate)
         except TranscriptError as error:
             yield folder.skip(pair.video, error)
             continue
@@ -55,15 +58,15 @@ def read(folder: Folder, *, sample_rate: int = SAMPLE_RATE) -> Iterator[Record |
         top = directory.split("/")[0].lower()
         split = top if top in ("train", "test") else None
         speaker = _speaker(folder, directory)
-        yield folder.clip(pair.video, text, speaker=speaker, words=words, notes=notes, split=split)
+        yield folder.clip(pair.video, text, speaker=speaker, words=words or timed, notes=notes, split=split)
 
 
-def _text(folder: Folder, pair: Pair, words: list[Word]) -> str:
-    if ".txt" in pair.transcripts:
-        return parse_text(folder.read_text(pair.transcripts[".txt"]))
+def _text(folder: Folder, pair: Pair, words: list[Word], sample_rate: int) -> tuple[str, list[Word]]:
+    if path := pair.transcripts.get(".txt"):
+        return parse_text(folder.read_text(path), path, sample_rate)
     if not words:
         raise TranscriptError("neither a .txt nor a .wrd of that name that holds words")
-    return join_words(word.word for word in words)
+    return join_words(word.word for word in words), words
 
 
 def _speaker(folder: Folder, directory: str) -> str:
@@ -73,13 +76,27 @@ def _speaker(folder: Folder, directory: str) -> str:
     return (named or [name for name in names if name.lower() not in _NO_SPEAKERS] or names)[0]
 
 
-def parse_text(text: str) -> str:
-    """Returns the sentence of a ``.txt`` without the first and last sample before it.
+def parse_text(text: str, name: str, sample_rate: int = SAMPLE_RATE) -> tuple[str, list[Word]]:
+    """Returns the sentence of a ``.txt`` without samples, and the words if it has a line for each.
 
-    >>> parse_text("0 46797 The tide comes in.\\n")
-    'The tide comes in.'
+    Raises `TranscriptError` if numbers would become words: for a line that is no ``start end word`` among such lines,
+    and for times that are no whole samples or do not rise.
+
+    >>> parse_text("0 46797 The tide comes in.\\n", "sx1.txt")
+    ('The tide comes in.', [])
+    >>> parse_text("0 8000 the\\n8000 16000 tide\\n", "sx1.txt")[0]
+    'the tide'
     """
-    return clean_text(_SAMPLES_AND_TEXT.sub("", text, count=1))
+    lines = [line for line in text_lines(text) if line.strip()]
+    if sum(bool(_TWO_NUMBERS.match(line)) for line in lines) > 1:
+        words = parse_words(text, name, sample_rate)
+        return join_words(word.word for word in words), words
+    samples = _SAMPLES_AND_TEXT.match(text)
+    if samples and int(samples[1]) < int(samples[2]):
+        return clean_text(text[samples.end() :]), []
+    if _TWO_NUMBERS.match(text):
+        raise TranscriptError(f"{name}: expected the first and last sample and the sentence, found {text[:80]!r}")
+    return clean_text(text), []
 
 
 def parse_words(text: str, name: str, sample_rate: int = SAMPLE_RATE) -> list[Word]:

@@ -20,6 +20,11 @@ from .records import BadClip, Record, Root, Skip, SourceError, TranscriptError, 
 
 LARGEST_TRANSCRIPT = 64 * 2**20  # bytes; the text of a thousand hours is smaller
 _EXAMPLES = 8  # files of a kind that `Folder.examples` returns
+# Labels of silence and noise, in lower case: HTK's and Kaldi's, TIMIT's "h#", WebMAUS' "<p:>", P2FA's in braces and
+# the Montreal forced aligner's in brackets.
+NO_WORDS = frozenset(
+    "sil sp spn pau h# # <eps> <p> <p:> <sil> <unk> {br} {cg} {lg} {ls} {ns} {sl} [bracketed]".split()
+)
 _LANGUAGE = re.compile("[a-z]{2,3}(-[a-z0-9]+)*")
 _OUTSIDE = "copy there what it leads to, or give --allow_outside"
 
@@ -70,13 +75,11 @@ def text_lines(text: str) -> list[str]:
     return re.split("\r\n|\r|\n", text)
 
 
-def parse_timed_words(
-    text: str, name: str, rate: int, *, silences: Container[str] = (), overlap: bool = False
-) -> list[Word]:
+def parse_timed_words(text: str, name: str, rate: int, *, overlap: bool = False) -> list[Word]:
     """Parses an alignment with a line ``start end word`` for each word; raises `TranscriptError` for any other.
 
-    The times count `rate` units a second. Words in `silences` are left out. With `overlap`, a word may start before
-    the one before it ends.
+    The times are whole numbers of `rate` units a second. `NO_WORDS` are left out. With `overlap`, a word may start
+    before the one before it ends.
     """
     words, earliest = [], 0.0
     for number, line in enumerate(text_lines(text), start=1):
@@ -84,12 +87,14 @@ def parse_timed_words(
             continue
         match = re.fullmatch(r"\s*([0-9]{1,15})\s+([0-9]{1,15})\s+(\S+)\s*", line)
         if not match:
-            raise TranscriptError(f"{name} line {number}: expected 'start end word', found {line[:80]!r}")
+            raise TranscriptError(
+                f"{name} line {number}: expected 'start end word' with times in whole units, found {line[:80]!r}"
+            )
         start, end = int(match[1]) / rate, int(match[2]) / rate
         if not earliest <= start <= end:
             raise TranscriptError(f"{name} line {number}: times run backwards in {line[:80]!r}")
         earliest = start if overlap else end
-        if match[3] not in silences:
+        if match[3].casefold() not in NO_WORDS:
             words.append(Word(match[3], start, end))
     if not words:
         raise TranscriptError(f"{name}: the alignment holds no word")

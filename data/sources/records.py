@@ -27,6 +27,10 @@ _INVISIBLE = re.compile(
     "[\0-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]"
 )
 _SPACES = re.compile(r"\s+")
+_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{0,18})?")
+_TWO_NUMBERS = re.compile("[0-9.] [0-9]")
+_ROWS = re.compile(r"([nw]{3,5}?)\1+")  # the same columns at least twice: n for a number, w for a word
+_SUBTITLES_OR_TEXTGRID = re.compile(r'[0-9]\s?-->\s?[0-9]|File type = "ooTextFile')
 
 
 class SourceError(ValueError):
@@ -202,6 +206,48 @@ def says_something(text: str) -> bool:
     return any(map(str.isalnum, text))
 
 
+def wrong_text(text: str) -> str | None:
+    """Returns why a text on one line is no transcript but a file of another format; None if it may be one."""
+    if _SUBTITLES_OR_TEXTGRID.search(text):
+        return "the transcript is a file of subtitles or a TextGrid; end its name in .srt, .vtt or .TextGrid"
+    if _holds_timed_rows(text):
+        return (
+            f"the transcript holds rows of times and words ({_start(text)!r}), so numbers would become words; write "
+            "the words alone, or give the format of the alignment"
+        )
+    return None
+
+
+def _start(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _holds_timed_rows(text: str) -> bool:
+    """Returns whether most of a text repeats the same columns, among them a start and an end that rise."""
+    if not _TWO_NUMBERS.search(text):
+        return False
+    tokens = text.split(" ")
+    kinds = "".join("n" if _NUMBER.fullmatch(token) else "w" for token in tokens)
+    covered = 0
+    for run in _ROWS.finditer(kinds):
+        columns = run[1].count("n")
+        if 2 <= columns < len(run[1]):
+            numbers = [float(token) for token in tokens[run.start() : run.end()] if _NUMBER.fullmatch(token)]
+            starts, ends = numbers[::columns], numbers[1::columns]
+            rising = starts == sorted(starts) and all(map(float.__le__, starts, ends))
+            covered += rising * len(run[0])
+    return covered * 2 > len(tokens)
+
+
+def mostly_numbers(text: str) -> bool:
+    """Returns whether most words of a text, or most of its letters and digits, are numbers."""
+    digits, tokens = sum(map(str.isdigit, text)), text.split(" ")
+    if not digits:
+        return False
+    numbers = sum(token[0].isdigit() and not any(map(str.isalpha, token)) for token in tokens)
+    return numbers * 2 > len(tokens) or digits > sum(map(str.isalpha, text))
+
+
 class Root:
     """A folder of media, to which paths are relative."""
 
@@ -238,13 +284,16 @@ def make_record(
 ) -> Record:
     """Makes a record from its fields: cleans the texts, and checks times and paths, which are relative to `root`.
 
-    Raises `BadClip` if the text is empty, the times are no segment, or a path is no file inside `root`.
+    Raises `BadClip` if the text is empty or of another format, the times are no segment, or a path is no file inside
+    `root`.
     """
     if "\0" in source:
         raise BadClip(f"the path {source!r} holds a NUL character; write the path of a file")
     text = clean_text(text)
     if not says_something(text):
         raise BadClip("the transcript is empty, or holds neither letter nor digit; write what is said in the clip")
+    if reason := wrong_text(text):
+        raise BadClip(reason)
     for value in (start, end):
         if value is not None and not 0 <= value < math.inf:
             raise BadClip(f"the time {value!r} is no number of seconds that is not negative")
@@ -264,6 +313,8 @@ def make_record(
         words, notes = (), (*notes, f"no word times: {reason}")
     if len(text) > LONG_TEXT:
         notes = (*notes, f"the transcript is {len(text):,} characters long; cut the clip into utterances")
+    if mostly_numbers(text):
+        notes = (*notes, f"the transcript is mostly numbers ({_start(text)!r}); check that they are spoken")
     more |= {
         "words": words,
         "alignment": None if alignment is None else root.folder / alignment,

@@ -1,6 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Subtitles and TextGrids: one clip an utterance, with speaker and word times where the source has them."""
 
+import re
+
 import pytest
 
 from data.corpora import read_alignment, read_source
@@ -144,6 +146,7 @@ def test_subtitles_that_cannot_be_used(tmp_path):
 
 WORDS = [(0.0, 0.5, ""), (0.5, 1.0, "good"), (1.0, 1.5, "morning"), (1.5, 2.0, "sil"), (2.0, 2.5, 'so "called"')]
 SPOKEN = [Word("good", 0.5, 1.0), Word("morning", 1.0, 1.5), Word('so "called"', 2.0, 2.5)]
+GOOD = ("good morning", SPOKEN[:2])
 PHONES = [(0.0, 1.0, "g"), (1.0, 2.5, "u")]
 
 
@@ -217,6 +220,107 @@ def test_textgrid_comments_and_labels_that_look_like_the_format():
     text = textgrid([("words", [(0.0, 1.0, 'item [1]: "IntervalTier" 5 ! <exists>')])])
     text = text.replace("size = 1 ", 'size = 1 ! one tier "words" 7', 1)
     assert parse_textgrid(text, "a") == [Tier("words", [(0.0, 1.0, 'item [1]: "IntervalTier" 5 ! <exists>')])]
+
+
+# Variants with where they were found; the texts are ours. A clip is its text and its words with times, or the reason
+# why it is skipped.
+THE_TIDE = ("the tide", [("the", 0.5, 1.0), ("tide", 1.0, 1.5)])
+TIMED = "0 8000 sil\n8000 16000 the\n16000 24000 tide\n24000 26000 sp\n"
+NO_SAMPLES = "expected the first and last sample and the sentence"
+NO_ROW = "expected 'start end word' with times in whole units"
+NO_LRS_ROW = "expected 'WORD START END ASDSCORE'"
+LRS = "Text:  THE TIDE\nWORD START END ASDSCORE\n"  # without Conf, as AVSpeech is rewritten in LRS' form
+LRS_TIDE = ("THE TIDE", [("THE", 0.5, 1.0), ("TIDE", 1.0, 1.5)])
+VARIANTS = {
+    # Labels of TCD-TIMIT a line each, as github.com/matthijsvk/multimodalSR splits them; TIMIT's .txt and .wrd as
+    # LDC's readme describes them (catalog.ldc.upenn.edu/docs/LDC93S1).
+    "timit a word a line": ("timit", ".txt", TIMED, THE_TIDE),
+    "timit tabs and CRLF": ("timit", ".txt", TIMED.replace(" ", "\t").replace("\n", "\r\n"), THE_TIDE),
+    "timit sentence": ("timit", ".txt", "0 46797 The tide comes\nin.\n", ("The tide comes in.", [])),
+    "timit one word": ("timit", ".txt", "0 46797 Tides", ("Tides", [])),
+    "timit a pause in .wrd": ("timit", ".wrd", "0 8000 h#\n" + TIMED[11:], THE_TIDE),
+    "timit digits": ("timit", ".txt", "0 8000 5\n8000 16000 3\n", ("5 3", [("5", 0.0, 0.5), ("3", 0.5, 1.0)])),
+    "timit broken row": ("timit", ".txt", TIMED + "24000 bank\n", f"a.txt line 5: {NO_ROW}"),
+    "timit two sentences": ("timit", ".txt", "0 8000 The tide\n8000 16000 comes in", f"a.txt line 1: {NO_ROW}"),
+    "timit seconds": ("timit", ".txt", "0.5 1.0 the\n1.0 1.5 tide\n", f"a.txt line 1: {NO_ROW}"),
+    "timit sentence in seconds": ("timit", ".txt", "0.0 2.9 The tide comes in.", f"a.txt: {NO_SAMPLES}"),
+    "timit backwards": ("timit", ".txt", "8000 0 The tide comes in.", f"a.txt: {NO_SAMPLES}"),
+    "timit nothing said": ("timit", ".txt", "0 8000 sil\n8000 9000 h#", "a.txt: the alignment holds no word"),
+    # GRID as github.com/rizkiarm/LipNet reads it.
+    "grid": ("grid", ".align", "0 12500 sil\n12500 25000 the\n25000 37500 tide\n37500 74500 SIL\n", THE_TIDE),
+    # LRS as github.com/Sxjdwang/TalkLip/issues/27 quotes it; other corpora rewritten so have times of pandas, no
+    # "Conf", the heading SCORE, and rows whose word was only punctuation.
+    "lrs": ("lrs", ".txt", LRS + "THE 0.5 1.0 7.1\nTIDE 1.0 1.5 6.9\n", LRS_TIDE),
+    "lrs digits of pandas": ("lrs", ".txt", LRS + "THE 0.5 1.0 1\nTIDE 1.0000000000000000 1.5 1\n", LRS_TIDE),
+    "lrs SCORE": ("lrs", ".txt", LRS.replace("ASD", "") + "THE 0.5 1.0 0\nTIDE 1.0 1.5 0\n", LRS_TIDE),
+    "lrs no score": ("lrs", ".txt", LRS.replace(" ASDSCORE", "") + "THE 0.5 1.0\nTIDE 1.0 1.5\n", LRS_TIDE),
+    "lrs no word": ("lrs", ".txt", LRS + "THE 0.5 1.0 1\n 1.0 1.5 1\n", f"a.txt line 4: {NO_LRS_ROW}"),
+    # Labels of P2FA, the Montreal forced aligner, m4singer (SP) and WebMAUS; tiers of a public reader of praatio.
+    **{
+        f"textgrid {noise}": ("textgrid", ".TextGrid", textgrid([("word", [(0.0, 0.5, noise), *WORDS[1:3]])]), GOOD)
+        for noise in ("{NS}", "{BR}", "[bracketed]", "SP", "<p:>", "<eps>")
+    },
+    "textgrid tiers": (
+        "textgrid",
+        ".TextGrid",
+        textgrid([("HMM-phones", PHONES), ("segment", PHONES), ("HMM-words", WORDS[:3])]),
+        GOOD,
+    ),
+    # A plain folder that holds another format under the name .txt.
+    "plain rows of seconds": ("folder", ".txt", "0.5 1.0 the\n1.0 1.5 tide", "rows of times and words"),
+    "plain rows of LRS": ("folder", ".txt", LRS + "THE 0.5 1.0 7\nTIDE 1.0 1.5 6\n", "rows of times and words"),
+    "plain SRT": ("folder", ".txt", srt((0, 1, "the tide")), "file of subtitles"),
+    "plain TextGrid": ("folder", ".txt", textgrid([("words", WORDS)]), "or a TextGrid"),
+    "plain numbers": ("folder", ".txt", "people came to 7 9 Mill Lane", ("people came to 7 9 Mill Lane", [])),
+}
+
+
+@pytest.mark.parametrize(("format", "suffix", "content", "expected"), VARIANTS.values(), ids=VARIANTS)
+def test_variants_of_public_corpora(tmp_path, format, suffix, content, expected):
+    fill(tmp_path, {"a.mp4": None, f"a{suffix}": content})
+    if isinstance(expected, str):
+        with pytest.raises(SourceError, match=re.escape(expected)):
+            read_source(tmp_path, format=format)
+        return
+    (clip,) = read_source(tmp_path, format=format).records
+    assert (clip.text, [tuple(word) for word in clip.words], clip.notes) == (*expected, clip.notes)
+    assert bool(clip.notes) == clip.text.replace(" ", "").isdigit()
+
+
+# From knowledge.kaltura.com/help/troubleshooting-srt-files (dots, no spaces, no numbers, text behind the times),
+# visualsubsync.org/help/srt (coordinates), gsantiago/subtitle.js#45 (one digit) and pluja/whishper#81 (commas in VTT).
+@pytest.mark.parametrize(
+    ("timing", "times"),
+    [
+        ("00:00:01,000 --> 00:00:02,500", (1.0, 2.5)),
+        ("00:00:01.000-->00:00:02.500", (1.0, 2.5)),
+        ("0:00:01,000  -->  0:00:02,500  X1:40 X2:600 Y1:20 Y2:50", (1.0, 2.5)),
+        ("00:01.000 --> 00:02.500 align:start line:0%", (1.0, 2.5)),
+        ("00:01,000 --> 00:02,500", (1.0, 2.5)),
+        ("00:00:01,500000 --> 00:00:02,500000", ()),
+        ("00:00:01,5 --> 00:00:02,5", ()),
+        ("00:00:01 --> 00:00:02", ()),
+        ("00:00:01,000 --> 00:00:02,500 the text stands here", ()),
+    ],
+)
+@pytest.mark.parametrize(
+    ("suffix", "head"), [(".srt", "1\n"), (".srt", ""), (".srt", " 1 \n"), (".vtt", "WEBVTT\n\n")]
+)
+def test_times_of_subtitles(tmp_path, suffix, head, timing, times):
+    last = "00:00:05,000 --> 00:00:06,000\nthe last\n" if suffix == ".srt" else "00:05.000 --> 00:06.000\nthe last\n"
+    fill(tmp_path, {"a.mp4": None, f"a{suffix}": f"{head}{timing}\nthe tide\n\n{last}"})
+    clips, skipped = read(tmp_path)
+    found = [(text, start, end) for text, start, end, _ in clips]
+    assert found == [("the tide", *times)] * bool(times) + [("the last", 5.0, 6.0)]
+    assert list(skipped.values()) == ["1 of its cues have no times that can be read, or no text"] * (not times)
+
+
+@pytest.mark.parametrize("text", ["5 3 8 1", "12", "utt 1 0.0 0.3 hi utt 1 0.3 0.3 you", "0.11,0.45,hello"])
+def test_numbers_in_a_plain_folder_are_kept_and_warned_of(tmp_path, text):
+    """A corpus of digits may be right; its first two are no samples."""
+    source = read_source(fill(tmp_path, {"a.mp4": None, "a.txt": text, "b.mp4": None, "b.txt": "1 2 three"}))
+    assert (source.format, source.records[0].text) == ("folder", text)
+    assert "the transcript is mostly numbers" in source.records[0].notes[0]
 
 
 def test_alignments_of_other_formats_have_other_names(tmp_path):
