@@ -47,6 +47,9 @@ from .preparation.write import PARTS, REPORT, build
 from .sources.records import Skip, SourceError
 
 CLIP_TIMEOUT = 3600.0  # seconds
+TRAINING_SPLITS = ("train", "trainval", "pretrain")  # the first that a corpus has is trained on
+MOSTLY_CAPITALS = 0.9  # share of the transcripts
+WHY_LOWER = "which language models predict worse; prepare again with --case lower --overwrite"
 
 
 def prepare(
@@ -180,8 +183,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"next, once all are made: python -m data.prepare merge {output} --output CORPUS")
         return
     print(f"corpus: {output} (details in {Path(output) / REPORT})")
-    if "train" in report["splits"]:
+    splits = report["splits"]
+    capitals = [split for split, totals in splits.items() if totals["capitals"] > MOSTLY_CAPITALS]
+    if capitals:
+        print(f"nearly all transcripts of {', '.join(capitals)} are in capitals, {WHY_LOWER}")
+    if train := next((split for split in TRAINING_SPLITS if split in splits), None):
         settings = f"--dataset {output} --model_id HuggingFaceTB/SmolLM2-135M --output_dir runs/a"
+        settings += "" if train == "train" else f" --train_split {train}"
         print(f"next: accelerate launch train_hf.py {settings}")
     else:
         print(f"next: python evaluate_hf.py CHECKPOINT {Path(output) / next(iter(report['splits']))}")

@@ -117,6 +117,9 @@ def extract_clip(record: Record, settings: ExtractionSettings, extractor: Face3D
             notes.insert(0, f"no word times: {error}")
         result.warnings += [f"{record.where} ({record.id}): {note}" for note in notes]
         about = {name: getattr(record, name) for name in ("text", "id", "speaker", "source", "start")}
+        if settings.case == "lower":
+            about["text"] = record.text.lower()
+            words = [word | {"word": word["word"].lower()} for word in words]
         result.row = encode_row(sequence, words=words, quality=quality, **about)
     except ImportError:
         raise

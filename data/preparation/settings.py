@@ -49,6 +49,7 @@ class ExtractionSettings:
     A metric that is unknown for a clip (`ClipQuality`) passes every limit.
     """
 
+    case: str = _argument("keep", str, "letters of transcripts and of words with times", choices=("keep", "lower"))
     face: str = _argument("largest", str, "face to follow if there are several", choices=FACES)
     max_seconds: float | None = _argument(300.0, seconds_or_none, "longest clip, in seconds, or none")
     min_coverage: float = _argument(0.5, share, "least share of frames with a face")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, DatasetInfo, NamedSplit
 from filelock import FileLock, Timeout
 
@@ -147,6 +148,7 @@ def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) ->
             continue
         total = split_size(rows)
         summary[split] = asdict(total) | {"face_coverage": total.frames_with_face / total.frames}
+        summary[split]["capitals"] = pc.mean(pc.utf8_is_upper(rows.data["text"])).as_py()
         summary[split]["quality"] = summarize(rows.data["quality"])
         dataset[split] = rows
     report = {"fingerprint": layout.fingerprint, "manifests": layout.manifests, "splits": summary}

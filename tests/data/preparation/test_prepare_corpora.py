@@ -53,11 +53,11 @@ def test_words_in_a_segment_and_words_that_do_not_fit_the_text(video, tmp_path):
 
 
 def test_splits_of_the_corpus_and_of_sources_that_clash(video, tmp_path):
-    files = {f"{name}/faks0/sx1.txt": "0 1 Hello" for name in ("TRAIN", "TEST")}
+    files = {f"{name}/faks0/sx1.txt": "0 8000 Hello" for name in ("TRAIN", "TEST")}
     files |= {f"{name}/faks0/sx1.mp4": video for name in ("TRAIN", "TEST")}
     timit = fill(tmp_path / "timit", files)
     assert prepare([timit], tmp_path / "corpus")["splits"].keys() == {"train", "test"}
-    train = fill(tmp_path / "train", {"a.mp4": video, "a.txt": "0 1 Hello"})
+    train = fill(tmp_path / "train", {"a.mp4": video, "a.txt": "0 8000 Hello"})
     divided = "the sources are the splits test, train; --split_by divides a single other"
     for sources, more, reason in (
         ([timit, train], "", "a split 'train' is given twice"),
@@ -68,6 +68,22 @@ def test_splits_of_the_corpus_and_of_sources_that_clash(video, tmp_path):
             main([*map(str, sources), "--output", str(tmp_path / "other"), *more.split()])
         assert reason in exit.value.code
     assert not (tmp_path / "other").exists()
+
+
+def test_lrs3_in_lower_case_and_the_command_that_trains_on_it(video, tmp_path, capsys):
+    text = "Text:  GOOD DAY\nRef: abc\n\nWORD START END ASDSCORE\nGOOD 0.1 0.2 7.1\nDAY 0.2 0.4 6.9\n"
+    clips = [f"{split}/abc/1" for split in ("pretrain", "trainval", "test")]
+    files = {f"{clip}.mp4": video for clip in clips} | {f"{clip}.txt": text for clip in clips}
+    folder = fill(tmp_path / "lrs3", files)
+    for more, said, advised in (([], "GOOD DAY", True), (["--case", "lower", "--overwrite"], "good day", False)):
+        main([str(folder), "--output", str(tmp_path / "corpus"), *more])
+        printed = capsys.readouterr().out
+        assert "--output_dir runs/a --train_split trainval" in printed
+        assert ("transcripts of pretrain, test, trainval are in capitals" in printed) == advised
+        assert ("--case lower --overwrite" in printed) == advised
+        for rows in load_from_disk(tmp_path / "corpus").values():
+            assert rows["text"][:] == [said]
+            assert [word["word"] for word in rows["words"][0]] == said.split()
 
 
 def test_a_clip_of_two_sources_is_warned_of_and_resumed_runs_are_the_same(video, tmp_path, capsys):
