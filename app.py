@@ -31,7 +31,8 @@ except ModuleNotFoundError as error:
 
 EXAMPLE = Path(__file__).with_name("examples") / "clip.mp4"
 BUNDLED_MODEL_NOTE = (
-    "This small reader knows only the 51 words of the GRID corpus, as in “bin blue at f two now”, and mostly one face."
+    "Without phrases of your own, this small reader knows only the 51 words of the GRID corpus, "
+    "as in “bin blue at f two now”, and mostly one face."
 )
 
 
