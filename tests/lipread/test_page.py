@@ -13,6 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from lipread.page import processes
 from lipread.settings import MAX_PHRASE_SECONDS
 from modeling_lipread.video_lipread import read_frames
 from tests.helpers.clips import write_video
@@ -74,7 +75,6 @@ def test_a_playlist_neither_holds_the_page_nor_reads_other_files(tmp_path, names
 
 @pytest.mark.parametrize("started", [False, True])
 def test_a_process_that_hangs_in_native_code_is_stopped(started):
-    processes = pytest.importorskip("lipread.page.processes")
 
     async def visit():
         async with processes.VisitorProcess("tests.helpers.page_server:hang", started, seconds=15) as process:
@@ -209,7 +209,9 @@ HOSTILE_BOOKS = {
 
 @pytest.mark.parametrize("said", HOSTILE_BOOKS)
 def test_a_hostile_phrase_book_is_refused(tmp_path, monkeypatch, said):
-    phrases = pytest.importorskip("lipread.page.phrases")
+    pytest.importorskip("datasets")
+    from lipread.page import phrases
+
     monkeypatch.setattr(phrases, "MAX_BOOK_BYTES", 2**19)
     with pytest.raises(phrases.PhraseBookError, match=said):
         phrases.unpack_book(HOSTILE_BOOKS[said], tmp_path / "book")
