@@ -1,4 +1,4 @@
-# The web page, for a Hugging Face Space (CPU basic) or any server: docs/app.md
+# The web page, for a Hugging Face Space (CPU basic) or any server: docs/publishing.md
 FROM python:3.11-slim-bookworm
 # Libraries that OpenCV and MediaPipe load.
 RUN apt-get update \

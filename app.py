@@ -4,8 +4,8 @@
 python app.py
 python app.py --model runs/grid --port 7861
 
-Nothing is kept: a video is deleted as soon as it has been read, and camera pictures are not stored. docs/app.md says
-how to make a Space of it.
+Nothing is kept: a video is deleted as soon as it has been read, and camera pictures are not stored.
+docs/publishing.md says how to make a Space of it.
 """
 
 from __future__ import annotations
