@@ -104,6 +104,7 @@ def test_output_and_files_are_utf8_whatever_the_system_has(named, tmp_path):
 
 INTERRUPTED = """
 import importlib.abc, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with it ignored
 class Interruption(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name == sys.argv[1]:
