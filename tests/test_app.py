@@ -23,7 +23,7 @@ reason = "the extra app is not installed: pip install -c constraints.txt -e '.[a
 pytest.importorskip("uvicorn", reason=reason)
 WAIT = 90_000  # milliseconds; a busy machine reads slowly
 CLIP = REPOSITORY / "examples" / "clip.mp4"
-SENTENCE = "lay blue at f eight now"
+SENTENCE = "bin blue at f eight now"
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 

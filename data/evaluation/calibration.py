@@ -39,9 +39,9 @@ WORD_EVIDENCE = ("log_prob", "fit", "certainty")
 # the clips show otherwise, since a good model makes few errors to learn from.
 PRIOR = np.array([1.0, 0.0, 0.0, 0.0, 0.0])
 MOST_LOST = 0.02  # share of the clips with speech from which the pipeline may abstain
-# The limit lies two fifths of the way from the clips without speech to those with speech, since people outside the
+# The limit lies three tenths of the way from the clips without speech to those with speech, since people outside the
 # corpus get lower scores than those of a validation split.
-TOWARDS_SPEECH = 0.4
+TOWARDS_SPEECH = 0.3
 
 
 def word_confidence(

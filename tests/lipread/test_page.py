@@ -23,7 +23,7 @@ from tests.helpers.training import REPOSITORY
 
 connect = pytest.importorskip("websockets.sync.client", reason="the extra app is not installed").connect
 CLIP = REPOSITORY / "examples" / "clip.mp4"
-SENTENCE = "lay blue at f eight now"
+SENTENCE = "bin blue at f eight now"
 
 
 @pytest.fixture(scope="module")
