@@ -150,8 +150,10 @@ def test_the_example_then_an_upload_then_the_camera(visit, server, tmp_path):
 def test_words_are_reached_by_keyboard_and_move_the_video(visit):
     page = visit(reduced_motion="reduce")
     page.focus("#tab-live")
-    page.keyboard.press("ArrowRight")
-    assert page.evaluate("document.activeElement.id") == "tab-video" and page.is_visible("#video")
+    for tab in ("tab-phrases", "tab-video"):
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate("document.activeElement.id") == tab
+    assert page.is_visible("#video")
     page.click("#video-example")
     page.focus("#video-read")
     page.keyboard.press("Enter")
@@ -170,7 +172,7 @@ GREY = np.full((240, 320, 3), 120, np.uint8)
 SMALL = cv2.resize(PORTRAIT, None, fx=0.18, fy=0.18, interpolation=cv2.INTER_AREA)
 BAD_VIDEOS = {
     "too dark": [GREY // 20] * 10,
-    "too small": [np.pad(SMALL, ((100, 88), (130, 125), (0, 0)), constant_values=120)] * 10,
+    "60 pixels wide": [np.pad(SMALL, ((100, 88), (130, 125), (0, 0)), constant_values=120)] * 10,
     "No face found": [GREY] * 10,
     "at most 30 are read": [GREY] * 800,
     "Save it smaller": [np.zeros((1400, 2000, 3), np.uint8)] * 3,
