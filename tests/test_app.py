@@ -96,11 +96,10 @@ def read(page, video: Path | None = None) -> None:
     page.click("#video-read")
 
 
-def test_sigterm_during_a_reading_ends_the_page_and_leaves_nothing(tmp_path):
+def test_sigterm_during_a_reading_ends_the_page_and_leaves_nothing(tmp_path, tmp_path_factory):
     noise = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
     video = write_video(tmp_path / "long.mp4", [noise] * 700)
-    (tmp_path / "tmp").mkdir()
-    server = Server(tmp_path / "tmp")
+    server = Server(tmp_path_factory.mktemp("tmp"))  # short: the path of a socket has at most 107 bytes
     with httpx.stream("POST", f"{server.address}/read", content=video.read_bytes(), timeout=60) as response:
         assert "progress" in next(response.iter_lines()) and list(server.folder.iterdir())
         server.stop(seconds=5)
