@@ -10,6 +10,7 @@ from itertools import islice
 import numpy as np
 
 from modeling_lipread.landmarker_lipread import Landmarker, landmarker_path
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from modeling_lipread.video_lipread import VideoError, read_frames, require
 
 from .live.conditions import DARK, SMALL_FACE
@@ -36,9 +37,10 @@ def why_unread(path: str | os.PathLike, start: float | None = None, end: float |
             return "The face is upside down. Turn the video by 180 degrees."
         if upright:
             return None
-        cv2 = require("cv2", "opencv-contrib-python", "Looking for small faces")
-        enlarged = cv2.resize(samples[len(samples) // 2], None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
-        face = _find(landmarker, enlarged)
+    cv2 = require("cv2", "opencv-contrib-python", "Looking for small faces")
+    enlarged = cv2.resize(samples[len(samples) // 2], None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    with Face3DKeypointExtractor() as extractor:  # which also searches tiles: MediaPipe shrinks a whole picture again
+        face = extractor.extract(enlarged)
     if face is None:
         return f"The face must be lit, seen from the front, and about {SMALL_FACE} pixels wide or more."
     width = np.ptp(face[:, 0]) / 3

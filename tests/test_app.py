@@ -171,7 +171,7 @@ GREY = np.full((240, 320, 3), 120, np.uint8)
 SMALL = cv2.resize(PORTRAIT, None, fx=0.18, fy=0.18, interpolation=cv2.INTER_AREA)
 BAD_VIDEOS = {
     "too dark": [GREY // 20] * 10,
-    "60 pixels wide": [np.pad(SMALL, ((100, 88), (130, 125), (0, 0)), constant_values=120)] * 10,
+    "too small": [np.pad(SMALL, ((100, 88), (130, 125), (0, 0)), constant_values=120)] * 10,
     "No face found": [GREY] * 10,
     "at most 30 are read": [GREY] * 800,
     "Save it smaller": [np.zeros((1400, 2000, 3), np.uint8)] * 3,
