@@ -13,7 +13,7 @@ from modeling_lipread.landmarker_lipread import Landmarker, landmarker_path
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from modeling_lipread.video_lipread import VideoError, read_frames, require
 
-from .live.conditions import DARK, SMALL_FACE
+from .live.conditions import DARK, SMALL_FACE, brightness
 
 SAMPLED_FRAMES, STEP = 5, 25  # frames looked at, and from one to the next
 # At MediaPipe's default of 0.5 it also fits an upright face to every other one that is upside down.
@@ -27,7 +27,7 @@ def why_unread(path: str | os.PathLike, start: float | None = None, end: float |
             samples = [frame for _, frame in islice(frames, 0, SAMPLED_FRAMES * STEP, STEP)]
     except VideoError:
         return None
-    if np.mean([frame[::8, ::8].mean() for frame in samples]) < DARK:
+    if np.mean([brightness(frame) for frame in samples]) < DARK:
         return "The picture is too dark. Turn on a light in front of the face, and record again."
     options = {"num_faces": 1, "min_face_detection_confidence": CONFIDENCE}
     with closing(Landmarker(landmarker_path(), video=False, **options)) as landmarker:

@@ -32,6 +32,7 @@ MARGIN_SECONDS = 0.4  # of rest that the encoder sees before and after the spoke
 KNOWN_PRIOR = (0.6, 0.8)
 UNKNOWN_PRIOR = (0.4, 0.6)
 UNKNOWN_PHRASE = "none of the phrases"
+ACCEPTED = 0.5  # lowest score of a phrase that counts as said
 
 
 class PhraseBookError(ValueError):

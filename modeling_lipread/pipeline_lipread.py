@@ -24,7 +24,15 @@ from .confidence_lipread import (
 )
 from .configuration_lipread import LIMITS
 from .ctc_lipread import clip_lengths
-from .phrases_lipread import UNKNOWN_PHRASE, PhraseIndex, crop_to_speech, embed_spans, span_frames, spoken_span
+from .phrases_lipread import (
+    ACCEPTED,
+    UNKNOWN_PHRASE,
+    PhraseIndex,
+    crop_to_speech,
+    embed_spans,
+    span_frames,
+    spoken_span,
+)
 from .processing_lipread import CLIP_ARGUMENTS, is_array_of_clips, is_frame_list
 
 PIPELINE_TASK = "lip-reading"
@@ -274,7 +282,7 @@ def _phrase_result(
         reason = NO_FACE
     elif not end:
         reason = STILL_LIPS
-    elif abstain and matches[0].score < 0.5:
+    elif abstain and matches[0].score < ACCEPTED:
         reason = UNKNOWN_PHRASE
     best = matches[0]
     result: dict[str, Any] = (

@@ -18,6 +18,11 @@ CUT_OFF = "Part of your face is outside the picture. Move to the middle."
 TURNED_AWAY = "Your face is turned away. Look towards the camera."
 
 
+def brightness(picture: np.ndarray) -> float:
+    """Returns the mean brightness, 0 to 255, of a sample of the pixels of a picture, uint8 `(height, width, 3)`."""
+    return float(picture[::8, ::8].mean())
+
+
 def find_problem(picture: np.ndarray, face: np.ndarray | None) -> str:
     """Returns what makes a face hard to read and what to do about it, or "" if it is well seen.
 
@@ -25,7 +30,7 @@ def find_problem(picture: np.ndarray, face: np.ndarray | None) -> str:
         picture: RGB, uint8, `(height, width, 3)`.
         face: Its landmarks `(478, 3)` in pixels, None if no face was found.
     """
-    if picture[::8, ::8].mean() < DARK:
+    if brightness(picture) < DARK:
         return TOO_DARK
     if face is None:
         return NO_FACE

@@ -19,9 +19,9 @@ import datasets
 import numpy as np
 
 from modeling_lipread.landmarks_lipread import LandmarkSequence
-from modeling_lipread.phrases_lipread import PhraseBookError, spoken_span
+from modeling_lipread.phrases_lipread import ACCEPTED, PhraseBookError, spoken_span
 
-from ..live.conditions import find_problem
+from ..live.conditions import brightness, find_problem
 from ..live.session import warm_up
 from ..live.windows import LiveWindows
 from ..long_form.streaming import StreamedFrame, stream_frames
@@ -34,7 +34,6 @@ from .reading import CONTOURS, drawn_points, load_reader
 
 REST_SECONDS = 0.7  # rest of the lips that ends a take
 CHECK_FRAMES = 5  # frames between two searches for that rest
-ACCEPTED = 0.5  # lowest score of a phrase that counts as said
 MAX_PHRASES, MAX_LETTERS, MAX_BOOK_BYTES = 200, 200, 2**28
 
 
@@ -105,7 +104,7 @@ class PhraseSession:
         """Adds a frame with its faces to the take, or reads the phrase that ends with it."""
         if self._text:
             self._frames.append(frame)
-            self._brightness.append(float(picture[::8, ::8].mean()))
+            self._brightness.append(brightness(picture))
             if self._take_ended():
                 self._finish_take()
         elif self._windows is not None:
@@ -177,9 +176,10 @@ def unpack_book(data: bytes, folder: Path) -> None:
             for item in json.loads(state.read_text(encoding="utf-8"))["_data_files"]:
                 if Path(item["filename"]).name != item["filename"]:
                     raise PhraseBookError("this phrase book names files outside of it")
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, PhraseBookError):
-            raise
+    except PhraseBookError:
+        raise
+    # RuntimeError: the archive is encrypted, or compressed in a way that `zipfile` does not know.
+    except (zipfile.BadZipFile, RuntimeError, OSError, ValueError, KeyError, TypeError) as error:
         raise PhraseBookError("this file is no phrase book, or is damaged; choose the ZIP file of one") from error
 
 

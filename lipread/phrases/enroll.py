@@ -13,6 +13,7 @@ import numpy as np
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence
 from modeling_lipread.phrases_lipread import spoken_span
 
+from ..live import conditions
 from ..live.source import LiveSource
 from ..long_form.people_tracking import ONLY_PERSON
 from ..long_form.segmentation import Segmenter, SegmentSettings
@@ -103,7 +104,7 @@ def _utterances(
     def watched() -> Iterator[tuple[float, np.ndarray | None]]:
         for seconds, frame in source:
             if frame is not None:  # None where the video is damaged
-                brightness.append(float(frame[::8, ::8].mean()))
+                brightness.append(conditions.brightness(frame))
             yield seconds, frame
 
     def finished(segments: Iterable[Any], time: float) -> Iterator[tuple[float, LandmarkSequence | None, float, bool]]:

@@ -13,13 +13,12 @@ import numpy as np
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.phrases_lipread import spoken_span
 
+from ..live.conditions import DARK, SMALL_FACE
 from ..video_files import VIDEO_SUFFIXES, is_hidden
 
 MIN_COVERAGE = 0.9  # share of the frames with a face
-MIN_FACE_PIXELS = 60  # width of the face
 MIN_SECONDS = 0.25  # of speech
 MIN_REST_SECONDS = 0.08  # of resting lips before and after the speech; two frames
-MIN_BRIGHTNESS = 40  # average grey value of a frame, 0 to 255
 
 
 class TakeError(ValueError):
@@ -36,12 +35,12 @@ def check_take(sequence: LandmarkSequence, brightness: float | None = None) -> N
     present = np.asarray(sequence.present, bool)
     if sequence.coverage < MIN_COVERAGE:
         seen = f"a face was found in only {int(present.sum())} of {len(present)} frames"
-        if brightness is not None and brightness < MIN_BRIGHTNESS:
+        if brightness is not None and brightness < DARK:
             raise TakeError(f"the picture is too dark, {seen}: turn on a light in front of you")
         raise TakeError(f"{seen}: look at the camera, keep your hands off your face, and move nearer")
     width = float(np.median(np.ptp(sequence.keypoints[present][..., 0], axis=1)))
-    if sequence.width and width < MIN_FACE_PIXELS:
-        raise TakeError(f"the face is only {width:.0f} pixels wide, {MIN_FACE_PIXELS} are needed: move nearer")
+    if sequence.width and width < SMALL_FACE:
+        raise TakeError(f"the face is only {width:.0f} pixels wide, {SMALL_FACE} are needed: move nearer")
     span = spoken_span(sequence)
     if span is None or span[1] - span[0] < MIN_SECONDS:
         raise TakeError("the lips hardly move: mouth the whole phrase clearly, as if you spoke it aloud")

@@ -199,11 +199,20 @@ def archive(name: str, text: str) -> bytes:
     return file.getvalue()
 
 
+def encrypted(data):
+    """Marks the one file of an archive as encrypted, in both of its headers."""
+    data = bytearray(data)
+    data[6] |= 1
+    data[data.find(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
+
+
 HOSTILE_BOOKS = {
     "is no phrase book": b"PK\x03\x04 and nothing else",
     "names files outside": archive("train/state.json", '{"_data_files": [{"filename": "../../other.arrow"}]}'),
     "too large": archive("train/big", " " * 2**20),
     "no phrase book": archive("other", "{}"),
+    "or is damaged": encrypted(archive("other", "{}")),
 }
 
 
