@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from modeling_lipread.confidence_lipread import NO_FACE, NO_WORDS, STILL_LIPS
-from modeling_lipread.face_tracking_lipread import FACES
 from modeling_lipread.geometry_lipread import lip_motion
 from modeling_lipread.landmarks_lipread import LandmarkSequence, read_landmark_file
 from modeling_lipread.pipeline_lipread import LipReadingPipeline
@@ -35,7 +34,6 @@ from .stitching import stitch
 from .streaming import StreamedFrame, stream_video
 
 DAMAGED, NO_PICTURE = "the video is damaged", "no picture"  # reasons of unread spans
-TRANSCRIPTION_FACES = (*FACES, "all")
 
 
 def transcribe_video(
