@@ -171,25 +171,14 @@ results = [
 reader.save_pretrained(again)
 reread = pipeline("lip-reading", model=again, trust_remote_code=True, device="cpu", num_beams=2)
 results.append(reread(video, return_timestamps="word"))
+nobody = np.full((3, 64, 64, 3), 90, np.uint8)
+results.append(reader(nobody))
+try:
+    reader(nobody, abstain=False)
+except ValueError as error:
+    results.append(str(error))
 print(json.dumps({"task": reader.task, "class": type(reader).__name__, "results": results}))
 """
-
-
-NO_FACE_ELSEWHERE = """
-import numpy as np
-from transformers import pipeline
-reader = pipeline(model=sys.argv[1], trust_remote_code=True, device="cpu")
-print(reader(np.full((3, 64, 64, 3), 90, np.uint8)))
-try:
-    reader(np.full((3, 64, 64, 3), 90, np.uint8), abstain=False)
-except ValueError as error:
-    print(error)
-"""
-
-
-def test_a_clip_without_a_face_has_a_reason_in_a_process_that_has_the_folder_alone(folder, tmp_path):
-    said, error = run_elsewhere(tmp_path, NO_FACE_ELSEWHERE, folder).splitlines()
-    assert said == str({"text": "", "reason": "no face"}) and "no face found in any of 3 frames" in error
 
 
 @pytest.mark.slow
@@ -200,9 +189,11 @@ def test_a_fresh_process_needs_nothing_but_the_folder(folder, reader, clips, por
     printed = run_elsewhere(tmp_path, READ_ELSEWHERE, folder, tmp_path / "again", portrait_video, *paths)
     found = json.loads(printed.splitlines()[-1])
     assert (found["task"], found["class"]) == (PIPELINE_TASK, "LipReadingPipeline")
-    one, listed, arrays, generated, weighed, reread = found["results"]
+    one, listed, arrays, generated, weighed, reread, unseen, error = found["results"]
     expected = reader(str(portrait_video), return_timestamps="word", num_beams=2)
     assert one["text"] == reread["text"] == expected["text"]
     assert [chunk["timestamp"] for chunk in one["chunks"]] == [list(c["timestamp"]) for c in expected["chunks"]]
     assert listed == arrays == generated == reader(clips)
     assert weighed == reader(clips[0], ctc_decoding_weight=0.3)
+    # No control flow goes by our own classes, of which transformers loads several copies.
+    assert unseen == {"text": "", "reason": "no face"} and "no face found in any of 3 frames" in error
