@@ -83,39 +83,34 @@ def test_stored_landmarks_give_the_features_of_inference(processor, rows, sequen
     torch.testing.assert_close(batch["keypoints"], direct["keypoints"], atol=3e-3, rtol=0)
 
 
+@pytest.fixture(scope="module")
 def start_ids(processor):
     """The start token and a prompt, as a configuration has them."""
     prompt = processor.tokenizer("The person says:", add_special_tokens=False)["input_ids"]
     return [processor.tokenizer.bos_token_id, *prompt]
 
 
-def test_prompt_is_given_but_never_learned(processor, rows):
-    start = start_ids(processor)
-    batch = LipReadCollator(processor, seq_len=64, start_ids=start)(list(rows))
-    assert all(row[: len(start)] == start for row in batch["input_ids"].tolist())
-    assert (batch["labels"][:, : len(start)] == -100).all()
+def test_prompt_is_given_but_never_learned(processor, rows, start_ids):
+    batch = LipReadCollator(processor, seq_len=64, start_ids=start_ids)(list(rows))
+    assert all(row[: len(start_ids)] == start_ids for row in batch["input_ids"].tolist())
+    assert (batch["labels"][:, : len(start_ids)] == -100).all()
     texts = processor.tokenizer.batch_decode(unpadded(batch["labels"]), skip_special_tokens=True)
     assert [text.strip() for text in texts] == TEXTS
-    evaluation = LipReadCollator(processor, seq_len=64, start_ids=start, train=False)(list(rows))
-    assert evaluation["input_ids"].tolist() == [start] * len(rows)
 
 
 @pytest.mark.parametrize(("prompt", "seq_len"), [(False, 2), (True, 17)])
-def test_evaluation_batch_holds_no_transcript(processor, rows, prompt, seq_len):
-    start, vocabulary = start_ids(processor) if prompt else None, build_ctc_vocab(TEXTS)
-    collator = LipReadCollator(processor, seq_len=seq_len, start_ids=start, train=False, ctc_vocab=vocabulary)
+def test_evaluation_batch_holds_no_transcript(processor, rows, start_ids, prompt, seq_len):
+    given = {"start_ids": start_ids} if prompt else {}
+    collator = LipReadCollator(processor, seq_len=seq_len, train=False, ctc_vocab=build_ctc_vocab(TEXTS), **given)
     batch = collator(list(rows))
-    tokenizer = processor.tokenizer
-    given = set(batch["input_ids"].flatten().tolist())
-    if not prompt:
-        assert given == {tokenizer.bos_token_id}
+    assert batch["input_ids"].tolist() == [start_ids if prompt else start_ids[:1]] * len(rows)
     # Whatever is said, the model is given the same.
     other = collator([{**row, "text": "something else altogether"} for row in rows])
     assert set(batch) == {"keypoints", "keypoints_mask", "input_ids", "attention_mask", "labels"}
     for name in set(batch) - {"labels"}:
         torch.testing.assert_close(batch[name], other[name], rtol=0, atol=0)
     assert (batch["attention_mask"] == 1).all()
-    references = tokenizer.batch_decode(unpadded(batch["labels"]))
+    references = processor.tokenizer.batch_decode(unpadded(batch["labels"]))
     assert [text.strip() for text in references] == TEXTS, "references are whole, whatever seq_len"
 
 
@@ -169,6 +164,15 @@ def cached(processor):
     return lambda size: LipReadCollator(counting, seq_len=64, ctc_vocab=build_ctc_vocab(TEXTS), cache_bytes=size)
 
 
+def test_the_cache_keeps_to_its_memory(cached):
+    rows = [encode_row(make_clip("x", seed, 20), text=TEXTS[0], id=str(seed)) for seed in range(5)]
+    size = 20 * 79 * 3 * 4 + 20 * 8
+    collate = cached(2 * size)
+    for _ in range(2):
+        collate(rows)
+    assert (len(collate.cache), collate.cache.bytes, collate.feature_extractor.clips) == (2, 2 * size, 5 + 3)
+
+
 def test_cached_examples_are_those_made_anew(cached, rows):
     fresh, collate, rows = cached(0), cached(2**20), list(rows)
     expected = fresh(rows)
@@ -184,13 +188,3 @@ def test_cached_examples_are_those_made_anew(cached, rows):
     sent = pickle.loads(pickle.dumps(collate))
     assert (len(sent.cache), sent.cache.max_bytes) == (0, 2**20)
     assert all(torch.equal(value, expected[name]) for name, value in sent(rows).items())
-
-
-def test_the_cache_keeps_to_its_memory(cached):
-    rows = [encode_row(make_clip("x", seed, 20), text=TEXTS[0], id=str(seed)) for seed in range(5)]
-    size = 20 * 79 * 3 * 4 + 20 * 8
-    collate = cached(2 * size)
-    for _ in range(2):
-        collate(rows)
-    assert (len(collate.cache), collate.cache.bytes) == (2, 2 * size)
-    assert collate.feature_extractor.clips == 5 + 3

@@ -58,26 +58,19 @@ def test_gaps_and_the_frame_to_show():
         measure(clip(present=np.zeros(FRAMES, bool)))
 
 
-def test_jitter_is_the_noise():
+def test_jitter_is_the_noise_rotation_the_heads_and_motion_that_of_the_lips():
     noise = 0.01
     shaken = FACE + np.random.default_rng(0).normal(scale=noise * EYES, size=(FRAMES, 478, 3))
     assert measure(clip(shaken)).jitter == pytest.approx(noise, rel=0.15)
     drifting = FACE + np.linspace(0, 5 * EYES, FRAMES)[:, None, None]
     assert measure(clip(drifting)).jitter < 1e-4, "steady movement is none"
-
-
-def test_rotation_is_the_heads():
     angles = np.linspace(-20, 30, FRAMES)
-    turned = FACE @ rotation_from_angles(angles, 0 * angles, 0 * angles).swapaxes(1, 2)
-    quality = measure(clip(turned))
+    quality = measure(clip(FACE @ rotation_from_angles(angles, 0 * angles, 0 * angles).swapaxes(1, 2)))
     low, high = np.percentile(angles, (5, 95))
     assert (quality.yaw_low, quality.yaw_high) == pytest.approx((low, high), abs=1.0)
     assert max(map(abs, (quality.pitch_low, quality.pitch_high, quality.roll_low, quality.roll_high))) < 2.0
     assert quality.rotation == pytest.approx(high, abs=1.0)
     assert quality.lip_motion < 0.02, "a head that turns does not speak"
-
-
-def test_lip_motion_is_the_lips():
     opening = 0.1 * EYES * np.sin(np.arange(FRAMES) / RATE * 2 * np.pi * 3)
     slow, fast = (measure(clip(moved(LOWER_LIP, 1, scale * opening))).lip_motion for scale in (0.5, 1.0))
     assert fast == pytest.approx(2 * slow, rel=0.1) and fast > 0.5

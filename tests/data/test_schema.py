@@ -73,6 +73,9 @@ def test_what_cannot_be_stored():
     sequence.keypoints = sequence.keypoints[:, :468]
     with pytest.raises(ValueError, match=r"clip bad: keypoints have shape \(4, 468, 3\), expected \(4, 478, 3\)"):
         encode_row(sequence, text="x", id="bad")
+    row = encode_row(face_sequence(3000), text="x", id="long") | {"num_frames": np.float16(2049)}
+    with pytest.raises(ValueError, match="clip long: 4302000 keypoint values are not 2048 frames"):
+        decode_row(row)
 
 
 def test_table_holds_every_column_as_declared():
@@ -92,6 +95,7 @@ def test_table_holds_every_column_as_declared():
 @pytest.mark.parametrize("form", ["numpy", None])
 def test_rows_read_back_in_any_format_alone_and_in_batches(corpus, form):
     dataset = load_split(corpus, "train")
+    assert set(dataset[0]) == set(TRAINING_COLUMNS) and isinstance(dataset[0]["keypoints"], np.ndarray)
     if form is None:
         dataset = dataset.with_format(None)
     for rows in (dataset.__getitems__([0, 1, 2]), [dataset[index] for index in range(3)]):
@@ -101,19 +105,6 @@ def test_rows_read_back_in_any_format_alone_and_in_batches(corpus, form):
             assert row["text"] == f"t {index}" and np.array_equal(row["keypoints"], before), "the row is left alone"
             assert np.abs(decoded.keypoints - sequence.keypoints).max() < 66.0 / 1000
             np.testing.assert_allclose(decoded.timestamps, sequence.timestamps, atol=1e-6)
-
-
-def test_training_format_is_numpy_without_slow_columns(corpus):
-    row = load_split(corpus, "train")[0]
-    assert set(row) == set(TRAINING_COLUMNS)
-    assert isinstance(row["keypoints"], np.ndarray) and row["keypoints"].shape == (20 * NUM_LANDMARKS * 3,)
-
-
-def test_a_row_that_lost_precision_is_refused():
-    row = encode_row(face_sequence(3000), text="x", id="long")
-    row["num_frames"] = np.float16(2049)
-    with pytest.raises(ValueError, match="clip long: 4302000 keypoint values are not 2048 frames"):
-        decode_row(row)
 
 
 def test_load_split_finds_splits(corpus):

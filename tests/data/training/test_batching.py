@@ -59,11 +59,8 @@ def test_processes_share_the_clips_in_equally_many_batches(make, clips, processe
     # Disjoint, but for what fills the last of the batches up.
     most = max(len(batch) for share in shares for batch in share) * (processes - 1)
     assert 0 <= len(taken) - clips <= most
-
-
-def test_equal_shares_of_a_stream_repeat_nothing():
-    shares = [StreamBatchSampler([10] * 6, batch_size=4, seed=0, process_index=i, num_processes=3) for i in range(3)]
-    assert sorted(clip for share in shares for batch in share for clip in batch) == list(range(60))
+    even = [StreamBatchSampler([10] * 6, batch_size=4, seed=0, process_index=i, num_processes=3) for i in range(3)]
+    assert sorted(clip for share in even for batch in share for clip in batch) == list(range(60))
 
 
 @pytest.mark.parametrize("make", STREAMS)
@@ -88,22 +85,19 @@ def test_a_budget_holds_with_padding_and_a_longer_clip_comes_alone():
         assert frames <= 1000 or batch == [203]
 
 
+def padding(*samplers) -> float:
+    """The share of the frames of all batches that are padding."""
+    batches = list(itertools.chain(*samplers))
+    padded = sum(max(LENGTHS[clip] for clip in batch) * len(batch) for batch in batches)
+    return 1 - sum(LENGTHS[clip] for batch in batches for clip in batch) / padded
+
+
 def test_clips_of_a_batch_and_of_a_step_are_alike_in_length():
     shares = [list(by_count(process_index=i, num_processes=2)) for i in range(2)]
-    padded = sum(max(LENGTHS[clip] for clip in batch) * len(batch) for batch in itertools.chain(*shares))
-    shown = sum(LENGTHS[clip] for batch in itertools.chain(*shares) for clip in batch)
-    assert 1 - shown / padded < 0.06  # in random order it is 40%
+    assert padding(*shares) < 0.06  # in random order it is 40%
     longest = [[max(LENGTHS[clip] for clip in batch) for batch in share] for share in shares]
-    assert np.abs(np.diff(longest, axis=0)).max() <= 40
-    assert LENGTH_STEP < 40
-
-
-def test_a_stream_groups_by_length_what_its_window_holds():
-    padding = []
-    for sampler in (stream(window=4), stream_by_count(window=4)):
-        shown = sum(LENGTHS[clip] for batch in sampler for clip in batch)
-        padding.append(1 - shown / sum(max(LENGTHS[clip] for clip in batch) * len(batch) for batch in sampler))
-    assert padding[1] < 0.15 < 0.3 < padding[0]
+    assert np.abs(np.diff(longest, axis=0)).max() <= 40 and LENGTH_STEP < 40
+    assert padding(stream_by_count(window=4)) < 0.15 < 0.3 < padding(stream(window=4)), "as far as a window allows"
 
 
 def test_a_batch_needs_one_of_two_limits():
@@ -132,24 +126,17 @@ def drawn(epoch=0, **kwargs):
     return [clip for batch in batches for clip in batch]
 
 
-def test_speakers_of_few_clips_are_seen_more_often():
+def test_speakers_of_few_clips_are_seen_more_often_and_their_clips_in_turns():
     assert sorted(drawn(balance=0.0)) == list(range(96)), "without balance every clip comes once"
     for balance, shares in ((1.0, (32, 32, 32)), (0.5, (59, 21, 16))):
         speakers = Counter(SPEAKERS[clip] for clip in drawn(balance=balance))
         assert (speakers["a"], speakers["b"], speakers[None]) == shares
-
-
-def test_clips_of_a_speaker_come_in_turns():
     counts = Counter(drawn())
-    assert {counts[clip] for clip in range(80, 90)} == {3, 4}  # 32 places for 10 clips
-    assert {counts[clip] for clip in range(90, 96)} == {5, 6}
-    assert {counts[clip] for clip in range(80)} == {0, 1}
-
-
-def test_processes_share_an_epoch_of_speakers():
+    for some, times in ((range(80), {0, 1}), (range(80, 90), {3, 4}), (range(90, 96), {5, 6})):
+        assert {counts[clip] for clip in some} == times
     assert drawn() == drawn() != drawn(epoch=1)
     shares = [drawn(num_processes=2, process_index=index) for index in range(2)]
-    assert Counter(shares[0]) + Counter(shares[1]) == Counter(drawn())
+    assert Counter(shares[0]) + Counter(shares[1]) == counts
 
 
 def test_there_must_be_speakers_to_balance(caplog):
