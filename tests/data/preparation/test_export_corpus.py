@@ -4,6 +4,7 @@
 import json
 import os
 import sys
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -68,21 +69,21 @@ def test_another_folder_is_left_alone_and_an_earlier_export_replaced_only_when_t
     assert sorted(os.listdir(tmp_path)) == ["dataset", "mine"]  # nothing half-written beside them
 
 
-WITHOUT_TARGET = ["--npy OUT --license mit", "--npy OUT --max_shard_size 1MB", "--parquet OUT --private"]
-
-
-@pytest.mark.parametrize("options", [*WITHOUT_TARGET, "--push_to_hub a/b --overwrite"])
-def test_an_option_without_its_target_is_refused(corpus, tmp_path, options, capsys):
-    with pytest.raises(SystemExit):
-        main([str(corpus), *options.replace("OUT", str(tmp_path / "out")).split()])
-    assert f"{options.split()[2]} needs --" in capsys.readouterr().err and not (tmp_path / "out").exists()
-
-
-def test_what_is_no_corpus_is_refused(corpus, tmp_path):
-    for source, remedy in ((corpus / "train", "folder above"), (tmp_path / "nowhere", "data.prepare")):
-        with pytest.raises(SystemExit, match=remedy):
-            main([str(source), "--parquet", str(tmp_path / "dataset")])
-    assert not (tmp_path / "dataset").exists()
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("CORPUS --npy OUT --license mit", "--license needs --"),
+        ("CORPUS --npy OUT --max_shard_size 1MB", "--max_shard_size needs --"),
+        ("CORPUS --parquet OUT --private", "--private needs --"),
+        ("CORPUS --push_to_hub a/b --overwrite", "--overwrite needs --"),
+        ("CORPUS/train --parquet OUT", "folder above"),
+        ("nowhere --parquet OUT", "data.prepare"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(corpus, tmp_path, arguments, said, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(arguments.replace("OUT", str(tmp_path / "out")).replace("CORPUS", str(corpus)).split())
+    assert said in capsys.readouterr().err + str(exit.value.code) and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("exchanges", [True, False])
@@ -96,16 +97,12 @@ def test_an_export_that_is_killed_leaves_the_earlier_one(corpus, tmp_path, monke
     (left / "train-00000-of-00009.parquet").write_text("half of it")
     files = all_files(folder)
     with monkeypatch.context() as patch:
-        patch.setattr("data.preparation.export._write_card", interrupt)
+        patch.setattr("data.preparation.export._write_card", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             main([str(corpus), "--parquet", str(folder), "--overwrite"])
     assert all_files(folder) == files
     main([str(corpus), "--parquet", str(folder), "--overwrite"])
     assert all_files(folder) == files and os.listdir(tmp_path) == ["dataset"]
-
-
-def interrupt(*args):
-    raise KeyboardInterrupt
 
 
 def test_npy_and_back(corpus, tmp_path):

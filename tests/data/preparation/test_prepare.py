@@ -92,12 +92,7 @@ def test_videos_end_to_end(media, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "test: 3 clips, 0 min 02.2 s, 56 frames, a face in 100.00% of them" in printed
     assert "skipped: 7" in printed and "  test.jsonl line 5 (wall): a face in 0 of 6 frames" in printed
-
-
-def test_min_coverage_is_a_setting(media, tmp_path):
-    manifest = write_manifest(tmp_path, "train.jsonl", [{"video": str(media / "seldom.mp4"), "text": "x"}])
-    report = prepare([manifest], tmp_path / "corpus", min_coverage=0.2, allow_outside=True)
-    assert report["splits"]["train"]["face_coverage"] == 0.25
-    decoded = decode_row(load_split(tmp_path / "corpus")[0])
-    assert decoded.present.tolist() == [True] * 3 + [False] * 9
-    assert not decoded.keypoints[3:].any()
+    report = prepare([manifest], tmp_path / "more", min_coverage=0.2, allow_outside=True)
+    assert report["splits"]["test"]["clips"] == 4
+    seldom = decode_row(load_split(tmp_path / "more", "test")[3])
+    assert seldom.present.tolist() == [True] * 3 + [False] * 9 and not seldom.keypoints[3:].any()

@@ -54,6 +54,7 @@ def test_every_file_that_may_not_fit(manifest, tmp_path, stage):
     assert all_files(output) == all_files(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_an_older_corpus_survives_and_the_command_says_why_it_ended(manifest, tmp_path):
     """The real command, whose workers inherit the limit."""
     output = tmp_path / "corpus"

@@ -99,6 +99,7 @@ def test_a_clip_that_takes_too_long_is_skipped(corpus, tmp_path):
     assert sum(totals["clips"] for totals in report["splits"].values()) == 37
 
 
+@pytest.mark.slow
 def test_kill_and_continue(corpus, tmp_path):
     """SIGKILL of the real command while its workers are at clips, and again while the corpus is put together: workers
     end too, no chunk is done twice, and all files are those of an undisturbed run."""

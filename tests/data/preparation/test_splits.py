@@ -22,13 +22,21 @@ def test_split_is_deterministic_and_ignores_the_order():
     assert ids(validation)[:3] == ["27", "29", "30"]
 
 
-def test_split_sizes():
+def test_split_sizes_and_what_cannot_be_divided():
     sizes = {(2, 0.1): (1, 1), (1, 0.5): (1, 0), (10, 0.0): (10, 0), (3, 0.99): (1, 2), (0, 0.1): (0, 0)}
     for (count, ratio), expected in sizes.items():
         assert tuple(map(len, split_records(make_records(["anna"] * count), ratio))) == expected
     for ratio in (-0.1, 1.0, float("nan")):
         with pytest.raises(ValueError, match="val_ratio"):
             split_records(make_records(["anna"]), ratio)
+    # Where all speakers are too large, the smallest is validation.
+    train, validation = split_records(make_records(["anna"] * 50 + ["ben"] * 40 + ["carl"] * 45), 0.1, by="speaker")
+    assert {record.speaker for record in validation} == {"ben"} and len(train) == 95
+    with pytest.raises(SourceError, match="all clips are of one speaker, 'anna'"):
+        split_records(make_records(["anna"] * 3), 0.1, by="speaker")
+    with pytest.raises(SourceError, match="corpus line 3 .2. names no speaker"):
+        split_records(make_records(["anna", "ben", None]), 0.1, by="speaker")
+    assert tuple(map(len, split_records(make_records([None] * 3), 0.0, by="speaker"))) == (3, 0)
 
 
 def ids(records):
@@ -55,18 +63,3 @@ def test_what_must_stay_together_does(by):
     assert split_records(records, 0.3, seed=1, by=by)[1][0] == validation[0]
     sides = {tuple(sorted({group(r) for r in split_records(records, 0.3, seed=s, by=by)[1]})) for s in range(8)}
     assert len(sides) > 1, "another seed, another division"
-
-
-def test_the_smallest_speaker_is_validation_where_all_are_too_large():
-    records = make_records(["anna"] * 50 + ["ben"] * 40 + ["carl"] * 45)
-    train, validation = split_records(records, 0.1, by="speaker")
-    assert {record.speaker for record in validation} == {"ben"} and len(train) == 95
-
-
-def test_what_cannot_be_divided_is_said():
-    with pytest.raises(SourceError, match="all clips are of one speaker, 'anna'"):
-        split_records(make_records(["anna"] * 3), 0.1, by="speaker")
-    with pytest.raises(SourceError, match="corpus line 3 .2. names no speaker"):
-        split_records(make_records(["anna", "ben", None]), 0.1, by="speaker")
-    train, validation = split_records(make_records([None] * 3), 0.0, by="speaker")
-    assert (len(train), len(validation)) == (3, 0)
