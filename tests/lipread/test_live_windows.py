@@ -30,9 +30,6 @@ def test_an_utterance_is_read_while_it_grows_and_when_the_lips_rest():
     assert partial[0].arrived < 1.0 + 0.9
     assert {round(b.arrived - a.arrived, 2) for a, b in zip(partial, partial[1:], strict=False)} == {0.2}
     assert all(window.segment.end == window.arrived for window in partial), "up to the newest frame"
-
-
-def test_the_number_of_frames_between_windows_is_a_setting():
     partial = [window for window in windows([(1.0, 3.0)], 4, every=12) if not window.is_final]
     assert {round((b.arrived - a.arrived) * 25) for a, b in zip(partial, partial[1:], strict=False)} == {12}
     assert windows([], 5) == [], "lips at rest are not read"

@@ -68,7 +68,7 @@ def test_measured_results_stand_in_the_card_and_in_its_metadata(reader):
     assert "`validation` was read with" not in card.text and str(reader.parent) not in card.content
 
 
-def test_a_reader_that_reads_is_not_called_blind(reader):
+def test_a_reader_that_reads_is_not_called_blind_and_results_of_other_weights_do_not_count(reader):
     path = reader / "evaluation-validation.json"
     evaluation = json.loads(path.read_text())
     evaluation["metrics"] |= {"wer": 0.2, "wer_interval": [0.1, 0.3], "blank_wer": 0.8, "shuffled_wer": float("nan")}
@@ -77,9 +77,6 @@ def test_a_reader_that_reads_is_not_called_blind(reader):
     assert "**On `validation`" not in card.text and "| not defined |" in card.text
     metrics = {item.metric_type for item in card.data.eval_results if item.dataset_split == "validation"}
     assert metrics == {"wer", "cer", "blank_video_wer"}  # what is no number is no result
-
-
-def test_what_was_measured_on_other_weights_does_not_count(reader):
     weights = load_file(reader / "model.safetensors")
     weights["encoder.input_mean"] += 1
     save_file(weights, reader / "model.safetensors", metadata={"format": "pt"})
@@ -87,9 +84,8 @@ def test_what_was_measured_on_other_weights_does_not_count(reader):
     card, notes = card_of(reader)
     assert card.data.eval_results is None and card.data.get("metrics") is None
     assert "None. Nobody has evaluated these weights" in card.text
-    assert [note.split(" ")[0] for note in notes[:3]] == [
-        f"evaluation-{name}.json" for name in ("broken", "train", "validation")
-    ]
+    names = [note.split(" ")[0] for note in notes[:3]]
+    assert names == [f"evaluation-{name}.json" for name in ("broken", "train", "validation")]
     assert "other weights" in notes[1] and "the card has no results" in notes[3]
 
 

@@ -3,7 +3,6 @@
 
 import io
 import json
-from dataclasses import fields
 from itertools import pairwise
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from webvtt import WebVTT
 
 from lipread.output_files import write_atomically
-from lipread.settings import CueSettings, SegmentSettings
+from lipread.settings import CueSettings
 from lipread.transcript import Transcript, Utterance, Word, text_of, text_width
 from lipread.writers import (
     MAX_CHARACTERS_PER_SECOND,
@@ -141,10 +140,6 @@ def test_files_are_complete_or_absent(tmp_path):
     assert (tmp_path / "new" / "a.txt").read_bytes() == "é\n".encode()
 
 
-def test_no_option_of_segments_is_one_of_cues():
-    assert not {field.name for field in fields(CueSettings)} & {field.name for field in fields(SegmentSettings)}
-
-
 LONG = {
     "Mandarin": "她昨天下午坐火车去南方的一座小城市看望多年没有见面的老朋友他们在河边的茶馆里聊了很久直到天黑才回家",
     "Japanese": "きのうはちょっとコーヒーを飲みながら、ともだちと駅前のラーメン屋さんでゆっくりはなしをしました。",
@@ -179,12 +174,8 @@ def test_json_is_that_of_transformers_and_of_whisper():
     assert set(first["words"][0]) == {"word", "start", "end", "probability"}
     for segment in found["segments"]:
         assert "".join(word["word"] for word in segment["words"]) == segment["text"]
+    units = [unit for word in ("我用iPhone打电话", "hello", "สวัสดี") for unit in Word(word, 0.0, 1.0).split()]
+    assert text_of(units) == "我用iPhone打电话 helloสวัสดี", "words are joined as they are written"
+    assert [(unit.text, unit.start) for unit in units[:2]] == [("我", 0.0), ("用", pytest.approx(1 / 6))]
     rows = [row.split("\t") for row in format_transcript(spoken, "tsv").splitlines()]
     assert rows[:2] == [["start", "end", "text"], ["200", "740", "[person 1] set white"]]
-
-
-def test_words_are_joined_as_they_are_written():
-    units = [unit for word in ("我用iPhone打电话", "hello", "สวัสดี") for unit in Word(word, 0.0, 1.0).split()]
-    assert text_of(units) == "我用iPhone打电话 helloสวัสดี"
-    assert [unit.text for unit in units[:4]] == ["我", "用", "iPhone", "打"]
-    assert [unit.start for unit in units[:2]] == [0.0, pytest.approx(1 / 6)]

@@ -26,7 +26,7 @@ from modeling_lipread.confidence_lipread import (
     lip_speed,
     reason_to_abstain,
 )
-from tests.helpers.clips import moving_portrait, write_video
+from tests.helpers.clips import write_video
 from tests.helpers.long_videos import grid_lines
 from tests.helpers.training import TEXTS, make_clip
 
@@ -95,21 +95,16 @@ def grey(tmp_path_factory):
     return str(write_video(tmp_path_factory.mktemp("grey") / "grey.mp4", [np.full((240, 320, 3), 90, np.uint8)] * 4))
 
 
-def test_no_face_is_a_reason_and_with_abstention_off_an_error(reader, grey):
+def test_no_face_is_a_reason_and_with_abstention_off_an_error(reader, grey, portrait_video):
     assert reader(grey) == {"text": "", "reason": NO_FACE}
-    assert reader(grey, return_timestamps="word") == {"text": "", "reason": NO_FACE, "chunks": []}
     assert reader(grey, num_beams=2, num_return_sequences=2) == [{"text": "", "reason": NO_FACE}] * 2
     with pytest.raises(NoFaceError, match="no face found in any of 4 frames"):
         reader(grey, abstain=False)
-
-
-def test_a_batch_goes_on_past_a_clip_without_a_face(reader, grey, tmp_path):
-    face = str(write_video(tmp_path / "face.mp4", moving_portrait(8)))
-    alone = reader(face, return_timestamps="word")
+    face, options = str(portrait_video), {"return_timestamps": "word"}
+    alone, nothing = reader(face, **options), {"text": "", "reason": NO_FACE, "chunks": []}
     assert alone["chunks"] and "reason" not in alone
-    found = reader([face, grey, face], batch_size=3, return_timestamps="word")
-    assert [result["text"] for result in found] == [alone["text"], "", alone["text"]]
-    assert [result.get("reason") for result in found] == [None, NO_FACE, None]
+    read = reader([face, grey, face], batch_size=3, **options)
+    assert read[1] == nothing and [result["text"] for result in read] == [alone["text"], "", alone["text"]]
 
 
 def test_limits_are_the_readers_and_can_be_set_for_a_call(reader, limits, tmp_path):

@@ -162,19 +162,20 @@ def processor(logits, lengths, **arguments):
     return CTCLogitsProcessor(CTCPrefixScores(logits, lengths, VOCABULARY), spellings, **settings)
 
 
-def test_candidates_are_the_likeliest_tokens_and_the_end():
+def test_candidates_are_the_likeliest_and_the_end_and_without_a_face_the_language_model_chooses():
     logits, scores = torch.zeros(1, 6, 3), torch.tensor([[0.0, 3, 2, 1, 0, -9, 0]])
     for count, expected in ((2, [1, 2, 5]), (7, [1, 2, 3, 4, 5])):
         fused = processor(logits, torch.tensor([6]), num_candidates=count)(torch.tensor([[0]]), scores)
         assert torch.where(fused[0] > 0.4 * IMPOSSIBLE)[0].tolist() == expected
-
-
-def test_a_clip_without_a_face_leaves_the_choice_to_the_language_model():
     scores, logits = torch.randn(2, 7), torch.randn(2, 5, 3)
     mask = torch.tensor([[0, 0, 0, 0, 0], [0, 1, 0, 1, 0]])
     assert clip_lengths(mask, logits).tolist() == [0, 4]
     fused = processor(logits, clip_lengths(mask, logits), num_candidates=7)(torch.tensor([[0, 1], [0, 1]]), scores)
     torch.testing.assert_close(fused[0, 1:6], 0.6 * scores[0, :].log_softmax(-1)[1:6])
+    best = torch.tensor([[0, 1, 1, 0, 1, 2, 2], [2, 0, 3, 3, 1, 1, 1]])
+    logits, mask = torch.nn.functional.one_hot(best, 4).float(), torch.tensor([[1] * 7, [1, 1, 0, 1, 0, 0, 0]])
+    assert greedy_ctc(logits, mask, ["", "a", "b", " "]) == ["aab", "b"]
+    assert greedy_ctc(logits, None, ["", "a", "b", " "]) == ["aab", "b a"]
 
 
 FIRST, SECOND, THIRD = (bytes([byte]) for byte in "名".encode())
@@ -202,14 +203,6 @@ def test_tokens_that_may_follow_a_text(written, tokens):
     fuse = CTCLogitsProcessor(scores, spellings, **arguments)
     fused = fuse(torch.tensor([list(written)], dtype=torch.long).view(1, -1), torch.zeros(1, len(spellings)))
     assert (fused[0, 256:] > 0.5 * IMPOSSIBLE).tolist() == list(tokens.values())
-
-
-def test_greedy_reading_of_the_ctc_head():
-    best = torch.tensor([[0, 1, 1, 0, 1, 2, 2], [2, 0, 3, 3, 1, 1, 1]])
-    logits = torch.nn.functional.one_hot(best, 4).float()
-    mask = torch.tensor([[1] * 7, [1, 1, 0, 1, 0, 0, 0]])
-    assert greedy_ctc(logits, mask, ["", "a", "b", " "]) == ["aab", "b"]
-    assert greedy_ctc(logits, None, ["", "a", "b", " "]) == ["aab", "b a"]
 
 
 SENTENCES = [*TEXTS, "Don't go, naïve café!", "größer als 3.5 km", "привет мир", "今日は"]

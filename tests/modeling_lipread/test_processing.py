@@ -120,6 +120,10 @@ def test_bad_clips_say_why(processor, sequence, tmp_path):
             processor(videos=wrong)
     with pytest.raises(ValueError, match="there is no clip"):
         processor.feature_extractor([])
+    np.save(tmp_path / "clip.npy", sequence.keypoints)
+    for clip in (tmp_path / "clip.npy", sequence, sequence.keypoints):
+        with pytest.raises(ValueError, match="landmarks are of one face, so face='central' has no effect"):
+            processor(videos=clip, face="central")
 
 
 def test_arguments_for_texts_and_videos_are_merged_or_refused(processor, sequence):
@@ -141,13 +145,6 @@ def test_arguments_for_texts_and_videos_are_merged_or_refused(processor, sequenc
     ):
         with pytest.raises(TypeError, match=reason):
             processor(text=text, **wrong)
-
-
-def test_no_face_is_chosen_where_there_is_one(processor, sequence, tmp_path):
-    np.save(tmp_path / "clip.npy", sequence.keypoints)
-    for clip in (tmp_path / "clip.npy", sequence, sequence.keypoints):
-        with pytest.raises(ValueError, match="landmarks are of one face, so face='central' has no effect"):
-            processor(videos=clip, face="central")
 
 
 def test_a_saved_processor_is_complete(processor, tmp_path):

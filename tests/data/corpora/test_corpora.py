@@ -3,10 +3,10 @@
 
 import pytest
 
-from data.corpora import read_alignment, read_source
+from data.corpora import read_alignment
 from data.corpora.grid import sentence
 from data.sources.manifest import read_manifest
-from data.sources.records import SourceError, TranscriptError, Word
+from data.sources.records import TranscriptError, Word
 from tests.helpers.corpora import fill, read
 
 
@@ -44,15 +44,12 @@ def test_grid(tmp_path):
     }
 
 
-def test_grid_names_that_are_sentences():
+def test_grid_names_that_are_sentences_and_one_alignment_is_a_source(tmp_path):
     assert sentence("LWIZ9P") == "lay white in z nine please"
-    assert [sentence(name) for name in ("bbaw2n", "bbaf2", "bbaf2nn", "", "bbaf\u0662n", "bba\u01312n")] == [None] * 6
-
-
-def test_one_alignment_of_grid_is_a_source_too(tmp_path):
     fill(tmp_path / "s7", {"bbaf2n.mp4": None, "bbaf2n.align": ALIGN, "lwiz9p.mp4": None})
     clips, skipped = by_id(tmp_path / "s7" / "bbaf2n.align")
     assert [(clip.text, clip.speaker) for clip in clips.values()] == [("bin blue at f", "s7")] and skipped == {}
+    assert [sentence(name) for name in ("bbaw2n", "bbaf2", "bbaf2nn", "", "bbaf\u0662n", "bba\u01312n")] == [None] * 6
 
 
 @pytest.mark.parametrize(
@@ -116,12 +113,6 @@ def test_timit(tmp_path):
         "TEST/mabc1/sx5.mp4": "neither a .txt nor a .wrd of that name that holds words",
         "TEST/mabc1/sx6.txt": "no video of that name beside it",
     }
-
-
-def test_timit_at_another_rate(tmp_path):
-    fill(tmp_path, {"a.mp4": None, "a.txt": "0 8000 Hello there", "a.wrd": "0 4000 hello\n4000 8000 there"})
-    clips, _ = by_id(tmp_path, options={"sample_rate": "8000"})
-    assert clips["a"].words == (Word("hello", 0.0, 0.5), Word("there", 0.5, 1.0))
 
 
 LRS3 = """Text:  THE TIDE COMES {LG} {IN} AT SEVEN
@@ -196,9 +187,3 @@ def test_plain_folder(tmp_path):
     assert skipped["f.mkv"] == "stands beside f.mp4; keep one of them"
     assert skipped["g.mp4"].startswith("the transcript is empty")
     assert len(skipped) == 5
-
-
-def test_a_folder_without_a_usable_clip_is_an_error(tmp_path):
-    fill(tmp_path / "clips", {"a.mp4": None, "a.txt": " "})
-    with pytest.raises(SourceError, match=r"(?s)no usable clip in the format folder \(1 unusable\).*clips/a.mp4: the"):
-        read_source(tmp_path / "clips")

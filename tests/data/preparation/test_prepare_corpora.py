@@ -6,7 +6,7 @@ from datasets import load_from_disk
 
 from data.prepare import main, prepare
 from tests.helpers.clips import moving_portrait, write_video
-from tests.helpers.corpora import all_rows, fill, srt, textgrid, vtt, write_manifest
+from tests.helpers.corpora import fill, srt, textgrid, write_manifest
 
 
 @pytest.fixture(scope="module")
@@ -84,15 +84,3 @@ def test_lrs3_in_lower_case_and_the_command_that_trains_on_it(video, tmp_path, c
         for rows in load_from_disk(tmp_path / "corpus").values():
             assert rows["text"][:] == [said]
             assert [word["word"] for word in rows["words"][0]] == said.split()
-
-
-def test_a_clip_of_two_sources_is_warned_of_and_resumed_runs_are_the_same(video, tmp_path, capsys):
-    folder = fill(tmp_path / "talks", {"a.mp4": video, "a.vtt": vtt((0.0, 0.2, "<v Anna>Good day.")), "z.vtt": vtt()})
-    manifest = write_manifest(folder, "test.jsonl", [{"video": "a.mp4", "text": "good day", "start": 0.0, "end": 0.2}])
-    report = prepare([folder, manifest], tmp_path / "corpus")
-    assert "talks: recognised as subtitles, 1 clips" in capsys.readouterr().err
-    assert report["warnings"] == ["test.jsonl line 1 (a_0.000-0.200): the same clip as talks/a.vtt cue 1"]
-    assert [skip["where"] for skip in report["skipped"]] == ["talks/z.vtt"]
-    rows = all_rows(tmp_path / "corpus")
-    assert rows["talks"]["speaker"].to_pylist() == ["Anna"] and rows["test"]["speaker"].to_pylist() == [None]
-    assert prepare([folder, manifest], tmp_path / "corpus") == report

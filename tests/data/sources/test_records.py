@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.sources.records import Record, RecordFile, Skip, Word, collect
+from data.sources.records import Record, RecordFile, Word
 from tests.helpers.training import run_python
 
 ROOT = Path("corpus")
@@ -48,25 +48,8 @@ def test_parts_are_those_of_a_list(records):
     assert list(stored[10:900:7][5:20]) == plain[10:900:7][5:20]
     assert list(stored[::-1][:3]) == plain[::-1][:3]
     assert len(stored[5:5]) == 0 and stored.select(picked)[-1] == plain[256]
-
-
-def test_only_the_part_goes_to_another_process(records):
-    stored, plain = records
     sent = pickle.dumps(stored[500:516])
-    assert pickle.loads(sent) == tuple(plain[500:516])
-    assert len(sent) < 10_000
-
-
-def test_repeated_ids_become_skips():
-    found = [make(index, id) for index, id in enumerate("abcba", start=1)]
-    stored, skips = collect(ROOT, [*found[:4], Skip("corpus line 9", None, "damaged"), found[4]])
-    assert list(stored) == found[:3]
-    assert [skip.reason for skip in skips] == [
-        "the id already stands in talk.srt cue 3; give each clip its own id",
-        "damaged",
-        "the id already stands in line 1; give each clip its own id",
-    ]
-    assert collect(ROOT, [])[1] == [] and len(collect(ROOT, [])[0]) == 0
+    assert pickle.loads(sent) == tuple(plain[500:516]) and len(sent) < 10_000, "only the part goes to another process"
 
 
 MEASURE = """

@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from data.corpora import read_source, recognise
-from data.sources.folder import Folder
 from data.sources.records import SourceError
 from tests.helpers.corpora import fill, read, srt, textgrid, vtt
 
@@ -72,11 +71,15 @@ def clips_and_reasons(path, **settings):
     return [clip.id for clip in clips], skipped
 
 
-def test_order_is_natural_and_hidden_files_are_passed_over(tmp_path):
-    names = ["b", "a10", "a9", "A1", "x/10/z", "x/9/z", "x/9/.hidden", ".git/a", "._a9", "ü", "a2b10", "a2b9"]
+def test_order_is_natural_hidden_files_are_passed_over_and_no_transcript_is_a_gigabyte(tmp_path):
+    deep = "/".join(["y"] * 300)
+    names = ["b", "a10", "a9", "A1", "x/10/z", "x/9/z", "x/9/.hidden", ".git/a", "._a9", "ü", "a2b10", "a2b9", "large"]
+    names.append(f"{deep}/a")
     fill(tmp_path, {f"{name}.mp4": None for name in names} | {f"{name}.txt": "x" for name in names})
+    os.truncate(tmp_path / "large.txt", 2**30)  # a hole, which takes no room
     ids, reasons = clips_and_reasons(tmp_path)
-    assert ids == ["A1", "a2b9", "a2b10", "a9", "a10", "b", "ü", "x/9/z", "x/10/z"] and reasons == {}
+    assert ids == ["A1", "a2b9", "a2b10", "a9", "a10", "b", "ü", "x/9/z", "x/10/z", f"{deep}/a"]
+    assert reasons == {"large.mp4": "large.txt: larger than 64 MiB, which no transcript is"}
 
 
 def test_links_are_followed_once_and_not_out_of_the_folder(tmp_path):
@@ -134,15 +137,3 @@ def test_a_folder_that_may_not_be_read_is_skipped(tmp_path):
     finally:
         (tmp_path / "locked").chmod(0o700)
     assert ids == ["a"] and "cannot be read" in reasons["locked"]
-
-
-def test_a_transcript_larger_than_any_is_skipped(tmp_path):
-    fill(tmp_path, {"a.mp4": None, "a.txt": "one", "b.mp4": None, "b.txt": "two"})
-    os.truncate(tmp_path / "b.txt", 2**30)  # a hole, which takes no room
-    assert clips_and_reasons(tmp_path) == (["a"], {"b.mp4": "b.txt: larger than 64 MiB, which no transcript is"})
-
-
-def test_a_long_chain_of_folders(tmp_path):
-    deep = "/".join(["d"] * 300)
-    folder = fill(tmp_path, {f"{deep}/a.mp4": None, f"{deep}/a.txt": "deep"})
-    assert [names for _, names in Folder(folder).walk()][-1] == ["a.mp4", "a.txt"]

@@ -18,32 +18,31 @@ def clips(batch: int = 3, frames: int = 40) -> tuple[torch.Tensor, torch.Tensor]
     return keypoints * mask[..., None, None], mask
 
 
+def augment(keypoints, mask, labels=None, **settings):
+    return KeypointAugmentation(**STILL | settings)(keypoints, mask, labels)
+
+
 def test_switched_off_it_changes_nothing():
     keypoints, mask = clips()
-    same, same_mask, _ = KeypointAugmentation(**STILL)(keypoints, mask)
-    assert torch.allclose(same, keypoints, atol=1e-6)
-    assert torch.equal(same_mask, mask)
+    same, same_mask, _ = augment(keypoints, mask)
+    assert torch.allclose(same, keypoints, atol=1e-6) and torch.equal(same_mask, mask)
 
 
-def test_rotation_keeps_distances():
+def test_rotation_keeps_distances_and_scale_is_one_for_the_whole_clip():
     keypoints, mask = clips()
-    turned, *_ = KeypointAugmentation(**{**STILL, "rotation": 30.0})(keypoints, mask)
+    turned, *_ = augment(keypoints, mask, rotation=30.0)
     assert (turned - keypoints).abs().max() > 0.1
     assert torch.allclose(torch.cdist(turned[1], turned[1]), torch.cdist(keypoints[1], keypoints[1]), atol=1e-4)
-
-
-def test_scale_is_one_for_the_whole_clip():
-    keypoints, mask = clips()
-    scaled, *_ = KeypointAugmentation(**{**STILL, "scale": 0.2})(keypoints, mask)
+    scaled, *_ = augment(keypoints, mask, scale=0.2)
     ratio = scaled[1] / keypoints[1]
     assert torch.allclose(ratio, ratio[:1, :1].expand_as(ratio), atol=1e-4)
     assert ((ratio > 0.8 - 1e-4) & (ratio < 1.2 + 1e-4)).all()
 
 
-def test_speed_changes_the_length_and_keeps_the_ends():
+def test_speed_changes_the_length_and_keeps_ends_gaps_and_labels():
     torch.manual_seed(1)
     keypoints, mask = clips()
-    resampled, new_mask, _ = KeypointAugmentation(**{**STILL, "speed": 0.3})(keypoints, mask)
+    resampled, new_mask, _ = augment(keypoints, mask, speed=0.3)
     assert resampled.shape[:2] == new_mask.shape
     for clip, before in enumerate(mask.sum(1)):
         after = int(new_mask[clip].sum())
@@ -52,24 +51,13 @@ def test_speed_changes_the_length_and_keeps_the_ends():
         assert torch.allclose(resampled[clip, 0], keypoints[clip, 0], atol=1e-5)
         assert torch.allclose(resampled[clip, after - 1], keypoints[clip, before - 1], atol=1e-4)
     assert not torch.equal(new_mask.sum(1), mask.sum(1))
-
-
-def test_speed_does_not_invent_faces_in_gaps():
-    keypoints, mask = clips()
-    mask[:, 10:20] = 0
-    resampled, new_mask, _ = KeypointAugmentation(**{**STILL, "speed": 0.2})(keypoints * mask[..., None, None], mask)
-    assert (new_mask.sum(1) < mask.sum(1) * 1.3).all()
-    assert (resampled[new_mask == 0] == 0).all()
-
-
-def test_labels_keep_to_their_frames_at_any_speed():
-    torch.manual_seed(1)
-    keypoints, mask = clips()
     steps = torch.arange(40)[None, :, None, None].expand_as(keypoints).float() * mask[..., None, None]
-    labels = torch.arange(40).expand(3, -1)
-    resampled, new_mask, moved = KeypointAugmentation(**{**STILL, "speed": 0.3})(steps, mask, labels)
+    resampled, new_mask, moved = augment(steps, mask, torch.arange(40).expand(3, -1), speed=0.3)
     assert (moved[new_mask == 0] == -100).all()
-    assert ((resampled[..., 0, 0] - moved)[new_mask != 0].abs() <= 0.5 + 1e-4).all()
+    assert ((resampled[..., 0, 0] - moved)[new_mask != 0].abs() <= 0.5 + 1e-4).all(), "labels keep to their frames"
+    mask[:, 10:20] = 0
+    resampled, new_mask, _ = augment(keypoints * mask[..., None, None], mask, speed=0.2)
+    assert (new_mask.sum(1) < mask.sum(1) * 1.3).all() and (resampled[new_mask == 0] == 0).all(), "no face in gaps"
 
 
 def test_a_mirrored_face_is_one_that_mediapipe_could_have_seen():
@@ -83,21 +71,16 @@ def test_a_mirrored_face_is_one_that_mediapipe_could_have_seen():
     with pytest.raises(ValueError, match="mirror=1.0: landmark 61 has no counterpart"):
         augment.set_landmarks([61, 13])
     KeypointAugmentation().set_landmarks([61, 13])
-
-
-def test_half_of_the_clips_are_mirrored():
     torch.manual_seed(0)
-    augment = KeypointAugmentation(**STILL, mirror=0.5)
-    augment.set_landmarks([13, 14])  # on the midline: only x changes its sign
-    keypoints = torch.ones(400, 2, 2, 3)
-    seen, *_ = augment(keypoints, torch.ones(400, 2))
-    assert 0.4 < (seen[:, 0, 0, 0] < 0).float().mean() < 0.6
-    assert torch.equal(seen[..., 1:], keypoints[..., 1:])
+    half = KeypointAugmentation(**STILL, mirror=0.5)
+    half.set_landmarks([13, 14])  # on the midline: only x changes its sign
+    seen, *_ = half(torch.ones(400, 2, 2, 3), torch.ones(400, 2))
+    assert 0.4 < (seen[:, 0, 0, 0] < 0).float().mean() < 0.6 and (seen[..., 1:] == 1).all()
 
 
 def test_articulation_changes_movement_and_not_the_average_face():
     keypoints, mask = clips()
-    seen, *_ = KeypointAugmentation(**STILL, motion=0.5)(keypoints, mask)
+    seen, *_ = augment(keypoints, mask, motion=0.5)
     for clip, frames in enumerate(mask.sum(1)):
         before, after = keypoints[clip, :frames], seen[clip, :frames]
         assert torch.allclose(after.mean(0), before.mean(0), atol=1e-5)
@@ -108,7 +91,7 @@ def test_articulation_changes_movement_and_not_the_average_face():
 def test_some_landmarks_stand_still_the_others_move_as_before():
     torch.manual_seed(0)
     keypoints, mask = torch.randn(50, 10, 7, 3), torch.ones(50, 10)
-    seen, *_ = KeypointAugmentation(**STILL, landmark_masks=0.3)(keypoints, mask)
+    seen, *_ = augment(keypoints, mask, landmark_masks=0.3)
     still = (seen - seen[:, :1]).abs().amax((1, 3)) < 1e-5
     assert 0.2 < still.float().mean() < 0.4
     assert torch.allclose(seen.transpose(1, 2)[~still], keypoints.transpose(1, 2)[~still], atol=1e-5)
@@ -117,7 +100,7 @@ def test_some_landmarks_stand_still_the_others_move_as_before():
 def test_a_warp_gives_a_clip_one_other_face():
     keypoints, mask = clips()
     faces = keypoints[:, :1].expand_as(keypoints) * mask[..., None, None]
-    warped, *_ = KeypointAugmentation(**STILL, warp=0.1)(faces, mask)
+    warped, *_ = augment(faces, mask, warp=0.1)
     assert (warped[:, 0] - faces[:, 0]).abs().max() > 0.01
     assert torch.allclose(warped[1], warped[1, :1].expand_as(warped[1]), atol=1e-5)
     assert not torch.allclose(warped[1, 0] - faces[1, 0], warped[2, 0] - faces[2, 0], atol=1e-3)
@@ -125,8 +108,7 @@ def test_a_warp_gives_a_clip_one_other_face():
 
 def test_time_masks_hide_but_never_everything():
     keypoints, mask = clips(batch=64, frames=6)
-    augment = KeypointAugmentation(**{**STILL, "time_masks": 3, "time_mask_frames": 6})
-    _, hidden, _ = augment(keypoints, mask)
+    _, hidden, _ = augment(keypoints, mask, time_masks=3, time_mask_frames=6)
     assert hidden.sum() < mask.sum()
     assert (hidden.sum(1) > 0)[mask.sum(1) > 0].all()
     assert (hidden <= mask).all()
@@ -138,7 +120,7 @@ def test_trimmed_clips_keep_every_spoken_frame():
     labels = torch.zeros_like(mask)
     labels[:, 12:25], labels[0], labels[1, 15:20] = 3, 0, 0  # nobody speaks in the first; a pause in the second
     labels[0, 30:] = -100
-    cut, cut_mask, cut_labels = KeypointAugmentation(**{**STILL, "trim_silence": 0.5})(keypoints, mask, labels)
+    cut, cut_mask, cut_labels = augment(keypoints, mask, labels, trim_silence=0.5)
     frames, found = mask.sum(1), cut_mask.sum(1)
     assert found[0] == frames[0] and (found <= frames).all() and (cut_labels[0, : found[0]] == 0).all()
     assert 0.3 < (found < frames).float().mean() < 0.7
@@ -159,7 +141,7 @@ def test_mixing_maps_the_movement_of_each_clip_and_keeps_its_average_face():
     mask[0, 30:] = 0
     movement = torch.randn(2, 40, 3) @ torch.randn(3, 21)  # three independent movements of seven landmarks
     keypoints = (torch.randn(2, 1, 21) + movement).view(2, 40, 7, 3) * mask[..., None, None]
-    mixed, *_ = KeypointAugmentation(**STILL, mixing=0.5)(keypoints, mask)
+    mixed, *_ = augment(keypoints, mask, mixing=0.5)
     for clip, frames in enumerate((30, 40)):
         before, after = (each[clip, :frames].flatten(1) for each in (keypoints, mixed))
         assert torch.allclose(after.mean(0), before.mean(0), atol=1e-3)
