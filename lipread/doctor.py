@@ -136,7 +136,7 @@ def check_reader(model: str) -> str:
     if not all(parameter.isfinite().all() for parameter in pipeline.model.parameters()):
         raise RuntimeError(f"{model} has weights that are not finite")
     start = time.perf_counter()
-    words = pipeline(LandmarkSequence(keypoints, np.ones(75, bool), np.arange(75) / 25, 0, 0, 25.0))["text"].split()
+    words = pipeline(LandmarkSequence.from_array(keypoints, 25.0))["text"].split()
     return f"{model} reads 3 s of a synthetic face in {time.perf_counter() - start:.2f} s ({len(words)} words)"
 
 

@@ -57,16 +57,12 @@ class WordEvidence:
 
 
 def token_log_probs(model: Any, written: torch.Tensor, start: int, **video: Any) -> torch.Tensor:
-    """Returns the log-probabilities of generated tokens by the language model.
+    """Returns the log-probabilities of generated tokens, float32 `(batch, tokens - start)`, meaningless at padding.
 
     Args:
         model: The model.
-        written: Tokens including the prompt, `(batch, tokens)`; padding follows the first end token.
-        start: Number of tokens of the prompt.
+        written: Tokens `(batch, tokens)`, of which the first `start` are the prompt; padding follows the end token.
         video: The clips as `forward` takes them: `keypoints` and `keypoints_mask`, or `conditioning`.
-
-    Returns:
-        Float32 `(batch, tokens - start)`; values at padding are meaningless.
     """
     # No mask is needed: padding follows the text, and the model is causal.
     logits = model(input_ids=written, **video).logits[:, start - 1 : -1].float()
@@ -74,13 +70,9 @@ def token_log_probs(model: Any, written: torch.Tensor, start: int, **video: Any)
 
 
 def head_log_probs(encoded: Any) -> torch.Tensor | None:
-    """Returns the log-posteriors of the CTC head and of the alignment head, or else again of the CTC head.
+    """Returns the log-posteriors of CTC and alignment head, float32 `(batch, 2, frames, vocabulary)`.
 
-    Args:
-        encoded: The encoder's output; without a CTC head the result is `None`.
-
-    Returns:
-        Float32 `(batch, 2, frames, vocabulary)`.
+    Without an alignment head, those of the CTC head stand for both; without a CTC head it returns `None`.
     """
     if encoded.ctc_logits is None:
         return None
@@ -91,13 +83,11 @@ def head_log_probs(encoded: Any) -> torch.Tensor | None:
 def word_evidence(
     processor: Any, config: Any, tokens: Sequence[int], log_probs: Sequence[float], heads: torch.Tensor | None
 ) -> list[WordEvidence]:
-    """Splits the hypothesis of a clip into words, with probability, frames and fit of each.
+    """Splits the hypothesis of a clip into words.
 
     Args:
-        processor: The model's processor.
-        config: The model's configuration.
-        tokens: Tokens of the hypothesis, without the prompt.
-        log_probs: Their log-probabilities.
+        processor, config: Those of the model.
+        tokens, log_probs: The hypothesis without the prompt, and the log-probability of each token.
         heads: `head_log_probs` of the clip up to its last frame with a face, `(2, frames, vocabulary)`.
     """
     units = split_units(processor.decode(list(tokens), skip_special_tokens=True))
@@ -119,17 +109,10 @@ def word_evidence(
 
 
 def token_units(processor: Any, tokens: Sequence[int]) -> list[list[int]]:
-    """Finds the words that each token of a text writes, as `split_units` counts them.
+    """Returns, for each token of a text, the indices of the words (`split_units`) that it writes.
 
-    A token of several characters may write several words in scripts without spaces, and a character may need several
-    tokens.
-
-    Args:
-        processor: The model's processor.
-        tokens: Tokens of the text; special tokens write nothing.
-
-    Returns:
-        For each token the indices of its words.
+    In scripts without spaces, a token may write several words, and a word may need several tokens. Special tokens
+    write none.
     """
     special = set(processor.tokenizer.all_special_ids)
     last = len(split_units(processor.decode(list(tokens), skip_special_tokens=True))) - 1
@@ -146,10 +129,7 @@ def token_units(processor: Any, tokens: Sequence[int]) -> list[list[int]]:
 
 
 def evidence(log_probs: Sequence[float], fits: Sequence[float], certainties: Sequence[float]) -> np.ndarray:
-    """Returns the evidence for words.
-
-    Args:
-        log_probs, fits, certainties: `log_prob`, `fit` and `certainty` of the `WordEvidence` of each word.
+    """Returns the evidence for words from `log_prob`, `fit` and `certainty` of each `WordEvidence`.
 
     Returns:
         Float64 `(words, 5)`, in the order of `CALIBRATION`: the log-odds of the word's probability, its fit, the
@@ -167,12 +147,7 @@ def word_scores(
     certainties: Sequence[float],
     calibration: Mapping[str, float] | None,
 ) -> list[float]:
-    """Estimates the probability, 0 to 1, that each word is right.
-
-    Args:
-        log_probs, fits, certainties: As for `evidence`.
-        calibration: `LipReadConfig.calibration`; with `None` the estimate is the language model's probability.
-    """
+    """Estimates the probability that each word is right: by its `evidence`, or without calibration by `log_probs`."""
     if calibration is None:
         return np.exp(log_probs).tolist()
     return logistic(evidence(log_probs, fits, certainties) @ [calibration[name] for name in CALIBRATION]).tolist()
@@ -184,12 +159,7 @@ def logistic(values: np.ndarray) -> np.ndarray:
 
 
 def lip_speed(sequence: Any) -> float | None:
-    """Returns the highest speed of the lips in any second of a clip.
-
-    It is not the average over the clip, since a long video may contain few words.
-
-    Args:
-        sequence: A `LandmarkSequence`.
+    """Returns the highest speed of the lips in any second of a `LandmarkSequence`; a long video may hold few words.
 
     Returns:
         Distances between the outer eye corners a second (`lip_motion`); `None` if it is unknown, for landmarks of
@@ -217,32 +187,25 @@ def assess(
     words: Sequence[WordEvidence] | None,
     limits: Mapping[str, float] | None,
     calibration: Mapping[str, float] | None,
-    *,
-    speed: float | None,
-    has_face: bool,
-    seldom_seen: bool,
+    **video: Any,
 ) -> tuple[list[float] | None, str | None]:
     """Scores a hypothesis and decides on abstention, for the pipeline and for evaluation.
 
     Args:
         text: The hypothesis.
-        words: Its `word_evidence`; without it their scores count as 1.
-        limits: `LipReadConfig.abstention`.
-        calibration: `LipReadConfig.calibration`.
-        speed: The `lip_speed`; `None` if it is unknown.
-        has_face: Whether any frame has a face.
-        seldom_seen: The result of `is_seldom_seen`.
+        words: Its `word_evidence`; without it all scores count as 1.
+        limits, calibration: `LipReadConfig.abstention` and `LipReadConfig.calibration`.
+        video: `speed`, `has_face` and `seldom_seen`, as for `reason_to_abstain`.
 
     Returns:
         The probability that each word is right, `None` without `words`; and one of `REASONS` to return no text, or
         `None`.
     """
-    scores = None
-    if words is not None:
-        columns = ([getattr(word, name) for word in words] for name in ("log_prob", "fit", "certainty"))
-        scores = word_scores(*columns, calibration)
-    known = [1.0] * len(text.split()) if scores is None else scores
-    return scores, reason_to_abstain(limits, known, speed=speed, has_face=has_face, seldom_seen=seldom_seen)
+    if words is None:
+        return None, reason_to_abstain(limits, [1.0] * len(text.split()), **video)
+    columns = ([getattr(word, name) for word in words] for name in ("log_prob", "fit", "certainty"))
+    scores = word_scores(*columns, calibration)
+    return scores, reason_to_abstain(limits, scores, **video)
 
 
 def reason_to_abstain(
@@ -259,7 +222,9 @@ def reason_to_abstain(
         limits: `LipReadConfig.abstention`. `min_confidence` limits the mean of the scores, which is the expected share
             of right words. A missing limit does not apply.
         scores: The estimated probability that each word is right.
-        speed, has_face, seldom_seen: As for `assess`.
+        speed: The `lip_speed`; `None` if it is unknown.
+        has_face: Whether any frame has a face.
+        seldom_seen: The result of `is_seldom_seen`.
     """
     limits = limits or {}
     if not has_face:

@@ -38,9 +38,7 @@ _BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}
 def clip_lengths(mask: torch.Tensor | None, logits: torch.Tensor) -> torch.Tensor:
     """Returns the number of frames of each clip up to its last frame with a face, int64 `(clips,)`.
 
-    Args:
-        mask: Non-zero for frames with a face, `(clips, frames)`; `None` if all have one.
-        logits: A tensor `(clips, frames, ...)`.
+    The mask `(clips, frames)` is non-zero for frames with a face; without it, all frames of the logits have one.
     """
     clips, frames, _ = logits.shape
     if mask is None:
@@ -49,13 +47,7 @@ def clip_lengths(mask: torch.Tensor | None, logits: torch.Tensor) -> torch.Tenso
 
 
 def greedy_ctc(logits: torch.Tensor, mask: torch.Tensor | None, ctc_vocab: Sequence[str]) -> list[str]:
-    """Decodes the CTC head greedily, by the most probable symbol of every frame.
-
-    Args:
-        logits: Logits of the CTC head, `(clips, frames, symbols)`.
-        mask: Non-zero for frames with a face, `(clips, frames)`.
-        ctc_vocab: Its characters, beginning with the blank.
-    """
+    """Decodes logits of the CTC head `(clips, frames, symbols)` by the most probable symbol of every frame."""
     best, lengths = logits.argmax(-1).tolist(), clip_lengths(mask, logits).tolist()
     texts = []
     for symbols, length in zip(best, lengths, strict=True):
@@ -65,11 +57,7 @@ def greedy_ctc(logits: torch.Tensor, mask: torch.Tensor | None, ctc_vocab: Seque
 
 
 class CTCSpelling:
-    """Normalises texts and removes characters outside the CTC vocabulary, as the CTC targets of training.
-
-    Args:
-        characters: The characters of the CTC vocabulary.
-    """
+    """Normalises texts and removes all but the characters of the CTC vocabulary, as the CTC targets of training."""
 
     def __init__(self, characters: Iterable[str]):
         self._normalize = TextNormalizer()
@@ -205,9 +193,8 @@ class CTCPrefixScores:
     def _steps(self, prefixes: list[tuple[int, str]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Returns the terms of the CTC recursion for prefixes that are one character longer than cached ones.
 
-        Returns:
-            The log-probability of all paths before each frame that the last character can follow, and of that
-            character in the frame, both `(frames, prefixes)`; and the clip of each prefix.
+        They are the log-probability of all paths before each frame that the last character can follow, and of that
+        character in the frame, both `(frames, prefixes)`; and the clip of each prefix.
         """
         steps = [
             (self._columns[clip, text[:-1]], self._symbols[text[-1]], clip, text[-2:-1] == text[-1])
@@ -224,11 +211,10 @@ class CTCPrefixScores:
 
 
 class CTCLogitsProcessor(LogitsProcessor):
-    """Scores tokens for joint decoding by `(1 - weight) * log p(token) + weight * gain`.
+    """Scores the most probable tokens for joint decoding by `(1 - weight) * log p(token) + weight * gain`.
 
     The gain of a token is the change of the prefix score that it causes; that of an end token is the difference of the
-    log-probability of the complete text and the prefix score. Only the language model's most probable tokens are
-    scored.
+    log-probability of the complete text and the prefix score.
 
     Args:
         prefix_scores: Prefix scores of the clips.
@@ -305,16 +291,10 @@ def _gain(after: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
 
 
 class WordAlignment(NamedTuple):
-    """The alignment of words with the frames of a clip.
+    """The alignment of words with the frames of a clip."""
 
-    Attributes:
-        frames: First frame of each word and the frame after its last, int `(words, 2)`.
-        fit: Mean log-probability of the characters of each word in their frames, `(words,)`; 0 for a word without
-            characters.
-    """
-
-    frames: np.ndarray
-    fit: np.ndarray
+    frames: np.ndarray  # first frame of each word and the frame after its last, int `(words, 2)`
+    fit: np.ndarray  # mean log-probability of a word's characters in their frames, `(words,)`; 0 without characters
 
 
 def align_words(
@@ -327,15 +307,13 @@ def align_words(
     """Aligns known words with the frames of a clip.
 
     Args:
-        log_probs: Log-posteriors of a head, `(frames, vocabulary)`.
-        words: The words.
+        log_probs: Log-posteriors of the CTC head or, with `each_frame`, of the alignment head, `(frames, vocabulary)`.
+        words: The words; one without characters of the vocabulary gets an empty span.
         ctc_vocab: Characters of both heads, beginning with the blank.
-        each_frame: Whether `log_probs` are those of the alignment head rather than of the CTC head.
         joined: Whether each word follows the one before without a space; by default none does.
 
     Returns:
-        The alignment; a word without characters of the vocabulary has an empty span. `None` if there are fewer frames
-        than the words need.
+        The alignment; `None` if there are fewer frames than the words need.
     """
     known = {character: index for index, character in enumerate(ctc_vocab) if index != BLANK}
     normalize = TextNormalizer()
@@ -365,9 +343,8 @@ def _ctc_states(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the states of a CTC path: the characters with blanks before and after each (Graves et al., 2006).
 
-    Returns:
-        For each state its symbol, the index of its word or `NO_WORD`, and whether a path may skip the state before it.
-        A path may skip the blank between two different characters.
+    Each state has a symbol, the index of its word or `NO_WORD`, and whether a path may skip the state before it, as it
+    may the blank between two different characters.
     """
     symbols, owners = [BLANK], [NO_WORD]
     for index, word in enumerate(words):
@@ -383,11 +360,10 @@ def _ctc_states(
 
 
 def _frame_states(words: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the states of a path of the alignment head: characters, and silence before and after each word.
+    """Returns the states, as `_ctc_states`, of a path of the alignment head: each word with silence around it.
 
-    Returns:
-        As `_ctc_states`. A path may skip the silence between two words, and a character between two others of a word:
-        the targets of a word with fewer frames than characters lack some characters too.
+    A path may skip the silence between two words, and a character between two others of a word: the targets of a word
+    with fewer frames than characters lack some characters too.
     """
     symbols, owners, may_skip = [BLANK], [NO_WORD], [False]
     for index, word in enumerate(words):
@@ -402,11 +378,10 @@ def best_path(emissions: np.ndarray, may_skip: np.ndarray) -> np.ndarray | None:
     """Finds the most probable path through ordered states (Viterbi).
 
     A path begins in the first or second state and ends in the last or last but one. From frame to frame it stays,
-    moves to the next state, or skips one state where `may_skip` allows it.
+    moves to the next state, or skips the state before one with `may_skip`, bool `(states,)`.
 
     Args:
         emissions: Log-probabilities of the states, `(frames, states)`.
-        may_skip: Whether a path may skip the state before each state, bool `(states,)`.
 
     Returns:
         The state of every frame, int `(frames,)`; `None` if there are too few frames for a path.
@@ -433,12 +408,9 @@ def best_path(emissions: np.ndarray, may_skip: np.ndarray) -> np.ndarray | None:
 
 
 def token_spellings(tokenizer: Any) -> list[bytes]:
-    """Returns the bytes that each token adds to a text, by the id of the token.
+    """Returns the bytes that each token of a tokenizer adds to a text, by the id of the token.
 
     Special tokens and ids without a token add none. The bytes of a token may end within a character.
-
-    Args:
-        tokenizer: The language model's tokenizer.
 
     Raises:
         ValueError: If no token is a letter.

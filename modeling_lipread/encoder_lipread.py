@@ -18,12 +18,8 @@ from .configuration_lipread import FaceKeypointEncoderConfig
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, **kwargs):
     """Computes attention without a fused kernel, with the interface of `ALL_ATTENTION_FUNCTIONS`.
 
-    Args:
-        query, key, value: `(batch, heads, tokens, head_dim)`.
-        attention_mask: Added to the scores, `(batch or 1, heads or 1, queries or 1, keys)`.
-
-    Returns:
-        The output `(batch, tokens, heads, head_dim)` and the weights `(batch, heads, queries, keys)`.
+    From queries, keys and values `(batch, heads, tokens, head_dim)`, it returns the output `(batch, tokens, heads,
+    head_dim)` and the weights `(batch, heads, queries, keys)`. The mask is added to the scores.
     """
     scores = query @ key.transpose(-1, -2) * scaling
     if attention_mask is not None:
@@ -35,9 +31,8 @@ def eager_attention_forward(module, query, key, value, attention_mask, scaling, 
 def additive_mask(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
     """Converts a bool mask `(batch, keys)`, True for keys to attend to, to one that is added to attention scores.
 
-    Returns:
-        `(batch, 1, 1, keys)`, 0 for True and the lowest finite number of `dtype` for False: with infinity, a clip
-        without a face would give NaN. `None` for no mask.
+    It is `(batch, 1, 1, keys)`, 0 for True and the lowest finite number of `dtype` for False: with infinity, a clip
+    without a face would give NaN.
     """
     if mask is None:
         return None
@@ -377,15 +372,10 @@ class FaceKeypointEncoder(PreTrainedModel):
         }
 
     def _channels(self, keypoints: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Returns the position of each landmark and, with `use_velocity`, its displacement since the frame before.
+        """Returns x, y and z of each landmark and, with `use_velocity`, their displacements since the frame before.
 
-        Args:
-            keypoints: `(batch, frames, landmarks, 3)`.
-            mask: True for frames with a face, `(batch, frames)`.
-
-        Returns:
-            `(batch, frames, landmarks, channels)`: x, y, z, then their displacements in units of `keypoints`. All
-            channels are zero in frames without a face, and displacements also in the frame after such a frame.
+        All channels, `(batch, frames, landmarks, channels)`, are zero in frames without a face, and displacements also
+        in the frame after such a frame.
         """
         present = mask[..., None, None]
         keypoints = keypoints.masked_fill(~present, 0.0)
@@ -407,12 +397,7 @@ class FaceKeypointEncoder(PreTrainedModel):
     def fit_statistics(self, batches) -> None:
         """Measures the mean and standard deviation of every channel, with which `forward` standardises its input.
 
-        Args:
-            batches: Iterable of mappings with `keypoints` `(batch, frames, landmarks, 3)` and `keypoints_mask`
-                `(batch, frames)`.
-
-        Raises:
-            ValueError: If no frame has a face.
+        The batches are mappings with `keypoints` and `keypoints_mask`. Raises ValueError if no frame has a face.
         """
         count = torch.zeros((), dtype=torch.float64, device=self.device)
         total = torch.zeros(self.input_mean.shape, dtype=torch.float64, device=self.device)

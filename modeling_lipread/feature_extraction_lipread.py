@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,11 @@ from .geometry_lipread import (
     rigid_rotation,
     solve_head_pose,
 )
+from .landmarks_lipread import LandmarkSequence
 
 TIME_TOLERANCE = 5e-4  # seconds; containers round timestamps to a millisecond
 POSES = ("rigid", "solvepnp", None)
+NORMALIZE = ("rigid", *NORMALIZATIONS, None)
 
 
 class LipReadFeatureExtractor(FeatureExtractionMixin):
@@ -61,8 +63,8 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
             raise ValueError(f"frame_rate must be positive or None, not {frame_rate}")
         if pose not in POSES:
             raise ValueError(f"pose must be one of {POSES}, not {pose!r}")
-        if normalize is not None and normalize not in NORMALIZATIONS:
-            raise ValueError(f"normalize must be one of {(*NORMALIZATIONS, None)}, not {normalize!r}")
+        if normalize not in NORMALIZE:
+            raise ValueError(f"normalize must be one of {NORMALIZE}, not {normalize!r}")
         self.frame_rate = frame_rate
         self.max_gap_seconds = max_gap_seconds
         self.pose = pose
@@ -86,10 +88,8 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         """Prepares a batch.
 
         Args:
-            sequences: One clip, a list of clips, or an iterator over clips. A clip is a `LandmarkSequence`, landmarks
-                `(frames, landmarks, 3)`, or a tuple `(landmarks, present, timestamps)`. With None for `present`, a
-                frame has a face if its landmarks are finite and not all zero; with None for `timestamps`, frames are
-                `1 / frame_rate` apart.
+            sequences: One clip, a list of clips, or an iterator over clips. A clip is a `LandmarkSequence`, or
+                landmarks `(frames, landmarks, 3)` as for `LandmarkSequence.from_array`.
             return_tensors: `pt` or `np`.
             padding: Pads all clips with zeros to the longest one; without it, the result holds lists of clips.
             frame_rate: Frames a second of clips without timestamps; by default that of the output.
@@ -109,7 +109,7 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         rate, sequences = frame_rate or self.frame_rate or 25.0, list(sequences)
         if not sequences:
             raise ValueError("there is no clip; give at least one")
-        features = [self._extract(_clip(sequence, rate, index)) for index, sequence in enumerate(sequences)]
+        features = [self._extract(_checked(sequence, rate, index), index) for index, sequence in enumerate(sequences)]
         keypoints, masks = [list(column) for column in zip(*features, strict=True)]
         if padding:
             keypoints, masks = _pad(keypoints), _pad(masks)
@@ -128,9 +128,9 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         interval = np.median(np.diff(times)) if len(times) > 1 else 0.0
         return np.append(times, times[-1] + interval)
 
-    def _extract(self, clip: _Clip) -> tuple[np.ndarray, np.ndarray]:
-        """Returns features `(frames, landmarks, 3)` and mask `(frames,)` of one clip."""
-        self._check_landmarks(clip)
+    def _extract(self, clip: LandmarkSequence, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns features `(frames, landmarks, 3)` and mask `(frames,)` of the clip number `index`."""
+        self._check_landmarks(clip, index)
         keypoints, mask = resample(
             clip.keypoints, clip.present, clip.timestamps, self.frame_rate, self.max_gap_seconds
         )
@@ -142,21 +142,14 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
                 features[mask] = self._transform(keypoints[mask], clip)
         return features, mask.astype(np.int64)
 
-    def _transform(self, keypoints: np.ndarray, clip: _Clip) -> np.ndarray:
+    def _transform(self, keypoints: np.ndarray, clip: LandmarkSequence) -> np.ndarray:
         """Undoes the pose of frames that all have a face, normalises them, and selects landmarks."""
         rotation = None
         if self.pose == "rigid":
             rotation = rigid_rotation(keypoints)
         elif self.pose == "solvepnp":
-            if clip.size is None:
-                raise ValueError(
-                    f'Clip {clip.index}: pose="solvepnp" needs the size of the frame, which .npy files and arrays of '
-                    "landmarks do not have; give the video, or a LandmarkSequence with its width and height"
-                )
-            rotation = np.stack([solve_head_pose(face, *clip.size).rotation for face in keypoints])
-        if self.normalize == "rigid":
-            # Equals the general case below, but transforms only the selected landmarks: a rotation about the origin
-            # changes neither origin nor length.
+            rotation = np.stack([solve_head_pose(face, clip.width, clip.height).rotation for face in keypoints])
+        if self.normalize == "rigid":  # does not need the other landmarks
             anchor, length = rigid_anchor(keypoints)
             selected = (keypoints[:, self.landmark_indices] - anchor) / length
             return selected if rotation is None else selected @ rotation.astype(np.float32)
@@ -166,13 +159,18 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
             keypoints = NORMALIZATIONS[self.normalize](keypoints)
         return keypoints[:, self.landmark_indices]
 
-    def _check_landmarks(self, clip: _Clip) -> None:
+    def _check_landmarks(self, clip: LandmarkSequence, index: int) -> None:
+        if self.pose == "solvepnp" and not clip.width:
+            raise ValueError(
+                f'Clip {index}: pose="solvepnp" needs the size of the frame, which .npy files and arrays of landmarks '
+                "do not have; give the video, or a LandmarkSequence with its width and height"
+            )
         needed = max(self.landmark_indices)
         if self.pose is not None or self.normalize == "rigid":
             needed = max(needed, *RIGID)
         if clip.keypoints.shape[1] <= needed:
             raise ValueError(
-                f"Clip {clip.index} has {clip.keypoints.shape[1]} landmarks a frame, MediaPipe gives {NUM_LANDMARKS}; "
+                f"Clip {index} has {clip.keypoints.shape[1]} landmarks a frame, MediaPipe gives {NUM_LANDMARKS}; "
                 f"pose={self.pose!r}, normalize={self.normalize!r} and the chosen landmarks need number {needed}. For "
                 "landmarks of another kind set pose and normalize to None and landmarks to a list of indices."
             )
@@ -222,40 +220,24 @@ def resample(
     return filled, shown & (span - interval <= max_gap_seconds + TIME_TOLERANCE)
 
 
-@dataclass
-class _Clip:
-    index: int
-    keypoints: np.ndarray
-    present: np.ndarray
-    timestamps: np.ndarray
-    size: tuple[int, int] | None
-
-
-def _clip(sequence: Any, frame_rate: float, index: int) -> _Clip:
-    """Converts any form of a clip, after checks."""
-    present = timestamps = size = None
-    if hasattr(sequence, "keypoints"):  # not isinstance: remote code may be imported as several copies of the class
-        keypoints, present, timestamps = sequence.keypoints, sequence.present, sequence.timestamps
-        size = (sequence.width, sequence.height) if sequence.width else None
-    elif isinstance(sequence, tuple):
-        keypoints, present, timestamps = sequence
-    else:
-        keypoints = sequence
-    keypoints = np.asarray(keypoints, dtype=np.float32)
+def _checked(clip: Any, frame_rate: float, index: int) -> LandmarkSequence:
+    """Converts a clip to a `LandmarkSequence`, after checks."""
+    keypoints = np.asarray(getattr(clip, "keypoints", clip), np.float32)
     if keypoints.ndim != 3 or keypoints.shape[-1] != 3 or not keypoints.size:
         raise ValueError(f"Clip {index} must be (frames, landmarks, 3) with at least one frame, not {keypoints.shape}")
-    finite = np.isfinite(keypoints).all(axis=(1, 2))
-    present = finite & keypoints.any(axis=(1, 2)) if present is None else np.asarray(present, dtype=bool)
-    timestamps = np.arange(len(keypoints)) / frame_rate if timestamps is None else np.asarray(timestamps)
+    if not hasattr(clip, "keypoints"):  # not isinstance: remote code may be imported as several copies of the class
+        return LandmarkSequence.from_array(keypoints, frame_rate)
+    present, timestamps = np.asarray(clip.present, bool), np.asarray(clip.timestamps)
     if not len(keypoints) == len(present) == len(timestamps):
         raise ValueError(
             f"Clip {index}: {len(keypoints)} frames, but {len(present)} of presence and {len(timestamps)} timestamps"
         )
+    finite = np.isfinite(keypoints).all(axis=(1, 2))
     if not finite[present].all():
         raise ValueError(f"Clip {index} has landmarks that are not finite in frame {np.argmin(finite | ~present)}")
     if not (np.diff(timestamps) > 0).all():
         raise ValueError(f"Clip {index} has timestamps that do not rise")
-    return _Clip(index, keypoints, present, timestamps, size)
+    return replace(clip, keypoints=keypoints, present=present, timestamps=timestamps)
 
 
 def _pad(arrays: list[np.ndarray]) -> np.ndarray:

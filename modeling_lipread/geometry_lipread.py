@@ -113,22 +113,11 @@ def _mirror() -> np.ndarray:
 MIRROR = _mirror()
 
 
-def rotation_from_angles(yaw: float | np.ndarray, pitch: float | np.ndarray, roll: float | np.ndarray) -> np.ndarray:
-    """Returns the rotations `(..., 3, 3)` of heads that roll, then pitch, then yaw, by angles in degrees."""
-    y, p, r = np.broadcast_arrays(*(np.radians(np.asarray(angle, dtype=np.float64)) for angle in (yaw, pitch, roll)))
-    cy, sy, cp, sp, cr, sr = np.cos(y), np.sin(y), np.cos(p), np.sin(p), np.cos(r), np.sin(r)
-    rows = [
-        [cy * cr - sy * sp * sr, -cy * sr - sy * sp * cr, sy * cp],
-        [cp * sr, cp * cr, sp],
-        [-sy * cr - cy * sp * sr, sy * sr - cy * sp * cr, cy * cp],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
-
-
 def angles_from_rotation(rotation: np.ndarray) -> np.ndarray:
-    """Returns yaw, pitch and roll in degrees, `(..., 3)`, of rotations `(..., 3, 3)`.
+    """Returns yaw, pitch and roll in degrees, `(..., 3)`, of heads that rolled, then pitched, then yawed.
 
-    It inverts `rotation_from_angles` for a pitch within 90 degrees.
+    Args:
+        rotation: Rotations `(..., 3, 3)` with a pitch within 90 degrees.
     """
     rotation = np.asarray(rotation, dtype=np.float64)
     yaw = np.arctan2(rotation[..., 0, 2], rotation[..., 2, 2])
@@ -204,7 +193,7 @@ def frontalize(keypoints: np.ndarray, rotation: np.ndarray) -> np.ndarray:
 def normalize_unit_sphere(keypoints: np.ndarray) -> np.ndarray:
     """Moves the centroid of each frame `(landmarks, 3)` to the origin and scales its farthest landmark to distance 1.
 
-    The farthest landmark is often the chin, so an opening mouth shrinks the whole face, unlike in `normalize_rigid`.
+    The farthest landmark is often the chin, so an opening mouth shrinks the whole face, unlike with `rigid_anchor`.
     """
     centered = keypoints - keypoints.mean(axis=1, keepdims=True)
     return _divide(centered, np.linalg.norm(centered, axis=-1).max(axis=1)[:, None, None])
@@ -222,17 +211,12 @@ def normalize_zscore(keypoints: np.ndarray) -> np.ndarray:
     return _divide(centered, centered.std(axis=1, keepdims=True))
 
 
-def normalize_rigid(keypoints: np.ndarray) -> np.ndarray:
-    """Moves the mean of eyes and nose bridge in each frame to the origin, and the distance of the eye corners to 1.
-
-    The distance is the median over the clip. Speech changes neither, so it keeps all movements of the mouth.
-    """
-    anchor, length = rigid_anchor(keypoints)
-    return _divide(keypoints - anchor, length)
-
-
 def rigid_anchor(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the origin `(frames, 1, 3)` and the unit of length, a scalar, of `normalize_rigid`."""
+    """Returns the origin `(frames, 1, 3)` and the unit of length, a scalar, of the normalisation `rigid`.
+
+    The origin of a frame is the mean of eyes and nose bridge, and the unit the median distance of the outer eye
+    corners. Speech changes neither, so all movements of the mouth remain.
+    """
     first, second = (keypoints[:, corner] for corner in OUTER_EYE_CORNERS)
     length = np.median(np.linalg.norm(first - second, axis=-1))
     return keypoints[:, EYES_AND_NOSE].mean(axis=1, keepdims=True), np.maximum(length, np.finfo(keypoints.dtype).tiny)
@@ -242,8 +226,8 @@ def _divide(keypoints: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return keypoints / np.maximum(scale, np.finfo(keypoints.dtype).tiny)
 
 
+# Those of each frame by itself.
 NORMALIZATIONS = {
-    "rigid": normalize_rigid,
     "unit_sphere": normalize_unit_sphere,
     "bbox_unit": normalize_bbox_unit,
     "zscore": normalize_zscore,

@@ -85,6 +85,13 @@ class LandmarkSequence:
             most_faces=most_faces,
         )
 
+    @classmethod
+    def from_array(cls, keypoints: np.ndarray, frame_rate: float) -> LandmarkSequence:
+        """Builds a clip from landmarks `(frames, landmarks, 3)`; frames of zeros, NaN or infinity have no face."""
+        present = np.isfinite(keypoints).all(axis=(1, 2)) & keypoints.any(axis=(1, 2))
+        times = np.arange(len(keypoints)) / frame_rate
+        return cls(keypoints.astype(np.float32, copy=False), present, times, 0, 0, frame_rate)
+
     def __len__(self) -> int:
         return len(self.keypoints)
 

@@ -31,15 +31,10 @@ FILE_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token")
 def checkpoint_files(
     checkpoint: str | os.PathLike, file_arguments: dict[str, Any], variant: str | None = None
 ) -> list[str]:
-    """Returns the paths of a checkpoint's weight files, after checking the header and the length of each.
+    """Returns the paths of the weight files in a folder or Hub id, after checking the header and length of each.
 
-    Args:
-        checkpoint: Folder or Hub id.
-        file_arguments: Arguments of `cached_file`, such as `revision`.
-        variant: As for `from_pretrained`, part of the names of the files.
-
-    Raises:
-        OSError: If there is no safetensors file, or one is missing or damaged.
+    `file_arguments` are those of `cached_file`, such as `revision`. Raises `OSError` if there is no safetensors file,
+    or one is missing or damaged.
     """
     part = f".{variant}." if variant else "."
     name, index_name = (f"{part}".join(file.rsplit(".", 1)) for file in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
@@ -83,22 +78,12 @@ def find_file(checkpoint: str | os.PathLike, name: str, **file_arguments: Any) -
 def saved_weights(
     files: Iterable[str], prefix: str, state_dict: dict[str, torch.Tensor] | None = None
 ) -> dict[str, torch.Tensor]:
-    """Loads the weights whose names begin with a prefix, and removes the prefix from the names.
-
-    Args:
-        files: Safetensors files.
-        prefix: The prefix.
-        state_dict: Weights to take instead of those of the files.
-    """
-    if state_dict is not None:
-        return {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}
-    weights = {}
-    for path in files:
+    """Returns the weights of files or of `state_dict` whose names begin with a prefix, without that prefix."""
+    weights = dict(state_dict or {})
+    for path in files if state_dict is None else ():
         with safe_open(path, "pt") as file:
-            weights.update(
-                {key.removeprefix(prefix): file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}
-            )
-    return weights
+            weights |= {key: file.get_tensor(key) for key in file.keys() if key.startswith(prefix)}
+    return {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
 
 
 def refuse_not_finite(checkpoint: str | os.PathLike, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
@@ -119,17 +104,9 @@ def refuse_wrong_weights(
     mismatched: Iterable[tuple] = (),
     unexpected: Iterable[str] = (),
 ) -> None:
-    """Refuses weights that differ from the configuration, which transformers would initialise at random or ignore.
+    """Raises ValueError for weights that transformers would initialise at random or ignore.
 
-    Args:
-        checkpoint: Folder or Hub id, for the error.
-        whose: Owner of the weights, for the error.
-        missing: Names of weights of the model that the files lack.
-        mismatched: For each weight of another size: its name, its size in the files, and its size in the model.
-        unexpected: Names of weights in the files that the model lacks.
-
-    Raises:
-        ValueError: If there is any of these.
+    `mismatched` holds the name of each weight of another size, its size in the files, and its size in the model.
     """
     wrong = [f"{name} is missing" for name in sorted(missing)]
     wrong += [
@@ -145,12 +122,9 @@ def refuse_wrong_weights(
 
 
 def refuse_peft_adapter(model: PreTrainedModel, checkpoint: str | os.PathLike) -> None:
-    """Refuses a model to which transformers added a peft adapter, as it does for a folder with adapter_config.json.
+    """Raises ValueError if transformers added a peft adapter, as it does for a folder with adapter_config.json.
 
     The loading report of such a model is about the adapter's weights only, so the others could not be checked.
-
-    Raises:
-        ValueError: If the model has such an adapter.
     """
     if getattr(model, "peft_config", None):
         raise ValueError(
@@ -160,13 +134,7 @@ def refuse_peft_adapter(model: PreTrainedModel, checkpoint: str | os.PathLike) -
 
 
 def resolved_revision(model_id: str | os.PathLike, revision: str | None, **file_arguments: Any) -> str | None:
-    """Returns the current commit of a branch or tag of a Hub id; `None` for a folder.
-
-    Args:
-        model_id: Hub id or folder.
-        revision: Branch, tag or commit; the default branch if it is `None`.
-        file_arguments: `token`, `cache_dir`, `local_files_only`, as for `from_pretrained`.
-    """
+    """Returns the commit of a branch (by default the main one) or tag of a Hub id; `None` for a folder."""
     if Path(model_id).is_dir():
         return None
     found = resolve_revision(str(model_id), revision, **file_arguments)
@@ -184,11 +152,7 @@ def is_folder(model_id: str) -> bool:
 
 
 def load_language_model(model_id: str | os.PathLike, **kwargs: Any) -> PreTrainedModel:
-    """Loads a language model and checks that every weight was loaded.
-
-    Args:
-        model_id: Hub id or folder.
-        kwargs: Arguments of `AutoModelForCausalLM.from_pretrained`.
+    """Loads a language model as `AutoModelForCausalLM.from_pretrained`, and checks that every weight was loaded.
 
     Raises:
         OSError: If it cannot be found, or its safetensors files are missing or damaged.
@@ -222,11 +186,8 @@ def load_language_model(model_id: str | os.PathLike, **kwargs: Any) -> PreTraine
 def load_base_model(config: LipReadConfig, checkpoint: str, kwargs: dict[str, Any]) -> PreTrainedModel:
     """Loads the language model of a checkpoint that was saved without it.
 
-    Args:
-        config: The checkpoint's configuration.
-        checkpoint: The checkpoint's folder or Hub id, for errors.
-        kwargs: Arguments of `AutoModelForCausalLM.from_pretrained`. By default, type and quantisation of the weights
-            are those of the training.
+    `kwargs` are those of `AutoModelForCausalLM.from_pretrained`; by default, type and quantisation of the weights are
+    those of the training.
 
     Raises:
         OSError: If it cannot be found, or its safetensors files are missing or damaged.
@@ -264,15 +225,9 @@ def _unavailable(config: LipReadConfig, checkpoint: str, error: Exception) -> OS
 
 
 def check_same_size(trained: PreTrainedConfig, found: PreTrainedConfig, name: str, checkpoint: str) -> None:
-    """Checks that a language model has the size of the one in training.
+    """Raises ValueError if the text configurations of the language models in training and of now differ in size.
 
-    Args:
-        trained, found: Text configurations of the language models in training and of now.
-        name: Folder or Hub id of the language model `found`, for the error.
-        checkpoint: Folder or Hub id of the checkpoint, for the error.
-
-    Raises:
-        ValueError: If they differ in architecture, width, layers or vocabulary.
+    That is architecture, width, layers and vocabulary. `name` is that of the model `found`.
     """
     for key in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size"):
         if getattr(trained, key) != getattr(found, key):
@@ -358,9 +313,7 @@ class Attachment:
 def place_parts(model: PreTrainedModel, devices: list[torch.device]) -> None:
     """Moves the encoder to the device of the language model's embeddings, and each adapter to that of its layer.
 
-    Args:
-        model: The whole model; its language model is distributed by a `device_map`.
-        devices: The device on which the embeddings and each decoder layer compute, from `probe`.
+    `devices` are those on which the embeddings and each decoder layer compute, from `probe`.
     """
     model.encoder.to(devices[0])
     device_map = {"encoder": devices[0]}
@@ -388,10 +341,9 @@ def _import_peft() -> tuple[type, Any, type]:
 
 
 def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> dict[str, Any]:
-    """Adds LoRA to a language model; initially its output does not change.
+    """Adds LoRA to a frozen language model; initially its output does not change.
 
     Args:
-        language_model: The language model, with frozen parameters.
         settings: `LipReadConfig.lora`. By default all linear layers are adapted except the output layer; in a mixture
             of experts also the experts and the router.
 
@@ -436,12 +388,7 @@ def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> dict[
 
 
 def load_lora(language_model: PreTrainedModel, weights: dict[str, torch.Tensor], checkpoint: str) -> None:
-    """Copies saved weights into LoRA.
-
-    Args:
-        language_model: With or without LoRA.
-        weights: Saved weights by their names in the language model.
-        checkpoint: Folder or Hub id, for the error.
+    """Copies saved weights, by their names in the language model, into its LoRA, if it has one.
 
     Raises:
         ValueError: If the weights are not exactly those of LoRA.

@@ -202,7 +202,7 @@ class LipReadProcessor(ProcessorMixin):
             return self.keypoint_extractor.extract_frames(array, frame_rate, face, timestamps)
         if np.issubdtype(array.dtype, np.floating) and array.ndim == 3 and array.shape[-1] == 3:
             check_one_face(name, face)
-            return _from_landmarks(array, frame_rate)
+            return LandmarkSequence.from_array(array, frame_rate)
         raise ValueError(
             f"{name}: neither frames, uint8 (frames, height, width, 3), nor landmarks, floats (frames, 478, 3), but "
             f"{array.dtype} {array.shape}; give the frames of a clip as one list or array"
@@ -298,17 +298,6 @@ def _for_each(seconds: float | Sequence[float | None] | None, count: int, name: 
     if len(seconds) != count:
         raise ValueError(f"{name} has {len(seconds)} entries for {count} clips; give one for all or one for each")
     return list(seconds)
-
-
-def _from_landmarks(keypoints: np.ndarray, frame_rate: float) -> LandmarkSequence:
-    return LandmarkSequence(
-        keypoints=keypoints.astype(np.float32),
-        present=np.isfinite(keypoints).all(axis=(1, 2)) & keypoints.any(axis=(1, 2)),
-        timestamps=np.arange(len(keypoints)) / frame_rate,
-        width=0,
-        height=0,
-        frame_rate=frame_rate,
-    )
 
 
 LipReadProcessor.register_for_auto_class()

@@ -64,11 +64,6 @@ class VisitorProcess:
         self._process.kill()
         await asyncio.to_thread(self._process.join)
 
-    @property
-    def exit_code(self) -> int | None:
-        """The exit status of the process, the negative number of a signal, or None while it runs."""
-        return self._process.exitcode
-
     async def receive(self, seconds: float = math.inf) -> dict[str, Any] | None:
         """Returns the next message, or None if none arrived in `seconds`.
 

@@ -13,9 +13,9 @@ from data.preparation.settings import ExtractionSettings
 from data.prepare import main, prepare
 from data.quality import measure, summarize
 from data.schema import load_split
-from modeling_lipread.geometry_lipread import OUTER_EYE_CORNERS, rotation_from_angles
+from modeling_lipread.geometry_lipread import OUTER_EYE_CORNERS
 from modeling_lipread.landmarks_lipread import LandmarkSequence
-from tests.helpers.clips import made_up_face
+from tests.helpers.clips import made_up_face, rotation_from_angles
 
 FRAMES, RATE = 50, 25.0
 FACE = made_up_face() * 10

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 from skimage.data import astronaut
 
 from modeling_lipread.geometry_lipread import RIGID, RIGID_REFERENCE
@@ -16,6 +17,12 @@ from modeling_lipread.geometry_lipread import RIGID, RIGID_REFERENCE
 # 360 pixels wide, as GRID's: the width whose decoded frames are not contiguous.
 PORTRAIT = np.ascontiguousarray(astronaut()[:288, 40:400])
 FACE = PORTRAIT[:, 84:284]
+
+
+def rotation_from_angles(yaw: float | np.ndarray, pitch: float | np.ndarray, roll: float | np.ndarray) -> np.ndarray:
+    """Rotations `(..., 3, 3)` of heads that roll, then pitch, then yaw, by angles in degrees."""
+    yaw, pitch, roll = np.broadcast_arrays(yaw, pitch, roll)
+    return Rotation.from_euler("YXZ", np.stack([yaw, -pitch, roll], axis=-1), degrees=True).as_matrix()
 
 
 def moving_portrait(frames: int = 8) -> list[np.ndarray]:

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from lipread.live.conditions import CUT_OFF, NO_FACE, TOO_DARK, TOO_FAR, TURNED_AWAY, find_problem
-from modeling_lipread.geometry_lipread import rotation_from_angles
-from tests.helpers.clips import made_up_face
+from tests.helpers.clips import made_up_face, rotation_from_angles
 
 
 @pytest.mark.parametrize(

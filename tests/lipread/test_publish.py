@@ -253,10 +253,8 @@ DAMAGES = {
     "never from a pickle such as pytorch_model.bin": lambda run: (run / WEIGHTS).rename(run / "pytorch_model.bin"),
     "model.safetensors: not a safetensors file": lambda run: (run / WEIGHTS).write_bytes(b"\0" * 100),
     "names .*elsewhere": point_elsewhere,
-    "video_lipread.py: this file of the reader's code is missing": lambda run: (run / "video_lipread.py").unlink(),
-    "processing_lipread.py: this file of": lambda run: (run / "processing_lipread.py").unlink(),
     "its processor cannot be loaded": lambda run: (run / "tokenizer.json").unlink(),
-    "config.json: is not JSON": lambda run: (run / CONFIG).write_text("{"),
+    "config.json: is not a JSON object": lambda run: (run / CONFIG).write_text("{"),
     "holds a model of type 'llama'": lambda run: (run / CONFIG).write_text('{"model_type": "llama"}'),
     "publish its last checkpoint, .*checkpoint-7": move_to_checkpoint,
 }

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor, resample
-from modeling_lipread.geometry_lipread import JAW, LIPS, LOWER_FACE, NORMALIZATIONS, RIGID, rotation_from_angles
+from modeling_lipread.feature_extraction_lipread import NORMALIZE, LipReadFeatureExtractor, resample
+from modeling_lipread.geometry_lipread import JAW, LIPS, LOWER_FACE, RIGID
 from modeling_lipread.landmarks_lipread import LandmarkSequence
-from tests.helpers.clips import made_up_face
+from tests.helpers.clips import made_up_face, rotation_from_angles
 
 MOUTH_AND_JAW = sorted({*LIPS, *JAW})
 
@@ -107,7 +107,7 @@ def test_turning_the_head_changes_nothing():
     assert np.abs(unposed - still).max() > 0.1
 
 
-@pytest.mark.parametrize("normalize", [*NORMALIZATIONS, None])
+@pytest.mark.parametrize("normalize", NORMALIZE)
 @pytest.mark.parametrize("pose", ["rigid", "solvepnp", None])
 def test_every_setting_runs(pose, normalize):
     keypoints, mask = features(LipReadFeatureExtractor(pose=pose, normalize=normalize), talking(at_rate(25, 0.2)))
@@ -127,13 +127,12 @@ def test_landmarks_are_selected_and_at_the_wanted_rate_nothing_is_touched():
 
 def test_clips_of_all_forms_are_padded_into_a_batch():
     long, short = talking(at_rate(25)), talking(at_rate(25, 1.0))
-    arrays = (short.keypoints, (short.keypoints, None, None), (short.keypoints, short.present, short.timestamps))
-    batch = LipReadFeatureExtractor()([long, short, *arrays], return_tensors="pt")
-    assert batch["keypoints"].shape == (5, 75, 79, 3) and batch["keypoints"].dtype == torch.float32
+    batch = LipReadFeatureExtractor()([long, short, short.keypoints], return_tensors="pt")
+    assert batch["keypoints"].shape == (3, 75, 79, 3) and batch["keypoints"].dtype == torch.float32
     assert batch["keypoints_mask"].dtype == torch.int64
-    assert batch["keypoints_mask"].sum(1).tolist() == [75, 25, 25, 25, 25]
+    assert batch["keypoints_mask"].sum(1).tolist() == [75, 25, 25]
     assert not batch["keypoints"][1:, 25:].any()
-    torch.testing.assert_close(batch["keypoints"][2:], batch["keypoints"][1].expand(3, -1, -1, -1))
+    torch.testing.assert_close(batch["keypoints"][2], batch["keypoints"][1])
     unpadded = LipReadFeatureExtractor()([long, short], padding=False)
     assert [len(array) for array in unpadded["keypoints"]] == [75, 25]
     np.testing.assert_array_equal(LipReadFeatureExtractor()(short)["keypoints"][0], unpadded["keypoints"][1])

@@ -11,10 +11,10 @@ import resource
 import numpy as np
 import pytest
 
-from modeling_lipread.geometry_lipread import rotation_from_angles, solve_head_pose
+from modeling_lipread.geometry_lipread import solve_head_pose
 from modeling_lipread.landmarker_lipread import landmarker_path
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkFileError, read_landmark_file
-from tests.helpers.clips import PORTRAIT, made_up_face
+from tests.helpers.clips import PORTRAIT, made_up_face, rotation_from_angles
 from tests.helpers.readers import Bomb
 from tests.helpers.training import run_python
 
