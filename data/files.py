@@ -7,7 +7,6 @@ import ctypes
 import errno
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+
+from lipread.output_files import replacing
 
 _DISK_FULL = {
     errno.ENOSPC: "the disk is full ({room}); free space there",
@@ -25,19 +26,6 @@ _DISK_FULL = {
 
 class PrepareError(ValueError):
     """Raised for a corpus that cannot be prepared; the message names the remedy."""
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` that replaces it in the end, or is removed after an error."""
-    # A random name: machines that share a file system may have processes with the same id.
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        yield beside
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -17,18 +19,26 @@ def check_writable(folder: Path) -> None:
         pass
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path` that replaces it in the end, or is removed after an error."""
+    # A random name: machines that share a file system may have processes with the same id.
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Writes a UTF-8 file that appears only when it is complete. Creates its folder.
 
     Bytes of a file name that are not UTF-8, which Python represents by surrogates, become `\\udc..` escapes.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 class OutputFolder:

@@ -25,6 +25,7 @@ from transformers.utils import logging
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.video_lipread import open_sound, read_frames, require
 
+from .output_files import replacing
 from .transcript import Word
 
 logger = logging.get_logger(__name__)
@@ -74,46 +75,41 @@ def write_overlay(
     output_path.parent.mkdir(parents=True, exist_ok=True)
     scale = max(1, -(-MIN_WIDTH // sequence.width))
     caption = _Caption(words or [], sequence.width * scale)
-    partial_path = output_path.with_name(f".{output_path.name}.{os.getpid()}.part")
-    count = 0
-    try:
-        with (
-            open_sound(video_path, start, end) as (sound_stream, packets),
-            av.open(str(partial_path), "w", format="mp4") as container,
-        ):
-            stream = sound = None
-            for _, frame in read_frames(video_path, start, end, skip_damage=True):
-                if frame is None:
-                    continue
-                if count == len(sequence):
-                    raise ValueError(different_length)
-                picture = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-                for person in people:
-                    if person.present[count]:
-                        picture = draw_landmarks(picture, person.keypoints[count], scale)
-                picture = np.vstack([picture, caption.at(sequence.timestamps[count])])
-                height, width = picture.shape[:2]
-                picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)))  # yuv420p needs even sides
-                if stream is None:
-                    rate = Fraction(sequence.frame_rate or 25.0).limit_denominator(1001)
-                    stream = container.add_stream("libx264", rate, {"preset": "veryfast", "crf": "20"})
-                    stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
-                    stream.codec_context.time_base = _TIME_BASE  # for videos of variable frame rate
-                    sound = None if sound_stream is None else _Sound(container, sound_stream, packets)
-                drawn = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                drawn.pts, drawn.time_base = round(sequence.timestamps[count] / _TIME_BASE), _TIME_BASE
-                container.mux(stream.encode(drawn))
-                if sound is not None:
-                    sound.write_until(sequence.timestamps[count])
-                count += 1
-            if count < len(sequence):
+    count, stream, sound = 0, None, None
+    with (
+        replacing(output_path) as beside,
+        open_sound(video_path, start, end) as (sound_stream, packets),
+        av.open(str(beside), "w", format="mp4") as container,
+    ):
+        for _, frame in read_frames(video_path, start, end, skip_damage=True):
+            if frame is None:
+                continue
+            if count == len(sequence):
                 raise ValueError(different_length)
-            container.mux(stream.encode())
+            picture = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+            for person in people:
+                if person.present[count]:
+                    picture = draw_landmarks(picture, person.keypoints[count], scale)
+            picture = np.vstack([picture, caption.at(sequence.timestamps[count])])
+            height, width = picture.shape[:2]
+            picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)))  # yuv420p needs even sides
+            if stream is None:
+                rate = Fraction(sequence.frame_rate or 25.0).limit_denominator(1001)
+                stream = container.add_stream("libx264", rate, {"preset": "veryfast", "crf": "20"})
+                stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
+                stream.codec_context.time_base = _TIME_BASE  # for videos of variable frame rate
+                sound = None if sound_stream is None else _Sound(container, sound_stream, packets)
+            drawn = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            drawn.pts, drawn.time_base = round(sequence.timestamps[count] / _TIME_BASE), _TIME_BASE
+            container.mux(stream.encode(drawn))
             if sound is not None:
-                sound.close()
-        os.replace(partial_path, output_path)
-    finally:
-        partial_path.unlink(missing_ok=True)
+                sound.write_until(sequence.timestamps[count])
+            count += 1
+        if count < len(sequence):
+            raise ValueError(different_length)
+        container.mux(stream.encode())
+        if sound is not None:
+            sound.close()
 
 
 class _Sound:

@@ -14,6 +14,7 @@ from .geometry_lipread import SAME_SHAPE, face_shape, identity_switches, lip_mot
 from .landmarker_lipread import Landmarker, Region
 
 FACES = ("largest", "central", "speaking")
+MOST_FACES = 4  # detected in a frame or in a tile of it
 REACQUIRE_SECONDS = 0.25  # time until another face may replace a lost one
 SEARCH_SECONDS = 0.5  # interval between searches for new faces while others are tracked
 MOST_MOVED = 0.8  # largest movement between two frames in sizes of the face; neighbouring faces are farther apart
@@ -24,26 +25,10 @@ Found = tuple[np.ndarray | None, Region, int]  # a face, the region to track it 
 
 
 class FaceFinder:
-    """Detects faces in single frames, and pools the landmarkers that track them.
+    """Detects faces in single frames, and pools the landmarkers that track them, by MediaPipe's model file."""
 
-    Args:
-        model_path: MediaPipe's face_landmarker.task.
-        num_faces: The most faces to detect in a frame or in a tile of it.
-        min_face_detection_confidence: MediaPipe's threshold on its detector, 0..1.
-        min_face_presence_confidence: MediaPipe's threshold on its landmark model, 0..1.
-    """
-
-    def __init__(
-        self,
-        model_path: Path,
-        num_faces: int,
-        min_face_detection_confidence: float,
-        min_face_presence_confidence: float,
-    ):
+    def __init__(self, model_path: Path):
         self.model_path = model_path
-        self.num_faces = num_faces
-        self.min_face_detection_confidence = min_face_detection_confidence
-        self.min_face_presence_confidence = min_face_presence_confidence
         self._landmarker: Landmarker | None = None
         self._idle: list[Landmarker] = []
 
@@ -119,13 +104,7 @@ class FaceFinder:
         return [], 0
 
     def _make_landmarker(self, video: bool) -> Landmarker:
-        return Landmarker(
-            self.model_path,
-            video,
-            num_faces=1 if video else self.num_faces,
-            min_face_detection_confidence=self.min_face_detection_confidence,
-            min_face_presence_confidence=self.min_face_presence_confidence,
-        )
+        return Landmarker(self.model_path, video, num_faces=1 if video else MOST_FACES)
 
 
 class FaceFollower:

@@ -64,13 +64,12 @@ class LandmarkSequence:
         size: tuple[int, int],
         most_faces: int = 0,
     ) -> LandmarkSequence:
-        """Builds a clip from the face of each frame.
+        """Builds a clip of at least one frame.
 
         Args:
-            faces: Landmarks `(landmarks, 3)` of each frame, None for a frame without a face; at least one frame.
+            faces: Landmarks `(landmarks, 3)` of each frame, None for a frame without a face.
             timestamps: Seconds `(frames,)`, rising.
             size: Width and height of a frame in pixels.
-            most_faces: The attribute.
         """
         timestamps = np.array(timestamps, np.float64)
         absent = next((np.zeros_like(face) for face in faces if face is not None), np.zeros((NUM_LANDMARKS, 3)))
@@ -110,32 +109,20 @@ class Face3DKeypointExtractor:
     landmarks jitter three times as much, and a small CTC model of GRID speaker s1 (568 clips, 40 epochs, one seed) had
     a word error rate of 41% with it and of 29% with tracking. MediaPipe tracks and smooths only with `num_faces=1`.
 
+    The `face` to track is the `largest` or the most `central` one in its first frame, until it is lost for a quarter
+    of a second; or the `speaking` one, whose lips move most in the whole clip. `speaking` tracks all faces, so its
+    time is proportional to their number.
+
     Args:
         model_path: MediaPipe's face_landmarker.task; by default the file beside this module.
-        num_faces: The most faces to detect in a frame.
-        min_face_detection_confidence: MediaPipe's threshold on its detector, 0..1.
-        min_face_presence_confidence: MediaPipe's threshold on its landmark model, 0..1.
-        face: The face to track: the `largest` or the most `central` one in its first frame, until it is lost for a
-            quarter of a second; or the `speaking` one, whose lips move most in the whole clip. `speaking` tracks all
-            faces, so its time is proportional to their number.
 
     Raises:
         FileNotFoundError: `model_path` is missing.
-        ValueError: `model_path` is not the expected file, or `face` is none of these.
+        ValueError: `model_path` is not the expected file.
     """
 
-    def __init__(
-        self,
-        model_path: str | os.PathLike | None = None,
-        num_faces: int = 4,
-        min_face_detection_confidence: float = 0.5,
-        min_face_presence_confidence: float = 0.5,
-        face: str = "largest",
-    ):
-        self.face = _check_choice(face)
-        self.finder = FaceFinder(
-            landmarker_path(model_path), num_faces, min_face_detection_confidence, min_face_presence_confidence
-        )
+    def __init__(self, model_path: str | os.PathLike | None = None):
+        self.finder = FaceFinder(landmarker_path(model_path))
 
     def __enter__(self) -> Face3DKeypointExtractor:
         return self
@@ -148,36 +135,20 @@ class Face3DKeypointExtractor:
         self.finder.close()
 
     def extract(self, frame: np.ndarray) -> np.ndarray | None:
-        """Returns the landmarks `(478, 3)` of the face in an image, or None without a face.
-
-        Args:
-            frame: RGB, uint8, `(height, width, 3)`.
-
-        Raises:
-            ValueError: `frame` is not such an image.
-        """
-        which = "largest" if self.face == "speaking" else self.face  # one image does not show who speaks
-        return self.finder.choose(_check_frame(frame), which)[0]
+        """Returns the landmarks `(478, 3)` of the largest face in an RGB image `(height, width, 3)`, or None."""
+        return self.finder.choose(_check_frame(frame), "largest")[0]
 
     def extract_video(
         self,
         path: str | os.PathLike,
         start: float | None = None,
         end: float | None = None,
-        face: str | None = None,
+        face: str = "largest",
         max_seconds: float | None = None,
     ) -> LandmarkSequence:
-        """Extracts the landmarks of a video, or of a span of it.
+        """Extracts the landmarks of a video, or of a span of it, with arguments and errors as for `read_frames`.
 
-        Args:
-            path: The video file.
-            start, end: The span in seconds from the start of the file; by default the whole file.
-            face: The face to track; by default the extractor's `face`.
-            max_seconds: The longest span allowed. A minute takes 9 MB at 25 frames a second.
-
-        Raises:
-            VideoError: As for `read_frames`.
-            ValueError: `face` is none of the choices.
+        A minute takes 9 MB at 25 frames a second.
         """
         with closing(read_ahead(read_frames(path, start, end, max_seconds))) as frames:
             return self._extract(frames, face)
@@ -186,26 +157,24 @@ class Face3DKeypointExtractor:
         self,
         frames: Iterable[np.ndarray],
         frame_rate: float,
-        face: str | None = None,
+        face: str = "largest",
         timestamps: Sequence[float] | None = None,
     ) -> LandmarkSequence:
         """Extracts the landmarks of a decoded clip.
 
         Args:
-            frames: RGB, uint8, `(frames, height, width, 3)`.
+            frames: RGB, uint8, `(frames, height, width, 3)`; at least one frame.
             frame_rate: Frames a second.
-            face: The face to track; by default the extractor's `face`.
+            face: The face to track.
             timestamps: Seconds of the frames, rising, instead of `frame_rate`.
-
-        Raises:
-            ValueError: There are no frames, they are not such images, or `face` is none of the choices.
         """
         times = (index / frame_rate for index in count()) if timestamps is None else timestamps
         return self._extract(((time, _check_frame(frame)) for time, frame in zip(times, frames, strict=False)), face)
 
-    def _extract(self, frames: Iterable[tuple[float, np.ndarray]], face: str | None) -> LandmarkSequence:
-        which = self.face if face is None else _check_choice(face)
-        follower = SpeakerFollower(self.finder) if which == "speaking" else FaceFollower(self.finder, which)
+    def _extract(self, frames: Iterable[tuple[float, np.ndarray]], face: str) -> LandmarkSequence:
+        if face not in FACES:
+            raise ValueError(f"face must be one of {FACES}, not {face!r}")
+        follower = SpeakerFollower(self.finder) if face == "speaking" else FaceFollower(self.finder, face)
         timestamps, shape = [], None
         try:
             for time, frame in frames:
@@ -229,14 +198,12 @@ def read_landmark_file(
 ) -> LandmarkSequence:
     """Reads the landmarks of a clip, or of a span of it, from a `.npy` file.
 
-    A frame of only zeros or only NaN counts as a frame without a face. The array may be of any floating-point type,
-    byte order and memory order.
+    A frame of only zeros or only NaN counts as a frame without a face.
 
     Args:
-        path: The file, floats `(frames, landmarks, 3)`.
+        path: The file, `(frames, landmarks, 3)` of any floating-point type, byte order and memory order.
         frame_rate: Frames a second.
-        start: Seconds from the start of the file; earlier frames are skipped.
-        end: Seconds from the start of the file; frames at and after it are skipped.
+        start, end: The span in seconds from the start of the file, without the frame at `end`.
         num_landmarks: Required number of landmarks of a frame; by default any number.
         max_seconds: The longest span allowed; a longer one is not read.
 
@@ -302,12 +269,6 @@ def _open_array(name: str) -> np.ndarray:
             f"{name}: not a complete .npy file of plain numbers ({error}); copy or extract it again, and save "
             "arrays with numpy.save"
         ) from error
-
-
-def _check_choice(face: str) -> str:
-    if face not in FACES:
-        raise ValueError(f"face must be one of {FACES}, not {face!r}")
-    return face
 
 
 def _check_frame(frame: np.ndarray) -> np.ndarray:

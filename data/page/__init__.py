@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from ..files import replacing
+from lipread.output_files import replacing
 
 # Colours of series: dark enough on white, and distinguishable for the colour-blind.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#8a6d00", "#4b4bc3")

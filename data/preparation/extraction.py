@@ -19,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from lipread.output_files import replacing
 from modeling_lipread.geometry_lipread import NUM_LANDMARKS
 from modeling_lipread.landmarker_lipread import LANDMARKER_SHA256
 from modeling_lipread.landmarks_lipread import (
@@ -31,7 +32,7 @@ from modeling_lipread.text_normalizer_lipread import TextNormalizer, join_words,
 from modeling_lipread.video_lipread import VideoError
 
 from ..corpora import read_alignment
-from ..files import PrepareError, replacing
+from ..files import PrepareError
 from ..quality import measure
 from ..schema import encode_row, rows_to_table
 from ..sources.records import Record, Skip, TranscriptError

@@ -29,8 +29,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lipread.output_files import replacing
+
 from ..console import set_up_console
-from ..files import replacing
 from ..preparation.workers import worker_context
 from .face import CANVAS, TalkingFace
 from .visemes import articulate, schedule

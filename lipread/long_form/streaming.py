@@ -36,7 +36,7 @@ def stream_video(
     path: str | os.PathLike,
     start: float | None = None,
     end: float | None = None,
-    face: str | None = None,
+    face: str = "largest",
     max_seconds: float | None = None,
 ) -> Iterator[StreamedFrame]:
     """Yields the faces of each frame of a video, or of its span from `start` to `end` seconds, as `stream_frames`.
@@ -48,13 +48,13 @@ def stream_video(
 
 
 def stream_frames(
-    extractor: Face3DKeypointExtractor, frames: Iterable[tuple[float, np.ndarray | None]], face: str | None = None
+    extractor: Face3DKeypointExtractor, frames: Iterable[tuple[float, np.ndarray | None]], face: str
 ) -> Iterator[StreamedFrame]:
     """Finds the faces in frames as they arrive, for example from a camera.
 
     Args:
         frames: Seconds, increasing, and the frame: RGB, uint8, `(height, width, 3)`; None where frames are damaged.
-        face: Which face to follow: `largest`, `central`, or `all`; the extractor's own choice by default.
+        face: Which face to follow: `largest`, `central`, or `all`.
 
     Yields:
         The faces of each frame, before the next frame is read. With `all`, frames arrive up to `BLOCK_SECONDS` late,
@@ -63,11 +63,10 @@ def stream_frames(
     Raises:
         ValueError: `face` is none of the choices.
     """
-    which = extractor.face if face is None else face
-    if which not in STREAMED_FACES:
-        raise ValueError(f"face must be one of {STREAMED_FACES}, not {which!r}")
+    if face not in STREAMED_FACES:
+        raise ValueError(f"face must be one of {STREAMED_FACES}, not {face!r}")
     finder = extractor.finder
-    follower = PeopleFollower(finder) if which == "all" else OnePersonFollower(finder, which)
+    follower = PeopleFollower(finder) if face == "all" else OnePersonFollower(finder, face)
     size = (0, 0)
     try:
         for time, frame in frames:

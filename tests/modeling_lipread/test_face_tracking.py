@@ -132,9 +132,9 @@ def test_a_speaker_who_comes_late_or_leaves_for_a_while_is_found_again(extractor
     assert sequence.present[:20].any() and sequence.present[32:].any()
 
 
-def test_an_unknown_choice_of_face_is_refused():
+def test_an_unknown_choice_of_face_is_refused(extractor):
     with pytest.raises(ValueError, match="face must be one of .*'speaking'.*, not 'loudest'"):
-        Face3DKeypointExtractor(face="loudest")
+        extractor.extract_frames([], 25, face="loudest")
 
 
 @pytest.mark.slow
