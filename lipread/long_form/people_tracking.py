@@ -19,7 +19,18 @@ from modeling_lipread.geometry_lipread import LEAST_SHAPE_SECONDS, SAME_SHAPE, f
 BLOCK_SECONDS = 8.0  # long enough to identify a face by its shape
 ONLY_PERSON = 0  # number of the person if one face is tracked
 
-TrackedFrame = tuple[float, dict[int, np.ndarray]]  # seconds, and landmarks `(478, 3)` by person
+
+@dataclass
+class StreamedFrame:
+    """The faces of one frame: landmarks `(478, 3)` in pixels by person, `ONLY_PERSON` or numbers from 1.
+
+    A `damaged` frame has no picture: there the video cannot be decoded until the next frame.
+    """
+
+    time: float  # seconds from the start of the span that is read
+    faces: dict[int, np.ndarray]
+    size: tuple[int, int]  # width and height of the frame in pixels
+    damaged: bool = False
 
 
 @dataclass
@@ -38,13 +49,13 @@ class OnePersonFollower:
     def __init__(self, finder: FaceFinder, which: str):
         self._follower = FaceFollower(finder, which)
 
-    def step(self, frame: np.ndarray, time: float) -> list[TrackedFrame]:
-        """Adds a frame, RGB, uint8, `(height, width, 3)`, at a time in seconds, and returns it with its face."""
-        self._follower.step(frame, time)
+    def step(self, picture: np.ndarray, time: float) -> list[StreamedFrame]:
+        """Adds a picture, RGB, uint8, `(height, width, 3)`, at a time in seconds, and returns its frame."""
+        self._follower.step(picture, time)
         face = self._follower.faces.pop()  # the follower would keep all faces
-        return [(time, {} if face is None else {ONLY_PERSON: face})]
+        return [StreamedFrame(time, {} if face is None else {ONLY_PERSON: face}, (picture.shape[1], picture.shape[0]))]
 
-    def flush(self) -> list[TrackedFrame]:
+    def flush(self) -> list[StreamedFrame]:
         """Returns the frames that `step` has not returned: none."""
         return []
 
@@ -63,23 +74,22 @@ class PeopleFollower:
 
     def __init__(self, finder: FaceFinder):
         self._follower = SpeakerFollower(finder)
-        self._times: list[float] = []
+        self._frames: list[StreamedFrame] = []  # of the current block
         self._known: list[_Person] = []
 
-    def step(self, frame: np.ndarray, time: float) -> list[TrackedFrame]:
-        """Adds a frame, RGB uint8 `(height, width, 3)`, at a time in seconds; returns a complete block or nothing."""
-        self._follower.step(frame, time)
-        self._times.append(time)
-        return self.flush() if time - self._times[0] >= BLOCK_SECONDS else []
+    def step(self, picture: np.ndarray, time: float) -> list[StreamedFrame]:
+        """Adds a picture, RGB uint8 `(height, width, 3)`, at a time in seconds; returns a complete block or nothing."""
+        self._follower.step(picture, time)
+        self._frames.append(StreamedFrame(time, {}, (picture.shape[1], picture.shape[0])))
+        return self.flush() if time - self._frames[0].time >= BLOCK_SECONDS else []
 
-    def flush(self) -> list[TrackedFrame]:
+    def flush(self) -> list[StreamedFrame]:
         """Returns the frames of the last block as `step` does."""
-        frames: list[TrackedFrame] = [(time, {}) for time in self._times]
         tracks = sorted(self._follower.take_people(), key=min)
         for number, track in zip(self._numbered(tracks), tracks, strict=True):
             for index, face in track.items() if number is not None else ():
-                frames[index][1][number] = face
-        self._times = []
+                self._frames[index].faces[number] = face
+        frames, self._frames = self._frames, []
         return frames
 
     def close(self) -> None:
@@ -101,7 +111,7 @@ class PeopleFollower:
                 numbers[index] = number
                 self._remember(self._known[number - 1], tracks[index], shapes[index])
         for index, (track, shape) in enumerate(zip(tracks, shapes, strict=True)):
-            seconds = self._times[max(track)] - self._times[min(track)]
+            seconds = self._frames[max(track)].time - self._frames[min(track)].time
             if numbers[index] is None and seconds >= LEAST_SHAPE_SECONDS:
                 self._known.append(_Person(shape, 0, track[min(track)], 0.0))
                 self._remember(self._known[-1], track, shape)
@@ -110,7 +120,7 @@ class PeopleFollower:
 
     def _apart(self, track: dict[int, np.ndarray], shape: np.ndarray, person: _Person) -> float:
         first = min(track)
-        follows = self._times[first] - person.last_seen <= REACQUIRE_SECONDS
+        follows = self._frames[first].time - person.last_seen <= REACQUIRE_SECONDS
         if follows and nearest([track[first]], person.face) is not None:
             return 0.0
         return shape_distance(shape, person.shape)
@@ -118,4 +128,4 @@ class PeopleFollower:
     def _remember(self, person: _Person, track: dict[int, np.ndarray], shape: np.ndarray) -> None:
         frames = person.frames + len(track)
         person.shape = (person.shape * person.frames + shape * len(track)) / frames
-        person.frames, person.face, person.last_seen = frames, track[max(track)], self._times[max(track)]
+        person.frames, person.face, person.last_seen = frames, track[max(track)], self._frames[max(track)].time

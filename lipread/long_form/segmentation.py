@@ -38,12 +38,10 @@ class Segment:
 
     @property
     def start(self) -> float:
-        """Seconds from the start of the file to the first frame."""
         return float(self.sequence.timestamps[0])
 
     @property
     def end(self) -> float:
-        """Seconds from the start of the file to the last frame."""
         return float(self.sequence.timestamps[-1])
 
 
@@ -77,9 +75,9 @@ class Segmenter:
             self._cut_before = None
         self._times.append(time)
         self._faces.append(face)
-        self._size = size
-        if face is not None and len(face) != NUM_LANDMARKS:
-            self._has_lips = False
+        if face is not None:
+            self._size = size
+            self._has_lips = self._has_lips and len(face) == NUM_LANDMARKS
         if not self._is_long and self._has_lips:
             self._is_long = time - self._times[0] > self.settings.max_seconds
         if self._is_long and time >= self._next_check:

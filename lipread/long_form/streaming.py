@@ -6,29 +6,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
 import numpy as np
 
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, NoFaceError
 from modeling_lipread.video_lipread import read_ahead, read_frames
 
-from .people_tracking import OnePersonFollower, PeopleFollower
+from .people_tracking import OnePersonFollower, PeopleFollower, StreamedFrame
 
 STREAMED_FACES = ("largest", "central", "all")
-
-
-@dataclass
-class StreamedFrame:
-    """The faces of one frame: landmarks `(478, 3)` in pixels by person, `ONLY_PERSON` or numbers from 1.
-
-    A `damaged` frame has no picture: there the video cannot be decoded until the next frame.
-    """
-
-    time: float  # seconds from the start of the span that is read
-    faces: dict[int, np.ndarray]
-    size: tuple[int, int]  # width and height of the frame in pixels
-    damaged: bool = False
 
 
 def stream_video(
@@ -67,16 +53,14 @@ def stream_frames(
         raise ValueError(f"face must be one of {STREAMED_FACES}, not {face!r}")
     finder = extractor.finder
     follower = PeopleFollower(finder) if face == "all" else OnePersonFollower(finder, face)
-    size = (0, 0)
     try:
         for time, frame in frames:
             if frame is None:
-                yield from (StreamedFrame(*found, size) for found in follower.flush())
-                yield StreamedFrame(time, {}, size, damaged=True)
-                continue
-            size = (frame.shape[1], frame.shape[0])
-            yield from (StreamedFrame(*found, size) for found in follower.step(frame, time))
-        yield from (StreamedFrame(*found, size) for found in follower.flush())
+                yield from follower.flush()
+                yield StreamedFrame(time, {}, (0, 0), damaged=True)
+            else:
+                yield from follower.step(frame, time)
+        yield from follower.flush()
     finally:
         follower.close()
 

@@ -33,6 +33,7 @@ from .segmentation import MAX_GAP_SECONDS, Segment, Segmenter, SegmentSettings, 
 from .stitching import stitch
 from .streaming import StreamedFrame, stream_video
 
+MAX_OVERLAPPING = 16  # segments that may overlap with one
 DAMAGED, NO_PICTURE = "the video is damaged", "no picture"  # reasons of unread spans
 
 
@@ -64,7 +65,6 @@ def transcribe_video(
 
     Raises:
         VideoError, LandmarkFileError: The file cannot be read.
-        ValueError: `face` is none of the choices.
     """
     name = os.fspath(path)
     if name.endswith(".npy"):
@@ -90,12 +90,9 @@ def transcribe_frames(
     on_progress: Callable[[float], None] | None = None,
     **generation: Any,
 ) -> Transcript:
-    """Transcribes landmarks as `transcribe_video`, one frame at a time.
+    """Transcribes frames, which start at `start` seconds of the file, as `transcribe_video`.
 
-    Args:
-        frames: The landmarks of each frame; for the face `speaking`, those of all faces.
-        name: Name of the video in the transcript and in errors.
-        start: Seconds of the file at which the frames start.
+    For the face `speaking`, they hold all faces.
     """
     counted, utterances, rejected = CountedFrames(frames, start, on_progress), [], []
     for reading in read_utterances(pipeline, counted, face, settings, batch_size, **generation):
@@ -210,10 +207,7 @@ class CountedFrames:
 def segment_people(
     frames: Iterable[StreamedFrame], settings: SegmentSettings, live: bool = False
 ) -> Iterator[Segment]:
-    """Yields the segments of all people as soon as they are complete, those of each person in order.
-
-    If `live`, short videos are segmented too.
-    """
+    """Yields the segments of all people as soon as they are complete, those of each person in order."""
     segmenters: dict[int, Segmenter] = {}
     for frame in frames:
         for person in frame.faces:
@@ -224,18 +218,18 @@ def segment_people(
         yield from segmenter.flush()
 
 
-def select_speaking(segments: Iterable[Segment], patience: int = 16) -> Iterator[Segment]:
+def select_speaking(segments: Iterable[Segment]) -> Iterator[Segment]:
     """Yields, of segments that overlap by more than half of the shorter one, the one with the most lip motion.
 
-    The segments are of several people, those of each in order. `patience` is the number that may overlap with one.
+    The segments are of several people, those of each in order.
     """
     waiting: deque[tuple[Segment, float]] = deque()
-    selected: deque[tuple[Segment, float]] = deque(maxlen=patience)
+    selected: deque[tuple[Segment, float]] = deque(maxlen=MAX_OVERLAPPING)
     for new in chain(segments, repeat(None)):
         if new is not None:
             present = new.sequence.present
             waiting.append((new, lip_motion(new.sequence.keypoints[present], new.sequence.timestamps[present]) or 0.0))
-            if len(waiting) <= patience:
+            if len(waiting) <= MAX_OVERLAPPING:
                 continue
         if not waiting:
             return
