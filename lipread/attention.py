@@ -14,17 +14,11 @@ from modeling_lipread.text_normalizer_lipread import split_units
 
 
 def token_frames(config: FaceKeypointEncoderConfig, mask: np.ndarray) -> np.ndarray:
-    """Returns the share of each frame in each conditioning token.
+    """Returns the share of each frame in each conditioning token, float64 `(tokens, frames)`.
 
     A token of the `pool` resampler is an average of neighbouring frames. A token of the `perceiver` resampler attends
-    to all frames; here it counts for the segment whose average it starts from.
-
-    Args:
-        config: Configuration of the encoder.
-        mask: True for frames with a face, bool `(frames,)`; at least one frame has one.
-
-    Returns:
-        Shares that sum to 1 over the frames, float64 `(tokens, frames)`; 0 for a token without a face.
+    to all frames; here it counts for the segment whose average it starts from. The mask, bool `(frames,)`, is True for
+    frames with a face; the others have no share.
     """
     frames = np.arange(len(mask))
     if config.resampler == "pool":
@@ -42,15 +36,9 @@ def token_frames(config: FaceKeypointEncoderConfig, mask: np.ndarray) -> np.ndar
 def word_attention(
     model: LipReadForConditionalGeneration, processor: LipReadProcessor, features: dict[str, torch.Tensor], text: str
 ) -> np.ndarray:
-    """Computes the attention of each word of a transcript to each frame of its clip.
+    """Returns the attention of each word of a transcript to the frames of its clip, float64 `(words, frames)`.
 
-    Args:
-        model, processor: The reader.
-        features: Output of the feature extractor for one clip.
-        text: The transcript.
-
-    Returns:
-        The mean over the tokens of each word; sums to 1 over the frames, float64 `(words, frames)`.
+    It is the mean over the word's tokens and sums to 1. `features` are those of one clip.
     """
     tokens = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
     start = model.config.start_ids

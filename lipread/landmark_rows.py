@@ -33,14 +33,10 @@ WORDS = List({"word": Value("string"), "start": Value("float32"), "end": Value("
 
 
 def encode_landmarks(sequence: LandmarkSequence, id: str) -> dict[str, Any]:
-    """Returns the `LANDMARK_COLUMNS` of a clip.
-
-    Args:
-        sequence: Landmarks `(frames, 478, 3)`, in pixels or already normalised.
-        id: The clip's name in errors.
+    """Returns the `LANDMARK_COLUMNS` of a clip in any units; `id` is its name in errors.
 
     Raises:
-        ValueError: If the landmarks have another shape, are not finite, or no frame holds a face.
+        ValueError: If the landmarks are not `(frames, 478, 3)`, not finite, or no frame holds a face.
     """
     keypoints = np.asarray(sequence.keypoints, dtype=np.float32)
     present = np.asarray(sequence.present, dtype=bool)

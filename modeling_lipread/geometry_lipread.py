@@ -127,16 +127,10 @@ def angles_from_rotation(rotation: np.ndarray) -> np.ndarray:
 
 
 def procrustes_rotation(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Fits rotations of a reference shape to shapes by least squares, for any position and size of the shapes.
+    """Returns rotations `(..., 3, 3)` in float64 with `points ~ scale * reference @ rotation.T + offset`.
 
-    It solves the orthogonal Procrustes problem without reflections (Schönemann, 1966; Kabsch, 1976).
-
-    Args:
-        points: Shapes `(..., points, 3)`.
-        reference: The reference shape `(points, 3)`.
-
-    Returns:
-        Rotation matrices `(..., 3, 3)`, float64, with `points ~ scale * reference @ rotation.T + offset`.
+    It solves the orthogonal Procrustes problem without reflections (Schönemann, 1966; Kabsch, 1976) for shapes
+    `(..., points, 3)` and a reference shape `(points, 3)`.
     """
     points = np.asarray(points, dtype=np.float64)
     reference = reference - reference.mean(axis=0)  # it is enough to centre one side of the covariance
@@ -164,14 +158,11 @@ def solve_head_pose(keypoints: np.ndarray, width: float, height: float) -> HeadP
     """Estimates the head pose with OpenCV's solvePnP from x and y of six points.
 
     Speech moves chin and mouth corners and thus changes this pose, unlike `rigid_rotation`. The focal length is
-    assumed to be the width of the frame, and the principal point its centre.
+    assumed to be the width of the frame, and the principal point its centre. Raises ValueError without a pose.
 
     Args:
         keypoints: Landmarks of one face `(478, 3)`.
         width, height: Size of the frame in pixels.
-
-    Raises:
-        ValueError: OpenCV found no pose.
     """
     cv2 = require("cv2", "opencv-contrib-python", 'pose="solvepnp"')
     picture = np.asarray(keypoints, dtype=np.float64)[list(_POSE_POINTS), :2] * (1, -1)
@@ -235,15 +226,9 @@ NORMALIZATIONS = {
 
 
 def lip_motion(keypoints: np.ndarray, timestamps: np.ndarray) -> float | None:
-    """Returns the speed of the lips: the square root of the mean `lip_energy`.
+    """Returns the speed of the lips, the square root of the mean `lip_energy`, in outer eye distances a second.
 
-    Args:
-        keypoints: Landmarks `(frames, 478, 3)`.
-        timestamps: Seconds `(frames,)`, rising.
-
-    Returns:
-        Distances between the outer eye corners a second; `None` if there are too few frames, or all steps between them
-        are longer than `LONGEST_STEP`.
+    It is `None` if there are too few frames, or all steps between them are longer than `LONGEST_STEP`.
     """
     energy = lip_energy(keypoints, timestamps)
     known = np.isfinite(energy)
@@ -256,7 +241,6 @@ def lip_energy(keypoints: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
     The squared speeds of `RIGID_DISTANCES` are subtracted, to remove jitter and head rotation.
 
     Args:
-        keypoints: Landmarks `(frames, 478, 3)`.
         timestamps: Seconds `(frames,)`, rising.
 
     Returns:
@@ -292,10 +276,6 @@ def identity_switches(keypoints: np.ndarray, timestamps: np.ndarray) -> list[int
     movements do not matter, so it detects two people who change places, and ignores a person who was lost and found
     again. It does not detect people who appear for less than 0.4 seconds.
 
-    Args:
-        keypoints: Landmarks `(frames, 478, 3)`.
-        timestamps: Seconds `(frames,)`, rising.
-
     Returns:
         The first frame of each new person, rising, with an error of up to `SETTLING_SECONDS`.
     """
@@ -326,16 +306,10 @@ def identity_switches(keypoints: np.ndarray, timestamps: np.ndarray) -> list[int
 
 
 def _change(sums: np.ndarray, window: int, least: int, settling: int) -> np.ndarray:
-    """Returns the distance of the average shapes before and after each frame, in units of `SAME_SHAPE`.
+    """Returns the distance of the average shapes before and after each frame, in units of `SAME_SHAPE`, `(frames,)`.
 
-    Args:
-        sums: Cumulative sums of the shapes, `(frames + 1, points, 3)`.
-        window: Largest number of frames averaged on either side.
-        least: Smallest number of frames averaged on either side; averages of fewer than `window` frames weigh less.
-        settling: Number of frames skipped after each frame.
-
-    Returns:
-        Float64 `(frames,)`, 0 where there are too few frames.
+    It averages `least` to `window` frames on either side, of which fewer weigh less, and skips `settling` frames after
+    each frame. `sums` are cumulative sums of the shapes, `(frames + 1, points, 3)`.
     """
     count = len(sums) - 1
     change = np.zeros(count)

@@ -43,16 +43,10 @@ _UNIT = regex.compile(
 
 
 class TextUnit(NamedTuple):
-    """A word of a text, or a grapheme of a script without spaces, with its punctuation.
+    """A word of a text, or a grapheme of a script without spaces, with its punctuation."""
 
-    Attributes:
-        text: The unit, without spaces.
-        joined: Whether it follows the unit before without a space. At the start of a text, whether it would follow
-            another text without one.
-    """
-
-    text: str
-    joined: bool
+    text: str  # without spaces
+    joined: bool  # whether it follows the unit before, or at the start of a text another text, without a space
 
 
 def split_units(text: str) -> list[TextUnit]:

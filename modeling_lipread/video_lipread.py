@@ -30,6 +30,7 @@ _MOST_STRETCHED = 4  # highest plausible aspect ratio of a pixel; a header with 
 _JOINED = ("hls", "mpeg", "mpegts")  # containers of recordings that may be joined, each with a clock of its own
 _LONGEST_HOLE = 10.0  # seconds between two frames of these, beyond which the clock was set anew
 _FRAMES_OF_NEW_CLOCK = 3  # fewer have wrong timestamps
+_FRAMES_AHEAD = 4  # decoded at a time; twice as many may be in memory
 _MOST_FAILURES = 1000  # failed reads in a row after which the rest of a file counts as lost
 # FFmpeg's demuxers of files that are nothing but data. All others are refused, whatever the suffix of the file: those
 # of playlists and scripts (hls, dash, concat, sdp, image2) open the files and addresses that the file names.
@@ -47,16 +48,7 @@ class VideoError(ValueError):
 
 
 def require(module: str, package: str, purpose: str) -> Any:
-    """Imports and returns an optional dependency.
-
-    Args:
-        module: Name of the module.
-        package: Name of the package for pip.
-        purpose: The feature that needs it, for the error.
-
-    Raises:
-        ImportError: It is not installed.
-    """
+    """Imports and returns an optional dependency; raises ImportError with its `purpose` if it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -79,8 +71,7 @@ def read_frames(
 
     Args:
         path: The video file.
-        start: Seconds from the start of the file; earlier frames are skipped.
-        end: Seconds from the start of the file; frames at and after it are skipped.
+        start, end: The span in seconds from the start of the file, without the frame at `end`.
         max_seconds: The longest span allowed.
         skip_damage: Whether to go on behind damage, from the next key frame, and to accept a truncated file.
 
@@ -128,25 +119,19 @@ def read_stream(address: str, timeout: float) -> Iterator[tuple[float, np.ndarra
             yield time - first, frame
 
 
-def read_ahead(items: Generator[_Item, None, None], count: int = 4) -> Generator[_Item, None, None]:
+def read_ahead(items: Generator[_Item, None, None]) -> Generator[_Item, None, None]:
     """Runs a generator of frames in a thread, so that decoding overlaps with the detection of landmarks.
 
-    It decodes several frames at a time, since after each detection the CPU's caches hold the landmarker's data.
-
-    Args:
-        items: The generator; it is closed at the end.
-        count: Items made at a time; twice as many may be in memory.
-
-    Yields:
-        The items in order; an exception of the generator is raised after the items before it.
+    It decodes several frames at a time, since after each detection the CPU's caches hold the landmarker's data. An
+    exception of the generator is raised after the items before it; the generator is closed at the end.
     """
     with ThreadPoolExecutor(1, "read-ahead") as thread:
-        waiting = thread.submit(_take, items, count)
+        waiting = thread.submit(_take, items)
         try:
             while True:
                 made, error = waiting.result()
                 if made and error is None:
-                    waiting = thread.submit(_take, items, count)
+                    waiting = thread.submit(_take, items)
                 yield from made
                 if error is not None:
                     raise error
@@ -158,11 +143,11 @@ def read_ahead(items: Generator[_Item, None, None], count: int = 4) -> Generator
             thread.submit(items.close).result()
 
 
-def _take(items: Iterator[_Item], count: int) -> tuple[list[_Item], Exception | None]:
+def _take(items: Iterator[_Item]) -> tuple[list[_Item], Exception | None]:
     """Returns the next items, and the exception that ended them early."""
     taken: list[_Item] = []
     try:
-        for item in islice(items, count):
+        for item in islice(items, _FRAMES_AHEAD):
             taken.append(item)
     except Exception as error:
         return taken, error
@@ -195,9 +180,8 @@ def open_sound(
 ) -> Iterator[tuple[Any, Iterator[tuple[float, Any]]]]:
     """Opens the sound of a video, or of its span from `start` to `end` seconds, to copy it into another.
 
-    Yields:
-        PyAV's audio stream, None without sound, and an iterator over seconds since `start` and packets, whose
-        timestamps begin there too.
+    It yields PyAV's audio stream, None without sound, and an iterator over seconds since `start` and packets, whose
+    timestamps begin there too.
     """
     with _open(Path(path)) as (container, _):
         stream = next((stream for stream in container.streams.audio if stream.codec_context is not None), None)

@@ -39,17 +39,10 @@ def resolve_base_model(
     include_base: bool,
     token: str | None,
 ) -> tuple[BaseModel, list[str]]:
-    """Finds the language model that a published checkpoint will refer to.
+    """Returns the language model, at its exact commit, that a published checkpoint will refer to; and notes.
 
-    Args:
-        base_model_id, base_model_revision: Replace those of the configuration.
-        include_base: Whether the weights will be published inside the checkpoint.
-
-    Returns:
-        The language model at its exact commit, and notes for the user.
-
-    Raises:
-        PublishError, ValueError: Others could not load it, or it is not the one that the checkpoint was trained on.
+    `base_model_id` and `base_model_revision` replace those of the configuration. Raises `PublishError` or ValueError
+    if others could not load it, or it is not the one that the checkpoint was trained on.
     """
     name, commit = config.base_model_name_or_path, config.base_model_revision
     if name is None or include_base:

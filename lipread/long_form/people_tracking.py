@@ -78,7 +78,7 @@ class PeopleFollower:
         self._known: list[_Person] = []
 
     def step(self, picture: np.ndarray, time: float) -> list[StreamedFrame]:
-        """Adds a picture, RGB uint8 `(height, width, 3)`, at a time in seconds; returns a complete block or nothing."""
+        """Adds a picture, RGB uint8 `(height, width, 3)`, at a time in seconds; returns a complete block, or none."""
         self._follower.step(picture, time)
         self._frames.append(StreamedFrame(time, {}, (picture.shape[1], picture.shape[0])))
         return self.flush() if time - self._frames[0].time >= BLOCK_SECONDS else []
