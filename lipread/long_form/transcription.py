@@ -43,10 +43,7 @@ def transcribe_video(
     start: float | None = None,
     end: float | None = None,
     face: str = "largest",
-    settings: SegmentSettings | None = None,
-    batch_size: int = 1,
-    on_progress: Callable[[float], None] | None = None,
-    **generation: Any,
+    **options: Any,
 ) -> Transcript:
     """Transcribes a video of any length.
 
@@ -55,10 +52,7 @@ def transcribe_video(
         start, end: Seconds of the file at which to start and to stop.
         face: Which face to read: the `largest`, the most `central`, the `speaking` one (at each moment the one whose
             lips move most), or `all`, each separately.
-        settings: How speech is segmented; by default into segments as long as the clips of the training.
-        batch_size: Segments read at once.
-        on_progress: Callback that gets the seconds processed so far, after every frame.
-        generation: Arguments of the pipeline, for example `num_beams`.
+        options: Those of `transcribe_frames`.
 
     Returns:
         The transcript, with times in seconds from the start of the file.
@@ -74,9 +68,7 @@ def transcribe_video(
     else:
         followed = "all" if face == "speaking" else face
         frames = stream_video(pipeline.processor.keypoint_extractor, path, start, end, followed)
-    return transcribe_frames(
-        pipeline, frames, name, start or 0.0, face, settings, batch_size, on_progress, **generation
-    )
+    return transcribe_frames(pipeline, frames, name, start or 0.0, face=face, **options)
 
 
 def transcribe_frames(
@@ -84,18 +76,19 @@ def transcribe_frames(
     frames: Iterable[StreamedFrame],
     name: str,
     start: float = 0.0,
-    face: str = "largest",
-    settings: SegmentSettings | None = None,
-    batch_size: int = 1,
     on_progress: Callable[[float], None] | None = None,
-    **generation: Any,
+    **options: Any,
 ) -> Transcript:
-    """Transcribes frames, which start at `start` seconds of the file, as `transcribe_video`.
+    """Transcribes frames as `transcribe_video`. For the face `speaking`, they hold all faces.
 
-    For the face `speaking`, they hold all faces.
+    Args:
+        name: Name of the video in the transcript.
+        start: Seconds of the file at which the frames start.
+        on_progress: Callback that gets the seconds processed so far, after every frame.
+        options: Those of `read_utterances`.
     """
     counted, utterances, rejected = CountedFrames(frames, start, on_progress), [], []
-    for reading in read_utterances(pipeline, counted, face, settings, batch_size, **generation):
+    for reading in read_utterances(pipeline, counted, **options):
         segment, utterance = reading.segment, reading.utterance
         if reading.reason:
             rejected.append(UnreadSpan(segment.start, segment.end, reading.reason))
@@ -140,7 +133,13 @@ def read_utterances(
     batch_size: int = 1,
     **generation: Any,
 ) -> Iterator[Reading]:
-    """Segments, reads and stitches frames, with arguments as for `transcribe_frames`.
+    """Segments, reads and stitches frames.
+
+    Args:
+        face: As for `transcribe_video`.
+        settings: How speech is segmented; by default into segments as long as the clips of the training.
+        batch_size: Segments read at once.
+        generation: Arguments of the pipeline, for example `num_beams`.
 
     Yields:
         Each segment as soon as it is read. The next one of the same person may still change the utterance, in place.
