@@ -22,11 +22,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch.nn import functional
 
-from .geometry_lipread import NUM_LANDMARKS, SPEED_SECONDS, lip_energy
+from .geometry_lipread import NUM_LANDMARKS, REST_SPEED, SPEED_SECONDS, average_energy, lip_energy
 
 BOOK_FILE, EMBEDDINGS_FILE = "phrases.json", "embeddings.safetensors"
-REST_SPEED = 0.2  # outer eye distances a second; slower lips rest
-AVERAGE_SECONDS = 0.2  # over which the speed is averaged
 MARGIN_SECONDS = 0.4  # of rest that the encoder sees before and after the spoken stretch
 # Similarities on speakers apart from the training (docs/results.md): of takes of one phrase, and of different ones.
 KNOWN_PRIOR = (0.6, 0.8)
@@ -157,10 +155,7 @@ def spoken_span(sequence: Any) -> tuple[float, float] | None:
         return None
     if keypoints.shape[1] != NUM_LANDMARKS:
         return float(times[0]), float(times[-1])
-    energy = np.nan_to_num(lip_energy(keypoints, times))
-    interval = float(np.median(np.diff(times)))
-    width = 2 * max(0, round(AVERAGE_SECONDS / interval / 2)) + 1
-    average = np.convolve(np.pad(energy, width // 2, mode="edge"), np.ones(width) / width, mode="valid")
+    average = average_energy(np.nan_to_num(lip_energy(keypoints, times)), float(np.median(np.diff(times))))
     moving = np.flatnonzero(average >= REST_SPEED**2)
     if not len(moving):
         return None

@@ -13,15 +13,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modeling_lipread.geometry_lipread import LONGEST_STEP, NUM_LANDMARKS, SPEED_SECONDS, lip_energy, runs
+from modeling_lipread.geometry_lipread import (
+    AVERAGE_SECONDS,
+    LONGEST_STEP,
+    NUM_LANDMARKS,
+    REST_SPEED,
+    SPEED_SECONDS,
+    average_energy,
+    lip_energy,
+    runs,
+)
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 
 from ..settings import SegmentSettings
 
-# Lips rest below this speed, in outer eye distances a second, averaged over AVERAGE_SECONDS. In GRID's validation
-# clips the median is 0.5 within words and 0.02 between them.
-REST_SPEED = 0.2
-AVERAGE_SECONDS = 0.2
 MAX_GAP_SECONDS = 0.2  # a longer time without a face or a frame counts as a rest
 MIN_FACE_SECONDS = 0.1  # a segment that shows a face for less holds no word
 CHECK_SECONDS = 0.4  # between two searches for a pause
@@ -182,11 +187,8 @@ def average_lip_energy(faces: list[np.ndarray | None], times: np.ndarray) -> np.
     if np.median(np.diff(times[present])) > LONGEST_STEP:
         average = np.full(len(faces), np.inf)
     else:
-        width = 2 * max(0, round(AVERAGE_SECONDS / interval / 2)) + 1
         # The speed of a frame spans the next SPEED_SECONDS; a shift by half of that centres it.
-        shift = round(SPEED_SECONDS / 2 / interval)
-        padded = np.pad(energy, (width // 2 + shift, width // 2), mode="edge")
-        average = np.convolve(padded, np.ones(width) / width, mode="valid")[: len(energy)]
+        average = average_energy(energy, interval, shift=round(SPEED_SECONDS / 2 / interval))
     for first, last in runs(~present):
         end = times[last] if last < len(times) else times[-1] + interval
         if end - times[first] > MAX_GAP_SECONDS:
