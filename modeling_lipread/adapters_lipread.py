@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -269,22 +268,21 @@ def cannot_be_conditioned(language_model: PreTrainedModel, reason: str) -> Value
     )
 
 
-def attach_adapters(
-    language_model: PreTrainedModel, adapters: nn.ModuleList, adapter_layers: list[int]
-) -> list[RemovableHandle]:
-    """Hooks each adapter before its decoder layer, and returns the hooks.
+def attach_adapters(language_model: PreTrainedModel, adapters: nn.ModuleList, adapter_layers: list[int]) -> None:
+    """Hooks each [`GatedCrossAttention`] before its decoder layer; modules and parameter names do not change.
 
-    Args:
-        language_model: Causal language model; its modules and parameter names do not change.
-        adapters: One [`GatedCrossAttention`] for each of `adapter_layers`.
-        adapter_layers: Indices of decoder layers, ascending.
+    `adapter_layers` are the indices of the decoder layers, ascending.
+
+    Raises:
+        ValueError: If the language model already has adapters.
     """
+    if getattr(language_model, "has_lipread_adapters", False):
+        raise ValueError("a reader was built on this language model before: load a language model for each reader")
+    language_model.has_lipread_adapters = True
     adapter_of_layer = dict(zip(adapter_layers, adapters, strict=True))
-    handles = []
     for index, layer in enumerate(decoder_layers(language_model)):
         hook = adapter_of_layer[index].pre_hook if index in adapter_of_layer else drop_conditioning
-        handles.append(layer.register_forward_pre_hook(hook, with_kwargs=True))
-    return handles
+        layer.register_forward_pre_hook(hook, with_kwargs=True)
 
 
 @contextmanager

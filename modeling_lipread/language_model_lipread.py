@@ -7,7 +7,6 @@ import copy
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from torch.utils.hooks import RemovableHandle
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.quantizers import AutoQuantizationConfig
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
@@ -262,52 +260,18 @@ def disable_weight_packing(language_model: PreTrainedModel) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def remove_dropout(language_model: PreTrainedModel) -> list[tuple[Any, str, float]]:
-    """Sets all dropout of a frozen language model to 0, including LayerDrop; returns the previous rates.
+def remove_dropout(language_model: PreTrainedModel) -> None:
+    """Sets all dropout of a frozen language model to 0, including LayerDrop.
 
     A frozen model does not overfit. Dropout would only make the adapters' inputs differ between training and
     inference, skip adapters, and disable fused attention kernels. Evaluation mode would turn off gradient
     checkpointing too.
     """
-    rates = []
     for holder in (language_model.config.get_text_config(), *language_model.modules()):
         for name, value in list(vars(holder).items()):
             is_rate = "drop" in name or (name == "p" and isinstance(holder, nn.Dropout))
             if is_rate and isinstance(value, float):
-                rates.append((holder, name, value))
                 setattr(holder, name, 0.0)
-    return rates
-
-
-@dataclass
-class Attachment:
-    """What a reader changed in a language model, so that another reader can be built on it.
-
-    Args:
-        hooks: The hooks of its adapters.
-        trainable: Names of the parameters that required gradients before.
-        dropout: Rates before `remove_dropout`.
-    """
-
-    hooks: list[RemovableHandle]
-    trainable: list[str]
-    dropout: list[tuple[Any, str, float]] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, language_model: PreTrainedModel) -> Attachment | None:
-        """Returns the attachment of the reader that conditions a language model."""
-        return getattr(language_model, "lipread_attachment", None)
-
-    def undo(self, language_model: PreTrainedModel) -> None:
-        """Gives the language model back as it was: without hooks and LoRA, and with its dropout and gradients."""
-        for hook in self.hooks:
-            hook.remove()
-        if getattr(language_model, "peft_config", None):
-            remove_lora(language_model, merge=False)
-        for name in self.trainable:
-            language_model.get_parameter(name).requires_grad_()
-        for holder, name, rate in self.dropout:
-            setattr(holder, name, rate)
 
 
 def place_parts(model: PreTrainedModel, devices: list[torch.device]) -> None:
@@ -410,15 +374,14 @@ def load_lora(language_model: PreTrainedModel, weights: dict[str, torch.Tensor],
             parameter.copy_(weights[name])
 
 
-def remove_lora(language_model: PreTrainedModel, merge: bool) -> None:
-    """Removes the modules of LoRA, with `merge` after adding it to the weights that it adapts.
+def merge_lora(language_model: PreTrainedModel) -> None:
+    """Adds LoRA to the weights that it adapts, and removes its modules.
 
     Raises:
-        ValueError: If it is to be merged into a quantised language model, since rounding the sum would lose most of
-            LoRA's effect.
+        ValueError: If the language model is quantised, since rounding the sum would lose most of LoRA's effect.
     """
     _, _, BaseTunerLayer = _import_peft()
-    if merge and getattr(language_model, "is_quantized", False):
+    if getattr(language_model, "is_quantized", False):
         raise ValueError(
             "LoRA cannot be merged into a quantised language model. Load the checkpoint with a configuration whose "
             "base_model_quantization is None, and merge that model."
@@ -429,10 +392,9 @@ def remove_lora(language_model: PreTrainedModel, merge: bool) -> None:
         if not isinstance(module, BaseTunerLayer) or child == "base_layer":
             continue
         if hasattr(module, "unload_and_optionally_merge_module"):
-            base = module.unload_and_optionally_merge_module(merge=merge, safe_merge=merge, adapter_names=None)
+            base = module.unload_and_optionally_merge_module(merge=True, safe_merge=True, adapter_names=None)
         else:
-            if merge:
-                module.merge(safe_merge=True)
+            module.merge(safe_merge=True)
             base = module.get_base_layer()
         setattr(language_model.get_submodule(parent), child, base)
     del language_model.peft_config

@@ -47,7 +47,6 @@ from .ctc_lipread import (
 from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput, additive_mask, check_tensors
 from .language_model_lipread import (
     FILE_ARGUMENTS,
-    Attachment,
     add_lora,
     checkpoint_files,
     disable_weight_packing,
@@ -56,12 +55,12 @@ from .language_model_lipread import (
     load_base_model,
     load_language_model,
     load_lora,
+    merge_lora,
     place_parts,
     refuse_not_finite,
     refuse_peft_adapter,
     refuse_wrong_weights,
     remove_dropout,
-    remove_lora,
     resolved_revision,
     saved_weights,
     without_quantization,
@@ -145,25 +144,19 @@ class LipReadPreTrainedModel(PreTrainedModel):
     def attach_language_model(self, language_model: PreTrainedModel) -> None:
         """Conditions a language model: attaches adapters, freezes it, removes its dropout, adds LoRA, places parts.
 
-        A reader that was built on it before is detached from it.
-
         Raises:
-            ValueError: If the language model cannot be conditioned.
+            ValueError: If the language model cannot be conditioned, or a reader was built on it before.
         """
         self.language_model = language_model
         disable_weight_packing(language_model)
         self.config.text_config, self.config.base_model_quantization = without_quantization(language_model.config)
-        if (previous := Attachment.of(language_model)) is not None:
-            previous.undo(language_model)
         # On the meta device it cannot compute; `from_pretrained` checks it after loading.
         is_loaded = language_model.device.type != "meta" or getattr(language_model, "hf_device_map", None)
         probed = probe(language_model) if is_loaded else None
-        trainable = [name for name, parameter in language_model.named_parameters() if parameter.requires_grad]
-        hooks = attach_adapters(language_model, self.adapters, self.config.adapter_layers)
-        self.attachment = language_model.lipread_attachment = Attachment(hooks, trainable)
+        attach_adapters(language_model, self.adapters, self.config.adapter_layers)
         self.freeze_parts()
         if self.config.freeze_language_model:
-            self.attachment.dropout = remove_dropout(language_model)
+            remove_dropout(language_model)
         if self.config.lora:
             self.config.lora = add_lora(language_model, self.config.lora)
         if getattr(language_model, "hf_device_map", None):
@@ -425,7 +418,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
         """
         if not self.config.lora:
             raise ValueError("this model has no LoRA to merge")
-        remove_lora(self.language_model, merge=True)
+        merge_lora(self.language_model)
         self.config.lora = self.config.base_model_name_or_path = self.config.base_model_revision = None
 
 
@@ -473,7 +466,6 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         # `forced_eos_token_id`, are meant for other tasks.
         names = ("bos_token_id", "eos_token_id", "pad_token_id")
         self.generation_config = GenerationConfig(**{name: getattr(self.generation_config, name) for name in names})
-        self.attachment = None
         if language_model is not None:  # after `post_init`, which would initialise LoRA again
             self.attach_language_model(language_model)
 
@@ -615,11 +607,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         if has_frame_targets and input_ids is None and inputs_embeds is None:
             losses = self._losses(None, encoded, keypoints_mask, num_items_in_batch, **targets)
             return LipReadOutput(**losses, ctc_logits=encoded.ctc_logits, alignment_logits=encoded.alignment_logits)
-        if self.attachment is None or Attachment.of(self.language_model) is not self.attachment:
-            raise ValueError(
-                "the language model is missing, or another reader was built on it later and replaced the adapters of "
-                "this one: load a language model for each reader"
-            )
+        if self.language_model is None:
+            raise ValueError("the language model is missing: load the reader with from_pretrained")
         if conditioning is not None:
             kwargs["conditioning"] = conditioning
         if output_cross_attentions is None:
