@@ -96,23 +96,17 @@ def choose_text_unit(texts: Iterable[str]) -> Literal["word", "character"]:
 class TextNormalizer:
     """Applies Unicode NFKC, folds case, replaces punctuation and symbols by spaces, and collapses white space.
 
-    It keeps letters, combining marks and digits of every script, apostrophes between letters (``don't``), and dots and
-    commas between digits (``3.5``). Normalising a result again does not change it. It adds no spaces to scripts
-    without spaces.
-
-    Args:
-        casefold: Folds the case (``"Straße"`` becomes ``"strasse"``).
-        remove_punctuation: Replaces punctuation and symbols by spaces.
+    It keeps letters, combining marks and digits of every script, apostrophes between letters (``don't``), dots and
+    commas between digits (``3.5``), and without `remove_punctuation` all punctuation and symbols. Normalising a result
+    again does not change it. It adds no spaces to scripts without spaces.
     """
 
-    casefold: bool = True
     remove_punctuation: bool = True
 
     def __call__(self, text: str) -> str:
         text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
-        if self.casefold:
-            # Normalises again, since folding can decompose characters.
-            text = unicodedata.normalize("NFKC", text.casefold())
+        # Normalises again, since folding can decompose characters.
+        text = unicodedata.normalize("NFKC", text.casefold())
         if self.remove_punctuation:
             # Normalises again, since removing an invisible character can join a letter and its accent.
             text = unicodedata.normalize("NFKC", "".join(_keep(text, index) for index in range(len(text))))
