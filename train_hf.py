@@ -49,9 +49,9 @@ from data.training.callbacks import TrainingDiverged
 from data.training.checkpoints import (
     check_fits,
     check_progress,
+    checkpoint_config,
+    load_checkpoint,
     load_encoder,
-    load_reader,
-    reader_settings,
     resume_point,
 )
 from data.training.checks import check_arguments, check_sharding
@@ -105,7 +105,7 @@ def build_config(arguments: Arguments, processor: LipReadProcessor, clips: Clips
     model, adapters = arguments.model, arguments.adapters
     tokens, prompt = special_tokens(processor.tokenizer), arguments.data.prompt
     if model.encoder is not None:  # its heads stay, also without word times
-        trained = reader_settings(model.encoder)
+        trained = checkpoint_config(model.encoder)
         ctc_vocab, alignment_head = trained.ctc_vocab, trained.encoder_config.alignment_head
         if model.ctc != bool(ctc_vocab):
             remedy = "a CTC head: leave --ctc false out" if ctc_vocab else "no CTC head: give --ctc false"
@@ -197,7 +197,7 @@ def build_trainer(arguments: Arguments) -> LipReadTrainer:
     if args.speaker_balance:
         check_speakers(train_clips.column("speaker"))
     if model_args.init_from is not None:
-        model, processor = load_reader(model_args, train_clips.column("text"))
+        model, processor = load_checkpoint(model_args, train_clips.column("text"))
         model.config.label_smoothing = args.label_smoothing_factor
         model.generation_config.max_new_tokens = max(model.generation_config.max_new_tokens or 0, data.seq_len)
     else:

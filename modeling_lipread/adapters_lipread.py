@@ -74,15 +74,12 @@ class GatedCrossAttention(nn.Module):
         return states.view(clips, -1, self.config.adapter_heads, self.config.adapter_head_dim).transpose(1, 2)
 
     def keys_values(self, tokens: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Computes keys and values of conditioning tokens.
+        """Returns keys and values, `(clips, heads, tokens, head_dim)` each, of conditioning tokens.
 
         Args:
             tokens: `(clips, tokens, encoder hidden_size)`.
             mask: True for tokens with a face, `(clips, tokens)`. The values of the others are zero, so that a clip
                 without a face does not change the language model.
-
-        Returns:
-            Two tensors `(clips, heads, tokens, head_dim)`.
         """
         device = self.k_proj.weight.device
         if device.type != "meta":  # otherwise the weights are offloaded, and accelerate moves the tokens to them
@@ -117,13 +114,9 @@ class GatedCrossAttention(nn.Module):
         return hidden_states + update.to(hidden_states)
 
     def attention_weights(self, hidden_states: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
-        """Computes the attention weights of `forward`, which a fused kernel does not return.
+        """Returns the attention weights of `forward`, which a fused kernel does not return.
 
-        Args:
-            hidden_states, conditioning: As for `forward`.
-
-        Returns:
-            Weights that sum to 1 over the tokens, float32 `(rows, heads, sequence, tokens)`.
+        They sum to 1 over the tokens, float32 `(rows, heads, sequence, tokens)`.
         """
         key = conditioning.keys[self.adapter_index]
         (rows, length, _), (clips, heads, tokens, _) = hidden_states.shape, key.shape
@@ -164,16 +157,11 @@ def decoder_layers(language_model: PreTrainedModel) -> nn.ModuleList:
 
 
 class Probe(NamedTuple):
-    """What a forward pass of a language model shows.
+    """What a forward pass of a language model shows."""
 
-    Args:
-        devices: The device of the embeddings' output and of each decoder layer's output. With offloaded weights, it
-            differs from the device that stores them.
-        can_roll_back: Whether the cache can go back to an earlier token, as assisted decoding requires.
-    """
-
+    # Of the output of the embeddings and of each decoder layer; offloaded weights are stored on another.
     devices: list[torch.device]
-    can_roll_back: bool
+    can_roll_back: bool  # whether the cache can go back to an earlier token, as assisted decoding requires
 
 
 def probe(language_model: PreTrainedModel) -> Probe:
@@ -183,9 +171,6 @@ def probe(language_model: PreTrainedModel) -> Probe:
     be an output, and no token may depend on a later one: the gradient of its logits with respect to later embeddings
     must be zero. If a `device_map` distributes the weights, the gradient is not computed, since it would hold all of
     them in memory.
-
-    Args:
-        language_model: Causal language model, with or without adapters attached.
 
     Raises:
         ValueError: If it cannot be conditioned.

@@ -37,22 +37,14 @@ WINDOW_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class WordEvidence:
-    """A word of a hypothesis, and what the model says for it.
+    """A word of a hypothesis, and what the model says for it; `fit` and `certainty` are 0 without a CTC head."""
 
-    Attributes:
-        text: The word, as written between spaces, or a character of a script without spaces.
-        frames: Its first frame and the frame after its last; `None` if the clip is too short for the words, or the
-            model has no head to align them.
-        log_prob: Its log-probability by the language model, given the words before.
-        fit: Mean log-probability of its characters by the CTC head, aligned with the clip; 0 without a CTC head.
-        certainty: That of the CTC head about the clip: the negative logarithm of `-log p`, averaged over the frames,
-            of the most probable character; 0 without a CTC head.
-    """
-
-    text: str
+    text: str  # as written between spaces, or a character of a script without spaces
+    # First frame and the frame after the last; `None` if the clip is too short, or there is no head to align words.
     frames: tuple[int, int] | None
-    log_prob: float
-    fit: float
+    log_prob: float  # by the language model, given the words before
+    fit: float  # mean log-probability of the characters by the CTC head, aligned with the clip
+    # Of the CTC head about the clip: negative logarithm of `-log p` of the best character, averaged over the frames.
     certainty: float
 
 

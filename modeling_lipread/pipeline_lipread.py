@@ -115,8 +115,8 @@ class LipReadingPipeline(Pipeline):
             )
         # Holds only given parameters, since missing ones keep their values from the pipeline's construction.
         reading = {key: parameters.pop(key) for key in CLIP_ARGUMENTS if key in parameters}
-        output = {key: parameters.pop(key) for key in ("abstain", *LIMITS) if parameters.get(key) is not None}
-        parameters = {key: value for key, value in parameters.items() if key not in ("abstain", *LIMITS)}
+        choices = {key: parameters.pop(key, None) for key in ("abstain", *LIMITS)}
+        output = {key: value for key, value in choices.items() if value is not None}
         generation = {**parameters, **(generate_kwargs or {})}
         if return_timestamps is not None:
             if return_timestamps not in (True, False, "word"):
@@ -135,13 +135,12 @@ class LipReadingPipeline(Pipeline):
     def preprocess(
         self, clip: Any, abstain: bool = True, spoken_only: bool = False, **reading: Any
     ) -> dict[str, torch.Tensor]:
-        """Computes the model's input for one clip.
+        """Computes the model's input for one clip, in any form of the class.
 
         Args:
-            clip: The clip, in any form of the class.
             abstain: Whether a clip without a face is allowed.
             spoken_only: Whether to cut off the rest of the lips before and after the speech.
-            reading: Arguments of `LipReadProcessor.extract_landmarks`.
+            reading: Arguments of `LipReadProcessor.extract_clip`.
 
         Returns:
             The output of the feature extractor; `frame_times`, the starts of its frames and the end of the last one in
@@ -263,9 +262,7 @@ class LipReadingPipeline(Pipeline):
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Saves model and processor to one folder, from which `pipeline` can load them.
 
-        Args:
-            save_directory: The folder; it is created if it does not exist.
-            kwargs: Passed to `save_pretrained` of both; `include_base` to that of the model alone.
+        `kwargs` are passed to `save_pretrained` of both, but `include_base` to that of the model alone.
         """
         self.model.save_pretrained(save_directory, **kwargs)
         kwargs.pop("include_base", None)

@@ -140,7 +140,7 @@ def resume_point(args: LipReadTrainingArguments) -> str | None:
     return checkpoint
 
 
-def reader_settings(source: str) -> LipReadConfig:
+def checkpoint_config(source: str) -> LipReadConfig:
     """Returns the configuration in a folder or Hub id; raises OSError or ValueError if it is not of a lip reader."""
     config = AutoConfig.from_pretrained(source)
     if not isinstance(config, LipReadConfig):
@@ -148,10 +148,10 @@ def reader_settings(source: str) -> LipReadConfig:
     return config
 
 
-def load_reader(
+def load_checkpoint(
     model_args: ModelArguments, texts: Sequence[str]
 ) -> tuple[LipReadForConditionalGeneration, LipReadProcessor]:
-    """Returns the reader of --init_from, prepared for training on `texts`, and its processor.
+    """Returns the model of --init_from, prepared for training on `texts`, and its processor.
 
     Its CTC vocabulary gets the characters of `texts` that it lacks, and a frozen language model the LoRA of the
     arguments. Calibration and limits of abstention are removed, since they hold for the old weights.
@@ -160,7 +160,7 @@ def load_reader(
     read.
     """
     source, lora = model_args.init_from, model_args.lora()
-    config, processor = reader_settings(source), LipReadProcessor.from_pretrained(source)
+    config, processor = checkpoint_config(source), LipReadProcessor.from_pretrained(source)
     if lora and (config.lora or not config.freeze_language_model):
         reason = "the reader has LoRA already" if config.lora else "its language model is trained whole"
         raise ValueError(f"--lora_r with --init_from {source}: {reason}; leave --lora_r out")
@@ -202,7 +202,7 @@ def load_encoder(
     names = list(inspect.signature(LipReadFeatureExtractor).parameters)[:-1]  # without **kwargs
     extractors = LipReadFeatureExtractor.from_pretrained(source), feature_extractor
     _refuse_differences(source, *({name: getattr(each, name) for name in names} for each in extractors))
-    configs = reader_settings(source).encoder_config, model.config.encoder_config
+    configs = checkpoint_config(source).encoder_config, model.config.encoder_config
     _refuse_differences(source, *(config.to_diff_dict() for config in configs))
     weights, own = saved_weights(checkpoint_files(source, {}), "encoder."), model.encoder.state_dict()
     refuse_wrong_weights(

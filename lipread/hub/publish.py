@@ -43,10 +43,9 @@ def stage(
     """Writes the files of an upload, with a model card, to the folder `staging`. Returns notes for the user.
 
     Args:
-        checkpoint: The `--output_dir` of `train_hf.py`; not changed.
+        checkpoint: The `--output_dir` of `train_hf.py`.
         repo_id, revision: The target repository and branch.
-        base_model_id, base_model_revision: The language model on the Hub, if the checkpoint names a folder; its commit
-            is recorded.
+        base_model_id, base_model_revision: The language model on the Hub, if the checkpoint names a folder.
         token: Access token for reading the language model.
 
     Raises:

@@ -22,7 +22,7 @@ from ..live.windows import EVERY_FRAMES, Update
 from ..long_form.segmentation import SegmentSettings
 from ..long_form.streaming import stream_frames
 from .processes import ZIP
-from .reading import CONTOURS, MAX_PIXELS, drawn_points, load_reader
+from .reading import CONTOURS, MAX_PIXELS, drawn_points, load_pipeline_quietly
 
 TIME = struct.Struct(">d")
 
@@ -68,7 +68,7 @@ def decode_jpeg(data: bytes) -> np.ndarray:
 
 def read_camera(connection: Connection, model: str | None, device: str) -> None:
     """Sends `ready`, then for each picture its landmarks and what is wrong with it, and words as they are read."""
-    pipeline = load_reader(model, device)
+    pipeline = load_pipeline_quietly(model, device)
     settings = SegmentSettings.for_model(pipeline.model.config)
     lock = threading.Lock()  # words are sent from the reading thread
 

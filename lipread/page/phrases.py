@@ -30,7 +30,7 @@ from ..phrases.look_alikes import look_alikes
 from ..phrases.takes import TakeError, check_take
 from ..settings import MAX_PHRASE_SECONDS, SegmentSettings
 from .live import CameraPictures
-from .reading import CONTOURS, drawn_points, load_reader
+from .reading import CONTOURS, drawn_points, load_pipeline_quietly
 
 REST_SECONDS = 0.7  # rest of the lips that ends a take
 CHECK_FRAMES = 5  # frames between two searches for that rest
@@ -191,7 +191,7 @@ def compare_phrases(connection: Connection, texts: list[str]) -> None:
 
 def read_phrases(connection: Connection, model: str | None, device: str, folder: Path) -> None:
     """Sends `ready`, then for each picture its landmarks and what is wrong with it, and the answers to commands."""
-    pipeline = load_reader(model, device)
+    pipeline = load_pipeline_quietly(model, device)
     datasets.disable_progress_bars()
 
     def send(**message: object) -> None:

@@ -54,7 +54,7 @@ def drawn_points(frame: StreamedFrame) -> list[int] | None:
     return (face * (1000, -1000) / frame.size).round().astype(int).ravel().tolist()
 
 
-def load_reader(model: str | None, device: str) -> LipReadingPipeline:
+def load_pipeline_quietly(model: str | None, device: str) -> LipReadingPipeline:
     """Loads a reader, by default the one in the package, without progress bars."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -64,7 +64,7 @@ def load_reader(model: str | None, device: str) -> LipReadingPipeline:
 def check_reader(connection: Connection, model: str | None, device: str) -> None:
     """Loads the reader and sends `{"error"}`, which is empty if it can be used."""
     try:
-        load_reader(model, device)
+        load_pipeline_quietly(model, device)
         connection.send({"error": ""})
     except Exception as error:
         connection.send({"error": str(error)})
@@ -73,7 +73,7 @@ def check_reader(connection: Connection, model: str | None, device: str) -> None
 def read_video(connection: Connection, model: str | None, device: str, path: Path, abstain: bool) -> None:
     """Sends messages about the progress, and in the end the result or an error."""
     try:
-        connection.send(_read(connection, load_reader(model, device), path, abstain))
+        connection.send(_read(connection, load_pipeline_quietly(model, device), path, abstain))
     except Refusal as error:
         connection.send({"type": "error", "title": error.title, "message": str(error)})
     except VideoError as error:
