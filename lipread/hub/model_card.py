@@ -25,7 +25,6 @@ from .base_model import BaseModel
 
 TASK = "video-text-to-text"  # the closest of the Hub's tasks
 TAGS = ["lip-reading", "visual-speech-recognition", "face-landmarks"]
-UNLICENSED = "Its publisher has stated no licence for the weights."
 EVALUATIONS = "evaluation-*.json"
 RATES = {
     "wer": ("wer", "WER"),
@@ -121,60 +120,29 @@ def build_card(
         frozen=config.freeze_language_model,
         lora=config.lora,
         quantized=config.base_model_quantization is not None,
-        results=[_row(item, details) for item in evaluations],
-        training_data=_training_data(_read(checkpoint / "training_data.json"), details),
+        results=[item | item["metrics"] for item in evaluations],
+        details=details,
+        corpus=details.dataset_name or details.dataset_id,
+        training_data=_read(checkpoint / "training_data.json"),
         training=_training(config, processor, state, arguments),
         validation=_validation(checkpoint, state, arguments),
-        license_text=f"The weights: {details.license}." if details.license else UNLICENSED,
-        attribution=details.dataset_attribution,
     )
-
-
-def _corpus(evaluation: dict[str, Any], details: CardDetails) -> str | None:
-    return details.dataset_name or details.dataset_id or evaluation.get("corpus")
 
 
 def _eval_results(evaluation: dict[str, Any], details: CardDetails) -> list[EvalResult]:
     """Returns the entries of the model index for all finite rates."""
     metrics, split = evaluation["metrics"], evaluation["split"]
-    name = _corpus(evaluation, details) or split
+    name = details.dataset_name or details.dataset_id or evaluation.get("corpus") or split
     dataset = {"dataset_type": details.dataset_id or name, "dataset_name": name, "dataset_split": split}
     results = []
     for rate, (metric, title) in RATES.items():
         if f"{rate}_interval" in metrics:
-            title += f" (95% interval {_interval(metrics[f'{rate}_interval'])})"
+            low, high = metrics[f"{rate}_interval"]
+            title += f" (95% interval {low:.3f} to {high:.3f})"
         if math.isfinite(metrics[rate]):
             measured = {"metric_type": metric, "metric_name": title, "metric_value": round(metrics[rate], 4)}
             results.append(EvalResult(task_type=TASK, task_name="Lip reading", **dataset, **measured))
     return results
-
-
-def _row(evaluation: dict[str, Any], details: CardDetails) -> dict[str, Any]:
-    metrics = evaluation["metrics"]
-    return {
-        "corpus": _cell(_corpus(evaluation, details)),
-        "split": _cell(evaluation["split"]),
-        "clips": metrics["clips"],
-        "empty": metrics["empty"],
-        "num_beams": evaluation["num_beams"],
-        "ctc_decoding_weight": evaluation["ctc_decoding_weight"],
-        "blind": metrics["blank_wer"] <= metrics["wer_interval"][1],
-        **{rate: _number(metrics[rate]) for rate in RATES},
-        **{f"{rate}_interval": _interval(metrics[f"{rate}_interval"]) for rate in ("wer", "cer")},
-    }
-
-
-def _training_data(counts: dict[str, Any], details: CardDetails) -> str:
-    name = details.dataset_name or details.dataset_id
-    if details.dataset_id:
-        name = f"[{name}](https://huggingface.co/datasets/{details.dataset_id})"
-    text = f"Trained on {name}." if name else "Its publisher has not named the corpus that it was trained on."
-    if details.dataset_license:
-        text += f" The corpus's licence: {details.dataset_license}."
-    if counts:
-        minutes = counts["seconds"] / 60
-        text += f" The training split had {counts['clips']:,} clips of {minutes:,.1f} minutes in all."
-    return text
 
 
 def _training(config: LipReadConfig, processor: LipReadProcessor, state: dict, arguments: dict) -> list[tuple]:
@@ -189,7 +157,7 @@ def _training(config: LipReadConfig, processor: LipReadProcessor, state: dict, a
     rows += [(name, arguments[name]) for name in TRAINING_SETTINGS if arguments.get(name) not in (None, False)]
     if state:
         rows += [("steps", state["global_step"]), ("epochs", round(state["epoch"], 2))]
-    return [(name, _cell(value)) for name, value in rows]
+    return rows
 
 
 def _validation(checkpoint: Path, state: dict, arguments: dict) -> dict[str, Any] | None:
@@ -199,22 +167,8 @@ def _validation(checkpoint: Path, state: dict, arguments: dict) -> dict[str, Any
     step = state.get("best_global_step" if chosen else "global_step")
     for entry in reversed(state.get("log_history", [])):
         if entry.get("step") == step and "eval_wer" in entry:
-            rates = {rate: _number(entry[f"eval_{rate}"]) for rate in RATES}
-            return {**rates, "clips": entry["eval_clips"], "chosen": chosen}
+            return {**entry, "chosen": chosen}
     return None
-
-
-def _interval(bounds: list[float]) -> str:
-    return f"{bounds[0]:.3f} to {bounds[1]:.3f}"
-
-
-def _number(rate: float) -> str:
-    return f"{rate:.3f}" if math.isfinite(rate) else "not defined"
-
-
-def _cell(value: Any) -> str:
-    """Escapes a value for a Markdown table."""
-    return "" if value is None else " ".join(str(value).split()).replace("|", "\\|")
 
 
 def _read(path: Path) -> dict[str, Any]:

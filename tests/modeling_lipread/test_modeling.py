@@ -183,7 +183,7 @@ def test_a_language_model_has_one_reader(language_model_dir):
     """As when the cell of a notebook that builds the reader runs again: the second would be blind."""
     language_model = AutoModelForCausalLM.from_pretrained(language_model_dir)
     settings = {"text_config": language_model.config, "language_model": language_model}
-    first, inputs = make_reader(open_gates=True, **settings), make_inputs()
+    first, inputs = make_reader(open_gates=True, **settings).eval(), make_inputs()
     expected = first(**inputs).logits
     with pytest.raises(ValueError, match="load a language model for each reader"):
         make_reader(**settings)
