@@ -103,20 +103,6 @@ def runs(flags: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
-def _mirror() -> np.ndarray:
-    # The mesh numbers the midline and the subject's right half first; landmark 248 + k mirrors the k-th of that half.
-    midline = {*range(3), *range(4, 7), *range(8, 20), 94, 151, 152, 164, 168, 175, 195, 197, 199, 200}
-    mirror = np.arange(NUM_LANDMARKS)
-    right = [index for index in range(248) if index not in midline] + [468, 469, 470, 471, 472]
-    left = [*range(248, 468), 473, 476, 475, 474, 477]
-    mirror[right], mirror[left] = left, right
-    return mirror
-
-
-# `keypoints[:, MIRROR] * (-1, 1, 1)` is the mirrored face in MediaPipe's numbering.
-MIRROR = _mirror()
-
-
 def angles_from_rotation(rotation: np.ndarray) -> np.ndarray:
     """Returns yaw, pitch and roll in degrees, `(..., 3)`, of heads that rolled, then pitched, then yawed.
 

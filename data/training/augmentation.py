@@ -10,13 +10,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
-from modeling_lipread.geometry_lipread import MIRROR
+from modeling_lipread.geometry_lipread import NUM_LANDMARKS
 
 MOVEMENTS = 12  # principal components that `mixing` maps; they hold 98% of the variance of a mouth
 MOST_AMPLIFIED = 2.0  # largest ratio of the standard deviations of the components that a map leads to and from
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]  # landmarks, mask, labels
+
+
+def _mirror() -> np.ndarray:
+    # The mesh numbers the midline and the subject's right half first; landmark 248 + k mirrors the k-th of that half.
+    midline = {*range(3), *range(4, 7), *range(8, 20), 94, 151, 152, 164, 168, 175, 195, 197, 199, 200}
+    mirror = np.arange(NUM_LANDMARKS)
+    right = [index for index in range(248) if index not in midline] + [468, 469, 470, 471, 472]
+    left = [*range(248, 468), 473, 476, 475, 474, 477]
+    mirror[right], mirror[left] = left, right
+    return mirror
+
+
+# `keypoints[:, MIRROR] * (-1, 1, 1)` is the mirrored face in MediaPipe's numbering.
+MIRROR = _mirror()
 
 
 @dataclass

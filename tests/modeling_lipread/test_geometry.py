@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from data.training.augmentation import MIRROR
 from modeling_lipread import geometry_lipread as geometry
 from modeling_lipread.feature_extraction_lipread import NORMALIZE, LipReadFeatureExtractor
 from tests.helpers.clips import made_up_face, rotation_from_angles
@@ -95,14 +96,14 @@ def test_landmark_sets():
     assert len(geometry.LOWER_FACE) == 79
     for indices in (*geometry.LANDMARK_SETS.values(), geometry.RIGID, geometry.EYES_AND_NOSE):
         assert len(set(indices)) == len(indices)
-        assert set(geometry.MIRROR[list(indices)]) == set(indices)  # as good for the left half as for the right
+        assert set(MIRROR[list(indices)]) == set(indices)  # as good for the left half as for the right
     assert not set(geometry.RIGID) & {*geometry.LOWER_FACE}
 
 
 def test_mirror_numbers_a_mirrored_face_as_mediapipe_would():
-    assert (geometry.MIRROR[geometry.MIRROR] == np.arange(geometry.NUM_LANDMARKS)).all()
-    assert geometry.MIRROR[33] == 263 and geometry.MIRROR[61] == 291 and geometry.MIRROR[468] == 473
+    assert (MIRROR[MIRROR] == np.arange(geometry.NUM_LANDMARKS)).all()
+    assert MIRROR[33] == 263 and MIRROR[61] == 291 and MIRROR[468] == 473
     seen = made_up_face() @ rotation_from_angles(25, 10, -20).T
-    flipped = seen[geometry.MIRROR] * (-1, 1, 1)
+    flipped = seen[MIRROR] * (-1, 1, 1)
     angles = geometry.angles_from_rotation(geometry.rigid_rotation(flipped[None]))[0]
     np.testing.assert_allclose(angles, (-25, 10, 20), atol=1e-6)

@@ -4,8 +4,8 @@
 import pytest
 import torch
 
-from data.training.augmentation import KeypointAugmentation
-from modeling_lipread.geometry_lipread import LIPS, MIRROR
+from data.training.augmentation import MIRROR, KeypointAugmentation
+from modeling_lipread.geometry_lipread import LIPS
 
 STILL = {"rotation": 0.0, "scale": 0.0, "shift": 0.0, "noise": 0.0, "speed": 0.0, "time_masks": 0}
 
