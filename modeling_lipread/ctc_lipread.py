@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,36 +57,28 @@ def greedy_ctc(logits: torch.Tensor, mask: torch.Tensor | None, ctc_vocab: Seque
     return texts
 
 
+@lru_cache(maxsize=2**16)
+def _normalized(text: bytes) -> str:
+    """Normalises a text in UTF-8, whose last character may be incomplete, word by word."""
+    before, space, word = text.rpartition(b" ")
+    if space:
+        return " ".join(filter(None, (_normalized(before), _normalized(word))))
+    return TextNormalizer()(word.decode(errors="replace"))
+
+
 class CTCSpelling:
     """Normalises texts and removes all but the characters of the CTC vocabulary, as the CTC targets of training."""
 
     def __init__(self, characters: Iterable[str]):
-        self._normalize = TextNormalizer()
         self._characters = frozenset(characters)
-        self._normalized: dict[bytes, str] = {b"": ""}
-        self._spelled: dict[str, str] = {}
 
     def __call__(self, text: bytes) -> str:
         """Spells a text in UTF-8, whose last character may be incomplete."""
-        normalized = self._normalized_text(text)
-        if normalized not in self._spelled:
-            self._spelled[normalized] = "".join(filter(self._characters.__contains__, normalized))
-        return self._spelled[normalized]
+        return "".join(filter(self._characters.__contains__, _normalized(text)))
 
     def unknown(self, text: bytes) -> int:
         """Returns the number of characters that spelling a text removes."""
-        return len(self._normalized_text(text)) - len(self(text))
-
-    def _normalized_text(self, text: bytes) -> str:
-        # Normalisation does not reach across spaces, so each word is normalised once and cached.
-        if text not in self._normalized:
-            before, space, word = text.rpartition(b" ")
-            if space:
-                parts = self._normalized_text(before), self._normalized_text(word)
-                self._normalized[text] = " ".join(filter(None, parts))
-            else:
-                self._normalized[text] = self._normalize(word.decode(errors="replace"))
-        return self._normalized[text]
+        return len(_normalized(text)) - len(self(text))
 
 
 class CTCPrefixScores:

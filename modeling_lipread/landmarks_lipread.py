@@ -74,15 +74,10 @@ class LandmarkSequence:
         timestamps = np.array(timestamps, np.float64)
         absent = next((np.zeros_like(face) for face in faces if face is not None), np.zeros((NUM_LANDMARKS, 3)))
         duration = timestamps[-1] - timestamps[0]
-        return cls(
-            keypoints=np.stack([absent if face is None else face for face in faces]).astype(np.float32, copy=False),
-            present=np.array([face is not None for face in faces]),
-            timestamps=timestamps,
-            width=size[0],
-            height=size[1],
-            frame_rate=(len(timestamps) - 1) / duration if duration else 0.0,
-            most_faces=most_faces,
-        )
+        keypoints = np.stack([absent if face is None else face for face in faces]).astype(np.float32, copy=False)
+        present = np.array([face is not None for face in faces])
+        frame_rate = (len(timestamps) - 1) / duration if duration else 0.0
+        return cls(keypoints, present, timestamps, *size, frame_rate, most_faces)
 
     @classmethod
     def from_array(cls, keypoints: np.ndarray, frame_rate: float) -> LandmarkSequence:
@@ -241,14 +236,7 @@ def read_landmark_file(
             "NaN in all values of a frame without a face"
         )
     keypoints[~present] = 0.0
-    return LandmarkSequence(
-        keypoints=keypoints,
-        present=present,
-        timestamps=timestamps[first:last] - (start or 0.0),
-        width=0,
-        height=0,
-        frame_rate=frame_rate,
-    )
+    return LandmarkSequence(keypoints, present, timestamps[first:last] - (start or 0.0), 0, 0, frame_rate)
 
 
 def _open_array(name: str) -> np.ndarray:
