@@ -167,16 +167,15 @@ class LipReadingPipeline(Pipeline):
                 "seldom_seen": torch.zeros(1),
             }
         span = spoken_span(sequence) if spoken_only else None
-        if span is not None:
-            sequence = crop_to_speech(sequence, span)
+        sequence = sequence if span is None else crop_to_speech(sequence, span)
         features = extractor([sequence], return_tensors="pt")
         times = extractor.frame_times(sequence.timestamps, features["keypoints"].shape[1])
         spoken = torch.tensor([(0, 0) if span is None else span_frames(times, span)])
         times = torch.tensor(times + (reading.get("start") or 0.0), dtype=torch.float32)
         speed = lip_speed(sequence) if abstain else None
         speed = torch.tensor([torch.nan if speed is None else speed], dtype=torch.float32)
-        seldom = torch.tensor([float(is_seldom_seen(sequence))])
-        known = {"frame_times": times[None], "spoken": spoken, "lip_speed": speed, "seldom_seen": seldom}
+        seldom_seen = torch.tensor([float(is_seldom_seen(sequence))])
+        known = {"frame_times": times[None], "spoken": spoken, "lip_speed": speed, "seldom_seen": seldom_seen}
         return {**features, **known}
 
     def _forward(
@@ -189,7 +188,7 @@ class LipReadingPipeline(Pipeline):
     ) -> dict[str, torch.Tensor]:
         model = self.model
         if phrases is not None:
-            whole = [(0, frames) for frames in [inputs["keypoints"].shape[1]] * len(inputs["keypoints"])]
+            whole = [(0, inputs["keypoints"].shape[1])] * len(inputs["keypoints"])
             embeddings = embed_spans(model, inputs["keypoints"], inputs["keypoints_mask"], whole)
             kept = ("keypoints_mask", "frame_times", "spoken")
             return {"embeddings": torch.from_numpy(np.stack(embeddings)), **{key: inputs[key] for key in kept}}
@@ -210,8 +209,8 @@ class LipReadingPipeline(Pipeline):
         outputs = {key: inputs[key] for key in ("keypoints_mask", "frame_times", "lip_speed", "seldom_seen")}
         outputs["sequences"] = written[:, prefix:].unflatten(0, (clips, -1))
         if return_timestamps or limits.get("min_confidence"):
-            scores = token_log_probs(model, written, prefix, conditioning=conditioning)
-            outputs["token_scores"] = scores.unflatten(0, (clips, -1))
+            log_probs = token_log_probs(model, written, prefix, conditioning=conditioning)
+            outputs["token_log_probs"] = log_probs.unflatten(0, (clips, -1))
             heads = head_log_probs(encoded)
             if heads is not None:
                 outputs["heads"] = heads
@@ -237,9 +236,9 @@ class LipReadingPipeline(Pipeline):
         results, reason = [], None
         for index, tokens in enumerate(outputs["sequences"][0].tolist()):
             text, words = self.processor.decode(tokens, skip_special_tokens=True), None
-            if "token_scores" in outputs:
-                scores = outputs["token_scores"][0, index].tolist()
-                words = word_evidence(self.processor, config, tokens, scores, heads)
+            if "token_log_probs" in outputs:
+                log_probs = outputs["token_log_probs"][0, index].tolist()
+                words = word_evidence(self.processor, config, tokens, log_probs, heads)
             scores, found = assess(text, words, limits, config.calibration, **video)
             if abstain and index == 0:  # the best hypothesis decides for the clip
                 reason = found
