@@ -35,8 +35,7 @@ WORDS = List({"word": Value("string"), "start": Value("float32"), "end": Value("
 def encode_landmarks(sequence: LandmarkSequence, id: str) -> dict[str, Any]:
     """Returns the `LANDMARK_COLUMNS` of a clip in any units; `id` is its name in errors.
 
-    Raises:
-        ValueError: If the landmarks are not `(frames, 478, 3)`, not finite, or no frame holds a face.
+    Raises ValueError if the landmarks are not `(frames, 478, 3)`, not finite, or no frame holds a face.
     """
     keypoints = np.asarray(sequence.keypoints, dtype=np.float32)
     present = np.asarray(sequence.present, dtype=bool)
@@ -74,10 +73,8 @@ def encode_landmarks(sequence: LandmarkSequence, id: str) -> dict[str, Any]:
 def decode_row(row: Mapping[str, Any]) -> LandmarkSequence:
     """Returns the landmarks of a stored row, in numpy or python format, in their original units.
 
-    Keypoints `(frames, 478, 3)` are float32, and zero in frames without a face.
-
-    Raises:
-        ValueError: If the row's keypoints do not hold `num_frames` frames.
+    Keypoints `(frames, 478, 3)` are float32, and zero in frames without a face. Raises ValueError if the row's
+    keypoints do not hold `num_frames` frames.
     """
     import torch  # imported here, since workers that only encode do not need it
 

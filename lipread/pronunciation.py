@@ -65,10 +65,7 @@ def pronounce(word: str) -> list[str]:
     """Returns the phonemes of a word, from the CMU pronouncing dictionary or, for words outside it, by spelling rules.
 
     Phonemes are in ARPAbet, vowels with a stress digit. Case, punctuation and accents are ignored; digits are read one
-    by one.
-
-    Raises:
-        ValueError: If the word has neither Latin letters nor digits.
+    by one. Raises ValueError if the word has neither Latin letters nor digits.
     """
     plain = unicodedata.normalize("NFKD", word.lower().replace("\u2019", "'"))
     phonemes: list[str] = []

@@ -146,8 +146,7 @@ def drop_conditioning(layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tupl
 def decoder_layers(language_model: PreTrainedModel) -> nn.ModuleList:
     """Returns the decoder layers of a causal language model.
 
-    Raises:
-        ValueError: If no `ModuleList` has `num_hidden_layers` entries.
+    Raises ValueError if no `ModuleList` has `num_hidden_layers` entries.
     """
     num_layers = language_model.config.get_text_config().num_hidden_layers
     for module in language_model.modules():
@@ -170,10 +169,7 @@ def probe(language_model: PreTrainedModel) -> Probe:
     Every decoder layer must receive keyword arguments and hidden states `(rows, tokens, hidden_size)`, the cache must
     be an output, and no token may depend on a later one: the gradient of its logits with respect to later embeddings
     must be zero. If a `device_map` distributes the weights, the gradient is not computed, since it would hold all of
-    them in memory.
-
-    Raises:
-        ValueError: If it cannot be conditioned.
+    them in memory. Raises ValueError if it cannot be conditioned.
     """
     layers, embeddings = decoder_layers(language_model), language_model.get_input_embeddings()
     device = None if language_model.device.type == "meta" else language_model.device
@@ -256,10 +252,8 @@ def cannot_be_conditioned(language_model: PreTrainedModel, reason: str) -> Value
 def attach_adapters(language_model: PreTrainedModel, adapters: nn.ModuleList, adapter_layers: list[int]) -> None:
     """Hooks each [`GatedCrossAttention`] before its decoder layer; modules and parameter names do not change.
 
-    `adapter_layers` are the indices of the decoder layers, ascending.
-
-    Raises:
-        ValueError: If the language model already has adapters.
+    `adapter_layers` are the indices of the decoder layers, ascending. Raises ValueError if the language model already
+    has adapters.
     """
     if getattr(language_model, "has_lipread_adapters", False):
         raise ValueError("a reader was built on this language model before: load a language model for each reader")

@@ -211,8 +211,7 @@ class LipReadConfig(PreTrainedConfig):
     def start_ids(self) -> list[int]:
         """Tokens before every transcript: the start token and the prompt.
 
-        Raises:
-            ValueError: If `decoder_start_token_id` is not set.
+        Raises ValueError if `decoder_start_token_id` is not set.
         """
         if self.decoder_start_token_id is None:
             raise ValueError("config.decoder_start_token_id is not set: set it, or pass input_ids")

@@ -403,10 +403,8 @@ def best_path(emissions: np.ndarray, may_skip: np.ndarray) -> np.ndarray | None:
 def token_spellings(tokenizer: Any) -> list[bytes]:
     """Returns the bytes that each token of a tokenizer adds to a text, by the id of the token.
 
-    Special tokens and ids without a token add none. The bytes of a token may end within a character.
-
-    Raises:
-        ValueError: If no token is a letter.
+    Special tokens and ids without a token add none. The bytes of a token may end within a character. Raises ValueError
+    if no token is a letter.
     """
     arguments = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
     ids = sorted(set(tokenizer.get_vocab().values()))

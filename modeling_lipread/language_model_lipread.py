@@ -354,8 +354,7 @@ def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> dict[
 def load_lora(language_model: PreTrainedModel, weights: dict[str, torch.Tensor], checkpoint: str) -> None:
     """Copies saved weights, by their names in the language model, into its LoRA, if it has one.
 
-    Raises:
-        ValueError: If the weights are not exactly those of LoRA.
+    Raises ValueError if the weights are not exactly those of LoRA.
     """
     expected = {name: parameter for name, parameter in language_model.named_parameters() if is_lora(name)}
     refuse_wrong_weights(
@@ -377,8 +376,7 @@ def load_lora(language_model: PreTrainedModel, weights: dict[str, torch.Tensor],
 def merge_lora(language_model: PreTrainedModel) -> None:
     """Adds LoRA to the weights that it adapts, and removes its modules.
 
-    Raises:
-        ValueError: If the language model is quantised, since rounding the sum would lose most of LoRA's effect.
+    Raises ValueError if the language model is quantised, since rounding the sum would lose most of LoRA's effect.
     """
     _, _, BaseTunerLayer = _import_peft()
     if getattr(language_model, "is_quantized", False):
