@@ -32,9 +32,11 @@ from .commands import DOCUMENTS, REPOSITORY, Command, Refused, check, commands
 LANGUAGE_MODEL = "HuggingFaceTB/SmolLM2-135M"
 SMALL = (
     "--restart --max_steps 2 --logging_steps 1 --save_strategy steps --save_steps 1 --eval_strategy steps "
-    "--eval_steps 1 --max_eval_clips 2 --per_device_train_batch_size 4 --hidden_size 32 --kp_temporal_layers 1 "
-    "--kp_heads 2 --config_overrides adapter_heads=2,adapter_head_dim=8 --lm_vocab_size 300 --seq_len 60 "
-    "--eval_max_new_tokens 6"
+    "--eval_steps 1 --max_eval_clips 2 --per_device_train_batch_size 4 --seq_len 60 --eval_max_new_tokens 6"
+)
+SMALL_READER = (
+    " --hidden_size 32 --kp_temporal_layers 1 --kp_heads 2 --config_overrides adapter_heads=2,adapter_head_dim=8 "
+    "--lm_vocab_size 300"
 )
 # Why a command that matches the pattern is only parsed. Every other command runs.
 PARSED_ONLY = {
@@ -44,7 +46,8 @@ PARSED_ONLY = {
     r"^hf ": "asks for a token",
     r"^ffmpeg|^docker": "a program of another project",
     r"^curl": "needs a running server",
-    r"^lipread live(?! --source \S+\.mp4)": "needs a camera",
+    r"^lipread (live|enroll phrases.txt)(?! --source \S+\.mp4)": "needs a camera; the tests give a video instead",
+    r"data\.phrases": "needs a larger corpus; the tests run it",
     r"benchmarks\.": "needs minutes on idle processors; the tests of benchmarks/ run them on small inputs",
     r"fsdp2\.yaml|deepspeed\.yaml": "needs GPUs; the tests run FSDP2 on processors",
     r"data\.prepare merge|--shard": "needs a job array; the tests prepare and merge shards",
@@ -54,17 +57,22 @@ PARSED_ONLY = {
 }
 # What every document's folder holds. The checkpoint in the package stands for runs/grid and you/lipread-grid.
 FOLDER = """
-ln -s {repository}/{{train_hf.py,evaluate_hf.py,configs,accelerate_configs,data,lipread,modeling_lipread}} .
-cp -r {repository}/docs . && mkdir -p talks more/late runs
+ln -s {repository}/{{train_hf.py,evaluate_hf.py,configs,accelerate_configs,data,examples,lipread,modeling_lipread}} .
+cp -r {repository}/docs . && mkdir -p talks more/late runs "takes/good morning" "takes/good night"
 python -m data.talker --output grid --num_clips 6 --num_test 2
 cp grid/test.jsonl grid/validation.jsonl && cp grid/test.jsonl grid/unseen_speakers.jsonl
 cp -r grid/* . && cp test.jsonl clips.jsonl
 for name in clip.mp4 portrait.mp4 talk.mp4 interview.mp4 talks/monday.mp4 more/late/a.mkv; do
     cp "$(ls video/test* | head -n 1)" $name
 done
+for take in 1 2; do
+    cp clip.mp4 "takes/good morning/$take.mp4"
+    cp examples/clip.mp4 "takes/good night/$take.mp4"
+done
 yes "set red with q four please" | head -n 40 > transcripts.txt
 python -m data.prepare {{train,validation,test,unseen_speakers}}.jsonl --output corpora/grid --num_proc 0
-cp -r corpora/grid corpus && mkdir prepared && cp -r corpora/grid prepared/grid
+cp -r corpora/grid corpus && cp -r corpora/grid mine && mkdir prepared
+for name in grid lrs3 lrs3-test; do cp -r corpora/grid prepared/$name; done
 lipread publish modeling_lipread/grid_reader --repo_id you/lipread-grid --dry_run --output runs/grid
 python train_hf.py --dataset corpus --model_id {language_model} --output_dir runs/a {small}
 """
@@ -92,7 +100,7 @@ class Workplace:
             "TOKENIZERS_PARALLELISM": "false",
         }
         hub.add(LANGUAGE_MODEL, write_language_model(folder / "language_model"))
-        script = FOLDER.format(repository=REPOSITORY, language_model=LANGUAGE_MODEL, small=SMALL)
+        script = FOLDER.format(repository=REPOSITORY, language_model=LANGUAGE_MODEL, small=SMALL + SMALL_READER)
         self.run(["bash", "-ec", script], self.first).check_returncode()
         hub.add("you/lipread-grid", self.first / "runs" / "grid")
 
@@ -113,7 +121,7 @@ def as_run(command: Command) -> list[str]:
         return ["python", "-c", command.text if "import" in command.text else PIPELINE + command.text]
     words = shlex.split(command.text)
     if "train_hf.py" in words:
-        words += shlex.split(SMALL)
+        words += shlex.split(SMALL if "--init_from" in words else SMALL + SMALL_READER)
     if "--num_processes" in words:
         words[words.index("--num_processes") + 1] = "2"
     if "data.prepare" in words:

@@ -1,8 +1,9 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Draws the plots of the documents.
+"""Draws the pictures of the documents.
 
 python -m docs.plot curves runs/grid docs/grid_curves.png
 python -m docs.plot reliability runs/grid/evaluation-test.json docs/reliability.png
+lipread overlay examples/clip.mp4 --output overlay.mp4 && python -m docs.plot moving overlay.mp4 docs/overlay.webp
 """
 
 import json
@@ -10,8 +11,10 @@ import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from data.evaluation import plots
+from modeling_lipread.video_lipread import read_frames
 
 LOSSES = {"lm_loss": "language model", "ctc_loss": "CTC", "alignment_loss": "alignment"}
 RATES = {"wer": "video", "blank_wer": "blank video", "shuffled_wer": "shuffled video"}
@@ -52,4 +55,11 @@ def reliability(evaluation: str) -> Figure:
 
 if __name__ == "__main__":
     name, source, output = sys.argv[1:]
-    {"curves": curves, "reliability": reliability}[name](source).savefig(output, dpi=110)
+    if name == "moving":
+        first, *others = [Image.fromarray(frame) for _, frame in read_frames(source)]
+        # 40 ms a frame; the last one stays for a second.
+        first.save(
+            output, save_all=True, append_images=others, duration=[40] * len(others) + [1000], loop=0, quality=60
+        )
+    else:
+        {"curves": curves, "reliability": reliability}[name](source).savefig(output, dpi=110)

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import platform
+import statistics
+import sys
 import time
 from contextlib import closing
 from importlib import metadata
@@ -16,13 +18,17 @@ from packaging.requirements import Requirement
 
 from modeling_lipread.geometry_lipread import NUM_LANDMARKS, RIGID, RIGID_REFERENCE
 from modeling_lipread.landmarker_lipread import Landmarker, landmarker_path
-from modeling_lipread.landmarks_lipread import LandmarkSequence
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence
 from modeling_lipread.video_lipread import VideoError, read_frames, require
 
-from .live.source import camera_frames
+from .live.conditions import brightness, find_problem
+from .live.source import LiveSource
 from .options import load_pipeline
 
 CODECS = (("libx264", "mp4", "H.264"), ("mpeg4", "mov", "MPEG-4"), ("libvpx-vp9", "webm", "VP9"))
+CAMERA_SECONDS, MIN_RATE = 4.0, 15  # pictures a second
+TOO_SLOW = "The camera is slow. Turn on more light, and close other programs that use it."
+CLEAR = "\r\x1b[K"  # the line of a terminal
 REINSTALL = "pip install --force-reinstall --no-deps"
 
 
@@ -30,12 +36,12 @@ class Note(Exception):
     """The result of a check that found nothing broken, but something that limits what works."""
 
 
-def run_checks(model: str, camera: int) -> int:
+def run_checks(model: str, source: str) -> int:
     """Prints a line for each check. Returns the number of failed checks.
 
     Args:
         model: Folder or Hub id of a reader to check.
-        camera: Number of a camera to try.
+        source: Number of a camera, a stream, or a video file.
     """
     checks = (
         ("packages", check_packages, "in the checkout: pip install -c constraints.txt ."),
@@ -43,7 +49,7 @@ def run_checks(model: str, camera: int) -> int:
         ("landmarks", check_landmarks, f"{REINSTALL} mediapipe, then in the checkout {REINSTALL} ."),
         ("accelerator", check_accelerator, "update its driver, or give --device cpu"),
         ("reader", lambda: check_reader(model), f"check --model, or in the checkout {REINSTALL} ."),
-        ("camera", lambda: check_camera(camera), f"{REINSTALL} opencv-contrib-python"),
+        ("camera", lambda: check_camera(source), f"{REINSTALL} opencv-contrib-python"),
     )
     failed = 0
     for name, check, remedy in checks:
@@ -140,11 +146,36 @@ def check_reader(model: str) -> str:
     return f"{model} reads 3 s of a synthetic face in {time.perf_counter() - start:.2f} s ({len(words)} words)"
 
 
-def check_camera(number: int) -> str:
-    """Takes a picture. Without a camera, videos can still be read."""
+def check_camera(source: str) -> str:
+    """Watches a camera, or a video in its place, for a few seconds: light, distance and direction of the face, rate.
+
+    On a terminal, a line follows what it sees, so that the person can move.
+    """
+    problems, lights, widths, frames = [], [], [], LiveSource(source)
     try:
-        with closing(camera_frames(number)) as frames:
-            _, picture = next(frames)
+        with closing(frames), Face3DKeypointExtractor() as extractor:
+            for seconds, picture in frames:
+                if picture is None:  # where a video is damaged
+                    continue
+                face = extractor.extract(picture)
+                problems.append(find_problem(picture, face))
+                lights.append(brightness(picture))
+                widths.append(0.0 if face is None else np.ptp(face[:, 0]))
+                if sys.stdout.isatty():
+                    print(f"{CLEAR}look  camera       {problems[-1] or 'Your face is well seen.'}", end="", flush=True)
+                if seconds > CAMERA_SECONDS:
+                    break
     except VideoError as error:
-        raise Note(f"{error}; try --camera 1; videos can be read without a camera") from None
-    return f"camera {number} gives pictures of {picture.shape[1]}x{picture.shape[0]}"
+        raise Note(f"{error}; videos can be read without a camera") from None
+    finally:
+        if problems and sys.stdout.isatty():
+            print(CLEAR, end="")
+    rate = (len(problems) + frames.dropped - 1) / max(seconds, 1e-3)
+    seen = (
+        f"{source}: {picture.shape[1]}x{picture.shape[0]}, {rate:.0f} pictures a second; brightness "
+        f"{np.mean(lights):.0f} of 255; the face is {np.median(widths):.0f} pixels wide"
+    )
+    problem = statistics.mode(problems) or (TOO_SLOW if rate < MIN_RATE else "")
+    if problem:
+        raise Note(f"{seen}. {problem}")
+    return f"{seen} and well seen"

@@ -35,7 +35,7 @@ OUTER_LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 
 INNER_LIPS = [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191]
 LANDMARK_COLOR, LIP_COLOR = (120, 220, 160), (255, 40, 120)
 MIN_WIDTH = 480  # pixels; smaller videos are enlarged so that landmarks and words are legible
-WORD_COLOR = (245, 245, 245)
+WORD_COLOR, LATER_COLOR = (245, 245, 245), (125, 125, 132)  # of words without a score; of words not spoken yet
 SCORE_COLORS = ((250, 90, 90), (250, 215, 90), (130, 230, 140))  # of the scores 0, 0.5 and 1
 MAX_LINES = 3  # visible at once
 FONTS = ("NotoSans-Regular.ttf", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf")
@@ -55,8 +55,8 @@ def write_overlay(
     Args:
         sequence: The landmarks, or those of several people, with a frame for every frame of the video.
         output_path: The mp4, which appears when it is complete. Its folder is created.
-        words: The words, in seconds from the start of the sequence; each appears when it begins. Its score colours it
-            from red (0) through yellow to green (1).
+        words: The words, in seconds from the start of the sequence. Each is grey until it begins; then its score
+            colours it from red (0) through yellow to green (1).
         start, end: The span of the sequence in the video, as given to `extract_video`.
 
     Raises:
@@ -206,17 +206,16 @@ class _Caption:
         size = (self._width, min(len(self._lines), MAX_LINES) * line_height + line_height // 2)
         image = Image.new("RGB", size, (16, 16, 20))
         draw = ImageDraw.Draw(image)
-        started = [line for line in self._lines if any(spoken[number] for number, _ in line)]
-        for row, line in enumerate(started[-MAX_LINES:]):
+        last = max(MAX_LINES, sum(any(spoken[number] for number, _ in line) for line in self._lines))
+        for row, line in enumerate(self._lines[last - MAX_LINES : last]):
             text = "".join(piece for _, piece in line)
             # Right-to-left scripts start at the right edge.
             rightwards = next((unicodedata.bidirectional(c) == "L" for c in text if c.isalpha()), True)
             x, step, anchor = (self._margin, 1, "la") if rightwards else (self._width - self._margin, -1, "ra")
             before = ""
             for number, piece in line:
-                if spoken[number]:
-                    place = (x + step * self._font.getlength(before), line_height // 4 + row * line_height)
-                    draw.text(place, piece, self._colors[number], self._font, anchor)
+                place = (x + step * self._font.getlength(before), line_height // 4 + row * line_height)
+                draw.text(place, piece, self._colors[number] if spoken[number] else LATER_COLOR, self._font, anchor)
                 before += piece
         return np.array(image)
 

@@ -75,8 +75,8 @@ def test_links_lead_somewhere(document):
         assert (REPOSITORY / path).exists(), f"{document}: {path}"
 
 
-def test_the_readme_names_every_file_of_the_packages():
-    tree = (REPOSITORY / "README.md").read_text(encoding="utf-8").partition("## Files")[2]
+def test_the_tree_names_every_file_of_the_packages():
+    tree = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Files")[2]
     for package in ("modeling_lipread", "lipread", "data"):
         for path in (REPOSITORY / package).rglob("*.py"):
             assert path.name.startswith("__") or re.search(rf" {path.name}\s", tree), path

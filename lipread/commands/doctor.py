@@ -13,7 +13,8 @@ def add_doctor(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
     parser = commands.add_parser("doctor", help="check the installation, and print a remedy for each problem")
     parser.add_argument("--model", default=BUNDLED_MODEL, help="folder or Hub id of a reader (default: the package's)")
-    parser.add_argument("--camera", type=int, default=0, help="number of the camera to try (default: 0)")
+    source_help = "number of a camera, stream, or video file to look at (default: 0)"
+    parser.add_argument("--source", default="0", help=source_help)
     parser.set_defaults(run=doctor)
 
 
@@ -21,4 +22,4 @@ def doctor(arguments: argparse.Namespace) -> int:
     """Prints a line for each check. Returns the exit status: 0, or 1 if a check failed."""
     from ..doctor import run_checks
 
-    return FAILURE if run_checks(arguments.model, arguments.camera) else SUCCESS
+    return FAILURE if run_checks(arguments.model, arguments.source) else SUCCESS

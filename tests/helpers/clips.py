@@ -1,6 +1,7 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Clips the tests make for themselves: a real face from scikit-image's example pictures, encoded with PyAV."""
 
+import re
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
@@ -13,6 +14,11 @@ from scipy.spatial.transform import Rotation
 from skimage.data import astronaut
 
 from modeling_lipread.geometry_lipread import RIGID, RIGID_REFERENCE
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+EXAMPLE = _REPOSITORY / "examples" / "clip.mp4"
+# What the reader in the package reads in it, as the README says.
+EXAMPLE_WORDS = re.search(r"transcribe examples/clip.mp4 +# (.*)", (_REPOSITORY / "README.md").read_text())[1]
 
 # 360 pixels wide, as GRID's: the width whose decoded frames are not contiguous.
 PORTRAIT = np.ascontiguousarray(astronaut()[:288, 40:400])

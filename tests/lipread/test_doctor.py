@@ -6,12 +6,14 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lipread import doctor as doctor_module
 from lipread.options import BUNDLED_MODEL
 from modeling_lipread.landmarker_lipread import landmarker_path
 from modeling_lipread.video_lipread import read_frames
+from tests.helpers.clips import PORTRAIT, portrait_on, write_video
 
 
 @pytest.fixture
@@ -26,12 +28,32 @@ def doctor(lipread):
 
 
 def test_all_checks_pass_where_the_tests_pass(doctor):
-    status, found = doctor("--camera", "63")
+    status, found = doctor("--source", "63")
     assert status == 0
     assert list(found) == ["packages", "codecs", "landmarks", "accelerator", "reader", "camera"]
     assert all(found[name][0] == "ok" for name in ("codecs", "landmarks", "reader")), found
     assert {state for state, _ in found.values()} <= {"ok", "note"}
     assert "H.264" in found["codecs"][1] and "camera 63 cannot be opened" in found["camera"][1]
+
+
+@pytest.mark.parametrize(
+    "change, said", [(1, "well seen"), (0.1, "too dark"), (0.2, "Come nearer"), (None, "is slow")]
+)
+def test_the_camera_is_judged_by_what_it_shows(tmp_path, change, said):
+    """By its light, the distance of the face, and its rate."""
+    picture, rate = PORTRAIT, 25
+    if change == 0.1:
+        picture = (PORTRAIT * change).astype(np.uint8)
+    elif change == 0.2:
+        picture = portrait_on(288, 360, [(change, 150, 100)])
+    elif change is None:
+        rate = 8
+    video = str(write_video(tmp_path / "camera.mp4", [picture] * 10, rate))
+    if said == "well seen":
+        assert f"{video}: 360x288, 25 pictures a second" in doctor_module.check_camera(video)
+    else:
+        with pytest.raises(doctor_module.Note, match=said):
+            doctor_module.check_camera(video)
 
 
 def test_versions_are_compared_with_the_requirements(monkeypatch):

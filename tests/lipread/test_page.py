@@ -17,21 +17,18 @@ from PIL import Image
 from lipread.page import processes
 from lipread.settings import MAX_PHRASE_SECONDS
 from modeling_lipread.video_lipread import read_frames
-from tests.helpers.clips import write_video
+from tests.helpers.clips import EXAMPLE, EXAMPLE_WORDS, write_video
 from tests.helpers.corpora import wait_for
 from tests.helpers.page_server import read, serve
-from tests.helpers.training import REPOSITORY
 
 connect = pytest.importorskip("websockets.sync.client", reason="the extra app is not installed").connect
-CLIP = REPOSITORY / "examples" / "clip.mp4"
-SENTENCE = "bin blue at f eight now"
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """The address of a page, and the folder of its uploads."""
     folder = tmp_path_factory.mktemp("uploads")
-    with serve(folder, example=CLIP, read_seconds=300, slots=2) as address:
+    with serve(folder, example=EXAMPLE, read_seconds=300, slots=2) as address:
         yield address, folder
     assert not list(folder.iterdir())
 
@@ -44,17 +41,17 @@ def words(answer: dict) -> str:
 def test_identical_videos_at_once_are_all_read(page):
     address, folder = page
     with ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(lambda _: read(address, CLIP.read_bytes()), range(4)))
-    assert [words(answer) for answer in answers] == [SENTENCE] * 4
-    assert len(answers[0]["points"]) == len(answers[0]["times"]) == len([*read_frames(CLIP)])
-    assert SENTENCE in answers[0]["srt"].replace("\n", " ") and answers[0]["vtt"].startswith("WEBVTT")
+        answers = list(threads.map(lambda _: read(address, EXAMPLE.read_bytes()), range(4)))
+    assert [words(answer) for answer in answers] == [EXAMPLE_WORDS] * 4
+    assert len(answers[0]["points"]) == len(answers[0]["times"]) == len([*read_frames(EXAMPLE)])
+    assert EXAMPLE_WORDS in answers[0]["srt"].replace("\n", " ") and answers[0]["vtt"].startswith("WEBVTT")
     assert not list(folder.iterdir())
 
 
 @pytest.mark.slow
 def test_a_damaged_video_is_read_with_a_note(page, tmp_path):
     address, _ = page
-    path = write_video(tmp_path / "tv.ts", [frame for _, frame in read_frames(CLIP)], codec_options={"g": "25"})
+    path = write_video(tmp_path / "tv.ts", [frame for _, frame in read_frames(EXAMPLE)], codec_options={"g": "25"})
     data, lost = path.read_bytes(), path.stat().st_size // 188 * 3 // 4 * 188
     answer = read(address, data[:lost] + data[lost + 188 :])
     assert answer["type"] == "result" and len(answer["points"]) == len(answer["times"]) and None in answer["points"]
@@ -67,7 +64,7 @@ PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:3600\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTIN
 @pytest.mark.parametrize("names", ["a missing file", "another file"])
 def test_a_playlist_neither_holds_the_page_nor_reads_other_files(tmp_path, names):
     """Without the end of the list, FFmpeg would wait for more of it for hours."""
-    other = tmp_path / "mpegts.ts" if names == "a missing file" else CLIP
+    other = tmp_path / "mpegts.ts" if names == "a missing file" else EXAMPLE
     with serve(tmp_path, read_seconds=10, slots=1) as address:
         answer = read(address, PLAYLIST.format(other).encode())
         assert answer["type"] == "error" and "words" not in answer and str(tmp_path) not in answer["message"]
@@ -93,7 +90,7 @@ def test_a_process_that_hangs_in_native_code_is_stopped(started):
 @pytest.mark.slow
 def test_a_visitor_who_leaves_leaves_nothing(page):
     address, folder = page
-    with httpx.stream("POST", f"http://{address}/read", content=CLIP.read_bytes(), timeout=60) as response:
+    with httpx.stream("POST", f"http://{address}/read", content=EXAMPLE.read_bytes(), timeout=60) as response:
         assert json.loads(next(response.iter_lines()))["type"] == "progress" and list(folder.iterdir())
     wait_for(lambda: not list(folder.iterdir()), seconds=30)
 
@@ -112,7 +109,7 @@ def jpeg(picture) -> bytes:
 @pytest.fixture(scope="module")
 def spoken() -> list:
     """The pictures of the clip between lips at rest."""
-    pictures = [picture for _, picture in read_frames(CLIP)]
+    pictures = [picture for _, picture in read_frames(EXAMPLE)]
     return pictures[:1] * 5 + pictures + pictures[:1] * 40
 
 
@@ -159,7 +156,7 @@ def test_a_camera_is_read_while_it_speaks(page, spoken):
             said.append(camera.receive())
     assert [answer["type"] for answer in said].index("partial") == 0
     final = next(answer for answer in said if answer["type"] == "final")
-    assert len(set(words(final).split()) & set(SENTENCE.split())) >= 4
+    assert len(set(words(final).split()) & set(EXAMPLE_WORDS.split())) >= 4
 
 
 @pytest.mark.slow
@@ -258,4 +255,4 @@ def test_nothing_outside_of_the_page_is_served(page):
     for path in ("/static/../server.py", "/static/%2e%2e/server.py", "/example.mp4/../../../etc/passwd"):
         assert httpx.get(f"http://{page[0]}{path}").status_code == 404
     assert "default-src 'self'" in httpx.get(f"http://{page[0]}/").headers["content-security-policy"]
-    assert Path(CLIP).read_bytes() == httpx.get(f"http://{page[0]}/example.mp4").content
+    assert Path(EXAMPLE).read_bytes() == httpx.get(f"http://{page[0]}/example.mp4").content

@@ -132,7 +132,10 @@ def test_it_plays_and_turns_in_a_browser(page, clip):
         opened.on("request", lambda request: asked.append(request.url))
         opened.goto(page.as_uri())
         assert opened.inner_text("#name") == "talker <b>.mp4: </script>"
-        assert opened.locator("#words button").count() == len(clip["words"])
+        opacities = opened.eval_on_selector_all(
+            "#words button", "all => all.map(one => getComputedStyle(one).opacity)"
+        )
+        assert opacities == ["1"] * len(clip["words"]), "words are at full contrast from the start"
         face = opened.locator("#face")
         before, box = face.screenshot(), face.bounding_box()
         opened.mouse.move(box["x"] + 300, box["y"] + 200)

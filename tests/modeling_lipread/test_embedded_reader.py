@@ -12,6 +12,7 @@ from data.evaluation.metrics import edit_counts, error_rate
 from examples.make_grid_reader import main as make_grid_reader
 from lipread.options import BUNDLED_MODEL
 from modeling_lipread.configuration_lipread import LIMITS
+from tests.helpers.clips import EXAMPLE, EXAMPLE_WORDS
 from tests.helpers.long_videos import grid_lines
 from tests.helpers.readers import make_reader
 
@@ -36,6 +37,10 @@ def test_it_reads_real_clips_it_was_not_trained_on(pipeline, grid_dir):
             if word.word == chunk["text"]:
                 errors += [abs(chunk["timestamp"][0] - word.start), abs(chunk["timestamp"][1] - word.end)]
     assert len(errors) > 50 and np.median(errors) <= 0.06, "seconds from the corpus's own alignment"
+
+
+def test_it_reads_the_example_as_the_readme_says(pipeline):
+    assert pipeline(str(EXAMPLE))["text"] == EXAMPLE_WORDS
 
 
 def test_the_script_that_makes_it(tmp_path):
