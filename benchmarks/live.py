@@ -95,6 +95,20 @@ def agreed_and_kept(updates: list[list[Update]]) -> float:
     return kept / max(shown, 1)
 
 
+def first_word_delays(updates: list[Update]) -> list[float]:
+    """Returns the seconds from the end of the first word of each utterance to the update that shows it first."""
+    delays, earlier = [], []
+    for update in updates:
+        earlier.append(update)
+        if update.is_final:
+            if update.words:
+                word = update.words[0]
+                shown = next(found for found in earlier if found.words and found.words[0].text == word.text)
+                delays.append(max(0.001, shown.end + shown.latency - word.end))  # some are shown before their end
+            earlier = []
+    return delays
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit status is 1 if a goal was missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -113,7 +127,10 @@ def main(arguments: list[str] | None = None) -> int:
     updates, sessions, skipped = zip(*played, strict=True)
     hypotheses = [" ".join(update.text for update in found if update.is_final) for found in updates]
     latencies = [latency for session in sessions for latency in session.latencies]
+    delays = [delay for found in updates for delay in first_word_delays(found)]
     rows = [
+        Row("first word of an utterance after its end, median", 1000.0, 1000 * statistics.median(delays), goal=1),
+        Row("the same, 95th percentile", 1000.0, 1000 * float(np.quantile(delays, 0.95)), goal=1),
         Row("partial words after their newest frame, median", 300.0, 1000 * statistics.median(latencies), goal=1),
         Row("the same, 95th percentile", 300.0, 1000 * float(np.quantile(latencies, 0.95)), goal=1),
         Row("video read in a second, nothing left out", 1.0, 1 / factor, "s/s", goal=1),

@@ -46,8 +46,8 @@ PARSED_ONLY = {
     r"^hf ": "asks for a token",
     r"^ffmpeg|^docker": "a program of another project",
     r"^curl": "needs a running server",
-    r"^lipread (live|enroll phrases.txt)(?! --source \S+\.mp4)": "needs a camera; the tests give a video instead",
-    r"data\.phrases": "needs a larger corpus; the tests run it",
+    r"^lipread live(?! --source \S+\.mp4)": "needs a camera",
+    r"my_phrases|data\.phrases": "needs takes of a person; the tests of phrases run it",
     r"benchmarks\.": "needs minutes on idle processors; the tests of benchmarks/ run them on small inputs",
     r"fsdp2\.yaml|deepspeed\.yaml": "needs GPUs; the tests run FSDP2 on processors",
     r"data\.prepare merge|--shard": "needs a job array; the tests prepare and merge shards",
@@ -58,16 +58,12 @@ PARSED_ONLY = {
 # What every document's folder holds. The checkpoint in the package stands for runs/grid and you/lipread-grid.
 FOLDER = """
 ln -s {repository}/{{train_hf.py,evaluate_hf.py,configs,accelerate_configs,data,examples,lipread,modeling_lipread}} .
-cp -r {repository}/docs . && mkdir -p talks more/late runs "takes/good morning" "takes/good night"
+cp -r {repository}/docs . && mkdir -p talks more/late runs
 python -m data.talker --output grid --num_clips 6 --num_test 2
 cp grid/test.jsonl grid/validation.jsonl && cp grid/test.jsonl grid/unseen_speakers.jsonl
 cp -r grid/* . && cp test.jsonl clips.jsonl
 for name in clip.mp4 portrait.mp4 talk.mp4 interview.mp4 talks/monday.mp4 more/late/a.mkv; do
     cp "$(ls video/test* | head -n 1)" $name
-done
-for take in 1 2; do
-    cp clip.mp4 "takes/good morning/$take.mp4"
-    cp examples/clip.mp4 "takes/good night/$take.mp4"
 done
 yes "set red with q four please" | head -n 40 > transcripts.txt
 python -m data.prepare {{train,validation,test,unseen_speakers}}.jsonl --output corpora/grid --num_proc 0
