@@ -7,6 +7,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+PYTEST := $(RUN) -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 
@@ -29,10 +30,10 @@ demo: $(VENV)/.installed
 	$(RUN) evaluate_hf.py demo/reader demo/corpus/test --show 24
 
 test: $(VENV)/.installed
-	$(RUN) -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(PYTEST)
 
 test-all: $(VENV)/.installed
-	$(RUN) -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile -m ""
+	$(PYTEST) -m ""
 
 browser:
 	@which $(CHROMIUM) | grep --quiet . || { apt-get update --quiet=2 && $(APT); } \

@@ -2,13 +2,35 @@
 """Fixtures shared by the tests. No test needs a network; GRID clips are used where they lie beside the checkout."""
 
 import os
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads spin against each other as soon as anything else runs
+
+# The same examples in every run, none of which is too slow on a busy machine.
+settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+LONGEST = ("app", "distributed", "notebook", "prepare_workers", "push_to_hub", "records")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest files first, so that at the end no process waits for another one's."""
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONGEST)
+
+
+def pytest_runtest_setup() -> None:
+    """Gives every test the same random numbers."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
@@ -117,6 +139,16 @@ def hub():
 
     with HubServer() as server:
         yield server
+
+
+@pytest.fixture
+def server(tmp_path) -> Iterator[str]:
+    """Serves the temporary folder by HTTP; yields its address."""
+    handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *arguments: None})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @pytest.fixture

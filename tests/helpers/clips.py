@@ -1,6 +1,7 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Clips the tests make for themselves: a real face from scikit-image's example pictures, encoded with PyAV."""
+"""Clips that the tests make: a face from scikit-image's example pictures, encoded with PyAV, and GRID clips joined."""
 
+import json
 import re
 import struct
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from skimage.data import astronaut
 
 from modeling_lipread.geometry_lipread import RIGID, RIGID_REFERENCE
+from modeling_lipread.video_lipread import read_frames
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = _REPOSITORY / "examples" / "clip.mp4"
@@ -130,3 +132,16 @@ def made_up_face(seed: int = 0) -> np.ndarray:
     face[..., 2] = np.abs(face[..., 2])
     face[list(RIGID)] = RIGID_REFERENCE
     return face
+
+
+def grid_lines(grid_dir: Path, split: str, speaker: str, count: int) -> list[dict]:
+    lines = [json.loads(line) for line in (grid_dir / f"{split}.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["speaker"] == speaker][:count]
+
+
+def grid_frames(grid_dir: Path, lines: Sequence[dict]) -> list[np.ndarray]:
+    return [frame for line in lines for _, frame in read_frames(grid_dir / line["video"])]
+
+
+def one_after_another(grid_dir: Path, lines: Sequence[dict], path: Path) -> Path:
+    return write_video(path, grid_frames(grid_dir, lines))

@@ -42,8 +42,7 @@ def read(address: str, video: bytes, query: str = "") -> dict[str, Any]:
         return [json.loads(line) for line in response.iter_lines()][-1]
 
 
-def hang(connection: Any, started: bool) -> None:
+def hang(connection: Any) -> None:
     """Never returns from a function in C, which no Python signal handler interrupts."""
-    if started:
-        connection.send({"type": "progress"})
+    connection.send({"type": "progress"})
     re.match("(a+)+$", "a" * 64 + "b")

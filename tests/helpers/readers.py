@@ -77,13 +77,6 @@ def language_model_alone(model: LipReadForConditionalGeneration, inputs: dict[st
     return model.language_model(**text).logits
 
 
-def without_dropout(model: torch.nn.Module) -> torch.nn.Module:
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    return model
-
-
 class Bomb:
     """Makes a folder when it is unpickled."""
 

@@ -89,11 +89,6 @@ def command(*arguments: object, launcher: tuple[str, ...] = (), **settings: obje
     return [sys.executable, *launcher, str(REPOSITORY / "train_hf.py"), *options(*arguments, **settings)]
 
 
-def environment() -> dict[str, str]:
-    """One thread a process: small matrices gain nothing from more, and two processes share two cores."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-
-
 def train(*arguments: object, **settings: object) -> None:
     """Trains in this process, which saves the ten seconds that a new one takes to import everything."""
     import train_hf  # not above: most who want a corpus want no Trainer
@@ -103,7 +98,7 @@ def train(*arguments: object, **settings: object) -> None:
 
 def run_python(*arguments: object, status: int | None = 0) -> subprocess.CompletedProcess:
     """Runs Python in the repository; a run that ends with another status shows what it printed."""
-    line, env = [sys.executable, *map(str, arguments)], {**environment(), "PYTHONPATH": str(REPOSITORY)}
+    line, env = [sys.executable, *map(str, arguments)], {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     result = subprocess.run(line, env=env, capture_output=True, text=True, cwd=REPOSITORY, timeout=600)
     assert status in (None, result.returncode), result.stdout[-2000:] + result.stderr[-6000:]
     return result
@@ -119,7 +114,7 @@ def train_and_kill(output_dir: Path, **settings: object) -> None:
     from data.training.checkpoints import last_complete_checkpoint
 
     line = command(output_dir=output_dir, **settings)
-    process = subprocess.Popen(line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while last_complete_checkpoint(output_dir) is None:
         assert process.poll() is None and time.monotonic() < deadline

@@ -15,14 +15,12 @@ from lipread.long_form.transcription import (
     DAMAGED,
     CountedFrames,
     segment_people,
-    select_speaking,
     transcribe_frames,
     transcribe_video,
 )
 from lipread.options import load_pipeline
 from lipread.writers import make_cues, transcript_dict
-from tests.helpers.clips import PORTRAIT, made_up_face, write_video
-from tests.helpers.long_videos import grid_frames, grid_lines, one_after_another
+from tests.helpers.clips import PORTRAIT, grid_frames, grid_lines, made_up_face, one_after_another, write_video
 from tests.helpers.readers import save_reader
 from tests.lipread.test_segmentation import talking
 
@@ -35,9 +33,9 @@ def speaking_frames(seconds: float, opening: dict[int, float]) -> list[StreamedF
 
 
 @pytest.fixture(scope="module")
-def ten(grid_dir, tmp_path_factory):
-    """Ten clips of validation, and one video of them one after another."""
-    lines = grid_lines(grid_dir, "validation", "s1", 10)
+def five(grid_dir, tmp_path_factory):
+    """Five clips of validation, and one video of them one after another."""
+    lines = grid_lines(grid_dir, "validation", "s1", 5)
     return lines, one_after_another(grid_dir, lines, tmp_path_factory.mktemp("long") / "long.mp4")
 
 
@@ -55,8 +53,8 @@ def untimed(tmp_path_factory):
     return load_pipeline(str(save_reader(tmp_path_factory.mktemp("untimed"), ctc_vocab=[])), "cpu")
 
 
-def test_a_long_video_says_what_its_clips_say(pipeline, ten, grid_dir, tmp_path):
-    lines, video = ten
+def test_a_long_video_says_what_its_clips_say(pipeline, five, grid_dir, tmp_path):
+    lines, video = five
     single = [pipeline(str(grid_dir / line["video"]))["text"] for line in lines]
     long = transcribe_video(pipeline, video, batch_size=4)
     truth = " ".join(line["text"] for line in lines)
@@ -65,24 +63,24 @@ def test_a_long_video_says_what_its_clips_say(pipeline, ten, grid_dir, tmp_path)
     words = [word for said in long.utterances for word in said.words]
     assert all(before.start <= after.start for before, after in zip(words, words[1:], strict=False))
     # Each word is said in the clip that says it.
-    placed = [lines[int(min(word.middle, 29.9) // 3)]["text"].split() for word in words]
+    placed = [lines[int(min(word.middle, 14.9) // 3)]["text"].split() for word in words]
     assert np.mean([word.text in text for word, text in zip(words, placed, strict=True)]) > 0.85
     # The times of a part count from the start of the file.
-    part = transcribe_video(pipeline, video, start=12.0, end=18.0)
-    assert part.utterances[0].start >= 12.0 and part.utterances[-1].end <= 18.0
+    part = transcribe_video(pipeline, video, start=6.0, end=12.0)
+    assert part.utterances[0].start >= 6.0 and part.utterances[-1].end <= 12.0
     assert part.seconds == pytest.approx(6.0, abs=0.05)
     starts = {round(word.start, 1) for word in words}
     near = [min(abs(word.start - start) for start in starts) for said in part.utterances for word in said.words]
     assert np.median(near) < 0.1
     # A file of landmarks is read as its video is.
-    sequence = pipeline.processor.extract_landmarks(video, end=9.0)[0]
+    sequence = pipeline.processor.extract_landmarks(video, start=6.0, end=12.0)[0]
     np.save(tmp_path / "long.npy", sequence.keypoints)
     read = transcribe_video(pipeline, tmp_path / "long.npy")
-    assert read.text == transcribe_video(pipeline, video, end=9.0).text and len(read.utterances) >= 3
+    assert read.text == part.text and len(read.utterances) >= 2
 
 
-def test_a_clip_gives_the_hypotheses_of_the_pipeline(pipeline, ten, grid_dir):
-    clip, options = str(grid_dir / ten[0][0]["video"]), {"num_beams": 3, "num_return_sequences": 3}
+def test_a_clip_gives_the_hypotheses_of_the_pipeline(pipeline, five, grid_dir):
+    clip, options = str(grid_dir / five[0][0]["video"]), {"num_beams": 3, "num_return_sequences": 3}
     expected = pipeline(clip, return_timestamps="word", **options)
     (said,) = transcribe_video(pipeline, clip, **options).utterances
     assert [(word.text, (word.start, word.end)) for word in said.words] == [
@@ -175,24 +173,17 @@ def test_what_lies_behind_damage_is_read_and_the_lost_stretch_is_named(pipeline,
         assert said[0] == said[1]
 
 
-def test_a_hole_in_the_pictures_is_named():
+def test_a_hole_in_the_pictures_is_named_and_landmarks_of_another_kind_are_not_cut():
     frames = [StreamedFrame(0.5 + index / 25, {0: made_up_face()}, (360, 288)) for index in range(75)]
     counted = CountedFrames([frame for frame in frames if not 1.5 < frame.time < 2.3], 10.0, None)
     assert len(list(counted)) == counted.count == 56
     assert [(round(span.start, 2), round(span.end, 2)) for span in counted.gaps] == [(10.0, 10.5), (11.5, 12.3)]
     slow = CountedFrames([StreamedFrame(index / 2, {0: made_up_face()}, (360, 288)) for index in range(9)], 0.0, None)
     assert len(list(slow)) == 9 and slow.gaps == []
-
-
-def test_of_overlapping_segments_the_one_with_more_lip_motion_is_read():
-    made = []
-    for person, start, size in ((1, 0.0, 1.0), (2, 0.2, 0.3), (2, 3.0, 0.3), (1, 4.8, 1.0)):
-        frames = speaking_frames(2.0, {person: size})
-        for frame in frames:
-            frame.time += start
-        made += segment_people(frames, SegmentSettings())
-    assert len(made) == 4
-    assert list(select_speaking(made)) == [made[0], made[2], made[3]]
+    face = np.random.default_rng(0).normal(size=(79, 3)).astype(np.float32)
+    frames = [StreamedFrame(index / 25, {} if index == 200 else {0: face}, (0, 0)) for index in range(250)]
+    (segment,) = segment_people(iter(frames), SegmentSettings())
+    assert segment.sequence.keypoints.shape == (250, 79, 3) and segment.sequence.present.sum() == 249
 
 
 def test_utterances_are_stitched_at_the_cut_between_them_and_not_across_a_dropped_segment(untimed):
@@ -210,14 +201,6 @@ def test_utterances_are_stitched_at_the_cut_between_them_and_not_across_a_droppe
     before, after = [said for said in read.utterances if said.person == 1][:2]
     assert (before.start, before.end, before.continues) == (first.start, first.end, False)
     assert after.start == third.start
-
-
-def test_landmarks_of_another_kind_are_not_cut():
-    face = np.random.default_rng(0).normal(size=(79, 3)).astype(np.float32)
-    frames = [StreamedFrame(index / 25, {} if index == 200 else {0: face}, (0, 0)) for index in range(250)]
-    (segment,) = segment_people(iter(frames), SegmentSettings())
-    assert segment.sequence.keypoints.shape == (250, 79, 3)
-    assert segment.sequence.present.sum() == 249
 
 
 def test_words_without_times_divide_the_utterance(untimed):

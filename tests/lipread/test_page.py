@@ -71,15 +71,11 @@ def test_a_playlist_neither_holds_the_page_nor_reads_other_files(tmp_path, names
         assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("started", [False, True])
-def test_a_process_that_hangs_in_native_code_is_stopped(started):
-
+def test_a_process_that_hangs_in_native_code_is_stopped():
     async def visit():
-        async with processes.VisitorProcess("tests.helpers.page_server:hang", started, seconds=15) as process:
-            if started:
-                assert await process.receive() == {"type": "progress"}
-            assert await process.receive(0.1) is None
-            with pytest.raises(processes.ProcessEnded, match="longer than 15 seconds"):
+        async with processes.VisitorProcess("tests.helpers.page_server:hang", seconds=6) as process:
+            assert await process.receive() == {"type": "progress"} and await process.receive(0.1) is None
+            with pytest.raises(processes.ProcessEnded, match="longer than 6 seconds"):
                 await process.receive()
 
     running = multiprocessing.active_children()
@@ -144,19 +140,6 @@ class Camera:
         answers = [self.receive() for _ in kinds]
         assert [answer["type"] for answer in answers] == [*kinds]
         return answers
-
-
-@pytest.mark.slow
-def test_a_camera_is_read_while_it_speaks(page, spoken):
-    """Each picture is answered, partial words come before final ones."""
-    camera = Camera(f"ws://{page[0]}/live")
-    with camera.socket:
-        said = camera.show(spoken)
-        while not any(answer["type"] == "final" for answer in said):
-            said.append(camera.receive())
-    assert [answer["type"] for answer in said].index("partial") == 0
-    final = next(answer for answer in said if answer["type"] == "final")
-    assert len(set(words(final).split()) & set(EXAMPLE_WORDS.split())) >= 4
 
 
 @pytest.mark.slow

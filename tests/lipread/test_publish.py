@@ -235,16 +235,15 @@ def test_private_stays_private(hub, lipread, folders):
 
 
 def point_elsewhere(run):
-    (run.parent / "elsewhere").mkdir()
-    (run / "model.safetensors").rename(run.parent / "elsewhere" / "model.safetensors")
-    index = {"metadata": {}, "weight_map": {"a": "../elsewhere/model.safetensors"}}
+    shutil.move(run / "model.safetensors", run.parent / "elsewhere.safetensors")
+    index = {"metadata": {}, "weight_map": {"a": "../elsewhere.safetensors"}}
     (run / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
 def move_to_checkpoint(run):
-    (run / "checkpoint-7").mkdir()
-    for path in list(run.glob("*.*")):
-        path.rename(run / "checkpoint-7" / path.name)
+    shutil.move(run, run.parent / "checkpoint-7")
+    run.mkdir()
+    shutil.move(run.parent / "checkpoint-7", run)
 
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

@@ -9,18 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from datasets import load_from_disk
 
 from data.replay import main as replay_row
 from lipread.attention import token_frames, word_attention
 from lipread.long_form.transcription import sequence_frames, transcribe_frames
 from lipread.replay import MAX_STEPS, describe_clip, write_replay
-from modeling_lipread.encoder_lipread import eager_attention_forward
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from tests.helpers.browser import open_browser
 from tests.helpers.pages import Page
-from tests.helpers.readers import ENCODERS, make_inputs, make_reader
+from tests.helpers.readers import ENCODERS, make_reader
 from tests.lipread.test_segmentation import talking
 
 
@@ -43,30 +41,6 @@ def page(clip, tmp_path_factory) -> Path:
 
 def read(text: str, kind: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), kind)
-
-
-def test_weights_are_those_that_the_adapters_use(monkeypatch):
-    model, inputs = make_reader(ENCODERS[1], open_gates=True, attn_implementation="eager"), make_inputs()
-    used = []
-
-    def attend(*arguments, **options):
-        output, weights = eager_attention_forward(*arguments, **options)
-        if not options.get("is_causal", True) and weights is not None and weights.shape[2] == 6:
-            used.append(weights.mean(1))
-        return output, weights
-
-    conditioning, _ = model.encode(inputs["keypoints"], inputs["keypoints_mask"])
-    before = model(input_ids=inputs["input_ids"], conditioning=conditioning).logits
-    output = model(input_ids=inputs["input_ids"], conditioning=conditioning, output_cross_attentions=True)
-    assert torch.equal(output.logits, before) and len(output.cross_attentions) == len(model.adapters)
-    assert output.attentions is None, "those of the language model, which were not asked for"
-    found = torch.stack([weights.mean(1) for weights in output.cross_attentions]).mean(0)
-    monkeypatch.setattr("modeling_lipread.adapters_lipread.eager_attention_forward", attend)
-    after = model(input_ids=inputs["input_ids"], conditioning=conditioning).logits
-    assert torch.equal(before, after), "looking changes nothing"
-    assert len(used) == len(model.adapters)
-    torch.testing.assert_close(found, torch.stack(used).mean(0))
-    torch.testing.assert_close(found.sum(-1), torch.ones(found.shape[:2]))
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

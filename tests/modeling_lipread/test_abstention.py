@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from datasets import Dataset
-from transformers import AutoModel, AutoProcessor
 
 from data.collator import LipReadCollator
 from data.dataset import ClipTable
@@ -16,6 +15,7 @@ from data.evaluation import predict
 from data.evaluation.hallucination import silences, there_and_back, video_clips
 from data.hallucination import main as hallucination
 from data.schema import encode_row, rows_to_table
+from lipread.options import load_pipeline
 from modeling_lipread import LipReadingPipeline, NoFaceError
 from modeling_lipread.confidence_lipread import (
     FEW_FRAMES,
@@ -26,8 +26,7 @@ from modeling_lipread.confidence_lipread import (
     lip_speed,
     reason_to_abstain,
 )
-from tests.helpers.clips import write_video
-from tests.helpers.long_videos import grid_lines
+from tests.helpers.clips import grid_lines, write_video
 from tests.helpers.training import TEXTS, make_clip
 
 LIMITS = {"min_lip_motion": 0.2, "min_confidence": 0.7}
@@ -79,8 +78,7 @@ def test_a_speed_that_cannot_be_told_is_not_that_of_still_lips(reader, limits):
 
 @pytest.fixture(scope="module")
 def reader(reader_dir):
-    model, processor = AutoModel.from_pretrained(reader_dir), AutoProcessor.from_pretrained(reader_dir)
-    return LipReadingPipeline(model=model, processor=processor, device="cpu")
+    return load_pipeline(str(reader_dir), "cpu")
 
 
 @pytest.fixture
@@ -161,7 +159,8 @@ def test_the_reader_in_the_package_does_not_hallucinate(pipeline, grid_dir):
 @pytest.mark.slow
 def test_hallucinations_are_counted(reader_dir, corpus, tmp_path, capsys):
     folder = shutil.copytree(reader_dir, tmp_path / "reader")
-    hallucination([str(folder), str(corpus / "validation"), "--clips", "1", "--device", "cpu"])
+    arguments = [str(folder), str(corpus / "validation"), "--clips", "1", "--device", "cpu"]
+    hallucination(arguments)
     lines = capsys.readouterr().out.splitlines()
     # Nothing was calibrated, so it always says something; here of one clip of each kind, the talker's too.
     assert lines[-1] == "without speech: words hallucinated in 7 of 7 clips, without abstention in 7"
@@ -169,7 +168,7 @@ def test_hallucinations_are_counted(reader_dir, corpus, tmp_path, capsys):
     assert sum(line.startswith("hallucinated, ") for line in lines) == 7
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"abstention": {"min_confidence": 1.0}}))
-    hallucination([str(folder), str(corpus / "validation"), "--clips", "1", "--device", "cpu"])
+    hallucination(arguments)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "without speech: words hallucinated in 0 of 7 clips, without abstention in 7"
     with pytest.raises(SystemExit, match="not a prepared corpus"):

@@ -125,7 +125,7 @@ scores_of_a_frame = st.lists(st.floats(-8, 8, width=32), min_size=len(VOCABULARY
 some_clips = st.lists(st.lists(scores_of_a_frame, min_size=1, max_size=6), min_size=1, max_size=3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(some_clips, st.data())
 def test_prefix_scores_are_those_of_all_paths(clips, data):
     lengths = torch.tensor([len(clip) for clip in clips])
@@ -144,7 +144,7 @@ def test_prefix_scores_are_those_of_all_paths(clips, data):
         scores.keep(asked)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.text("abcé'’-.,3 ßÅ\u0301\u00b4 Ω\u00ad", max_size=12), max_size=4))
 def test_texts_are_spelled_as_the_collator_spells_them(pieces):
     known = set("abcés å'.3 ")
@@ -214,7 +214,7 @@ TOKENIZERS = {"byte_level": train_tokenizer(SENTENCES, 400), "metaspace": METASP
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_spellings_of_tokens_make_the_text(name, data):
     tokenizer = TOKENIZERS[name]

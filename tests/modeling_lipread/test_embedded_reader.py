@@ -12,8 +12,7 @@ from data.evaluation.metrics import edit_counts, error_rate
 from examples.make_grid_reader import main as make_grid_reader
 from lipread.options import BUNDLED_MODEL
 from modeling_lipread.configuration_lipread import LIMITS
-from tests.helpers.clips import EXAMPLE, EXAMPLE_WORDS
-from tests.helpers.long_videos import grid_lines
+from tests.helpers.clips import EXAMPLE, EXAMPLE_WORDS, grid_lines
 from tests.helpers.readers import make_reader
 
 

@@ -79,33 +79,21 @@ def test_quantised_language_model(tmp_path, language_model_dir, quantisation):
         model.save_pretrained(tmp_path / "whole", include_base=True)
 
 
-def test_language_model_spread_by_a_device_map(tmp_path, language_model_dir):
-    """Weights that lie on disk until their layer runs: accelerate's hooks work beside the adapters'."""
-    model = build(language_model_dir)
-    model.save_pretrained(tmp_path / "reader")
-    parts = ("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head")
-    device_map = dict.fromkeys(parts, "cpu") | {f"model.layers.{i}": "disk" if i % 2 else "cpu" for i in range(4)}
-    places = {"device_map": device_map, "offload_folder": str(tmp_path / "offloaded")}
-    placed = AutoModel.from_pretrained(tmp_path / "reader", **places)
-    assert placed.language_model.model.layers[1].self_attn.q_proj.weight.device.type == "meta"
-    assert placed.hf_device_map["language_model.model.layers.1"] == "disk"
-    inputs = make_inputs()
+@pytest.mark.parametrize("part", ["adapters", "encoder", "language_model", "language_model.model.layers.1"])
+def test_parts_that_lie_on_disk_until_they_run(tmp_path, language_model_dir, part):
+    """Of a whole reader, or of a language model that it names: accelerate's hooks work beside the adapters'."""
+    model, inputs, layers = build(language_model_dir), make_inputs(), "layers" in part
+    model.save_pretrained(tmp_path / "reader", include_base=not layers)
+    names = "model.embed_tokens model.norm model.rotary_emb lm_head".split() + [f"model.layers.{i}" for i in range(4)]
+    parts = names if layers else ["adapters", "encoder", "language_model"]
+    device_map = dict.fromkeys(parts, "cpu")
+    device_map[part.removeprefix("language_model.")] = "disk"
+    offload = {"device_map": device_map, "offload_folder": str(tmp_path / "offloaded")}
+    placed = AutoModel.from_pretrained(tmp_path / "reader", **offload)
+    assert next(placed.get_submodule(part).parameters()).device.type == "meta" and placed.hf_device_map[part] == "disk"
     assert torch.allclose(placed(**inputs).logits.cpu(), model(**inputs).logits, atol=1e-5)
     written = placed.generate(**clips(inputs), num_beams=2, max_new_tokens=5)
     assert torch.equal(written.cpu(), model.generate(**clips(inputs), num_beams=2, max_new_tokens=5))
-
-
-@pytest.mark.parametrize("part", ["adapters", "encoder", "language_model"])
-def test_parts_of_a_whole_reader_on_disk(tmp_path, language_model_dir, part):
-    model, inputs = build(language_model_dir), make_inputs()
-    model.save_pretrained(tmp_path / "reader", include_base=True)
-    device_map = dict.fromkeys(("adapters", "encoder", "language_model"), "cpu") | {part: "disk"}
-    offload = {"device_map": device_map, "offload_folder": str(tmp_path / "offloaded")}
-    placed = AutoModel.from_pretrained(tmp_path / "reader", **offload)
-    assert next(placed.get_submodule(part).parameters()).device.type == "meta"
-    assert torch.allclose(placed(**inputs).logits, model(**inputs).logits, atol=1e-5)
-    written = placed.generate(**clips(inputs), num_beams=2, max_new_tokens=5)
-    assert torch.equal(written, model.generate(**clips(inputs), num_beams=2, max_new_tokens=5))
 
 
 @pytest.mark.parametrize(("include_base", "load"), LOADS)

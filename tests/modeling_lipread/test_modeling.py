@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The contracts of the model: identity at the start, cached decoding, copies, checkpoints of what was trained."""
+"""The contracts of the model: identity at the start, caches, copies, checkpoints of what was trained, compilation."""
 
 import copy
 import json
@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModel, AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM, CompileConfig
 
 from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
 from modeling_lipread.adapters_lipread import GatedCrossAttention
@@ -290,3 +290,47 @@ def test_adapter_layers_are_counted_from_the_top():
     assert reader_config(adapter_every=3).adapter_layers == [0, 3]
     assert reader_config(adapter_top_k=2).adapter_layers == [2, 3]
     assert isinstance(make_reader(adapter_top_k=3).adapters[2], GatedCrossAttention)
+
+
+@pytest.fixture
+def fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+def test_training_step_compiles_as_one_graph(fresh_compiler):
+    model = make_reader(open_gates=True, adapter_dropout=0.0, decoder_mask_prob=0.0)
+    inputs = make_inputs()
+    inputs["labels"] = inputs["input_ids"]
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    losses = [model(**inputs).loss, compiled(**inputs).loss]
+    assert torch.allclose(*losses, atol=1e-5)
+    gradients = [torch.autograd.grad(loss, model.adapters[0].k_proj.weight)[0] for loss in losses]
+    assert torch.allclose(*gradients, atol=1e-5)
+
+
+def test_generate_with_a_static_cache():
+    model, inputs = make_reader(open_gates=True), clips(make_inputs())
+    options = {"max_new_tokens": 8, "min_new_tokens": 8, "num_beams": 3}
+    expected = model.generate(**inputs, **options)
+    assert torch.equal(model.generate(**inputs, **options, cache_implementation="static"), expected)
+
+
+@pytest.mark.slow
+def test_generate_compiles_its_own_step_once(fresh_compiler):
+    """As it does of its own accord on a GPU, whenever the cache is static."""
+    model, inputs, graphs = make_reader(open_gates=True), clips(make_inputs()), []
+
+    def count(graph, example_inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    options = {"max_new_tokens": 8, "min_new_tokens": 8}
+    expected = model.generate(**inputs, **options)
+    compilation = CompileConfig(backend=count, mode=None, fullgraph=True)
+    compilation._compile_all_devices = True
+    compiled = model.generate(**inputs, **options, cache_implementation="static", compile_config=compilation)
+    assert torch.equal(compiled, expected)
+    assert 1 <= len(graphs) <= 2

@@ -6,10 +6,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoProcessor, pipeline
+from transformers import AutoModel, AutoProcessor
 
 from data.collator import LipReadCollator
 from data.schema import encode_row
+from lipread.options import load_pipeline
 from modeling_lipread import PIPELINE_TASK, LipReadingPipeline
 from tests.helpers.clips import moving_portrait, write_video
 from tests.helpers.readers import run_elsewhere, save_reader
@@ -45,8 +46,7 @@ def folder(tmp_path_factory, clips):
 
 @pytest.fixture(scope="module")
 def reader(folder):
-    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
-    return pipeline(PIPELINE_TASK, model=model, processor=processor, device="cpu")
+    return load_pipeline(str(folder), "cpu")
 
 
 def test_every_form_of_a_clip_reads_the_same(reader, clips, portrait_video):
@@ -144,13 +144,12 @@ def test_what_cannot_be_done_is_said(folder, reader, clips, tmp_path):
 
 
 def test_the_prompt_is_no_part_of_the_text(folder, clips, tmp_path):
-    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
-    prompt = processor.tokenizer("set red", add_special_tokens=False)["input_ids"]
-    model.config.prompt_ids = prompt
-    result = LipReadingPipeline(model=model, processor=processor, device="cpu")(clips[0], return_timestamps="word")
-    inputs = processor(videos=clips[0], return_tensors="pt")
-    written = model.generate(**inputs)[0]
-    assert result["text"] == processor.decode(written, skip_special_tokens=True).strip()
+    reader = load_pipeline(str(folder), "cpu")
+    tokenizer = reader.processor.tokenizer
+    reader.model.config.prompt_ids = tokenizer("set red", add_special_tokens=False)["input_ids"]
+    result = reader(clips[0], return_timestamps="word")
+    written = reader.model.generate(**reader.processor(videos=clips[0], return_tensors="pt"))[0]
+    assert result["text"] == tokenizer.decode(written, skip_special_tokens=True).strip()
     assert [chunk["text"] for chunk in result["chunks"]] == result["text"].split()
 
 

@@ -6,8 +6,6 @@ import re
 import pytest
 
 from data.corpora import read_alignment, read_source
-from data.corpora.textgrid import Tier
-from data.corpora.textgrid import parse as parse_textgrid
 from data.sources.records import SourceError, TranscriptError, Word
 from tests.helpers import corpora
 from tests.helpers.corpora import fill, srt, textgrid, vtt
@@ -157,13 +155,10 @@ def test_textgrid_forms_and_encodings(tmp_path, form, encoding):
     path = tmp_path / "a.TextGrid"
     path.write_bytes(textgrid(tiers, form).replace("\n", "\r\n").encode(encoding))
     assert read_alignment(path) == [*SPOKEN, Word("ñandú", 2.5, 3.0)]
-
-
-def test_textgrid_of_words_alone_is_one_clip(tmp_path):
-    grid = textgrid([("anna - words", WORDS), ("anna - phones", PHONES)])
-    source = read_source(fill(tmp_path / "talks", {"a.mp4": None, "a.TextGrid": grid}))
-    (clip,) = source.records
-    assert (clip.text, clip.start, clip.end, list(clip.words)) == ('good morning so "called"', None, None, SPOKEN)
+    # Comments, and labels that look like the format.
+    text = textgrid([("words", [(0.0, 1.0, 'item [1]: "IntervalTier" 5 ! <exists>')])])
+    path.write_text(text.replace("size = 1 ", 'size = 1 ! one tier "words" 7', 1))
+    assert read_alignment(path) == [Word('item [1]: "IntervalTier" 5 ! <exists>', 0.0, 1.0)]
 
 
 def test_textgrid_of_utterances(tmp_path):
@@ -177,6 +172,9 @@ def test_textgrid_of_utterances(tmp_path):
         ("[laughs]", 2.6, 3.0, []),
     ]
     assert source.records[0].where == "talks/a.TextGrid utterances interval 2"
+    grid = textgrid([("anna - words", WORDS), ("anna - phones", PHONES)])  # words alone are one clip
+    (clip,) = read_source(fill(tmp_path / "words", {"a.mp4": None, "a.TextGrid": grid})).records
+    assert (clip.text, clip.start, clip.end, list(clip.words)) == ('good morning so "called"', None, None, SPOKEN)
 
 
 def test_textgrid_tiers_are_chosen(tmp_path):
@@ -214,12 +212,8 @@ def test_textgrids_that_cannot_be_used(tmp_path, content, reason):
     path.write_text(content)
     with pytest.raises(TranscriptError, match=reason):
         read_alignment(path)
-
-
-def test_textgrid_comments_and_labels_that_look_like_the_format():
-    text = textgrid([("words", [(0.0, 1.0, 'item [1]: "IntervalTier" 5 ! <exists>')])])
-    text = text.replace("size = 1 ", 'size = 1 ! one tier "words" 7', 1)
-    assert parse_textgrid(text, "a") == [Tier("words", [(0.0, 1.0, 'item [1]: "IntervalTier" 5 ! <exists>')])]
+    with pytest.raises(TranscriptError, match="word alignments end in .align, .txt, .textgrid, .wrd"):
+        read_alignment(tmp_path / "a.lab")
 
 
 # Variants with where they were found; the texts are ours. A clip is its text and its words with times, or the reason
@@ -321,8 +315,3 @@ def test_numbers_in_a_plain_folder_are_kept_and_warned_of(tmp_path, text):
     source = read_source(fill(tmp_path, {"a.mp4": None, "a.txt": text, "b.mp4": None, "b.txt": "1 2 three"}))
     assert (source.format, source.records[0].text) == ("folder", text)
     assert "the transcript is mostly numbers" in source.records[0].notes[0]
-
-
-def test_alignments_of_other_formats_have_other_names(tmp_path):
-    with pytest.raises(TranscriptError, match="word alignments end in .align, .txt, .textgrid, .wrd"):
-        read_alignment(tmp_path / "a.lab")

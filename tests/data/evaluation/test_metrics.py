@@ -214,6 +214,7 @@ def test_units_are_complete_and_say_where_spaces_were(text, units):
     joined = "".join(unit.text if unit.joined else f" {unit.text}" for unit in found)
     assert joined.strip() == text.strip()
     assert same_units(join_words([unit.text for unit in found]), text)
+    assert join_words(["我", "用", "iPhone", "打"]) == "我用 iPhone 打" and join_words(["bin", "blue"]) == "bin blue"
 
 
 def test_times_of_characters_are_compared_with_those_of_the_words_that_they_begin_and_end():

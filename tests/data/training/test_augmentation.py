@@ -40,7 +40,6 @@ def test_rotation_keeps_distances_and_scale_is_one_for_the_whole_clip():
 
 
 def test_speed_changes_the_length_and_keeps_ends_gaps_and_labels():
-    torch.manual_seed(1)
     keypoints, mask = clips()
     resampled, new_mask, _ = augment(keypoints, mask, speed=0.3)
     assert resampled.shape[:2] == new_mask.shape
@@ -71,7 +70,6 @@ def test_a_mirrored_face_is_one_that_mediapipe_could_have_seen():
     with pytest.raises(ValueError, match="mirror=1.0: landmark 61 has no counterpart"):
         augment.set_landmarks([61, 13])
     KeypointAugmentation().set_landmarks([61, 13])
-    torch.manual_seed(0)
     half = KeypointAugmentation(**STILL, mirror=0.5)
     half.set_landmarks([13, 14])  # on the midline: only x changes its sign
     seen, *_ = half(torch.ones(400, 2, 2, 3), torch.ones(400, 2))
@@ -89,7 +87,6 @@ def test_articulation_changes_movement_and_not_the_average_face():
 
 
 def test_some_landmarks_stand_still_the_others_move_as_before():
-    torch.manual_seed(0)
     keypoints, mask = torch.randn(50, 10, 7, 3), torch.ones(50, 10)
     seen, *_ = augment(keypoints, mask, landmark_masks=0.3)
     still = (seen - seen[:, :1]).abs().amax((1, 3)) < 1e-5
@@ -115,7 +112,6 @@ def test_time_masks_hide_but_never_everything():
 
 
 def test_trimmed_clips_keep_every_spoken_frame():
-    torch.manual_seed(0)
     keypoints, mask = clips(batch=64)
     labels = torch.zeros_like(mask)
     labels[:, 12:25], labels[0], labels[1, 15:20] = 3, 0, 0  # nobody speaks in the first; a pause in the second
@@ -136,7 +132,6 @@ def test_trimmed_clips_keep_every_spoken_frame():
 
 
 def test_mixing_maps_the_movement_of_each_clip_and_keeps_its_average_face():
-    torch.manual_seed(0)
     mask = torch.ones(2, 40, dtype=torch.long)
     mask[0, 30:] = 0
     movement = torch.randn(2, 40, 3) @ torch.randn(3, 21)  # three independent movements of seven landmarks
