@@ -18,7 +18,7 @@ APT := apt-get install --yes --quiet=2 --no-install-recommends chromium fonts-de
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[app,train,talker,dev]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[app,phrases,train,talker,dev]'
 	touch $@
 
 demo: $(VENV)/.installed
