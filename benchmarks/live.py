@@ -28,7 +28,7 @@ from lipread.live.windows import EVERY_FRAMES, LiveTranscript, LiveWindows, Upda
 from lipread.long_form.segmentation import SegmentSettings
 from lipread.long_form.streaming import stream_frames
 from lipread.options import BUNDLED_MODEL
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
+from modeling_lipread import LipReadingPipeline
 from modeling_lipread.video_lipread import read_frames
 
 from .measure import Row, load_pipeline, report

@@ -18,7 +18,7 @@ import torch
 import transformers
 from transformers import AutoModel, AutoProcessor
 
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
+from modeling_lipread import LipReadingPipeline
 
 
 @dataclass

@@ -27,8 +27,8 @@ from data.evaluation.metrics import bootstrap_interval
 from data.schema import CorpusError
 from lipread.landmark_rows import decode_row
 from lipread.options import BUNDLED_MODEL
+from modeling_lipread import LipReadingPipeline
 from modeling_lipread.phrases_lipread import PhraseIndex, embed_spans, embed_states, span_frames
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
 from .measure import load_pipeline
 

@@ -18,32 +18,15 @@ import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from datasets import Dataset
-from transformers import AutoModel, AutoProcessor
-
-import modeling_lipread  # noqa: F401  (registers the model with the Auto classes)
-
-from .collator import LipReadCollator
 from .console import set_up_console
-from .dataset import ClipTable, open_split
-from .evaluation.calibration import (
-    abstention_reason,
-    correct_words,
-    fit_calibration,
-    fit_limits,
-    reliability,
-    rescore,
-    word_inputs,
-)
-from .evaluation.generation import predict
-from .evaluation.hallucination import landmark_clips
 from .files import write_json
-from .schema import CorpusError, encode_row, rows_to_table
-from .training.augmentation import KeypointAugmentation
+
+if TYPE_CHECKING:
+    import torch
+
+    from .collator import LipReadCollator
 
 MIXINGS = (0.8, 1.0, 1.2)  # of the augmentation: a reader then makes as many errors as with people it does not know
 
@@ -57,12 +40,16 @@ class StrangerCollator:
     """
 
     def __init__(self, collator: LipReadCollator, mixing: float):
+        from .training.augmentation import KeypointAugmentation
+
         self.collator = collator
         self.augmentation = KeypointAugmentation(
             scale=0.1, warp=0.1, motion=0.3, mixing=mixing, shift=0.0, noise=0.001, speed=0.0, time_masks=0
         )
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        import torch
+
         batch = self.collator(rows)
         with torch.random.fork_rng([]):
             torch.manual_seed(zlib.crc32(str(rows[0]["id"]).encode()))
@@ -87,6 +74,29 @@ def calibrate(
     `(abstentions, clips)`. Raises CorpusError, OSError or ValueError if checkpoint or source cannot be read, or if the
     reader wrote no word.
     """
+    import numpy as np
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModel, AutoProcessor
+
+    from modeling_lipread import register
+
+    from .collator import LipReadCollator
+    from .dataset import ClipTable, open_split
+    from .evaluation.calibration import (
+        abstention_reason,
+        correct_words,
+        fit_calibration,
+        fit_limits,
+        reliability,
+        rescore,
+        word_inputs,
+    )
+    from .evaluation.generation import predict
+    from .evaluation.hallucination import landmark_clips
+    from .schema import encode_row, rows_to_table
+
+    register()
     settings = checkpoint / "config.json"
     if not settings.is_file():
         raise ValueError(f"{checkpoint}: no folder with a config.json to store the calibration in; download it first")
@@ -137,7 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = vars(parser.parse_args(arguments))
     try:
         result = calibrate(options.pop("checkpoint"), options.pop("source"), **options)
-    except (CorpusError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     found = result["reliability"]
     print(

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
-
-import datasets
-from huggingface_hub.utils import disable_progress_bars
 
 from lipread.options import use_utf8
 
 
 def set_up_console() -> None:
-    """Makes every text printable, and keeps the bars of `datasets` and the Hub out of log files."""
+    """Makes every text printable, and keeps the bars of `datasets` and the Hub out of log files.
+
+    These two libraries read the variables when they are loaded.
+    """
     use_utf8()
     if not sys.stderr.isatty():
-        datasets.disable_progress_bars()
-        disable_progress_bars()
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

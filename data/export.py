@@ -21,11 +21,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
 from .console import set_up_console
-from .preparation.export import SHARD_BYTES, CardOptions, ExportError, export_npy, export_parquet, push
-from .schema import CorpusError, duration
 
 CARD_OPTIONS = ("source_name", "license", "attribution", "language")
 
@@ -54,6 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, needed in (targets | {"private": ("push_to_hub",), "overwrite": ("parquet", "npy")}).items():
         if getattr(options, name) and not any(getattr(options, target) for target in needed):
             parser.error(f"--{name} needs {' or '.join(f'--{target}' for target in needed)}")
+
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    from .preparation.export import ExportError, export_npy
+    from .schema import CorpusError
+
     try:
         if options.npy:
             counts, uneven = export_npy(options.corpus, options.npy, overwrite=options.overwrite)
@@ -71,6 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _export_dataset(options: argparse.Namespace) -> None:
+    from .preparation.export import SHARD_BYTES, CardOptions, export_parquet, push
+    from .schema import duration
+
     about = {name: getattr(options, name) for name in CARD_OPTIONS}
     with nullcontext() if options.parquet else tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.parquet or Path(temporary, "dataset"))

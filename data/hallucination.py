@@ -16,17 +16,9 @@ import sys
 from itertools import chain
 from pathlib import Path
 
-from transformers import AutoModel, AutoProcessor
-from transformers.utils import logging as transformers_logging
-
-import modeling_lipread  # noqa: F401  (registers the model with the Auto classes)
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from modeling_lipread.video_lipread import VideoError
 
 from .console import set_up_console
-from .dataset import open_split
-from .evaluation.hallucination import hallucinations, landmark_clips, video_clips
-from .schema import CorpusError
 from .sources.manifest import read_manifest
 from .sources.records import SourceError
 
@@ -47,6 +39,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--num_beams", type=int, default=1, help="beams of the search; 1 is greedy (default: 1)")
     parser.add_argument("--device", help="torch device (default: a GPU if there is one)")
     options = parser.parse_args(arguments)
+
+    from transformers import AutoModel, AutoProcessor
+    from transformers.utils import logging as transformers_logging
+
+    from modeling_lipread import LipReadingPipeline
+
+    from .dataset import open_split
+    from .evaluation.hallucination import hallucinations, landmark_clips, video_clips
+
     transformers_logging.set_verbosity_error()
     try:
         model, processor = (Auto.from_pretrained(options.checkpoint) for Auto in (AutoModel, AutoProcessor))
@@ -57,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
         videos = {record.id: Path(record.media) for record in records}
         clips = chain(landmark_clips(rows, options.clips, SEED), video_clips(videos, options.clips, SEED))
         kinds = hallucinations(pipeline, clips)
-    except (CorpusError, SourceError, VideoError, OSError, ValueError) as error:
+    except (SourceError, VideoError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     except ImportError as error:
         sys.exit(f"error: the videos need the extra talker ({error}): pip install -c constraints.txt -e '.[talker]'")

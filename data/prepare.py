@@ -29,7 +29,7 @@ import functools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -38,13 +38,20 @@ from modeling_lipread.landmarker_lipread import landmarker_path
 from .console import set_up_console
 from .corpora import MANIFEST, describe_formats, read_source
 from .files import PrepareError
-from .preparation.extraction import Chunk, finished_part
-from .preparation.plan import GROUPS, make_plan
-from .preparation.settings import ExtractionSettings, add_arguments, count, not_negative, share
-from .preparation.shards import SHARD, build_shard, merge, parse_shard, shard_folder, share_of
-from .preparation.workers import Progress, WorkerPool, extract_here
-from .preparation.write import PARTS, REPORT, build
+from .preparation.settings import (
+    GROUPS,
+    ExtractionSettings,
+    add_arguments,
+    count,
+    not_negative,
+    parse_shard,
+    share,
+)
 from .sources.records import Skip, SourceError
+
+if TYPE_CHECKING:
+    from .preparation.extraction import Chunk
+    from .preparation.workers import Progress
 
 CLIP_TIMEOUT = 3600.0  # seconds
 TRAINING_SPLITS = ("train", "trainval", "pretrain")  # the first that a corpus has is trained on
@@ -78,6 +85,10 @@ def prepare(
     was skipped, the disk is full, or worker processes die with every clip; FileNotFoundError or ValueError if
     MediaPipe's face model is missing or another one.
     """
+    from .preparation.plan import make_plan
+    from .preparation.shards import build_shard, shard_folder, share_of
+    from .preparation.write import PARTS, build
+
     output = Path(output)
     if engine == "ray":  # paths must be the same on all machines
         sources, output = [Path(source).absolute() for source in sources], output.absolute()
@@ -97,6 +108,8 @@ def prepare(
 
 def _extract(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float, skipped: int) -> None:
     """Extracts the chunks without a finished part, and shows the progress; `skipped` clips were skipped before."""
+    from .preparation.extraction import finished_part
+
     todo, done = [], 0
     for chunk in chunks:
         if report := finished_part(chunk.part):
@@ -123,14 +136,21 @@ def _run(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float) -
 
         yield from extract_on_ray(chunks, num_proc, clip_timeout)
     elif num_proc == 0:
+        from .preparation.workers import extract_here
+
         yield from extract_here(chunks)
     else:
+        from .preparation.workers import WorkerPool
+
         with WorkerPool(num_proc, clip_timeout) as pool:
             yield from pool.extract(chunks)
 
 
 def format_summary(report: dict[str, Any], most: int = 20) -> str:
     """Returns a ``report.json`` or ``shard.json`` as text, with at most `most` skipped clips and warnings."""
+    from .preparation.shards import SHARD
+    from .preparation.write import REPORT
+
     if "shard" in report:
         lines = [f"shard {report['shard']}/{report['of']}: {report['clips']:,} clips"]
     else:
@@ -168,6 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = options.pop("output")
     try:
         if merging:
+            from .preparation.shards import merge
+
             report = merge(options.pop("shards"), output, **options)
         else:
             if options["num_proc"] is None:
@@ -182,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.get("shard"):
         print(f"next, once all are made: python -m data.prepare merge {output} --output CORPUS")
         return
-    print(f"corpus: {output} (details in {Path(output) / REPORT})")
+    print(f"corpus: {output} (details in {Path(output) / 'report.json'})")
     splits = report["splits"]
     capitals = [split for split, totals in splits.items() if totals["capitals"] > MOSTLY_CAPITALS]
     if capitals:

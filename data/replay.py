@@ -10,13 +10,9 @@ import argparse
 import sys
 
 from lipread import options as common
-from lipread.landmark_rows import decode_row
-from lipread.replay import describe_clip, write_replay
 from modeling_lipread.text_normalizer_lipread import join_words
 
 from .console import set_up_console
-from .dataset import open_split
-from .schema import CorpusError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,6 +27,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         output = common.output_file(options.output, ".html", overwrite=options.overwrite)
+
+        from lipread.landmark_rows import decode_row
+        from lipread.replay import describe_clip, write_replay
+
+        from .dataset import open_split
+        from .schema import CorpusError
+
         rows = open_split(options.source, options.split)
         if not 0 <= options.row < len(rows):
             raise CorpusError(f"{options.source}: no row {options.row}; there are {len(rows)} rows, counted from 0")

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from transformers import AutoModel, AutoProcessor
 
-import modeling_lipread  # noqa: F401  (registers the reader)
+from modeling_lipread import register
 
 
 def main(reader: str, folder: str) -> None:
     """Loads `reader`, a folder or a Hub id, and writes it to `folder`."""
+    register()
     model, processor = AutoModel.from_pretrained(reader), AutoProcessor.from_pretrained(reader)
     Path(folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as staging:

@@ -6,10 +6,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from modeling_lipread import FaceKeypointEncoderConfig, LipReadForConditionalGeneration, LipReadProcessor
 from modeling_lipread.confidence_lipread import token_units
-from modeling_lipread.configuration_lipread import FaceKeypointEncoderConfig
-from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
-from modeling_lipread.processing_lipread import LipReadProcessor
 from modeling_lipread.text_normalizer_lipread import split_units
 
 

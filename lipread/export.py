@@ -15,7 +15,8 @@ from torch import nn
 from torch.export import Dim
 from transformers import DynamicCache, PreTrainedModel
 
-from modeling_lipread.adapters_lipread import CACHE, Conditioning
+from modeling_lipread import Conditioning
+from modeling_lipread.adapters_lipread import CACHE
 
 NUM_CLIPS, NUM_TOKENS = 2, 3  # sizes of the traced example; both dimensions stay dynamic
 

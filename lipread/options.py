@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from .output_files import check_writable
 from .settings import FACES
+from .start_up import quick_imports
 from .video_files import problem_of
 
 if TYPE_CHECKING:  # importing it takes seconds
-    from modeling_lipread.pipeline_lipread import LipReadingPipeline
+    from modeling_lipread import LipReadingPipeline
 
 SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2  # exit statuses
 BUNDLED_MODEL = str(Path(find_spec("modeling_lipread").origin).with_name("grid_reader"))
@@ -191,9 +192,10 @@ def load_pipeline(
     Raises:
         UsageError: There is no such checkpoint or device, or the checkpoint was never trained to read.
     """
-    from transformers import AutoModel, AutoProcessor
+    with quick_imports():
+        from transformers import AutoModel, AutoProcessor
 
-    from modeling_lipread.pipeline_lipread import LipReadingPipeline
+        from modeling_lipread import LipReadingPipeline
 
     if model is None:
         model = BUNDLED_MODEL

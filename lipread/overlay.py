@@ -10,6 +10,7 @@ write_overlay("clip.mp4", sequence, "overlay.mp4", words=[Word("good", 0.4, 0.7)
 
 from __future__ import annotations
 
+import logging
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from transformers.utils import logging
 
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.video_lipread import open_sound, read_frames, require
@@ -28,7 +28,7 @@ from modeling_lipread.video_lipread import open_sound, read_frames, require
 from .output_files import replacing
 from .transcript import Word
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 # Indices of MediaPipe's lip landmarks, each ring in order.
 OUTER_LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]

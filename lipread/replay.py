@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from modeling_lipread import LipReadingPipeline
 from modeling_lipread.landmarks_lipread import LandmarkSequence
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
 from .attention import word_attention
 from .long_form.segmentation import Segment

@@ -1,49 +1,75 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""lipread: a language model that reads lips from 3D face landmarks."""
+"""lipread: a language model that reads lips from 3D face landmarks.
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForCausalLM, AutoProcessor
-from transformers.pipelines import PIPELINE_REGISTRY
+The classes of the model are imported when they are first used, since PyTorch and transformers take seconds that video
+and landmarks do not need.
+"""
 
-from .adapters_lipread import Conditioning, GatedCrossAttention
-from .configuration_lipread import FaceKeypointEncoderConfig, LipReadConfig
-from .encoder_lipread import FaceKeypointEncoder, FaceKeypointEncoderOutput
-from .feature_extraction_lipread import LipReadFeatureExtractor
+from functools import cache
+from importlib import import_module
+from typing import Any
+
 from .geometry_lipread import solve_head_pose
 from .landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, NoFaceError
-from .modeling_lipread import LipReadForConditionalGeneration, LipReadOutput, LipReadPreTrainedModel
-from .pipeline_lipread import PIPELINE_TASK, LipReadingPipeline
-from .processing_lipread import LipReadProcessor
 from .video_lipread import VideoError
 
-AutoConfig.register("lipread_encoder", FaceKeypointEncoderConfig)
-AutoConfig.register("lipread", LipReadConfig)
-AutoModel.register(FaceKeypointEncoderConfig, FaceKeypointEncoder)
-AutoModel.register(LipReadConfig, LipReadForConditionalGeneration)
-AutoModelForCausalLM.register(LipReadConfig, LipReadForConditionalGeneration)
-AutoFeatureExtractor.register(LipReadConfig, LipReadFeatureExtractor)
-AutoProcessor.register(LipReadConfig, LipReadProcessor)
-PIPELINE_REGISTRY.register_pipeline(
-    PIPELINE_TASK, pipeline_class=LipReadingPipeline, pt_model=AutoModel, type="multimodal"
-)
-LipReadConfig.register_for_auto_class()
-LipReadForConditionalGeneration.register_for_auto_class("AutoModel")
+_MODULES = {
+    "Conditioning": "adapters_lipread",
+    "FaceKeypointEncoder": "encoder_lipread",
+    "FaceKeypointEncoderConfig": "configuration_lipread",
+    "FaceKeypointEncoderOutput": "encoder_lipread",
+    "GatedCrossAttention": "adapters_lipread",
+    "LipReadConfig": "configuration_lipread",
+    "LipReadFeatureExtractor": "feature_extraction_lipread",
+    "LipReadForConditionalGeneration": "modeling_lipread",
+    "LipReadOutput": "modeling_lipread",
+    "LipReadPreTrainedModel": "modeling_lipread",
+    "LipReadProcessor": "processing_lipread",
+    "LipReadingPipeline": "pipeline_lipread",
+    "PIPELINE_TASK": "pipeline_lipread",
+}
+
+
+@cache
+def register() -> None:
+    """Registers the reader with transformers' Auto classes and pipelines, as importing a class of the model does."""
+    from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForCausalLM, AutoProcessor
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    from .configuration_lipread import FaceKeypointEncoderConfig, LipReadConfig
+    from .encoder_lipread import FaceKeypointEncoder
+    from .feature_extraction_lipread import LipReadFeatureExtractor
+    from .modeling_lipread import LipReadForConditionalGeneration
+    from .pipeline_lipread import PIPELINE_TASK, LipReadingPipeline
+    from .processing_lipread import LipReadProcessor
+
+    AutoConfig.register("lipread_encoder", FaceKeypointEncoderConfig)
+    AutoConfig.register("lipread", LipReadConfig)
+    AutoModel.register(FaceKeypointEncoderConfig, FaceKeypointEncoder)
+    AutoModel.register(LipReadConfig, LipReadForConditionalGeneration)
+    AutoModelForCausalLM.register(LipReadConfig, LipReadForConditionalGeneration)
+    AutoFeatureExtractor.register(LipReadConfig, LipReadFeatureExtractor)
+    AutoProcessor.register(LipReadConfig, LipReadProcessor)
+    PIPELINE_REGISTRY.register_pipeline(
+        PIPELINE_TASK, pipeline_class=LipReadingPipeline, pt_model=AutoModel, type="multimodal"
+    )
+    LipReadConfig.register_for_auto_class()
+    LipReadForConditionalGeneration.register_for_auto_class("AutoModel")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    register()
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+
 
 __all__ = [
-    "Conditioning",
     "Face3DKeypointExtractor",
-    "FaceKeypointEncoder",
-    "FaceKeypointEncoderConfig",
-    "FaceKeypointEncoderOutput",
-    "GatedCrossAttention",
     "LandmarkSequence",
-    "LipReadConfig",
-    "LipReadFeatureExtractor",
-    "LipReadForConditionalGeneration",
-    "LipReadOutput",
-    "LipReadPreTrainedModel",
-    "LipReadProcessor",
-    "LipReadingPipeline",
     "NoFaceError",
     "VideoError",
+    "register",
     "solve_head_pose",
+    *_MODULES,
 ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import re
 import struct
@@ -12,6 +13,7 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from functools import cache
 from heapq import heappop, heappush
 from itertools import islice
 from math import inf
@@ -19,9 +21,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from transformers.utils import logging
 
-logger = logging.get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
 _LARGE_PIXELS = 2**20  # pixels of a frame; smaller frames decode more efficiently in one thread
@@ -301,11 +302,16 @@ def _nominal_rate(path: Path) -> float | None:
         rate = next((float(rate) for rate in rates if rate and 1 <= rate <= 240), None)
     if rate is None:
         raise VideoError(f"{path}: neither timestamps nor a frame rate in the file; re-encode it with ffmpeg")
-    logger.warning_once(
-        "Some videos carry no usable timestamps; their frames are timed by the frame rate their stream declares."
-    )
+    _warn_of_missing_times()
     logger.info(f"{path}: no usable timestamps, timed by the declared {rate:g} frames a second")
     return rate
+
+
+@cache
+def _warn_of_missing_times() -> None:
+    logger.warning(
+        "Some videos carry no usable timestamps; their frames are timed by the frame rate their stream declares."
+    )
 
 
 def _is_avi(container: Any) -> bool:

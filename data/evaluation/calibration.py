@@ -12,6 +12,7 @@ import torch
 from scipy.optimize import minimize
 
 from lipread.landmark_rows import decode_row
+from modeling_lipread import FaceKeypointEncoderOutput, LipReadForConditionalGeneration
 from modeling_lipread.confidence_lipread import (
     WordEvidence,
     assess,
@@ -26,8 +27,6 @@ from modeling_lipread.confidence_lipread import (
 )
 from modeling_lipread.configuration_lipread import CALIBRATION
 from modeling_lipread.ctc_lipread import clip_lengths
-from modeling_lipread.encoder_lipread import FaceKeypointEncoderOutput
-from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
 from modeling_lipread.text_normalizer_lipread import split_units
 
 from .breakdown import match_words

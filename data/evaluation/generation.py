@@ -11,9 +11,9 @@ from accelerate.utils import gather_object
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from modeling_lipread import LipReadForConditionalGeneration
 from modeling_lipread.confidence_lipread import token_log_probs
 from modeling_lipread.ctc_lipread import greedy_ctc
-from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
 
 from ..dataset import Clips
 from .calibration import word_confidence

@@ -19,9 +19,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from lipread.landmark_rows import decode_row
+from modeling_lipread import LipReadingPipeline
 from modeling_lipread.geometry_lipread import rigid_rotation
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from modeling_lipread.video_lipread import read_frames
 
 SECONDS = 3.0  # length of the clips that are made of single frames

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import posixpath
 import re
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +15,12 @@ import numpy as np
 from ..corpora import Source
 from ..sources.records import Record, RecordFile, SourceError, repeated
 from .extraction import Chunk, chunk_key
-from .settings import ExtractionSettings
+from .settings import GROUPS, ExtractionSettings
 from .write import Layout
 
 CHUNK_LINES = 16
 MOST_PARTS = 10_000  # of a split; all are memory-mapped at once, and Linux allows 65,530 maps
 STANDARD_SPLITS = ("train", "validation", "test")
-# Values of --split_by: clips with the same key stay in the same split.
-GROUPS: dict[str, Callable[[Record], str | None]] = {
-    "clip": lambda record: record.id,
-    "video": lambda record: record.source,
-    "folder": lambda record: posixpath.dirname(record.source),
-    "speaker": lambda record: record.speaker,
-}
 
 
 def make_plan(

@@ -4,13 +4,25 @@
 from __future__ import annotations
 
 import argparse
+import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from modeling_lipread.face_tracking_lipread import FACES
+from lipread.settings import FACES
 
-from ..quality import ClipQuality
+from ..sources.records import Record
+
+if TYPE_CHECKING:
+    from ..quality import ClipQuality
+
+# Values of --split_by: clips with the same key stay in the same split.
+GROUPS: dict[str, Callable[[Record], str | None]] = {
+    "clip": lambda record: record.id,
+    "video": lambda record: record.source,
+    "folder": lambda record: posixpath.dirname(record.source),
+    "speaker": lambda record: record.speaker,
+}
 
 
 def not_negative(value: str, limit: float = 1e9) -> float:
@@ -35,6 +47,17 @@ def count(value: str) -> int:
     if int(value) < 0:
         raise argparse.ArgumentTypeError(f"{value} is negative")
     return int(value)
+
+
+def parse_shard(value: str) -> tuple[int, int]:
+    """Argument type: returns `(3, 16)` for ``3/16``; shards are counted from 1."""
+    try:
+        index, count = map(int, value.split("/"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} is no shard; write 3/16 for the third of 16") from None
+    if not 1 <= index <= count:
+        raise argparse.ArgumentTypeError(f"there is no shard {value}; they are 1/{count} to {count}/{count}")
+    return index, count
 
 
 def _argument(default: Any, kind: Callable[[str], Any], text: str, **more: Any) -> Any:

@@ -10,7 +10,6 @@ Merging checks that all shards are there and of one corpus, and writes what a si
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -23,17 +22,6 @@ from .extraction import read_part
 from .write import CORPUS_MARK, LOCK, RUN, Layout, build, check_same, claimed
 
 SHARD = "shard.json"
-
-
-def parse_shard(value: str) -> tuple[int, int]:
-    """Argument type: returns `(3, 16)` for ``3/16``; shards are counted from 1."""
-    try:
-        index, count = map(int, value.split("/"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{value!r} is no shard; write 3/16 for the third of 16") from None
-    if not 1 <= index <= count:
-        raise argparse.ArgumentTypeError(f"there is no shard {value}; they are 1/{count} to {count}/{count}")
-    return index, count
 
 
 def shard_folder(output: Path, shard: tuple[int, int]) -> Path:

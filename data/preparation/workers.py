@@ -26,7 +26,6 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 
 import cv2
-import torch
 
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 
@@ -232,7 +231,6 @@ def _serve(connection: Connection, clip_timeout: float) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
-    torch.set_num_threads(1)
     extractor = Face3DKeypointExtractor()
     connection.send(None)
     while True:

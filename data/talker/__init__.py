@@ -32,7 +32,6 @@ from tqdm import tqdm
 from lipread.output_files import replacing
 
 from ..console import set_up_console
-from ..preparation.workers import worker_context
 from .face import CANVAS, TalkingFace
 from .visemes import articulate, schedule
 
@@ -250,6 +249,8 @@ def _render_all(head: TalkingHead, clips: list[tuple[str, str, int]], num_proc: 
         for clip in progress(missing):
             head.render(*clip)
         return
+    from ..preparation.workers import worker_context
+
     with ProcessPoolExecutor(num_proc, worker_context(), initializer=_start_worker, initargs=(head,)) as pool:
         for _ in progress(pool.map(_render_in_worker, missing, chunksize=4)):
             pass

@@ -16,7 +16,7 @@ import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
-from modeling_lipread.configuration_lipread import FaceKeypointEncoderConfig, LipReadConfig
+from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig
 
 from .augmentation import KeypointAugmentation
 

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, Trainer, TrainerState, TrainingArguments
 
-from modeling_lipread import LipReadConfig, LipReadFeatureExtractor, LipReadForConditionalGeneration
+from modeling_lipread import LipReadConfig, LipReadFeatureExtractor, LipReadForConditionalGeneration, LipReadProcessor
 from modeling_lipread.language_model_lipread import (
     add_lora,
     checkpoint_files,
@@ -29,7 +29,6 @@ from modeling_lipread.language_model_lipread import (
     saved_weights,
 )
 from modeling_lipread.modeling_lipread import belongs_to_base
-from modeling_lipread.processing_lipread import LipReadProcessor
 
 from ..dataset import Clips, seconds_of
 from ..tokenizer import build_ctc_vocab, check_texts

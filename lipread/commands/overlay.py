@@ -39,12 +39,13 @@ def overlay(arguments: argparse.Namespace) -> int:
     require_video(arguments.video)
     output = output_file(arguments.output, ".mp4", arguments.video, arguments.overwrite)
 
+    pipeline = load_pipeline(arguments.model, arguments.device)
+
     from ..long_form.streaming import people_sequences, stream_video
     from ..long_form.transcription import sequence_frames, transcribe_frames
     from ..overlay import write_overlay
     from ..writers import format_transcript
 
-    pipeline = load_pipeline(arguments.model, arguments.device)
     video, origin, clip = arguments.video, arguments.start or 0.0, {"start": arguments.start, "end": arguments.end}
     if arguments.face == "all":
         frames = list(stream_video(pipeline.processor.keypoint_extractor, video, **clip, face="all"))

@@ -39,11 +39,12 @@ def replay(arguments: argparse.Namespace) -> int:
     require_video(arguments.video)
     output = output_file(arguments.output, ".html", arguments.video, arguments.overwrite)
 
+    pipeline = load_pipeline(arguments.model, arguments.device)
+
     from modeling_lipread.text_normalizer_lipread import join_words
 
     from ..replay import describe_clip, write_replay
 
-    pipeline = load_pipeline(arguments.model, arguments.device)
     clip_span = {"start": arguments.start, "end": arguments.end}
     sequence = pipeline.processor.extract_landmarks(arguments.video, **clip_span, face=arguments.face)[0]
     clip = describe_clip(pipeline, sequence, Path(arguments.video).name, **generation_arguments(arguments))

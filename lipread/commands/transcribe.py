@@ -98,13 +98,14 @@ def transcribe(arguments: argparse.Namespace) -> int:
     if not pending:
         return FAILURE if failed else SUCCESS
 
+    pipeline = load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
+
     from tqdm import tqdm
 
     from ..diagnosis import why_unread
     from ..long_form.transcription import DAMAGED, transcribe_video
     from ..writers import format_line, format_transcript
 
-    pipeline = load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
     settings = SegmentSettings.for_model(pipeline.model.config, **segment_options)
     reading = {"start": arguments.start, "end": arguments.end, "face": arguments.face, "settings": settings}
     reading |= {"batch_size": arguments.batch_size, "num_return_sequences": arguments.nbest}

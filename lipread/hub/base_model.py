@@ -14,7 +14,7 @@ from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils.sha import sha_fileobj
 from transformers import AutoConfig
 
-from modeling_lipread.configuration_lipread import LipReadConfig
+from modeling_lipread import LipReadConfig
 from modeling_lipread.language_model_lipread import check_same_size, is_folder, load_language_model
 
 from .staging import PublishError

@@ -18,8 +18,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.utils.sha import sha_fileobj
 
-from modeling_lipread.configuration_lipread import LipReadConfig
-from modeling_lipread.processing_lipread import LipReadProcessor
+from modeling_lipread import LipReadConfig, LipReadProcessor
 
 from .base_model import BaseModel
 

@@ -16,8 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from huggingface_hub.utils import validate_repo_id
 from transformers.utils import CONFIG_NAME
 
-from modeling_lipread.configuration_lipread import LipReadConfig
-from modeling_lipread.processing_lipread import LipReadProcessor
+from modeling_lipread import LipReadConfig, LipReadProcessor
 
 from .base_model import model_info, resolve_base_model
 from .model_card import CardDetails, build_card, read_evaluations

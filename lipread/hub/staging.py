@@ -13,10 +13,8 @@ from pathlib import Path
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME
 
 import modeling_lipread
-from modeling_lipread.configuration_lipread import LipReadConfig
+from modeling_lipread import LipReadConfig, LipReadForConditionalGeneration, LipReadProcessor
 from modeling_lipread.language_model_lipread import checkpoint_files
-from modeling_lipread.modeling_lipread import LipReadForConditionalGeneration
-from modeling_lipread.processing_lipread import LipReadProcessor
 
 # Every module of the package but `__init__`, which a checkpoint's code does without.
 CODE = sorted(Path(modeling_lipread.__file__).parent.glob("*_lipread.py"))

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from modeling_lipread import LipReadingPipeline
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
 from ..long_form.segmentation import SegmentSettings
 from ..long_form.streaming import StreamedFrame, stream_frames

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from modeling_lipread import LipReadingPipeline
 from modeling_lipread.confidence_lipread import NO_FACE, NO_WORDS, STILL_LIPS
 from modeling_lipread.geometry_lipread import lip_motion
 from modeling_lipread.landmarks_lipread import LandmarkSequence, read_landmark_file
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from modeling_lipread.processing_lipread import check_one_face
 from modeling_lipread.text_normalizer_lipread import split_units
 

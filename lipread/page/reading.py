@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from transformers.utils import logging
 
+from modeling_lipread import LipReadingPipeline
 from modeling_lipread.landmarks_lipread import LandmarkSequence
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from modeling_lipread.video_lipread import VideoError, video_seconds, video_size
 
 from ..diagnosis import why_unread

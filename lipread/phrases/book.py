@@ -20,6 +20,7 @@ import numpy as np
 from datasets import Dataset, Features, Value, concatenate_datasets, load_from_disk
 from safetensors.numpy import load_file, save_file
 
+from modeling_lipread import LipReadingPipeline
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.phrases_lipread import (
     BOOK_FILE,
@@ -30,7 +31,6 @@ from modeling_lipread.phrases_lipread import (
     embed_spans,
     embedder_hash,
 )
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
 
 from ..landmark_rows import LANDMARK_COLUMNS, WORDS, decode_row, encode_landmarks
 from ..output_files import write_atomically

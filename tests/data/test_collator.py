@@ -13,8 +13,7 @@ from torch.utils.data import DataLoader
 from data.collator import LipReadCollator
 from data.schema import encode_row, load_split, rows_to_table
 from data.tokenizer import build_ctc_vocab, train_tokenizer
-from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
-from modeling_lipread.processing_lipread import LipReadProcessor
+from modeling_lipread import LipReadFeatureExtractor, LipReadProcessor
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
 from tests.helpers.training import make_clip
 

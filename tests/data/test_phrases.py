@@ -11,7 +11,8 @@ from transformers import AutoModel
 
 from benchmarks.phrases import Utterance, accuracy_line
 from data.collator import SpokenWord
-from data.phrases import Stretches, contrastive_loss, main, whiten
+from data.phrases import main
+from data.training.phrase_head import Stretches, contrastive_loss, whiten
 from modeling_lipread.phrases_lipread import embedder_hash, warped_similarities
 from tests.helpers.training import make_corpus
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 from transformers import AutoModel, AutoProcessor, Trainer, TrainingArguments
 
-import modeling_lipread  # noqa: F401  (registers the reader)
 from data.collator import LipReadCollator
 from data.dataset import open_split
+from modeling_lipread import register
 
 
 def make_trainer(reader: Path, corpus: Path, output: Path, **settings) -> Trainer:
     """Returns a Trainer of a saved reader on a prepared corpus."""
+    register()
     model = AutoModel.from_pretrained(reader)
     settings = {"learning_rate": 0.1, "lr_scheduler_type": "constant", "optim": "sgd", "max_grad_norm": 0, **settings}
     args = TrainingArguments(output, use_cpu=True, report_to="none", remove_unused_columns=False, **settings)

@@ -22,7 +22,7 @@ from data.talker import TalkingHead, perform
 from lipread.live.session import LiveSession
 from lipread.live.source import LiveSource
 from lipread.long_form.segmentation import SegmentSettings
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
+from modeling_lipread import LipReadingPipeline
 from tests.helpers.clips import write_video
 
 

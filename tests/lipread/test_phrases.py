@@ -17,8 +17,8 @@ from lipread.live import voice
 from lipread.phrases.book import PhraseBook
 from lipread.phrases.look_alikes import look_alikes
 from lipread.phrases.takes import TakeError, check_take, recorded_takes
+from modeling_lipread import LipReadingPipeline
 from modeling_lipread.phrases_lipread import PhraseBookError, PhraseIndex, embedder_hash, spoken_span
-from modeling_lipread.pipeline_lipread import LipReadingPipeline
 from tests.helpers.clips import write_video
 from tests.helpers.readers import run_elsewhere
 

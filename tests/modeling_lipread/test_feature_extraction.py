@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from modeling_lipread.feature_extraction_lipread import NORMALIZE, LipReadFeatureExtractor, resample
+from modeling_lipread import LipReadFeatureExtractor
+from modeling_lipread.feature_extraction_lipread import NORMALIZE, resample
 from modeling_lipread.geometry_lipread import JAW, LIPS, LOWER_FACE, RIGID
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from tests.helpers.clips import made_up_face, rotation_from_angles

@@ -9,8 +9,12 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModel, AutoModelForCausalLM, CompileConfig
 
-from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
-from modeling_lipread.adapters_lipread import GatedCrossAttention
+from modeling_lipread import (
+    FaceKeypointEncoderConfig,
+    GatedCrossAttention,
+    LipReadConfig,
+    LipReadForConditionalGeneration,
+)
 from modeling_lipread.configuration_lipread import CALIBRATION
 from tests.helpers.readers import (
     ENCODERS,

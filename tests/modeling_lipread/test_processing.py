@@ -12,10 +12,9 @@ import torch
 from PIL import Image
 
 from data.tokenizer import train_tokenizer
-from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
+from modeling_lipread import LipReadFeatureExtractor, LipReadProcessor
 from modeling_lipread.landmarker_lipread import LANDMARKER_FILE
 from modeling_lipread.landmarks_lipread import LandmarkFileError, LandmarkSequence, NoFaceError
-from modeling_lipread.processing_lipread import LipReadProcessor
 from modeling_lipread.video_lipread import VideoError, read_frames
 from tests.helpers.clips import write_video
 from tests.helpers.training import TEXTS

@@ -14,6 +14,7 @@ import evaluate_hf
 from data.collator import LipReadCollator
 from data.evaluation import predict
 from data.evaluation.calibration import token_confidence
+from data.evaluation.evaluate import evaluate as evaluate_checkpoint
 from data.schema import load_split
 from lipread.cli import main as lipread
 from modeling_lipread import LipReadForConditionalGeneration, LipReadProcessor
@@ -121,7 +122,7 @@ def test_the_ctc_head_has_hypotheses_and_takes_part_if_asked_to(model, collator,
     spelled = greedy_ctc(logits, batch["keypoints_mask"], model.config.ctc_vocab)
     assert any(spelled)
     for options, weight in ({}, 0.0), ({"ctc_decoding_weight": 0.9}, 0.9):
-        result = evaluate_hf.evaluate(str(reader_dir), str(corpus / "validation"), device="cpu", **options)
+        result = evaluate_checkpoint(str(reader_dir), str(corpus / "validation"), device="cpu", **options)
         assert [prediction["ctc_hypothesis"] for prediction in result["predictions"]] == spelled
         assert result["ctc_decoding_weight"] == weight
     assert [call["weight"] for call in processors] == [0.9, 0.9], "the clips, and blank video"

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from data.evaluation.evaluate import evaluate
 from data.training.arguments import parse_arguments
-from evaluate_hf import evaluate
 from modeling_lipread import LipReadConfig
 from tests.helpers.training import BUDGET, STREAMED, TORCHRUN, command, history, run_python, train
 from train_hf import build_trainer

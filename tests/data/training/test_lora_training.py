@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-import modeling_lipread  # noqa: F401  (registers the reader)
 from data.training.checkpoints import check_fits
 from tests.helpers.readers import write_language_model
 from tests.helpers.training import TEXTS, train

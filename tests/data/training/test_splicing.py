@@ -10,8 +10,7 @@ from data.collator import IGNORED, LipReadCollator
 from data.schema import encode_row
 from data.tokenizer import build_ctc_vocab, train_tokenizer
 from data.training.splicing import SpokenWord, WordSplicing, splice
-from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
-from modeling_lipread.processing_lipread import LipReadProcessor
+from modeling_lipread import LipReadFeatureExtractor, LipReadProcessor
 from tests.helpers.training import make_clip
 
 

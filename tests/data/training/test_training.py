@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-import modeling_lipread  # noqa: F401  (registers the reader)
 from data.training.arguments import parse_arguments
 from data.training.checkpoints import last_complete_checkpoint, resume_point
 from tests.helpers.publishing import READ, read_here, write_clip
