@@ -19,9 +19,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Several visitors share the cores, so each process gets one thread. The libraries read the variable when they load.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+from lipread.start_up import limit_threads
 
+limit_threads(1)  # a process, since several visitors share the cores
 try:
     import uvicorn
 

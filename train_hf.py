@@ -28,6 +28,8 @@ r"""Trains a lip reader on a prepared corpus, or a language model on text alone.
 The same command resumes an interrupted run from its last complete checkpoint.
 """
 
+from data.console import set_up_console  # isort: skip  (first: the package limits the threads of PyTorch)
+
 import json
 import logging
 import sys
@@ -39,7 +41,6 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase, set_seed
 
 from data.collator import LipReadCollator
-from data.console import set_up_console
 from data.dataset import Clips, has_split, has_word_times, open_split, seconds_of
 from data.evaluation import RATE_OF_UNIT
 from data.tokenizer import build_ctc_vocab, check_vocabulary, load_tokenizer, special_tokens, train_tokenizer
@@ -58,9 +59,13 @@ from data.training.checks import check_arguments, check_sharding
 from data.training.splicing import WordSplicing
 from data.training.text_training import build_text_trainer, train_on_text
 from data.training.trainer import LipReadTrainer
-from modeling_lipread import FaceKeypointEncoderConfig, LipReadConfig, LipReadForConditionalGeneration
-from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor
-from modeling_lipread.processing_lipread import LipReadProcessor
+from modeling_lipread import (
+    FaceKeypointEncoderConfig,
+    LipReadConfig,
+    LipReadFeatureExtractor,
+    LipReadForConditionalGeneration,
+    LipReadProcessor,
+)
 from modeling_lipread.text_normalizer_lipread import choose_text_unit
 
 logger = logging.getLogger("train_hf")

@@ -3,6 +3,9 @@
 
 from importlib.util import find_spec
 
+from lipread.start_up import limit_threads
+
+limit_threads()  # before a command imports PyTorch
 PACKAGES = ("accelerate", "datasets", "filelock", "jiwer", "matplotlib", "peft", "psutil", "scipy", "yaml")
 if missing := [name for name in PACKAGES if not find_spec(name)]:
     raise ModuleNotFoundError(

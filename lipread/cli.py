@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str] | None) -> int:
     from .commands import build_parser
     from .options import FAILURE, USAGE_ERROR, UsageError, print_message, use_utf8
+    from .start_up import MAX_THREADS, limit_threads, usable_cores
 
     use_utf8()
     logging.basicConfig(format="lipread: %(message)s", level=logging.ERROR)
@@ -48,6 +49,8 @@ def _run(arguments: list[str] | None) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         options = build_parser().parse_args(arguments)
+        # `lipread live` leaves a core to the landmarks, which are found while the words are read.
+        limit_threads(max(1, usable_cores() - 1) if options.command == "live" else MAX_THREADS)
         return options.run(options)
     except UsageError as error:
         print_message(error)

@@ -56,15 +56,12 @@ def live(arguments: argparse.Namespace) -> int:
         require_video(source)
     check_reading(arguments)
 
-    import torch
+    pipeline = load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
 
     from ..live.session import Display, LiveSession, Update, warm_up
     from ..live.source import LiveSource
     from ..live.voice import Voice
 
-    pipeline = load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
-    if pipeline.device.type == "cpu":  # leaves one core to the landmarks
-        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
     pause_seconds = min(end_seconds, SegmentSettings.pause_seconds)
     settings = SegmentSettings.for_model(pipeline.model.config, end_seconds=end_seconds, pause_seconds=pause_seconds)
     display, every = Display(arguments.format), arguments.every
