@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from data.training.augmentation import MIRROR
+from modeling_lipread import LipReadFeatureExtractor
 from modeling_lipread import geometry_lipread as geometry
-from modeling_lipread.feature_extraction_lipread import NORMALIZE, LipReadFeatureExtractor
+from modeling_lipread.feature_extraction_lipread import NORMALIZE
 from tests.helpers.clips import made_up_face, rotation_from_angles
 
 MOUTH_AND_JAW = sorted({*geometry.LIPS, *geometry.JAW})
