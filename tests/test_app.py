@@ -97,7 +97,7 @@ def read(page, video: Path | None = None) -> None:
 
 
 def test_sigterm_during_a_reading_ends_the_page_and_leaves_nothing(tmp_path, tmp_path_factory):
-    noise = np.random.default_rng(0).integers(0, 255, (720, 1280, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (360, 640, 3), np.uint8)
     video = write_video(tmp_path / "long.mp4", [noise] * 700)
     server = Server(tmp_path_factory.mktemp("tmp"))  # short: the path of a socket has at most 107 bytes
     with httpx.stream("POST", f"{server.address}/read", content=video.read_bytes(), timeout=60) as response:

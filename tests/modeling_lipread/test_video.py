@@ -3,9 +3,6 @@
 
 import os
 import struct
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
@@ -361,16 +358,6 @@ def test_what_names_other_files_is_refused_by_any_name(tmp_path, content, suffix
     path.write_text(PLAYLISTS[content].format(clip="clip.ts"))
     with pytest.raises(VideoError, match=f"upload.{suffix}: not a (readable video|video file)"):
         list(read_frames(path))
-
-
-@pytest.fixture
-def server(tmp_path):
-    """Serves the temporary folder by HTTP; returns its address."""
-    handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *arguments: None})
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def test_a_stream_is_decoded_like_a_file(tmp_path, server):
