@@ -4,6 +4,7 @@
 lipread live
 lipread live --source rtsp://camera.local/front --format json
 lipread live --source clip.mp4
+lipread live --phrases my_phrases/ --confirm
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from ..options import (
     SUCCESS,
+    UsageError,
     check_reading,
     generation_arguments,
     load_pipeline,
@@ -44,17 +46,24 @@ def add_live(commands: Any) -> None:
     end_help = f"rest of the lips that ends an utterance (default: {settings.end_seconds:g})"
     parser.add_argument("--end_seconds", type=positive_seconds, default=settings.end_seconds, help=end_help)
     parser.add_argument("--speak", action="store_true", help="say what is read, by the system's voice")
+    confirm_help = "with --phrases: ask after each phrase, and add what you confirm to the book as a take"
+    parser.add_argument("--confirm", action="store_true", help=confirm_help)
     parser.add_argument("--at_once", action="store_true", help="read a video file faster than its own speed")
     parser.set_defaults(run=live)
 
 
 def live(arguments: argparse.Namespace) -> int:
-    """Reads until the source ends or Ctrl-C is pressed, prints the latencies, and returns the exit status, 0."""
+    """Reads until the source ends or Ctrl-C is pressed, prints the latencies, and returns the exit status, 0.
+
+    With `--confirm` it asks after each phrase instead of printing latencies.
+    """
     end_seconds = arguments.end_seconds
     source = arguments.source.removeprefix("/dev/video")  # cameras are numbers
     if not source.isdecimal() and "://" not in source:
         require_video(source)
     check_reading(arguments)
+    if arguments.confirm:
+        _check_confirm(arguments)
 
     pipeline = load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
 
@@ -76,12 +85,35 @@ def live(arguments: argparse.Namespace) -> int:
 
     session = LiveSession(pipeline, settings, every, show, **generation_arguments(arguments, pipeline.model))
     warm_up(pipeline)
+    extractor = pipeline.processor.keypoint_extractor
     print_message(f"opening {'camera ' if source.isdecimal() else ''}{source}; Ctrl-C ends")
     with closing(LiveSource(source, arguments.at_once)) as frames:
+        if arguments.confirm:
+            from ..phrases.book import PhraseBook
+            from ..phrases.enroll import read_and_confirm
+
+            book = PhraseBook(arguments.phrases, pipeline)
+            with suppress(KeyboardInterrupt, EOFError):  # Ctrl-C and Ctrl-D
+                for text in read_and_confirm(book, frames, extractor, arguments.face, settings, ask=input, say=print):
+                    if voice is not None:
+                        voice.say(text)
+            return SUCCESS
         try:
             with session, suppress(KeyboardInterrupt):  # after Ctrl-C the session still reads the last frames
-                session.read(frames, pipeline.processor.keypoint_extractor, arguments.face, display.notice)
+                session.read(frames, extractor, arguments.face, display.notice)
         finally:
             display.notice("")
     print_message(session.summary(frames))
     return SUCCESS
+
+
+def _check_confirm(arguments: argparse.Namespace) -> None:
+    """Raises `UsageError` or ImportError if `--confirm` cannot ask, or cannot change a phrase book."""
+    if arguments.phrases is None:
+        raise UsageError("--confirm needs a phrase book; give it with --phrases FOLDER")
+    if arguments.format != "txt" or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("--confirm asks on a terminal; run it in one, without --format json and without redirection")
+
+    from modeling_lipread.video_lipread import require
+
+    require("datasets", "datasets", "A phrase book").disable_progress_bars()

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Records the takes of a phrase book: `lipread enroll`."""
+"""Records the takes of a phrase book: `lipread enroll`, and `lipread live --confirm`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence
-from modeling_lipread.phrases_lipread import spoken_span
+from modeling_lipread.phrases_lipread import ACCEPTED, UNKNOWN_PHRASE, spoken_span
 
 from ..live import conditions
 from ..live.source import LiveSource
@@ -69,7 +69,8 @@ def record(
     """
     waiting = deque(wanted)
     total, ready = len(waiting), None
-    for moment, sequence, brightness, cut in _utterances(extractor, source, face, say):
+    settings = SegmentSettings(max_seconds=MAX_PHRASE_SECONDS)
+    for moment, sequence, brightness, cut in _utterances(extractor, source, face, settings, say):
         if not waiting:
             break
         if ready is None:
@@ -81,24 +82,78 @@ def record(
         span = spoken_span(sequence)
         if span is None or (countdown and span[0] < ready):  # moved before the phrase was asked for
             continue
-        try:
-            if cut:
-                raise TakeError(f"longer than {MAX_PHRASE_SECONDS:g} seconds: close your mouth after the phrase")
-            check_take(sequence, brightness)
-            book.add(waiting[0], sequence)
+        if _add_take(book, waiting[0], sequence, brightness, cut, say):
             waiting.popleft()
-        except TakeError as error:
-            say(f"    not used: {error}")
         ready = None
     return len(waiting)
 
 
+def read_and_confirm(
+    book: Any,
+    source: LiveSource,
+    extractor: Face3DKeypointExtractor,
+    face: str,
+    settings: SegmentSettings,
+    ask: Callable[[str], str],
+    say: Callable[[str], None],
+) -> Iterator[str]:
+    """Reads phrases, asks after each whether it is right, and adds what the person confirms as a take.
+
+    Args:
+        book: The `PhraseBook`.
+        source: The frames.
+        extractor: Finds the landmarks.
+        face: Which face to follow.
+        settings: How utterances are segmented.
+        ask: Shows a question and returns the answer: Enter or `y` if the phrase that is shown is right, the number of
+            another one, or anything else for none of them.
+        say: Shows a line to the person.
+
+    Yields:
+        Each phrase that the person confirmed or chose.
+    """
+    for _, sequence, brightness, cut in _utterances(extractor, source, face, settings, say):
+        matches = book.match(sequence) if sequence is not None else []
+        if not matches:  # no utterance ended, or its lips rest
+            continue
+        accepted = matches[0].score >= ACCEPTED
+        question = f"{matches[0].text}? [Enter: yes, " if accepted else f"({UNKNOWN_PHRASE}) [Enter: right, "
+        choices = {str(number): match.text for number, match in enumerate(matches, start=1)}
+        question += ", ".join(f"{number}: {text}" for number, text in choices.items() if not accepted or number != "1")
+        answer = ask(f"{question}, n: none] ").strip().lower()
+        text = choices.get("1" if accepted and answer in ("", "y") else answer)
+        if text is None:
+            continue
+        yield text
+        if _add_take(book, text, sequence, brightness, cut, say):
+            say(f"    {text!r} has {book.count(text)} takes")
+
+
+def _add_take(
+    book: Any, text: str, sequence: LandmarkSequence, brightness: float, cut: bool, say: Callable[[str], None]
+) -> bool:
+    """Adds a take and returns whether it was good enough; if not, says what to do."""
+    try:
+        if cut:
+            raise TakeError(f"longer than {MAX_PHRASE_SECONDS:g} seconds: close your mouth after the phrase")
+        check_take(sequence, brightness)
+        book.add(text, sequence)
+    except TakeError as error:
+        say(f"    not used: {error}")
+        return False
+    return True
+
+
 def _utterances(
-    extractor: Face3DKeypointExtractor, source: LiveSource, face: str, say: Callable[[str], None]
+    extractor: Face3DKeypointExtractor,
+    source: LiveSource,
+    face: str,
+    settings: SegmentSettings,
+    say: Callable[[str], None],
 ) -> Iterator[tuple[float, LandmarkSequence | None, float, bool]]:
     """Yields for each frame its time; an utterance that ended, or `None`; the brightness; and whether it was cut."""
     brightness = deque([0.0], maxlen=25)
-    segmenter = Segmenter(SegmentSettings(max_seconds=MAX_PHRASE_SECONDS), ONLY_PERSON, live=True)
+    segmenter = Segmenter(settings, ONLY_PERSON, live=True)
     seen = 0.0
 
     def watched() -> Iterator[tuple[float, np.ndarray | None]]:

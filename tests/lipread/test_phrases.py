@@ -3,6 +3,10 @@
 
 import json
 import os
+import pty
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -96,6 +100,28 @@ def test_live_speaks_what_it_reads(enrolled, asked_video, lipread, monkeypatch):
     monkeypatch.setattr(voice, "Voice", Voice)
     lipread("live", "--source", asked_video, "--at_once", "--speak", "--phrases", enrolled, "--device", "cpu")
     assert said == [PHRASES[1], PHRASES[2]]
+
+
+@pytest.mark.slow
+def test_confirmed_phrases_become_takes(enrolled, asked_video, pipeline, tmp_path):
+    """The first answer is confirmed, the second corrected, the third wrong, as the person says on a terminal."""
+    folder = shutil.copytree(enrolled, tmp_path / "book")
+    options = ["--source", asked_video, "--at_once", "--confirm", "--phrases", folder, "--device", "cpu"]
+    terminal, theirs = pty.openpty()
+    os.write(terminal, b"\n1\nn\n")
+    command = [sys.executable, "-m", "lipread.cli", "live", *map(str, options)]
+    result = subprocess.run(command, stdin=theirs, stdout=theirs, stderr=theirs, timeout=300)
+    shown = os.read(terminal, 1 << 16).decode()
+    assert result.returncode == 0 and f"{PHRASES[1]}? [Enter: yes" in shown and "(none of the phrases)" in shown, shown
+    book, before = PhraseBook(folder, pipeline), PhraseBook(enrolled, pipeline)
+    more = {text: book.count(text) - before.count(text) for text in PHRASES}
+    assert more[PHRASES[1]] >= 1 and sum(more.values()) == 2, shown
+
+
+def test_confirming_needs_a_phrase_book_and_a_terminal(enrolled, lipread):
+    for options, message in (((), "--phrases FOLDER"), (("--phrases", enrolled), "on a terminal")):
+        status, _, errors = lipread("live", "--confirm", *options)
+        assert status == 2 and message in errors[-1]
 
 
 def test_the_pipeline_returns_the_phrase_with_scores_and_times(enrolled, sequences, pipeline):
