@@ -4,9 +4,9 @@
     python -m data.calibrate runs/a corpus/validation
 
 Use clips that the reader was not trained on. The command reads them, and again as if other people spoke: with other
-faces and other proportions of the movements, by strong augmentation. It fits a logistic function of the evidence for a
-word (`confidence_lipread`) to which words are correct. Then it makes clips without speech from the clips
-(`data.evaluation.hallucination`) and fits the limits that separate the two. Both are stored in the reader's
+faces and other proportions of the movements, by strong augmentation, and backwards. It fits a logistic function of the
+evidence for a word (`confidence_lipread`) to which words are correct. Then it makes clips without speech from the
+clips (`data.evaluation.hallucination`) and fits the limits that separate the two. Both are stored in the reader's
 `config.json`, where the pipeline finds them; the weights do not change.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from .collator import LipReadCollator
 
-MIXINGS = (0.8, 1.0, 1.2)  # of the augmentation: a reader then makes as many errors as with people it does not know
+MIXINGS = (1.2, 1.6, 2.0)  # of the augmentation: a reader then makes as many errors as with people it does not know
 
 
 class StrangerCollator:
@@ -36,13 +36,14 @@ class StrangerCollator:
 
     Args:
         collator: A collator in evaluation mode.
-        mixing: As of `KeypointAugmentation`.
+        mixing: As of `KeypointAugmentation`. 0 reverses the clips in time instead: people whose movements are as clear
+            as the training's, but seldom have its words.
     """
 
     def __init__(self, collator: LipReadCollator, mixing: float):
         from .training.augmentation import KeypointAugmentation
 
-        self.collator = collator
+        self.collator, self.mixing = collator, mixing
         self.augmentation = KeypointAugmentation(
             scale=0.1, warp=0.1, motion=0.3, mixing=mixing, shift=0.0, noise=0.001, speed=0.0, time_masks=0
         )
@@ -51,6 +52,11 @@ class StrangerCollator:
         import torch
 
         batch = self.collator(rows)
+        if not self.mixing:
+            for keypoints, mask in zip(batch["keypoints"], batch["keypoints_mask"], strict=True):
+                frames = int(mask.nonzero().max()) + 1 if mask.any() else 0
+                keypoints[:frames], mask[:frames] = keypoints[:frames].flip(0), mask[:frames].flip(0)
+            return batch
         with torch.random.fork_rng([]):
             torch.manual_seed(zlib.crc32(str(rows[0]["id"]).encode()))
             batch["keypoints"], *_ = self.augmentation(batch["keypoints"], batch["keypoints_mask"])
@@ -110,7 +116,7 @@ def calibrate(
     rows = open_split(source, split)
     speech = predict(model, processor, rows, collator, **options)
     strangers = []
-    for mixing in MIXINGS:
+    for mixing in (*MIXINGS, 0.0):
         others = StrangerCollator(collator, mixing)
         strangers += predict(model, processor, rows, others, **options)
     known = [prediction for prediction in [*speech, *strangers] if prediction.words]
