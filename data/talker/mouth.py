@@ -109,8 +109,3 @@ class Mouth:
             tuck=(0.0, (-0.05 if side < 0 else -0.09) * arch - (0.55 * red if side > 0 else 0.0)),
             press=(0.03 * x, -0.5 * red),
         )
-
-    def target(self, indices: list[int], parameters: np.ndarray) -> np.ndarray:
-        """Returns positions of control landmarks, `(frames, indices, 2)`, for parameters `(frames, parameters)`."""
-        moves = np.stack([self.moves[i] for i in indices])
-        return self.rest[indices] + np.einsum("fp,ipc->fic", parameters, moves)

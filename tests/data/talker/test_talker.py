@@ -94,7 +94,9 @@ def test_mediapipe_follows_the_mouth(head, tmp_path):
             eyes = np.linalg.norm(points[:, 33] - points[:, 263], axis=1)
             pairs = ((13, 14), (61, 291))
             measured.append([np.linalg.norm(points[:, a] - points[:, b], axis=1) / eyes for a, b in pairs])
-            lips = head.face.mouth.target([13, 14, 61, 291], performance.parameters)
+            mouth, corners = head.face.mouth, [13, 14, 61, 291]
+            moves = np.stack([mouth.moves[index] for index in corners])
+            lips = mouth.rest[corners] + np.einsum("fp,ipc->fic", performance.parameters, moves)
             intended.append([np.linalg.norm(lips[:, a] - lips[:, b], axis=1) for a, b in ((0, 1), (2, 3))])
     measured, intended = np.concatenate(measured, axis=1), np.concatenate(intended, axis=1)
     opening, width = (np.corrcoef(m, i)[0, 1] for m, i in zip(measured, intended, strict=True))
