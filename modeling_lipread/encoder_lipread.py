@@ -440,7 +440,7 @@ class FaceKeypointEncoder(PreTrainedModel):
         if keypoints.ndim != 4 or keypoints.shape[2:] != (self.config.num_landmarks, 3):
             raise ValueError(
                 f"keypoints must have the shape (batch, frames, {self.config.num_landmarks}, 3), got "
-                f"{tuple(keypoints.shape)}: does the processor select the landmarks that this model was trained on?"
+                f"{tuple(keypoints.shape)}: use the model's own processor, which selects the landmarks of its training"
             )
         if keypoints_mask is None:
             keypoints_mask = keypoints.new_ones(keypoints.shape[:2])

@@ -234,9 +234,10 @@ def _checked(clip: Any, frame_rate: float, index: int) -> LandmarkSequence:
         )
     finite = np.isfinite(keypoints).all(axis=(1, 2))
     if not finite[present].all():
-        raise ValueError(f"Clip {index} has landmarks that are not finite in frame {np.argmin(finite | ~present)}")
+        frame = np.argmin(finite | ~present)
+        raise ValueError(f"Clip {index} has landmarks that are not finite in frame {frame}; extract it again")
     if not (np.diff(timestamps) > 0).all():
-        raise ValueError(f"Clip {index} has timestamps that do not rise")
+        raise ValueError(f"Clip {index} has timestamps that do not rise; give seconds in order")
     return replace(clip, keypoints=keypoints, present=present, timestamps=timestamps)
 
 

@@ -53,14 +53,14 @@ def checkpoint_files(
         files = [find_file(checkpoint, name, **file_arguments) for name in names]
         if None in files:
             lost = names[files.index(None)]
-            raise OSError(f"{checkpoint}: {lost} of its index is missing; fetch the checkpoint again")
+            raise OSError(f"{checkpoint}: {lost}, which its index names, is missing; fetch the checkpoint again")
     for path in files:
         try:
             with safe_open(path, "pt"):
                 pass
         except SafetensorError as error:
             raise OSError(
-                f"{path}: not a safetensors file, or not all of one ({error}); fetch or save the checkpoint again"
+                f"{path}: not a complete safetensors file ({error}); fetch or save the checkpoint again"
             ) from error
     return files
 

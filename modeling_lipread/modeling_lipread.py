@@ -749,8 +749,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         device = "cpu" if self.device.type == "meta" else self.device
         if kwargs.get("assistant_model") is not None:
             raise ValueError(
-                "assistant_model: another model does not get the clip in its own form, so it cannot draft the "
-                "transcript; leave it out, or use prompt_lookup_num_tokens"
+                "assistant_model: a draft model does not get the clip; leave it out, or use prompt_lookup_num_tokens"
             )
         if (mask := kwargs.get("attention_mask")) is not None and not mask[:, 0].all():
             self._check_left_padding(device)

@@ -250,7 +250,7 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 DAMAGES = {
     "there is no model.safetensors": lambda run: (run / WEIGHTS).unlink(),
     "never from a pickle such as pytorch_model.bin": lambda run: (run / WEIGHTS).rename(run / "pytorch_model.bin"),
-    "model.safetensors: not a safetensors file": lambda run: (run / WEIGHTS).write_bytes(b"\0" * 100),
+    "model.safetensors: not a complete safetensors file": lambda run: (run / WEIGHTS).write_bytes(b"\0" * 100),
     "names .*elsewhere": point_elsewhere,
     "its processor cannot be loaded": lambda run: (run / "tokenizer.json").unlink(),
     "config.json: is not a JSON object": lambda run: (run / CONFIG).write_text("{"),

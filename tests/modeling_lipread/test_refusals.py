@@ -114,7 +114,7 @@ def test_a_damaged_file(reader):
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
     for content in (stored[: len(stored) // 2], stored[:12], b"", b"{}", pointer):
         path.write_bytes(content)
-        refused(reader, path, "not a safetensors file, or not all of one", "fetch or save", error=OSError)
+        refused(reader, path, "not a complete safetensors file", "fetch or save", error=OSError)
 
 
 def test_shards(tmp_path, base):
@@ -126,7 +126,7 @@ def test_shards(tmp_path, base):
     shards = sorted((tmp_path / "reader").glob("model-*.safetensors"))
     stored = shards[1].read_bytes()
     shards[1].write_bytes(stored[:-1])
-    refused(tmp_path / "reader", shards[1], "not all of one", error=OSError)
+    refused(tmp_path / "reader", shards[1], "not a complete", error=OSError)
     shards[1].unlink()
     refused(tmp_path / "reader", tmp_path / "reader", shards[1].name, "is missing; fetch", error=OSError)
     (tmp_path / "reader" / INDEX).write_text("[]")
