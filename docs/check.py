@@ -31,10 +31,11 @@ from .commands import DOCUMENTS, REPOSITORY, Command, Refused, check, commands
 
 LANGUAGE_MODEL = "HuggingFaceTB/SmolLM2-135M"
 SMALL = (
-    "--restart --max_steps 2 --logging_steps 1 --save_strategy steps --save_steps 1 --eval_strategy steps "
-    "--eval_steps 1 --max_eval_clips 2 --per_device_train_batch_size 4 --seq_len 60 --eval_max_new_tokens 6"
+    "--restart --max_steps 2 --logging_steps 1 --save_strategy steps --save_steps 1 --per_device_train_batch_size 4 "
+    "--seq_len 60"
 )
-SMALL_READER = (
+SMALL_CLIPS = " --eval_strategy steps --eval_steps 1 --max_eval_clips 2 --eval_max_new_tokens 6"
+SMALL_READER = (  # not for a reader to go on from
     " --hidden_size 32 --kp_temporal_layers 1 --kp_heads 2 --config_overrides adapter_heads=2,adapter_head_dim=8 "
     "--lm_vocab_size 300"
 )
@@ -96,7 +97,9 @@ class Workplace:
             "TOKENIZERS_PARALLELISM": "false",
         }
         hub.add(LANGUAGE_MODEL, write_language_model(folder / "language_model"))
-        script = FOLDER.format(repository=REPOSITORY, language_model=LANGUAGE_MODEL, small=SMALL + SMALL_READER)
+        script = FOLDER.format(
+            repository=REPOSITORY, language_model=LANGUAGE_MODEL, small=SMALL + SMALL_CLIPS + SMALL_READER
+        )
         self.run(["bash", "-ec", script], self.first).check_returncode()
         hub.add("you/lipread-grid", self.first / "runs" / "grid")
 
@@ -117,7 +120,8 @@ def as_run(command: Command) -> list[str]:
         return ["python", "-c", command.text if "import" in command.text else PIPELINE + command.text]
     words = shlex.split(command.text)
     if "train_hf.py" in words:
-        words += shlex.split(SMALL if "--init_from" in words else SMALL + SMALL_READER)
+        small = SMALL if "--train_text" in words else SMALL + SMALL_CLIPS
+        words += shlex.split(small if {"--train_text", "--init_from"} & {*words} else small + SMALL_READER)
     if "--num_processes" in words:
         words[words.index("--num_processes") + 1] = "2"
     if "data.prepare" in words:
