@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Atomic writes, JSON files, and the error of a full disk."""
+"""Atomic writes, JSON files, lists on disk, and the error of a full disk."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 from filelock import FileLock
 
 from lipread.output_files import replacing
@@ -26,6 +29,68 @@ _DISK_FULL = {
 
 class PrepareError(ValueError):
     """Raised for a corpus that cannot be prepared; the message names the remedy."""
+
+
+class DiskList(Sequence[Any]):
+    """Values in a temporary file, one JSON line each, read on demand.
+
+    Only the byte offset of each line is in memory: 8 MB for a million values. Slices share the file; a pickle has all
+    values. Subclasses may store other values than JSON's. Raises PrepareError if the file cannot be written.
+    """
+
+    def __init__(self, values: Iterable[Any] = ()):
+        self._file, self._offsets, self._size = tempfile.TemporaryFile(), array("q"), 0
+        self.extend(values)
+
+    def to_json(self, value: Any) -> Any:
+        """Returns a value as JSON has it."""
+        return value
+
+    def from_json(self, value: Any) -> Any:
+        """Returns what `to_json` was given."""
+        return value
+
+    def append(self, value: Any) -> None:
+        """Adds a value at the end."""
+        self._seek(self._size)
+        self._offsets.append(self._size)
+        self._size += self._file.write(json.dumps(self.to_json(value), default=os.fspath).encode() + b"\n")
+
+    def _seek(self, place: int) -> None:
+        try:
+            self._file.flush()
+            self._file.seek(place)
+        except OSError as error:
+            raise PrepareError(
+                f"{tempfile.gettempdir()}: cannot hold the list of clips ({error.strerror}); set TMPDIR to a "
+                "folder with more room"
+            ) from error
+
+    def extend(self, values: Iterable[Any]) -> None:
+        """Adds values at the end."""
+        for value in values:
+            self.append(value)
+
+    def select(self, positions: np.ndarray | slice) -> Self:
+        """Returns the values at these positions, in this order."""
+        selected = object.__new__(type(self))
+        vars(selected).update(vars(self), _offsets=np.asarray(self._offsets)[positions])
+        return selected
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return self.select(index)
+        self._seek(int(self._offsets[index]))
+        return self.from_json(json.loads(self._file.readline()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __reduce__(self):
+        return tuple, (tuple(self),)
 
 
 @contextmanager
@@ -68,11 +133,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Writes a JSON file atomically."""
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON object atomically; the items of a `DiskList` in it are written one by one, a line each."""
     with replacing(path) as beside, open(beside, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, ensure_ascii=False)  # in pieces: a report may list any number of clips
-        file.write("\n")
+        file.write("{")
+        for place, (name, value) in enumerate(content.items()):
+            file.write(("," if place else "") + f"\n  {json.dumps(name)}: ")
+            if isinstance(value, DiskList):
+                for number, item in enumerate(value):
+                    file.write(("," if number else "[") + f"\n    {json.dumps(item, ensure_ascii=False)}")
+                file.write("\n  ]" if len(value) else "[]")
+            else:
+                file.write(json.dumps(value, indent=2, ensure_ascii=False).replace("\n", "\n  "))
+        file.write("\n}\n")
 
 
 def disk_full(error: OSError, folder: Path, needed: int) -> PrepareError | None:

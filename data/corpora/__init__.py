@@ -28,7 +28,7 @@ from typing import Any
 
 from ..sources.folder import Folder, read_text
 from ..sources.manifest import read_manifest
-from ..sources.records import RecordFile, Skip, SourceError, TranscriptError, Word, collect
+from ..sources.records import RecordFile, SkipFile, SourceError, TranscriptError, Word, collect
 
 MANIFEST = "manifest"
 _MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -59,7 +59,7 @@ class Source:
     format: str  # "manifest" or a module of `data.corpora`
     recognised: bool  # whether the format was recognised, not given
     records: RecordFile
-    skips: list[Skip]
+    skips: SkipFile
 
 
 def read_source(

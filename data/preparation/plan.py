@@ -7,12 +7,14 @@ import hashlib
 import itertools
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from ..corpora import Source
+from ..files import DiskList
 from ..sources.records import Record, RecordFile, SourceError, repeated
 from .extraction import Chunk, chunk_key
 from .settings import GROUPS, ExtractionSettings
@@ -46,8 +48,8 @@ def make_plan(
     layout = Layout(
         manifests=[source.name for source in sources],
         parts={split: [chunk.part.name for chunk in some] for split, some in chunks.items()},
-        skipped=[skip for source in sources for skip in source.skips],
-        warnings=_shared_clips(sources),
+        skipped=DiskList(asdict(skip) for source in sources for skip in source.skips),
+        warnings=DiskList(_shared_clips(sources)),
     )
     return layout, list(itertools.chain.from_iterable(chunks.values()))
 
@@ -72,23 +74,21 @@ def _to_chunks(records: RecordFile, parts: Path, settings: ExtractionSettings) -
     return chunks
 
 
-def _shared_clips(sources: Sequence[Source]) -> list[str]:
-    """Returns warnings about clips that are in two sources, which could mix training and test data."""
+def _shared_clips(sources: Sequence[Source]) -> Iterator[str]:
+    """Yields warnings about clips that are in two sources, which could mix training and test data."""
     if len(sources) < 2:
-        return []
+        return
     hashes, bounds = array("q"), []
     for source in sources:
         hashes.extend(hash(record.segment) for record in source.records)
         bounds.append(len(hashes))
-    warnings = []
     first: dict[tuple, tuple[int, Record]] = {}  # by segment, with the source's number
     for position in repeated(hashes).tolist():
         owner = int(np.searchsorted(bounds, position, side="right"))
         record = sources[owner].records[position - bounds[owner]]  # counted from the source's end
         first_owner, other = first.setdefault(record.segment, (owner, record))
         if owner != first_owner:
-            warnings.append(f"{record.where} ({record.id}): the same clip as {other.where}")
-    return warnings
+            yield f"{record.where} ({record.id}): the same clip as {other.where}"
 
 
 def split_records(

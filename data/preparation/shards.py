@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from ..files import PrepareError, read_json, write_json
-from ..sources.records import Skip
+from ..files import DiskList, PrepareError, read_json, write_json
 from .extraction import read_part
 from .write import CORPUS_MARK, LOCK, RUN, Layout, build, check_same, claimed
 
@@ -55,10 +54,12 @@ def build_shard(
     with claimed(folder, layout, set(names)):
         (folder / SHARD).unlink(missing_ok=True)  # marks a finished shard, here an older one
         extract()
-        parts = [read_part(folder / name) for name in names]
-        content = {"shard": index, "of": count, "clips": sum(len(table) for table, _ in parts)}
-        content["skipped"] = [asdict(skip) for _, report in parts for skip in report.skipped]
-        content["layout"] = asdict(layout)
+        content = {"shard": index, "of": count, "clips": 0, "skipped": DiskList()}
+        content |= {f"layout_{item.name}": getattr(layout, item.name) for item in fields(layout)}
+        for name in names:
+            table, report = read_part(folder / name)
+            content["clips"] += len(table)
+            content["skipped"].extend(map(asdict, report.skipped))
         write_json(folder / SHARD, content)
     return content
 
@@ -88,11 +89,12 @@ def _read_shards(folders: Sequence[Path]) -> tuple[Layout, dict[int, Path]]:
             complaints.append(f"{folder}: holds no shard; give the --output of the commands that made the shards")
         for path in found:
             content = read_json(path / SHARD)
-            if content and not first:
-                first = content | {"folder": path}
             if not content:
                 complaints.append(f"{path}: is not finished; run its command again, it continues")
-            elif content["layout"] != first["layout"]:
+                continue
+            content["layout"] = Layout(**{item.name: content.pop(f"layout_{item.name}") for item in fields(Layout)})
+            first = first or content | {"folder": path}
+            if content["layout"] != first["layout"]:
                 complaints.append(f"{path}: was made from other manifests, clips or settings than {first['folder']}")
             elif content["of"] != first["of"]:
                 complaints.append(f"{path}: is one of {content['of']} shards, {first['folder']} one of {first['of']}")
@@ -103,8 +105,7 @@ def _read_shards(folders: Sequence[Path]) -> tuple[Layout, dict[int, Path]]:
         complaints.append(f"of {first['of']} shards there is no finished {_listed(missing)}")
     if complaints:
         raise PrepareError("these shards do not make a corpus:" + "".join(f"\n  {each}" for each in complaints))
-    skipped = [Skip(**skip) for skip in first["layout"]["skipped"]]
-    return Layout(**first["layout"] | {"skipped": skipped}), shards
+    return first["layout"], shards
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:

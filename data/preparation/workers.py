@@ -25,8 +25,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
-import cv2
-
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 
 from ..files import PrepareError
@@ -226,6 +224,8 @@ def _reason(exitcode: int, clip_timeout: float) -> str:
 
 def _serve(connection: Connection, clip_timeout: float) -> None:
     """Runs a worker: sends None when it is ready, then a `ClipResult` or an exception for each clip."""
+    import cv2  # here, since a process that plans a corpus need not load it
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     # The kernel ends the process when the time limit is over, also within native code.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)

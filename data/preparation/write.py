@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, DatasetDict, DatasetInfo, NamedSplit
 from filelock import FileLock, Timeout
 
-from ..files import PrepareError, disk_full, exchange, read_json, write_json
+from ..files import DiskList, PrepareError, disk_full, exchange, read_json, write_json
 from ..quality import summarize
 from ..schema import features, split_size
 from ..sources.records import Skip
@@ -35,8 +35,8 @@ class Layout:
 
     manifests: list[str]  # file names
     parts: dict[str, list[str]]  # file names of each split's parts, in order
-    skipped: list[Skip]  # while the sources were read
-    warnings: list[str]  # about the sources
+    skipped: Sequence[dict[str, Any]]  # while the sources were read, each a `Skip` as a dictionary
+    warnings: Sequence[str]  # about the sources
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -131,15 +131,17 @@ def claimed(parts: Path, layout: Layout, share: set[str] | None = None) -> Itera
 
 def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) -> dict[str, Any]:
     """Writes splits and report from the parts and moves them into place; returns the report."""
-    skipped, warnings, summary, dataset = list(layout.skipped), list(layout.warnings), {}, DatasetDict()
+    skipped, warnings, summary, dataset = DiskList(layout.skipped), DiskList(layout.warnings), {}, DatasetDict()
     size = 0
     for split, names in layout.parts.items():
         paths = [find_part(name) for name in names]
         size += sum(path.stat().st_size for path in paths)
-        tables, reports = zip(*map(read_part, paths), strict=True)
-        for report in reports:
-            skipped += report.skipped
-            warnings += report.warnings
+        tables = []
+        for path in paths:
+            table, part = read_part(path)
+            tables.append(table)
+            skipped.extend(map(asdict, part.skipped))
+            warnings.extend(part.warnings)
         about = {"info": DatasetInfo(features=features()), "split": NamedSplit(split)}
         about["fingerprint"] = hashlib.sha256(f"{layout.fingerprint}/{split}".encode()).hexdigest()[:16]
         rows = Dataset(pa.concat_tables(tables), **about)
@@ -152,7 +154,7 @@ def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) ->
         summary[split]["quality"] = summarize(rows.data["quality"])
         dataset[split] = rows
     report = {"fingerprint": layout.fingerprint, "manifests": layout.manifests, "splits": summary}
-    report |= {"skipped": [asdict(skip) for skip in skipped], "warnings": warnings}
+    report |= {"skipped": skipped, "warnings": warnings}
     building = output / PARTS / BUILDING
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir()
@@ -168,7 +170,7 @@ def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) ->
         raise
     if not dataset:
         os.replace(building / REPORT, output / REPORT)
-        reason = f"{output / REPORT} says why. The first: {skipped[0]}"
+        reason = f"{output / REPORT} says why. The first: {Skip(**skipped[0])}"
         raise PrepareError(f"every clip was skipped, so there is no corpus; {reason}")
     _move_into_place(building, output, list(dataset))
     return report

@@ -24,12 +24,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .records import BadClip, Record, RecordFile, Root, Skip, SourceError, Word, clean_text, collect, make_record
+from .records import (
+    BadClip,
+    Record,
+    RecordFile,
+    Root,
+    Skip,
+    SkipFile,
+    SourceError,
+    Word,
+    clean_text,
+    collect,
+    make_record,
+)
 
 LONGEST_LINE = 16 * 2**20  # bytes
 
 
-def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[RecordFile, list[Skip]]:
+def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[RecordFile, SkipFile]:
     """Returns the usable and the unusable lines of a manifest, both in the order of the file.
 
     `allow_outside` allows files outside its folder. Raises `SourceError` if the file cannot be read, is in UTF-16, is

@@ -7,18 +7,18 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import os
 import re
-import tempfile
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from ..files import DiskList
 
 LONG_TEXT = 10_000  # characters; the report warns about longer transcripts
 # Controls, soft hyphen, zero-width spaces, byte order marks and direction marks: they are invisible, yet they are
@@ -107,61 +107,39 @@ class Record:
 _STORED = tuple(field.name for field in fields(Record) if field.name != "media")
 
 
-class RecordFile(Sequence[Record]):
-    """Records in a temporary file, one JSON line each, read on demand; their `source` is relative to `root`.
-
-    Only the byte offset of each line is in memory: 8 MB for a million records. Slices share the file; a pickle has all
-    records. Raises `SourceError` if the temporary file cannot be written.
-    """
+class RecordFile(DiskList):
+    """Records on disk; their `source` is relative to `root`."""
 
     def __init__(self, root: Path, records: Iterable[Record] = ()):
-        self._root, self._file, self._offsets, self._size = root, tempfile.TemporaryFile(), array("q"), 0
-        for record in records:
-            self.append(record)
+        self._root = root
+        super().__init__(records)
 
-    def append(self, record: Record) -> None:
-        """Adds a record at the end."""
-        line = json.dumps([getattr(record, name) for name in _STORED], default=os.fspath).encode() + b"\n"
-        try:
-            self._file.seek(self._size)
-            written = self._file.write(line)
-        except OSError as error:
-            raise SourceError(
-                f"{tempfile.gettempdir()}: cannot hold the list of clips ({error.strerror}); set TMPDIR to a "
-                "folder with more room"
-            ) from error
-        self._offsets.append(self._size)
-        self._size += written
+    def to_json(self, record: Record) -> list[Any]:
+        return [getattr(record, name) for name in _STORED]
 
-    def select(self, positions: np.ndarray | slice) -> RecordFile:
-        """Returns the records at these positions, in this order."""
-        selected = RecordFile.__new__(RecordFile)
-        offsets = np.asarray(self._offsets)[positions]
-        selected._root, selected._file, selected._offsets = self._root, self._file, offsets  # noqa: SLF001
-        return selected
-
-    def __len__(self) -> int:
-        return len(self._offsets)
-
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return self.select(index)
-        self._file.seek(int(self._offsets[index]))
-        values = dict(zip(_STORED, json.loads(self._file.readline()), strict=True))
+    def from_json(self, value: list[Any]) -> Record:
+        values = dict(zip(_STORED, value, strict=True))
         values["words"] = tuple(Word(*word) for word in values["words"])
         values["notes"] = tuple(values["notes"])
         if values["alignment"] is not None:
             values["alignment"] = Path(values["alignment"])
         return Record(media=self._root / values["source"], **values)
 
-    def __reduce__(self):
-        return tuple, (tuple(self),)
+
+class SkipFile(DiskList):
+    """Skipped clips on disk."""
+
+    def to_json(self, skip: Skip) -> dict[str, Any]:
+        return asdict(skip)
+
+    def from_json(self, value: dict[str, Any]) -> Skip:
+        return Skip(**value)
 
 
-def collect(root: Path, found: Iterable[Record | Skip]) -> tuple[RecordFile, list[Skip]]:
+def collect(root: Path, found: Iterable[Record | Skip]) -> tuple[RecordFile, SkipFile]:
     """Separates records from skips, both in the order of the source; a clip with a repeated id becomes a skip."""
     records, hashes = RecordFile(root), array("q")
-    skips, places = [], array("q")  # places: the number of records before each skip
+    skips, places = SkipFile(), array("q")  # places: the number of records before each skip
     for item in found:
         if isinstance(item, Skip):
             skips.append(item)
@@ -180,7 +158,7 @@ def collect(root: Path, found: Iterable[Record | Skip]) -> tuple[RecordFile, lis
             skips.append(Skip(record.where, record.id, reason))
             places.append(position)
             kept[position] = False
-    return records.select(kept), [skips[index] for index in np.argsort(places, kind="stable")]
+    return records.select(kept), skips.select(np.argsort(places, kind="stable"))
 
 
 def repeated(values: Sequence[int]) -> np.ndarray:

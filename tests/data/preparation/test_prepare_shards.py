@@ -115,7 +115,7 @@ def test_folders_that_hold_something_else(manifests, tmp_path):
         with pytest.raises(PrepareError, match="holds files that data.prepare did not write"):
             write()
     report = prepare(manifests[:1], tmp_path / "parts", shard=(1, 2), overwrite=True)
-    assert report["layout"]["manifests"] == ["train.jsonl"]
+    assert report["layout_manifests"] == ["train.jsonl"]
 
 
 def test_the_commands(manifests, tmp_path, capsys):

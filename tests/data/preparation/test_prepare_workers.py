@@ -148,12 +148,12 @@ def longest_file(size):
 
 @pytest.fixture
 def manifest(tmp_path):
-    """Five parts of 190 kB, a split of 940 kB and, for its unusable lines, a report of 1.7 MB."""
-    return write_manifest(tmp_path, "test.jsonl", landmark_lines(tmp_path, 80) + ["x"] * 12_000)
+    """Five parts of 190 kB and a split of 940 kB."""
+    return write_manifest(tmp_path, "test.jsonl", landmark_lines(tmp_path, 80) + ["x"] * 100)
 
 
 # What the longest file may be, how far the run gets, and how many parts are done by then.
-STAGES = {"a part": (100_000, 0), "a split": (600_000, 5), "the report": (1_200_000, 5)}
+STAGES = {"a part": (100_000, 0), "a split": (600_000, 5)}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -174,6 +174,12 @@ def test_every_file_that_may_not_fit(manifest, tmp_path, stage):
     assert [path.stat().st_mtime_ns for path in parts] == times, "finished parts are kept"
     assert prepare([manifest], output) == undisturbed
     assert all_files(output) == all_files(tmp_path / "undisturbed")
+
+
+def test_a_list_of_clips_that_does_not_fit(tmp_path):
+    manifest = write_manifest(tmp_path, "test.jsonl", landmark_lines(tmp_path, 1) + ["x"] * 12_000)
+    with longest_file(600_000), pytest.raises(PrepareError, match="cannot hold the list of clips .* set TMPDIR"):
+        prepare([manifest], tmp_path / "corpus")
 
 
 @pytest.mark.slow
