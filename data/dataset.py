@@ -6,12 +6,14 @@
 - `ClipTable` reads a split on disk. Rows are views of Arrow's memory; the formats of `datasets` would convert every
   landmark to float32, or all numbers to float16, and are slow on small columns.
 - `ClipStream` reads Parquet files, also remote ones, without a local copy. It caches the row groups whose clips
-  `data.training.batching.StreamBatchSampler` requests. Streaming by `datasets` shuffles Python objects in a buffer,
-  which reads a tenth of the clips per second and is not restored by a checkpoint.
+  `data.training.batching.StreamBatchSampler` requests, and reads those that a batch lacks at the same time. Streaming
+  by `datasets` shuffles Python objects in a buffer, which reads a tenth of the clips per second and is not restored by
+  a checkpoint.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import threading
@@ -26,50 +28,61 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Dataset, load_dataset, load_dataset_builder
+from datasets import Dataset, Features, load_dataset, load_dataset_builder
 from datasets.exceptions import DatasetGenerationError
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from pyarrow import ArrowInvalid
-from torch.utils.data import Dataset as TorchDataset
 
 from .schema import CLIP_COLUMNS, CorpusError, choose_split, durations, features, load_split
 
 THREADS = 16  # for reading Parquet, which waits for the network
 
 
-class ClipTable(TorchDataset):
-    """A split on disk, as rows in the numpy format of `data.schema.decode_row`."""
+class ClipTable:
+    """A split on disk, as rows in the numpy format of `data.schema.decode_row`; `indices` chooses some of its rows."""
 
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset.with_format("arrow", columns=list(CLIP_COLUMNS))
-        self.split = dataset.split
+    def __init__(self, dataset: Dataset, indices: Sequence[int] | np.ndarray | None = None):
+        self.dataset, self.split = dataset.with_format("arrow", columns=list(CLIP_COLUMNS)), dataset.split
+        self.indices = np.arange(len(dataset)) if indices is None else np.asarray(indices, dtype=np.int64)
+        self.table = self.dataset[:]  # not a copy, but the mapped file
+        self.columns = dict(zip(self.table.column_names, self.table.columns, strict=True))
+
+    def __reduce__(self):
+        return ClipTable, (self.dataset, self.indices)
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if index >= len(self):
-            raise IndexError(index)
-        return rows_of(self.dataset[index])[0]
+        place, row = int(self.indices[index]), {}
+        for name, column in self.columns.items():
+            value = column[place]
+            row[name] = value.values.to_numpy(zero_copy_only=False) if _is_flat(value.type) else value.as_py()
+        return row
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        first, last = indices[0], indices[-1]
-        if last - first == len(indices) - 1 and list(indices) == list(range(first, last + 1)):
-            return rows_of(self.dataset[first : last + 1])
+        places = self.indices[np.asarray(indices, dtype=np.int64)]
+        if len(places) > 1 and (np.diff(places) == 1).all():
+            return rows_of(self.table.slice(int(places[0]), len(places)))
         return [self[index] for index in indices]  # views: one table of scattered rows would be a copy
 
     def select(self, indices: Sequence[int]) -> ClipTable:
         """Returns a dataset of these clips, in this order."""
-        return ClipTable(self.dataset.select(indices))
+        return ClipTable(self.dataset, self.indices[np.asarray(indices, dtype=np.int64)])
 
     def column(self, name: str) -> list[Any]:
         """Returns a column of all clips."""
-        return self.dataset.with_format("arrow", columns=[name])[:][name].to_pylist()
+        return self.dataset.with_format("arrow", columns=[name])[:][name].take(self.indices).to_pylist()
 
     def spread(self, count: int) -> list[int]:
         """Returns the indices of at most `count` clips, evenly spread over the split."""
         return np.linspace(0, len(self) - 1, min(len(self), count)).astype(int).tolist()
+
+
+def _is_flat(kind: pa.DataType) -> bool:
+    """Returns whether a type is a list of numbers."""
+    return pa.types.is_list(kind) and not pa.types.is_struct(kind.value_type)
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
@@ -89,7 +102,7 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-class ClipStream(TorchDataset):
+class ClipStream:
     """A split in Parquet files, as rows in the numpy format of `data.schema.decode_row`.
 
     `files` are paths, or URLs that fsspec opens (``hf://datasets/you/name@revision/...``). `cached` row groups are
@@ -98,8 +111,7 @@ class ClipStream(TorchDataset):
 
     def __init__(self, files: Sequence[str], split: str | None = None, cached: int = 6):
         self.files, self.split, self.cached = list(files), split, cached
-        with ThreadPoolExecutor(THREADS) as pool:
-            footers = list(pool.map(_footer, self.files))
+        footers = list(_threads(os.getpid()).map(_footer, self.files))
         self.schema = footers[0][0]
         # File and number in it of each row group; index of the first clip of each, and their end.
         self.groups = [(file, number) for file, (_, sizes) in enumerate(footers) for number in range(len(sizes))]
@@ -108,10 +120,10 @@ class ClipStream(TorchDataset):
         self.__setstate__({})
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in ("_tables", "_opened")}
+        return {key: value for key, value in vars(self).items() if key not in ("_groups", "_opened")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _tables=OrderedDict(), _opened=threading.local())
+        vars(self).update(state, _groups=OrderedDict(), _opened=threading.local())
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -141,31 +153,30 @@ class ClipStream(TorchDataset):
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         places = self.indices[np.asarray(indices, dtype=np.int64)]
+        groups = self._group(places)
+        missing = [group for group in dict.fromkeys(groups.tolist()) if group not in self._groups]
+        read = functools.partial(self._read, columns=list(CLIP_COLUMNS))
+        for group, table in zip(missing, _threads(os.getpid()).map(read, missing), strict=True):
+            self._groups[group] = rows_of(table)
         rows = []
-        for place, group in zip(places.tolist(), self._group(places).tolist(), strict=True):
-            rows += rows_of(self._table(group).slice(place - int(self.bounds[group]), 1))
+        for group, place in zip(groups.tolist(), (places - self.bounds[groups]).tolist(), strict=True):
+            self._groups.move_to_end(group)
+            rows.append(self._groups[group][place])
+        while len(self._groups) > self.cached:
+            self._groups.popitem(last=False)
         return rows
 
     def column(self, name: str) -> list[Any]:
         """Returns a column of all clips, without reading the others."""
         groups = self._group(self.indices)
         needed = np.unique(groups).tolist()
-        with ThreadPoolExecutor(THREADS) as pool:
-            columns = pool.map(lambda group: self._read(group, [name])[0].to_pylist(), needed)
-            values = dict(zip(needed, columns, strict=True))
+        columns = _threads(os.getpid()).map(lambda group: self._read(group, [name])[0].to_pylist(), needed)
+        values = dict(zip(needed, columns, strict=True))
         places = (self.indices - self.bounds[groups]).tolist()
         return [values[group][place] for group, place in zip(groups.tolist(), places, strict=True)]
 
     def _group(self, places: np.ndarray) -> np.ndarray:
         return np.searchsorted(self.bounds, places, side="right") - 1
-
-    def _table(self, group: int) -> pa.Table:
-        if group not in self._tables:
-            self._tables[group] = self._read(group, list(CLIP_COLUMNS))
-            while len(self._tables) > self.cached:
-                self._tables.popitem(last=False)
-        self._tables.move_to_end(group)
-        return self._tables[group]
 
     def _read(self, group: int, columns: list[str]) -> pa.Table:
         """Reads a row group; each thread keeps its last file open, and a forked process opens it again."""
@@ -175,6 +186,12 @@ class ClipStream(TorchDataset):
                 self._opened.parquet = _open(self.files[file])
                 self._opened.which = (os.getpid(), file)
             return self._opened.parquet.read_row_group(number, columns=columns, use_threads=False).combine_chunks()
+
+
+@functools.cache
+def _threads(process: int) -> ThreadPoolExecutor:
+    """Returns the threads that read Parquet for a process; a forked one has its own."""
+    return ThreadPoolExecutor(THREADS)
 
 
 @contextmanager
@@ -243,17 +260,16 @@ def open_split(source: str | Path, split: str | None = None, streaming: bool = F
     try:
         if streaming:
             clips = ClipStream(files[split], split, cached)
-            found = dict(zip(clips.schema.names, clips.schema.types, strict=True))
+            found = Features.from_arrow_schema(clips.schema)
         else:
             clips = load_dataset(str(source), split=split)
-            found = {field.name: field.type for field in clips.features.arrow_schema}
+            found = clips.features
     except (ArrowInvalid, DatasetGenerationError) as error:
         error = error.__cause__ or error
         raise CorpusError(
             f"{source}: split {split!r} has a damaged Parquet file ({error}); export it again"
         ) from error
-    expected = {name: feature for name, feature in features().items() if name in CLIP_COLUMNS}
-    wrong = [field.name for field in type(features())(expected).arrow_schema if found.get(field.name) != field.type]
+    wrong = [name for name in CLIP_COLUMNS if found.get(name) != features()[name]]
     if wrong:
         raise CorpusError(
             f"{source}: columns {', '.join(wrong)} are missing or of another type; export the dataset again with "

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import DatasetDict, load_from_disk
 from filelock import Timeout
@@ -28,6 +29,8 @@ SHARD_BYTES = 500_000_000
 # third smaller; their values do not repeat, so a dictionary is useless. `Dataset.to_parquet` does not take these.
 PARQUET = {"row_group_size": 64, "compression": "zstd", "use_dictionary": False}
 PARQUET["use_byte_stream_split"] = ["keypoints.list.element"]
+# Values that cannot be null are read a quarter faster.
+KEYPOINTS = pa.field("keypoints", pa.list_(pa.field("element", pa.float16(), nullable=False)))
 # Written last into every exported folder: a later run may replace a folder that has it.
 EXPORT_MARK = ".lipread_export.json"
 CARD = Path(__file__).with_name("dataset_card.md")
@@ -71,11 +74,13 @@ def export_parquet(
     with _new_folder(output, overwrite) as folder:
         (folder / "data").mkdir()
         for split, rows in splits.items():
+            schema = rows.features.arrow_schema
+            schema = schema.set(schema.get_field_index("keypoints"), KEYPOINTS)
             shards = min(len(rows), max(1, math.ceil(rows.data.nbytes / shard_bytes)))
             for shard in range(shards):
                 path = folder / "data" / f"{split}-{shard:05d}-of-{shards:05d}.parquet"
                 table = rows.shard(shards, shard, contiguous=True).with_format("arrow")[:]
-                pq.write_table(table.cast(rows.features.arrow_schema), path, **PARQUET)
+                pq.write_table(table.cast(schema), path, **PARQUET)
         sizes = {split: split_size(rows) for split, rows in splits.items()}
         skipped = read_json(corpus / REPORT).get("skipped")
         _write_card(folder, splits, sizes, card, None if skipped is None else len(skipped))
