@@ -16,10 +16,12 @@ LANDMARKS = 79  # lower_face, the default
 TRAINING_CLIPS, TRAINING_TOKENS = 16, 16
 
 
-def make_model(model_id: str, device: torch.device) -> LipReadForConditionalGeneration:
-    """Returns a model with default settings and adapters that are not zero."""
+def make_model(
+    model_id: str, device: torch.device, encoder_config: FaceKeypointEncoderConfig | None = None
+) -> LipReadForConditionalGeneration:
+    """Returns a model with adapters that are not zero and, without an `encoder_config`, default settings."""
     torch.manual_seed(0)
-    config = LipReadConfig(encoder_config=FaceKeypointEncoderConfig(num_landmarks=LANDMARKS))
+    config = LipReadConfig(encoder_config=encoder_config or FaceKeypointEncoderConfig(num_landmarks=LANDMARKS))
     model = LipReadForConditionalGeneration.from_language_model(model_id, config, dtype=torch.float32).eval()
     text_config = model.config.get_text_config()
     start = text_config.bos_token_id if text_config.bos_token_id is not None else 0

@@ -120,22 +120,23 @@ def peak_mebibytes(run: Callable[[], object], device: torch.device) -> float:
         before = torch.cuda.memory_allocated(device)
         run()
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    before = _peak_kibibytes()
+    before = peak_kibibytes()
     run()
-    return (_peak_kibibytes() - before) / 2**10
+    return (peak_kibibytes() - before) / 2**10
 
 
-def _peak_kibibytes() -> int:
+def peak_kibibytes() -> int:
+    """Returns the peak memory of this process."""
     status = Path("/proc/self/status")  # Linux, where getrusage includes the peak of the parent process
     if status.exists():
         return int(status.read_text(encoding="ascii").split("VmHWM:")[1].split()[0])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def in_fresh_process(module: str, *arguments: str) -> float:
-    """Returns the last number that a module prints in a process of its own."""
+def in_fresh_process(module: str, *arguments: str) -> list[float]:
+    """Returns the numbers that a module prints in a process of its own."""
     command = [sys.executable, "-m", module, *arguments]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{result.stderr[-2000:]}")
-    return float(result.stdout.split()[-1])
+    return [float(number) for number in result.stdout.split()]
