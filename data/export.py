@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if getattr(options, name) and not any(getattr(options, target) for target in needed):
             parser.error(f"--{name} needs {' or '.join(f'--{target}' for target in needed)}")
 
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HFValidationError
 
     from .preparation.export import ExportError, export_npy
     from .schema import CorpusError
@@ -66,8 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _export_dataset(options)
     except HFValidationError as error:
         sys.exit(f"error: --push_to_hub {options.push_to_hub}: {error}")
-    except HfHubHTTPError as error:
-        sys.exit(f"error: the Hub refused {options.push_to_hub}: {error}. Are you logged in? See `hf auth login`.")
     except (CorpusError, ExportError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -18,22 +18,31 @@ answered at once. A command loads what it needs after it has checked its argumen
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
 
+_OUTPUT_ERRORS = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 INTERRUPTED = 130  # the status that shells give a program stopped by Ctrl-C
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command and returns its exit status. Expected errors become one line on standard error."""
     try:
-        return _run(arguments)
+        status = _run(arguments)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # `lipread ... | head`; without the redirection Python reports it again on exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRORS:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise Python reports it again on exit
+        if isinstance(error, BrokenPipeError):  # `lipread ... | head`
+            return 0
+        print(f"lipread: standard output: {error.strerror}; a part of it is lost", file=sys.stderr)
+        return 1
 
 
 def _run(arguments: list[str] | None) -> int:
@@ -64,8 +73,8 @@ def _run(arguments: list[str] | None) -> int:
 
 def _is_expected(error: Exception) -> bool:
     """Returns whether an error is the user's or the machine's rather than a mistake in the code."""
-    if isinstance(error, BrokenPipeError):
-        return False
+    if isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT_ERRORS:
+        return False  # of standard output, since errors of files name them
     if isinstance(error, (ImportError, OSError, ValueError, RuntimeError)):  # the last: most often a full GPU
         return True
 

@@ -21,12 +21,18 @@ def check_writable(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` that replaces it in the end, or is removed after an error."""
+    """Yields a temporary path beside `path` that replaces it in the end, or is removed after an error.
+
+    An `OSError` without a file name, such as that of a full disk, gets the name of `path`.
+    """
     # A random name: machines that share a file system may have processes with the same id.
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         yield beside
         os.replace(beside, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

@@ -225,17 +225,12 @@ def _video_errors(source: str | os.PathLike) -> Iterator[None]:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_file():
-        problem = "" if path.stat().st_size else "the file is empty (0 bytes); copy or download it again"
-    elif path.exists():
-        kind = "a folder" if path.is_dir() else "a device or a pipe"
-        problem = f"{kind}, not a video file; save the video to a file and give its path"
-    elif re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):  # Path makes one slash of two
-        problem = "an address, and only files are read; download it, or give it to lipread live"
-    else:
-        problem = "no such file; check the path"
-    if problem:
-        raise VideoError(f"{path}: {problem}")
+    if not path.exists():
+        raise VideoError(f"{path}: no such file; check the path (addresses are not read here)")
+    if not path.is_file():
+        raise VideoError(f"{path}: not a video file, but a folder, a pipe or a device; save the video in a file")
+    if not path.stat().st_size:
+        raise VideoError(f"{path}: the file is empty (0 bytes); copy or download it again")
 
 
 def _truncated(source: object, reason: str) -> str:

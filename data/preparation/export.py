@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from datasets import DatasetDict, load_from_disk
 from filelock import Timeout
 from huggingface_hub import CommitInfo, DatasetCard, DatasetCardData, HfApi
+from huggingface_hub.errors import HTTPError
 from tqdm import tqdm
 
 from lipread.landmark_rows import decode_row
@@ -158,9 +159,17 @@ def _new_folder(output: Path, overwrite: bool) -> Iterator[Path]:
 
 
 def push(folder: str | Path, repo_id: str, *, private: bool = False, token: str | None = None) -> CommitInfo:
-    """Uploads an exported folder to the Hub in one commit that also deletes the shards of an earlier export."""
+    """Uploads an exported folder to the Hub in one commit that also deletes the shards of an earlier export.
+
+    Raises `ExportError` if the Hub refuses it or cannot be reached; until the commit, the repository is as it was.
+    """
     api = HfApi(token=token)
-    repo_id = api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True).repo_id
     options = {"ignore_patterns": [EXPORT_MARK], "delete_patterns": ["data/*.parquet"]}
     options["commit_message"] = "Landmarks of a corpus, written by python -m data.export"
-    return api.upload_folder(repo_id=repo_id, repo_type="dataset", folder_path=folder, **options)
+    try:
+        repo_id = api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True).repo_id
+        return api.upload_folder(repo_id=repo_id, repo_type="dataset", folder_path=folder, **options)
+    except (HTTPError, RuntimeError) as error:  # RuntimeError: the upload of a file failed
+        cause = " ".join(str(error if isinstance(error, HTTPError) else error.__cause__ or error).split())
+        remedy = "Are you logged in (`hf auth login`)? The same command uploads the rest"
+        raise ExportError(f"{repo_id}: the upload failed ({cause}). {remedy}") from error

@@ -47,7 +47,7 @@ class _Version(argparse.Action):
             version = metadata.version("lipread")
         except metadata.PackageNotFoundError:
             version = "(not installed; pip install .)"
-        print(f"lipread {version}")
+        print(f"lipread {version}", flush=True)
         parser.exit()
 
 

@@ -178,8 +178,7 @@ def unpack_book(data: bytes, folder: Path) -> None:
                     raise PhraseBookError("this phrase book names files outside of it")
     except PhraseBookError:
         raise
-    # RuntimeError: the archive is encrypted, or compressed in a way that `zipfile` does not know.
-    except (zipfile.BadZipFile, RuntimeError, OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # damaged archives make `zipfile` and the libraries below it raise many types
         raise PhraseBookError("this file is no phrase book, or is damaged; choose the ZIP file of one") from error
 
 

@@ -53,7 +53,9 @@ class VisitorProcess:
             start.add_done_callback(lambda _: self._process.kill())
             raise
         except (EOFError, OSError) as error:  # the server of processes was killed, or there is no memory
-            raise ProcessEnded("The program could not be started.") from error
+            reason = ": the folder of temporary files, TMPDIR, has too long a name for sockets; set a shorter one"
+            reason = reason if "path too long" in str(error) else ""
+            raise ProcessEnded(f"The program could not be started{reason}.") from error
         self._far_end.close()  # so that the connection ends with the process
         self._deadline = self._loop.time() + self._seconds
         threading.Thread(target=self._receive, daemon=True).start()

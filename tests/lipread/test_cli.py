@@ -64,6 +64,17 @@ def test_faces_are_those_of_the_model():
     assert FACES == face_tracking_lipread.FACES
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_standard_output_is_named(unbuffered):
+    command, environment = [sys.executable, "-m", "lipread.cli", "--version"], {"PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "wb") as full:
+        pipes = {"stdout": full, "stderr": subprocess.PIPE, "env": os.environ | environment}
+        done = subprocess.run(command, cwd=REPOSITORY, text=True, **pipes)
+    said = "lipread: standard output: No space left on device; a part of it is lost\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
 @pytest.fixture(scope="module")
 def named(grid_dir, tmp_path_factory):
     """A clip under a name in Japanese, one under bytes that are not UTF-8, and one more."""

@@ -4,6 +4,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoProcessor
 import modeling_lipread
 from tests.helpers.publishing import Lipread, read_from_hub, read_here, write_clip
 from tests.helpers.readers import write_language_model, write_reader
+from tests.helpers.training import REPOSITORY
 
 # A published folder holds every module of the package. It needs no `__init__.py`: that registers the classes with
 # transformers, which finds them by the `auto_map` of the settings instead, and writes an empty one beside them.
@@ -282,3 +285,12 @@ def test_bad_arguments_are_one_line(hub, lipread, folders, arguments, reason):
     done = lipread("publish", folders[2], *arguments)
     errors = [line for line in done.err.splitlines() if not line.startswith("lipread: note: ")]
     assert done.status == 1 and len(errors) == 1 and reason in errors[0], done
+
+
+@pytest.mark.slow
+def test_who_is_not_logged_in_is_told_so_before_anything_is_made(hub, folders, tmp_path):
+    command = [sys.executable, "-m", "lipread.cli", "publish", folders[2], "--repo_id", "someone/x"]
+    options = {"cwd": REPOSITORY, "capture_output": True, "text": True}
+    done = subprocess.run(command, env=hub.environment(tmp_path, token=None), **options)
+    assert done.returncode == 1 and ("models", "someone/x") not in hub.repositories
+    assert done.stderr == "lipread: not logged in: run `hf auth login`, set HF_TOKEN, or give --token\n"

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from lipread.long_form.segmentation import Segmenter, SegmentSettings
 from lipread.long_form.stitching import stitch
-from lipread.transcript import Word
+from lipread.transcript import Word, text_of
 from modeling_lipread import LipReadConfig
+from modeling_lipread.text_normalizer_lipread import split_units
 from tests.helpers.clips import made_up_face
 
 SETTINGS = SegmentSettings()
@@ -212,3 +213,30 @@ def test_any_two_hypotheses_keep_their_order(before, after):
 )
 def test_misread_repeated_and_missing_words(before, after, overlap, expected):
     assert " ".join(texts(*stitch(words(before), words(after), CUT, overlap))) == expected
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "她昨天下午坐火车去南方的一座小城市看望多年没有见面的老朋友",
+        "昨日の午後、彼女は汽車で南の小さな町へ行きました",
+        "เมื่อวานนี้ฉันไปตลาดกับแม่และซื้อผลไม้หลายอย่าง",
+        "ម្សិលមិញខ្ញុំបានទៅផ្សារជាមួយម្តាយរបស់ខ្ញុំ",
+        "ມື້ວານນີ້ຂ້ອຍໄປຕະຫຼາດກັບແມ່ແລະຊື້ໝາກໄມ້",
+        "မနေ့ကကျွန်မအမေနဲ့ဈေးကိုသွားပြီးသစ်သီးတွေဝယ်ခဲ့တယ်",
+    ],
+)
+def test_scripts_without_spaces_have_what_both_segments_read_once(text, timed):
+    """Without times from the alignment, the hypothesis of a segment is one word that lasts as long as the segment."""
+    units = [
+        Word(unit.text, 0.25 * i, 0.25 * i + 0.25, joined=unit.joined) for i, unit in enumerate(split_units(text))
+    ]
+    before = [word for word in units if word.end <= CUT + OVERLAP]
+    after = [word for word in units if word.start >= CUT - OVERLAP]
+    assert len(before) + len(after) > len(units) > len(before)
+    if not timed:
+        segments = ((before, 0.0), (after, CUT - OVERLAP))
+        before, after = ([Word(text_of(part), start, part[-1].end, timed=False)] for part, start in segments)
+    first, second = stitch(before, after, CUT, OVERLAP)
+    assert text_of([*first, *second]) == text

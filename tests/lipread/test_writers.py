@@ -1,6 +1,7 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Transcripts as files: cues that can be read, and subtitle files that webvtt-py reads back."""
 
+import errno
 import io
 import json
 from itertools import pairwise
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from webvtt import WebVTT
 
-from lipread.output_files import write_atomically
+from lipread.output_files import replacing, write_atomically
 from lipread.settings import CueSettings
 from lipread.transcript import Transcript, Utterance, Word, text_of, text_width
 from lipread.writers import (
@@ -179,3 +180,14 @@ def test_json_is_that_of_transformers_and_of_whisper():
     assert [(unit.text, unit.start) for unit in units[:2]] == [("我", 0.0), ("用", pytest.approx(1 / 6))]
     rows = [row.split("\t") for row in format_transcript(spoken, "tsv").splitlines()]
     assert rows[:2] == [["start", "end", "text"], ["200", "740", "[person 1] set white"]]
+
+
+@pytest.mark.parametrize(
+    "error, said", [(OSError(errno.ENOSPC, "full"), r"full: '.*new.txt'"), (KeyboardInterrupt(), None)]
+)
+def test_a_writer_that_fails_leaves_the_folder_as_it_was_and_a_full_disk_names_the_file(tmp_path, error, said):
+    (tmp_path / "new.txt").write_text("old")
+    with pytest.raises(type(error), match=said), replacing(tmp_path / "new.txt") as beside:
+        beside.write_text("half")
+        raise error
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

@@ -140,3 +140,23 @@ def test_pushed_in_one_commit_and_loaded_in_a_fresh_process(corpus, hub, tmp_pat
         hub.run(tmp_path, *command, "another/landmarks", cwd=REPOSITORY)
     rows = {split: rows.with_format("arrow")[:].to_pylist() for split, rows in load_from_disk(corpus).items()}
     assert json.loads(loaded.splitlines()[-1]) == {split: list(map(repr, found)) for split, found in rows.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("request_that_fails", [("PUT", "/storage/.*"), ("POST", "/api/datasets/.*/commit/main")])
+def test_a_push_that_is_cut_leaves_what_was_there_and_the_next_one_completes_it(
+    corpus, hub, tmp_path, request_that_fails, monkeypatch
+):
+    repository = f"someone/cut-{request_that_fails[0]}"
+    command = [sys.executable, "-m", "data.export", corpus, "--license", "mit", "--push_to_hub", repository]
+    with monkeypatch.context() as patched:
+        patched.setattr(hub, "faults", [(*request_that_fails, 403)])
+        patched.setattr(hub, "objects", {})  # it knows the files of other tests
+        with pytest.raises(
+            AssertionError, match="(?s)^(?!.*Traceback).*error: someone/cut.*: the upload failed .*told to fail"
+        ):
+            hub.run(tmp_path, *command, cwd=REPOSITORY)
+    assert sorted(hub.files(repository, type="dataset")) == [".gitattributes"]
+    hub.run(tmp_path, *command, cwd=REPOSITORY)
+    shards = ["data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"]
+    assert sorted(hub.files(repository, type="dataset")) == [".gitattributes", "README.md", *shards]
