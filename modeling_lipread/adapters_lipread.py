@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
@@ -26,8 +26,11 @@ from .encoder_lipread import eager_attention_forward
 CACHE = "cache" if "cache" in {field.name for field in fields(CausalLMOutputWithPast)} else "past_key_values"
 
 
-class Conditioning(NamedTuple):
+@dataclass
+class Conditioning:
     """Keys and values for the adapters, computed once a clip.
+
+    It is registered with `torch.export`, so that exporters trace a step of generation, also with dynamic shapes.
 
     Args:
         keys: For each adapter, `(clips, heads, tokens, head_dim)`.
@@ -39,6 +42,11 @@ class Conditioning(NamedTuple):
     keys: tuple[torch.Tensor, ...]
     values: tuple[torch.Tensor, ...]
     mask: torch.Tensor
+
+
+# By a name that does not change with the folder from which remote code was imported.
+torch.export.register_dataclass(Conditioning, serialized_type_name="modeling_lipread.Conditioning")
+torch.serialization.add_safe_globals([Conditioning])  # an exported program holds its example inputs
 
 
 class GatedCrossAttention(nn.Module):
