@@ -1,5 +1,6 @@
 # make demo   makes talking-head clips, extracts landmarks, trains a tiny reader, and reads new clips
-# make test   runs the tests; make test-all runs the slow ones too
+# make test   runs the tests; make test-all runs the slow ones too, and transformers' own, which it fetches
+# make test-newest   runs the tests with the newest release of everything, in .venv-newest
 # make browser   installs Chromium, without which the tests of the page are skipped (Debian and Ubuntu, as root)
 # make lint   checks the style
 # make docs-check   runs every command of the documents, or parses it where it cannot run; about 15 minutes
@@ -7,18 +8,19 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-PYTEST := $(RUN) -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+EXTRAS := '.[app,phrases,train,talker,dev]'
+PYTEST := -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 
 CHROMIUM := chromium chromium-browser google-chrome google-chrome-stable
 APT := apt-get install --yes --quiet=2 --no-install-recommends chromium fonts-dejavu-core
 
-.PHONY: demo test test-all browser lint docs-check clean
+.PHONY: demo test test-all test-newest browser lint docs-check clean
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[app,phrases,train,talker,dev]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable $(EXTRAS)
 	touch $@
 
 demo: $(VENV)/.installed
@@ -30,10 +32,16 @@ demo: $(VENV)/.installed
 	$(RUN) evaluate_hf.py demo/reader demo/corpus/test --show 24
 
 test: $(VENV)/.installed
-	$(PYTEST)
+	$(RUN) $(PYTEST)
 
 test-all: $(VENV)/.installed
-	$(PYTEST) -m ""
+	$(RUN) -m tests.helpers.transformers_tests
+	$(RUN) $(PYTEST) -m ""
+
+test-newest:
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable $(EXTRAS)
+	.venv-newest/bin/python $(PYTEST)
 
 browser:
 	@which $(CHROMIUM) | grep --quiet . || { apt-get update --quiet=2 && $(APT); } \
@@ -47,4 +55,4 @@ docs-check: $(VENV)/.installed
 	$(RUN) -m docs.check
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) .venv-newest .cache demo build *.egg-info

@@ -71,7 +71,7 @@ class GatedCrossAttention(nn.Module):
         self.v_proj = nn.Linear(config.encoder_config.hidden_size, width, bias=False)
         self.o_proj = nn.Linear(width, text_width, bias=False)
         self.dropout = nn.Dropout(config.adapter_dropout)
-        self.gate = nn.Parameter(torch.full((1,), float(config.gate_init)))
+        self.gate = nn.Parameter(torch.full((1,), float(config.gate_init), dtype=torch.float32))
 
     def gate_value(self) -> torch.Tensor:
         """Returns the activated gate, `(1,)` in float32."""

@@ -54,6 +54,7 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
 
     model_type = "lipread_encoder"
     base_config_key = "encoder_config"
+    attribute_map = {"num_attention_heads": "kp_heads", "num_hidden_layers": "kp_temporal_layers"}
 
     num_landmarks: int = 478
     default_kp_frames: int = 75

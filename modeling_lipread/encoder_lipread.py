@@ -319,8 +319,8 @@ class FaceKeypointEncoder(PreTrainedModel):
         super().__init__(config)
         channels = 6 if config.use_velocity else 3
         # Mean and standard deviation of each channel over the training clips; `fit_statistics` measures them.
-        self.register_buffer("input_mean", torch.zeros(config.num_landmarks, channels))
-        self.register_buffer("input_std", torch.ones(config.num_landmarks, channels))
+        self.register_buffer("input_mean", torch.zeros(config.num_landmarks, channels, dtype=torch.float32))
+        self.register_buffer("input_std", torch.ones(config.num_landmarks, channels, dtype=torch.float32))
         frame_encoder = TransformerFrameEncoder if config.frame_encoder == "transformer" else LinearFrameEncoder
         self.frame_encoder = frame_encoder(config, channels)
         self.convolution = None

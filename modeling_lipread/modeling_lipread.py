@@ -321,7 +321,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
         else:
             model.check_generation(probe(model.language_model))
             model.freeze_parts()  # again, since loading replaced the frozen parameters of the meta device
-        own = (item for item in model.named_parameters() if not (separate and belongs_to_base(item[0])))
+        own = (item for item in model.state_dict().items() if not (separate and belongs_to_base(item[0])))
         refuse_not_finite(checkpoint, own)
         return (model, loading_info) if output_loading_info else model
 

@@ -48,15 +48,7 @@ class LipReadProcessor(ProcessorMixin):
             self._keypoint_extractor = Face3DKeypointExtractor(self.landmarker_path)
         return self._keypoint_extractor
 
-    def __call__(
-        self,
-        videos: Any = None,
-        text: str | list[str] | None = None,
-        text_kwargs: dict[str, Any] | None = None,
-        videos_kwargs: dict[str, Any] | None = None,
-        common_kwargs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> BatchFeature:
+    def __call__(self, videos: Any = None, text: str | list[str] | None = None, **kwargs: Any) -> BatchFeature:
         """Prepares a batch of videos, of texts, or of both.
 
         Args:
@@ -65,7 +57,6 @@ class LipReadProcessor(ProcessorMixin):
                 PIL images or PyAV's; a decoder of torchcodec, or a container that PyAV opened from a file; landmarks,
                 floats `(frames, 478, 3)`; or a `LandmarkSequence`.
             text: One text or a list of texts.
-            text_kwargs, videos_kwargs, common_kwargs: Some of the `kwargs`, for the texts, the videos, or both.
             start, end: Seconds from the start of a file at which its clip begins and ends; one number for all clips or
                 one for each.
             frame_rate: Frames a second of `.npy` files and of frames and landmarks in arrays; by default that of the
@@ -74,41 +65,41 @@ class LipReadProcessor(ProcessorMixin):
                 `Face3DKeypointExtractor`). It is not saved.
             padding: Pads clips and texts to the longest of the batch; `True` by default.
             return_tensors: `pt` or `np`.
-            **kwargs: The arguments above, and those of the tokenizer, such as `truncation` or `add_special_tokens`.
+            **kwargs: The arguments above, and those of the tokenizer, such as `truncation` or `add_special_tokens`;
+                also in `text_kwargs` for the texts, `videos_kwargs` for the videos, and `common_kwargs` for both.
 
         Returns:
             For videos, `keypoints` float32 `(batch, frames, landmarks, 3)` and `keypoints_mask` int64 `(batch,
             frames)`, 1 for frames with a face; for text, the output of the tokenizer.
 
         Raises:
-            TypeError: An argument is unknown, or given twice.
+            TypeError: An argument is unknown.
             VideoError: A video cannot be read, or has no frame between `start` and `end`.
             LandmarkFileError: A `.npy` file cannot be read, or has no frame between `start` and `end`.
             NoFaceError: No frame of a clip has a face.
-            ValueError: There is neither video nor text, a clip is none of these forms, `start` or `end` is given for a
-                clip that is no file, `face` is unknown, or a face is to be chosen in landmarks, which have only one.
+            ValueError: There is neither video nor text, an argument is given twice, a clip is none of these forms,
+                `start` or `end` is given for a clip that is no file, `face` is unknown, or a face is to be chosen in
+                landmarks, which have only one.
         """
         if videos is None and text is None:
             raise ValueError("Give videos, text, or both.")
         text_names = {*signature(self.tokenizer.__call__).parameters, *COMMON_ARGUMENTS} - {"text", "kwargs"}
         video_names = {*CLIP_ARGUMENTS, *COMMON_ARGUMENTS}
-        for group, given, names in (
-            ("text_kwargs", text_kwargs, text_names),
-            ("videos_kwargs", videos_kwargs, video_names),
-            ("common_kwargs", common_kwargs, {*COMMON_ARGUMENTS}),
-            ("the processor", kwargs, text_names | video_names),
-        ):
-            if unknown := sorted(set(given or {}) - names):
-                raise TypeError(f"{group} has no argument {', '.join(unknown)}; there are {', '.join(sorted(names))}")
-            if given is not kwargs and (twice := sorted(set(given or {}) & set(kwargs))):
-                raise TypeError(f"{', '.join(twice)} is given directly and in {group}; give it once")
-        shared = {"padding": True, "return_tensors": None, **kwargs, **(common_kwargs or {})}
+        allowed = {"text_kwargs": text_names, "videos_kwargs": video_names, "common_kwargs": {*COMMON_ARGUMENTS}}
+        groups = {name: kwargs.pop(name, None) or {} for name in allowed}
+        for name, given in (("the processor", kwargs), *groups.items()):
+            known = allowed.get(name, text_names | video_names)
+            if unknown := sorted(set(given) - known):
+                raise TypeError(f"{name} has no argument {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+            if given is not kwargs and (twice := sorted(set(given) & set(kwargs))):
+                raise ValueError(f"{', '.join(twice)} is given directly and in {name}; give it once")
+        shared = {"padding": True, "return_tensors": None, **kwargs, **groups["common_kwargs"]}
         data = {}
         if text is not None:
-            arguments = {**shared, **(text_kwargs or {})}
+            arguments = {**shared, **groups["text_kwargs"]}
             data.update(self.tokenizer(text, **{key: arguments[key] for key in arguments if key in text_names}))
         if videos is not None:
-            arguments = {**shared, **(videos_kwargs or {})}
+            arguments = {**shared, **groups["videos_kwargs"]}
             clips = {key: arguments[key] for key in CLIP_ARGUMENTS if key in arguments}
             sequences = self.extract_landmarks(videos, **clips)
             data.update(self.feature_extractor(sequences, arguments["return_tensors"], arguments["padding"]))

@@ -55,7 +55,7 @@ def export(arguments: argparse.Namespace) -> int:
 
     from ..export import export_decoder, export_encoder
 
-    model = load_pipeline(arguments.model, "cpu").model.eval()
+    model = load_pipeline(arguments.model, "cpu").model.eval().float()  # onnxruntime has no bfloat16 on CPUs
     for step, (name, write) in enumerate(((ENCODER_FILE, export_encoder), (DECODER_FILE, export_decoder)), start=1):
         print_message(f"{step}/2 tracing {name}, which takes about a minute")
         write(model, folder / name)

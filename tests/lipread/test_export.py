@@ -2,16 +2,25 @@
 """`lipread export`: in onnxruntime the graphs give the model's outputs for any batch and length, and the same text."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForCausalLM
 
 from lipread.cli import main
 from lipread.export import export_encoder
-from tests.helpers.readers import ENCODERS, FRAMES, LANDMARKS, make_reader
+from tests.helpers.readers import (
+    ENCODERS,
+    FRAMES,
+    LANDMARKS,
+    make_reader,
+    save_reader,
+    write_language_model,
+    write_reader,
+)
 
 TOLERANCE = 1e-3
 
@@ -20,13 +29,34 @@ def start(path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-@pytest.fixture(scope="module")
-def exported(reader_dir, tmp_path_factory):
-    """A model and its two graphs, written by the command."""
+def lora_reader(folder: Path) -> Path:
+    reader = write_reader(folder / "reader", write_language_model(folder / "base"), lora={"r": 2})
+    model = AutoModel.from_pretrained(reader)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    model.save_pretrained(reader)
+    return reader
+
+
+def bfloat16_reader(folder: Path) -> Path:
+    language_model = AutoModelForCausalLM.from_pretrained(write_language_model(folder / "base"), dtype=torch.bfloat16)
+    language_model.save_pretrained(folder / "base")
+    return write_reader(folder / "reader", folder / "base")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[save_reader, *(pytest.param(f, marks=pytest.mark.slow) for f in (lora_reader, bfloat16_reader))],
+)
+def exported(request, tmp_path_factory):
+    """A model in float32 and its two graphs, written by the command."""
+    reader = request.param(tmp_path_factory.mktemp("reader"))
     folder = tmp_path_factory.mktemp("onnx") / "new"
-    assert main(["export", str(reader_dir), "--output", str(folder)]) == 0
+    assert main(["export", str(reader), "--output", str(folder)]) == 0
     assert sorted(path.name for path in folder.iterdir()) == ["decoder.onnx", "encoder.onnx"]
-    return AutoModel.from_pretrained(reader_dir).eval(), start(folder / "encoder.onnx"), start(folder / "decoder.onnx")
+    model = AutoModel.from_pretrained(reader).float().eval()
+    return model, start(folder / "encoder.onnx"), start(folder / "decoder.onnx")
 
 
 def run(session, inputs: dict) -> dict[str, np.ndarray]:

@@ -137,13 +137,11 @@ def test_arguments_for_texts_and_videos_are_merged_or_refused(processor, sequenc
         ({"video": sequence}, "the processor has no argument video; there are .*face"),
         ({"text_kwargs": {"face": "largest"}}, "text_kwargs has no argument face"),
         ({"videos_kwargs": {"truncation": True}}, "videos_kwargs has no argument truncation"),
-        (
-            {"truncation": True, "text_kwargs": {"truncation": False}},
-            "truncation is given directly and in text_kwargs",
-        ),
     ):
         with pytest.raises(TypeError, match=reason):
             processor(text=text, **wrong)
+    with pytest.raises(ValueError, match="truncation is given directly and in text_kwargs"):
+        processor(text=text, truncation=True, text_kwargs={"truncation": False})
 
 
 def test_a_saved_processor_is_complete(processor, tmp_path):
