@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from benchmarks import extraction, live, long_videos, run
+from benchmarks import adaptation, extraction, live, long_videos, run
 from benchmarks.encoding import check_equal, make_clips, make_pair
 from benchmarks.measure import Row
 from benchmarks.reading import reading_rows
@@ -89,3 +89,12 @@ def test_live_reading_of_the_talking_head(tmp_path, capsys):
     assert [row["baseline"] for row in found["rows"]] == [1000, 1000, 300, 300, 1, 1]
     assert all(row["ratio"] > 0 for row in found["rows"])
     assert "| | limit |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_each_half_of_a_persons_clips_is_read_after_training_on_the_other(trained, corpus, capsys):
+    options = "--max_steps 1 --per_device_train_batch_size 4 --save_strategy no --load_best_model_at_end false"
+    adaptation.main([str(trained), str(corpus / "train"), "--", *options.split(), "--report_to", "none"])
+    person, everyone = capsys.readouterr().out.splitlines()[-2:]
+    assert person.startswith("s1: WER ") and person.count(", 24 clips") == 2  # before and after, from both halves
+    assert everyone.startswith("all: WER ") and "adapted: WER " in everyone
