@@ -31,8 +31,8 @@ except ModuleNotFoundError as error:
 
 EXAMPLE = Path(__file__).with_name("examples") / "clip.mp4"
 BUNDLED_MODEL_NOTE = (
-    "Without phrases of your own, this small reader knows only the 51 words of the GRID corpus, "
-    "as in “bin blue at f two now”, and mostly one face."
+    "This small reader knows your own phrases, and the 51 words of the GRID corpus (“bin blue at f two now”) by "
+    "mostly one speaker."
 )
 
 

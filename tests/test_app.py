@@ -15,15 +15,13 @@ import pytest
 
 from modeling_lipread.video_lipread import read_frames
 from tests.helpers.browser import open_browser
-from tests.helpers.clips import PORTRAIT, write_video
+from tests.helpers.clips import EXAMPLE, EXAMPLE_WORDS, PORTRAIT, write_video
 from tests.helpers.corpora import wait_for
 from tests.helpers.training import REPOSITORY
 
 reason = "the extra app is not installed: pip install -c constraints.txt -e '.[app]'"
 pytest.importorskip("uvicorn", reason=reason)
 WAIT = 90_000  # milliseconds; a busy machine reads slowly
-CLIP = REPOSITORY / "examples" / "clip.mp4"
-SENTENCE = "bin blue at f eight now"
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
@@ -47,7 +45,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    frames = [frame for _, frame in read_frames(CLIP)]
+    frames = [frame for _, frame in read_frames(EXAMPLE)]
     frames += frames[:1] * 40
     with open_browser(write_video(tmp_path_factory.mktemp("camera") / "c.y4m", frames, codec="rawvideo")) as opened:
         yield opened
@@ -119,18 +117,18 @@ def test_the_example_then_an_upload_then_the_camera(visit, server, tmp_path):
     page.click("#tab-video")
     page.click("#video-example")
     read(page)
-    assert words(page) == SENTENCE
+    assert words(page) == EXAMPLE_WORDS
     assert "6 words read" in page.inner_text("#video-status")
     page.click("#video-copy")
-    assert page.evaluate("copied") == [SENTENCE]
+    assert page.evaluate("copied") == [EXAMPLE_WORDS]
     for kind, begins in (("srt", "1\n00:00:0"), ("vtt", "WEBVTT")):
         with page.expect_download() as download:
             page.click(f"#video-{kind}")
         written = Path(download.value.path()).read_text()
-        assert written.startswith(begins) and SENTENCE in written.replace("\n", " ")
+        assert written.startswith(begins) and EXAMPLE_WORDS in written.replace("\n", " ")
     page.check("#video-all")
     read(page)
-    assert words(page) == SENTENCE, "the video stays"
+    assert words(page) == EXAMPLE_WORDS, "the video stays"
 
     page.uncheck("#video-all")
     read(page, write_video(tmp_path / "portrait.mp4", [PORTRAIT] * 30))
@@ -146,8 +144,9 @@ def test_the_example_then_an_upload_then_the_camera(visit, server, tmp_path):
 
 
 @pytest.mark.slow
-def test_words_are_reached_by_keyboard_and_move_the_video(visit):
-    page = visit(reduced_motion="reduce")
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+def test_words_are_reached_by_keyboard_move_the_video_and_are_said_aloud(visit, size):
+    page = visit(size, reduced_motion="reduce")
     page.focus("#tab-live")
     for tab in ("tab-phrases", "tab-video"):
         page.keyboard.press("ArrowRight")
@@ -165,6 +164,9 @@ def test_words_are_reached_by_keyboard_and_move_the_video(visit):
     page.keyboard.press("Enter")
     page.wait_for_selector("#video-words .word:last-child.now")
     assert abs(page.evaluate("document.querySelector('#video-picture video').currentTime") - start) < 0.1
+    page.focus("#video-speak")
+    page.keyboard.press("Enter")
+    assert page.evaluate("spoken") == [EXAMPLE_WORDS]
 
 
 GREY = np.full((240, 320, 3), 120, np.uint8)
@@ -223,7 +225,7 @@ def test_live_words_from_the_camera_are_said_aloud(visit, size):
     assert all(after.startswith(before) for before, after in zip(history, history[1:], strict=False))
     spoken = page.evaluate("spoken")
     assert "\n".join(spoken).startswith(page.evaluate("copied")[0])
-    assert any(len(set(SENTENCE.split()) & set(line.split())) >= 3 for line in spoken)
+    assert any(len(set(EXAMPLE_WORDS.split()) & set(line.split())) >= 3 for line in spoken)
     page.click("#live-clear")
     assert not page.inner_text("#live-settled")
 
@@ -310,6 +312,12 @@ def test_every_state_is_accessible(visit, size, scheme, tmp_path):
     check_accessible(page, f"live-words-{scheme}")
     page.click("#tab-phrases")
     check_accessible(page, f"phrases-empty-{scheme}")
+    page.fill("#phrases-new", "pat\nbat")
+    page.click("#phrases-add")
+    page.wait_for_selector("#phrases-alike li")
+    check_accessible(page, f"phrases-alike-{scheme}")
+    for _ in range(2):
+        page.click("#phrases-table button:last-child >> nth=0")
     record_phrases(page, "Good morning", "Good evening")
     check_accessible(page, f"phrases-recorded-{scheme}")
     page.click("#phrases-table button")
@@ -324,6 +332,8 @@ def test_every_state_is_accessible(visit, size, scheme, tmp_path):
     page.click("#tab-video")
     check_accessible(page, f"video-empty-{scheme}")
     page.click("#video-example")
+    shown = "video => video.readyState > 1 || new Promise((done) => (video.onloadeddata = () => done(true)))"
+    page.locator("#video-picture video").evaluate(shown)
     check_accessible(page, f"video-chosen-{scheme}")
     read(page)
     page.locator("#video-status", has_text="face").wait_for()

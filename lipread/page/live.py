@@ -79,7 +79,7 @@ def read_camera(connection: Connection, model: str | None, device: str) -> None:
     def show(update: Update) -> None:
         words = [{"word": word.text, "score": word.score} for word in update.words]
         kind = "final" if update.is_final else "partial"
-        send(type=kind, words=words, reason=update.reason, ago=time.perf_counter() - pictures.arrived)
+        send(type=kind, words=words, reason=update.reason)
 
     warm_up(pipeline)
     pictures = CameraPictures(connection)

@@ -80,6 +80,7 @@ function countDown(text) {
   showPanel("recording");
   element("text").textContent = text;
   element("next").hidden = element("again").hidden = true;
+  element("count").className = "count";
   const tick = (seconds) => {
     element("count").textContent = seconds ? `Lips closed … ${seconds}` : "Now mouth it, then close your lips.";
     if (seconds) countdown = setTimeout(tick, 1000, seconds - 1);
@@ -90,7 +91,9 @@ function countDown(text) {
 
 function showTake({ text, problem }) {
   if (text !== recording) return;
-  element("count").textContent = problem ? `Not kept: ${problem}.` : `Kept: take ${takes.get(text)} of “${text}”.`;
+  const kept = `Kept: take ${takes.get(text)} of “${text}”.`;
+  element("count").textContent = problem ? `Not kept, ${problem}.` : kept;
+  element("count").className = `count ${problem ? "error" : "good"}`;
   element("next").hidden = Boolean(problem);
   element("next").textContent = missing() === undefined ? "Done" : "Next";
   element("again").hidden = false;

@@ -1,6 +1,6 @@
 // Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 // Reads a video that was chosen, recorded or taken as the example; all three are files, and are read in one way.
-import { closeCamera, copy, drawFace, get, openCamera } from "./common.js";
+import { closeCamera, copy, drawFace, get, openCamera, speak } from "./common.js";
 
 const RECORD_SECONDS = 30;
 const video = get("video-picture").querySelector("video");
@@ -26,17 +26,18 @@ function status(text, share = null) {
 function forget() {
   result = null;
   fail("");
-  status("");
+  status("No words yet.");
   get("video-words").replaceChildren();
   get("video-notes").replaceChildren();
   get("video-after").hidden = true;
   drawFace(canvas, video, null, []);
 }
 
-/** Moves to the result where it is outside of the window, as on a phone. */
+/** Moves to the result where its beginning is outside of the upper half of the window, as on a phone. */
 function showResult() {
   const place = get("video-result");
-  if (place.getBoundingClientRect().bottom > innerHeight) {
+  const { top } = place.getBoundingClientRect();
+  if (top < 0 || top > innerHeight / 2) {
     place.scrollIntoView({ behavior: calm() ? "auto" : "smooth", block: "start" });
   }
   place.querySelector("h2").focus({ preventScroll: true });
@@ -201,9 +202,9 @@ get("video-words").addEventListener("click", (event) => {
   const word = event.target.closest(".word");
   if (word) video.currentTime = Number(word.dataset.start) + 0.001;
 });
-get("video-copy").addEventListener("click", (event) =>
-  copy(event.target, result.words.map(({ word }) => word).join(" ")),
-);
+const text = () => result.words.map(({ word }) => word).join(" ");
+get("video-speak").addEventListener("click", () => speak(text()));
+get("video-copy").addEventListener("click", (event) => copy(event.target, text()));
 
 // Shows the landmarks and the word at the time of the video.
 function follow() {
