@@ -1,10 +1,12 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """lipread: a language model that reads lips from 3D face landmarks.
 
-The classes of the model are imported when they are first used, since PyTorch and transformers take seconds that video
-and landmarks do not need.
+Importing it registers the reader with transformers' Auto classes, except within the application and the training code
+(the packages `lipread` and `data`): these import the classes of the model when they use them, since PyTorch and
+transformers take seconds and memory that video and landmarks do not need.
 """
 
+import sys
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -73,3 +75,6 @@ __all__ = [
     "solve_head_pose",
     *_MODULES,
 ]
+
+if "lipread" not in sys.modules or "transformers" in sys.modules:
+    register()

@@ -73,7 +73,7 @@ def test_help_and_wrong_options_load_no_large_library(command):
 
 
 def test_video_and_landmarks_need_no_torch():
-    modules = "modeling_lipread, data.preparation.workers, lipread.live.source, lipread.overlay"
+    modules = "data.preparation.workers, lipread.live.source, lipread.overlay, modeling_lipread"
     code = f"import sys, {modules}; print({{'torch', 'transformers'}} & sys.modules.keys())"
     assert run_python("-c", code).stdout == "set()\n"
 
@@ -85,11 +85,17 @@ def test_the_package_has_what_it_names():
 
 
 @pytest.mark.parametrize(
-    "first", ["import modeling_lipread; modeling_lipread.register()", "from modeling_lipread import LipReadConfig"]
+    "first",
+    [
+        "import modeling_lipread; from transformers import AutoModel",
+        "from transformers import AutoModel; import lipread, modeling_lipread",
+        "import lipread, modeling_lipread; modeling_lipread.register(); from transformers import AutoModel",
+        "import lipread; from modeling_lipread import LipReadConfig; from transformers import AutoModel",
+    ],
 )
 @pytest.mark.slow
 def test_a_reader_loads_after_registration(reader_dir, first):
-    code = f"{first}; from transformers import AutoModel; print(type(AutoModel.from_pretrained({str(reader_dir)!r})))"
+    code = f"{first}; print(type(AutoModel.from_pretrained({str(reader_dir)!r})))"
     assert "LipReadForConditionalGeneration" in run_python("-c", code).stdout
 
 
