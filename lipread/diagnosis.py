@@ -30,7 +30,7 @@ def why_unread(path: str | os.PathLike, start: float | None = None, end: float |
     if np.mean([brightness(frame) for frame in samples]) < DARK:
         return "The picture is too dark. Turn on a light in front of the face, and record again."
     options = {"num_faces": 1, "min_face_detection_confidence": CONFIDENCE}
-    with closing(Landmarker(landmarker_path(), video=False, **options)) as landmarker:
+    with closing(Landmarker(landmarker_path(), **options)) as landmarker:
         upright = sum(_find(landmarker, frame) is not None for frame in samples)
         turned = sum(_find(landmarker, np.ascontiguousarray(frame[::-1, ::-1])) is not None for frame in samples)
         if turned > upright:

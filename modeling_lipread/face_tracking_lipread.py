@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .geometry_lipread import SAME_SHAPE, face_shape, identity_switches, lip_motion, shape_distance
-from .landmarker_lipread import Landmarker, Region
+from .landmarker_lipread import FaceTrack, Landmarker, LandmarkNetwork, Region, face_bounds
 
 FACES = ("largest", "central", "speaking")
 MOST_FACES = 4  # detected in a frame or in a tile of it
@@ -21,90 +21,73 @@ MOST_MOVED = 0.8  # largest movement between two frames in sizes of the face; ne
 MOST_GROWN = 4 / 3  # largest ratio of sizes between two frames
 SMALLEST_TILED_SIDE = 256  # pixels; tiles of smaller frames would be smaller than the detector's 128-pixel input
 
-Found = tuple[np.ndarray | None, Region, int]  # a face, the region to track it in, and the number of faces detected
+Found = tuple[np.ndarray | None, int]  # a face, and the number of faces detected
 
 
 class FaceFinder:
-    """Detects faces in single frames, and pools the landmarkers that track them, by MediaPipe's model file."""
+    """Detects faces in single frames, and starts to track them, by MediaPipe's model file."""
 
     def __init__(self, model_path: Path):
         self.model_path = model_path
         self._landmarker: Landmarker | None = None
-        self._idle: list[Landmarker] = []
+        self._network: LandmarkNetwork | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # A landmarker belongs to one process; copies in other processes create their own on first use.
-        return {**self.__dict__, "_landmarker": None, "_idle": []}
+        return {**self.__dict__, "_landmarker": None, "_network": None}
 
     def close(self) -> None:
         """Frees MediaPipe's memory; the finder can be used again afterwards."""
-        for landmarker in (self._landmarker, *self._idle):
-            if landmarker is not None:
-                landmarker.close()
-        self._landmarker, self._idle = None, []
+        if self._landmarker is not None:
+            self._landmarker.close()
+        self._landmarker = self._network = None
 
     def detect(self, frame: np.ndarray, region: Region) -> list[np.ndarray]:
         """Returns all faces in a region, landmarks `(478, 3)` each."""
         if self._landmarker is None or not self._landmarker.usable:
-            self._landmarker = self._make_landmarker(video=False)
+            self._landmarker = Landmarker(self.model_path, num_faces=MOST_FACES)
         return self._landmarker.detect(frame, region)
 
-    def acquire_landmarker(self) -> Landmarker:
-        """Returns a landmarker in its initial state to track one face through one clip."""
-        while self._idle:
-            landmarker = self._idle.pop()
-            if landmarker.usable:
-                landmarker.reset()
-                return landmarker
-        return self._make_landmarker(video=True)
-
-    def release_landmarker(self, landmarker: Landmarker) -> None:
-        """Keeps a landmarker for the next clip, since creating one takes as long as ten frames."""
-        self._idle.append(landmarker)
+    def track(self, face: np.ndarray, time: float) -> FaceTrack:
+        """Starts to track a face, landmarks `(478, 3)` of the frame at `time` seconds."""
+        return FaceTrack(self._tracking_network(), face, time)
 
     def search(self, frame: np.ndarray) -> list[np.ndarray]:
         """Returns all faces of a frame, each once; it searches tiles if the search of the whole frame finds none."""
-        return distinct(self._search(frame)[0])
+        return distinct(self._search(frame))
 
     def choose(self, frame: np.ndarray, which: str) -> Found:
-        """Detects the `largest` or the most `central` face of a frame.
-
-        Returns:
-            The face, or None; the region to track it in, a square around it if there are other faces or if the face is
-            small, else the whole frame; and the number of faces detected.
-        """
-        faces, level = self._search(frame)
-        if not faces:
-            return (None, whole(frame), 0)
+        """Returns the `largest` or the most `central` face of a frame, or None, and the number of faces detected."""
+        faces = self._search(frame)
         centre = np.array([frame.shape[1], -frame.shape[0]]) / 2
         if which == "largest":
-            face = max(faces, key=face_size)
+            face = max(faces, key=face_size, default=None)
         else:
-            face = min(faces, key=lambda face: np.linalg.norm(face[:, :2].mean(axis=0) - centre))
-        if len(faces) > 1:
-            return (face, around(frame, face, 2), len(distinct(faces)))
-        return (face, around(frame, face, 3) if level else whole(frame), 1)
+            face = min(faces, key=lambda face: np.linalg.norm(face[:, :2].mean(axis=0) - centre), default=None)
+        return face, len(distinct(faces))
 
     def find_again(self, frame: np.ndarray, previous: np.ndarray) -> Found:
         """Detects the face that continues `previous`, `(478, 3)`, of a recent frame; returns the same as `choose`."""
-        for level, region in enumerate((whole(frame), around(frame, previous, 3))):
+        for region in (whole(frame), around(frame, previous, 3)):
             faces = self.detect(frame, region)
             face = nearest(faces, previous)
             if face is not None:
-                if len(faces) > 1:
-                    return (face, around(frame, face, 2), len(faces))
-                return (face, around(frame, face, 3) if level else whole(frame), 1)
-        return (None, whole(frame), 0)
+                return face, len(faces)
+        return None, 0
 
-    def _search(self, frame: np.ndarray) -> tuple[list[np.ndarray], int]:
+    def _search(self, frame: np.ndarray) -> list[np.ndarray]:
         for level, regions in enumerate(_search_levels(frame)):
             faces = [face for region in regions for face in self.detect(frame, region)]
+            if level:  # small faces are several pixels off until the network sees them enlarged
+                faces = [near for face in faces if (near := self._tracking_network().find(frame, face)) is not None]
             if faces:
-                return faces, level
-        return [], 0
+                return faces
+        return []
 
-    def _make_landmarker(self, video: bool) -> Landmarker:
-        return Landmarker(self.model_path, video, num_faces=1 if video else MOST_FACES)
+    def _tracking_network(self) -> LandmarkNetwork:
+        if self._network is None:
+            self._network = LandmarkNetwork(self.model_path)
+        return self._network
 
 
 class FaceFollower:
@@ -124,11 +107,10 @@ class FaceFollower:
         self.which = which
         self.faces: list[np.ndarray | None] = []
         self.most_seen = 0
-        self.landmarker: Landmarker | None = None
-        self.region: Region = (0, 0, 0, 0)
         self.previous: np.ndarray | None = None
         self.last_seen = 0.0
         self._before: tuple[np.ndarray | None, float] = (None, 0.0)
+        self._track: FaceTrack | None = None
 
     def step(self, frame: np.ndarray, time: float) -> None:
         """Processes the next frame, RGB uint8 `(height, width, 3)`, at `time` seconds."""
@@ -137,57 +119,43 @@ class FaceFollower:
         self._before = self.previous, self.last_seen
         face = self._follow(frame, time)
         if face is None:
-            self.close()
             face = self._acquire(frame, time)
+        self.faces.append(face)
         if face is not None:
             self.previous, self.last_seen = face, time
-            if self.landmarker is not None and touches_edge(face, self.region, frame):
-                self.close()  # the face leaves its region; the next frame chooses another region
-        self.faces.append(face)
 
     def is_waiting(self, time: float) -> bool:
         """Returns whether the face was found at most `REACQUIRE_SECONDS` ago, so that no other may replace it."""
         return time - self.last_seen <= REACQUIRE_SECONDS
 
-    def begin(self, frame: np.ndarray, time: float, face: np.ndarray, region: Region) -> None:
-        """Starts to track a face, landmarks `(478, 3)` in the frame, in a region around it."""
-        self.faces.append(self._begin(frame, time, face, region))
-        self.previous, self.last_seen = self.faces[-1], time
+    def begin(self, face: np.ndarray, time: float) -> None:
+        """Starts to track a face, landmarks `(478, 3)` of the frame at `time` seconds."""
+        self._track = self.finder.track(face, time)
+        self.faces.append(face)
+        self.previous, self.last_seen = face, time
 
     def retract(self) -> None:
         """Removes the face of the last step, which belongs to another person."""
         self.faces[-1] = None
         self.previous, self.last_seen = self._before
-        self.close()
+        self._track = None
 
     def _acquire(self, frame: np.ndarray, time: float) -> np.ndarray | None:
         if self.previous is not None:
-            face, region, seen = self.finder.find_again(frame, self.previous)
+            face, seen = self.finder.find_again(frame, self.previous)
         elif self.which is not None:
-            face, region, seen = self.finder.choose(frame, self.which)
+            face, seen = self.finder.choose(frame, self.which)
         else:
-            return None
+            face, seen = None, 0
         self.most_seen = max(self.most_seen, seen)
-        return None if face is None else self._begin(frame, time, face, region)
-
-    def _begin(self, frame: np.ndarray, time: float, face: np.ndarray, region: Region) -> np.ndarray:
-        self.previous, self.region, self.landmarker = face, region, self.finder.acquire_landmarker()
-        followed = self._follow(frame, time)
-        if followed is not None:
-            return followed
-        self.close()  # MediaPipe chose another face of the region; the next frame searches again
+        self._track = None if face is None else self.finder.track(face, time)
         return face
 
     def _follow(self, frame: np.ndarray, time: float) -> np.ndarray | None:
-        if self.landmarker is None or self.previous is None:
+        if self._track is None or self.previous is None:
             return None
-        return nearest(self.landmarker.detect(frame, self.region, time), self.previous)
-
-    def close(self) -> None:
-        """Returns the landmarker to the finder; the next frame is searched again."""
-        if self.landmarker is not None:
-            self.finder.release_landmarker(self.landmarker)
-        self.landmarker = None
+        face = self._track.step(frame, time)
+        return None if face is None else nearest([face], self.previous)
 
 
 class SpeakerFollower:
@@ -216,7 +184,6 @@ class SpeakerFollower:
         taken: list[np.ndarray] = []
         for _, follower in self._tracks:
             if not follower.is_waiting(time):
-                follower.close()
                 continue
             follower.step(frame, time)
             face = follower.faces[-1]
@@ -229,7 +196,7 @@ class SpeakerFollower:
             for face in self.finder.search(frame):
                 if not any(same_place(face, other) for other in taken):
                     follower = FaceFollower(self.finder, which=None)
-                    follower.begin(frame, time, face, around(frame, face, 2))
+                    follower.begin(face, time)
                     self._tracks.append((len(self._times) - 1, follower))
                     taken.append(face)
         self.most_seen = max(self.most_seen, len(taken))
@@ -286,17 +253,6 @@ class SpeakerFollower:
         times = np.array([self._times[index] for index in frames])
         return (lip_motion(np.stack([person[index] for index in frames]), times) or 0.0) * len(frames)
 
-    def close(self) -> None:
-        """Returns all landmarkers to the finder."""
-        for _, follower in self._tracks:
-            follower.close()
-
-
-def face_bounds(face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the lowest and the highest x and y, `(2,)` each, of a face `(478, 3)`."""
-    flat = np.ascontiguousarray(face[:, :2].T)  # numpy reduces along rows several times as fast
-    return flat.min(axis=1), flat.max(axis=1)
-
 
 def face_size(face: np.ndarray) -> float:
     """Returns the longer side of the bounding box of a face `(478, 3)`, in pixels."""
@@ -341,22 +297,6 @@ def around(frame: np.ndarray, face: np.ndarray, sizes: float) -> Region:
     left, right = (int(np.clip(edge, 0, width)) for edge in (x - half, x + half))
     top, bottom = (int(np.clip(edge, 0, height)) for edge in (y - half, y + half))
     return left, top, max(right - left, 1), max(bottom - top, 1)
-
-
-def touches_edge(face: np.ndarray, region: Region, frame: np.ndarray) -> bool:
-    """Returns whether a face is near an edge of its region that is not an edge of the frame."""
-    if region == whole(frame):
-        return False
-    left, top, width, height = region
-    low, high = face_bounds(face)
-    margin = 0.1 * float((high - low).max())
-    (low_x, low_y), (high_x, high_y) = low.tolist(), high.tolist()
-    return (
-        (left > 0 and low_x < left + margin)
-        or (left + width < frame.shape[1] and high_x > left + width - margin)
-        or (top > 0 and -high_y < top + margin)
-        or (top + height < frame.shape[0] and -low_y > top + height - margin)
-    )
 
 
 def _distance(face: np.ndarray, other: np.ndarray) -> float:

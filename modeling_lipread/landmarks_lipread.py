@@ -7,7 +7,7 @@ with Face3DKeypointExtractor() as extractor:
     print(sequence.keypoints.shape, sequence.coverage)
 ```
 
-mediapipe, av and cv2 are imported on first use, since training on stored landmarks needs none of them.
+mediapipe, ai_edge_litert, av and cv2 are imported on first use, since training on stored landmarks needs none of them.
 """
 
 from __future__ import annotations
@@ -98,11 +98,11 @@ class LandmarkSequence:
 class Face3DKeypointExtractor:
     """Extracts the 478 3D landmarks of one face from frames and videos.
 
-    It detects faces in MediaPipe's image mode and tracks one of them in video mode, whose landmarkers are reset
-    between clips, so that no clip influences the next. If the search of the whole frame finds no face (faces below
-    about a tenth of a wide frame are too small), overlapping tiles are searched. Image mode alone would be worse: its
-    landmarks jitter three times as much, and a small CTC model of GRID speaker s1 (568 clips, 40 epochs, one seed) had
-    a word error rate of 41% with it and of 29% with tracking. MediaPipe tracks and smooths only with `num_faces=1`.
+    It detects faces with MediaPipe's landmarker in image mode, and tracks and smooths one of them as video mode does
+    (`FaceTrack`). If the search of the whole frame finds no face (faces below about a tenth of a wide frame are too
+    small), overlapping tiles are searched. Image mode alone would be worse: its landmarks jitter three times as much,
+    and a small CTC model of GRID speaker s1 (568 clips, 40 epochs, one seed) had a word error rate of 41% with it and
+    of 29% with tracking.
 
     The `face` to track is the `largest` or the most `central` one in its first frame, until it is lost for a quarter
     of a second; or the `speaking` one, whose lips move most in the whole clip. `speaking` tracks all faces, so its
@@ -171,13 +171,10 @@ class Face3DKeypointExtractor:
             raise ValueError(f"face must be one of {FACES}, not {face!r}")
         follower = SpeakerFollower(self.finder) if face == "speaking" else FaceFollower(self.finder, face)
         timestamps, shape = [], None
-        try:
-            for time, frame in frames:
-                shape = shape or frame.shape
-                follower.step(frame, time)
-                timestamps.append(time)
-        finally:
-            follower.close()
+        for time, frame in frames:
+            shape = shape or frame.shape
+            follower.step(frame, time)
+            timestamps.append(time)
         if shape is None:
             raise ValueError("The clip has no frames; give at least one frame.")
         return LandmarkSequence.from_faces(follower.faces, timestamps, (shape[1], shape[0]), follower.most_seen)

@@ -67,7 +67,7 @@ def test_extraction_beside_the_landmarker_and_the_classic_loop(tmp_path, capsys)
     met = extraction.main(arguments) == 0  # how fast three frames are says nothing
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["machine"]["clips"] == 3 and met == all(row["met"] is not False for row in found["rows"])
-    assert [row["goal"] for row in found["rows"]] == [0.8, None]
+    assert [row["goal"] for row in found["rows"]] == [1.3, 1.0, None]
     assert all(row["ratio"] > 0 for row in found["rows"]) and "classic loop" in capsys.readouterr().out
 
 

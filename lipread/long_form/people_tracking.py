@@ -59,10 +59,6 @@ class OnePersonFollower:
         """Returns the frames that `step` has not returned: none."""
         return []
 
-    def close(self) -> None:
-        """Releases the landmarker."""
-        self._follower.close()
-
 
 class PeopleFollower:
     """Tracks every face of a video, and numbers the people from 1 in order of appearance.
@@ -91,10 +87,6 @@ class PeopleFollower:
                 self._frames[index].faces[number] = face
         frames, self._frames = self._frames, []
         return frames
-
-    def close(self) -> None:
-        """Releases all landmarkers."""
-        self._follower.close()
 
     def _numbered(self, tracks: list[dict[int, np.ndarray]]) -> list[int | None]:
         """Returns the person of each track, `{frame: face}`; None for tracks that are too short."""

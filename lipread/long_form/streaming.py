@@ -53,16 +53,13 @@ def stream_frames(
         raise ValueError(f"face must be one of {STREAMED_FACES}, not {face!r}")
     finder = extractor.finder
     follower = PeopleFollower(finder) if face == "all" else OnePersonFollower(finder, face)
-    try:
-        for time, frame in frames:
-            if frame is None:
-                yield from follower.flush()
-                yield StreamedFrame(time, {}, (0, 0), damaged=True)
-            else:
-                yield from follower.step(frame, time)
-        yield from follower.flush()
-    finally:
-        follower.close()
+    for time, frame in frames:
+        if frame is None:
+            yield from follower.flush()
+            yield StreamedFrame(time, {}, (0, 0), damaged=True)
+        else:
+            yield from follower.step(frame, time)
+    yield from follower.flush()
 
 
 def people_sequences(frames: Sequence[StreamedFrame], name: str) -> list[LandmarkSequence]:

@@ -5,11 +5,13 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
+import mediapipe
 import numpy as np
 import pytest
 
 from data.talker import TalkingHead, perform
 from modeling_lipread.geometry_lipread import identity_switches, lip_motion
+from modeling_lipread.landmarker_lipread import landmarker_path
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from tests.helpers.clips import PORTRAIT, moving_portrait, portrait_on
 
@@ -148,9 +150,14 @@ def test_a_cut_to_another_person_is_counted(extractor):
         assert away.coverage == pytest.approx(40 / 55) and switches(away) == expected
 
 
+def turned_portrait(degrees: float) -> np.ndarray:
+    return cv2.warpAffine(PORTRAIT, cv2.getRotationMatrix2D((180, 144), degrees, 1), (360, 288))
+
+
 GREY = np.full_like(PORTRAIT, 90)
 CLIPS = {
     "moving": moving_portrait(6),
+    "turning": [turned_portrait(8 * index) for index in range(9)],
     "other size": [portrait_on(300, 500, [(1.0, 20 + 3 * index, 5)]) for index in range(5)],
     "lost and found": [*moving_portrait(3), *[GREY] * 9, *moving_portrait(3)],
     "two faces": [portrait_on(300, 640, [(0.8, 20, 20), (1.0, 330 + index, 5)]) for index in range(4)],
@@ -165,6 +172,26 @@ def fresh():
         with Face3DKeypointExtractor() as extractor:
             found[name] = extractor.extract_frames(frames, 25).keypoints
     return found
+
+
+@pytest.mark.parametrize("name", ["moving", "turning", "lost and found"])
+def test_a_face_is_tracked_as_mediapipes_video_mode_tracks_it(fresh, name):
+    vision, image_format = mediapipe.tasks.vision, mediapipe.ImageFormat.SRGB
+    base = mediapipe.tasks.BaseOptions(model_asset_buffer=landmarker_path().read_bytes())
+    options = vision.FaceLandmarkerOptions(base_options=base, running_mode=vision.RunningMode.VIDEO)
+    with vision.FaceLandmarker.create_from_options(options) as landmarker:
+        for index, (frame, found) in enumerate(zip(CLIPS[name], fresh[name], strict=True)):
+            image = mediapipe.Image(image_format=image_format, data=frame)
+            faces = landmarker.detect_for_video(image, 1000 + 40 * index).face_landmarks
+            assert found.any() == bool(faces), index
+            if faces:
+                expected = np.array([(point.x * 360, -point.y * 288, -point.z * 360) for point in faces[0]])
+                assert np.sqrt(np.mean((found - expected) ** 2)) < 0.1, index  # pixels
+
+
+def test_a_face_outside_the_frame_is_lost(extractor):
+    track = extractor.finder.track(extractor.extract(PORTRAIT) + (1000, 0, 0), 0.0)
+    assert track.step(PORTRAIT, 0.04) is None
 
 
 def test_no_clip_depends_on_the_one_before(fresh):

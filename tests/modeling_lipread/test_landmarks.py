@@ -74,10 +74,11 @@ def test_copies_and_closed_extractors_work(extractor):
 
 
 def test_a_fork_does_not_wait_for_a_landmarker_it_has_not(extractor):
-    expected = extractor.extract(PORTRAIT)
+    expected = extractor.extract_frames([PORTRAIT] * 3, 25).keypoints
     context = multiprocessing.get_context("fork")
     results = context.Queue()
-    child = context.Process(target=lambda: results.put(extractor.extract(PORTRAIT)), daemon=True)
+    target = lambda: results.put(extractor.extract_frames([PORTRAIT] * 3, 25).keypoints)  # noqa: E731
+    child = context.Process(target=target, daemon=True)
     child.start()
     np.testing.assert_array_equal(results.get(timeout=60), expected)
 
