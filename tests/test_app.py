@@ -343,6 +343,13 @@ def test_every_state_is_accessible(visit, size, scheme, tmp_path):
     read(page, write_video(tmp_path / "dark.mp4", BAD_VIDEOS["too dark"]))
     page.locator("#video-error", has_text="too dark").wait_for()
     check_accessible(page, f"video-error-{scheme}")
+    refusal = "Promise.reject(new DOMException('', 'NotAllowedError'))"
+    page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = () => {refusal} }}")
+    for tab in ("live", "phrases"):
+        page.click(f"#tab-{tab}")
+        page.click(f"#{tab}-start")
+        page.locator(f"#{tab}-error", has_text="not allowed").wait_for()
+        check_accessible(page, f"{tab}-error-{scheme}")
 
 
 def test_the_dockerfile_copies_what_the_page_needs():
