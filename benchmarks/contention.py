@@ -86,7 +86,8 @@ def measure(work: str, seconds: float, variables: dict[str, str]) -> float:
     for name in VARIABLES:
         os.environ.pop(name, None)
     os.environ.update(variables)
-    return in_fresh_process("benchmarks.contention", "--work", work, "--seconds", str(seconds))
+    (median,) = in_fresh_process("benchmarks.contention", "--work", work, "--seconds", str(seconds))
+    return median
 
 
 def main(arguments: list[str] | None = None) -> int:
