@@ -31,8 +31,8 @@ except ModuleNotFoundError as error:
 
 EXAMPLE = Path(__file__).with_name("examples") / "clip.mp4"
 BUNDLED_MODEL_NOTE = (
-    "This small reader knows your own phrases, and the 51 words of the GRID corpus (“bin blue at f two now”) by "
-    "mostly one speaker."
+    "This small reader can learn your own phrases, and knows the 51 words of the GRID corpus (“bin blue at f two now”) "
+    "by mostly one speaker."
 )
 
 

@@ -57,14 +57,14 @@ def enroll(arguments: argparse.Namespace) -> int:
     from ..phrases.book import PhraseBook
     from ..phrases.enroll import COUNTDOWN_SECONDS, add_recordings, record
     from ..phrases.look_alikes import look_alikes
-    from ..phrases.takes import recorded_takes
+    from ..phrases.takes import read_lines, recorded_takes
 
     from_files = source.is_dir() or source.suffix == ".jsonl"
     if from_files:
         recordings = list(recorded_takes(source))
         texts = list(dict.fromkeys(take["text"] for take in recordings))
     else:
-        texts = list(dict.fromkeys(filter(None, map(str.strip, source.read_text(encoding="utf-8").splitlines()))))
+        texts = list(dict.fromkeys(filter(None, map(str.strip, read_lines(source)))))
     if not texts:
         raise UsageError(f"{source}: no phrases in it; write one phrase a line")
     for first, second in look_alikes(texts):
@@ -87,6 +87,6 @@ def enroll(arguments: argparse.Namespace) -> int:
             "record more takes, or choose another wording"
         )
     if missing:
-        print_message(f"{missing} takes are missing; the same command goes on with them")
+        print_message(f"takes that are missing: {missing}; the same command goes on with them")
     print_message(f"{arguments.output}: {len(book.texts)} phrases, {len(book)} takes")
     return FAILURE if missing else SUCCESS

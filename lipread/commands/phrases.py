@@ -12,7 +12,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..options import SUCCESS, UsageError, check_reading, load_pipeline, positive_int, reader_options
+from ..options import (
+    SUCCESS,
+    UsageError,
+    check_reading,
+    load_pipeline,
+    positive_int,
+    print_message,
+    reader_options,
+)
 
 
 def add_phrases(commands: Any) -> None:
@@ -45,9 +53,11 @@ def phrases(arguments: argparse.Namespace) -> int:
         book.remove(arguments.remove, arguments.take)
     mistaken = {confusion.text: confusion for confusion in reversed(book.confusions())} if book.texts else {}
     for text in book.texts:
-        line = f"{text}\t{book.count(text)} takes"
+        line = f"{text}\ttakes: {book.count(text)}"
         if text in mistaken:
             confusion = mistaken[text]
             line += f"\tmistaken for {confusion.other!r} in {confusion.takes} of {confusion.of}"
         print(line)
+    if not mistaken and len(book.texts) > 1:
+        print_message("no phrase is mistaken for another")
     return SUCCESS

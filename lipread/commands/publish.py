@@ -64,6 +64,8 @@ def publish(arguments: argparse.Namespace) -> int:
         if arguments.dry_run:
             for name, path in upload_files(staging).items():
                 print(f"{path.stat().st_size:>13,} {name}")
+            if arguments.output is not None:
+                print_message(f"written to {arguments.output}, nothing was uploaded")
             return SUCCESS
         names = ("private", "revision", "commit_message", "keep_card", "token")
         push(staging, repo_id, **{name: settings[name] for name in names})

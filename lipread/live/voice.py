@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+
 from modeling_lipread.video_lipread import require
 
 
@@ -11,11 +14,13 @@ class Voice:
 
     Raises:
         ImportError: pyttsx3 is not installed.
-        RuntimeError: The system has no voice.
+        RuntimeError: The system has no voice, or cannot play sound.
     """
 
     def __init__(self) -> None:
         pyttsx3 = require("pyttsx3", "pyttsx3", "Speaking")
+        if sys.platform == "linux" and shutil.which("aplay") is None:  # which pyttsx3 starts there
+            raise RuntimeError("this system cannot play sound; install alsa-utils")
         try:
             self._engine = pyttsx3.init()
         except (RuntimeError, OSError) as error:

@@ -39,7 +39,7 @@ def add_recordings(book: Any, recordings: Iterable[dict[str, Any]], face: str) -
             check_take(sequence)
             book.add(take["text"], sequence, name)
         except (OSError, ValueError) as error:
-            print_message(f"{take['video']}: not used: {error}")
+            print_message(f"{take['video']}: not used for {take['text']!r}: {error}")
             refused += 1
     return refused
 

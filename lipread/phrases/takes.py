@@ -46,9 +46,19 @@ def check_take(sequence: LandmarkSequence, brightness: float | None = None) -> N
         raise TakeError("the lips hardly move: mouth the whole phrase clearly, as if you spoke it aloud")
     times = sequence.timestamps[present]
     if span[0] - times[0] < MIN_REST_SECONDS:
-        raise TakeError("the beginning is cut off: close your mouth, wait for the start, and then mouth the phrase")
+        raise TakeError("the beginning is cut off: keep your mouth closed for a moment before the phrase")
     if times[-1] - span[1] < MIN_REST_SECONDS:
-        raise TakeError("the end is cut off: close your mouth for a moment after the phrase")
+        raise TakeError("the end is cut off: keep your mouth closed for a moment after the phrase")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Returns the lines of a text file in UTF-8; raises `TakeError` for any other file."""
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise TakeError(
+            f"{path}: not a text file in UTF-8; give one phrase a line, and a video of all phrases by --source"
+        ) from error
 
 
 def recorded_takes(source: Path) -> Iterator[dict[str, Any]]:
@@ -69,7 +79,7 @@ def recorded_takes(source: Path) -> Iterator[dict[str, Any]]:
         for path in videos:
             yield {"video": path, "text": path.parent.name, "start": None, "end": None}
         return
-    for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(source), start=1):
         if not line.strip():
             continue
         try:

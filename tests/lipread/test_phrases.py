@@ -23,7 +23,7 @@ from lipread.phrases.look_alikes import look_alikes
 from lipread.phrases.takes import TakeError, check_take, recorded_takes
 from modeling_lipread import LipReadingPipeline
 from modeling_lipread.phrases_lipread import PhraseBookError, PhraseIndex, embedder_hash, spoken_span
-from tests.helpers.clips import write_video
+from tests.helpers.clips import EXAMPLE, write_video
 from tests.helpers.readers import run_elsewhere
 
 PHRASES = ("i need some water", "please call my sister", "good morning")
@@ -154,7 +154,7 @@ def test_enrolment_goes_on_where_it_stopped(takes_video, asked_video, lipread, t
     (tmp_path / "phrases.txt").write_text("\n".join((*PHRASES, "one more")), encoding="utf-8")
     arguments = ("enroll", tmp_path / "phrases.txt", "--output", tmp_path / "book", "--at_once", "--device", "cpu")
     status, _, errors = lipread(*arguments, "--takes", 2, "--source", takes_video)
-    assert status == 1 and "2 takes are missing" in " ".join(errors)
+    assert status == 1 and "takes that are missing: 2" in " ".join(errors)
     status, out, _ = lipread(*arguments, "--takes", 2, "--source", asked_video)
     assert status == 0
     assert "[1/2]" in out and out.count("one more") == 1  # one of its takes was recorded before
@@ -173,7 +173,14 @@ def test_recordings_are_added_once_and_bad_ones_refused(head, lipread, tmp_path)
         assert status == 1 and "hardly move" in " ".join(errors)
         assert errors[-1].endswith("2 phrases, 2 takes")
     status, out, _ = lipread("phrases", tmp_path / "book", "--rename", PHRASES[0], "water", "--device", "cpu")
-    assert status == 0 and out.splitlines() == ["water\t1 takes", f"{PHRASES[1]}\t1 takes"]
+    assert status == 0 and out.splitlines() == ["water\ttakes: 1", f"{PHRASES[1]}\ttakes: 1"]
+
+
+@pytest.mark.parametrize("name", ["phrases.txt", "takes.jsonl"])
+def test_a_file_that_is_no_text_is_named(lipread, tmp_path, name):
+    (tmp_path / name).write_bytes(EXAMPLE.read_bytes())
+    status, _, errors = lipread("enroll", tmp_path / name, "--output", tmp_path / "book")
+    assert status == 1 and f"{name}: not a text file in UTF-8; give one phrase a line" in errors[-1]
 
 
 def test_manifests_of_takes(tmp_path):
