@@ -31,7 +31,7 @@ except ModuleNotFoundError as error:
 
 EXAMPLE = Path(__file__).with_name("examples") / "clip.mp4"
 BUNDLED_MODEL_NOTE = (
-    "This small reader can learn your own phrases, and knows the 51 words of the GRID corpus (“bin blue at f two now”) "
+    "This small reader can learn your own phrases. It knows the 51 words of GRID (“bin blue at f two now”) "
     "by mostly one speaker."
 )
 
