@@ -20,7 +20,7 @@ from PIL import Image
 from lipread.page import processes
 from lipread.settings import MAX_PHRASE_SECONDS
 from modeling_lipread.video_lipread import read_frames
-from tests.helpers.clips import EXAMPLE, EXAMPLE_WORDS, write_video
+from tests.helpers.clips import EXAMPLE, EXAMPLE_WORDS, PORTRAIT, write_video
 from tests.helpers.corpora import wait_for
 from tests.helpers.page_server import read, serve
 from tests.helpers.training import REPOSITORY
@@ -107,9 +107,10 @@ def test_a_folder_of_temporary_files_with_too_long_a_name_is_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_visitor_who_leaves_leaves_nothing(page):
+def test_a_visitor_who_leaves_leaves_nothing(page, tmp_path):
     address, folder = page
-    with httpx.stream("POST", f"http://{address}/read", content=EXAMPLE.read_bytes(), timeout=60) as response:
+    video = write_video(tmp_path / "long.mp4", [PORTRAIT] * 740).read_bytes()  # it is read for some seconds
+    with httpx.stream("POST", f"http://{address}/read", content=video, timeout=60) as response:
         assert json.loads(next(response.iter_lines()))["type"] == "progress" and list(folder.iterdir())
     wait_for(lambda: not list(folder.iterdir()), seconds=30)
 
