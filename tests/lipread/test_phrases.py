@@ -102,6 +102,14 @@ def test_live_speaks_what_it_reads(enrolled, asked_video, lipread, monkeypatch):
     assert said == [PHRASES[1], PHRASES[2]]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux does the voice need a player")
+def test_a_system_that_cannot_play_sound_is_named(monkeypatch):
+    pytest.importorskip("pyttsx3", reason="the extra phrases is not installed")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(RuntimeError, match="cannot play sound; install alsa-utils"):
+        voice.Voice()
+
+
 @pytest.mark.slow
 def test_confirmed_phrases_become_takes(enrolled, asked_video, pipeline, tmp_path):
     """The first answer is confirmed, the second corrected, the third wrong, as the person says on a terminal."""
