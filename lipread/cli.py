@@ -1,17 +1,6 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """The `lipread` command. Each subcommand is a module in `commands` that registers its options and runs it.
 
-lipread transcribe clip.mp4
-lipread transcribe talks/ --model runs/a --output_format srt --output_dir subtitles/
-lipread live --source 0
-lipread enroll phrases.txt --output my_phrases/
-lipread phrases my_phrases/
-lipread overlay clip.mp4 --model runs/a --output overlay.mp4
-lipread replay clip.mp4 --output replay.html
-lipread export runs/a --output onnx/
-lipread publish runs/a --repo_id you/lipread-grid
-lipread doctor
-
 Importing this module and the commands loads nothing but the standard library, so that help and wrong options are
 answered at once. A command loads what it needs after it has checked its arguments.
 """
@@ -47,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     from .commands import build_parser
-    from .options import FAILURE, USAGE_ERROR, UsageError, print_message, use_utf8
+    from .options import FAILURE, SUCCESS, USAGE_ERROR, UsageError, print_message, use_utf8
     from .start_up import MAX_THREADS, limit_threads, usable_cores
 
     use_utf8()
@@ -60,7 +49,7 @@ def _run(arguments: list[str] | None) -> int:
         options = build_parser().parse_args(arguments)
         # `lipread live` leaves a core to the landmarks, which are found while the words are read.
         limit_threads(max(1, usable_cores() - 1) if options.command == "live" else MAX_THREADS)
-        return options.run(options)
+        return options.run(options) or SUCCESS
     except UsageError as error:
         print_message(error)
         return USAGE_ERROR

@@ -14,19 +14,20 @@ import logging
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from modeling_lipread.landmarks_lipread import LandmarkSequence
-from modeling_lipread.video_lipread import open_sound, read_frames, require
+from modeling_lipread.video_lipread import read_frames, read_sound, require
 
 from .output_files import replacing
-from .transcript import Word
+from .transcript import Word, text_of
+from .writers import wrap
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +76,13 @@ def write_overlay(
     output_path.parent.mkdir(parents=True, exist_ok=True)
     scale = max(1, -(-MIN_WIDTH // sequence.width))
     caption = _Caption(words or [], sequence.width * scale)
-    count, stream, sound = 0, None, None
+    count, stream = 0, None
     with (
         replacing(output_path) as beside,
-        open_sound(video_path, start, end) as (sound_stream, packets),
+        closing(read_sound(video_path, start, end)) as sound,
         av.open(str(beside), "w", format="mp4") as container,
     ):
+        heard = next(sound, None)
         for _, frame in read_frames(video_path, start, end, skip_damage=True):
             if frame is None:
                 continue
@@ -98,48 +100,19 @@ def write_overlay(
                 stream = container.add_stream("libx264", rate, {"preset": "veryfast", "crf": "20"})
                 stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
                 stream.codec_context.time_base = _TIME_BASE  # for videos of variable frame rate
-                sound = None if sound_stream is None else _Sound(container, sound_stream, packets)
+                track = None if heard is None else container.add_stream("aac", rate=heard[1].sample_rate)
             drawn = av.VideoFrame.from_ndarray(picture, format="rgb24")
             drawn.pts, drawn.time_base = round(sequence.timestamps[count] / _TIME_BASE), _TIME_BASE
             container.mux(stream.encode(drawn))
-            if sound is not None:
-                sound.write_until(sequence.timestamps[count])
+            while heard is not None and heard[0] <= sequence.timestamps[count]:  # side by side with the pictures
+                container.mux(track.encode(heard[1]))
+                heard = next(sound, None)
             count += 1
         if count < len(sequence):
             raise ValueError(different_length)
         container.mux(stream.encode())
-        if sound is not None:
-            sound.close()
-
-
-class _Sound:
-    """Copies the sound of a video into an mp4, or encodes it as AAC if an mp4 cannot hold its format."""
-
-    def __init__(self, container: Any, source: Any, packets: Iterator[tuple[float, Any]]):
-        self._container, self._packets = container, packets
-        self._copies = source.codec_context.name in container.supported_codecs
-        if self._copies:
-            self._stream = container.add_stream_from_template(source)
-        else:
-            self._stream = container.add_stream("aac", rate=source.rate)
-        self._next = next(packets, None)
-
-    def write_until(self, seconds: float) -> None:
-        """Writes the packets up to a time, so that sound and pictures are side by side in the file."""
-        while self._next is not None and self._next[0] <= seconds:
-            packet = self._next[1]
-            if self._copies:
-                packet.stream = self._stream
-                self._container.mux(packet)
-            else:
-                for frame in packet.decode():
-                    self._container.mux(self._stream.encode(frame))
-            self._next = next(self._packets, None)
-
-    def close(self) -> None:
-        """Writes what the encoder still holds."""
-        if not self._copies:
-            self._container.mux(self._stream.encode(None))
+        if track is not None:
+            container.mux(track.encode(None))
 
 
 def draw_landmarks(
@@ -167,55 +140,46 @@ class _Caption:
 
     def __init__(self, words: list[Word], width: int):
         words = [unit for word in words for unit in word.split()]
-        self._colors = [score_color(word.score) for word in words]
-        self._starts = [word.start for word in words]
         self._width, self._margin = width, width // 24
         self._drawn: dict[int, np.ndarray] = {0: np.zeros((0, width, 3), np.uint8)} if not words else {}
         self._font = _load_font(max(16, width // 20), "".join(word.text for word in words)) if words else None
-        self._lines = self._wrap(words)
+        self._words = [part for word in words for part in self._parts(word)]
+        self._lines = wrap(self._words, self._fits)
 
     def at(self, time: float) -> np.ndarray:
         """Returns the band at a time in seconds, RGB, uint8 `(height, width, 3)`."""
-        spoken = [start <= time + 1e-6 for start in self._starts]
-        if sum(spoken) not in self._drawn:
-            self._drawn[sum(spoken)] = self._draw(spoken)
-        return self._drawn[sum(spoken)]
+        spoken = sum(word.start <= time + 1e-6 for word in self._words)
+        if spoken not in self._drawn:
+            self._drawn[spoken] = self._draw(time + 1e-6)
+        return self._drawn[spoken]
 
-    def _wrap(self, words: list[Word]) -> list[list[tuple[int, str]]]:
-        """Breaks words into lines of `(index of the word, text)`; a text begins with the space before it."""
-        lines: list[list[tuple[int, str]]] = [[]]
-        for number, word in enumerate(words):
-            text = word.text if word.joined or not lines[-1] else f" {word.text}"
-            if lines[-1] and not self._fits("".join([*(piece for _, piece in lines[-1]), text])):
-                lines.append([])
-                text = word.text
-            # A word longer than a line is split over several lines.
-            while len(text) > 1 and not self._fits(text):
-                count = next((n for n in range(len(text) - 1, 1, -1) if self._fits(text[:n])), 1)
-                lines[-1].append((number, text[:count]))
-                lines.append([])
-                text = text[count:]
-            lines[-1].append((number, text))
-        return lines
+    def _parts(self, word: Word) -> Iterator[Word]:
+        """Yields the word, or the parts of one that is longer than a line."""
+        text, joined = word.text, word.joined
+        while text:
+            count = next((n for n in range(len(text), 1, -1) if self._fits(text[:n])), 1)
+            yield replace(word, text=text[:count], joined=joined)
+            text, joined = text[count:], True
 
     def _fits(self, text: str) -> bool:
         return self._font.getlength(text) <= self._width - 2 * self._margin
 
-    def _draw(self, spoken: list[bool]) -> np.ndarray:
+    def _draw(self, time: float) -> np.ndarray:
         line_height = round(1.35 * self._font.size)
         size = (self._width, min(len(self._lines), MAX_LINES) * line_height + line_height // 2)
         image = Image.new("RGB", size, (16, 16, 20))
         draw = ImageDraw.Draw(image)
-        last = max(MAX_LINES, sum(any(spoken[number] for number, _ in line) for line in self._lines))
+        last = max(MAX_LINES, sum(any(word.start <= time for word in line) for line in self._lines))
         for row, line in enumerate(self._lines[last - MAX_LINES : last]):
-            text = "".join(piece for _, piece in line)
             # Right-to-left scripts start at the right edge.
-            rightwards = next((unicodedata.bidirectional(c) == "L" for c in text if c.isalpha()), True)
+            rightwards = next((unicodedata.bidirectional(c) == "L" for c in text_of(line) if c.isalpha()), True)
             x, step, anchor = (self._margin, 1, "la") if rightwards else (self._width - self._margin, -1, "ra")
             before = ""
-            for number, piece in line:
+            for word in line:
+                piece = word.text if word.joined or not before else f" {word.text}"
                 place = (x + step * self._font.getlength(before), line_height // 4 + row * line_height)
-                draw.text(place, piece, self._colors[number] if spoken[number] else LATER_COLOR, self._font, anchor)
+                color = score_color(word.score) if word.start <= time else LATER_COLOR
+                draw.text(place, piece, color, self._font, anchor)
                 before += piece
         return np.array(image)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import html
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,16 +177,20 @@ def _unbroken(words: Sequence[Word]) -> Iterator[list[Word]]:
         yield piece
 
 
-def _wrap(words: Sequence[Word], room: int) -> list[str]:
-    """Returns the lines of a cue, each as wide as fits into `room`."""
+def wrap(words: Sequence[Word], fits: Callable[[str], bool]) -> list[list[Word]]:
+    """Returns words in lines, each as long as fits."""
     lines: list[list[Word]] = []
     for piece in _unbroken(words):
-        for part in [piece] if text_width(text_of(piece)) <= room else [[word] for word in piece]:
-            if lines and text_width(text_of([*lines[-1], *part])) <= room:
+        for part in [piece] if fits(text_of(piece)) else [[word] for word in piece]:
+            if lines and fits(text_of([*lines[-1], *part])):
                 lines[-1] += part
             else:
                 lines.append(list(part))
-    return [text_of(line) for line in lines]
+    return lines
+
+
+def _wrap(words: Sequence[Word], room: int) -> list[str]:
+    return [text_of(line) for line in wrap(words, lambda text: text_width(text) <= room)]
 
 
 def _reading_seconds(lines: Sequence[str], label: int) -> float:

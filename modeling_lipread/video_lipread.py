@@ -175,33 +175,24 @@ def video_size(path: str | os.PathLike) -> tuple[int, int]:
         return stream.width, stream.height
 
 
-@contextmanager
-def open_sound(
+def read_sound(
     path: str | os.PathLike, start: float | None = None, end: float | None = None
-) -> Iterator[tuple[Any, Iterator[tuple[float, Any]]]]:
-    """Opens the sound of a video, or of its span from `start` to `end` seconds, to copy it into another.
+) -> Iterator[tuple[float, Any]]:
+    """Decodes the sound of a video, or of its span from `start` to `end` seconds, up to damage.
 
-    It yields PyAV's audio stream, None without sound, and an iterator over seconds since `start` and packets, whose
-    timestamps begin there too.
+    It yields the seconds since `start` and PyAV's audio frame, whose timestamp begins there too.
     """
-    with _open(Path(path)) as (container, _):
-        stream = next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
-        yield stream, _sound_packets(container, stream, start or 0.0, end)
-
-
-def _sound_packets(container: Any, stream: Any, start: float, end: float | None) -> Iterator[tuple[float, Any]]:
     av = require("av", "av", "Reading a video")
-    with suppress(av.FFmpegError):  # damaged sound ends there
-        for packet in container.demux(stream) if stream is not None else ():
-            if packet.dts is None:  # marks the end
+    with _open(Path(path)) as (container, _), suppress(av.FFmpegError):
+        stream = next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
+        for frame in container.decode(stream) if stream is not None else ():
+            if frame.pts is None:
                 continue
-            shift = round((_origin(container) + start) / packet.time_base)
-            packet.dts, packet.pts = packet.dts - shift, (packet.dts if packet.pts is None else packet.pts) - shift
-            seconds = float(packet.pts * packet.time_base)
-            if end is not None and seconds >= end - start:
+            frame.pts -= round((_origin(container) + (start or 0.0)) / frame.time_base)
+            if end is not None and frame.time >= end - (start or 0.0):
                 return
-            if seconds >= 0:
-                yield seconds, packet
+            if frame.time >= 0:
+                yield frame.time, frame
 
 
 @contextmanager

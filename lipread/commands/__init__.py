@@ -18,7 +18,7 @@ from .publish import add_publish
 from .replay import add_replay
 from .transcribe import add_transcribe
 
-# Each adds a subparser whose default `run` is a function from the parsed arguments to the exit status.
+# Each adds a subparser whose default `run` is a function from the parsed arguments to the exit status, or None for 0.
 COMMANDS = (
     add_transcribe,
     add_live,
@@ -40,14 +40,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 class _Version(argparse.Action):
-    """Prints the version of the installed package."""
+    """Prints the version of the installed package; an error of standard output is raised, unlike by argparse's."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        try:
-            version = metadata.version("lipread")
-        except metadata.PackageNotFoundError:
-            version = "(not installed; pip install .)"
-        print(f"lipread {version}", flush=True)
+        versions = [found.version for found in metadata.distributions(name="lipread")]
+        print("lipread", *versions[:1] or ["(not installed; pip install .)"], flush=True)
         parser.exit()
 
 

@@ -14,29 +14,19 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ..options import (
-    FAILURE,
-    SUCCESS,
-    UsageError,
-    check_reading,
-    load_pipeline,
-    positive_int,
-    print_message,
-    reader_options,
-    require_writable,
-)
+from .. import options
 
 
 def add_enroll(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
-    parents = [reader_options(("largest", "central"))]
+    parents = [options.reader_options(("largest", "central"))]
     parser = commands.add_parser("enroll", parents=parents, help="record your own phrases, one to three times each")
     what = "text file with one phrase a line; or recordings: a folder with a folder a phrase, or a .jsonl manifest"
     parser.add_argument("phrases", type=Path, help=what)
     parser.add_argument(
         "--output", "-o", type=Path, required=True, help="folder of the phrase book, new or to be continued"
     )
-    parser.add_argument("--takes", type=positive_int, default=3, help="takes of each phrase (default: 3)")
+    parser.add_argument("--takes", type=options.positive_int, default=3, help="takes of each phrase (default: 3)")
     parser.add_argument("--source", default="0", help="number of a camera, stream, or video file (default: 0)")
     parser.add_argument("--at_once", action="store_true", help="read a video file faster than its own speed")
     parser.set_defaults(run=enroll)
@@ -46,9 +36,11 @@ def enroll(arguments: argparse.Namespace) -> int:
     """Records the missing takes. Returns the exit status: 0, or 1 if takes are still missing."""
     source = arguments.phrases
     if not source.exists():
-        raise UsageError(f"{source}: no such file or folder; give a text file with one phrase a line, or recordings")
-    check_reading(arguments)
-    require_writable(arguments.output.parent, arguments.output)
+        raise options.UsageError(
+            f"{source}: no such file or folder; give a text file with one phrase a line, or recordings"
+        )
+    options.check_reading(arguments)
+    options.require_writable(arguments.output.parent, arguments.output)
 
     from modeling_lipread.video_lipread import require
 
@@ -66,12 +58,12 @@ def enroll(arguments: argparse.Namespace) -> int:
     else:
         texts = list(dict.fromkeys(filter(None, map(str.strip, read_lines(source)))))
     if not texts:
-        raise UsageError(f"{source}: no phrases in it; write one phrase a line")
+        raise options.UsageError(f"{source}: no phrases in it; write one phrase a line")
     for first, second in look_alikes(texts):
-        print_message(
+        options.print_message(
             f"{first!r} and {second!r} look alike on the lips; another wording of one of them is read better"
         )
-    pipeline = load_pipeline(arguments.model, arguments.device, phrases_only=True)
+    pipeline = options.load_pipeline(arguments.model, arguments.device, phrases_only=True)
     book = PhraseBook(arguments.output, pipeline)
     if from_files:
         missing = add_recordings(book, recordings, arguments.face)
@@ -82,11 +74,11 @@ def enroll(arguments: argparse.Namespace) -> int:
             extractor = pipeline.processor.keypoint_extractor
             missing = record(book, wanted, frames, extractor, arguments.face, waits, say=print)
     for confusion in book.confusions() if book.texts else []:
-        print_message(
+        options.print_message(
             f"{confusion.text!r} is mistaken for {confusion.other!r} in {confusion.takes} of {confusion.of} takes: "
             "record more takes, or choose another wording"
         )
     if missing:
-        print_message(f"takes that are missing: {missing}; the same command goes on with them")
-    print_message(f"{arguments.output}: {len(book.texts)} phrases, {len(book)} takes")
-    return FAILURE if missing else SUCCESS
+        options.print_message(f"takes that are missing: {missing}; the same command goes on with them")
+    options.print_message(f"{arguments.output}: {len(book.texts)} phrases, {len(book)} takes")
+    return options.FAILURE if missing else options.SUCCESS

@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..options import SUCCESS, UsageError, check_reading, load_pipeline, print_message, require_writable
+from .. import options
 
 ENCODER_FILE, DECODER_FILE = "encoder.onnx", "decoder.onnx"
 
@@ -39,28 +39,27 @@ def add_export(commands: Any) -> None:
     parser.set_defaults(run=export)
 
 
-def export(arguments: argparse.Namespace) -> int:
-    """Writes the graphs, prints how to use them, and returns the exit status, 0."""
+def export(arguments: argparse.Namespace) -> None:
+    """Writes the graphs and prints how to use them."""
     folder = arguments.output
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
-        raise UsageError(f"export needs the packages {' and '.join(missing)}: pip install '.[onnx]'")
-    check_reading(arguments)
+        raise options.UsageError(f"export needs the packages {' and '.join(missing)}: pip install '.[onnx]'")
+    options.check_reading(arguments)
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--output {folder}: is a file; give a folder")
+        raise options.UsageError(f"--output {folder}: is a file; give a folder")
     existing = [name for name in (ENCODER_FILE, DECODER_FILE) if (folder / name).exists()]
     if existing and not arguments.overwrite:
-        raise UsageError(f"--output {folder}: {existing[0]} exists; give another folder, or --overwrite")
-    require_writable(folder, folder)
+        raise options.UsageError(f"--output {folder}: {existing[0]} exists; give another folder, or --overwrite")
+    options.require_writable(folder, folder)
 
     from ..export import export_decoder, export_encoder
 
-    model = load_pipeline(arguments.model, "cpu").model.eval().float()  # onnxruntime has no bfloat16 on CPUs
+    model = options.load_pipeline(arguments.model, "cpu").model.eval().float()  # onnxruntime has no bfloat16 on CPUs
     for step, (name, write) in enumerate(((ENCODER_FILE, export_encoder), (DECODER_FILE, export_decoder)), start=1):
-        print_message(f"{step}/2 tracing {name}, which takes about a minute")
+        options.print_message(f"{step}/2 tracing {name}, which takes about a minute")
         write(model, folder / name)
     print(
         f"{folder}: run {ENCODER_FILE} once a clip and {DECODER_FILE} once a token, for example with "
         "onnxruntime; the reader's AutoProcessor makes the inputs, and `lipread export --help` lists them"
     )
-    return SUCCESS

@@ -15,34 +15,22 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 
-from ..options import (
-    SUCCESS,
-    UsageError,
-    check_reading,
-    generation_arguments,
-    load_pipeline,
-    model_options,
-    number,
-    phrase_options,
-    positive_int,
-    print_message,
-    require_video,
-)
+from .. import options
 from ..settings import EVERY_FRAMES, MAX_PHRASE_SECONDS, SegmentSettings
 
-positive_seconds = number(float, "a number of seconds above 0", lambda value: value > 0)
+positive_seconds = options.number(float, "a number of seconds above 0", lambda value: value > 0)
 
 
 def add_live(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
     settings = SegmentSettings()
-    parents = [model_options(("largest", "central")), phrase_options()]
+    parents = [options.model_options(("largest", "central")), options.phrase_options()]
     parser = commands.add_parser("live", parents=parents, help="read a camera while somebody speaks")
     parser.add_argument("--source", default="0", help="number of a camera, stream, or video file (default: 0)")
     form_help = "txt: an utterance a line, and on a terminal its words so far; json: an update a line (default: txt)"
     parser.add_argument("--format", "-f", choices=("txt", "json"), default="txt", help=form_help)
     every_help = f"frames between two hypotheses of the current utterance (default: {EVERY_FRAMES})"
-    parser.add_argument("--every", type=positive_int, default=EVERY_FRAMES, metavar="FRAMES", help=every_help)
+    parser.add_argument("--every", type=options.positive_int, default=EVERY_FRAMES, metavar="FRAMES", help=every_help)
     end_help = f"rest of the lips that ends an utterance (default: {settings.end_seconds:g})"
     parser.add_argument("--end_seconds", type=positive_seconds, default=settings.end_seconds, help=end_help)
     parser.add_argument("--speak", action="store_true", help="say what is read, by the system's voice")
@@ -52,20 +40,20 @@ def add_live(commands: Any) -> None:
     parser.set_defaults(run=live)
 
 
-def live(arguments: argparse.Namespace) -> int:
-    """Reads until the source ends or Ctrl-C is pressed, prints the latencies, and returns the exit status, 0.
+def live(arguments: argparse.Namespace) -> None:
+    """Reads until the source ends or Ctrl-C is pressed, and prints the latencies.
 
     With `--confirm` it asks after each phrase instead of printing latencies.
     """
     end_seconds = arguments.end_seconds
     source = arguments.source.removeprefix("/dev/video")  # cameras are numbers
     if not source.isdecimal() and "://" not in source:
-        require_video(source)
-    check_reading(arguments)
+        options.require_video(source)
+    options.check_reading(arguments)
     if arguments.confirm:
         _check_confirm(arguments)
 
-    pipeline = load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
+    pipeline = options.load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
 
     from ..live.session import Display, LiveSession, Update, warm_up
     from ..live.source import LiveSource
@@ -83,10 +71,10 @@ def live(arguments: argparse.Namespace) -> int:
         if voice is not None and update.is_final and update.text:
             voice.say(update.text)
 
-    session = LiveSession(pipeline, settings, every, show, **generation_arguments(arguments, pipeline.model))
+    session = LiveSession(pipeline, settings, every, show, **options.generation_arguments(arguments, pipeline.model))
     warm_up(pipeline)
     extractor = pipeline.processor.keypoint_extractor
-    print_message(f"opening {'camera ' if source.isdecimal() else ''}{source}; Ctrl-C ends")
+    options.print_message(f"opening {'camera ' if source.isdecimal() else ''}{source}; Ctrl-C ends")
     with closing(LiveSource(source, arguments.at_once)) as frames:
         if arguments.confirm:
             from ..phrases.book import PhraseBook
@@ -97,22 +85,23 @@ def live(arguments: argparse.Namespace) -> int:
                 for text in read_and_confirm(book, frames, extractor, arguments.face, settings, ask=input, say=print):
                     if voice is not None:
                         voice.say(text)
-            return SUCCESS
+            return
         try:
             with session, suppress(KeyboardInterrupt):  # after Ctrl-C the session still reads the last frames
                 session.read(frames, extractor, arguments.face, display.notice)
         finally:
             display.notice("")
-    print_message(session.summary(frames))
-    return SUCCESS
+    options.print_message(session.summary(frames))
 
 
 def _check_confirm(arguments: argparse.Namespace) -> None:
     """Raises `UsageError` or ImportError if `--confirm` cannot ask, or cannot change a phrase book."""
     if arguments.phrases is None:
-        raise UsageError("--confirm needs a phrase book; give it with --phrases FOLDER")
+        raise options.UsageError("--confirm needs a phrase book; give it with --phrases FOLDER")
     if arguments.format != "txt" or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("--confirm asks on a terminal; run it in one, without --format json and without redirection")
+        raise options.UsageError(
+            "--confirm asks on a terminal; run it in one, without --format json and without redirection"
+        )
 
     from modeling_lipread.video_lipread import require
 

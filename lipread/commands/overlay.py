@@ -10,36 +10,25 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..options import (
-    SUCCESS,
-    check_reading,
-    clip_options,
-    generation_arguments,
-    load_pipeline,
-    model_options,
-    output_file,
-    output_options,
-    print_message,
-    require_video,
-)
+from .. import options
 from ..settings import FACES
 
 
 def add_overlay(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
-    parents = [model_options((*FACES, "all")), clip_options(), output_options("mp4 file")]
+    parents = [options.model_options((*FACES, "all")), options.clip_options(), options.output_options("mp4 file")]
     parser = commands.add_parser("overlay", parents=parents, help="draw landmarks and words on a video")
     parser.add_argument("video", metavar="VIDEO", help="video file")
     parser.set_defaults(run=overlay)
 
 
-def overlay(arguments: argparse.Namespace) -> int:
-    """Writes the video, prints the words and the path of the file, and returns the exit status, 0."""
-    check_reading(arguments)
-    require_video(arguments.video)
-    output = output_file(arguments.output, ".mp4", arguments.video, arguments.overwrite)
+def overlay(arguments: argparse.Namespace) -> None:
+    """Writes the video and prints the words and the path of the file."""
+    options.check_reading(arguments)
+    options.require_video(arguments.video)
+    output = options.output_file(arguments.output, ".mp4", arguments.video, arguments.overwrite)
 
-    pipeline = load_pipeline(arguments.model, arguments.device)
+    pipeline = options.load_pipeline(arguments.model, arguments.device)
 
     from ..long_form.streaming import people_sequences, stream_video
     from ..long_form.transcription import sequence_frames, transcribe_frames
@@ -53,11 +42,10 @@ def overlay(arguments: argparse.Namespace) -> int:
     else:
         people = pipeline.processor.extract_landmarks(video, **clip, face=arguments.face)
         frames = sequence_frames(people[0])
-    transcript = transcribe_frames(pipeline, frames, video, origin, **generation_arguments(arguments))
+    transcript = transcribe_frames(pipeline, frames, video, origin, **options.generation_arguments(arguments))
     write_overlay(video, people, output, words=transcript.words(origin) or None, **clip)
     if transcript.text:
         print(format_transcript(transcript, "txt"), end="")
     else:
-        print_message(f"{video}: no words: {transcript.unread_reasons}")
+        options.print_message(f"{video}: no words: {transcript.unread_reasons}")
     print(output)
-    return SUCCESS

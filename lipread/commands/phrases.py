@@ -12,41 +12,33 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..options import (
-    SUCCESS,
-    UsageError,
-    check_reading,
-    load_pipeline,
-    positive_int,
-    print_message,
-    reader_options,
-)
+from .. import options
 
 
 def add_phrases(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
-    parser = commands.add_parser("phrases", parents=[reader_options()], help="show and change a phrase book")
+    parser = commands.add_parser("phrases", parents=[options.reader_options()], help="show and change a phrase book")
     parser.add_argument("book", type=Path, help="folder of the phrase book")
     parser.add_argument("--rename", nargs=2, metavar=("TEXT", "NEW"), help="give a phrase another text")
     parser.add_argument("--remove", metavar="TEXT", help="remove a phrase")
-    parser.add_argument("--take", type=positive_int, help="with --remove: only this take of it, from 1")
+    parser.add_argument("--take", type=options.positive_int, help="with --remove: only this take of it, from 1")
     parser.set_defaults(run=phrases)
 
 
-def phrases(arguments: argparse.Namespace) -> int:
-    """Changes and prints the phrase book. Returns the exit status, 0."""
+def phrases(arguments: argparse.Namespace) -> None:
+    """Changes and prints the phrase book."""
     if not arguments.book.is_dir():
-        raise UsageError(f"{arguments.book}: no such phrase book; record one with `lipread enroll`")
+        raise options.UsageError(f"{arguments.book}: no such phrase book; record one with `lipread enroll`")
     if arguments.take is not None and arguments.remove is None:
-        raise UsageError("--take needs --remove TEXT")
-    check_reading(arguments)
+        raise options.UsageError("--take needs --remove TEXT")
+    options.check_reading(arguments)
 
     from modeling_lipread.video_lipread import require
 
     require("datasets", "datasets", "A phrase book").disable_progress_bars()
     from ..phrases.book import PhraseBook
 
-    book = PhraseBook(arguments.book, load_pipeline(arguments.model, arguments.device, phrases_only=True))
+    book = PhraseBook(arguments.book, options.load_pipeline(arguments.model, arguments.device, phrases_only=True))
     if arguments.rename is not None:
         book.rename(*arguments.rename)
     if arguments.remove is not None:
@@ -59,5 +51,4 @@ def phrases(arguments: argparse.Namespace) -> int:
             line += f"\tmistaken for {confusion.other!r} in {confusion.takes} of {confusion.of}"
         print(line)
     if not mistaken and len(book.texts) > 1:
-        print_message("no phrase is mistaken for another")
-    return SUCCESS
+        options.print_message("no phrase is mistaken for another")

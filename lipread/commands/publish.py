@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..options import SUCCESS, UsageError, print_message
+from ..options import UsageError, print_message
 
 
 def add_publish(commands: Any) -> None:
@@ -41,8 +41,8 @@ def add_publish(commands: Any) -> None:
     parser.set_defaults(run=publish)
 
 
-def publish(arguments: argparse.Namespace) -> int:
-    """Publishes a checkpoint, prints its address and the Python code that loads it, and returns the exit status, 0."""
+def publish(arguments: argparse.Namespace) -> None:
+    """Publishes a checkpoint and prints its address and the Python code that loads it."""
     repo_id, revision, settings = arguments.repo_id, arguments.revision, vars(arguments)
     if not arguments.checkpoint.is_dir():
         raise UsageError(f"{arguments.checkpoint}: no such folder; give the --output_dir of train_hf.py")
@@ -66,11 +66,10 @@ def publish(arguments: argparse.Namespace) -> int:
                 print(f"{path.stat().st_size:>13,} {name}")
             if arguments.output is not None:
                 print_message(f"written to {arguments.output}, nothing was uploaded")
-            return SUCCESS
+            return
         names = ("private", "revision", "commit_message", "keep_card", "token")
         push(staging, repo_id, **{name: settings[name] for name in names})
     branch, argument = (f"/tree/{revision}", f', revision="{revision}"') if revision else ("", "")
     print(f"{HfApi().endpoint}/{repo_id}{branch}")
     for name in ("processor = AutoProcessor", "model = AutoModel"):
         print(f'{name}.from_pretrained("{repo_id}"{argument}, trust_remote_code=True)')
-    return SUCCESS

@@ -10,39 +10,25 @@ lipread transcribe interview.mp4 --face all --output_format vtt > interview.vtt
 from __future__ import annotations
 
 import argparse
+import math
 import os
-import sys
-from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..options import (
-    FAILURE,
-    SUCCESS,
-    UsageError,
-    check_reading,
-    clip_options,
-    generation_arguments,
-    load_pipeline,
-    model_options,
-    phrase_options,
-    positive_int,
-    print_message,
-    require_writable,
-    seconds,
-)
+from .. import options
 from ..output_files import OutputFolder
 from ..settings import FACES, FORMATS, CueSettings, SegmentSettings
 from ..video_files import find_videos
 
 MAX_LISTED = 8  # videos that a message lists by name
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of video [{elapsed}<{remaining}]"
 Outputs = dict[str, Path]  # the file of each format
 
 
 def add_transcribe(commands: Any) -> None:
     """Registers the command with the subparsers of `lipread`."""
-    parents = [model_options((*FACES, "all")), clip_options(), phrase_options()]
+    parents = [options.model_options((*FACES, "all")), options.clip_options(), options.phrase_options()]
     parser = commands.add_parser(
         "transcribe", parents=parents, help="write the words of videos: text, subtitles, JSON"
     )
@@ -55,22 +41,22 @@ def add_transcribe(commands: Any) -> None:
     add("--output_dir", "--output", "-o", type=Path, help=output_help)
     add("--overwrite", action="store_true", help="read videos again whose output files exist")
     nbest_help = "hypotheses of each segment, in JSON; at least as many beams"
-    add("--nbest", type=positive_int, default=1, help=nbest_help)
-    add("--batch_size", type=positive_int, default=1, help="segments read at once (default: 1)")
+    add("--nbest", type=options.positive_int, default=1, help=nbest_help)
+    add("--batch_size", type=options.positive_int, default=1, help="segments read at once (default: 1)")
     long = parser.add_argument_group("long videos")
     max_help = (
         "longest segment; longer speech is cut where the lips pause (default: the length of the clips that the "
         f"reader was trained on, or {segments.max_seconds:g})"
     )
-    long.add_argument("--max_seconds", type=seconds, default=argparse.SUPPRESS, help=max_help)
+    long.add_argument("--max_seconds", type=options.seconds, default=argparse.SUPPRESS, help=max_help)
     pause_help = f"shortest pause of the lips to cut at (default: {segments.pause_seconds:g})"
-    long.add_argument("--pause_seconds", type=seconds, default=segments.pause_seconds, help=pause_help)
+    long.add_argument("--pause_seconds", type=options.seconds, default=segments.pause_seconds, help=pause_help)
     subtitles = parser.add_argument_group("subtitles")
     subtitles.add_argument("--by_word", action="store_true", help="put as few words in a cue as can be read in time")
     width_help = f"most characters a line, full-width ones count as two (default: {cues.max_line_width})"
-    subtitles.add_argument("--max_line_width", type=positive_int, default=cues.max_line_width, help=width_help)
+    subtitles.add_argument("--max_line_width", type=options.positive_int, default=cues.max_line_width, help=width_help)
     lines_help = f"most lines a cue (default: {cues.max_line_count})"
-    subtitles.add_argument("--max_line_count", type=positive_int, default=cues.max_line_count, help=lines_help)
+    subtitles.add_argument("--max_line_count", type=options.positive_int, default=cues.max_line_count, help=lines_help)
     parser.set_defaults(run=transcribe)
 
 
@@ -81,26 +67,28 @@ def transcribe(arguments: argparse.Namespace) -> int:
     try:
         SegmentSettings(**segment_options)
     except ValueError as error:
-        raise UsageError(f"--{error}") from error
+        raise options.UsageError(f"--{error}") from error
     kind, folder = arguments.output_format, None
     videos, errors = find_videos(arguments.videos)
     pending: list[tuple[Path, Outputs]] = [(file, {}) for file, _ in videos]
     if arguments.output_dir is not None:
-        require_writable(arguments.output_dir, arguments.output_dir)
+        options.require_writable(arguments.output_dir, arguments.output_dir)
         folder = OutputFolder(arguments.output_dir)
         pending, conflicts = _pending_videos(videos, arguments, folder)
         errors += conflicts
     elif kind in ("srt", "vtt", "tsv") and len(videos) > 1:
-        raise UsageError(f"{len(videos)} videos need --output_dir with --output_format {kind}: one file a video")
+        raise options.UsageError(f"{len(videos)} videos need --output_dir for {kind}: one file a video")
     for error in errors:
-        print_message(error)
+        options.print_message(error)
     failed = len(errors)
     if not pending:
-        return FAILURE if failed else SUCCESS
+        return options.FAILURE if failed else options.SUCCESS
 
-    pipeline = load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
+    pipeline = options.load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
 
     from tqdm import tqdm
+
+    from modeling_lipread.video_lipread import video_seconds
 
     from ..diagnosis import why_unread
     from ..long_form.transcription import DAMAGED, transcribe_video
@@ -109,34 +97,32 @@ def transcribe(arguments: argparse.Namespace) -> int:
     settings = SegmentSettings.for_model(pipeline.model.config, **segment_options)
     reading = {"start": arguments.start, "end": arguments.end, "face": arguments.face, "settings": settings}
     reading |= {"batch_size": arguments.batch_size, "num_return_sequences": arguments.nbest}
-    reading |= generation_arguments(arguments, pipeline.model)
-    with closing(ProgressBar([file for file, _ in pending], arguments.start, arguments.end)) as progress:
-        for file, outputs in pending:
-            progress.start(file)
-            try:
-                transcript = transcribe_video(pipeline, file, on_progress=progress.update, **reading)
-                for form, output in outputs.items():
-                    folder.write(output, format_transcript(transcript, form, cues), file)
-            except Exception as error:  # whatever a damaged video breaks, the next one is read
-                with tqdm.external_write_mode(file=sys.stderr):
-                    print_message(_describe(error, file))
-                failed += 1
-                continue
-            with tqdm.external_write_mode(file=sys.stdout):
-                damaged = [span for span in transcript.unread if span.reason == DAMAGED]
-                if damaged:
-                    listed = ", ".join(f"{span.start:.1f} to {span.end:.1f}" for span in damaged)
-                    print_message(f"{file}: {DAMAGED}: nothing was read from {listed} seconds")
-                if not transcript.text:  # not a failure, but explains an empty file
-                    why = why_unread(file, arguments.start, arguments.end)
-                    print_message(f"{file}: no words: {transcript.unread_reasons}{why and f'. {why}' or ''}")
-                if folder is None:
-                    single = len(videos) == 1
-                    sys.stdout.write(
-                        format_transcript(transcript, kind, cues) if single else format_line(transcript, kind)
-                    )
-                    sys.stdout.flush()
-    return FAILURE if failed else SUCCESS
+    reading |= options.generation_arguments(arguments, pipeline.model)
+    for number, (file, outputs) in enumerate(pending, start=1):
+        try:
+            total = min(video_seconds(file), arguments.end or math.inf) - (arguments.start or 0.0)
+            title = f"{file.name} ({number} of {len(pending)})"
+            with tqdm(total=max(0.0, total), desc=title, bar_format=BAR, disable=None, leave=False) as bar:
+                reading["on_progress"] = lambda seconds, bar=bar: bar.update(seconds - bar.n)
+                transcript = transcribe_video(pipeline, file, **reading)
+            for form, output in outputs.items():
+                folder.write(output, format_transcript(transcript, form, cues), file)
+        except Exception as error:  # whatever a damaged video breaks, the next one is read
+            options.print_message(_describe(error, file))
+            failed += 1
+            continue
+        damaged = [span for span in transcript.unread if span.reason == DAMAGED]
+        if damaged:
+            listed = ", ".join(f"{span.start:.1f} to {span.end:.1f}" for span in damaged)
+            options.print_message(f"{file}: {DAMAGED}: nothing was read from {listed} seconds")
+        if not transcript.text:  # not a failure, but explains an empty file
+            why = why_unread(file, arguments.start, arguments.end)
+            options.print_message(f"{file}: no words: {transcript.unread_reasons}{why and f'. {why}' or ''}")
+        if folder is None:
+            single = len(videos) == 1
+            text = format_transcript(transcript, kind, cues) if single else format_line(transcript, kind)
+            print(text, end="", flush=True)
+    return options.FAILURE if failed else options.SUCCESS
 
 
 def _describe(error: Exception, file: Path) -> str:
@@ -150,15 +136,15 @@ def _check_options(arguments: argparse.Namespace) -> None:
     """Rejects options that contradict each other, before anything is loaded."""
     output, kind = arguments.output_dir, arguments.output_format
     if arguments.nbest > 1 and kind not in ("json", "all"):
-        raise UsageError(f"--nbest {arguments.nbest} needs --output_format json; {kind} holds one hypothesis")
+        raise options.UsageError(f"--nbest {arguments.nbest} needs --output_format json; {kind} holds one hypothesis")
     arguments.num_beams = max(arguments.num_beams, arguments.nbest)
-    check_reading(arguments)
+    options.check_reading(arguments)
     if kind == "all" and output is None:
-        raise UsageError("--output_format all writes several files: give --output_dir, for example --output_dir .")
+        raise options.UsageError("--output_format all writes several files: give --output_dir, such as --output_dir .")
     if output is not None and output.exists() and not output.is_dir():
-        raise UsageError(f"--output_dir {output}: is a file; give a folder")
+        raise options.UsageError(f"--output_dir {output}: is a file; give a folder")
     if output is not None and output.suffix.lower() in {f".{name}" for name in FORMATS}:
-        raise UsageError(f"--output_dir {output}: is a folder for one file a video; for one file write > {output}")
+        raise options.UsageError(f"--output_dir {output}: is a folder, for a file a video; for one write > {output}")
 
 
 def _options_of(settings: type, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -187,38 +173,5 @@ def _pending_videos(
     if done:
         listed = done[:MAX_LISTED] + [f"and {len(done) - MAX_LISTED} more"] * (len(done) > MAX_LISTED)
         message = f"{len(done)} of {len(videos)} videos are in {folder.folder}; --overwrite reads them again: "
-        print_message(message + ", ".join(listed))
+        options.print_message(message + ", ".join(listed))
     return pending, errors
-
-
-class ProgressBar:
-    """A bar over the seconds from `start` to `end` of all videos. It shows on a terminal only."""
-
-    def __init__(self, files: list[Path], start: float | None, end: float | None):
-        from tqdm import tqdm
-
-        from modeling_lipread.video_lipread import video_seconds
-
-        shown = sys.stderr.isatty()
-        self._seconds = dict.fromkeys(files, 0.0)
-        for file in filter(Path.is_file, files if shown else []):
-            self._seconds[file] = max(0.0, min(video_seconds(file), end or float("inf")) - (start or 0.0))
-        self._file: Path | None = None
-        self._done = 0.0  # seconds of the videos before the current one
-        form = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of video [{elapsed}<{remaining}]"
-        total = sum(self._seconds.values())
-        self._bar = tqdm(total=total, disable=not shown, file=sys.stderr, bar_format=form, leave=False)
-
-    def start(self, file: Path) -> None:
-        """Moves to the start of a video."""
-        self._done += self._seconds.get(self._file, 0.0)
-        self._file = file
-        self._bar.set_description(file.name, refresh=False)
-
-    def update(self, seconds: float) -> None:
-        """Moves to a time within the current video."""
-        self._bar.update(self._done + min(seconds, self._seconds[self._file]) - self._bar.n)
-
-    def close(self) -> None:
-        """Removes the bar."""
-        self._bar.close()

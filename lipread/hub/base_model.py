@@ -17,8 +17,6 @@ from transformers import AutoConfig
 from modeling_lipread import LipReadConfig
 from modeling_lipread.language_model_lipread import check_same_size, is_folder, load_language_model
 
-from .staging import PublishError
-
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -41,24 +39,24 @@ def resolve_base_model(
 ) -> tuple[BaseModel, list[str]]:
     """Returns the language model, at its exact commit, that a published checkpoint will refer to; and notes.
 
-    `base_model_id` and `base_model_revision` replace those of the configuration. Raises `PublishError` or ValueError
-    if others could not load it, or it is not the one that the checkpoint was trained on.
+    `base_model_id` and `base_model_revision` replace those of the configuration. Raises ValueError if others
+    could not load it, or it is not the one that the checkpoint was trained on.
     """
     name, commit = config.base_model_name_or_path, config.base_model_revision
     if name is None or include_base:
         if base_model_id or base_model_revision:
-            raise PublishError(f"{checkpoint}: is published with its language model inside; leave --base_model_id out")
+            raise ValueError(f"{checkpoint}: is published with its language model inside; leave --base_model_id out")
         on_hub = name is not None and not is_folder(name)
         return BaseModel(name if on_hub else None, commit if on_hub else None, included=True), []
     if base_model_id is None and is_folder(name):
-        raise PublishError(
+        raise ValueError(
             f"{checkpoint}: refers to its language model by a local folder, {name}: give --base_model_id if the same "
             "model is on the Hub (put it there with `hf upload you/name FOLDER`), or --include_base to publish its "
             "weights too"
         )
     if base_model_id is None and base_model_revision is None:
         if commit is None or not COMMIT.fullmatch(commit):
-            raise PublishError(f"{checkpoint}: refers to {name} without a commit: give --base_model_revision COMMIT")
+            raise ValueError(f"{checkpoint}: refers to {name} without a commit: give --base_model_revision COMMIT")
         return BaseModel(name, commit), []
     found = model_info(base_model_id or name, base_model_revision, token)
     base = BaseModel(found.id, found.sha)
@@ -70,7 +68,7 @@ def resolve_base_model(
     if same is None:
         return base, [f"could not check that {base.id} has the weights of the training: {name} cannot be loaded here"]
     if not same:
-        raise PublishError(
+        raise ValueError(
             f"{base.id} at {base.revision} has other weights than {name}, which the reader was trained on: upload "
             "that one with `hf upload` and give its id, or give --include_base"
         )
@@ -78,12 +76,12 @@ def resolve_base_model(
 
 
 def model_info(model_id: str, revision: str | None, token: str | None) -> ModelInfo:
-    """Returns the Hub's information on a language model. Raises `PublishError` if there is none."""
+    """Returns the Hub's information on a language model. Raises ValueError if there is none."""
     try:
         return HfApi(token=token).model_info(model_id, revision=revision, files_metadata=True)
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
         name = f"{model_id} at {revision}" if revision else model_id
-        raise PublishError(f"the language model {name} is not on the Hub, or your token cannot read it") from error
+        raise ValueError(f"the language model {name} is not on the Hub, or your token cannot read it") from error
 
 
 def _same_weights(config: LipReadConfig, found: ModelInfo, token: str | None) -> bool | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +15,18 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
-from transformers.utils import CONFIG_NAME
+from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME
 
-from modeling_lipread import LipReadConfig, LipReadProcessor
+import modeling_lipread
+from modeling_lipread import LipReadConfig, LipReadForConditionalGeneration, LipReadProcessor
+from modeling_lipread.language_model_lipread import checkpoint_files
 
 from .base_model import model_info, resolve_base_model
 from .model_card import CardDetails, build_card, read_evaluations
-from .staging import PublishError, check_weights, read_config, stage_checkpoint
 
 CARD = "README.md"
+# Every module of the package but `__init__`, which a checkpoint's code does without.
+CODE = sorted(Path(modeling_lipread.__file__).parent.glob("*_lipread.py"))
 # Files of an earlier upload to delete: `from_pretrained` could load old weights beside new ones.
 REPLACED = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|\w+_lipread\.py")
 
@@ -39,26 +43,41 @@ def stage(
     revision: str | None = None,
     token: str | None = None,
 ) -> list[str]:
-    """Writes the files of an upload, with a model card, to the folder `staging`. Returns notes for the user.
+    """Writes what others need to load a checkpoint, and a model card, to the folder `staging`. Returns notes.
+
+    Checkpoints, optimizer states and logs in the folder of a training run stay out of it.
 
     Args:
         checkpoint: The `--output_dir` of `train_hf.py`.
         repo_id, revision: The target repository and branch.
         base_model_id, base_model_revision: The language model on the Hub, if the checkpoint names a folder.
+        include_base: Whether the weights of the frozen language model are among the files.
         token: Access token for reading the language model.
 
     Raises:
-        PublishError: The checkpoint cannot be published as it is; the message names the remedy.
+        OSError, ValueError: The checkpoint cannot be published as it is; the message names the remedy.
     """
-    config = read_config(checkpoint)
-    weights, details = check_weights(checkpoint), details or CardDetails()
+    config, details = read_config(checkpoint), details or CardDetails()
+    weights = [Path(path) for path in checkpoint_files(checkpoint, {})]
+    for path in weights:
+        if path.parent != checkpoint or path.suffix != ".safetensors":
+            raise ValueError(f"{checkpoint / SAFE_WEIGHTS_INDEX_NAME}: names {path}, which is not beside it")
     try:
         processor = LipReadProcessor.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
-        raise PublishError(f"{checkpoint}: its processor cannot be loaded: {error}") from error
+        raise ValueError(f"{checkpoint}: its processor cannot be loaded: {error}") from error
     base, notes = resolve_base_model(config, checkpoint, base_model_id, base_model_revision, include_base, token)
     evaluations, rejected = read_evaluations(checkpoint, weights)
-    stage_checkpoint(checkpoint, staging, processor, include_base)
+    processor.save_pretrained(staging)
+    if include_base:
+        LipReadForConditionalGeneration.from_pretrained(checkpoint).save_pretrained(staging, include_base=True)
+    else:
+        index = [checkpoint / SAFE_WEIGHTS_INDEX_NAME] if len(weights) > 1 else []
+        for path in (checkpoint / CONFIG_NAME, checkpoint / GENERATION_CONFIG_NAME, *index, *weights):
+            if path.is_file():
+                shutil.copyfile(path, staging / path.name)
+    for path in CODE:
+        shutil.copyfile(path, staging / path.name)
     if not base.included:  # others load the language model from the Hub, at this commit
         path = staging / CONFIG_NAME
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -72,6 +91,24 @@ def stage(
     if details.license is None:
         notes.append("the card states no licence for the weights: give --license")
     return notes
+
+
+def read_config(checkpoint: Path) -> LipReadConfig:
+    """Returns the configuration of a checkpoint. Raises ValueError if the folder holds no lipread model."""
+    path = checkpoint / CONFIG_NAME
+    if not path.is_file():
+        checkpoints = sorted(checkpoint.glob("checkpoint-*/config.json"), key=lambda found: found.stat().st_mtime)
+        remedy = "give the --output_dir of train_hf.py, or a folder that save_pretrained wrote"
+        if checkpoints:
+            remedy = f"the run has not ended; let it go on, or publish its last checkpoint, {checkpoints[-1].parent}"
+        raise ValueError(f"{checkpoint}: holds no reader ({CONFIG_NAME} is missing): {remedy}")
+    try:
+        model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: is not a JSON object ({error}); save the checkpoint again") from error
+    if model_type != LipReadConfig.model_type:
+        raise ValueError(f"{checkpoint}: holds a model of type {model_type!r}, not a reader: use `hf upload`")
+    return LipReadConfig.from_pretrained(checkpoint)
 
 
 def push(
@@ -89,7 +126,7 @@ def push(
     If it fails, the repository stays as it was. `private` demands that it is private, and `keep_card` keeps its card.
 
     Raises:
-        PublishError: The repository is public instead of private, or others cannot load the language model.
+        ValueError: The repository is public instead of private, or others cannot load the language model.
     """
     api = HfApi(token=token)
     try:
@@ -97,12 +134,12 @@ def push(
     except RepositoryNotFoundError:
         is_private = bool(private)
     if private and not is_private:
-        raise PublishError(f"{repo_id} exists and is public: make it private in its settings, or leave --private out")
+        raise ValueError(f"{repo_id} exists and is public: make it private in its settings, or leave --private out")
     config = LipReadConfig.from_pretrained(staging)
     if config.base_model_name_or_path is not None:
         base = model_info(config.base_model_name_or_path, config.base_model_revision, token)
         if base.private and not is_private:
-            raise PublishError(
+            raise ValueError(
                 f"the language model {base.id} is private, so nobody else could load the reader: make it public, or "
                 "give --include_base, or --private"
             )
@@ -126,25 +163,25 @@ def upload_files(folder: Path) -> dict[str, Path]:
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Raises `PublishError` if a repository cannot have this id."""
+    """Raises ValueError if a repository cannot have this id."""
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise PublishError(f"--repo_id {repo_id}: {error}") from error
+        raise ValueError(f"--repo_id {repo_id}: {error}") from error
     if "/" not in repo_id:
-        raise PublishError(f"--repo_id {repo_id}: give your name on the Hub too: you/{repo_id}")
+        raise ValueError(f"--repo_id {repo_id}: give your name on the Hub too: you/{repo_id}")
 
 
 def check_login(token: str | None) -> None:
-    """Raises `PublishError` if the Hub does not accept the token."""
+    """Raises ValueError if the Hub does not accept the token."""
     try:
         HfApi(token=token).whoami()
     except LocalTokenNotFoundError as error:
-        raise PublishError("not logged in: run `hf auth login`, set HF_TOKEN, or give --token") from error
+        raise ValueError("not logged in: run `hf auth login`, set HF_TOKEN, or give --token") from error
     except HfHubHTTPError as error:
         if error.response.status_code != 401:
             raise
-        raise PublishError("the Hub rejects this token: run `hf auth login`, or give another --token") from error
+        raise ValueError("the Hub rejects this token: run `hf auth login`, or give another --token") from error
 
 
 @contextmanager
@@ -155,9 +192,9 @@ def staging_folder(checkpoint: Path, output: Path | None) -> Iterator[Path]:
             yield Path(folder, "reader")
         return
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise PublishError(f"--output {output}: is not an empty folder; give a new one")
+        raise ValueError(f"--output {output}: is not an empty folder; give a new one")
     if checkpoint.resolve() in (output.resolve(), *output.resolve().parents):
-        raise PublishError(f"--output {output}: is inside {checkpoint}; give a folder elsewhere")
+        raise ValueError(f"--output {output}: is inside {checkpoint}; give a folder elsewhere")
     output.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as folder:
         yield Path(folder, "reader")

@@ -14,9 +14,8 @@ from typing import Any
 
 from modeling_lipread.text_normalizer_lipread import TextNormalizer
 
-from ..long_form.people_tracking import ONLY_PERSON
 from ..long_form.segmentation import Segment, Segmenter, SegmentSettings
-from ..long_form.streaming import StreamedFrame
+from ..long_form.streaming import ONLY_PERSON, StreamedFrame
 from ..long_form.transcription import segment_words, stitch_utterances
 from ..settings import EVERY_FRAMES
 from ..transcript import Utterance, Word, text_of

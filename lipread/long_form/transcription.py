@@ -28,10 +28,9 @@ from modeling_lipread.processing_lipread import check_one_face
 from modeling_lipread.text_normalizer_lipread import split_units
 
 from ..transcript import Transcript, UnreadSpan, Utterance, Word
-from .people_tracking import ONLY_PERSON
 from .segmentation import MAX_GAP_SECONDS, Segment, Segmenter, SegmentSettings, max_step
 from .stitching import stitch
-from .streaming import StreamedFrame, stream_video
+from .streaming import ONLY_PERSON, StreamedFrame, stream_video
 
 MAX_OVERLAPPING = 16  # segments that may overlap with one
 DAMAGED, NO_PICTURE = "the video is damaged", "no picture"  # reasons of unread spans

@@ -15,9 +15,8 @@ from modeling_lipread.phrases_lipread import ACCEPTED, UNKNOWN_PHRASE, spoken_sp
 
 from ..live import conditions
 from ..live.source import LiveSource
-from ..long_form.people_tracking import ONLY_PERSON
 from ..long_form.segmentation import Segmenter, SegmentSettings
-from ..long_form.streaming import stream_frames
+from ..long_form.streaming import ONLY_PERSON, stream_frames
 from ..options import print_message
 from ..settings import MAX_PHRASE_SECONDS
 from .takes import TakeError, check_take

@@ -108,7 +108,7 @@ def test_people_are_read_separately_or_only_the_one_who_speaks(pipeline, pair):
 
 
 def test_people_keep_their_numbers_from_block_to_block(pair, extractor, monkeypatch):
-    monkeypatch.setattr("lipread.long_form.people_tracking.BLOCK_SECONDS", 1.2)
+    monkeypatch.setattr("lipread.long_form.streaming.BLOCK_SECONDS", 1.2)
     frames = list(stream_video(extractor, pair[2], face="all"))
     places: dict[int, list[float]] = {}
     for frame in frames:

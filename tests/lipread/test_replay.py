@@ -12,9 +12,8 @@ import pytest
 from datasets import load_from_disk
 
 from data.replay import main as replay_row
-from lipread.attention import token_frames, word_attention
 from lipread.long_form.transcription import sequence_frames, transcribe_frames
-from lipread.replay import MAX_STEPS, describe_clip, write_replay
+from lipread.replay import MAX_STEPS, describe_clip, token_frames, word_attention, write_replay
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from tests.helpers.browser import open_browser
 from tests.helpers.pages import Page
