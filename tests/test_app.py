@@ -19,10 +19,12 @@ from tests.helpers.clips import EXAMPLE, EXAMPLE_WORDS, PORTRAIT, write_video
 from tests.helpers.corpora import wait_for
 from tests.helpers.training import REPOSITORY
 
-reason = "the extra app is not installed: pip install -c constraints.txt -e '.[app]'"
+reason = "the extras app and dev are not installed: pip install -c constraints.txt -e '.[app,dev]'"
 pytest.importorskip("uvicorn", reason=reason)
+Axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=reason).Axe
 WAIT = 90_000  # milliseconds; a busy machine reads slowly
-WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+LOOKS = [("light", {"width": 1280, "height": 800}), ("dark", {"width": 390, "height": 844})]
+in_each_look = pytest.mark.parametrize("look", LOOKS, ids=["wide", "phone"])
 
 
 class Server:
@@ -63,8 +65,8 @@ def visit(browser, server):
     """Opens the page. What it says aloud and copies is collected in `window.spoken` and `window.copied`."""
     contexts = []
 
-    def open_page(size=WIDE, **options):
-        contexts.append(browser.new_context(viewport=size, **options))
+    def open_page(look=LOOKS[0], **options):
+        contexts.append(browser.new_context(color_scheme=look[0], viewport=look[1], **options))
         page = contexts[-1].new_page()
         page.set_default_timeout(WAIT)
         page.add_init_script(
@@ -92,6 +94,15 @@ def read(page, video: Path | None = None) -> None:
     if video is not None:
         page.set_input_files("#video-file", str(video))
     page.click("#video-read")
+
+
+def check_accessible(page, state: str) -> None:
+    """Runs axe-core, and checks that nothing is wider than the window; `LIPREAD_SCREENS=folder` keeps a picture."""
+    if folder := os.environ.get("LIPREAD_SCREENS"):
+        page.screenshot(path=Path(folder) / f"{state}-{page.viewport_size['width']}.png")
+    found = Axe().run(page).response["violations"]
+    assert not found, (state, [(item["id"], item["impact"], item["nodes"][0]["html"]) for item in found])
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), state
 
 
 def test_sigterm_during_a_reading_ends_the_page_and_leaves_nothing(tmp_path, tmp_path_factory):
@@ -144,15 +155,19 @@ def test_the_example_then_an_upload_then_the_camera(visit, server, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-def test_words_are_reached_by_keyboard_move_the_video_and_are_said_aloud(visit, size):
-    page = visit(size, reduced_motion="reduce")
+@in_each_look
+def test_words_are_reached_by_keyboard_move_the_video_and_are_said_aloud(visit, server, look, tmp_path):
+    page = visit(look, reduced_motion="reduce")
     page.focus("#tab-live")
     for tab in ("tab-phrases", "tab-video"):
         page.keyboard.press("ArrowRight")
         assert page.evaluate("document.activeElement.id") == tab
     assert page.is_visible("#video")
+    check_accessible(page, "video-empty")
     page.click("#video-example")
+    shown = "video => video.readyState > 1 || new Promise((done) => (video.onloadeddata = () => done(true)))"
+    page.locator("#video-picture video").evaluate(shown)
+    check_accessible(page, "video-chosen")
     page.focus("#video-read")
     page.keyboard.press("Enter")
     words(page)
@@ -167,6 +182,12 @@ def test_words_are_reached_by_keyboard_move_the_video_and_are_said_aloud(visit, 
     page.focus("#video-speak")
     page.keyboard.press("Enter")
     assert page.evaluate("spoken") == [EXAMPLE_WORDS]
+    check_accessible(page, "video-words")
+    read(page, write_video(tmp_path / "long.mp4", [PORTRAIT] * 740))  # long enough to be seen
+    page.locator("#video-status", has_text="face").wait_for()
+    check_accessible(page, "video-reading")
+    page.click("#video-example")
+    wait_for(lambda: not list(server.folder.iterdir()), seconds=30)  # it ends the reading
 
 
 GREY = np.full((240, 320, 3), 120, np.uint8)
@@ -198,13 +219,15 @@ def test_errors_stand_where_the_words_would(visit, server, tmp_path, said):
     assert str(server.folder) not in error.inner_text() and "Traceback" not in error.inner_text()
     assert not list(server.folder.iterdir())
     assert page.is_enabled("#video-read"), "it can be tried again"
+    check_accessible(page, "video-error")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-def test_live_words_from_the_camera_are_said_aloud(visit, size):
+@in_each_look
+def test_live_words_from_the_camera_are_said_aloud(visit, look):
     """Words are grey at first, then black and never changed."""
-    page = visit(size)
+    page = visit(look)
+    check_accessible(page, "live-empty")
     page.evaluate(
         """() => {
           window.settled = [];
@@ -216,8 +239,11 @@ def test_live_words_from_the_camera_are_said_aloud(visit, size):
     page.check("#live-speak")
     page.click("#live-start")
     page.wait_for_selector("#live-light.good")
-    page.locator("#live-partial", has_text=re.compile(r"\w")).wait_for()
+    check_accessible(page, "live-camera")
+    page.locator("#live-partial:not(.reason)", has_text=re.compile(r"\w+ \w+")).wait_for()
+    check_accessible(page, "live-partial")
     page.wait_for_selector("#live-settled p:nth-child(2)")
+    check_accessible(page, "live-words")
     page.click("#live-copy")
     page.click("#live-start")
     assert page.inner_text("#live-start") == "Start the camera" and not page.inner_text("#live-light")
@@ -230,42 +256,59 @@ def test_live_words_from_the_camera_are_said_aloud(visit, size):
     assert not page.inner_text("#live-settled")
 
 
-def record_phrases(page, *texts: str) -> None:
-    """Records one take of each phrase; a take that began in the middle of the sentence is recorded again."""
+@pytest.mark.slow
+@in_each_look
+def test_own_phrases_are_recorded_read_and_said_aloud(visit, server, look, tmp_path):
+    pytest.importorskip("datasets")
+    page = visit(look)
     page.click("#tab-phrases")
-    page.fill("#phrases-new", "\n".join(texts))
+    check_accessible(page, "phrases-empty")
+    page.fill("#phrases-new", "pat\nbat\nGood morning")
     page.click("#phrases-add")
+    page.wait_for_selector("#phrases-alike li")
+    check_accessible(page, "phrases-alike")
+    for _ in range(2):
+        page.click("#phrases-table button:last-child >> nth=0")
     page.select_option("#phrases-takes", "1")
     page.click("#phrases-record")
-    page.wait_for_selector("#phrases-recording:not([hidden])")
-    while page.is_visible("#phrases-recording"):
+    page.locator("#phrases-count", has_text="Now").wait_for()
+    check_accessible(page, "phrases-recording")
+    while page.is_visible("#phrases-recording"):  # a take that began in the middle of the sentence is recorded again
         page.wait_for_selector("#phrases-again:not([hidden])")
+        check_accessible(page, "phrases-take")
         page.click("#phrases-next" if page.is_visible("#phrases-next") else "#phrases-again")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-def test_own_phrases_are_recorded_read_and_said_aloud(visit, server, size, tmp_path):
-    pytest.importorskip("datasets")
-    page = visit(size)
-    record_phrases(page, "Good morning")
     assert "1 take" in page.inner_text("#phrases-table")
+    check_accessible(page, "phrases-recorded")
     page.click("#phrases-read")
     page.locator("#phrases-said", has_text="Good morning").wait_for()
     assert page.evaluate("spoken")[0] == "Good morning"
+    check_accessible(page, "phrases-read")
     page.click("#phrases-choices button:first-child")
     page.locator("#phrases-table", has_text="2 takes").wait_for(state="attached")
     page.click("#phrases-stop")
     with page.expect_download() as download:
         page.click("#phrases-save")
     download.value.save_as(tmp_path / "my_phrases.zip")
-    again = visit(size)
+    again = visit(look)
     again.click("#tab-phrases")
     again.set_input_files("#phrases-file", str(tmp_path / "my_phrases.zip"))
     again.locator("#phrases-table", has_text="2 takes").wait_for()
     page.click("#tab-live")
     again.click("#tab-live")
     wait_for(lambda: not list(server.folder.iterdir()), seconds=30)
+
+
+@in_each_look
+def test_a_camera_that_is_not_allowed_is_named(visit, look):
+    page = visit(look)
+    page.evaluate(
+        "() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotAllowedError')) }"
+    )
+    for tab in ("live", "phrases"):
+        page.click(f"#tab-{tab}")
+        page.click(f"#{tab}-start")
+        page.locator(f"#{tab}-error", has_text="not allowed").wait_for()
+        check_accessible(page, f"{tab}-error")
 
 
 def test_right_to_left_words_run_from_right_to_left(visit):
@@ -280,79 +323,6 @@ def test_right_to_left_words_run_from_right_to_left(visit):
     assert words(page) == " ".join(names)
     first, second = (page.locator("#video-words .word").nth(index).bounding_box() for index in (0, 1))
     assert first["x"] > second["x"]
-
-
-def check_accessible(page, name: str) -> None:
-    """Runs axe-core, saves a picture, and checks that nothing is wider than the window."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    folder = Path(os.environ.get("LIPREAD_SCREENS", ""))
-    if folder.name:
-        folder.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=folder / f"{name}-{page.viewport_size['width']}.png")
-    found = Axe().run(page).response["violations"]
-    assert not found, (name, [(item["id"], item["impact"], item["nodes"][0]["html"]) for item in found])
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
-def test_every_state_is_accessible(visit, size, scheme, tmp_path):
-    """`LIPREAD_SCREENS=folder` keeps the pictures."""
-    pytest.importorskip("axe_playwright_python", reason="axe-core is not installed: pip install axe-playwright-python")
-    page = visit(size, color_scheme=scheme)
-    check_accessible(page, f"live-empty-{scheme}")
-    page.click("#live-start")
-    page.wait_for_selector("#live-light.good")
-    check_accessible(page, f"live-camera-{scheme}")
-    page.locator("#live-partial:not(.reason)", has_text=re.compile(r"\w+ \w+")).wait_for()
-    check_accessible(page, f"live-partial-{scheme}")
-    page.wait_for_selector("#live-settled p")
-    check_accessible(page, f"live-words-{scheme}")
-    page.click("#tab-phrases")
-    check_accessible(page, f"phrases-empty-{scheme}")
-    page.fill("#phrases-new", "pat\nbat")
-    page.click("#phrases-add")
-    page.wait_for_selector("#phrases-alike li")
-    check_accessible(page, f"phrases-alike-{scheme}")
-    for _ in range(2):
-        page.click("#phrases-table button:last-child >> nth=0")
-    record_phrases(page, "Good morning", "Good evening")
-    check_accessible(page, f"phrases-recorded-{scheme}")
-    page.click("#phrases-table button")
-    page.locator("#phrases-count", has_text="Now").wait_for()
-    check_accessible(page, f"phrases-recording-{scheme}")
-    page.wait_for_selector("#phrases-again:not([hidden])")
-    check_accessible(page, f"phrases-take-{scheme}")
-    page.click("#phrases-end")
-    page.click("#phrases-read")
-    page.wait_for_selector("#phrases-choices button")
-    check_accessible(page, f"phrases-read-{scheme}")
-    page.click("#tab-video")
-    check_accessible(page, f"video-empty-{scheme}")
-    page.click("#video-example")
-    shown = "video => video.readyState > 1 || new Promise((done) => (video.onloadeddata = () => done(true)))"
-    page.locator("#video-picture video").evaluate(shown)
-    check_accessible(page, f"video-chosen-{scheme}")
-    read(page, write_video(tmp_path / "long.mp4", [PORTRAIT] * 740))  # long enough to be seen
-    page.locator("#video-status", has_text="face").wait_for()
-    check_accessible(page, f"video-reading-{scheme}")
-    page.click("#video-example")  # ends the reading
-    page.locator("#video-picture video").evaluate(shown)
-    read(page)
-    words(page)
-    check_accessible(page, f"video-words-{scheme}")
-    read(page, write_video(tmp_path / "dark.mp4", BAD_VIDEOS["too dark"]))
-    page.locator("#video-error", has_text="too dark").wait_for()
-    check_accessible(page, f"video-error-{scheme}")
-    refusal = "Promise.reject(new DOMException('', 'NotAllowedError'))"
-    page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = () => {refusal} }}")
-    for tab in ("live", "phrases"):
-        page.click(f"#tab-{tab}")
-        page.click(f"#{tab}-start")
-        page.locator(f"#{tab}-error", has_text="not allowed").wait_for()
-        check_accessible(page, f"{tab}-error-{scheme}")
 
 
 def test_the_dockerfile_copies_what_the_page_needs():

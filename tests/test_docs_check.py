@@ -1,13 +1,12 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The documents name commands that exist, links that lead somewhere, and messages that the code prints."""
+"""The documents name commands that exist, links that lead somewhere, messages that the code prints, and the layers."""
 
-import ast
 import re
 
 import pytest
 
 from docs.commands import DOCUMENTS, Command, Refused, check, commands, shell
-from tests.helpers.training import REPOSITORY
+from tests.helpers.training import REPOSITORY, run_python
 
 
 @pytest.fixture(autouse=True)
@@ -82,17 +81,14 @@ def test_the_tree_names_every_file_of_the_packages():
             assert path.name.startswith("__") or re.search(rf" {path.name}\s", tree), path
 
 
+def test_imports_run_one_way_and_without_a_circle():
+    run_python("-c", "from importlinter.cli import lint_imports_command; lint_imports_command()", "--no-cache")
+
+
 def test_the_code_prints_the_messages_of_the_troubleshooting_page():
-    parts = set()
-    for package in ("modeling_lipread", "lipread", "data"):
-        for source in (REPOSITORY / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    parts.add(" ".join(node.value.split()))
-                elif isinstance(node, ast.JoinedStr):
-                    pieces = (piece.value if isinstance(piece, ast.Constant) else "\0" for piece in node.values)
-                    parts |= {" ".join(part.split()) for part in "".join(pieces).split("\0")}
-    printed = "\n".join(parts)
+    sources = (path for name in ("modeling_lipread", "lipread", "data") for path in (REPOSITORY / name).rglob("*.py"))
+    code = "".join(source.read_text(encoding="utf-8") for source in sources)
+    printed = " ".join(re.sub(r"""(["'])\s+f?\1""", "", code).split())  # with the parts of a message joined
     page = (REPOSITORY / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     headings = [heading for heading in re.findall(r"^### (.*)$", page, re.MULTILINE) if heading.startswith("`")]
     assert len(headings) > 8

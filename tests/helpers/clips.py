@@ -87,20 +87,16 @@ def write_video(
 
 
 def write_song(path: Path) -> Path:
-    """A second of silence with a picture for its cover."""
+    """A moment of silence with a picture for its cover."""
     with av.open(str(path), "w", format="mp4") as container:
         sound = container.add_stream("aac", rate=16000, layout="mono")
-        cover = container.add_stream("mjpeg", rate=1)
-        cover.height, cover.width = PORTRAIT.shape[:2]
-        cover.pix_fmt, cover.disposition = "yuvj420p", av.stream.Disposition.attached_pic
-        picture = av.VideoFrame.from_ndarray(PORTRAIT, format="rgb24")
-        container.mux(cover.encode(picture))
-        container.mux(cover.encode())
-        for start in range(0, 16000, 1024):
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = 16000, start
-            container.mux(sound.encode(frame))
-        container.mux(sound.encode())
+        cover = container.add_stream("mjpeg", rate=1, width=360, height=288, pix_fmt="yuvj420p")
+        cover.disposition = av.stream.Disposition.attached_pic
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        silence.sample_rate = 16000
+        for stream, frame in ((cover, av.VideoFrame(360, 288, "yuvj420p")), (sound, silence)):
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode())
     return path
 
 

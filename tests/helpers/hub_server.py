@@ -5,9 +5,8 @@
         subprocess.run([...], env=hub.environment(tmp_path / "hf_home"))
         hub.files("someone/reader")
 
-Models and data sets alike, in memory. As on the real Hub, large files go to a storage, which takes an upload only if
-its sha256 is the one announced; a download redirects there and carries the file's hash. A commit appears whole or not
-at all. `environment` switches Xet off, the chunked transfer, so that files travel by git-lfs.
+Models and data sets alike, in memory. A commit appears whole or not at all. All files travel in the requests
+themselves; the real Hub sends large ones to a storage of their own, by git-lfs or Xet, which `environment` disables.
 """
 
 import base64
@@ -16,12 +15,11 @@ import json
 import logging
 import os
 import re
+import secrets
 import subprocess
 import threading
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote
 
 from werkzeug import Request, Response
@@ -29,68 +27,38 @@ from werkzeug.exceptions import abort
 from werkzeug.serving import make_server
 
 TOKEN = "hf_loopback"
-LARGE = re.compile(r".*\.(safetensors|parquet|arrow|bin|pt|pth|onnx|model|npz|zip|gz|mp4|png|task)")
 
 
-@dataclass(frozen=True)
-class Blob:
-    """A file: in git itself, or large and in the storage."""
-
-    content: bytes
-    large: bool
-
-    @cached_property
-    def id(self) -> str:
-        """The name of the file in git, or in the storage."""
-        head = b"" if self.large else b"blob %d\0" % len(self.content)
-        return (hashlib.sha256 if self.large else hashlib.sha1)(head + self.content).hexdigest()
-
-    def entry(self, hash_key: str, id_key: str, **more: str) -> dict[str, Any]:
-        """As the Hub lists files, with a repository (`sha256`, `blobId`) or in a tree (`oid`, `oid`)."""
-        lfs = {"lfs": {hash_key: self.id, "size": len(self.content), "pointerSize": 134}} if self.large else {}
-        return {**more, id_key: self.id, "size": len(self.content), **lfs}
-
-
-@dataclass(frozen=True)
-class Commit:
+class Commit(NamedTuple):
     """A state of all files."""
 
     id: str
-    parent: "Commit | None"
-    files: dict[str, Blob]
+    files: dict[str, bytes]
     title: str
 
 
-@dataclass
 class Repository:
-    """A repository with its first commit, as the Hub makes it."""
+    """A repository with its first commit, as the Hub makes it; `branches` hold commits, the newest first."""
 
-    id: str
-    private: bool = False
-    commits: dict[str, Commit] = field(default_factory=dict)
-    branches: dict[str, Commit] = field(default_factory=dict)
+    def __init__(self, id: str, private: bool = False):
+        self.id, self.private, self.branches = id, private, {"main": []}
+        self.add_commit("main", {".gitattributes": b"*.safetensors filter=lfs\n"}, "initial commit")
 
-    def __post_init__(self):
-        attributes = Blob(b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n", large=False)
-        self.add_commit("main", {".gitattributes": attributes}, "initial commit")
-
-    def commit(self, revision: str) -> Commit:
+    def commit(self, revision: str = "main") -> Commit:
         """The commit that a branch or a commit's own name stands for."""
-        found = self.branches.get(revision.removeprefix("refs/heads/")) or self.commits.get(revision)
-        return found or refuse(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        if branch := self.branches.get(revision.removeprefix("refs/heads/")):
+            return branch[0]
+        found = (commit for branch in self.branches.values() for commit in branch if commit.id == revision)
+        return next(found, None) or refuse(404, f"Invalid rev id: {revision}", "RevisionNotFound")
 
-    def history(self, revision: str = "main") -> list[Commit]:
-        """The commits that led to a revision, the newest first."""
-        found = [self.commit(revision)]
-        while found[-1].parent:
-            found.append(found[-1].parent)
-        return found
+    def history(self) -> list[Commit]:
+        """The commits of the main branch, the newest first."""
+        return list(self.branches["main"])
 
-    def add_commit(self, branch: str, files: dict[str, Blob], title: str) -> Commit:
+    def add_commit(self, branch: str, files: dict[str, bytes], title: str) -> Commit:
         """Puts a state of all files on a branch."""
-        id = hashlib.sha1(f"{self.id} {len(self.commits)}".encode()).hexdigest()
-        commit = self.commits[id] = self.branches[branch] = Commit(id, self.branches.get(branch), files, title)
-        return commit
+        self.branches[branch].insert(0, Commit(secrets.token_hex(20), files, title))
+        return self.branches[branch][0]
 
 
 def reply(content: Any, status: int = 200, **headers: str) -> Response:
@@ -104,24 +72,22 @@ def refuse(status: int, message: str, code: str = "", **details: str) -> NoRetur
     abort(reply({"error": message, **details}, status, X_Error_Message=message, X_Error_Code=code))
 
 
-def is_large(path: str, content: bytes) -> bool:
-    """Whether a file is stored apart from git: by its name, or because it is no text."""
-    return LARGE.fullmatch(path) is not None or b"\0" in content
+def git_id(content: bytes) -> str:
+    """The name of a file in git."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 class HubServer:
-    """The Hub with its storage, from `with` to its end. One user alone may log in."""
+    """The Hub, from `with` to its end. One user alone may log in."""
 
     def __init__(self, user: str = "someone"):
         self.user = user
         self.repositories: dict[tuple[str, str], Repository] = {}
-        self.objects: dict[str, bytes] = {}  # large files by their sha256
         self.requests: list[str] = []
-        self.faults: list[tuple[str, str, int]] = []
+        self.faults: list[tuple[str, str, int]] = []  # methods, patterns of paths, and how they fail
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._server = make_server("127.0.0.1", 0, Request.application(self.answer), threaded=True)
         self.endpoint = f"http://127.0.0.1:{self._server.port}"
-        self.storage = f"http://localhost:{self._server.port}/storage"  # by another name, as the real Hub's
 
     def __enter__(self) -> "HubServer":
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -134,7 +100,7 @@ class HubServer:
         """This process's environment, but for everything that says where the Hub is and who asks."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
         kept |= {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-        kept |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1,localhost", "OMP_NUM_THREADS": "1"}
+        kept |= {"HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"}
         return kept if token is None else {**kept, "HF_TOKEN": token}
 
     def run(self, home: Path, *command: object, **options: Any) -> str:
@@ -150,16 +116,14 @@ class HubServer:
 
     def files(self, id: str, revision: str = "main", type: str = "model") -> dict[str, bytes]:
         """The files of a repository by their paths."""
-        return {path: blob.content for path, blob in self.repository(id, type).commit(revision).files.items()}
+        return self.repository(id, type).commit(revision).files
 
     def add(self, id: str, folder: Path, type: str = "model", message: str = "Add a folder") -> None:
         """Commits the files of a folder, into a new repository if need be, without a request."""
         repository = self.repositories.setdefault((f"{type}s", id), Repository(id))
-        files = dict(repository.commit("main").files)
-        for path in sorted(item for item in Path(folder).rglob("*") if item.is_file()):
-            name, content = path.relative_to(folder).as_posix(), path.read_bytes()
-            files[name] = Blob(content, is_large(name, content))
-        repository.add_commit("main", files, message)
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        added = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+        repository.add_commit("main", repository.commit().files | added, message)
 
     def answer(self, request: Request) -> Response:
         """Finds the method for a request, which takes the groups of the path's pattern."""
@@ -207,8 +171,11 @@ class HubServer:
 
     def info(self, request: Request, type: str, id: str, revision: str | None) -> Response:
         repository = self._repository(request, type, id)
-        commit = repository.commit(revision or "main")
-        siblings = [blob.entry("sha256", "blobId", rfilename=path) for path, blob in commit.files.items()]
+        commit, siblings = repository.commit(revision or "main"), []
+        for path, content in commit.files.items():
+            lfs = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
+            large = {"lfs": lfs} if path.endswith(".safetensors") else {}
+            siblings.append({"rfilename": path, "blobId": git_id(content), "size": len(content), **large})
         about = {"id": id, "sha": commit.id, "private": repository.private, "siblings": siblings}
         return reply(about | {"gated": False, "disabled": False, "downloads": 0, "likes": 0, "tags": []})
 
@@ -216,7 +183,8 @@ class HubServer:
         folder, files = f"{path}/" if path else "", self._repository(request, type, id).commit(revision).files
         parents = {str(parent) for name in files for parent in PurePosixPath(name).parents[:-1]}
         found = [{"type": "directory", "path": name, "oid": "0" * 40, "size": 0} for name in sorted(parents)]
-        found += [blob.entry("oid", "oid", type="file", path=name) for name, blob in files.items()]
+        for name, content in files.items():
+            found.append({"type": "file", "path": name, "oid": git_id(content), "size": len(content)})
         found = [entry for entry in found if entry["path"].startswith(folder)]
         if request.args.get("recursive", "").lower() != "true":
             found = [entry for entry in found if "/" not in entry["path"].removeprefix(folder)]
@@ -226,32 +194,16 @@ class HubServer:
         repository = self._repository(request, type, id, write=True)
         if name in repository.branches:
             refuse(409, f"Reference already exists: {name}")
-        repository.branches[name] = repository.commit("main")
+        repository.branches[name] = repository.history()
         return reply({})
 
     def preupload(self, request: Request, type: str, id: str, revision: str) -> Response:
-        there = self._repository(request, type, id, write=True).commit(revision).files
-        answers = []
+        """The client leaves out files that are there already, which have the name in git that is answered."""
+        there, answers = self._repository(request, type, id, write=True).commit(revision).files, []
         for file in request.json["files"]:
-            mode = "lfs" if is_large(file["path"], base64.b64decode(file["sample"])) else "regular"
-            known = {"oid": there[file["path"]].id} if file["path"] in there else {}
-            answers.append({"path": file["path"], "uploadMode": mode, "shouldIgnore": False, **known})
+            known = {"oid": git_id(there[file["path"]])} if file["path"] in there else {}
+            answers.append({"path": file["path"], "uploadMode": "regular", "shouldIgnore": False, **known})
         return reply({"files": answers})
-
-    def lfs_batch(self, request: Request, type: str | None, id: str) -> Response:
-        self._repository(request, type, id, write=True)
-        objects = []
-        for item in request.json["objects"]:
-            upload = {"actions": {"upload": {"href": f"{self.storage}/{item['oid']}"}}}
-            known = item["oid"] in self.objects
-            objects.append({"oid": item["oid"], "size": item["size"], **({} if known else upload)})
-        return reply({"transfer": "basic", "objects": objects})
-
-    def upload(self, request: Request, oid: str) -> Response:
-        if hashlib.sha256(request.data).hexdigest() != oid:
-            refuse(400, "the content has another sha256")
-        self.objects[oid] = request.data
-        return Response()
 
     def commit(self, request: Request, type: str, id: str, revision: str) -> Response:
         header, *operations = [json.loads(line) for line in request.data.splitlines()]
@@ -264,36 +216,23 @@ class HubServer:
             value = operation["value"]
             if operation["key"] == "deletedFile":
                 del files[value["path"]]
-            elif operation["key"] == "file":
-                files[value["path"]] = Blob(base64.b64decode(value["content"]), large=False)
             else:
-                files[value["path"]] = Blob(self.objects[value["oid"]], large=True)
+                files[value["path"]] = base64.b64decode(value["content"])
         commit = repository.add_commit(revision, files, header["value"]["summary"])
         url = f"{self.endpoint}/{'datasets/' * (type == 'datasets')}{id}/commit/{commit.id}"
         return reply({"success": True, "commitOid": commit.id, "commitUrl": url})
 
     def resolve(self, request: Request, type: str | None, id: str, revision: str, path: str) -> Response:
-        commit = self._repository(request, type, id).commit(revision)
-        headers = {"X_Repo_Commit": commit.id}
-        if (blob := commit.files.get(path)) is None:
-            abort(reply({}, 404, X_Error_Code="EntryNotFound", **headers))
-        if not blob.large:
-            return self.send(request, blob.content, {"ETag": f'"{blob.id}"', "X-Repo-Commit": commit.id})
-        self.objects[blob.id] = blob.content
-        headers |= {"X_Linked_Etag": f'"{blob.id}"', "X_Linked_Size": str(len(blob.content))}
-        return reply({}, 302, Location=f"{self.storage}/{blob.id}", **headers)
-
-    def download(self, request: Request, oid: str) -> Response:
-        return self.send(request, self.objects[oid], {"ETag": f'"{oid}"'})
-
-    def send(self, request: Request, content: bytes, headers: dict[str, str]) -> Response:
         """A file, or the range of it that was asked for."""
+        commit = self._repository(request, type, id).commit(revision)
+        if (content := commit.files.get(path)) is None:
+            abort(reply({}, 404, X_Error_Code="EntryNotFound", X_Repo_Commit=commit.id))
+        headers = {"ETag": f'"{git_id(content)}"', "X-Repo-Commit": commit.id}
         return Response(content, headers=headers).make_conditional(request, True, len(content))
 
 
 ID = r"([^/]+/[^/]+)"
 API = rf"/api/(models|datasets)/{ID}"
-WEB = rf"/(?:(datasets)/)?{ID}"
 ROUTES = [
     ("GET", r"/api/whoami-v2", HubServer.whoami),
     ("POST", r"/api/validate-yaml", lambda hub, request: reply({"errors": [], "warnings": []})),
@@ -303,8 +242,5 @@ ROUTES = [
     ("POST", rf"{API}/branch/([^/]+)", HubServer.create_branch),
     ("POST", rf"{API}/preupload/([^/]+)", HubServer.preupload),
     ("POST", rf"{API}/commit/([^/]+)", HubServer.commit),
-    ("POST", rf"{WEB}\.git/info/lfs/objects/batch", HubServer.lfs_batch),
-    ("GET HEAD", rf"{WEB}/resolve/([^/]+)/(.+)", HubServer.resolve),
-    ("PUT", r"/storage/([0-9a-f]{64})", HubServer.upload),
-    ("GET HEAD", r"/storage/([0-9a-f]{64})", HubServer.download),
+    ("GET HEAD", rf"/(?:(datasets)/)?{ID}/resolve/([^/]+)/(.+)", HubServer.resolve),
 ]

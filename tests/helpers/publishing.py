@@ -4,12 +4,11 @@
 import json
 import subprocess
 import sys
+from inspect import getsource
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from transformers import AutoModel, AutoProcessor
 
 from tests.helpers.hub_server import HubServer
 from tests.helpers.readers import run_elsewhere
@@ -26,27 +25,32 @@ for line in sys.stdin:
     print(json.dumps([status, out.getvalue(), err.getvalue()]), file=replies, flush=True)
 """
 
-READ = """
-import json
-from transformers import AutoModel, AutoProcessor
-read = {}
-for repository in sys.argv[2:]:
-    id, _, revision = repository.partition("@")
-    where = {"revision": revision or None, "trust_remote_code": True}
-    try:
-        processor = AutoProcessor.from_pretrained(id, **where)
-        model = AutoModel.from_pretrained(id, **where)
-    except (OSError, ValueError) as error:
-        read[repository] = {"error": str(error)}
-        continue
-    inputs = processor(videos=sys.argv[1], return_tensors="pt")
+
+def read_clip(reader: Path | str, clip: Path | str, **where) -> dict:
+    """Returns the tokens and some logits of a reader for a clip, and where its landmarker and language model are."""
+    from transformers import AutoModel, AutoProcessor  # here, since `READ` holds this function alone
+
+    processor = AutoProcessor.from_pretrained(reader, **where)
+    model = AutoModel.from_pretrained(reader, **where)
+    inputs = processor(videos=str(clip), return_tensors="pt")
     ids = model.generate(**inputs)
-    scores = model(**inputs, input_ids=ids).logits[0, -1, :5]
-    read[repository] = {
-        "ids": ids.tolist(), "scores": scores.tolist(), "text": processor.batch_decode(ids, skip_special_tokens=True),
-        "landmarker": processor.landmarker_path, "base_revision": model.config.base_model_revision,
-    }
-print(json.dumps(read))
+    found = {"ids": ids.tolist(), "scores": model(**inputs, input_ids=ids).logits[0, -1, :5].tolist()}
+    return {**found, "landmarker": processor.landmarker_path, "base_revision": model.config.base_model_revision}
+
+
+READ = f"""
+import json
+from pathlib import Path
+
+{getsource(read_clip)}
+found = {{}}
+for reader in sys.argv[2:]:
+    id, _, revision = reader.partition("@")
+    try:
+        found[reader] = read_clip(id, sys.argv[1], revision=revision or None, trust_remote_code=True)
+    except (OSError, ValueError) as error:
+        found[reader] = {{"error": str(error)}}
+print(json.dumps(found))
 """
 
 
@@ -78,16 +82,6 @@ def write_clip(folder: Path) -> Path:
     """Writes landmarks of a face that speaks."""
     np.save(folder / "clip.npy", make_clip(TEXTS[0], seed=7).keypoints)
     return folder / "clip.npy"
-
-
-def read_here(reader: Path, clip: Path) -> dict:
-    """Returns the tokens and some logits of a reader in a folder for a clip."""
-    processor, model = AutoProcessor.from_pretrained(reader), AutoModel.from_pretrained(reader)
-    inputs = processor(videos=str(clip), return_tensors="pt")
-    with torch.no_grad():
-        ids = model.generate(**inputs)
-        scores = model(**inputs, input_ids=ids).logits[0, -1, :5]
-    return {"ids": ids.tolist(), "scores": scores.tolist()}
 
 
 def read_from_hub(hub: HubServer, folder: Path, clip: Path, *repositories: str) -> dict[str, dict]:

@@ -129,9 +129,8 @@ def run_elsewhere(folder: Path, code: str, *arguments: object, **variables: str)
     """Runs code in a folder, in a process that cannot import the repository; returns what it printed."""
     hide = "import sys\nfor name in ('modeling_lipread', 'lipread', 'data'): sys.modules[name] = None\n"
     offline = {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    environment = {
-        name: value for name, value in {**os.environ, **offline, **variables}.items() if name != "PYTHONPATH"
-    }
+    environment = {**os.environ, **offline, **variables}
+    environment.pop("PYTHONPATH", None)
     command = [sys.executable, "-c", hide + code, *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -8,7 +8,7 @@ import sys
 import pytest
 from huggingface_hub import ModelCard
 
-from tests.helpers.publishing import read_from_hub, read_here, write_clip
+from tests.helpers.publishing import read_clip, read_from_hub, write_clip
 from tests.helpers.readers import write_language_model
 from tests.helpers.training import REPOSITORY, command, make_corpus, make_lm_config
 from train_hf import main
@@ -82,7 +82,7 @@ def elsewhere(hub, root, clip, refusals, trained):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["saved", "trained"])
 def test_what_holds_its_language_model_reads_the_same(elsewhere, trained, root, clip, name):
-    expected = read_here({"saved": root / "local", "trained": trained}[name], clip)
+    expected = read_clip({"saved": root / "local", "trained": trained}[name], clip)
     read = elsewhere[f"someone/{name}"]
     assert read["ids"] == expected["ids"] and read["scores"] == pytest.approx(expected["scores"], abs=1e-5)
     assert "models--someone--" in read["landmarker"]
@@ -99,7 +99,7 @@ def test_what_names_its_language_model_names_the_commit(hub, elsewhere, root, cl
     # The same reader on the language model as it was, from its folder.
     config["base_model_name_or_path"], config["base_model_revision"] = str(root / "base"), None
     (root / name / "config.json").write_text(json.dumps(config))
-    expected = read_here(root / name, clip)
+    expected = read_clip(root / name, clip)
     assert read["ids"] == expected["ids"] and read["scores"] == pytest.approx(expected["scores"], abs=1e-5)
     titles = [commit.title for commit in hub.repository(f"someone/{name}").history()]
     assert titles == ["Upload processor", "By its own method", "initial commit"]

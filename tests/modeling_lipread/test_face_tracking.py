@@ -38,13 +38,11 @@ def center(face: np.ndarray) -> np.ndarray:
     return face[:, :2].mean(axis=0)
 
 
-def beside(left: list[np.ndarray], right: list[np.ndarray], height: int = 380, width: int = 640) -> list[np.ndarray]:
-    frames = []
-    for one, other in zip(left, right, strict=True):
-        frame = np.full((height, width, 3), 90, np.uint8)
-        frame[: one.shape[0], : one.shape[1]] = one
-        frame[: other.shape[0], width - other.shape[1] :] = other
-        frames.append(frame)
+def beside(left: list[np.ndarray], right: list[np.ndarray]) -> np.ndarray:
+    """Two clips in the upper corners of grey frames."""
+    frames = np.full((len(left), 380, 640, 3), 90, np.uint8)
+    frames[:, : left[0].shape[0], : left[0].shape[1]] = left
+    frames[:, : right[0].shape[0], 640 - right[0].shape[1] :] = right
     return frames
 
 

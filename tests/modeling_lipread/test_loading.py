@@ -1,110 +1,285 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Loading: half precision, quantised language models, several devices, and what loading a model imports."""
+"""Checkpoints as they are loaded; what cannot be is refused by name. Never random weights, never a pickle."""
+
+import json
+import pickle
+import re
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForCausalLM, BitsAndBytesConfig
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    BitsAndBytesConfig,
+    GPT2Config,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
+from data.training.checkpoints import check_fits
 from modeling_lipread import LipReadForConditionalGeneration
-from tests.helpers.readers import clips, language_model_alone, make_inputs, open_adapters, reader_config, run_elsewhere
+from tests.helpers.readers import Bomb, make_inputs, reader_config, run_elsewhere, text_config
 
-LOADS = [(False, AutoModel.from_pretrained), (True, LipReadForConditionalGeneration.from_pretrained)]
+WEIGHTS, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
+BUILD = LipReadForConditionalGeneration.from_language_model
+COMMITS = "a" * 40, "b" * 40
+NORM, PROJECTION = "model.layers.1.input_layernorm.weight", "model.layers.0.mlp.up_proj.weight"
+LORA = "language_model.model.layers.1.self_attn.q_proj.lora_A.default.weight"
 
 
-def build(language_model_dir, open_gates: bool = True, **kwargs) -> LipReadForConditionalGeneration:
+def twice(value: torch.Tensor) -> torch.Tensor:
+    return value.repeat(2, 1)
+
+
+def write_language_model(folder: Path, config=None, seed: int = 3) -> Path:
+    torch.manual_seed(seed)
+    AutoModelForCausalLM.from_config(config or text_config()).save_pretrained(folder)
+    return folder
+
+
+def write_reader(folder: Path, language_model, include_base: bool = False, lora=None, **kwargs) -> Path:
     torch.manual_seed(0)
-    model = LipReadForConditionalGeneration.from_language_model(language_model_dir, reader_config(), **kwargs).eval()
-    return open_adapters(model) if open_gates else model
+    model = BUILD(language_model, reader_config(lora=lora), **kwargs)
+    model.save_pretrained(folder, include_base=include_base)
+    return folder
 
 
-@pytest.mark.parametrize(("stored", "dtype"), [(torch.float32, torch.bfloat16), (torch.bfloat16, torch.float32)])
-def test_a_language_model_comes_back_in_the_type_it_was_trained_with(tmp_path, language_model_dir, stored, dtype):
-    """As `--lm_dtype` trains it under a face in full precision, and as a plain `from_pretrained` brings it back."""
-    AutoModelForCausalLM.from_pretrained(language_model_dir, dtype=stored).save_pretrained(tmp_path / "lm")
-    exact, model = build(language_model_dir), build(tmp_path / "lm", dtype=dtype)
-    assert {p.dtype for p in model.language_model.parameters()} == {dtype}
-    assert {p.dtype for p in [*model.encoder.parameters(), *model.adapters.parameters()]} == {torch.float32}
-    inputs = make_inputs()
-    logits = model(**inputs).logits
-    assert logits.dtype == dtype
-    assert torch.allclose(logits.float(), exact(**inputs).logits, atol=0.1)
-    model.train()(**inputs, labels=inputs["input_ids"]).loss.backward()
-    assert all(torch.isfinite(adapter.q_proj.weight.grad).all() for adapter in model.adapters)
-    model.eval().save_pretrained(tmp_path / "reader")
+@pytest.fixture
+def base(tmp_path) -> Path:
+    return write_language_model(tmp_path / "language_model")
+
+
+@pytest.fixture
+def reader(tmp_path, base) -> Path:
+    """A checkpoint that names its language model."""
+    return write_reader(tmp_path / "reader", base)
+
+
+@pytest.fixture
+def whole(tmp_path, base) -> Path:
+    """A checkpoint that holds its language model."""
+    return write_reader(tmp_path / "whole", base, include_base=True)
+
+
+@pytest.fixture
+def adapted(tmp_path, base) -> Path:
+    """A checkpoint with LoRA on the language model that it names."""
+    return write_reader(tmp_path / "adapted", base, lora={"r": 2})
+
+
+def change_weights(folder: Path, name: str, change=None) -> None:
+    """Puts another tensor in the place of one, or leaves it out."""
+    weights = load_file(folder / WEIGHTS)
+    value = weights.pop(name, None)
+    if change is not None:
+        weights[name] = change(value)
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def change_config(folder: Path, **values) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **values}))
+
+
+def refused(folder, *words: str, error=(OSError, ValueError), load=AutoModel.from_pretrained, **kwargs) -> None:
+    """Loading fails with an error that says all of this, in this order."""
+    with pytest.raises(error, match="(?s)" + ".*".join(re.escape(str(word)) for word in words)):
+        load(folder, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "change", "said"),
+    [
+        ("reader", "adapters.0.gate", None, "adapters.0.gate is missing"),
+        ("whole", "encoder.frame_encoder.projection.weight", None, "frame_encoder.projection.weight is missing"),
+        ("whole", f"language_model.{PROJECTION}", None, f"language_model.{PROJECTION} is missing"),
+        ("reader", "adapters.0.q_proj.weight", twice, "weight is (32, 32) instead of (16, 32)"),
+        ("reader", "encoder.input_std", twice, "input_std is (18, 6) instead of (9, 6)"),
+        ("reader", "adapters.2.gate", lambda _: torch.ones(1), "adapters.2.gate is unexpected"),
+        ("reader", "language_model.lm_head.weight", lambda _: torch.ones(1), "lm_head.weight is unexpected"),
+        ("reader", LORA, lambda _: torch.ones(1), f"{LORA.removeprefix('language_model.')} is unexpected"),
+        ("adapted", LORA, None, f"{LORA.removeprefix('language_model.')} is missing"),
+    ],
+)
+def test_weights_that_do_not_fit(request, kind, name, change, said):
+    """Also where a user asks to ignore their sizes, which would leave random weights behind."""
+    folder = request.getfixturevalue(kind)
+    change_weights(folder, name, change)
+    for ignore in (False, True):
+        words = (folder, said, "fetch or save the checkpoint again")
+        refused(folder, *words, error=ValueError, ignore_mismatched_sizes=ignore)
+    change_config(folder, adapter_heads=4)
+    refused(folder, folder, "adapters.0.k_proj.weight is", "belong to different runs", error=ValueError)
+
+
+def test_a_damaged_file(reader):
+    path = reader / WEIGHTS
+    stored = path.read_bytes()
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    for content in (stored[: len(stored) // 2], stored[:12], b"", b"{}", pointer):
+        path.write_bytes(content)
+        refused(reader, path, "not a complete safetensors file", "fetch or save", error=OSError)
+
+
+def test_shards(tmp_path, base):
+    model = BUILD(base, reader_config()).eval()
+    model.save_pretrained(tmp_path / "reader", max_shard_size="4KB")
+    assert (tmp_path / "reader" / INDEX).exists()
     again = AutoModel.from_pretrained(tmp_path / "reader")
-    assert again.language_model.dtype == dtype and again.adapters[0].q_proj.weight.dtype == torch.float32
-    assert torch.equal(again(**inputs).logits, logits)
-    read = again.generate(**clips(inputs), max_new_tokens=5)
-    assert torch.equal(read, model.generate(**clips(inputs), max_new_tokens=5))
+    assert torch.equal(again(**make_inputs()).logits, model(**make_inputs()).logits)
+    shards = sorted((tmp_path / "reader").glob("model-*.safetensors"))
+    stored = shards[1].read_bytes()
+    shards[1].write_bytes(stored[:-1])
+    refused(tmp_path / "reader", shards[1], "not a complete", error=OSError)
+    shards[1].unlink()
+    refused(tmp_path / "reader", tmp_path / "reader", shards[1].name, "is missing; fetch", error=OSError)
+    (tmp_path / "reader" / INDEX).write_text("[]")
+    refused(tmp_path / "reader", INDEX, "not an index of weights", error=OSError)
 
 
-@pytest.mark.parametrize(("dtype", "include_base"), [(torch.bfloat16, False), (torch.float16, True)])
-def test_the_whole_reader_in_half_precision(tmp_path, language_model_dir, dtype, include_base):
-    model = build(language_model_dir)
-    model.save_pretrained(tmp_path / "reader", include_base=include_base)
-    half = AutoModel.from_pretrained(tmp_path / "reader", dtype=dtype)
-    assert half.adapters[0].gate.dtype == half.encoder.input_mean.dtype == torch.float32
-    assert half.adapters[0].q_proj.weight.dtype == half.language_model.lm_head.weight.dtype == dtype
-    inputs = make_inputs()
-    assert torch.allclose(half(**inputs).logits.float(), model(**inputs).logits, atol=0.2)
-    assert half.generate(**clips(inputs), max_new_tokens=5).shape[0] == 2
-    # Nothing of a clip is lost to overflow where no frame shows a face.
-    inputs["keypoints_mask"][:] = 0
-    assert torch.isfinite(half(**inputs).logits).all()
+def test_a_pickle_is_never_opened(tmp_path, base, reader, whole):
+    for number, folder in enumerate((reader, whole, base)):
+        (folder / WEIGHTS).unlink()
+        for name in (PICKLE, "training_args.bin"):
+            (folder / name).write_bytes(pickle.dumps(Bomb(tmp_path / f"exploded{number}{name}")))
+    for folder in (reader, whole):
+        refused(folder, folder, "no model.safetensors", "never from a pickle", "save_pretrained", error=OSError)
+        # Nor where a user asks for it.
+        refused(folder, folder, "never from a pickle", error=OSError, use_safetensors=False)
+        with pytest.raises(OSError, match="only safetensors are read; give --restart"):
+            check_fits(folder, LipReadForConditionalGeneration(reader_config()))
+    for kwargs in ({}, {"use_safetensors": False}):
+        refused(base, base, "pickles are never opened", error=OSError, load=BUILD, **kwargs)
+    assert not list(tmp_path.glob("exploded*"))
+    # The bomb is live.
+    pickle.loads((reader / PICKLE).read_bytes())
+    assert list(tmp_path.glob("exploded*"))
 
 
-QUANTISATIONS = {
-    "8bit": {"load_in_8bit": True},
-    "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.float32},
-}
+@pytest.mark.parametrize("kind", ["reader", "base"])
+def test_an_adapter_of_peft_is_not_laid_over_anything(request, tmp_path, kind):
+    """As transformers does for an adapter_config.json, with weights, or a pickle of them, that nobody asked for."""
+    folder, base = request.getfixturevalue(kind), request.getfixturevalue("base")
+    adapter = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=2, target_modules=["q_proj"]))
+    adapter.save_pretrained(folder)
+    load = BUILD if kind == "base" else AutoModel.from_pretrained
+    refused(folder, folder, "adapter_config.json", "merge_and_unload", error=ValueError, load=load)
+    (folder / "adapter_model.safetensors").unlink()
+    (folder / "adapter_model.bin").write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
+    refused(folder, "adapter_model.safetensors", error=OSError, load=load)
+    assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.parametrize("quantisation", QUANTISATIONS)
-def test_quantised_language_model(tmp_path, language_model_dir, quantisation):
-    settings = BitsAndBytesConfig(**QUANTISATIONS[quantisation])
-    inputs = make_inputs()
-    fresh = build(language_model_dir, open_gates=False, quantization_config=settings)
-    assert torch.equal(fresh(**inputs).logits, language_model_alone(fresh, inputs))
-
-    model = build(language_model_dir, quantization_config=settings)
-    linear = {type(m).__name__ for m in model.language_model.model.modules() if isinstance(m, torch.nn.Linear)}
-    assert linear == {f"Linear{quantisation}".replace("Linear8bit", "Linear8bitLt")}
-    own = [*model.encoder.modules(), *model.adapters.modules()]
-    assert {type(m).__name__ for m in own if isinstance(m, torch.nn.Linear)} == {"Linear"}
-    assert (model(**inputs).logits - build(language_model_dir)(**inputs).logits).abs().max() > 0
-    model.save_pretrained(tmp_path / "reader")
-    again = AutoModel.from_pretrained(tmp_path / "reader")
-    assert torch.allclose(again(**inputs).logits, model(**inputs).logits, atol=1e-5)
-    with pytest.raises(ValueError, match="include_base"):
-        model.save_pretrained(tmp_path / "whole", include_base=True)
+@pytest.mark.parametrize("load", [AutoModel.from_pretrained, LipReadForConditionalGeneration.from_pretrained])
+def test_a_folder_that_is_no_readers(tmp_path, base, reader, load):
+    if load != AutoModel.from_pretrained:  # which gives a language model for a language model's folder, as it should
+        refused(base, base, "model_type 'llama' instead of 'lipread'", "from_language_model", load=load)
+        refused(reader, "'llama' instead of 'lipread'", load=load, config=text_config())
+    (reader / "config.json").write_text('{"model_type": ')
+    refused(reader, reader, "config", error=OSError, load=load)
+    (reader / "config.json").unlink()
+    refused(reader, reader, "config.json", load=load)
+    refused(tmp_path / "nowhere", "nowhere", load=load)
 
 
-@pytest.mark.parametrize("part", ["adapters", "encoder", "language_model", "language_model.model.layers.1"])
-def test_parts_that_lie_on_disk_until_they_run(tmp_path, language_model_dir, part):
-    """Of a whole reader, or of a language model that it names: accelerate's hooks work beside the adapters'."""
-    model, inputs, layers = build(language_model_dir), make_inputs(), "layers" in part
-    model.save_pretrained(tmp_path / "reader", include_base=not layers)
-    names = "model.embed_tokens model.norm model.rotary_emb lm_head".split() + [f"model.layers.{i}" for i in range(4)]
-    parts = names if layers else ["adapters", "encoder", "language_model"]
-    device_map = dict.fromkeys(parts, "cpu")
-    device_map[part.removeprefix("language_model.")] = "disk"
-    offload = {"device_map": device_map, "offload_folder": str(tmp_path / "offloaded")}
-    placed = AutoModel.from_pretrained(tmp_path / "reader", **offload)
-    assert next(placed.get_submodule(part).parameters()).device.type == "meta" and placed.hf_device_map[part] == "disk"
-    assert torch.allclose(placed(**inputs).logits.cpu(), model(**inputs).logits, atol=1e-5)
-    written = placed.generate(**clips(inputs), num_beams=2, max_new_tokens=5)
-    assert torch.equal(written.cpu(), model.generate(**clips(inputs), num_beams=2, max_new_tokens=5))
+def test_the_language_model_is_gone(tmp_path, base, reader):
+    base.rename(tmp_path / "moved")
+    refused(reader, reader, base, "base_model_name_or_path in config.json", "include_base=True", error=OSError)
+    # What the error says to do.
+    change_config(reader, base_model_name_or_path=str(tmp_path / "moved"))
+    assert AutoModel.from_pretrained(reader)(**make_inputs()).logits.isfinite().all()
+    (tmp_path / "moved" / "config.json").unlink()
+    refused(reader, reader, tmp_path / "moved", "base_model_name_or_path in config.json", error=OSError)
 
 
-@pytest.mark.parametrize(("include_base", "load"), LOADS)
-def test_settings_may_be_given_at_load(tmp_path, language_model_dir, include_base, load):
-    build(language_model_dir).save_pretrained(tmp_path / "hub" / "reader", include_base=include_base)
+@pytest.fixture
+def cache(tmp_path) -> Path:
+    """The Hub's cache with two commits of a language model, laid out as huggingface_hub does; `main` is the first."""
+    repository = tmp_path / "cache" / "models--someone--small"
+    for seed, commit in enumerate(COMMITS):
+        write_language_model(repository / "snapshots" / commit, seed=seed)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMITS[0])
+    return tmp_path / "cache"
+
+
+def test_the_revision_is_the_one_trained_with(tmp_path, cache):
+    reader = write_reader(tmp_path / "reader", "someone/small", cache_dir=cache)
+    assert json.loads((reader / "config.json").read_text())["base_model_revision"] == COMMITS[0]
+    expected = load_file(cache / "models--someone--small" / "snapshots" / COMMITS[0] / WEIGHTS)
+    # The branch moves on, the reader does not.
+    (cache / "models--someone--small" / "refs" / "main").write_text(COMMITS[1])
+    found = AutoModel.from_pretrained(reader, cache_dir=cache).language_model.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    other = load_file(cache / "models--someone--small" / "snapshots" / COMMITS[1] / WEIGHTS)
+    assert not torch.equal(found[PROJECTION], other[PROJECTION])
+    change_config(reader, base_model_revision="c" * 40)
+    words = (reader, "'someone/small'", f"(revision {'c' * 40})", "Make it available", "include_base=True")
+    refused(reader, *words, error=OSError, cache_dir=cache)
+    words = ("someone/small", "Give a folder or a Hub id that can be reached")
+    refused("someone/small", *words, error=OSError, load=BUILD, cache_dir=tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("key", "config"),
+    [
+        ("hidden_size", text_config(hidden_size=64)),
+        ("model_type", GPT2Config(vocab_size=40, n_embd=32, n_layer=4, n_head=4)),
+    ],
+)
+def test_another_language_model(base, reader, key, config):
+    shutil.rmtree(base)
+    write_language_model(base, config)
+    words = (reader, f"{key} = {getattr(text_config(), key)}", base, f"has {getattr(config, key)}")
+    refused(reader, *words, "base_model_name_or_path in config.json", error=ValueError)
+
+
+def test_a_sequence_to_sequence_model_is_no_language_model(tmp_path):
+    sizes = {"d_model": 32, "d_ff": 32, "num_layers": 1, "num_heads": 2, "d_kv": 8, "vocab_size": 40}
+    T5ForConditionalGeneration(T5Config(**sizes)).save_pretrained(tmp_path)
+    refused(tmp_path, tmp_path, "t5 models have an encoder for text", "Choose a causal", error=ValueError, load=BUILD)
+
+
+def test_only_a_language_model_that_is_named_is_quantised(whole):
+    words = (whole, "it holds its language model", "without quantization_config")
+    refused(whole, *words, error=ValueError, quantization_config=BitsAndBytesConfig(load_in_8bit=True))
+
+
+def test_a_language_model_that_is_not_whole(base, reader):
+    """As a reader is loaded and as one is built, also where a user asks to ignore sizes."""
+
+    def both(*words, error):
+        refused(reader, *words, error=error, ignore_mismatched_sizes=True)
+        refused(base, *words, error=error, load=BUILD, ignore_mismatched_sizes=True)
+
+    stored = (base / WEIGHTS).read_bytes()
+    change_weights(base, NORM)
+    both(base, "the language model's weights", f"{NORM} is missing", error=ValueError)
+    (base / WEIGHTS).write_bytes(stored)
+    change_weights(base, PROJECTION, lambda value: value[:-8].clone())
+    both(base, f"{PROJECTION} is (40, 32) instead of (48, 32)", error=ValueError)
+    (base / WEIGHTS).write_bytes(stored[: len(stored) // 2])
+    both(base, "language model is damaged", "fetch it again", error=OSError)
+    (base / WEIGHTS).unlink()
+    both(base, WEIGHTS, "with its weights in safetensors; pickles are never opened", error=OSError)
+
+
+@pytest.mark.parametrize(
+    ("kind", "load"),
+    [("reader", AutoModel.from_pretrained), ("whole", LipReadForConditionalGeneration.from_pretrained)],
+)
+def test_settings_may_be_given_at_load(request, kind, load):
+    folder = request.getfixturevalue(kind)
     given = {"ctc_weight": 0.25, "decoder_mask_prob": 0.0, "attn_implementation": "eager"}
-    again = load(tmp_path / "hub", subfolder="reader", **given)
+    again = load(folder.parent, subfolder=folder.name, **given)
     assert again.language_model.config._attn_implementation == "eager"
     assert (again.config.ctc_weight, again.config.decoder_mask_prob) == (0.25, 0.0)
     with pytest.raises(TypeError, match="no_such_setting"):
-        load(tmp_path / "hub", subfolder="reader", no_such_setting=1)
+        load(folder.parent, subfolder=folder.name, no_such_setting=1)
 
 
 LOAD_ELSEWHERE = """

@@ -49,7 +49,7 @@ def reader(folder):
     return load_pipeline(str(folder), "cpu")
 
 
-def test_every_form_of_a_clip_reads_the_same(reader, clips, portrait_video):
+def test_every_form_of_a_clip_reads_the_same(reader, portrait_video):
     assert isinstance(reader, LipReadingPipeline)
     expected = reader(str(portrait_video), num_beams=2)
     assert expected.keys() == {"text"} and expected["text"]
@@ -63,9 +63,6 @@ def test_every_form_of_a_clip_reads_the_same(reader, clips, portrait_video):
     assert reader([list(frames), frames]) == reader(np.stack([frames, frames])) == [expected] * 2
     with pytest.raises(ValueError, match=r"uint8 \(\d+, \d+, 3\); give the frames of a clip as one list"):
         reader(frames[0])
-    # What is given when the pipeline is made holds for every call.
-    short = LipReadingPipeline(model=reader.model, processor=reader.processor, device="cpu", max_new_tokens=1)
-    assert len(short(clips[0])["text"]) < len(reader(clips[0])["text"])
 
 
 @pytest.mark.parametrize("padding_side", ["left", "right"])
@@ -157,42 +154,30 @@ READ_ELSEWHERE = """
 import json
 import numpy as np
 from transformers import pipeline
-folder, again, video, *clips = sys.argv[1:]
+folder, again, video, clip = sys.argv[1:]
 reader = pipeline(model=folder, trust_remote_code=True, device="cpu")
-arrays = [np.load(clip) for clip in clips]
-results = [
-    reader(video, return_timestamps="word", num_beams=2),
-    reader(clips, batch_size=2),
-    reader(arrays, batch_size=2),
-    list(reader(iter_ for iter_ in arrays)),
-    reader(arrays[0], ctc_decoding_weight=0.3),
-]
 reader.save_pretrained(again)
 reread = pipeline("lip-reading", model=again, trust_remote_code=True, device="cpu", num_beams=2)
-results.append(reread(video, return_timestamps="word"))
 nobody = np.full((3, 64, 64, 3), 90, np.uint8)
-results.append(reader(nobody))
+results = [reader(clip, ctc_decoding_weight=0.3), reread(video, return_timestamps="word"), reader(nobody)]
 try:
     reader(nobody, abstain=False)
 except ValueError as error:
     results.append(str(error))
-print(json.dumps({"task": reader.task, "class": type(reader).__name__, "results": results}))
+print(json.dumps([reader.task, type(reader).__name__, *results]))
 """
 
 
 @pytest.mark.slow
 def test_a_fresh_process_needs_nothing_but_the_folder(folder, reader, clips, portrait_video, tmp_path):
-    paths = [tmp_path / f"{index}.npy" for index in range(len(clips))]
-    for path, clip in zip(paths, clips, strict=True):
-        np.save(path, clip)
-    printed = run_elsewhere(tmp_path, READ_ELSEWHERE, folder, tmp_path / "again", portrait_video, *paths)
-    found = json.loads(printed.splitlines()[-1])
-    assert (found["task"], found["class"]) == (PIPELINE_TASK, "LipReadingPipeline")
-    one, listed, arrays, generated, weighed, reread, unseen, error = found["results"]
-    expected = reader(str(portrait_video), return_timestamps="word", num_beams=2)
-    assert one["text"] == reread["text"] == expected["text"]
-    assert [chunk["timestamp"] for chunk in one["chunks"]] == [list(c["timestamp"]) for c in expected["chunks"]]
-    assert listed == arrays == generated == reader(clips)
+    np.save(tmp_path / "clip.npy", clips[0])
+    arguments = folder, tmp_path / "again", portrait_video, tmp_path / "clip.npy"
+    printed = run_elsewhere(tmp_path, READ_ELSEWHERE, *arguments).splitlines()[-1]
+    task, name, weighed, reread, unseen, error = json.loads(printed)
+    assert (task, name) == (PIPELINE_TASK, "LipReadingPipeline")
     assert weighed == reader(clips[0], ctc_decoding_weight=0.3)
+    expected = reader(str(portrait_video), return_timestamps="word", num_beams=2)
+    assert reread["text"] == expected["text"]
+    assert [chunk["timestamp"] for chunk in reread["chunks"]] == [list(c["timestamp"]) for c in expected["chunks"]]
     # No control flow goes by our own classes, of which transformers loads several copies.
     assert unseen == {"text": "", "reason": "no face"} and "no face found in any of 3 frames" in error

@@ -2,7 +2,6 @@
 """The processor as its users meet it: any form of clip, and saved folders read by processes that have not our code."""
 
 import io
-import json
 from types import SimpleNamespace
 
 import av
@@ -144,29 +143,16 @@ def test_arguments_for_texts_and_videos_are_merged_or_refused(processor, sequenc
         processor(text=text, truncation=True, text_kwargs={"truncation": False})
 
 
-def test_a_saved_processor_is_complete(processor, tmp_path):
-    files = processor.save_pretrained(tmp_path)
-    names = {path.name for path in tmp_path.iterdir()}
-    assert {"processing_lipread.py", LANDMARKER_FILE, "processor_config.json", "tokenizer.json"} <= names
-    assert not [name for name in names if name.endswith(".tmp")]
-    assert str(tmp_path / LANDMARKER_FILE) in files
-    config = json.loads((tmp_path / "processor_config.json").read_text())
-    assert config["auto_map"]["AutoProcessor"] == "processing_lipread.LipReadProcessor"
-    extractor = config["feature_extractor"]
-    assert extractor["auto_map"]["AutoFeatureExtractor"] == "feature_extraction_lipread.LipReadFeatureExtractor"
-    assert extractor["normalize"] == "rigid"
-    assert str(tmp_path) not in json.dumps(config)  # no path of this machine goes into a checkpoint
-
-
 def test_a_folder_without_the_model_file_falls_back_and_a_changed_one_is_refused(processor, portrait_video, tmp_path):
-    processor.save_pretrained(tmp_path)
+    assert str(tmp_path / LANDMARKER_FILE) in processor.save_pretrained(tmp_path)
+    assert str(tmp_path) not in (tmp_path / "processor_config.json").read_text(), "no path of this machine"
     (tmp_path / LANDMARKER_FILE).unlink()
     loaded = LipReadProcessor.from_pretrained(tmp_path, trust_remote_code=True)
     assert loaded.landmarker_path is None
     assert loaded(videos=portrait_video)["keypoints_mask"].all()
     (tmp_path / LANDMARKER_FILE).write_bytes(b"something else")
     loaded = LipReadProcessor.from_pretrained(tmp_path, trust_remote_code=True)
-    with pytest.raises(ValueError, match="sha256"):
+    with pytest.raises(ValueError, match="face_landmarker.task: not the expected face model .sha256"):
         loaded(videos=portrait_video)
     with pytest.raises(ValueError, match="sha256"):
         loaded.save_pretrained(tmp_path / "copy")

@@ -129,7 +129,7 @@ def test_pushed_in_one_commit_and_loaded_in_a_fresh_process(corpus, hub, tmp_pat
     for commits, more in ((2, ["--max_shard_size", "500KB"]), (3, [])):  # the Hub makes the first one itself
         hub.run(tmp_path, *command, "someone/landmarks", "--private", "--license", "mit", *more, cwd=REPOSITORY)
         repository = hub.repository("someone/landmarks", "dataset")
-        assert repository.private and len(repository.history("main")) == commits
+        assert repository.private and len(repository.history()) == commits
     # The second time in fewer files: the older ones went in the same commit.
     files = sorted(hub.files("someone/landmarks", type="dataset"))
     shards = ["data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"]
@@ -143,15 +143,14 @@ def test_pushed_in_one_commit_and_loaded_in_a_fresh_process(corpus, hub, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("request_that_fails", [("PUT", "/storage/.*"), ("POST", "/api/datasets/.*/commit/main")])
+@pytest.mark.parametrize("request_that_fails", ["preupload", "commit"])
 def test_a_push_that_is_cut_leaves_what_was_there_and_the_next_one_completes_it(
     corpus, hub, tmp_path, request_that_fails, monkeypatch
 ):
-    repository = f"someone/cut-{request_that_fails[0]}"
+    repository = f"someone/cut-{request_that_fails}"
     command = [sys.executable, "-m", "data.export", corpus, "--license", "mit", "--push_to_hub", repository]
     with monkeypatch.context() as patched:
-        patched.setattr(hub, "faults", [(*request_that_fails, 403)])
-        patched.setattr(hub, "objects", {})  # it knows the files of other tests
+        patched.setattr(hub, "faults", [("POST", f"/api/datasets/.*/{request_that_fails}/main", 403)])
         with pytest.raises(
             AssertionError, match="(?s)^(?!.*Traceback).*error: someone/cut.*: the upload failed .*told to fail"
         ):

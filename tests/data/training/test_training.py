@@ -13,7 +13,7 @@ from transformers import AutoModel
 
 from data.training.arguments import parse_arguments
 from data.training.checkpoints import last_complete_checkpoint, resume_point
-from tests.helpers.publishing import READ, read_here, write_clip
+from tests.helpers.publishing import READ, read_clip, write_clip
 from tests.helpers.readers import run_elsewhere, write_language_model
 from tests.helpers.training import BUDGET, SAVED, STREAMED, TORCHRUN, history, losses, run, train, train_and_kill
 
@@ -80,7 +80,7 @@ def test_logs_hold_what_a_researcher_watches(trained):
 def test_a_fresh_process_without_the_repository_reads_the_same(trained, tmp_path):
     clip = write_clip(tmp_path)
     (read,) = json.loads(run_elsewhere(tmp_path, READ, clip, trained).splitlines()[-1]).values()
-    expected = read_here(trained, clip)
+    expected = read_clip(trained, clip)
     assert read["ids"] == expected["ids"] and read["scores"] == pytest.approx(expected["scores"], abs=1e-5)
 
 
