@@ -148,7 +148,7 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         if self.pose == "rigid":
             rotation = rigid_rotation(keypoints)
         elif self.pose == "solvepnp":
-            rotation = np.stack([solve_head_pose(face, clip.width, clip.height).rotation for face in keypoints])
+            rotation = np.stack([solve_head_pose(face, clip.width, clip.height) for face in keypoints])
         if self.normalize == "rigid":  # does not need the other landmarks
             anchor, length = rigid_anchor(keypoints)
             selected = (keypoints[:, self.landmark_indices] - anchor) / length

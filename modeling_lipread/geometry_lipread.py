@@ -9,8 +9,6 @@ pitch raises the nose, positive roll turns the face counter-clockwise in the ima
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from .video_lipread import require
@@ -134,18 +132,8 @@ def rigid_rotation(keypoints: np.ndarray) -> np.ndarray:
     return procrustes_rotation(keypoints[..., RIGID, :], RIGID_REFERENCE)
 
 
-@dataclass
-class HeadPose:
-    """Head pose of a face: angles in degrees, and the rotation `(3, 3)` in float64."""
-
-    yaw: float
-    pitch: float
-    roll: float
-    rotation: np.ndarray
-
-
-def solve_head_pose(keypoints: np.ndarray, width: float, height: float) -> HeadPose:
-    """Estimates the head pose with OpenCV's solvePnP from x and y of six points.
+def solve_head_pose(keypoints: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Returns the head pose, a rotation `(3, 3)` in float64, by OpenCV's solvePnP from x and y of six points.
 
     Speech moves chin and mouth corners and thus changes this pose, unlike `rigid_rotation`. The focal length is
     assumed to be the width of the frame, and the principal point its centre. Raises ValueError without a pose.
@@ -160,9 +148,7 @@ def solve_head_pose(keypoints: np.ndarray, width: float, height: float) -> HeadP
     solved, vector, _ = cv2.solvePnP(_POSE_MODEL * _TO_OPENCV, picture, camera, None, flags=cv2.SOLVEPNP_SQPNP)
     if not solved:
         raise ValueError("solvePnP found no head pose: the landmarks are not those of a face; extract the clip again")
-    rotation = _TO_OPENCV[:, None] * cv2.Rodrigues(vector)[0] * _TO_OPENCV
-    yaw, pitch, roll = angles_from_rotation(rotation).tolist()
-    return HeadPose(yaw, pitch, roll, rotation)
+    return _TO_OPENCV[:, None] * cv2.Rodrigues(vector)[0] * _TO_OPENCV
 
 
 def frontalize(keypoints: np.ndarray, rotation: np.ndarray) -> np.ndarray:
@@ -172,7 +158,7 @@ def frontalize(keypoints: np.ndarray, rotation: np.ndarray) -> np.ndarray:
 
 
 def normalize_unit_sphere(keypoints: np.ndarray) -> np.ndarray:
-    """Moves the centroid of each frame `(landmarks, 3)` to the origin and scales its farthest landmark to distance 1.
+    """Moves the centroid of each frame to the origin and scales its farthest landmark to distance 1.
 
     The farthest landmark is often the chin, so an opening mouth shrinks the whole face, unlike with `rigid_anchor`.
     """
@@ -208,11 +194,7 @@ def _divide(keypoints: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 # Those of each frame by itself.
-NORMALIZATIONS = {
-    "unit_sphere": normalize_unit_sphere,
-    "bbox_unit": normalize_bbox_unit,
-    "zscore": normalize_zscore,
-}
+NORMALIZATIONS = {"unit_sphere": normalize_unit_sphere, "bbox_unit": normalize_bbox_unit, "zscore": normalize_zscore}
 
 
 def lip_motion(keypoints: np.ndarray, timestamps: np.ndarray) -> float | None:

@@ -294,17 +294,7 @@ def is_lora(name: str) -> bool:
     return ".lora_" in name
 
 
-def _import_peft() -> tuple[type, Any, type]:
-    # Inside `try`, since transformers requires every other import of a checkpoint's files, even those in functions.
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-        from peft.tuners.tuners_utils import BaseTunerLayer
-    except ImportError as error:
-        raise ImportError("this reader has LoRA on its language model, which needs peft: pip install peft") from error
-    return LoraConfig, inject_adapter_in_model, BaseTunerLayer
-
-
-def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> dict[str, Any]:
+def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """Adds LoRA to a frozen language model; initially its output does not change.
 
     Args:
@@ -312,13 +302,18 @@ def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> dict[
             of experts also the experts and the router.
 
     Returns:
-        The settings, completed with the defaults.
+        The settings, completed with the defaults, and peft's `LoraModel`, which can merge LoRA.
 
     Raises:
         ImportError: If peft is not installed.
         ValueError: If peft refuses the settings, or an adapted weight is shared with another module.
     """
-    LoraConfig, inject_adapter_in_model, BaseTunerLayer = _import_peft()
+    # Inside `try`, since transformers requires every other import of a checkpoint's files, even those in functions.
+    try:
+        from peft import LoraConfig, LoraModel
+        from peft.tuners.tuners_utils import BaseTunerLayer
+    except ImportError as error:
+        raise ImportError("this reader has LoRA on its language model, which needs peft: pip install peft") from error
     settings = {"alpha": 2 * settings["r"], "dropout": 0.0, "target_modules": "all-linear", **settings}
     # Counts the modules of each weight: merging LoRA into a shared weight would change the other modules too.
     owners: dict[int, int] = {}
@@ -333,7 +328,7 @@ def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> dict[
         target_modules=settings["target_modules"],
     )
     try:
-        inject_adapter_in_model(config, language_model)
+        lora_model = LoraModel(language_model, config, "default")
     except ValueError as error:
         raise ValueError(f"LoRA {settings} cannot be added to {type(language_model).__name__}: {error}") from error
     for name, module in language_model.named_modules():
@@ -348,7 +343,7 @@ def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> dict[
         if is_lora(name):
             # LoRA is trained in float32, whatever the type of the frozen weights.
             parameter.data = parameter.data.float()
-    return settings
+    return settings, lora_model
 
 
 def load_lora(language_model: PreTrainedModel, weights: dict[str, torch.Tensor], checkpoint: str) -> None:
@@ -371,29 +366,3 @@ def load_lora(language_model: PreTrainedModel, weights: dict[str, torch.Tensor],
     with torch.no_grad():
         for name, parameter in expected.items():
             parameter.copy_(weights[name])
-
-
-def merge_lora(language_model: PreTrainedModel) -> None:
-    """Adds LoRA to the weights that it adapts, and removes its modules.
-
-    Raises ValueError if the language model is quantised, since rounding the sum would lose most of LoRA's effect.
-    """
-    _, _, BaseTunerLayer = _import_peft()
-    if getattr(language_model, "is_quantized", False):
-        raise ValueError(
-            "LoRA cannot be merged into a quantised language model. Load the checkpoint with a configuration whose "
-            "base_model_quantization is None, and merge that model."
-        )
-    for name, module in list(language_model.named_modules()):
-        parent, _, child = name.rpartition(".")
-        # peft nests its layers around a module with several parameters; the outermost one merges all of them.
-        if not isinstance(module, BaseTunerLayer) or child == "base_layer":
-            continue
-        if hasattr(module, "unload_and_optionally_merge_module"):
-            base = module.unload_and_optionally_merge_module(merge=True, safe_merge=True, adapter_names=None)
-        else:
-            module.merge(safe_merge=True)
-            base = module.get_base_layer()
-        setattr(language_model.get_submodule(parent), child, base)
-    del language_model.peft_config
-    language_model.requires_grad_(False)

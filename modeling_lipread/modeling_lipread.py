@@ -55,7 +55,6 @@ from .language_model_lipread import (
     load_base_model,
     load_language_model,
     load_lora,
-    merge_lora,
     place_parts,
     refuse_not_finite,
     refuse_peft_adapter,
@@ -144,8 +143,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
     def attach_language_model(self, language_model: PreTrainedModel) -> None:
         """Conditions a language model: attaches adapters, freezes it, removes its dropout, adds LoRA, places parts.
 
-        Raises:
-            ValueError: If the language model cannot be conditioned, or a reader was built on it before.
+        Raises ValueError if it cannot be conditioned, or a reader was built on it before.
         """
         self.language_model = language_model
         disable_weight_packing(language_model)
@@ -158,7 +156,8 @@ class LipReadPreTrainedModel(PreTrainedModel):
         if self.config.freeze_language_model:
             remove_dropout(language_model)
         if self.config.lora:
-            self.config.lora = add_lora(language_model, self.config.lora)
+            self.config.lora, lora_model = add_lora(language_model, self.config.lora)
+            self._lora_models = [lora_model]  # in a list, so that its weights do not appear a second time
         if getattr(language_model, "hf_device_map", None):
             place_parts(self, probed.devices)
         if is_loaded:
@@ -171,14 +170,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
                 parameter.requires_grad_(False)
 
     def check_generation(self, probed: Probe) -> None:
-        """Checks that the model generates with a cache what it computes without one.
-
-        Args:
-            probed: The language model's `probe`.
-
-        Raises:
-            ValueError: If generation fails or differs.
-        """
+        """Raises ValueError if the model generates with a cache another text than it computes without one."""
         self._is_stateful = not probed.can_roll_back  # transformers refuses assisted decoding for such models
         device = probed.devices[0]
         place = device if self.encoder.device.type == "meta" else self.encoder.device
@@ -228,8 +220,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
 
         Args:
             model_id: Hub id or folder of a causal language model.
-            config: The other settings. The model gets a copy with its own `text_config`, `base_model_name_or_path` and
-                `base_model_revision`.
+            config: The other settings, of which the model gets a copy.
             revision: Branch, tag or commit on the Hub; the configuration records its commit.
             dtype: Type of the language model's weights. Encoder and adapters are float32.
             kwargs: Further arguments of `AutoModelForCausalLM.from_pretrained`, such as `quantization_config`.
@@ -255,19 +246,16 @@ class LipReadPreTrainedModel(PreTrainedModel):
 
         Args:
             pretrained_model_name_or_path: Folder or Hub id, or `None` with `config` and `state_dict`.
-            model_args: As for `PreTrainedModel.from_pretrained`.
-            config: A configuration that replaces the checkpoint's own, or its folder or Hub id.
-            kwargs: As for `PreTrainedModel.from_pretrained`; they may include fields of the configuration, unless
-                `config` is an object. If the language model was saved apart, `quantization_config`, `device_map`,
-                `max_memory` and `offload_folder` apply to it alone: a `device_map` names its modules, and encoder and
-                adapters follow its layers. `ignore_mismatched_sizes` has no effect: sizes must agree.
+            model_args, config, kwargs: As for `PreTrainedModel.from_pretrained`. If the language model was saved
+                apart, `quantization_config`, `device_map`, `max_memory` and `offload_folder` apply to it alone: a
+                `device_map` names its modules, and encoder and adapters follow its layers. `ignore_mismatched_sizes`
+                has no effect: sizes must agree.
 
         Raises:
             OSError: If the checkpoint or its language model cannot be found, or its safetensors files are missing or
                 damaged.
-            ValueError: If the checkpoint is not of this type of model, if its weights are not exactly those that its
-                configuration describes, or if its language model has another size than in training. No weight is ever
-                initialised at random.
+            ValueError: If the checkpoint is of another type of model, its weights are not exactly those that its
+                configuration describes, or its language model has another size than in training.
         """
         checkpoint = str(pretrained_model_name_or_path)
         output_loading_info = kwargs.pop("output_loading_info", False)
@@ -329,30 +317,25 @@ class LipReadPreTrainedModel(PreTrainedModel):
     def _load_config(config, checkpoint: str, own_files: dict, settings: dict) -> LipReadConfig:
         """Returns `config`, or loads it, with the changed fields of `settings`, after a check of its `model_type`."""
         # By `model_type` rather than `isinstance`: remote code may be imported as several copies of the class.
-        if isinstance(config, PreTrainedConfig):
+        if is_loaded := isinstance(config, PreTrainedConfig):
             model_type = config.model_type
         else:
-            found, _ = PreTrainedConfig.get_config_dict(config or checkpoint, **own_files)
-            model_type = found.get("model_type")
+            model_type = PreTrainedConfig.get_config_dict(config or checkpoint, **own_files)[0].get("model_type")
         if model_type != LipReadConfig.model_type:
             raise ValueError(
                 f"{config or checkpoint}: its config.json is missing or is of another model (model_type "
                 f"{model_type!r} instead of {LipReadConfig.model_type!r}). Give the folder or Hub id of a lipread "
                 "checkpoint; to build a new model on a language model, use from_language_model."
             )
-        if isinstance(config, PreTrainedConfig):
-            return config
-        return LipReadConfig.from_pretrained(config or checkpoint, **own_files, **settings)
+        return config if is_loaded else LipReadConfig.from_pretrained(config or checkpoint, **own_files, **settings)
 
     def save_pretrained(self, save_directory, *args, include_base: bool = False, state_dict=None, **kwargs):
         """Saves the trained weights, and the name of the frozen language model or its weights too.
 
         Args:
-            save_directory: Folder to write.
+            save_directory, state_dict, args, kwargs: As for `PreTrainedModel.save_pretrained`.
             include_base: Saves the weights of the frozen language model too. A language model that is not frozen, or
                 has no `base_model_name_or_path`, is always saved.
-            state_dict: Weights to save instead of the model's own.
-            args, kwargs: As for `PreTrainedModel.save_pretrained`.
 
         Raises:
             ValueError: If the language model is to be saved but is quantised, or if `push_to_hub` is set and
@@ -390,18 +373,13 @@ class LipReadPreTrainedModel(PreTrainedModel):
             self.config.base_model_name_or_path, self.config.base_model_revision = base
 
     def push_to_hub(self, *args, **kwargs):
-        """Uploads the checkpoint, as `PreTrainedModel.push_to_hub` does.
-
-        Raises:
-            ValueError: If `base_model_name_or_path` is a folder, which other machines do not have.
-        """
-        if self.config.freeze_language_model and self.config.base_model_name_or_path:
-            self._check_base_model_is_on_hub()
+        """Uploads the checkpoint; raises ValueError if `base_model_name_or_path` is a folder."""
+        self._check_base_model_is_on_hub()
         return super().push_to_hub(*args, **kwargs)
 
     def _check_base_model_is_on_hub(self) -> None:
         name = self.config.base_model_name_or_path
-        if is_folder(name):
+        if self.config.freeze_language_model and name and is_folder(name):
             raise ValueError(
                 f"this reader names its language model by a folder, {name}, where nobody else finds it. Push with "
                 "save_pretrained(FOLDER, push_to_hub=True, repo_id=..., include_base=True), or save the model and use "
@@ -411,14 +389,18 @@ class LipReadPreTrainedModel(PreTrainedModel):
     def merge_lora(self) -> None:
         """Merges LoRA into the language model, whose weights are saved with the checkpoint from then on.
 
-        The merged model needs no peft and is as fast as one without LoRA.
-
-        Raises:
-            ValueError: If there is no LoRA, or the language model is quantised.
+        The merged model needs no peft and is as fast as one without LoRA. Raises ValueError if there is no LoRA, or
+        the language model is quantised.
         """
         if not self.config.lora:
             raise ValueError("this model has no LoRA to merge")
-        merge_lora(self.language_model)
+        if getattr(self.language_model, "is_quantized", False):  # rounding the sum would lose most of LoRA's effect
+            raise ValueError(
+                "LoRA cannot be merged into a quantised language model. Load the checkpoint with a configuration "
+                "whose base_model_quantization is None, and merge that model."
+            )
+        self._lora_models.pop().merge_and_unload(safe_merge=True)
+        self.language_model.requires_grad_(False)
         self.config.lora = self.config.base_model_name_or_path = self.config.base_model_revision = None
 
 
@@ -438,17 +420,11 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
     ```
     """
 
-    def __init__(
-        self,
-        config: LipReadConfig,
-        language_model: PreTrainedModel | None = None,
-    ):
+    def __init__(self, config: LipReadConfig, language_model: PreTrainedModel | None = None):
         """Builds the model.
 
-        Args:
-            config: The configuration.
-            language_model: The language model to condition; its sizes are those of `config.text_config`. By default
-                one with random weights; with `config.base_model_name_or_path`, none until `attach_language_model`.
+        The sizes of the language model are those of `config.text_config`. By default it is one with random weights;
+        with `config.base_model_name_or_path`, none until `attach_language_model`.
         """
         super().__init__(config)
         self.encoder = FaceKeypointEncoder(config.encoder_config)
@@ -482,10 +458,9 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         self.language_model.set_output_embeddings(new_embeddings)
 
     def resize_token_embeddings(self, new_num_tokens=None, pad_to_multiple_of=None, mean_resizing=True):
-        """Resizes the language model's embeddings, as `PreTrainedModel.resize_token_embeddings` does.
+        """Resizes the language model's embeddings as `PreTrainedModel.resize_token_embeddings`.
 
-        Raises:
-            ValueError: If the language model is frozen, since new tokens would be neither trained nor saved.
+        Raises ValueError if the language model is frozen, since new tokens would be neither trained nor saved.
         """
         if self.config.freeze_language_model and (new_num_tokens is not None or pad_to_multiple_of is not None):
             raise ValueError(
@@ -515,11 +490,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         return any(bool(adapter.o_proj.weight.any() and adapter.gate_value()) for adapter in self.adapters)
 
     def set_token_spelling(self, tokenizer) -> None:
-        """Stores the bytes of each token in a buffer, which joint decoding with the CTC head needs.
-
-        Args:
-            tokenizer: The language model's tokenizer.
-        """
+        """Stores the bytes of each token of a tokenizer in a buffer, which joint decoding with the CTC head needs."""
         table = torch.frombuffer(bytearray(pack_spellings(token_spellings(tokenizer))), dtype=torch.uint8)
         self.register_buffer("token_spelling", table.to(self.device))
         self.config.token_spelling_size = len(table)
@@ -527,11 +498,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
     def encode(
         self, keypoints: torch.Tensor, keypoints_mask: torch.Tensor | None = None
     ) -> tuple[Conditioning, FaceKeypointEncoderOutput]:
-        """Encodes clips.
-
-        Args:
-            keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
-            keypoints_mask: Non-zero for frames with a face, `(batch, frames)`.
+        """Encodes clips, given as to `forward`.
 
         Returns:
             Keys and values for the adapters, which `forward` and `generate` accept, and the encoder's output.
@@ -590,7 +557,7 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
                 not those of the configuration.
         """
         cache = past_key_values if cache is None else cache
-        encoded = None
+        encoded = FaceKeypointEncoderOutput()  # of no clip
         if conditioning is None and keypoints is not None:
             conditioning, encoded = self.encode(keypoints, keypoints_mask)
         if self.training and labels is not None and input_ids is not None:
@@ -603,10 +570,10 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
                 "compute_loss_func, and would train on the wrong tokens: set config.label_smoothing instead"
             )
         targets = {"labels": labels, "ctc_targets": ctc_targets, "alignment_targets": alignment_targets}
-        has_frame_targets = encoded is not None and (ctc_targets is not None or alignment_targets is not None)
+        heads = {"ctc_logits": encoded.ctc_logits, "alignment_logits": encoded.alignment_logits}
+        has_frame_targets = encoded and (ctc_targets is not None or alignment_targets is not None)
         if has_frame_targets and input_ids is None and inputs_embeds is None:
-            losses = self._losses(None, encoded, keypoints_mask, num_items_in_batch, **targets)
-            return LipReadOutput(**losses, ctc_logits=encoded.ctc_logits, alignment_logits=encoded.alignment_logits)
+            return LipReadOutput(**self._losses(None, encoded, keypoints_mask, num_items_in_batch, **targets), **heads)
         if self.language_model is None:
             raise ValueError("the language model is missing: load the reader with from_pretrained")
         if conditioning is not None:
@@ -631,41 +598,28 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             cross_attentions=tuple(cross_attentions) if cross_attentions else None,
-            ctc_logits=encoded.ctc_logits if encoded is not None else None,
-            alignment_logits=encoded.alignment_logits if encoded is not None else None,
+            **heads,
         )
 
-    def _losses(
-        self,
-        logits: torch.Tensor | None,
-        encoded: FaceKeypointEncoderOutput | None,
-        keypoints_mask: torch.Tensor | None,
-        num_items_in_batch: torch.Tensor | int | None,
-        *,
-        labels: torch.Tensor | None,
-        ctc_targets: torch.Tensor | None,
-        alignment_targets: torch.Tensor | None,
-    ) -> dict[str, torch.Tensor]:
-        """Returns the parts of the loss whose targets are given, and `loss`, their weighted sum.
+    def _losses(self, logits, encoded, keypoints_mask, num_items_in_batch, *, labels, ctc_targets, alignment_targets):
+        """Returns the parts of the loss whose targets are given, and `loss`, their weighted sum, by name.
 
         Every part is a mean over clips of the clip's own mean over tokens, characters or frames. All three parts
         weight a clip by the tokens of its transcript, so that one number, `num_items_in_batch`, normalises them.
         """
-        losses = {}
-        ctc_logits = alignment_logits = None
-        if encoded is not None:
-            ctc_logits, alignment_logits = encoded.ctc_logits, encoded.alignment_logits
+        losses: dict[str, torch.Tensor] = {}
         if labels is not None:
             labels = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)  # the logits at i are those of token i + 1
             tokens = (labels != -100).sum(1)
             if logits is not None:
                 losses["lm_loss"] = self._lm_loss(logits, labels.to(logits.device))
-        elif encoded is not None:
+        elif encoded.last_hidden_state is not None:
             tokens = torch.ones(len(encoded.last_hidden_state), device=encoded.last_hidden_state.device)
-        if ctc_targets is not None and ctc_logits is not None:
-            losses["ctc_loss"] = self._ctc_loss(ctc_logits, keypoints_mask, ctc_targets)
-        if alignment_targets is not None and alignment_logits is not None:
-            losses["alignment_loss"] = self._alignment_loss(alignment_logits, keypoints_mask, alignment_targets)
+        if ctc_targets is not None and encoded.ctc_logits is not None:
+            losses["ctc_loss"] = self._ctc_loss(encoded.ctc_logits, keypoints_mask, ctc_targets)
+        if alignment_targets is not None and encoded.alignment_logits is not None:
+            loss = self._alignment_loss(encoded.alignment_logits, keypoints_mask, alignment_targets)
+            losses["alignment_loss"] = loss
         if not losses:
             return {}
         total = tokens.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
@@ -725,14 +679,12 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         ctc_decoding_weight=None,
         **kwargs,
     ):
-        """Generates transcripts, as `GenerationMixin.generate` does.
+        """Generates transcripts, as `GenerationMixin.generate` does. Raises ValueError for joint decoding without CTC.
 
         Args:
             inputs: Initial tokens, `(batch, sequence)`. Without `inputs`, `input_ids` and `inputs_embeds`, it begins
                 with the start token and the prompt of the configuration.
-            keypoints: Landmarks, `(batch, frames, landmarks, 3)`.
-            keypoints_mask: Non-zero for frames with a face, `(batch, frames)`.
-            conditioning: The clips as `encode` returns them, instead of `keypoints`.
+            keypoints, keypoints_mask, conditioning: As for `forward`.
             ctc_logits: With `conditioning` and a `ctc_decoding_weight`, the CTC logits from the same call of `encode`.
             ctc_decoding_weight: Weight of the CTC score in joint decoding, 0 to 1; the language model has the weight
                 `1 - ctc_decoding_weight`. By default that of `generation_config`, or else 0.
@@ -741,9 +693,6 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         Returns:
             Token ids, `(batch * num_return_sequences, sequence)`, or a `ModelOutput` if requested. They begin with the
             given initial tokens, or with the start token, without the prompt of the configuration.
-
-        Raises:
-            ValueError: If joint decoding is requested but not possible.
         """
         # With offloaded weights, accelerate moves the inputs to where they are needed.
         device = "cpu" if self.device.type == "meta" else self.device
@@ -774,8 +723,6 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
                 processor = self._ctc_processor(weight, ctc_logits, keypoints_mask, input_ids, end_ids)
                 kwargs["logits_processor"] = LogitsProcessorList([*(kwargs.get("logits_processor") or ()), processor])
         output = super().generate(input_ids, **kwargs)
-        if not prompt_length:
-            return output
         sequences = output if isinstance(output, torch.Tensor) else output.sequences
         sequences = torch.cat([sequences[:, :1], sequences[:, 1 + prompt_length :]], dim=1)
         if isinstance(output, torch.Tensor):
@@ -799,19 +746,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         values = (value, getattr(generation_config, name, None), getattr(self.generation_config, name, None))
         return next((value for value in values if value is not None), None)
 
-    def _ctc_processor(
-        self,
-        weight: float,
-        ctc_logits: torch.Tensor | None,
-        keypoints_mask: torch.Tensor | None,
-        input_ids: torch.Tensor | None,
-        end_ids: list[int] | int | None,
-    ) -> CTCLogitsProcessor:
-        """Builds the logits processor for joint decoding.
-
-        Raises:
-            ValueError: If the weight, the model or the arguments do not allow joint decoding.
-        """
+    def _ctc_processor(self, weight, ctc_logits, keypoints_mask, input_ids, end_ids) -> CTCLogitsProcessor:
+        """Builds the logits processor for joint decoding; raises ValueError if it is not possible."""
         if not 0 <= weight <= 1:
             raise ValueError(f"ctc_decoding_weight must lie in [0, 1], got {weight}")
         if not self.config.ctc_vocab:

@@ -146,7 +146,7 @@ class LipReadingPipeline(Pipeline):
             The output of the feature extractor; `frame_times`, the starts of its frames and the end of the last one in
             seconds, `(1, frames + 1)`; `spoken` `(1, 2)`, the first spoken frame and the frame after the last, both 0
             without `spoken_only` and if the lips rest; `lip_speed` `(1,)`, NaN if it is unknown; and `seldom_seen`
-            `(1,)`, 1 if too few frames have a face. A clip without a face becomes one frame without a face.
+            `(1,)`, 1 if too few frames have a face. Of a clip without a face, only the beginning is left.
         """
         if isinstance(clip, Mapping):
             unknown = sorted(set(clip) - {"video", *CLIP_ARGUMENTS})
@@ -158,14 +158,7 @@ class LipReadingPipeline(Pipeline):
         # Not by catching `NoFaceError`: remote code may be imported as several copies of the class.
         sequence = self.processor.extract_clip(clip, **reading, require_face=not abstain)
         if not np.any(sequence.present):
-            return {
-                "keypoints": torch.zeros(1, 1, extractor.num_landmarks, 3),
-                "keypoints_mask": torch.zeros(1, 1, dtype=torch.int64),
-                "frame_times": torch.zeros(1, 2),
-                "spoken": torch.zeros(1, 2, dtype=torch.int64),
-                "lip_speed": torch.zeros(1),
-                "seldom_seen": torch.zeros(1),
-            }
+            sequence = crop_to_speech(sequence, (sequence.timestamps[0], sequence.timestamps[0]))
         span = spoken_span(sequence) if spoken_only else None
         sequence = sequence if span is None else crop_to_speech(sequence, span)
         features = extractor([sequence], return_tensors="pt")

@@ -167,10 +167,7 @@ class CountedFrames:
     """Iterates over frames, changes their times to those of the file, and keeps totals."""
 
     def __init__(
-        self,
-        frames: Iterable[StreamedFrame],
-        start: float = 0.0,
-        on_progress: Callable[[float], None] | None = None,
+        self, frames: Iterable[StreamedFrame], start: float = 0.0, on_progress: Callable[[float], None] | None = None
     ):
         self.seconds = 0.0  # of the last frame, relative to the first
         self.count, self.with_face = 0, 0  # numbers of frames

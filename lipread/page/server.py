@@ -79,7 +79,7 @@ class Page:
                 WebSocketRoute("/live", self.live),
                 WebSocketRoute("/phrases", self.phrases),
                 Mount("/static", StaticFiles(directory=STATIC)),
-            ],
+            ]
         )
 
     async def check_reader(self) -> str:
