@@ -157,9 +157,7 @@ def require_video(name: str) -> None:
 def output_file(path: str | Path, suffix: str, video: str | Path | None = None, overwrite: bool = False) -> Path:
     """Returns the path in `--output`, in a folder that can be written.
 
-    Raises:
-        UsageError: It has another suffix, is a folder or the input video, exists without `--overwrite`, or cannot be
-            written.
+    Raises UsageError for another suffix, a folder, the input video, or a file that exists without `--overwrite`.
     """
     path = Path(path)
     if path.suffix.lower() != suffix:
@@ -187,10 +185,8 @@ def load_pipeline(
 ) -> LipReadingPipeline:
     """Loads a checkpoint into a pipeline, by default that in the package.
 
-    A note says which words that can read, unless it is to read phrases only.
-
-    Raises:
-        UsageError: There is no such checkpoint or device, or the checkpoint was never trained to read.
+    A note says which words that can read, unless it is to read phrases only. Raises UsageError for no such checkpoint
+    or device, or for a checkpoint that was never trained to read.
     """
     with quick_imports():
         from transformers import AutoModel, AutoProcessor

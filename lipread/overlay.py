@@ -60,8 +60,7 @@ def write_overlay(
             colours it from red (0) through yellow to green (1).
         start, end: The span of the sequence in the video, as given to `extract_video`.
 
-    Raises:
-        ValueError: The video cannot be read, or has another number of frames than the sequence.
+    Raises ValueError if the video cannot be read, or has another number of frames than the sequence.
     """
     av, cv2 = require("av", "av", "Writing a video"), require("cv2", "opencv-contrib-python", "Drawing landmarks")
     people = [sequence] if isinstance(sequence, LandmarkSequence) else list(sequence)

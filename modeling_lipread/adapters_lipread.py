@@ -98,15 +98,10 @@ class GatedCrossAttention(nn.Module):
         return tuple(self._heads(states, tokens.shape[0]).contiguous() for states in (keys, values))
 
     def forward(self, hidden_states: torch.Tensor, conditioning: Conditioning) -> torch.Tensor:
-        """Adds the attention's output to the hidden states.
+        """Adds the attention's output to the hidden states, `(rows, sequence, text hidden_size)`.
 
-        Args:
-            hidden_states: `(rows, sequence, text hidden_size)`; the rows of a clip, its beams or samples, are
-                consecutive.
-            conditioning: Keys and values of the clips.
-
-        Raises:
-            ValueError: If the number of rows is no multiple of the number of clips.
+        The rows of a clip, its beams or samples, are consecutive. Raises ValueError if the number of rows is no
+        multiple of the number of clips.
         """
         key, value = conditioning.keys[self.adapter_index], conditioning.values[self.adapter_index]
         (rows, length, _), (clips, *_) = hidden_states.shape, key.shape
@@ -126,13 +121,12 @@ class GatedCrossAttention(nn.Module):
 
         They sum to 1 over the tokens, float32 `(rows, heads, sequence, tokens)`.
         """
-        key = conditioning.keys[self.adapter_index]
-        (rows, length, _), (clips, heads, tokens, _) = hidden_states.shape, key.shape
+        key = conditioning.keys[self.adapter_index].float()
+        (rows, length, _), clips = hidden_states.shape, len(key)
         states = hidden_states.to(key.device, self.norm.weight.dtype)
-        query = self._heads(self.q_proj(self.norm(states)), clips)
-        scores = query.float() @ key.float().transpose(-1, -2) * self.scaling + conditioning.mask.to(key).float()
-        weights = scores.softmax(-1).view(clips, heads, rows // clips, length, tokens)
-        return weights.transpose(1, 2).reshape(rows, heads, length, tokens)
+        query = self._heads(self.q_proj(self.norm(states)), clips).float()
+        _, weights = eager_attention_forward(self, query, key, key, conditioning.mask.to(key), self.scaling)
+        return weights.unflatten(2, (rows // clips, length)).transpose(1, 2).flatten(0, 1)
 
     def pre_hook(self, layer: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
         """Forward pre-hook of a decoder layer; a bound method, which deepcopy and pickle support."""
@@ -166,8 +160,7 @@ def decoder_layers(language_model: PreTrainedModel) -> nn.ModuleList:
 class Probe(NamedTuple):
     """What a forward pass of a language model shows."""
 
-    # Of the output of the embeddings and of each decoder layer; offloaded weights are stored on another.
-    devices: list[torch.device]
+    devices: list[torch.device]  # of the outputs of the embeddings and of each decoder layer
     can_roll_back: bool  # whether the cache can go back to an earlier token, as assisted decoding requires
 
 

@@ -210,7 +210,6 @@ class CTCLogitsProcessor(LogitsProcessor):
     log-probability of the complete text and the prefix score.
 
     Args:
-        prefix_scores: Prefix scores of the clips.
         spellings: Bytes of every token by its id; tokens beyond the list have none.
         weight: Weight of the CTC head, 0 to 1.
         prompt_length: Tokens before the transcript.
@@ -228,12 +227,9 @@ class CTCLogitsProcessor(LogitsProcessor):
         end_ids: Sequence[int],
         num_candidates: int = NUM_CANDIDATES,
     ):
-        self.prefix_scores = prefix_scores
-        self.spelling = CTCSpelling(prefix_scores.characters)
-        self.spellings = spellings
-        self.weight = weight
-        self.prompt_length = prompt_length
-        self.end_ids = list(end_ids)
+        self.prefix_scores, self.spelling = prefix_scores, CTCSpelling(prefix_scores.characters)
+        self.spellings, self.weight = spellings, weight
+        self.prompt_length, self.end_ids = prompt_length, list(end_ids)
         self.num_candidates = num_candidates
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:

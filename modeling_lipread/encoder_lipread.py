@@ -166,12 +166,7 @@ class ConformerLayer(EncoderLayer):
         self.convolution = ConvolutionModule(config, width)
 
     def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Runs the layer.
-
-        Args:
-            hidden_states: `(batch, frames, width)`.
-            mask: True for frames with a face, `(batch, frames)`; attention and convolution ignore the others.
-        """
+        """Runs the layer on `(batch, frames, width)`; attention and convolution ignore frames whose mask is False."""
         frames = self.attention_norm(hidden_states)
         hidden_states = hidden_states + self.dropout(self.attention(frames, frames, mask))
         hidden_states = hidden_states + self.dropout(self.convolution(hidden_states, mask))
@@ -431,10 +426,7 @@ class FaceKeypointEncoder(PreTrainedModel):
             keypoints_mask: Non-zero for frames with a face, `(batch, frames)`; by default all frames have one.
             output_hidden_states: Returns the frames before and after each temporal layer.
 
-        Raises:
-            TypeError: If an input is no tensor.
-            ValueError: If the number of landmarks is not the configured one, there is no frame, or the shapes of
-                `keypoints` and `keypoints_mask` differ.
+        Raises TypeError or ValueError for inputs that are no tensors of these shapes, with at least one frame.
         """
         check_tensors(keypoints=keypoints, keypoints_mask=keypoints_mask)
         if keypoints.ndim != 4 or keypoints.shape[2:] != (self.config.num_landmarks, 3):

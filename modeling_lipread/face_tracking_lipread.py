@@ -94,7 +94,7 @@ class FaceFollower:
     """Tracks one face through the frames of one clip.
 
     Args:
-        finder: Detects the face at first and after it was lost.
+        finder: Detects the face.
         which: The face to track if there is no previous one, `largest` or `central`; None for none.
 
     Attributes:
@@ -162,13 +162,7 @@ class SpeakerFollower:
     """Tracks every face of a clip and selects the one whose lips move most, relative to the size of the face.
 
     Tracks of one person, who was lost and found again, are joined by the shape of the face. The time is proportional
-    to the number of faces.
-
-    Args:
-        finder: Detects the faces.
-
-    Attributes:
-        most_seen: The most faces detected in a frame.
+    to the number of faces. `most_seen` is the most faces detected in a frame.
     """
 
     def __init__(self, finder: FaceFinder):

@@ -118,9 +118,7 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
     def frame_times(self, timestamps: Sequence[float], num_frames: int) -> np.ndarray:
         """Returns the start of each output frame and the end of the last one, seconds, float64 `(num_frames + 1,)`.
 
-        Args:
-            timestamps: Seconds of the clip's input frames, rising.
-            num_frames: Number of output frames, without padding.
+        `timestamps` are those of the clip; padding does not count as frames.
         """
         times = np.asarray(timestamps, np.float64)
         if self.frame_rate is not None:
@@ -134,12 +132,9 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         keypoints, mask = resample(
             clip.keypoints, clip.present, clip.timestamps, self.frame_rate, self.max_gap_seconds
         )
-        if mask.all():
-            features = self._transform(keypoints, clip)
-        else:
-            features = np.zeros((len(mask), self.num_landmarks, 3), np.float32)
-            if mask.any():
-                features[mask] = self._transform(keypoints[mask], clip)
+        features = np.zeros((len(mask), self.num_landmarks, 3), np.float32)
+        if mask.any():
+            features[mask] = self._transform(keypoints[mask], clip)
         return features, mask.astype(np.int64)
 
     def _transform(self, keypoints: np.ndarray, clip: LandmarkSequence) -> np.ndarray:
@@ -183,14 +178,11 @@ def resample(
     frame_rate: float | None,
     max_gap_seconds: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Interpolates landmarks linearly over time onto even frames, filling short gaps on the way.
+    """Interpolates the landmarks of a clip linearly over time onto even frames, filling short gaps on the way.
 
     Args:
-        keypoints: Landmarks `(frames, landmarks, 3)`; values in frames without a face are ignored.
-        present: Whether a frame has a face, bool `(frames,)`.
-        timestamps: Seconds `(frames,)`, rising.
-        frame_rate: Frames a second of the result, from the first timestamp on; None keeps the timestamps.
-        max_gap_seconds: Longest gap without a face that is filled.
+        keypoints, present, timestamps: Those of a `LandmarkSequence`.
+        frame_rate, max_gap_seconds: Those of the feature extractor.
 
     Returns:
         Landmarks `(new frames, landmarks, 3)`, and whether each frame has a face, bool `(new frames,)`: False in

@@ -35,14 +35,9 @@ Region = tuple[int, int, int, int]  # left, top, width, height in the pixels of 
 
 
 def landmarker_path(path: str | os.PathLike | None = None) -> Path:
-    """Returns the path of MediaPipe's face_landmarker.task after verifying the file.
+    """Returns the path of MediaPipe's face_landmarker.task, by default the file beside this module.
 
-    Args:
-        path: Path of the file; by default the file beside this module.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is not the one this project was built with.
+    Raises FileNotFoundError if there is no such file, and ValueError if it is not the one of this project.
     """
     path = Path(__file__).with_name(LANDMARKER_FILE) if path is None else Path(path)
     if not path.is_file():
@@ -58,9 +53,7 @@ def landmarker_path(path: str | os.PathLike | None = None) -> Path:
 class Landmarker:
     """MediaPipe's FaceLandmarker in image mode, owned by the process that created it.
 
-    Args:
-        model_path: The model file.
-        options: Further `FaceLandmarkerOptions`.
+    The `options` are further `FaceLandmarkerOptions`.
     """
 
     def __init__(self, model_path: Path, **options: Any):
@@ -80,17 +73,10 @@ class Landmarker:
         return self._process == os.getpid()
 
     def detect(self, frame: np.ndarray, region: Region) -> list[np.ndarray]:
-        """Returns the landmarks of all faces in a region of a frame.
+        """Returns the landmarks of all faces in a region of a frame, RGB, uint8, `(height, width, 3)`.
 
-        Args:
-            frame: RGB, uint8, `(height, width, 3)`.
-            region: The region.
-
-        Returns:
-            Float32 `(478, 3)` for each face, in pixels of the frame, X right, Y up, Z towards the camera.
-
-        Raises:
-            ValueError: The landmarker is closed.
+        They are float32 `(478, 3)`, in pixels of the frame, X right, Y up, Z towards the camera. Raises ValueError if
+        the landmarker is closed.
         """
         if not self.close.alive:  # MediaPipe itself would find no face
             raise ValueError("The landmarker is closed; create another one.")
@@ -106,9 +92,6 @@ class LandmarkNetwork(threading.local):
 
     MediaPipe's public interface to it is video mode, which takes 1.4 times as long. Here LiteRT runs it, from the same
     file on the same crop. Each thread has its own interpreter.
-
-    Args:
-        model_path: The model file.
     """
 
     def __init__(self, model_path: Path):
@@ -123,12 +106,8 @@ class LandmarkNetwork(threading.local):
     def find(self, frame: np.ndarray, previous: np.ndarray) -> np.ndarray | None:
         """Returns the landmarks of a face in a frame, or None if it is not there.
 
-        Args:
-            frame: RGB, uint8, `(height, width, 3)`.
-            previous: Landmarks `(478, 3)` in the frame before, not smoothed.
-
-        Returns:
-            As `Landmarker.detect`.
+        The frame and the result are as for `Landmarker.detect`; `previous`, `(478, 3)`, are the landmarks in the frame
+        before, not smoothed.
         """
         low, high = face_bounds(previous)
         centre = (low + high) / 2 * np.array([1, -1], np.float32)  # from here on Y down
@@ -168,12 +147,8 @@ class LandmarkNetwork(threading.local):
 class FaceTrack:
     """Follows one face from frame to frame as MediaPipe's video mode does, and smooths it by the same one-euro filter.
 
-    The filter (Casiez, Roussel and Vogel, CHI 2012) is a low pass whose cut-off frequency rises with the speed.
-
-    Args:
-        network: Finds the face.
-        face: Landmarks `(478, 3)` in the first frame.
-        time: Seconds of that frame.
+    The filter (Casiez, Roussel and Vogel, CHI 2012) is a low pass whose cut-off frequency rises with the speed. The
+    track begins with the landmarks of a `face`, `(478, 3)`, in the frame at `time` seconds.
     """
 
     def __init__(self, network: LandmarkNetwork, face: np.ndarray, time: float):

@@ -108,12 +108,7 @@ class Face3DKeypointExtractor:
     of a second; or the `speaking` one, whose lips move most in the whole clip. `speaking` tracks all faces, so its
     time is proportional to their number.
 
-    Args:
-        model_path: MediaPipe's face_landmarker.task; by default the file beside this module.
-
-    Raises:
-        FileNotFoundError: `model_path` is missing.
-        ValueError: `model_path` is not the expected file.
+    The `model_path` is as for `landmarker_path`.
     """
 
     def __init__(self, model_path: str | os.PathLike | None = None):
@@ -141,10 +136,7 @@ class Face3DKeypointExtractor:
         face: str = "largest",
         max_seconds: float | None = None,
     ) -> LandmarkSequence:
-        """Extracts the landmarks of a video, or of a span of it, with arguments and errors as for `read_frames`.
-
-        A minute takes 9 MB at 25 frames a second.
-        """
+        """Extracts the landmarks of a video, or of a span of it, with arguments and errors as for `read_frames`."""
         with closing(read_ahead(read_frames(path, start, end, max_seconds))) as frames:
             return self._extract(frames, face)
 
@@ -155,12 +147,10 @@ class Face3DKeypointExtractor:
         face: str = "largest",
         timestamps: Sequence[float] | None = None,
     ) -> LandmarkSequence:
-        """Extracts the landmarks of a decoded clip.
+        """Extracts the landmarks of a decoded clip of at least one frame.
 
         Args:
-            frames: RGB, uint8, `(frames, height, width, 3)`; at least one frame.
-            frame_rate: Frames a second.
-            face: The face to track.
+            frames: RGB, uint8, `(frames, height, width, 3)`.
             timestamps: Seconds of the frames, rising, instead of `frame_rate`.
         """
         times = (index / frame_rate for index in count()) if timestamps is None else timestamps
@@ -239,16 +229,10 @@ def read_landmark_file(
 def _open_array(name: str) -> np.ndarray:
     """Maps the array of a `.npy` file into memory; refuses pickled objects."""
     try:
-        with open(name, "rb") as file:
-            start = file.read(4)
-        if start == b"PK\x03\x04":
-            raise LandmarkFileError(f"{name}: an .npz archive in place of a .npy file; save one array with numpy.save")
         return np.lib.format.open_memmap(name, mode="r")
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         raise LandmarkFileError(f"{name}: {reason}; check the path") from error
-    except LandmarkFileError:
-        raise
     except Exception as error:  # a damaged header makes numpy raise exceptions of many types
         raise LandmarkFileError(
             f"{name}: not a complete .npy file of plain numbers ({error}); copy or extract it again, and save "

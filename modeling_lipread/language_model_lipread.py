@@ -294,7 +294,7 @@ def is_lora(name: str) -> bool:
     return ".lora_" in name
 
 
-def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> dict[str, Any]:
     """Adds LoRA to a frozen language model; initially its output does not change.
 
     Args:
@@ -302,7 +302,7 @@ def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> tuple
             of experts also the experts and the router.
 
     Returns:
-        The settings, completed with the defaults, and peft's `LoraModel`, which can merge LoRA.
+        The settings, completed with the defaults.
 
     Raises:
         ImportError: If peft is not installed.
@@ -328,7 +328,8 @@ def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> tuple
         target_modules=settings["target_modules"],
     )
     try:
-        lora_model = LoraModel(language_model, config, "default")
+        # In a list, since as a submodule its weights would appear twice. `merge_lora` needs it.
+        language_model.lora_models = [LoraModel(language_model, config, "default")]
     except ValueError as error:
         raise ValueError(f"LoRA {settings} cannot be added to {type(language_model).__name__}: {error}") from error
     for name, module in language_model.named_modules():
@@ -343,7 +344,7 @@ def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> tuple
         if is_lora(name):
             # LoRA is trained in float32, whatever the type of the frozen weights.
             parameter.data = parameter.data.float()
-    return settings, lora_model
+    return settings
 
 
 def load_lora(language_model: PreTrainedModel, weights: dict[str, torch.Tensor], checkpoint: str) -> None:
@@ -366,3 +367,17 @@ def load_lora(language_model: PreTrainedModel, weights: dict[str, torch.Tensor],
     with torch.no_grad():
         for name, parameter in expected.items():
             parameter.copy_(weights[name])
+
+
+def merge_lora(language_model: PreTrainedModel) -> None:
+    """Adds LoRA to the weights that it adapts, and removes its modules.
+
+    Raises ValueError if the language model is quantised, since rounding the sum would lose most of LoRA's effect.
+    """
+    if getattr(language_model, "is_quantized", False):
+        raise ValueError(
+            "LoRA cannot be merged into a quantised language model. Load the checkpoint with a configuration whose "
+            "base_model_quantization is None, and merge that model."
+        )
+    language_model.lora_models.pop().merge_and_unload(safe_merge=True)
+    language_model.requires_grad_(False)

@@ -55,6 +55,7 @@ from .language_model_lipread import (
     load_base_model,
     load_language_model,
     load_lora,
+    merge_lora,
     place_parts,
     refuse_not_finite,
     refuse_peft_adapter,
@@ -156,8 +157,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
         if self.config.freeze_language_model:
             remove_dropout(language_model)
         if self.config.lora:
-            self.config.lora, lora_model = add_lora(language_model, self.config.lora)
-            self._lora_models = [lora_model]  # in a list, so that its weights do not appear a second time
+            self.config.lora = add_lora(language_model, self.config.lora)
         if getattr(language_model, "hf_device_map", None):
             place_parts(self, probed.devices)
         if is_loaded:
@@ -394,13 +394,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
         """
         if not self.config.lora:
             raise ValueError("this model has no LoRA to merge")
-        if getattr(self.language_model, "is_quantized", False):  # rounding the sum would lose most of LoRA's effect
-            raise ValueError(
-                "LoRA cannot be merged into a quantised language model. Load the checkpoint with a configuration "
-                "whose base_model_quantization is None, and merge that model."
-            )
-        self._lora_models.pop().merge_and_unload(safe_merge=True)
-        self.language_model.requires_grad_(False)
+        merge_lora(self.language_model)
         self.config.lora = self.config.base_model_name_or_path = self.config.base_model_revision = None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
 from contextlib import suppress
 from inspect import signature
 from pathlib import Path
@@ -57,8 +56,7 @@ class LipReadProcessor(ProcessorMixin):
                 PIL images or PyAV's; a decoder of torchcodec, or a container that PyAV opened from a file; landmarks,
                 floats `(frames, 478, 3)`; or a `LandmarkSequence`.
             text: One text or a list of texts.
-            start, end: Seconds from the start of a file at which its clip begins and ends; one number for all clips or
-                one for each.
+            start, end: Seconds from the start of each file at which its clip begins and ends.
             frame_rate: Frames a second of `.npy` files and of frames and landmarks in arrays; by default that of the
                 feature extractor.
             face: The face of a video to track: the `largest`, the most `central`, or the `speaking` one (see
@@ -105,27 +103,11 @@ class LipReadProcessor(ProcessorMixin):
             data.update(self.feature_extractor(sequences, arguments["return_tensors"], arguments["padding"]))
         return BatchFeature(data)
 
-    def extract_landmarks(
-        self,
-        videos: Any,
-        start: float | Sequence[float | None] | None = None,
-        end: float | Sequence[float | None] | None = None,
-        frame_rate: float | None = None,
-        face: str = "largest",
-    ) -> list[LandmarkSequence]:
-        """Extracts the landmarks of clips, the slow step of `__call__`, with the same arguments and errors.
-
-        Returns:
-            A `LandmarkSequence` for each clip, for the feature extractor.
-        """
-        clips = _as_list(videos)
-        if not clips:
+    def extract_landmarks(self, videos: Any, **reading: Any) -> list[LandmarkSequence]:
+        """Extracts the landmarks of clips, the slow step of `__call__`, with the same arguments and errors."""
+        if not (clips := _as_list(videos)):
             raise ValueError("videos is empty; give at least one clip")
-        spans = zip(_for_each(start, len(clips), "start"), _for_each(end, len(clips), "end"), strict=True)
-        return [
-            self.extract_clip(clip, *span, frame_rate, face, name=f"clip {index}")
-            for index, (clip, span) in enumerate(zip(clips, spans, strict=True))
-        ]
+        return [self.extract_clip(clip, **reading, name=f"clip {index}") for index, clip in enumerate(clips)]
 
     def extract_clip(
         self,
@@ -139,9 +121,7 @@ class LipReadProcessor(ProcessorMixin):
     ) -> LandmarkSequence:
         """Extracts the landmarks of one clip, with arguments and errors as for `__call__`.
 
-        Args:
-            name: Name of the clip in errors, unless it is a file.
-            require_face: Whether a clip without a face is an error.
+        `name` is that of the clip in errors, unless it is a file. Without `require_face`, a clip may have no face.
         """
         rate = frame_rate or self.feature_extractor.frame_rate or 25.0
         if hasattr(clip, "demux"):  # a container of PyAV; only its file can be read from the start
@@ -211,16 +191,7 @@ class LipReadProcessor(ProcessorMixin):
     def save_pretrained(
         self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any
     ) -> list[str]:
-        """Saves settings, tokenizer, code and MediaPipe's model file to a folder.
-
-        Args:
-            save_directory: The folder; it is created if it does not exist.
-            push_to_hub: Uploads everything to the Hub too.
-            **kwargs: As for `ProcessorMixin.save_pretrained`, such as `repo_id`, by default the folder's name.
-
-        Returns:
-            The paths of the settings and of the model file.
-        """
+        """Saves settings, tokenizer, code and MediaPipe's model file, as `ProcessorMixin.save_pretrained`."""
         source = landmarker_path(self.landmarker_path)
         files = super().save_pretrained(save_directory, **kwargs)
         target = Path(save_directory) / LANDMARKER_FILE
@@ -233,12 +204,7 @@ class LipReadProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> LipReadProcessor:
-        """Loads a processor and MediaPipe's model file from a folder or from the Hub.
-
-        Args:
-            pretrained_model_name_or_path: A folder or Hub id.
-            **kwargs: As for `transformers.ProcessorMixin.from_pretrained`.
-        """
+        """Loads a processor and MediaPipe's model file, as `ProcessorMixin.from_pretrained`."""
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         hub_arguments = {key: kwargs[key] for key in _HUB_ARGUMENTS if key in kwargs}
         with suppress(OSError):  # without the file in the folder, the file beside this module
@@ -281,14 +247,6 @@ def _as_list(videos: Any) -> list[Any]:
 
 def _is_uint8(array: Any) -> bool:
     return str(getattr(array, "dtype", "")).endswith("uint8")  # numpy's or torch's
-
-
-def _for_each(seconds: float | Sequence[float | None] | None, count: int, name: str) -> list[float | None]:
-    if seconds is None or np.isscalar(seconds):
-        return [seconds] * count
-    if len(seconds) != count:
-        raise ValueError(f"{name} has {len(seconds)} entries for {count} clips; give one for all or one for each")
-    return list(seconds)
 
 
 LipReadProcessor.register_for_auto_class()

@@ -35,8 +35,8 @@ def replay(arguments: argparse.Namespace) -> None:
 
     from ..replay import describe_clip, write_replay
 
-    clip_span = {"start": arguments.start, "end": arguments.end}
-    sequence = pipeline.processor.extract_landmarks(arguments.video, **clip_span, face=arguments.face)[0]
+    reading = {name: getattr(arguments, name) for name in ("start", "end", "face")}
+    sequence = pipeline.processor.extract_clip(arguments.video, **reading)
     clip = describe_clip(pipeline, sequence, Path(arguments.video).name, **options.generation_arguments(arguments))
     write_replay(output, clip)
     print(f"{join_words(word['text'] for word in clip['words'])}\n{output}")

@@ -54,8 +54,7 @@ def stage(
         include_base: Whether the weights of the frozen language model are among the files.
         token: Access token for reading the language model.
 
-    Raises:
-        OSError, ValueError: The checkpoint cannot be published as it is; the message names the remedy.
+    Raises OSError or ValueError if the checkpoint cannot be published as it is.
     """
     config, details = read_config(checkpoint), details or CardDetails()
     weights = [Path(path) for path in checkpoint_files(checkpoint, {})]
@@ -124,9 +123,7 @@ def push(
     """Uploads a staged folder to a repository and branch, created if missing, in one commit.
 
     If it fails, the repository stays as it was. `private` demands that it is private, and `keep_card` keeps its card.
-
-    Raises:
-        ValueError: The repository is public instead of private, or others cannot load the language model.
+    Raises ValueError if the repository is public instead of private, or others cannot load the language model.
     """
     api = HfApi(token=token)
     try:

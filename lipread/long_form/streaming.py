@@ -123,10 +123,7 @@ def stream_video(
     face: str = "largest",
     max_seconds: float | None = None,
 ) -> Iterator[StreamedFrame]:
-    """Yields the faces of each frame of a video, or of its span from `start` to `end` seconds, as `stream_frames`.
-
-    It goes on behind damage; a span longer than `max_seconds` is an error.
-    """
+    """Yields the faces of each frame of a video, as `read_frames` and `stream_frames`. It goes on behind damage."""
     with closing(read_ahead(read_frames(path, start, end, max_seconds, skip_damage=True))) as frames:
         yield from stream_frames(extractor, frames, face)
 
@@ -143,9 +140,6 @@ def stream_frames(
     Yields:
         The faces of each frame, before the next frame is read. With `all`, frames arrive up to `BLOCK_SECONDS` late,
         after the people of a block have been identified.
-
-    Raises:
-        ValueError: `face` is none of the choices.
     """
     if face not in STREAMED_FACES:
         raise ValueError(f"face must be one of {STREAMED_FACES}, not {face!r}")

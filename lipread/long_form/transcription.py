@@ -53,11 +53,7 @@ def transcribe_video(
             lips move most), or `all`, each separately.
         options: Those of `transcribe_frames`.
 
-    Returns:
-        The transcript, with times in seconds from the start of the file.
-
-    Raises:
-        VideoError, LandmarkFileError: The file cannot be read.
+    Raises VideoError or LandmarkFileError if the file cannot be read.
     """
     name = os.fspath(path)
     if name.endswith(".npy"):
@@ -82,8 +78,7 @@ def transcribe_frames(
 
     Args:
         name: Name of the video in the transcript.
-        start: Seconds of the file at which the frames start.
-        on_progress: Callback that gets the seconds processed so far, after every frame.
+        start, on_progress: As for `CountedFrames`.
         options: Those of `read_utterances`.
     """
     counted, utterances, rejected = CountedFrames(frames, start, on_progress), [], []
@@ -164,7 +159,10 @@ def read_utterances(
 
 
 class CountedFrames:
-    """Iterates over frames, changes their times to those of the file, and keeps totals."""
+    """Iterates over frames, changes their times to those of the file, which they begin at `start`, and keeps totals.
+
+    The callback `on_progress` gets the seconds processed so far, after every frame.
+    """
 
     def __init__(
         self, frames: Iterable[StreamedFrame], start: float = 0.0, on_progress: Callable[[float], None] | None = None

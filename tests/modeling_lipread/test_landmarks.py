@@ -178,7 +178,7 @@ FILES = {
     "beyond float32": (saved(GOOD.astype(np.float64) * 1e300), "frame 0 holds NaN beside"),
     "objects": (saved(np.array([Bomb("unpickled")]), allow_pickle=True), r"plain numbers \(.*Python objects"),
     "pickle": (pickle.dumps(Bomb("unpickled")), NO_FILE),
-    "archive": (saved(GOOD, np.savez), "an .npz archive in place of a .npy file"),
+    "archive": (saved(GOOD, np.savez), "not a complete .npy file"),
     "empty": (b"", NO_FILE),
     "cut off": (header("(10, 478, 3)") + GOOD.tobytes()[:-1], NO_FILE),
     "ten gigabytes": (header("(1743375, 478, 3)") + bytes(1000), NO_FILE),
