@@ -38,7 +38,8 @@ def format_transcript(transcript: Transcript, kind: str, cues: CueSettings | Non
     TSV is whisper's: start and end in milliseconds, and text, a line an utterance.
     """
     spoken = [utterance for utterance in transcript.utterances if utterance.words]
-    texts = [_named(utterance, transcript.has_several_people) for utterance in spoken]
+    named = transcript.has_several_people
+    texts = [f"[{said.speaker}] {said.text}" if named else said.text for said in spoken]
     if kind == "txt":
         return "".join(f"{text}\n" for text in texts)
     if kind == "json":
@@ -56,10 +57,6 @@ def format_line(transcript: Transcript, kind: str) -> str:
     if kind == "json":
         return json.dumps(transcript_dict(transcript), ensure_ascii=False) + "\n"
     return f"{transcript.file}\t{transcript.text}\n"
-
-
-def _named(utterance: Utterance, named: bool) -> str:
-    return f"[{utterance.speaker}] {utterance.text}" if named else utterance.text
 
 
 def transcript_dict(transcript: Transcript) -> dict[str, Any]:

@@ -15,21 +15,16 @@ from .geometry_lipread import solve_head_pose
 from .landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence, NoFaceError
 from .video_lipread import VideoError
 
-_MODULES = {
-    "Conditioning": "adapters_lipread",
-    "FaceKeypointEncoder": "encoder_lipread",
-    "FaceKeypointEncoderConfig": "configuration_lipread",
-    "FaceKeypointEncoderOutput": "encoder_lipread",
-    "GatedCrossAttention": "adapters_lipread",
-    "LipReadConfig": "configuration_lipread",
-    "LipReadFeatureExtractor": "feature_extraction_lipread",
-    "LipReadForConditionalGeneration": "modeling_lipread",
-    "LipReadOutput": "modeling_lipread",
-    "LipReadPreTrainedModel": "modeling_lipread",
-    "LipReadProcessor": "processing_lipread",
-    "LipReadingPipeline": "pipeline_lipread",
-    "PIPELINE_TASK": "pipeline_lipread",
+_NAMES = {
+    "adapters_lipread": ("Conditioning", "GatedCrossAttention"),
+    "configuration_lipread": ("FaceKeypointEncoderConfig", "LipReadConfig"),
+    "encoder_lipread": ("FaceKeypointEncoder", "FaceKeypointEncoderOutput"),
+    "feature_extraction_lipread": ("LipReadFeatureExtractor",),
+    "modeling_lipread": ("LipReadForConditionalGeneration", "LipReadOutput", "LipReadPreTrainedModel"),
+    "pipeline_lipread": ("PIPELINE_TASK", "LipReadingPipeline"),
+    "processing_lipread": ("LipReadProcessor",),
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
 
 
 @cache

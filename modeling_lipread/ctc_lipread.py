@@ -101,20 +101,12 @@ class CTCPrefixScores:
         self._lengths = lengths.to(device)
         self._symbols = {character: index for index, character in enumerate(ctc_vocab) if index != BLANK}
         frames, clips, _ = self._log_probs.shape
+        self.num_clips, self.characters = clips, self._symbols.keys()
         # Before the first frame, the empty prefix has probability 1.
         blank = torch.cat([log_probs.new_zeros(1, clips), self._log_probs[:, :, BLANK].cumsum(0)])
         self._columns = {(clip, ""): clip for clip in range(clips)}
         self._paths = torch.stack([blank, torch.full_like(blank, -torch.inf)])  # (2, frames + 1, prefixes)
         self._inside = torch.arange(frames, device=device)[:, None] < self._lengths
-
-    @property
-    def num_clips(self) -> int:
-        return len(self._lengths)
-
-    @property
-    def characters(self) -> Iterable[str]:
-        """The characters of the vocabulary, without the blank."""
-        return self._symbols.keys()
 
     def prefix_log_probs(self, prefixes: Sequence[tuple[int, str]]) -> torch.Tensor:
         """Returns the log-probability of each prefix, of all texts that begin with it, `(prefixes,)`."""

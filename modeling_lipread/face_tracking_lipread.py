@@ -117,7 +117,10 @@ class FaceFollower:
         if not self.is_waiting(time):
             self.previous = None
         self._before = self.previous, self.last_seen
-        face = self._follow(frame, time)
+        face = None
+        if self._track is not None and self.previous is not None:
+            face = self._track.step(frame, time)
+            face = None if face is None else nearest([face], self.previous)
         if face is None:
             face = self._acquire(frame, time)
         self.faces.append(face)
@@ -150,12 +153,6 @@ class FaceFollower:
         self.most_seen = max(self.most_seen, seen)
         self._track = None if face is None else self.finder.track(face, time)
         return face
-
-    def _follow(self, frame: np.ndarray, time: float) -> np.ndarray | None:
-        if self._track is None or self.previous is None:
-            return None
-        face = self._track.step(frame, time)
-        return None if face is None else nearest([face], self.previous)
 
 
 class SpeakerFollower:

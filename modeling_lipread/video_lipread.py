@@ -482,10 +482,22 @@ def _missing_end(container: Any, stream: Any, last: float | None, skip_damage: b
 
 
 def _upright(stream: Any, frames: Iterable[tuple[float, Any]]) -> Iterator[tuple[float, np.ndarray | None]]:
-    """Yields frames as upright RGB arrays, deinterlaced; None as it is."""
-    upright = _Upright(stream.sample_aspect_ratio)
+    """Yields frames as upright RGB arrays of the size of the first, deinterlaced; None as it is."""
+    aspect = stream.sample_aspect_ratio
+    if not aspect or not 1 / _MOST_STRETCHED <= aspect <= _MOST_STRETCHED:
+        aspect = 1
+    reformatter = require("av.video.reformatter", "av", "Reading a video").VideoReformatter()
+    size = matrix = None
     for time, frame in _deinterlaced(frames):
-        yield time, None if frame is None else upright(frame)
+        if frame is None:
+            yield time, None
+            continue
+        if size is None:  # width and height before turning
+            size, matrix = (max(1, round(frame.width * aspect)), frame.height), _display_matrix(frame)
+        # One thread, since starting several for each clip takes longer than converting a few hundred small frames.
+        array = reformatter.reformat(frame, *size, format="rgb24", threads=1).to_ndarray()
+        # FFmpeg pads rows, and MediaPipe finds no face in an array that is not contiguous.
+        yield time, np.ascontiguousarray(_turn(array, matrix))
 
 
 def _deinterlaced(frames: Iterable[tuple[float, Any]]) -> Iterator[tuple[float, Any]]:
@@ -525,27 +537,6 @@ def _filtered(graph: Any, frame: Any) -> Iterator[Any]:
             yield graph.pull()
         except (av.BlockingIOError, av.EOFError):
             return
-
-
-class _Upright:
-    """Converts decoded frames to upright RGB arrays, all of the size of the first."""
-
-    def __init__(self, pixel_aspect: Any):
-        self.pixel_aspect = 1
-        if pixel_aspect and 1 / _MOST_STRETCHED <= pixel_aspect <= _MOST_STRETCHED:
-            self.pixel_aspect = pixel_aspect
-        self.reformatter = require("av.video.reformatter", "av", "Reading a video").VideoReformatter()
-        self.size: tuple[int, int] | None = None  # width and height before turning
-
-    def __call__(self, frame: Any) -> np.ndarray:
-        if self.size is None:
-            self.size = (max(1, round(frame.width * self.pixel_aspect)), frame.height)
-            self.matrix = _display_matrix(frame)
-        width, height = self.size
-        # One thread, since starting several for each clip takes longer than converting a few hundred small frames.
-        array = self.reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1).to_ndarray()
-        # FFmpeg pads rows, and MediaPipe finds no face in an array that is not contiguous.
-        return np.ascontiguousarray(_turn(array, self.matrix))
 
 
 def _display_matrix(frame: Any) -> tuple[int, int, int, int]:

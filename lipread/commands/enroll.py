@@ -1,11 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread enroll`: records the takes of a phrase book.
-
-lipread enroll phrases.txt --output my_phrases/                       # one phrase a line, each before a camera
-lipread enroll phrases.txt --output my_phrases/ --source takes.mp4    # a video in place of the camera
-lipread enroll takes/ --output my_phrases/                            # recordings: a folder of videos for each phrase
-lipread enroll takes.jsonl --output my_phrases/                       # a line {"video", "text", "start", "end"} a take
-"""
+"""`lipread enroll`: records the takes of a phrase book."""
 
 from __future__ import annotations
 

@@ -1,11 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread live`: words from a camera while they are being said.
-
-lipread live
-lipread live --source rtsp://camera.local/front --format json
-lipread live --source clip.mp4
-lipread live --phrases my_phrases/ --confirm
-"""
+"""`lipread live`: words from a camera while they are being said."""
 
 from __future__ import annotations
 

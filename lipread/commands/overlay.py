@@ -1,9 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread overlay`: a video with the landmarks and the words drawn on it.
-
-lipread overlay clip.mp4 --output overlay.mp4
-lipread overlay interview.mp4 --face all --output overlay.mp4
-"""
+"""`lipread overlay`: a video with the landmarks and the words drawn on it."""
 
 from __future__ import annotations
 

@@ -1,10 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread phrases`: what is in a phrase book, and what is mistaken for what.
-
-lipread phrases my_phrases/
-lipread phrases my_phrases/ --rename "good morning" "good morning everybody"
-lipread phrases my_phrases/ --remove "good night" --take 2
-"""
+"""`lipread phrases`: what is in a phrase book, and what is mistaken for what."""
 
 from __future__ import annotations
 

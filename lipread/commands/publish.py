@@ -1,9 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread publish`: uploads code, weights, processor and model card of a checkpoint to the Hub in one commit.
-
-lipread publish runs/a --repo_id you/lipread-grid --license apache-2.0 --language en
-lipread publish runs/a --repo_id you/lipread-grid --dry_run --output staged/
-"""
+"""`lipread publish`: uploads code, weights, processor and model card of a checkpoint to the Hub in one commit."""
 
 from __future__ import annotations
 

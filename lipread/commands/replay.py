@@ -1,9 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread replay`: a page that turns and plays a clip's landmarks, with the words and the frames they attend to.
-
-lipread replay clip.mp4 --output replay.html
-lipread replay talk.mp4 --model runs/a --start 12 --end 16 --output replay.html
-"""
+"""`lipread replay`: a page that turns and plays a clip's landmarks, with the words and the frames they attend to."""
 
 from __future__ import annotations
 

@@ -1,11 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread transcribe`: videos to text, subtitles, JSON or a table.
-
-lipread transcribe talk.mp4
-lipread transcribe talks/ --model runs/a --output_format srt --output_dir subtitles/
-lipread transcribe 'talks/**/*.mp4' --output_format json --num_beams 4 --nbest 4 --output_dir read/
-lipread transcribe interview.mp4 --face all --output_format vtt > interview.vtt
-"""
+"""`lipread transcribe`: videos to text, subtitles, JSON or a table."""
 
 from __future__ import annotations
 

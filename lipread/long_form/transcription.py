@@ -87,7 +87,10 @@ def transcribe_frames(
         if reading.reason:
             rejected.append(UnreadSpan(segment.start, segment.end, reading.reason))
         if len(reading.hypotheses) > 1:
-            utterance.alternatives = [_alternative(hypothesis) for hypothesis in reading.hypotheses]
+            for hypothesis in reading.hypotheses:
+                scores = [chunk["score"] for chunk in hypothesis.get("chunks") or []]
+                score = math.prod(scores) if scores else None  # the probability that all words are right
+                utterance.alternatives.append({"text": hypothesis["text"], "score": score})
         utterances.append(utterance)
     spoken = [utterance for utterance in utterances if utterance.words]
     unread = counted.gaps + rejected
@@ -273,9 +276,3 @@ def stitch_utterances(before: Utterance, after: Utterance, cut: float, overlap: 
     before.words, after.words = stitch(before.words, after.words, cut, overlap)
     before.end = after.start = cut
     before.continues = bool(after.words)
-
-
-def _alternative(hypothesis: dict[str, Any]) -> dict[str, Any]:
-    """Returns a hypothesis with the probability that all its words are right, None if it has no scored words."""
-    scores = [chunk["score"] for chunk in hypothesis.get("chunks") or []]
-    return {"text": hypothesis["text"], "score": math.prod(scores) if scores else None}
