@@ -27,7 +27,7 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
         frame_encoder: `"linear"` embeds a frame by one linear layer over its flattened landmarks; `"transformer"` by a
             Transformer over the landmarks and a CLS token.
         kp_embed_dim: Width of the spatial Transformer.
-        kp_spatial_layers: Layers of the spatial Transformer.
+        kp_spatial_layers: Its layers.
         hidden_size: Width of the temporal layers and of the conditioning tokens.
         conv_kernel_size: Frames in the kernel of the convolution before the temporal layers; 0 for no convolution.
         temporal_encoder: `"conformer"` layers have relative positions; `"transformer"` layers have sinusoidal

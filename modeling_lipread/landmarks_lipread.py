@@ -64,13 +64,7 @@ class LandmarkSequence:
         size: tuple[int, int],
         most_faces: int = 0,
     ) -> LandmarkSequence:
-        """Builds a clip of at least one frame.
-
-        Args:
-            faces: Landmarks `(landmarks, 3)` of each frame, None for a frame without a face.
-            timestamps: Seconds `(frames,)`, rising.
-            size: Width and height of a frame in pixels.
-        """
+        """Builds a clip from landmarks `(landmarks, 3)` of each frame, at least one; None for one without a face."""
         timestamps = np.array(timestamps, np.float64)
         absent = next((np.zeros_like(face) for face in faces if face is not None), np.zeros((NUM_LANDMARKS, 3)))
         duration = timestamps[-1] - timestamps[0]
@@ -184,14 +178,12 @@ def read_landmark_file(
 
     Args:
         path: The file, `(frames, landmarks, 3)` of any floating-point type, byte order and memory order.
-        frame_rate: Frames a second.
-        start, end: The span in seconds from the start of the file, without the frame at `end`.
+        start, end, max_seconds: As for `read_frames`.
         num_landmarks: Required number of landmarks of a frame; by default any number.
-        max_seconds: The longest span allowed; a longer one is not read.
 
     Raises:
         LandmarkFileError: The file is missing, is no such array, is truncated, has a frame with some values that are
-            not finite, or has no frame between `start` and `end`.
+            not finite, or has no frame in the span.
     """
     name = os.fspath(path)
     stored = _open_array(name)

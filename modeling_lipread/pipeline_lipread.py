@@ -46,23 +46,15 @@ class LipReadingPipeline(Pipeline):
     and `face`.
 
     Args:
-        model: A [`LipReadForConditionalGeneration`].
-        processor: Its [`LipReadProcessor`].
         return_timestamps: `"word"` returns a chunk for each word, `True` one chunk for all words. Needs a model with a
             CTC head.
-        start: Seconds from the start of the video at which reading begins.
-        end: Seconds from the start of the video at which reading ends.
-        frame_rate: Frames a second of frames and landmarks in arrays; by default 25.
-        face: Which of several faces is read: `largest`, `central` or `speaking`.
+        start, end, frame_rate, face: As for the processor.
         abstain: Returns an empty text with a `reason` for clips without readable speech; `True` by default. With
             `False` it returns every hypothesis, and a video without a face raises an error.
         phrases: The folder of a phrase book (`lipread enroll`), or a `PhraseIndex`: the clip is read as one of its
             phrases instead of by the language model, whose arguments and limits then do not apply.
-        min_lip_motion: Lowest speed of the lips, in distances between the outer eye corners a second.
-        min_confidence: Lowest expected share of right words, 0 to 1. The defaults of these two limits are those of the
-            model's configuration; 0 turns a limit off.
+        min_lip_motion, min_confidence: Limits instead of those in the configuration's `abstention`; 0 turns one off.
         generate_kwargs: Arguments of `generate`; they can also be passed directly, such as `num_beams=4`.
-        kwargs: As for any [`Pipeline`]: `device`, `batch_size`, `num_workers`.
 
     Returns:
         A dictionary like that of the speech recognition pipeline: `text`, and with `return_timestamps` also `chunks`.
@@ -70,9 +62,8 @@ class LipReadingPipeline(Pipeline):
         short for the words; and a `score`, the probability that it is right, calibrated if the model has a
         `calibration` and otherwise that of the language model. After abstention the text is empty, there are no
         chunks, and `reason` is one of `confidence_lipread.REASONS`. With `phrases`, the result also has a `score`, and
-        `phrases`, the three most similar ones as `{"text", "score"}`; without abstention the most similar phrase is
-        the text. With `num_return_sequences` above 1 it returns a
-        list in the order of the search; the first hypothesis decides on abstention for all of them.
+        `phrases`, the three most similar ones as `{"text", "score"}`. With `num_return_sequences` above 1 it is a list
+        in the order of the search; the first hypothesis decides on abstention for all of them.
 
     Example:
 
@@ -252,10 +243,7 @@ class LipReadingPipeline(Pipeline):
         return {**(self.model.config.abstention or {}), **given}
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Saves model and processor to one folder, from which `pipeline` can load them.
-
-        `kwargs` are passed to `save_pretrained` of both, but `include_base` to that of the model alone.
-        """
+        """Saves model and processor to one folder; `kwargs` are those of their `save_pretrained`."""
         self.model.save_pretrained(save_directory, **kwargs)
         kwargs.pop("include_base", None)
         self.processor.save_pretrained(save_directory, **kwargs)
