@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from lipread.landmark_rows import decode_row
-from modeling_lipread.text_normalizer_lipread import TextNormalizer, is_unspaced, join_words, same_units
+from modeling_lipread.text_normalizer_lipread import is_unspaced, join_words, normalize_text, same_units
 
 from .tokenizer import special_tokens
 
@@ -94,7 +94,6 @@ class LipReadCollator:
     ):
         self.feature_extractor, self.tokenizer = processor.feature_extractor, processor.tokenizer
         self.seq_len, self.train, self.alignment = seq_len, train, alignment
-        self.normalize = TextNormalizer()
         self.special_tokens = special_tokens(processor.tokenizer)
         self.prefix = [self.special_tokens.start] if start_ids is None else list(start_ids)
         if len(self.prefix) >= seq_len:
@@ -163,7 +162,7 @@ class LipReadCollator:
         target = [*tokens, end][:room]
         if not self.ctc_ids:
             return {"target": target}
-        characters = self.normalize(text)
+        characters = normalize_text(text)
         if unknown := sorted(set(characters) - self.ctc_ids.keys()):
             self._warn_once(f"CTC labels leave out {unknown}, not in ctc_vocab; the first text is {text!r}", "unknown")
         return {"target": target, "ctc_targets": self._spell(characters)}
@@ -172,7 +171,7 @@ class LipReadCollator:
         """Returns the transcript's words and frames; none if the timed words differ from it or overlap."""
         timed = [str(word["word"]) for word in words]
         spellings, spoken = timed if is_unspaced(text) else text.split(), []
-        if len(spellings) != len(words) or not same_units(*map(self.normalize, (join_words(timed), text))):
+        if len(spellings) != len(words) or not same_units(*map(normalize_text, (join_words(timed), text))):
             return []
         for spelling, word in zip(spellings, words, strict=True):
             start, end = np.searchsorted(middles, [float(word["start"]), float(word["end"])]).tolist()
@@ -184,7 +183,7 @@ class LipReadCollator:
         """Returns the character id of each frame; the characters of a word share its time evenly."""
         labels = np.full(len(middles), 0 if len(words) else IGNORED)
         for word in words:
-            spelling = np.array(self._spell(self.normalize(word["word"])), dtype=np.int64)
+            spelling = np.array(self._spell(normalize_text(word["word"])), dtype=np.int64)
             start, end = float(word["start"]), float(word["end"])
             inside = np.flatnonzero((start <= middles) & (middles < end))
             place = ((middles[inside] - start) / (end - start) * len(spelling)).astype(int)

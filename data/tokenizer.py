@@ -15,7 +15,7 @@ from typing import NamedTuple
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from modeling_lipread.text_normalizer_lipread import TextNormalizer
+from modeling_lipread.text_normalizer_lipread import normalize_text
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +57,9 @@ def check_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> int
 
     Case, spaces and the composition of accents are ignored. Raises ValueError if it can encode none of them.
     """
-    normalize = TextNormalizer(remove_punctuation=False)
     decoded = tokenizer.batch_decode(tokenizer(list(texts), add_special_tokens=False)["input_ids"])
     pairs = zip(texts, decoded, strict=True)
-    lost = [pair for pair in pairs if len({"".join(normalize(text).split()) for text in pair}) > 1]
+    lost = [pair for pair in pairs if len({"".join(normalize_text(text, False).split()) for text in pair}) > 1]
     if not lost:
         return 0
     message = (
@@ -106,8 +105,7 @@ def load_tokenizer(model_id: str, texts: list[str], revision: str | None = None)
 
 def build_ctc_vocab(texts: Iterable[str]) -> list[str]:
     """Returns the CTC blank ``""`` and the characters of the normalised `texts`, in code point order."""
-    normalize = TextNormalizer()
-    characters = sorted(set().union(*(normalize(text) for text in texts)))
+    characters = sorted(set().union(*map(normalize_text, texts)))
     if not characters:
         raise ValueError("the texts hold no letter or digit for a CTC vocabulary")
     return ["", *characters]

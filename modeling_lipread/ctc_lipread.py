@@ -24,7 +24,7 @@ import torch
 from transformers import LogitsProcessor
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from .text_normalizer_lipread import TextNormalizer
+from .text_normalizer_lipread import normalize_text
 
 BLANK = 0  # of the CTC head; silence of the alignment head
 IMPOSSIBLE = -1e4  # log-probability of impossible or unscored tokens; finite, so that one can always be chosen
@@ -63,7 +63,7 @@ def _normalized(text: bytes) -> str:
     before, space, word = text.rpartition(b" ")
     if space:
         return " ".join(filter(None, (_normalized(before), _normalized(word))))
-    return TextNormalizer()(word.decode(errors="replace"))
+    return normalize_text(word.decode(errors="replace"))
 
 
 class CTCSpelling:
@@ -297,8 +297,7 @@ def align_words(
         The alignment; `None` if there are fewer frames than the words need.
     """
     known = {character: index for index, character in enumerate(ctc_vocab) if index != BLANK}
-    normalize = TextNormalizer()
-    spelled = [[known[character] for character in normalize(word) if character in known] for word in words]
+    spelled = [[known[character] for character in normalize_text(word) if character in known] for word in words]
     if each_frame:
         symbols, owners, may_skip = _frame_states(spelled)
     else:

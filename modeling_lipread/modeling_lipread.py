@@ -439,12 +439,6 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         if language_model is not None:  # after `post_init`, which would initialise LoRA again
             self.attach_language_model(language_model)
 
-    def get_input_embeddings(self):
-        return self.language_model.get_input_embeddings()
-
-    def set_input_embeddings(self, value):
-        self.language_model.set_input_embeddings(value)
-
     def get_output_embeddings(self):
         return self.language_model.get_output_embeddings()
 

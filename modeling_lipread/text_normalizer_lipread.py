@@ -1,7 +1,7 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Text normalisation for scoring and for the CTC head, and the units of text, in any script.
 
->>> TextNormalizer()("Don\u2019t, please: 3.5 km \u2014 it's WELL-known!")
+>>> normalize_text("Don\u2019t, please: 3.5 km \u2014 it's WELL-known!")
 "don't please 3.5 km it's well known"
 >>> [unit.text for unit in split_units("bin blue \u6211\u7528iPhone\u3002")]
 ['bin', 'blue', '\u6211', '\u7528', 'iPhone\u3002']
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import regex
@@ -92,25 +92,21 @@ def choose_text_unit(texts: Iterable[str]) -> Literal["word", "character"]:
     return "character" if 2 * sum(units) > len(units) else "word"
 
 
-@dataclass(frozen=True)
-class TextNormalizer:
+@lru_cache(maxsize=2**16)
+def normalize_text(text: str, remove_punctuation: bool = True) -> str:
     """Applies Unicode NFKC, folds case, replaces punctuation and symbols by spaces, and collapses white space.
 
     It keeps letters, combining marks and digits of every script, apostrophes between letters (``don't``), dots and
     commas between digits (``3.5``), and without `remove_punctuation` all punctuation and symbols. Normalising a result
     again does not change it. It adds no spaces to scripts without spaces.
     """
-
-    remove_punctuation: bool = True
-
-    def __call__(self, text: str) -> str:
-        text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
-        # Normalises again, since folding can decompose characters.
-        text = unicodedata.normalize("NFKC", text.casefold())
-        if self.remove_punctuation:
-            # Normalises again, since removing an invisible character can join a letter and its accent.
-            text = unicodedata.normalize("NFKC", "".join(_keep(text, index) for index in range(len(text))))
-        return re.sub(r"\s+", " ", text).strip()
+    text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
+    # Normalises again, since folding can decompose characters.
+    text = unicodedata.normalize("NFKC", text.casefold())
+    if remove_punctuation:
+        # Normalises again, since removing an invisible character can join a letter and its accent.
+        text = unicodedata.normalize("NFKC", "".join(_keep(text, index) for index in range(len(text))))
+    return re.sub(r"\s+", " ", text).strip()
 
 
 def _keep(text: str, index: int) -> str:

@@ -12,17 +12,9 @@ from typing import Any, NamedTuple
 import jiwer
 import numpy as np
 
-from modeling_lipread.text_normalizer_lipread import is_unspaced, split_units
+from modeling_lipread.text_normalizer_lipread import is_unspaced, normalize_text, split_units
 
-from .metrics import (
-    Prediction,
-    bootstrap_interval,
-    edit_counts,
-    error_rate,
-    normalized,
-    own_and_blank_counts,
-    scored_units,
-)
+from .metrics import Prediction, bootstrap_interval, edit_counts, error_rate, own_and_blank_counts, scored_units
 
 DIGITS = frozenset("zero one two three four five six seven eight nine".split())
 CLASSES = ("letters", "digits", "other words")
@@ -238,7 +230,9 @@ def match_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[int
     """Returns for each hypothesis word the index of the reference word that it matches; None for a wrong word."""
     if not len(reference) or not len(hypothesis):
         return [None] * len(hypothesis)
-    sides = ([NO_WORD.join(normalized(word).split()) or NO_WORD for word in side] for side in (reference, hypothesis))
+    sides = (
+        [NO_WORD.join(normalize_text(word).split()) or NO_WORD for word in side] for side in (reference, hypothesis)
+    )
     matches, index = [], 0
     for pair in align(*([" ".join(side)] for side in sides))[0]:
         if pair.hypothesis is not None:

@@ -13,21 +13,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
 from typing import Any, Literal
 
 import jiwer
 import numpy as np
 from scipy.stats import bootstrap
 
-from modeling_lipread.text_normalizer_lipread import TextNormalizer, is_unspaced, split_graphemes, split_units
+from modeling_lipread.text_normalizer_lipread import is_unspaced, normalize_text, split_graphemes, split_units
 
 LONGEST_PHRASE = 8  # words of a repeated phrase that counts as a loop
 FEWEST_SPEAKERS = 5  # for an interval over speakers
 RESAMPLES = 1000
 DRAWN_AT_ONCE = 2**22  # clips of all resampled corpora in one batch, 32 MiB
 RATE_OF_UNIT = {"word": "wer", "character": "cer"}
-_NORMALIZER = TextNormalizer()
 _SEPARATOR = "\x1f"  # between units, of which a space may be one; the normalizer removes it from texts
 _SPLIT = jiwer.ReduceToListOfListOfWords(_SEPARATOR)
 
@@ -58,15 +56,9 @@ class Prediction:
         return {key: value for key, value in asdict(self).items() if key == "speaker" or value not in (None, [])}
 
 
-@lru_cache(maxsize=2**16)
-def normalized(text: str) -> str:
-    """Returns a text as it is scored: in one case, without punctuation."""
-    return _NORMALIZER(text)
-
-
 def scored_units(text: str) -> list[str]:
     """Returns the words of a text as they are scored; in scripts without spaces its graphemes."""
-    return [unit.text for unit in split_units(normalized(text))]
+    return [unit.text for unit in split_units(normalize_text(text))]
 
 
 def edit_counts(
@@ -82,7 +74,7 @@ def edit_counts(
     """
     if len(hypotheses) != len(references):
         raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references; give one for each clip")
-    split = {"wer": scored_units, "cer": lambda text: split_graphemes(normalized(text))}[rate]
+    split = {"wer": scored_units, "cer": lambda text: split_graphemes(normalize_text(text))}[rate]
     references, hypotheses = ([_SEPARATOR.join(split(text)) for text in texts] for texts in (references, hypotheses))
     if not any(references):
         raise ValueError(f"the {len(references)} references hold no word, so an error rate is undefined")
@@ -180,8 +172,10 @@ def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) 
     confidences = [prediction.confidence for prediction in predictions if prediction.confidence is not None]
     if confidences:
         result["mean_confidence"] = float(np.mean(confidences))
-    texts = list(map(normalized, hypotheses))
-    loops = [has_loop(text) and not has_loop(normalized(said)) for text, said in zip(texts, references, strict=True)]
+    texts = list(map(normalize_text, hypotheses))
+    loops = [
+        has_loop(text) and not has_loop(normalize_text(said)) for text, said in zip(texts, references, strict=True)
+    ]
     result["empty"] = sum(not hypothesis for hypothesis in hypotheses)
     result |= {"loops": sum(loops), "distinct": len(set(texts)), "clips": len(predictions)}
     if intervals:

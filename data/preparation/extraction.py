@@ -28,7 +28,7 @@ from modeling_lipread.landmarks_lipread import (
     LandmarkSequence,
     read_landmark_file,
 )
-from modeling_lipread.text_normalizer_lipread import TextNormalizer, join_words, same_units
+from modeling_lipread.text_normalizer_lipread import join_words, normalize_text, same_units
 from modeling_lipread.video_lipread import VideoError
 
 from ..corpora import read_alignment
@@ -154,9 +154,8 @@ def aligned_words(record: Record) -> list[dict[str, Any]]:
         for word in aligned
         if word.end > start and word.start < end
     ]
-    normalize = TextNormalizer()
     spoken = join_words(word["word"] for word in words)
-    if aligned and not same_units(normalize(spoken), normalize(record.text)):
+    if aligned and not same_units(normalize_text(spoken), normalize_text(record.text)):
         raise TranscriptError(f"the alignment says {spoken!r}")
     return words
 

@@ -12,15 +12,13 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
-from modeling_lipread.text_normalizer_lipread import TextNormalizer
+from modeling_lipread.text_normalizer_lipread import normalize_text
 
 from ..long_form.segmentation import Segment, Segmenter, SegmentSettings
 from ..long_form.streaming import ONLY_PERSON, StreamedFrame
 from ..long_form.transcription import segment_words, stitch_utterances
 from ..settings import EVERY_FRAMES
 from ..transcript import Utterance, Word, text_of
-
-normalize = TextNormalizer()
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ class LiveTranscript:
 
     def _partial(self, utterances: list[Utterance]) -> Update:
         words = [word for utterance in utterances for word in utterance.words]
-        normalized = [normalize(word.text) for word in words]
+        normalized = [normalize_text(word.text) for word in words]
         same = [word == previous for word, previous in zip(normalized, self._previous, strict=False)]
         stable = [*same, False].index(False)
         self._previous = normalized

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from modeling_lipread.text_normalizer_lipread import TextNormalizer
+from modeling_lipread.text_normalizer_lipread import normalize_text
 
 from ..transcript import Word
 
 SAME_WORD_SECONDS = 0.4  # largest distance between the middles of one word in the two segments
 EDGE_SECONDS = 0.1  # a word that ends this close to the edge of its segment may be truncated
-normalize = TextNormalizer()
 
 
 def stitch(before: Sequence[Word], after: Sequence[Word], cut: float, overlap: float) -> tuple[list[Word], list[Word]]:
@@ -85,7 +84,7 @@ def _align(before: Sequence[Word], after: Sequence[Word], untimed: float) -> lis
 def _similarity(word: Word, other: Word, untimed: float) -> float:
     """Returns 1 to 2 for equal texts at nearly the same time, 0.5 to 1 for other texts that overlap, else 0."""
     distance, most = abs(word.middle - other.middle), SAME_WORD_SECONDS if word.timed and other.timed else untimed
-    if normalize(word.text) == normalize(other.text):
+    if normalize_text(word.text) == normalize_text(other.text):
         return 2.0 - distance / most if distance <= most else 0.0
     shared = min(word.end, other.end) - max(word.start, other.start)
     shortest = min(word.end - word.start, other.end - other.start)
