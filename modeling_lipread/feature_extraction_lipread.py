@@ -16,6 +16,7 @@ from .geometry_lipread import (
     NUM_LANDMARKS,
     RIGID,
     frontalize,
+    normalize_frames,
     rigid_anchor,
     rigid_rotation,
     solve_head_pose,
@@ -151,7 +152,7 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         if rotation is not None:
             keypoints = frontalize(keypoints, rotation)
         if self.normalize is not None:
-            keypoints = NORMALIZATIONS[self.normalize](keypoints)
+            keypoints = normalize_frames(keypoints, self.normalize)
         return keypoints[:, self.landmark_indices]
 
     def _check_landmarks(self, clip: LandmarkSequence, index: int) -> None:

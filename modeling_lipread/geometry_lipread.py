@@ -55,6 +55,7 @@ RIGID_REFERENCE = np.array(
 )
 
 NOSE_TIP = 1
+NORMALIZATIONS = ("unit_sphere", "bbox_unit", "zscore")
 OUTER_EYE_CORNERS = (33, 263)
 EYES_AND_NOSE = (33, 133, 362, 263, 130, 359, 243, 463, 168, 6, 193, 417, 122, 351)
 
@@ -157,25 +158,23 @@ def frontalize(keypoints: np.ndarray, rotation: np.ndarray) -> np.ndarray:
     return (keypoints - center) @ rotation.astype(keypoints.dtype) + center
 
 
-def normalize_unit_sphere(keypoints: np.ndarray) -> np.ndarray:
-    """Moves the centroid of each frame to the origin and scales its farthest landmark to distance 1.
+def normalize_frames(keypoints: np.ndarray, kind: str) -> np.ndarray:
+    """Normalises each frame by itself, in one of the ways of `NORMALIZATIONS`.
 
-    The farthest landmark is often the chin, so an opening mouth shrinks the whole face, unlike with `rigid_anchor`.
+    `unit_sphere` moves the centroid to the origin and scales the farthest landmark to distance 1. That is often the
+    chin, so an opening mouth shrinks the whole face, unlike with `rigid_anchor`. `bbox_unit` moves the centre of the
+    bounding box to the origin and scales its longest side to length 1. `zscore` shifts and scales each axis to mean 0
+    and standard deviation 1.
     """
     centered = keypoints - keypoints.mean(axis=1, keepdims=True)
-    return _divide(centered, np.linalg.norm(centered, axis=-1).max(axis=1)[:, None, None])
-
-
-def normalize_bbox_unit(keypoints: np.ndarray) -> np.ndarray:
-    """Moves the centre of each frame's bounding box to the origin and scales its longest side to length 1."""
-    low, high = keypoints.min(axis=1, keepdims=True), keypoints.max(axis=1, keepdims=True)
-    return _divide(keypoints - (low + high) / 2, (high - low).max(axis=-1, keepdims=True))
-
-
-def normalize_zscore(keypoints: np.ndarray) -> np.ndarray:
-    """Shifts and scales each axis of each frame to mean 0 and standard deviation 1."""
-    centered = keypoints - keypoints.mean(axis=1, keepdims=True)
-    return _divide(centered, centered.std(axis=1, keepdims=True))
+    if kind == "unit_sphere":
+        scale = np.linalg.norm(centered, axis=-1).max(axis=1)[:, None, None]
+    elif kind == "bbox_unit":
+        low, high = keypoints.min(axis=1, keepdims=True), keypoints.max(axis=1, keepdims=True)
+        centered, scale = keypoints - (low + high) / 2, (high - low).max(axis=-1, keepdims=True)
+    else:
+        scale = centered.std(axis=1, keepdims=True)
+    return centered / np.maximum(scale, np.finfo(keypoints.dtype).tiny)
 
 
 def rigid_anchor(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -187,14 +186,6 @@ def rigid_anchor(keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     first, second = (keypoints[:, corner] for corner in OUTER_EYE_CORNERS)
     length = np.median(np.linalg.norm(first - second, axis=-1))
     return keypoints[:, EYES_AND_NOSE].mean(axis=1, keepdims=True), np.maximum(length, np.finfo(keypoints.dtype).tiny)
-
-
-def _divide(keypoints: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return keypoints / np.maximum(scale, np.finfo(keypoints.dtype).tiny)
-
-
-# Those of each frame by itself.
-NORMALIZATIONS = {"unit_sphere": normalize_unit_sphere, "bbox_unit": normalize_bbox_unit, "zscore": normalize_zscore}
 
 
 def lip_motion(keypoints: np.ndarray, timestamps: np.ndarray) -> float | None:

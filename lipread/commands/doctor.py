@@ -10,7 +10,6 @@ from ..options import BUNDLED_MODEL, FAILURE, SUCCESS
 
 
 def add_doctor(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
     parser = commands.add_parser("doctor", help="check the installation, and print a remedy for each problem")
     parser.add_argument("--model", default=BUNDLED_MODEL, help="folder or Hub id of a reader (default: the package's)")
     source_help = "number of a camera, stream, or video file to look at (default: 0)"

@@ -12,7 +12,6 @@ from .. import options
 
 
 def add_enroll(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
     parents = [options.reader_options(("largest", "central"))]
     parser = commands.add_parser("enroll", parents=parents, help="record your own phrases, one to three times each")
     what = "text file with one phrase a line; or recordings: a folder with a folder a phrase, or a .jsonl manifest"

@@ -25,7 +25,6 @@ ENCODER_FILE, DECODER_FILE = "encoder.onnx", "decoder.onnx"
 
 
 def add_export(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
     parser = commands.add_parser(
         "export",
         help="write a reader as ONNX graphs, to run it without PyTorch",

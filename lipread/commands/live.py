@@ -16,7 +16,6 @@ positive_seconds = options.number(float, "a number of seconds above 0", lambda v
 
 
 def add_live(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
     settings = SegmentSettings()
     parents = [options.model_options(("largest", "central")), options.phrase_options()]
     parser = commands.add_parser("live", parents=parents, help="read a camera while somebody speaks")

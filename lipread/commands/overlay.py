@@ -11,7 +11,6 @@ from ..settings import FACES
 
 
 def add_overlay(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
     parents = [options.model_options((*FACES, "all")), options.clip_options(), options.output_options("mp4 file")]
     parser = commands.add_parser("overlay", parents=parents, help="draw landmarks and words on a video")
     parser.add_argument("video", metavar="VIDEO", help="video file")

@@ -11,7 +11,6 @@ from .. import options
 
 
 def add_phrases(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
     parser = commands.add_parser("phrases", parents=[options.reader_options()], help="show and change a phrase book")
     parser.add_argument("book", type=Path, help="folder of the phrase book")
     parser.add_argument("--rename", nargs=2, metavar=("TEXT", "NEW"), help="give a phrase another text")

@@ -12,7 +12,6 @@ from ..options import UsageError, print_message
 
 
 def add_publish(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
     parser = commands.add_parser("publish", help="upload a trained reader to the Hugging Face Hub")
     parser.add_argument("checkpoint", metavar="DIR", type=Path, help="the --output_dir of train_hf.py")
     parser.add_argument("--repo_id", required=True, help="repository on the Hub, created if missing: you/name")

@@ -11,7 +11,6 @@ from .. import options
 
 
 def add_replay(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
     help_text = "write a page that plays the landmarks, with the words and the frames each attends to"
     parents = [options.model_options(), options.clip_options(), options.output_options("HTML file")]
     parser = commands.add_parser("replay", parents=parents, help=help_text)

@@ -21,7 +21,6 @@ Outputs = dict[str, Path]  # the file of each format
 
 
 def add_transcribe(commands: Any) -> None:
-    """Registers the command with the subparsers of `lipread`."""
     parents = [options.model_options((*FACES, "all")), options.clip_options(), options.phrase_options()]
     parser = commands.add_parser(
         "transcribe", parents=parents, help="write the words of videos: text, subtitles, JSON"

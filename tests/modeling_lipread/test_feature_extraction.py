@@ -221,13 +221,13 @@ def test_rigid_keeps_all_of_a_mouth_opening_and_changes_nothing_else(speaking):
 
 def test_per_frame_normalisations(speaking):
     sizes = np.linspace(1, 3, 20)[:, None, None]
-    sphere = geometry.normalize_unit_sphere(speaking * sizes)
+    sphere = geometry.normalize_frames(speaking * sizes, "unit_sphere")
     np.testing.assert_allclose(np.linalg.norm(sphere, axis=-1).max(axis=1), 1.0)
     np.testing.assert_allclose(sphere.mean(axis=1), 0.0, atol=1e-9)
-    box = geometry.normalize_bbox_unit(speaking * sizes)
+    box = geometry.normalize_frames(speaking * sizes, "bbox_unit")
     np.testing.assert_allclose((box.max(axis=1) - box.min(axis=1)).max(axis=-1), 1.0)
     np.testing.assert_allclose(box.max(axis=1) + box.min(axis=1), 0.0, atol=1e-9)
-    scores = geometry.normalize_zscore(speaking * sizes)
+    scores = geometry.normalize_frames(speaking * sizes, "zscore")
     np.testing.assert_allclose(scores.mean(axis=1), 0.0, atol=1e-9)
     np.testing.assert_allclose(scores.std(axis=1), 1.0)
 
