@@ -47,9 +47,8 @@ def write_overlay(
     video_path: str | os.PathLike,
     sequence: LandmarkSequence | Sequence[LandmarkSequence],
     output_path: str | os.PathLike,
-    words: list[Word] | None = None,
-    start: float | None = None,
-    end: float | None = None,
+    words: Sequence[Word] = (),
+    **span: float | None,
 ) -> None:
     """Writes an mp4 of a video and its sound with the landmarks drawn in and the words in a band below.
 
@@ -58,7 +57,7 @@ def write_overlay(
         output_path: The mp4, which appears when it is complete. Its folder is created.
         words: The words, in seconds from the start of the sequence. Each is grey until it begins; then its score
             colours it from red (0) through yellow to green (1).
-        start, end: The span of the sequence in the video, as given to `extract_video`.
+        span: `start` and `end` of the sequence in the video, as given to `extract_video`.
 
     Raises ValueError if the video cannot be read, or has another number of frames than the sequence.
     """
@@ -74,15 +73,15 @@ def write_overlay(
     output_path = Path(output_path)
     output_path.parent.mkdir(parents=True, exist_ok=True)
     scale = max(1, -(-MIN_WIDTH // sequence.width))
-    caption = _Caption(words or [], sequence.width * scale)
+    caption = _Caption(words, sequence.width * scale)
     count, stream = 0, None
     with (
         replacing(output_path) as beside,
-        closing(read_sound(video_path, start, end)) as sound,
+        closing(read_sound(video_path, **span)) as sound,
         av.open(str(beside), "w", format="mp4") as container,
     ):
         heard = next(sound, None)
-        for _, frame in read_frames(video_path, start, end, skip_damage=True):
+        for _, frame in read_frames(video_path, **span, skip_damage=True):
             if frame is None:
                 continue
             if count == len(sequence):
@@ -137,7 +136,7 @@ def draw_landmarks(
 class _Caption:
     """The band of words below the picture. Its size is constant."""
 
-    def __init__(self, words: list[Word], width: int):
+    def __init__(self, words: Sequence[Word], width: int):
         words = [unit for word in words for unit in word.split()]
         self._width, self._margin = width, width // 24
         self._drawn: dict[int, np.ndarray] = {0: np.zeros((0, width, 3), np.uint8)} if not words else {}

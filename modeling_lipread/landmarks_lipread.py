@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -122,16 +123,9 @@ class Face3DKeypointExtractor:
         """Returns the landmarks `(478, 3)` of the largest face in an RGB image `(height, width, 3)`, or None."""
         return self.finder.choose(_check_frame(frame), "largest")[0]
 
-    def extract_video(
-        self,
-        path: str | os.PathLike,
-        start: float | None = None,
-        end: float | None = None,
-        face: str = "largest",
-        max_seconds: float | None = None,
-    ) -> LandmarkSequence:
+    def extract_video(self, path: str | os.PathLike, face: str = "largest", **span: Any) -> LandmarkSequence:
         """Extracts the landmarks of a video, or of a span of it, with arguments and errors as for `read_frames`."""
-        with closing(read_ahead(read_frames(path, start, end, max_seconds))) as frames:
+        with closing(read_ahead(read_frames(path, **span))) as frames:
             return self._extract(frames, face)
 
     def extract_frames(

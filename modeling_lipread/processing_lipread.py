@@ -134,7 +134,7 @@ class LipReadProcessor(ProcessorMixin):
                 check_one_face(name, face)
                 sequence = read_landmark_file(name, rate, start, end)
             else:
-                sequence = self.keypoint_extractor.extract_video(clip, start, end, face)
+                sequence = self.keypoint_extractor.extract_video(clip, face, start=start, end=end)
         elif start is not None or end is not None:
             raise ValueError(f"{name}: start and end are for files; cut frames or landmarks before giving them")
         elif hasattr(clip, "keypoints"):

@@ -38,7 +38,7 @@ def overlay(arguments: argparse.Namespace) -> None:
         people = pipeline.processor.extract_landmarks(video, **clip, face=arguments.face)
         frames = sequence_frames(people[0])
     transcript = transcribe_frames(pipeline, frames, video, origin, **options.generation_arguments(arguments))
-    write_overlay(video, people, output, words=transcript.words(origin) or None, **clip)
+    write_overlay(video, people, output, words=transcript.words(origin), **clip)
     if transcript.text:
         print(format_transcript(transcript, "txt"), end="")
     else:

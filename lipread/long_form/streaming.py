@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -116,15 +117,10 @@ class PeopleFollower:
 
 
 def stream_video(
-    extractor: Face3DKeypointExtractor,
-    path: str | os.PathLike,
-    start: float | None = None,
-    end: float | None = None,
-    face: str = "largest",
-    max_seconds: float | None = None,
+    extractor: Face3DKeypointExtractor, path: str | os.PathLike, face: str = "largest", **span: Any
 ) -> Iterator[StreamedFrame]:
     """Yields the faces of each frame of a video, as `read_frames` and `stream_frames`. It goes on behind damage."""
-    with closing(read_ahead(read_frames(path, start, end, max_seconds, skip_damage=True))) as frames:
+    with closing(read_ahead(read_frames(path, **span, skip_damage=True))) as frames:
         yield from stream_frames(extractor, frames, face)
 
 

@@ -62,7 +62,7 @@ def transcribe_video(
         frames = sequence_frames(read_landmark_file(name, rate, start, end))
     else:
         followed = "all" if face == "speaking" else face
-        frames = stream_video(pipeline.processor.keypoint_extractor, path, start, end, followed)
+        frames = stream_video(pipeline.processor.keypoint_extractor, path, followed, start=start, end=end)
     return transcribe_frames(pipeline, frames, name, start or 0.0, face=face, **options)
 
 

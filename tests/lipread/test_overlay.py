@@ -118,7 +118,7 @@ def drawn(clip, tmp_path):
     """Returns the frames of the overlay of the clip with words."""
     path, _, sequence = clip
 
-    def draw(words: list[Word] | None = None, **changes) -> list[np.ndarray]:
+    def draw(words: list[Word] = (), **changes) -> list[np.ndarray]:
         write_overlay(path, replace(sequence, **changes), tmp_path / "overlay.mp4", words=words)
         assert [file.name for file in tmp_path.iterdir()] == ["overlay.mp4"]
         return read(tmp_path / "overlay.mp4")
