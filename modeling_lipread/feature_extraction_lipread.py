@@ -130,9 +130,7 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
     def _extract(self, clip: LandmarkSequence, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns features `(frames, landmarks, 3)` and mask `(frames,)` of the clip number `index`."""
         self._check_landmarks(clip, index)
-        keypoints, mask = resample(
-            clip.keypoints, clip.present, clip.timestamps, self.frame_rate, self.max_gap_seconds
-        )
+        keypoints, mask = resample(clip, self.frame_rate, self.max_gap_seconds)
         features = np.zeros((len(mask), self.num_landmarks, 3), np.float32)
         if mask.any():
             features[mask] = self._transform(keypoints[mask], clip)
@@ -173,22 +171,17 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
 
 
 def resample(
-    keypoints: np.ndarray,
-    present: np.ndarray,
-    timestamps: np.ndarray,
-    frame_rate: float | None,
-    max_gap_seconds: float,
+    clip: LandmarkSequence, frame_rate: float | None, max_gap_seconds: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interpolates the landmarks of a clip linearly over time onto even frames, filling short gaps on the way.
 
-    Args:
-        keypoints, present, timestamps: Those of a `LandmarkSequence`.
-        frame_rate, max_gap_seconds: Those of the feature extractor.
+    Frame rate and longest gap are those of the feature extractor.
 
     Returns:
         Landmarks `(new frames, landmarks, 3)`, and whether each frame has a face, bool `(new frames,)`: False in
         longer gaps, before the first face and after the last one.
     """
+    keypoints, present, timestamps = clip.keypoints, clip.present, clip.timestamps
     interval = np.median(np.diff(timestamps)) if len(timestamps) > 1 else 0.0
     times = timestamps
     if frame_rate is not None:

@@ -326,15 +326,7 @@ def _seek_lands_before(path: Path, seconds: float) -> bool:
         return frame is not None and frame.time is not None and frame.time - _origin(container) <= seconds
 
 
-def _decode(
-    source: object,
-    container: Any,
-    stream: Any,
-    nominal_rate: float | None = None,
-    start: float = 0.0,
-    end: float | None = None,
-    skip_damage: bool = True,
-) -> Iterator[tuple[float, Any]]:
+def _decode(source, container, stream, nominal_rate=None, start=0.0, end=None, skip_damage=True):
     """Yields the frames of a span with their seconds since `start`, and None for damage as `read_frames` does."""
     time, shown, found = None, start - 1e-3, False  # times of the last decoded and of the last yielded frame
     damage: list[float] = []  # times of damaged packets and frames since the last intact key frame

@@ -75,7 +75,7 @@ def test_short_gaps_are_filled_along_the_line(frame_rate):
     present = np.ones(50, bool)
     present[10:15] = False  # 0.2 s
     line[~present] = 0
-    filled, mask = resample(line, present, times, frame_rate, max_gap_seconds=0.2)
+    filled, mask = resample(LandmarkSequence(line, present, times, 0, 0, 25.0), frame_rate, max_gap_seconds=0.2)
     assert mask.all() and len(mask) == 2 * frame_rate
     seconds = np.minimum(np.arange(len(mask)) / frame_rate, times[-1])[:, None, None]
     np.testing.assert_allclose(filled, np.arange(6.0).reshape(1, 2, 3) + seconds, atol=1e-5)
