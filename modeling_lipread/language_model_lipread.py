@@ -95,13 +95,7 @@ def refuse_not_finite(checkpoint: str | os.PathLike, weights: Iterable[tuple[str
         )
 
 
-def refuse_wrong_weights(
-    checkpoint: str | os.PathLike,
-    whose: str,
-    missing: Iterable[str] = (),
-    mismatched: Iterable[tuple] = (),
-    unexpected: Iterable[str] = (),
-) -> None:
+def refuse_wrong_weights(checkpoint, whose: str, missing=(), mismatched=(), unexpected=()) -> None:
     """Raises ValueError for weights that transformers would initialise at random or ignore.
 
     `mismatched` holds the name of each weight of another size, its size in the files, and its size in the model.

@@ -171,7 +171,7 @@ class CountedFrames:
         self, frames: Iterable[StreamedFrame], start: float = 0.0, on_progress: Callable[[float], None] | None = None
     ):
         self.seconds = 0.0  # of the last frame, relative to the first
-        self.count, self.with_face = 0, 0  # numbers of frames
+        self.with_face = False  # whether any frame has one
         self.gaps: list[UnreadSpan] = []  # damaged spans; those without a face or frame longer than MAX_GAP_SECONDS
         self._frames, self._start, self._on_progress = frames, start, on_progress
 
@@ -180,8 +180,7 @@ class CountedFrames:
         times: deque[float] = deque(maxlen=50)  # of the last frames
         for frame in self._frames:
             self.seconds = frame.time
-            self.count += not frame.damaged
-            self.with_face += bool(frame.faces)
+            self.with_face = self.with_face or bool(frame.faces)
             frame.time += self._start
             last = times[-1] if times else self._start
             # The second frame may be late since there are few frames a second.
