@@ -49,11 +49,9 @@ def test_the_command_creates_the_folder_of_its_output_and_replaces_no_file(clip,
     assert len(read(output)) == len(clip[2])
 
 
-@pytest.mark.parametrize(
-    "sound, container", [("aac", "mp4"), ("pcm_s16le", "avi"), ("libopus", "mkv"), ("mp3", "mp4")]
-)
+@pytest.mark.parametrize("sound, container", [("aac", "mp4"), ("pcm_s16le", "avi"), ("libopus", "mkv")])
 def test_the_sound_is_kept_at_its_time(clip, extractor, tmp_path, sound, container):
-    """A tone that begins after half of the clip, copied, or encoded again where an mp4 cannot hold its format."""
+    """A tone that begins after half of the clip."""
     video, output = tmp_path / f"talk.{container}", tmp_path / "overlay.mp4"
     write_with_tone(video, read(clip[0]), sound, begins=0.5)
     for start in (None, 0.24):
@@ -61,7 +59,6 @@ def test_the_sound_is_kept_at_its_time(clip, extractor, tmp_path, sound, contain
         write_overlay(video, sequence, output, start=start)
         with av.open(str(output)) as copied:
             (stream,) = copied.streams.audio
-            assert stream.codec_context.name in (sound, "aac", "opus", "mp3float")
             heard = [(frame.time, np.abs(frame.to_ndarray().astype(float)).max()) for frame in copied.decode(stream)]
         loudest = max(level for _, level in heard)
         first = next(time for time, level in heard if level > 0.3 * loudest)
