@@ -22,8 +22,8 @@ if TYPE_CHECKING:  # importing it takes seconds
 SUCCESS, FAILURE, USAGE_ERROR = 0, 1, 2  # exit statuses
 BUNDLED_MODEL = str(Path(find_spec("modeling_lipread").origin).with_name("grid_reader"))
 BUNDLED_MODEL_NOTE = (
-    "no --model given: using the reader in the package, which knows the 51 words of the GRID corpus "
-    '("bin blue at f two now") and mostly one speaker; train your own for other words and faces'
+    'the reader in the package knows the 51 words of the GRID corpus ("bin blue at f two now") and mostly one '
+    "speaker; give another one with --model"
 )
 
 
@@ -154,6 +154,13 @@ def require_video(name: str) -> None:
         raise OSError(problem)
 
 
+def require_source(name: str) -> None:
+    """Raises OSError, with the reason, if the value of `--source` is no camera, no stream and no file."""
+    name = name.removeprefix("file://")
+    if not name.removeprefix("/dev/video").isdecimal() and "://" not in name:
+        require_video(name)
+
+
 def output_file(path: str | Path, suffix: str, video: str | Path | None = None, overwrite: bool = False) -> Path:
     """Returns the path in `--output`, in a folder that can be written.
 
@@ -185,8 +192,8 @@ def load_pipeline(
 ) -> LipReadingPipeline:
     """Loads a checkpoint into a pipeline, by default that in the package.
 
-    A note says which words that can read, unless it is to read phrases only. Raises UsageError for no such checkpoint
-    or device, or for a checkpoint that was never trained to read.
+    On a terminal, a note says which words that can read, unless it is to read phrases only. Raises UsageError for no
+    such checkpoint or device, or for a checkpoint that was never trained to read.
     """
     with quick_imports():
         from transformers import AutoModel, AutoProcessor
@@ -195,7 +202,7 @@ def load_pipeline(
 
     if model is None:
         model = BUNDLED_MODEL
-        if not phrases_only:
+        if not phrases_only and sys.stderr.isatty():
             print_message(BUNDLED_MODEL_NOTE)
     try:
         processor, network = AutoProcessor.from_pretrained(model), AutoModel.from_pretrained(model)

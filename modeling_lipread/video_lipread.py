@@ -217,7 +217,8 @@ def _video_errors(source: str | os.PathLike) -> Iterator[None]:
 
 def _check_file(path: Path) -> None:
     if not path.exists():
-        raise VideoError(f"{path}: no such file; check the path (addresses are not read here)")
+        address = "; addresses are not read here, download the video" if ":/" in str(path) else ""
+        raise VideoError(f"{path}: no such file; check the path{address}")
     if not path.is_file():
         raise VideoError(f"{path}: not a video file, but a folder, a pipe or a device; save the video in a file")
     if not path.stat().st_size:

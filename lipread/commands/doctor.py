@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..options import BUNDLED_MODEL, FAILURE, SUCCESS
+from ..options import BUNDLED_MODEL, FAILURE, SUCCESS, require_source
 
 
 def add_doctor(commands: Any) -> None:
@@ -19,6 +19,8 @@ def add_doctor(commands: Any) -> None:
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Prints a line for each check. Returns the exit status: 0, or 1 if a check failed."""
+    require_source(arguments.source)
+
     from ..doctor import run_checks
 
     return FAILURE if run_checks(arguments.model, arguments.source) else SUCCESS

@@ -32,6 +32,9 @@ def enroll(arguments: argparse.Namespace) -> int:
         raise options.UsageError(
             f"{source}: no such file or folder; give a text file with one phrase a line, or recordings"
         )
+    from_files = source.is_dir() or source.suffix == ".jsonl"
+    if not from_files:
+        options.require_source(arguments.source)
     options.check_reading(arguments)
     options.require_writable(arguments.output.parent, arguments.output)
 
@@ -44,7 +47,6 @@ def enroll(arguments: argparse.Namespace) -> int:
     from ..phrases.look_alikes import look_alikes
     from ..phrases.takes import read_lines, recorded_takes
 
-    from_files = source.is_dir() or source.suffix == ".jsonl"
     if from_files:
         recordings = list(recorded_takes(source))
         texts = list(dict.fromkeys(take["text"] for take in recordings))

@@ -39,9 +39,7 @@ def live(arguments: argparse.Namespace) -> None:
     With `--confirm` it asks after each phrase instead of printing latencies.
     """
     end_seconds = arguments.end_seconds
-    source = arguments.source.removeprefix("/dev/video")  # cameras are numbers
-    if not source.isdecimal() and "://" not in source:
-        options.require_video(source)
+    options.require_source(arguments.source)
     options.check_reading(arguments)
     if arguments.confirm:
         _check_confirm(arguments)
@@ -67,8 +65,8 @@ def live(arguments: argparse.Namespace) -> None:
     session = LiveSession(pipeline, settings, every, show, **options.generation_arguments(arguments, pipeline.model))
     warm_up(pipeline)
     extractor = pipeline.processor.keypoint_extractor
-    options.print_message(f"opening {'camera ' if source.isdecimal() else ''}{source}; Ctrl-C ends")
-    with closing(LiveSource(source, arguments.at_once)) as frames:
+    options.print_message(f"opening --source {arguments.source}; Ctrl-C ends")
+    with closing(LiveSource(arguments.source, arguments.at_once)) as frames:
         if arguments.confirm:
             from ..phrases.book import PhraseBook
             from ..phrases.enroll import read_and_confirm

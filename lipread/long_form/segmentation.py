@@ -29,7 +29,7 @@ from ..settings import SegmentSettings
 
 MAX_GAP_SECONDS = 0.2  # a longer time without a face or a frame counts as a rest
 MIN_FACE_SECONDS = 0.1  # a segment that shows a face for less holds no word
-CHECK_SECONDS = 0.4  # between two searches for a pause
+CHECK_SECONDS = 0.1  # between two searches for speech and pauses
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,7 @@ def _read(connection: Connection, pipeline: LipReadingPipeline, path: Path, abst
     (sequence,) = people_sequences(frames, "video")
     return {
         "type": "result",
+        "text": transcript.text,
         "words": [
             {"word": word.text, "start": word.start, "end": word.end, "score": word.score}
             for word in transcript.words()

@@ -41,7 +41,7 @@ def run(*arguments: object, **settings: object) -> subprocess.CompletedProcess:
         ("transcribe https://example.org/clip.mp4?size=1", 1),
         ("overlay missing.mp4 --output overlay.mp4", 1),
         ("replay setup.cfg --output setup.cfg", 2),
-        ("live --source missing.mp4", 1),
+        *((f"{command} --source missing.mp4", 1) for command in ("live", "doctor", "enroll README.md --output book")),
         ("publish missing --repo_id you/reader", 2),
     ],
 )
