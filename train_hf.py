@@ -28,7 +28,10 @@ r"""Trains a lip reader on a prepared corpus, or a language model on text alone.
 The same command resumes an interrupted run from its last complete checkpoint.
 """
 
-from data.console import set_up_console  # isort: skip  (first: the package limits the threads of PyTorch)
+from data.console import set_up_console, show_help  # isort: skip  (first: the package limits the threads of PyTorch)
+
+if __name__ == "__main__":
+    show_help("data/training/help.txt")  # before the libraries that make it take seconds to load
 
 import json
 import logging

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from lipread.options import use_utf8
 
@@ -18,3 +19,15 @@ def set_up_console() -> None:
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def show_help(path: str) -> None:
+    """Prints a help text that was stored before, if the command line asks for help, and exits.
+
+    Args:
+        path: The text, from the repository's folder.
+    """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        use_utf8()
+        print((Path(__file__).parent.parent / path).read_text(encoding="utf-8"), end="")
+        sys.exit()

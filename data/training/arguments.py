@@ -95,7 +95,7 @@ class LipReadTrainingArguments(TrainingArguments):
         0.5,
         "Stop if the error rate on blank video is as low, from this epoch on (below 1: share of run); 0 for never.",
     )
-    # Other defaults of options that TrainingArguments has.
+    # Other defaults or texts of options that TrainingArguments has.
     output_dir: str | None = _option("runs/lipread", "Folder of checkpoints, logs and the trained model.")
     learning_rate: float = _option(5e-4, "Peak learning rate of encoder, adapters and LoRA.")
     weight_decay: float = _option(0.01, "Weight decay, except on gates, norms and biases.")
@@ -118,6 +118,8 @@ class LipReadTrainingArguments(TrainingArguments):
     remove_unused_columns: bool = _option(False, "Must stay false: the collator needs the columns.")
     # Pinned memory makes worker processes fail on Windows.
     dataloader_pin_memory: bool = _option(os.name != "nt", "Pin memory for faster transfer.")
+    bf16: bool = _option(False, "Train in mixed precision with bfloat16.")
+    push_to_hub: bool = _option(False, "Push the trained model to the Hub.")
     hub_strategy: str = _option("end", "What --push_to_hub pushes: the final model.")
 
     def __post_init__(self):
@@ -187,6 +189,7 @@ NAMES = {item.name for kind in ARGUMENTS for item in fields(kind) if item.init}
 CONFIGURABLE = {item.name: item.metadata.get("help") for kind in CONFIGS for item in fields(kind) if item.init}
 OVERRIDES = [name for name, text in CONFIGURABLE.items() if text is None]
 INHERITED = {item.name for item in fields(TrainingArguments)}
+UNCHANGED = sorted(NAMES & INHERITED - LipReadTrainingArguments.__annotations__.keys())
 FIRST = (
     "help config dataset model_id lm_config output_dir num_train_epochs per_device_train_batch_size learning_rate "
     "bf16 encoder_only encoder init_from freeze lora_r config_overrides restart push_to_hub"
@@ -194,18 +197,21 @@ FIRST = (
 
 
 class _Help(ArgumentDefaultsHelpFormatter):
-    """Shows the options of `FIRST`, then our other options, then the Trainer's, and none of `OVERRIDES`."""
+    """Shows the options of `FIRST`, then our other options, and none of the Trainer's or of `OVERRIDES`."""
 
     def add_arguments(self, actions: Iterable[Action]) -> None:
         places = {name: place - len(FIRST) for place, name in enumerate(FIRST)}
-        shown = [action for action in actions if action.dest not in OVERRIDES]
-        super().add_arguments(sorted(shown, key=lambda action: places.get(action.dest, action.dest in INHERITED)))
+        shown = [action for action in actions if action.dest not in {*OVERRIDES, *UNCHANGED}]
+        super().add_arguments(sorted(shown, key=lambda action: places.get(action.dest, 0)))
 
 
 def make_parser(description: str | None = None) -> HfArgumentParser:
     """Returns the parser; `description` is the first line of its help."""
     usage = "accelerate launch train_hf.py [--config RECIPE.yaml] [--dataset CORPUS] [--name value ...]"
-    epilog = f"Names for --config_overrides and recipes: {', '.join(OVERRIDES)}."
+    epilog = (
+        f"Names for --config_overrides and recipes: {', '.join(OVERRIDES)}. All options of transformers' "
+        f"TrainingArguments are options and names for recipes too: {', '.join(UNCHANGED)}."
+    )
     texts = {"description": description, "usage": usage, "epilog": epilog}
     parser = HfArgumentParser(ARGUMENTS, allow_abbrev=False, formatter_class=_Help, **texts)
     parser.add_argument("--config", help="YAML recipe of `name: value` lines; the command line overrides it.")

@@ -38,7 +38,7 @@ THREADS = min(MAX_THREADS, usable_cores())
         ("lipread.cli transcribe setup.cfg", THREADS),
         ("lipread.cli live --source setup.cfg", max(1, THREADS - 1)),
         ("app.py", 1),
-        ("train_hf.py --help", THREADS),
+        ("train_hf.py --nonsense", THREADS),
         ("evaluate_hf.py runs/none corpora/none", THREADS),
         ("data.calibrate runs/none corpora/none", THREADS),
         ("data.prepare missing.jsonl --output corpus", THREADS),

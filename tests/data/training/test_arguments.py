@@ -9,6 +9,7 @@ import torch
 from transformers import TrainingArguments
 
 from data.training.arguments import ModelArguments, make_parser, parse_arguments
+from tests.helpers.training import run_python
 from train_hf import main
 
 
@@ -28,10 +29,22 @@ def test_command_line_wins_over_the_config_file(tmp_path):
 
 
 def test_the_help_shows_few_options_of_our_own():
-    shown = set(re.findall(r"^  --(?!no_)(\w+)", make_parser().format_help(), re.MULTILINE))
-    own = shown - {item.name for item in fields(TrainingArguments)}
+    shown = options_of(make_parser().format_help())
+    own = shown.keys() - {item.name for item in fields(TrainingArguments)}
     assert len(own) <= 55
     assert {"cond_len", "adapter_every", "config", "config_overrides"} <= own and "rotation" not in own
+
+
+def options_of(text: str) -> dict[str, str]:
+    """Returns the help of each option without what stands before it, `--name VALUE`, as Python's versions differ."""
+    entries = re.findall(r"^  --(?!no_)(\w+)(.*?)(?=^  -|\n\n)", text, re.MULTILINE | re.DOTALL)
+    return {name: " ".join(entry[entry.find("  ") :].split()) for name, entry in entries}
+
+
+def test_the_stored_help_is_the_one_of_the_parser(monkeypatch):
+    """It was written by `COLUMNS=100 python -c "import train_hf as t; t.main(['-h'])" > data/training/help.txt`."""
+    monkeypatch.setenv("COLUMNS", "100")
+    assert options_of(run_python("train_hf.py", "--help").stdout) == options_of(make_parser().format_help())
 
 
 def test_half_precision_needs_no_further_argument_without_a_gpu(tmp_path):
