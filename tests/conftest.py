@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads spin against each other
 # The same examples in every run, none of which is too slow on a busy machine.
 settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
-LONGEST = ("app", "distributed", "notebook", "prepare_workers", "push_to_hub", "records")
+LONGEST = ("app", "distributed", "notebook", "prepare_workers", "push_to_hub", "records", "training")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -123,12 +123,18 @@ def portrait_video(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def talker_clip(tmp_path_factory) -> Path:
-    """The talking head saying a sentence that the model in the package does not know."""
+def head():
+    """The talking head."""
     from data.talker import TalkingHead
 
+    return TalkingHead()
+
+
+@pytest.fixture(scope="session")
+def talker_clip(head, tmp_path_factory) -> Path:
+    """The talking head saying a sentence that the model in the package does not know."""
     path = tmp_path_factory.mktemp("talker") / "talker.mp4"
-    TalkingHead().render("please follow the doctor now", path, seed=3)
+    head.render("please follow the doctor now", path, seed=3)
     return path
 
 

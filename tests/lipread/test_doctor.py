@@ -36,22 +36,12 @@ def test_all_checks_pass_where_the_tests_pass(doctor):
     assert "H.264" in found["codecs"][1] and "camera 63 cannot be opened" in found["camera"][1]
 
 
-@pytest.mark.parametrize(
-    "change, said", [(1, "well seen"), (0.1, "too dark"), (0.2, "Come nearer"), (None, "is slow")]
-)
-def test_the_camera_is_judged_by_what_it_shows(tmp_path, change, said):
-    """By its light, the distance of the face, and its rate."""
-    picture, rate = PORTRAIT, 25
-    if change == 0.1:
-        picture = (PORTRAIT * change).astype(np.uint8)
-    elif change == 0.2:
-        picture = portrait_on(288, 360, [(change, 150, 100)])
-    elif change is None:
-        rate = 8
-    video = str(write_video(tmp_path / "camera.mp4", [picture] * 10, rate))
-    if said == "well seen":
-        assert f"{video}: 360x288, 25 pictures a second" in doctor_module.check_camera(video)
-    else:
+def test_the_camera_is_judged_by_light_distance_and_rate(tmp_path):
+    video = str(write_video(tmp_path / "camera.mp4", [PORTRAIT] * 10))
+    assert f"{video}: 360x288, 25 pictures a second" in doctor_module.check_camera(video)
+    dark, far = (PORTRAIT * 0.1).astype(np.uint8), portrait_on(288, 360, [(0.2, 150, 100)])
+    for picture, rate, said in ((dark, 25, "too dark"), (far, 25, "Come nearer"), (PORTRAIT, 8, "is slow")):
+        write_video(tmp_path / "camera.mp4", [picture] * 10, rate)
         with pytest.raises(doctor_module.Note, match=said):
             doctor_module.check_camera(video)
 

@@ -8,7 +8,6 @@ import av
 import numpy as np
 import pytest
 
-from data.talker import TalkingHead
 from lipread.overlay import LIP_COLOR, OUTER_LIPS, SCORE_COLORS, score_color, write_overlay
 from lipread.transcript import Word
 from modeling_lipread.video_lipread import read_frames
@@ -16,37 +15,33 @@ from tests.helpers.clips import write_video
 
 
 @pytest.fixture(scope="module")
-def clip(extractor, tmp_path_factory):
+def clip(head, extractor, tmp_path_factory):
     """A short clip, its word timings and its landmarks."""
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    words = [Word(word["word"], word["start"], word["end"]) for word in TalkingHead().render("call mama", path)]
+    words = [Word(word["word"], word["start"], word["end"]) for word in head.render("call mama", path)]
     return path, words, extractor.extract_video(path)
 
 
 @pytest.mark.parametrize("command, suffix", [("overlay", ".mp4"), ("replay", ".html")])
-def test_a_command_overwrites_no_video_and_no_folder(clip, tmp_path, lipread, command, suffix):
-    video, folder = tmp_path / f"talk{suffix}", tmp_path / f"folder{suffix}"
+def test_a_command_overwrites_no_file_and_no_folder(clip, tmp_path, lipread, command, suffix):
+    video, folder, mine = (tmp_path / f"{name}{suffix}" for name in ("talk", "folder", "mine"))
     shutil.copyfile(clip[0], video)
     folder.mkdir()
-    cases = [(video, "is the input video"), (folder, "is a folder"), (tmp_path / "a.txt", f"end in {suffix}")]
-    for output, word in cases:
+    mine.write_text("mine")
+    cases = {video: "is the input video", folder: "is a folder", mine: "--overwrite"}
+    for output, word in (cases | {tmp_path / "a.txt": f"end in {suffix}"}).items():
         status, _, errors = lipread(command, video, "--output", output)
         assert status == 2 and word in errors[-1]
-    assert video.read_bytes() == clip[0].read_bytes() and not (tmp_path / "a.txt").exists()
+    assert video.read_bytes() == clip[0].read_bytes() and mine.read_text() == "mine"
+    assert not (tmp_path / "a.txt").exists()
 
 
-def test_the_command_creates_the_folder_of_its_output_and_replaces_no_file(clip, tmp_path, lipread):
+def test_the_command_makes_a_new_folder_and_says_why_there_are_no_words(clip, tmp_path, lipread):
     output = tmp_path / "new" / "overlay.mp4"
-    status, out, _ = lipread("overlay", clip[0], "--output", output, "--device", "cpu")
-    assert status == 0 and out.splitlines()[-1] == str(output) and len(read(output)) == len(clip[2])
-    output.write_bytes(b"mine")
-    for command, suffix in (("overlay", ".mp4"), ("replay", ".html")):
-        other = output.with_suffix(suffix)
-        other.write_bytes(b"mine")
-        status, _, errors = lipread(command, clip[0], "--output", other, "--device", "cpu")
-        assert status == 2 and "--overwrite" in errors[0] and other.read_bytes() == b"mine"
-    assert lipread("overlay", clip[0], "-o", output, "--overwrite", "--device", "cpu")[0] == 0
-    assert len(read(output)) == len(clip[2])
+    for more in ((), ("--overwrite",)):
+        status, out, errors = lipread("overlay", clip[0], "-o", output, "--device", "cpu", *more)
+        assert status == 0 and out.splitlines() == [str(output)] and len(read(output)) == len(clip[2])
+        assert f"{clip[0]}: no words: no speech that the model knows" in errors[-1]
 
 
 @pytest.mark.parametrize("sound, container", [("aac", "mp4"), ("pcm_s16le", "avi"), ("libopus", "mkv")])

@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
+from unittest.mock import DEFAULT, Mock
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from datasets import load_from_disk
 from transformers import AutoModel, AutoProcessor
 
 from data.dataset import open_split
-from data.talker import TalkingHead, perform
+from data.talker import perform
 from lipread.landmark_rows import decode_row
 from lipread.live import voice
 from lipread.phrases.book import PhraseBook
@@ -27,11 +29,6 @@ from tests.helpers.clips import EXAMPLE, write_video
 from tests.helpers.readers import run_elsewhere
 
 PHRASES = ("i need some water", "please call my sister", "good morning")
-
-
-@pytest.fixture(scope="module")
-def head():
-    return TalkingHead()
 
 
 def say(head, text: str, seed: int) -> list[np.ndarray]:
@@ -80,26 +77,16 @@ def book(pipeline, sequences, tmp_path):
     return book
 
 
-def test_enrolled_phrases_are_read_and_others_are_not(enrolled, asked_video, lipread):
-    options = ("--phrases", enrolled, "--device", "cpu")
+def test_enrolled_phrases_are_read_and_said_aloud_and_others_are_not(enrolled, asked_video, lipread, monkeypatch):
+    said, options = [], ("--phrases", enrolled, "--device", "cpu")
     status, out, _ = lipread("transcribe", asked_video, "--format", "tsv", *options)
     assert status == 0
     assert [line.split("\t")[2] for line in out.splitlines()[1:]] == [PHRASES[1], PHRASES[2]]
-    status, out, _ = lipread("live", "--source", asked_video, "--at_once", *options)
-    assert status == 0
+    # A machine that tests has no loudspeaker.
+    monkeypatch.setattr(voice, "Voice", lambda: SimpleNamespace(say=said.append))
+    status, out, _ = lipread("live", "--source", asked_video, "--at_once", "--speak", *options)
+    assert status == 0 and said == [PHRASES[1], PHRASES[2]]
     assert out.splitlines() == [PHRASES[1], "(none of the phrases)", PHRASES[2]]
-
-
-@pytest.mark.slow
-def test_live_speaks_what_it_reads(enrolled, asked_video, lipread, monkeypatch):
-    said = []
-
-    class Voice:  # a machine that tests has no loudspeaker
-        say = staticmethod(said.append)
-
-    monkeypatch.setattr(voice, "Voice", Voice)
-    lipread("live", "--source", asked_video, "--at_once", "--speak", "--phrases", enrolled, "--device", "cpu")
-    assert said == [PHRASES[1], PHRASES[2]]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only on Linux does the voice need a player")
@@ -253,22 +240,15 @@ def test_confusions_are_counted_leaving_one_take_out(book, sequences):
     assert {(confusion.text, confusion.other) for confusion in book.confusions()} >= {("swapped", PHRASES[0])}
 
 
-@pytest.mark.parametrize("point", ["save_to_disk", "renamed", "embeddings"])
-def test_a_killed_change_leaves_the_book_before_or_after_it(book, sequences, pipeline, monkeypatch, point):
-    rename, calls = os.replace, []
-
-    def killed(*paths):
-        calls.append(paths)
-        if len(calls) == {"save_to_disk": 2, "renamed": 3, "embeddings": 4}[point]:
-            raise KeyboardInterrupt
-        rename(*paths)
-
+@pytest.mark.parametrize(("renames", "takes"), [(1, 2), (2, 2), (3, 3)], ids=["save_to_disk", "renamed", "embeddings"])
+def test_a_killed_change_leaves_the_book_before_or_after_it(book, sequences, pipeline, monkeypatch, renames, takes):
+    killed = Mock(wraps=os.replace, side_effect=[*[DEFAULT] * renames, KeyboardInterrupt])
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         book.add(PHRASES[2], sequences[2])
     monkeypatch.undo()
     again = PhraseBook(book.folder, pipeline)
-    assert len(again) == {"save_to_disk": 2, "renamed": 2, "embeddings": 3}[point]
+    assert len(again) == takes
     assert again.match(sequences[0])[0].text == PHRASES[0]
     assert len(PhraseIndex.load(book.folder, pipeline.model).texts) == len(again)
 

@@ -24,10 +24,17 @@ FILES = CODE | SETTINGS | {"README.md", "model.safetensors", "face_landmarker.ta
 
 
 @pytest.fixture(scope="module")
-def lipread(hub, tmp_path_factory):
-    command = Lipread(hub, tmp_path_factory.mktemp("home"))
-    yield command
-    command.close()
+def publish(hub, tmp_path_factory):
+    """Publishes a reader, which must end with a status; returns what was printed."""
+    lipread = Lipread(hub, tmp_path_factory.mktemp("home"))
+
+    def run(reader, repository, *arguments, status=0):
+        done = lipread("publish", reader, "--repo_id", repository, *arguments)
+        assert done.status == status, done
+        return done
+
+    yield run
+    lipread.close()
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +51,14 @@ def clip(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def elsewhere(hub, lipread, folders, clip, tmp_path_factory):
+def elsewhere(hub, publish, folders, clip, tmp_path_factory):
     """Results of published readers by repository, in a process without our packages."""
     base, reader, whole = folders
     hub.add("someone/base", base)
-    for arguments in (
-        [whole, "--repo_id", "someone/whole"],
-        [reader, "--repo_id", "someone/reader", "--base_model_id", "someone/base"],
-        [reader, "--repo_id", "someone/inside", "--include_base"],
-        [whole, "--repo_id", "someone/branch", "--revision", "beams/v2"],
-    ):
-        done = lipread("publish", *arguments)
-        assert done.status == 0, done.err
+    publish(whole, "someone/whole")
+    publish(reader, "someone/reader", "--base_model_id", "someone/base")
+    publish(reader, "someone/inside", "--include_base")
+    publish(whole, "someone/branch", "--revision", "beams/v2")
     folder = tmp_path_factory.mktemp("elsewhere")
     # The language model's repository gets another commit, and one reader names a commit that does not exist.
     hub.add("someone/base", write_language_model(folder / "other", seed=4), message="Other weights")
@@ -106,7 +109,7 @@ def test_saving_a_reader_writes_all_of_its_code(reader_dir, tmp_path):
     assert len(CODE) >= 16
 
 
-def test_what_a_reader_needs_is_published_and_nothing_else(hub, lipread, folders, tmp_path):
+def test_what_a_reader_needs_is_published_and_nothing_else(hub, publish, folders, tmp_path):
     run = shutil.copytree(folders[2], tmp_path / "run")
     for name in (
         "checkpoint-3/optimizer.pt checkpoint-3/model.safetensors runs/a/events.out.tfevents.1 notes.txt .env old.py "
@@ -115,9 +118,7 @@ def test_what_a_reader_needs_is_published_and_nothing_else(hub, lipread, folders
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text("{}")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    done = lipread("publish", run, "--repo_id", "someone/run", "--commit_message", "The first")
-    assert done.status == 0, done.err
-    assert done.out.splitlines() == [
+    assert publish(run, "someone/run", "--commit_message", "The first").out.splitlines() == [
         f"{hub.endpoint}/someone/run",
         'processor = AutoProcessor.from_pretrained("someone/run", trust_remote_code=True)',
         'model = AutoModel.from_pretrained("someone/run", trust_remote_code=True)',
@@ -128,7 +129,7 @@ def test_what_a_reader_needs_is_published_and_nothing_else(hub, lipread, folders
     assert not any(str(tmp_path).encode() in content for content in hub.files("someone/run").values())
 
 
-def test_the_language_model_on_the_hub_must_be_the_one_trained_on(hub, lipread, folders, tmp_path):
+def test_the_language_model_on_the_hub_must_be_the_one_trained_on(hub, publish, folders, tmp_path):
     base, reader, _ = folders
     hub.add("someone/original", base)
     hub.add("someone/trained-on", write_language_model(tmp_path / "trained-on", seed=5))
@@ -136,104 +137,96 @@ def test_the_language_model_on_the_hub_must_be_the_one_trained_on(hub, lipread, 
     larger.resize_token_embeddings(300)
     larger.save_pretrained(tmp_path / "larger")
     hub.add("someone/larger", tmp_path / "larger")
-    publish = ("publish", reader, "--repo_id", "someone/checked", "--dry_run", "--base_model_id")
+    checked = "someone/checked", "--dry_run", "--base_model_id"
     for id, reason in {
         "someone/trained-on": "has other weights than",
         "someone/larger": "vocab_size",
         "someone/nowhere": "someone/nowhere is not on the Hub",
         "someone/original --base_model_revision v9": "someone/original at v9 is not on the Hub",
     }.items():
-        done = lipread(*publish, *id.split())
-        assert done.status == 1 and reason in done.err and done.err.count("\n") == 1, done
+        errors = publish(reader, *checked, *id.split(), status=1).err
+        assert reason in errors and errors.count("\n") == 1, errors
     # The same numbers in other files are the same model.
     AutoModelForCausalLM.from_pretrained(base).save_pretrained(tmp_path / "shards", max_shard_size="50KB")
     assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
     hub.add("someone/shards", tmp_path / "shards")
-    assert lipread(*publish, "someone/shards").status == 0
+    publish(reader, *checked, "someone/shards")
     # Where the folder is not to be had, nobody can compare, and that is said.
     moved = shutil.copytree(reader, tmp_path / "moved")
     config = (moved / "config.json").read_text().replace(str(base), str(tmp_path / "gone"))
     (moved / "config.json").write_text(config)
-    done = lipread("publish", moved, *publish[2:], "someone/original")
-    assert done.status == 0 and "could not check that someone/original" in done.err
+    assert "could not check that someone/original" in publish(moved, *checked, "someone/original").err
 
 
-def test_a_second_publication_is_one_commit_and_leaves_no_old_weights(hub, lipread, folders, tmp_path):
-    sharded = shutil.copytree(folders[2], tmp_path / "sharded")
+def test_a_second_publication_is_one_commit_and_leaves_no_old_weights(hub, publish, folders, tmp_path):
+    whole, repository, sharded = folders[2], "someone/twice", shutil.copytree(folders[2], tmp_path / "sharded")
     AutoModel.from_pretrained(sharded).save_pretrained(sharded, max_shard_size="200KB")
     (sharded / "model.safetensors").unlink()
     shards = {path.name for path in sharded.glob("model-*.safetensors")} | {"model.safetensors.index.json"}
-    repository = "someone/twice"
-    assert lipread("publish", sharded, "--repo_id", repository).status == 0
+    publish(sharded, repository)
     assert published(hub, repository) == (FILES - {"model.safetensors"}) | shards
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "photo.txt").write_text("mine")
     hub.add(repository, tmp_path / "mine", message="By hand")
-    assert lipread("publish", folders[2], "--repo_id", repository).status == 0
+    publish(whole, repository)
     history = [commit.title for commit in hub.repository(repository).history()]
     assert history == ["Publish the reader", "By hand", "Publish the reader", "initial commit"]
     assert published(hub, repository) == FILES | {"photo.txt"}
     # The same once more changes nothing; and a card is left alone if that is asked for.
-    assert lipread("publish", folders[2], "--repo_id", repository).status == 0
+    publish(whole, repository)
     assert len(hub.repository(repository).history()) == 4
     card = hub.files(repository)["README.md"]
-    keep = ("--license", "mit", "--keep_card")
-    assert lipread("publish", folders[2], "--repo_id", repository, *keep).status == 0
+    publish(whole, repository, "--license", "mit", "--keep_card")
     assert hub.files(repository)["README.md"] == card
-    assert lipread("publish", folders[2], "--repo_id", repository, "--license", "mit").status == 0
+    publish(whole, repository, "--license", "mit")
     assert b"license: mit" in hub.files(repository)["README.md"]
 
 
-def test_an_upload_cut_off_leaves_the_repository_as_it_was(hub, lipread, folders):
-    repository, publish = "someone/cut-off", ("publish", folders[2], "--repo_id", "someone/cut-off")
+def test_an_upload_cut_off_leaves_the_repository_as_it_was(hub, publish, folders):
+    whole, repository = folders[2], "someone/cut-off"
     for request in ("preupload", "commit"):
         hub.faults.append(("POST", f"/api/models/someone/cut-off/{request}/main", 500))
-        done = lipread(*publish)
-        assert done.status == 1 and done.err.splitlines()[-1].startswith("lipread: "), done
-        assert not done.out
+        done = publish(whole, repository, status=1)
+        assert done.err.splitlines()[-1].startswith("lipread: ") and not done.out
         assert published(hub, repository) == set()
         hub.faults.clear()
-    assert lipread(*publish).status == 0
+    publish(whole, repository)
     assert published(hub, repository) == FILES
     before = hub.repository(repository).history()
     hub.faults.append(("POST", "/api/models/someone/cut-off/commit/main", 500))
-    assert lipread(*publish, "--license", "mit").status == 1
+    publish(whole, repository, "--license", "mit", status=1)
     hub.faults.clear()
     assert hub.repository(repository).history() == before
 
 
-def test_a_dry_run_needs_no_hub_and_keeps_the_files(hub, lipread, folders, tmp_path):
+def test_a_dry_run_needs_no_hub_and_keeps_the_files(hub, publish, folders, tmp_path):
     requests = len(hub.requests)
-    done = lipread("publish", folders[2], "--repo_id", "someone/dry", "--dry_run", "--output", tmp_path / "staged")
-    assert done.status == 0, done.err
+    done = publish(folders[2], "someone/dry", "--dry_run", "--output", tmp_path / "staged")
     assert len(hub.requests) == requests
     staged = {path.name for path in (tmp_path / "staged").iterdir()}
     assert {line.split()[-1] for line in done.out.splitlines()} == staged == FILES
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").touch()
     for output, reason in ((tmp_path / "full", "not an empty folder"), (folders[2] / "staged", "is inside")):
-        done = lipread("publish", folders[2], "--repo_id", "someone/x", "--dry_run", "--output", output)
-        assert done.status == 1 and reason in done.err
+        assert reason in publish(folders[2], "someone/x", "--dry_run", "--output", output, status=1).err
     assert {path.name for path in tmp_path.iterdir()} == {"staged", "full"} and not (folders[2] / "staged").exists()
 
 
-def test_private_stays_private(hub, lipread, folders):
-    publish = ("publish", folders[2], "--repo_id", "someone/secret", "--private")
-    assert lipread(*publish).status == 0
-    assert hub.repository("someone/secret").private
-    assert lipread(*publish).status == 0
-    assert lipread("publish", folders[2], "--repo_id", "someone/open").status == 0
+def test_private_stays_private(hub, publish, folders):
+    base, reader, whole = folders
+    for _ in range(2):
+        publish(whole, "someone/secret", "--private")
+        assert hub.repository("someone/secret").private
+    publish(whole, "someone/open")
     before = hub.repository("someone/open").history()
-    done = lipread("publish", folders[2], "--repo_id", "someone/open", "--private", "--license", "mit")
-    assert done.status == 1 and "is public" in done.err
+    assert "is public" in publish(whole, "someone/open", "--private", "--license", "mit", status=1).err
     assert hub.repository("someone/open").history() == before
-    hub.add("someone/secret-base", folders[0])
+    hub.add("someone/secret-base", base)
     hub.repository("someone/secret-base").private = True
-    based = ("publish", folders[1], "--base_model_id", "someone/secret-base", "--repo_id")
-    done = lipread(*based, "someone/for-all")
-    assert done.status == 1 and "the language model someone/secret-base is private" in done.err
+    done = publish(reader, "someone/for-all", "--base_model_id", "someone/secret-base", status=1)
+    assert "the language model someone/secret-base is private" in done.err
     assert ("models", "someone/for-all") not in hub.repositories
-    assert lipread(*based, "someone/for-few", "--private").status == 0
+    publish(reader, "someone/for-few", "--base_model_id", "someone/secret-base", "--private")
 
 
 def point_elsewhere(run):
@@ -262,28 +255,28 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("reason", DAMAGES)
-def test_what_is_not_whole_is_not_published(hub, lipread, folders, tmp_path, reason):
+def test_what_is_not_whole_is_not_published(hub, publish, folders, tmp_path, reason):
     run = shutil.copytree(folders[2], tmp_path / "run")
     DAMAGES[reason](run)
-    done = lipread("publish", run, "--repo_id", "someone/damaged")
-    assert done.status == 1 and done.err.count("\n") == 1 and re.search(reason, done.err), done
+    errors = publish(run, "someone/damaged", status=1).err
+    assert errors.count("\n") == 1 and re.search(reason, errors), errors
     assert ("models", "someone/damaged") not in hub.repositories
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--repo_id", "someone/a/b"], "--repo_id someone/a/b: "),
-        (["--repo_id", "reader"], "you/reader"),
-        (["--repo_id", "another/reader"], "403"),
-        (["--repo_id", "someone/x", "--token", "hf_wrong"], "rejects this token"),
-        (["--repo_id", "someone/x", "--base_model_id", "someone/base"], "leave --base_model_id out"),
+        ("someone/a/b", "--repo_id someone/a/b: "),
+        ("reader", "you/reader"),
+        ("another/reader", "403"),
+        ("someone/x --token hf_wrong", "rejects this token"),
+        ("someone/x --base_model_id someone/base", "leave --base_model_id out"),
     ],
 )
-def test_bad_arguments_are_one_line(hub, lipread, folders, arguments, reason):
-    done = lipread("publish", folders[2], *arguments)
-    errors = [line for line in done.err.splitlines() if not line.startswith("lipread: note: ")]
-    assert done.status == 1 and len(errors) == 1 and reason in errors[0], done
+def test_bad_arguments_are_one_line(publish, folders, arguments, reason):
+    errors = publish(folders[2], *arguments.split(), status=1).err.splitlines()
+    (error,) = (line for line in errors if not line.startswith("lipread: note: "))
+    assert reason in error
 
 
 @pytest.mark.slow

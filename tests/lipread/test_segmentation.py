@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lipread.long_form.segmentation import Segmenter, SegmentSettings
@@ -14,6 +14,7 @@ from lipread.transcript import Word, text_of
 from modeling_lipread import LipReadConfig
 from modeling_lipread.text_normalizer_lipread import split_units
 from tests.helpers.clips import made_up_face
+from tests.lipread.test_writers import UNSPACED
 
 SETTINGS = SegmentSettings()
 FACE = made_up_face().astype(np.float32)
@@ -70,16 +71,6 @@ def test_the_longest_pause_is_taken_not_the_first():
     assert first.start <= 0.5 and 2.8 <= first.end <= second.start <= 3.6
 
 
-def test_speech_without_a_rest_is_cut_with_overlap():
-    segments = cut(talking([(0.2, 19.8)], 20))
-    assert segments[0].start <= 0.2 and segments[-1].end >= 19.8
-    for before, after in pairwise(segments):
-        assert before.cut_after == after.cut_before
-        assert before.end == pytest.approx(before.cut_after + SETTINGS.overlap_seconds, abs=0.09)
-        assert after.start == pytest.approx(before.cut_after - SETTINGS.overlap_seconds, abs=0.09)
-    assert max(end - start for start, end in spans(segments)) <= SETTINGS.max_seconds + SETTINGS.overlap_seconds + 0.1
-
-
 def test_nothing_is_segmented_without_a_face_or_without_movement():
     said = [(0.5, 5.0), (8.0, 9.5)]
     segments = cut(talking(said, 12, absent=[(2.0, 4.0)]))
@@ -100,6 +91,7 @@ def schedules(draw) -> list[tuple[float, float]]:
 
 
 @settings(max_examples=10)
+@example([(0.2, 19.8)])
 @given(schedules())
 def test_all_speech_is_in_a_segment_and_all_long_silence_in_none(said):
     segments = cut(talking(said, said[-1][1] + 2))
@@ -111,12 +103,15 @@ def test_all_speech_is_in_a_segment_and_all_long_silence_in_none(said):
         if start - end > 2.5:
             middle = (start + end) / 2
             assert not any(first <= middle <= last for first, last in found) or len(found) == 1
+    overlap = SETTINGS.overlap_seconds
+    assert max(end - start for start, end in found) <= SETTINGS.max_seconds + overlap + 0.1
     for before, after in pairwise(segments):
-        assert (before.cut_after is None) == (after.cut_before is None)
+        assert before.cut_after == after.cut_before
         if before.cut_after is None:
             assert before.end < after.start
         else:
-            assert after.start < before.cut_after < before.end
+            ends = before.end - overlap, after.start + overlap
+            assert ends == pytest.approx((before.cut_after, before.cut_after), abs=0.09)
 
 
 @pytest.mark.parametrize("hole", [(1.8, 4.2), (1.0, 4.4), (2.0, 2.5), (6.3, 9.0)])
@@ -216,17 +211,7 @@ def test_misread_repeated_and_missing_words(before, after, overlap, expected):
 
 
 @pytest.mark.parametrize("timed", [True, False])
-@pytest.mark.parametrize(
-    "text",
-    [
-        "她昨天下午坐火车去南方的一座小城市看望多年没有见面的老朋友",
-        "昨日の午後、彼女は汽車で南の小さな町へ行きました",
-        "เมื่อวานนี้ฉันไปตลาดกับแม่และซื้อผลไม้หลายอย่าง",
-        "ម្សិលមិញខ្ញុំបានទៅផ្សារជាមួយម្តាយរបស់ខ្ញុំ",
-        "ມື້ວານນີ້ຂ້ອຍໄປຕະຫຼາດກັບແມ່ແລະຊື້ໝາກໄມ້",
-        "မနေ့ကကျွန်မအမေနဲ့ဈေးကိုသွားပြီးသစ်သီးတွေဝယ်ခဲ့တယ်",
-    ],
-)
+@pytest.mark.parametrize("text", UNSPACED.values(), ids=UNSPACED)
 def test_scripts_without_spaces_have_what_both_segments_read_once(text, timed):
     """Without times from the alignment, the hypothesis of a segment is one word that lasts as long as the segment."""
     units = [

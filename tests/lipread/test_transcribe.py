@@ -69,6 +69,12 @@ def test_all_formats_say_the_same(transcribe, talk, tmp_path, monkeypatch):
     by_word = transcribe(talk, "--format", "vtt", "--by_word")[1]
     shorter = [cue.text for cue in WebVTT.from_buffer(io.StringIO(by_word), format="vtt")]
     assert " ".join(shorter).split() == words and len(shorter) >= len(cues)
+    # A set of files is completed, and what is there stays.
+    (tmp_path / "talk.srt").unlink()
+    (tmp_path / "talk.txt").write_text("mine")
+    assert transcribe(talk, "-f", "all", "-o", tmp_path)[0] == 0
+    assert (tmp_path / "talk.srt").read_text() == written["srt"] and (tmp_path / "talk.txt").read_text() == "mine"
+    assert "--overwrite" in transcribe(talk, "-f", "all", "-o", tmp_path)[2][0]
     terminal = io.StringIO()  # the bar over the seconds of video is for terminals
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -160,34 +166,28 @@ def test_an_unreadable_video_is_one_line_and_status_1(transcribe, folders, tmp_p
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["clip.txt"]
 
 
-def test_all_writes_a_file_of_each_format_and_completes_a_set(transcribe, folders, tmp_path):
-    clip = folders / "anna" / "clip.mp4"
-    assert transcribe(clip, "--output_format", "all", "-o", tmp_path)[0] == 0
-    assert {path.suffix for path in tmp_path.glob("clip.*")} == {".txt", ".vtt", ".srt", ".tsv", ".json"}
-    (tmp_path / "clip.srt").unlink()
-    (tmp_path / "clip.txt").write_text("mine")
-    assert transcribe(clip, "-f", "all", "-o", tmp_path)[0] == 0
-    assert (tmp_path / "clip.srt").exists() and (tmp_path / "clip.txt").read_text() == "mine"
-    assert "--overwrite" in transcribe(clip, "-f", "all", "-o", tmp_path)[2][0]
+@pytest.mark.parametrize("missing", ["av", "mediapipe"])
+def test_a_missing_package_is_named(transcribe, portrait_video, missing, monkeypatch):
+    monkeypatch.setitem(sys.modules, missing, None)
+    status, out, errors = transcribe(portrait_video)
+    assert (status, out) == (1, "") and f"pip install {missing}" in errors[-1]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="named pipes and devices are files on POSIX systems alone")
 def test_what_is_no_file_is_called_what_it_is(transcribe, lipread, tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    address = "https://example.org/clip.mp4"
-    for name, reason in ((pipe, "is a pipe"), ("/dev/null", "is a device"), (address, f"{address}: is an address")):
+    for name, reason in ((pipe, "is a pipe"), ("/dev/null", "is a device")):
         status, out, errors = transcribe(name)
         assert (status, out) == (1, "") and reason in errors[0]
-    status, _, errors = lipread("overlay", address, "--output", tmp_path / "a.mp4")
-    assert status == 1 and f"{address}: is an address" in errors[0]
-    status, _, errors = lipread("overlay", tmp_path, "--output", tmp_path / "a.mp4")
-    assert status == 1 and "is a folder" in errors[0]
+    for name, reason in (("https://example.org/clip.mp4", "is an address"), (tmp_path, "is a folder")):
+        status, _, errors = lipread("overlay", name, "--output", tmp_path / "a.mp4")
+        assert status == 1 and f"{name}: {reason}" in errors[0]
 
 
 def test_videos_without_words_are_answered_alike_and_are_no_failure(transcribe, tmp_path, talker_clip):
     """No face, a face at rest, one upside down, and unknown words: each says what it is, in a message and in JSON."""
-    grey = write_video(tmp_path / "grey.mp4", [np.full((240, 320, 3), 90, np.uint8)] * 50)
+    grey = write_video(tmp_path / "grey.mp4", [np.full((240, 320, 3), 90, np.uint8)])  # of a single frame
     still = write_video(tmp_path / "still.mp4", [PORTRAIT] * 75)
     turned = write_video(tmp_path / "turned.mp4", [np.ascontiguousarray(PORTRAIT[::-1, ::-1])] * 75)
     unknown = "no speech that the model knows"
@@ -197,7 +197,7 @@ def test_videos_without_words_are_answered_alike_and_are_no_failure(transcribe, 
         found = json.loads(out)
         assert status == 0 and not found["text"] and len(errors) == 1
         assert found["unread"] and reason in found["unread"][0]["reason"] and why in errors[0]
-    for kind, empty in (("txt", ""), ("vtt", "WEBVTT\n")):
+    for kind, empty in (("txt", ""), ("srt", ""), ("vtt", "WEBVTT\n")):
         assert transcribe(still, "--format", kind) == (0, empty, [f"lipread: {still}: no words: the lips do not move"])
     status, out, errors = transcribe(talker_clip, "--no_abstain")
     assert (status, errors) == (0, []) and len(out.split()) == 6

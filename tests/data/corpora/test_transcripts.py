@@ -118,28 +118,21 @@ def test_subtitles_in_several_languages(tmp_path):
 
 def test_subtitles_that_cannot_be_used(tmp_path):
     good = srt((0, 1, "fine"))
-    files = {
-        "a.srt": good + "2\n00:00:xx --> 00:00:02\nno time\n\n3\n00:00:03,000 --> 00:00:04,000\nthree\n",
-        "b.vtt": good,
-        "c.srt": "",
-        "d.vtt": "WEBVTT\n\nNOTE nothing else\n",
-        "e.srt": good,
-        "e.vtt": vtt((0, 1, "again")),
-        "f.srt": good.encode("utf-16"),
-        "g.srt": b"1\n00:00:00,000 --> 00:00:01,000\ncaf\xe9\n",
+    timeless = good + "2\n00:00:xx --> 00:00:02\nno time\n\n3\n00:00:03,000 --> 00:00:04,000\nthree\n"
+    bad = {
+        "a.srt": (timeless, "1 of its cues have no times that can be read, or no text"),
+        "b.vtt": (good, "b.vtt: no VTT file (Invalid format); save it again as one"),
+        "c.srt": ("", "c.srt: no SRT file"),
+        "d.vtt": ("WEBVTT\n\nNOTE nothing else\n", "d.vtt: holds no cue"),
+        "e.srt": (good, "stands beside e.vtt; keep one of them"),
+        "g.srt": (b"1\n00:00:00,000 --> 00:00:01,000\ncaf\xe9\n", "g.srt: not UTF-8"),
     }
-    clips, skipped = read(fill(tmp_path / "talks", files | {f"{name}.mp4": None for name in "abcdefg"}))
+    files = {f"{name}.mp4": None for name in "abcdefg"} | {name: content for name, (content, _) in bad.items()}
+    files |= {"e.vtt": vtt((0, 1, "again")), "f.srt": good.encode("utf-16")}
+    clips, skipped = read(fill(tmp_path / "talks", files))
     assert [clip[0] for clip in clips] == ["fine", "three", "fine"]
-    reasons = {
-        "a.srt": "1 of its cues have no times that can be read, or no text",
-        "b.vtt": "b.vtt: no VTT file (Invalid format); save it again as one",
-        "c.srt": "c.srt: no SRT file",
-        "d.vtt": "d.vtt: holds no cue",
-        "e.srt": "stands beside e.vtt; keep one of them",
-        "g.srt": "g.srt: not UTF-8",
-    }
-    assert skipped.keys() == reasons.keys()
-    assert all(skipped[name].startswith(reason) for name, reason in reasons.items())
+    assert skipped.keys() == bad.keys()
+    assert all(skipped[name].startswith(reason) for name, (_, reason) in bad.items())
 
 
 WORDS = [(0.0, 0.5, ""), (0.5, 1.0, "good"), (1.0, 1.5, "morning"), (1.5, 2.0, "sil"), (2.0, 2.5, 'so "called"')]
@@ -212,8 +205,9 @@ def test_textgrids_that_cannot_be_used(tmp_path, content, reason):
     path.write_text(content)
     with pytest.raises(TranscriptError, match=reason):
         read_alignment(path)
-    with pytest.raises(TranscriptError, match="word alignments end in .align, .txt, .textgrid, .wrd"):
-        read_alignment(tmp_path / "a.lab")
+    for name, reason in (("a.lab", "word alignments end in .align, .txt, .textgrid, .wrd"), ("b.align", "is no file")):
+        with pytest.raises(TranscriptError, match=reason):
+            read_alignment(tmp_path / name)
 
 
 # Variants with where they were found; the texts are ours. A clip is its text and its words with times, or the reason
@@ -242,6 +236,9 @@ VARIANTS = {
     "timit nothing said": ("timit", ".txt", "0 8000 sil\n8000 9000 h#", "a.txt: the alignment holds no word"),
     # GRID as github.com/rizkiarm/LipNet reads it.
     "grid": ("grid", ".align", "0 12500 sil\n12500 25000 the\n25000 37500 tide\n37500 74500 SIL\n", THE_TIDE),
+    "grid without an end": ("grid", ".align", "0 bin\n", "a.align line 1: expected"),
+    "grid Arabic digits": ("grid", ".align", "0 \u0662 bin\n", "a.align line 1: expected"),
+    "grid Latin-1": ("grid", ".align", b"0 10 caf\xe9\n", "a.align: not UTF-8"),
     # LRS as github.com/Sxjdwang/TalkLip/issues/27 quotes it; other corpora rewritten so have times of pandas, no
     # "Conf", the heading SCORE, and rows whose word was only punctuation.
     "lrs": ("lrs", ".txt", LRS + "THE 0.5 1.0 7.1\nTIDE 1.0 1.5 6.9\n", LRS_TIDE),

@@ -102,9 +102,7 @@ def test_words_outside_the_dictionary_and_no_dictionary(monkeypatch):
 
 
 def test_word_times_are_compared_for_correct_words():
-    assert match_words("bin blue at f".split(), "bin at f now".split()) == [0, 2, 3, None]
     assert match_words("a b c".split(), "A, b! x c".split()) == [0, 1, None, 2]
-    assert match_words([], ["a"]) == [None] and match_words(["a"], []) == []
     assert match_words(["-", "a"], ["-", "a"]) == [None, 1], "punctuation is no word"
 
     def words(*timed):

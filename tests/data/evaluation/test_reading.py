@@ -4,7 +4,6 @@
 import json
 import re
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from data.evaluation import predict
 from data.evaluation.calibration import token_confidence
 from data.evaluation.evaluate import evaluate as evaluate_checkpoint
 from data.schema import load_split
-from lipread.cli import main as lipread
 from modeling_lipread import LipReadForConditionalGeneration, LipReadProcessor
 from modeling_lipread.confidence_lipread import token_log_probs
 from modeling_lipread.ctc_lipread import CTCLogitsProcessor, greedy_ctc
@@ -177,26 +175,3 @@ def test_predictions_depend_on_neither_batch_nor_order(model, processor, collato
     apart = predict(model, processor, reversed_clips, collator, batch_size=1, progress=False)
     assert together == apart[::-1]
     assert [prediction.reference for prediction in together] == list(TEXTS[:4])
-
-
-def test_an_overlay_without_words_says_why(reader_dir, portrait_video, tmp_path, capsys):
-    folder, output = shutil.copytree(reader_dir, tmp_path / "reader"), tmp_path / "overlay.mp4"
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"abstention": {"min_confidence": 1.0}}))
-    overlay = ["overlay", str(portrait_video), "--model", str(folder), "--device", "cpu", "--output", str(output)]
-    assert lipread(overlay) == 0
-    captured = capsys.readouterr()
-    assert captured.out.splitlines() == [str(output)]
-    assert f"{portrait_video}: no words: no speech that the model knows" in captured.err
-    assert lipread([*overlay, "--no_abstain", "--overwrite"]) == 0
-    captured = capsys.readouterr()
-    text, last = captured.out.splitlines()
-    assert text and last == str(output) and "no words" not in captured.err
-
-
-@pytest.mark.parametrize("missing", ["av", "mediapipe"])
-def test_command_says_what_to_install(reader_dir, portrait_video, missing, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, missing, None)
-    assert lipread(["transcribe", str(portrait_video), "--model", str(reader_dir), "--device", "cpu"]) == 1
-    captured = capsys.readouterr()
-    assert f"pip install {missing}" in captured.err and not captured.out

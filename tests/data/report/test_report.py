@@ -126,29 +126,23 @@ def test_nothing_from_a_corpus_runs_or_is_fetched(tmp_path):
 
 
 def test_skips_and_warnings_are_grouped_by_reason(corpus, tmp_path):
-    missing = "a face in {} of {} frames ({}%, wanted 50%); crop or enlarge the picture, or lower --min_coverage"
-    reasons = [missing.format(n, 80 + n, n) for n in range(LISTED + 20)]
-    skipped = [{"where": f"a.jsonl line {n}", "id": f"id{n}", "reason": reason} for n, reason in enumerate(reasons)]
     truncated = "the file is truncated, its frames end at {} of {} seconds; copy or download it again"
-    others = {
-        None: "video/my clips/a.mp4: " + truncated.format("1.25", "3.00"),
-        "b": "b-2.mpg: " + truncated.format("2.0", "3.00"),
-        "c": "c.mp4 is no file; paths are relative to /some/where",
-    }
-    for n, (name, reason) in enumerate(others.items()):
-        skipped.append({"where": f"b.jsonl line {n}", "id": name, "reason": reason})
-    warnings = [
-        "a.jsonl line 1 (x): no word times: the alignment says 'bin blue'",
-        "a.jsonl line 2 (y): no word times: the alignment says 'it\\'s'",
-        "split test: every clip was skipped",
+    reasons = [f"a face in {n} of {80 + n} frames ({n}%, wanted 50%); crop the picture" for n in range(LISTED + 20)]
+    reasons += [
+        f"{name}: {truncated.format(end, '3.00')}" for name, end in (("my clips/a.mp4", 1.25), ("b-2.mpg", 2.0))
     ]
+    reasons += ["c.mp4 is no file; paths are relative to /some/where"]
+    skipped = [{"where": f"line {n}", "id": None, "reason": reason} for n, reason in enumerate(reasons)]
+    skipped[-2]["id"] = "b"
+    aligned = "a.jsonl line {} (x): no word times: the alignment says '{}'"
+    warnings = [aligned.format(1, "bin blue"), aligned.format(2, "it\\'s"), "split test: every clip was skipped"]
     rows = load_from_disk(corpus)["test"].to_list()
     page = ReportPage(write_report(save(tmp_path / "corpus", {"skipped": skipped, "warnings": warnings}, test=rows)))
     for line in (
-        f"{LISTED + 20} × a face in … of … frames (…%, wanted …%); crop",
+        f"{LISTED + 20} × a face in … of … frames (…%, wanted …%); crop the picture",
         "and 20 more in report.json",
         "2 × " + truncated.format("…", "…"),
-        f"b.jsonl line 0: {skipped[-3]['reason']} b.jsonl line 1 (b): ",
+        f"line {LISTED + 20}: {reasons[-3]} line {LISTED + 21} (b): ",
         "1 × … is no file; paths are relative to …",
         f"2 × no word times: the alignment says … {warnings[0]}",
         "1 × split test: every clip was skipped",

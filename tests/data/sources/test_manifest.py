@@ -32,23 +32,52 @@ def write(folder, *lines, name="videos.jsonl", end="\n", start=b""):
     return path
 
 
-def test_every_key_of_a_line(folder):
-    line = {"video": "media/a.mp4", "text": " góðan dag ", "start": 1, "end": 2.5, "speaker": 7, "id": "one"}
-    (record,), skips = read_manifest(write(folder, line | {"align": "a.align"}))
-    assert skips == []
-    assert (record.manifest, record.line, record.id, record.text) == ("videos.jsonl", 1, "one", "góðan dag")
-    assert (record.start, record.end, record.speaker, record.is_landmarks) == (1.0, 2.5, "7", False)
-    assert record.media == folder / "media" / "a.mp4" and record.source == "media/a.mp4"
-    assert record.alignment == folder / "a.align"
+VIDEO = {"video": "media/a.mp4", "text": "good day"}
+TIMED = [{"word": "good", "start": 0, "end": 0.5}, {"word": "day", "start": 0.5, "end": 1}]
+EVERY_KEY = {"video": "media/a.mp4", "text": " góðan dag ", "start": 1, "end": 2.5, "speaker": 7, "id": "one"}
+LONG = "the transcript is 10,001 characters long; cut the clip into utterances"
+GOOD_LINES = [
+    (EVERY_KEY, {"manifest": "videos.jsonl", "line": 1, "id": "one", "text": "góðan dag", "speaker": "7"}),
+    (EVERY_KEY, {"start": 1.0, "end": 2.5, "is_landmarks": False, "source": "media/a.mp4", "alignment": None}),
+    ({"kp_path": "media/c.npy", "text": "x", "fps": 30}, {"id": "media/c", "is_landmarks": True, "frame_rate": 30.0}),
+    (VIDEO, {"id": "media/a", "frame_rate": 25.0}),
+    (VIDEO | {"start": 2.5}, {"id": "media/a_2.500-end"}),
+    (VIDEO | {"start": 2.5, "end": 4}, {"id": "media/a_2.500-4.000"}),
+    (VIDEO | {"text": "a" * LONG_TEXT}, {"text": "a" * LONG_TEXT, "notes": ()}),
+    (VIDEO | {"text": "a" * (LONG_TEXT + 1)}, {"text": "a" * (LONG_TEXT + 1), "notes": (LONG,)}),
+    (VIDEO | {"words": TIMED, "align": "no.align"}, {"words": (Word("good", 0, 0.5), Word("day", 0.5, 1))}),
+    (VIDEO | {"words": TIMED, "align": "no.align"}, {"alignment": None, "notes": ()}),
+    # Any script is kept, and characters that show nothing are taken out.
+    *(
+        (VIDEO | dict.fromkeys(("text", "speaker", "id"), written), dict.fromkeys(("text", "speaker", "id"), read))
+        for written, read in (
+            ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",)
+            * 2,  # Persian, with the non-joiner it is spelled with
+            ("e\u0301te\u0301 \U00010330\U0001033f \u0664\u0662",) * 2,  # decomposed accents, 17 bits, Arabic digits
+            ("one\ttwo\r\nthree", "one two three"),
+            ("be\x07ll \x1b[31mred\x9b", "bell [31mred"),
+            ("zero\u200bwidth\ufeff soft\u00adhyphen", "zerowidth softhyphen"),
+            ("\u202eeno\u202c \u2066two\u2069\u200f", "eno two"),
+            ("wide\u3000 \u00a0space", "wide space"),
+        )
+    ),
+]
 
 
-def test_landmark_lines_and_default_ids(folder):
-    video = {"video": "media/a.mp4", "text": "y"}
-    lines = [{"kp_path": "media/c.npy", "text": "x", "fps": 30}, video, video | {"start": 2.5}]
-    records, _ = read_manifest(write(folder, *lines, video | {"start": 2.5, "end": 4}))
-    assert [record.id for record in records] == ["media/c", "media/a", "media/a_2.500-end", "media/a_2.500-4.000"]
-    assert [record.is_landmarks for record in records] == [True, False, False, False]
-    assert [record.frame_rate for record in records] == [30.0, 25.0, 25.0, 25.0]
+@pytest.mark.parametrize(("line", "expected"), GOOD_LINES)
+def test_what_is_read_of_a_line(folder, line, expected):
+    (record,), skips = read_manifest(write(folder, line))
+    assert skips == [] and {name: getattr(record, name) for name in expected} == expected
+    (aligned,), _ = read_manifest(write(folder, {**line, "words": None, "align": "a.align"}))
+    assert (aligned.media.parent, aligned.alignment) == (folder / "media", folder / "a.align")
+
+
+@pytest.mark.parametrize(
+    "words", [5, [5], "ab", [{"word": "x"}], [{"word": "x", "start": 1, "end": float("nan")}], TIMED[::-1]]
+)
+def test_a_clip_with_bad_words_is_kept_without_them(folder, words):
+    (record,), skips = read_manifest(write(folder, VIDEO | {"words": words}))
+    assert (skips, record.words) == ([], ()) and "no word times" in record.notes[0]
 
 
 def test_byte_order_mark_crlf_and_blank_lines(folder):
@@ -63,33 +92,33 @@ BAD_LINES = [
     (b'{"text": "caf\xe9"}', "not UTF-8"),
     ("[1, 2]", "a JSON list in place of an object"),
     ({"video": "media/a.mp4"}, '"text" is missing'),
-    ({"video": "media/a.mp4", "text": 5}, '"text" is missing or no text'),
-    ({"video": "media/a.mp4", "text": " \t"}, "the transcript is empty"),
-    ({"video": "media/a.mp4", "text": "\u200b\u202e\x07\ufeff"}, "the transcript is empty"),
-    ({"video": "media/a.mp4", "text": "\u266a ... \U0001f3b5"}, "neither letter nor digit"),
+    (VIDEO | {"text": 5}, '"text" is missing or no text'),
+    (VIDEO | {"text": " \t"}, "the transcript is empty"),
+    (VIDEO | {"text": "\u200b\u202e\x07\ufeff"}, "the transcript is empty"),
+    (VIDEO | {"text": "\u266a ... \U0001f3b5"}, "neither letter nor digit"),
     ('{"video": "media/a.mp4", "text": "\\ud800"}', "surrogate"),
     ({"text": "x"}, 'needs one of "video" and "kp_path"'),
-    ({"text": "x", "video": "media/a.mp4", "kp_path": "media/c.npy"}, "not both"),
-    ({"text": "x", "video": 3}, '"video" is 3'),
-    ({"text": "x", "video": "media/no.mp4"}, "media/no.mp4 is no file; paths are relative to"),
-    ({"text": "x", "video": "media"}, "media is no file"),
-    ({"text": "x", "video": "a" * 5000}, "is no file"),
-    ({"text": "x", "video": "media/a.mp4", "start": 3, "end": 3}, '"start" 3 is not before "end" 3'),
-    ({"text": "x", "video": "media/a.mp4", "start": -1}, '"start" is -1'),
-    ({"text": "x", "video": "media/a.mp4", "start": "0:30"}, "\"start\" is '0:30'"),
+    (VIDEO | {"kp_path": "media/c.npy"}, "not both"),
+    (VIDEO | {"video": 3}, '"video" is 3'),
+    (VIDEO | {"video": "media/no.mp4"}, "media/no.mp4 is no file; paths are relative to"),
+    (VIDEO | {"video": "media"}, "media is no file"),
+    (VIDEO | {"video": "a" * 5000}, "is no file"),
+    (VIDEO | {"start": 3, "end": 3}, '"start" 3 is not before "end" 3'),
+    (VIDEO | {"start": -1}, '"start" is -1'),
+    (VIDEO | {"start": "0:30"}, "\"start\" is '0:30'"),
     ('{"text": "x", "video": "media/a.mp4", "start": NaN}', '"start" is nan'),
     ('{"text": "x", "video": "media/a.mp4", "end": Infinity}', '"end" is inf'),
     ('{"text": "x", "video": "media/a\\u0000.mp4"}', "write the path of a file"),
     ('{"text": "x", "video": "media/a.mp4"}'.encode("utf-16-le"), "is the file UTF-16? Save it as UTF-8"),
-    ({"text": "x", "video": "/dev/null"}, "give --allow_outside"),
-    ({"text": "x", "video": "media/leads_out.mp4"}, "a symbolic link counts by where it leads"),
-    ({"text": "x", "video": "media/a.mp4", "align": "../outside.align"}, "../outside.align lies outside the folder"),
-    ({"text": "x", "video": "media/round.mp4"}, "is no file"),
+    (VIDEO | {"video": "/dev/null"}, "give --allow_outside"),
+    (VIDEO | {"video": "media/leads_out.mp4"}, "a symbolic link counts by where it leads"),
+    (VIDEO | {"align": "../outside.align"}, "../outside.align lies outside the folder"),
+    (VIDEO | {"video": "media/round.mp4"}, "is no file"),
     ('{"text": "x", "video": "media/a.mp4", "end": 1%s}' % ("0" * 400), "beyond any number"),
     ('{"text": "x", "video": "media/a.mp4", "end": 1%s}' % ("0" * 5000), "not JSON"),
     ("[" * 100_000, "not JSON"),
     ({"text": "x", "kp_path": "media/c.npy", "fps": 0}, '"fps" is 0'),
-    ({"text": "x", "video": "media/a.mp4", "id": ["a"]}, "\"id\" is ['a']"),
+    (VIDEO | {"id": ["a"]}, "\"id\" is ['a']"),
     (b'{"text": "' + b"x" * (LONGEST_LINE + 5) + b'"}', "longer than 16 MiB"),  # which does not fill the memory
 ]
 
@@ -137,44 +166,6 @@ def test_a_relative_manifest_is_read_from_where_one_stands(folder, monkeypatch):
     assert record.media.is_file() and "../outside.mp4 lies outside" in skip.reason
     monkeypatch.chdir(folder / "media")
     assert len(read_manifest("../videos.jsonl")[0]) == 1
-
-
-@pytest.mark.parametrize(
-    ("written", "read"),
-    [
-        ("\u05e9\u05dc\u05d5\u05dd \u05e2\u05d5\u05dc\u05dd",) * 2,  # Hebrew
-        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",) * 2,  # Persian, with the non-joiner it is spelled with
-        ("\u0928\u092e\u0938\u094d\u0924\u0947 \u4f60\u597d",) * 2,  # Hindi, Chinese
-        ("e\u0301te\u0301 \U00010330\U0001033f \u0664\u0662",) * 2,  # decomposed accents, 17 bits, Arabic digits
-        ("one\ttwo\r\nthree", "one two three"),
-        ("be\x07ll \x1b[31mred\x9b", "bell [31mred"),
-        ("zero\u200bwidth\ufeff soft\u00adhyphen", "zerowidth softhyphen"),
-        ("\u202eeno\u202c \u2066two\u2069\u200f", "eno two"),
-        ("wide\u3000 \u00a0space", "wide space"),
-    ],
-)
-def test_any_script_is_kept_and_characters_that_show_nothing_are_taken_out(folder, written, read):
-    line = {"video": "media/a.mp4", **dict.fromkeys(("text", "speaker", "id"), written)}
-    (record,), _ = read_manifest(write(folder, line))
-    assert (record.text, record.speaker, record.id) == (read, read, read)
-
-
-def test_a_very_long_text_is_kept_and_noted(folder):
-    lines = [{"video": f"media/{name}.mp4", "text": "a" * (LONG_TEXT + more)} for name, more in (("a", 0), ("b", 1))]
-    records, skips = read_manifest(write(folder, *lines))
-    assert skips == [] and records[0].notes == ()
-    assert records[1].notes == ("the transcript is 10,001 characters long; cut the clip into utterances",)
-
-
-def test_words_of_a_line(folder):
-    good = [{"word": "good", "start": 0, "end": 0.5}, {"word": "day", "start": 0.5, "end": 1}]
-    bad = [5, [5], "ab", [{"word": "x"}], [{"word": "x", "start": 1, "end": float("nan")}], [good[1], good[0]]]
-    lines = [{"video": "media/a.mp4", "text": "good day", "words": words, "id": f"{i}"} for i, words in enumerate(bad)]
-    lines.append({"video": "media/a.mp4", "text": "good day", "words": good, "align": "no.align"})
-    records, skips = read_manifest(write(folder, *lines))
-    assert skips == []
-    assert all(record.words == () and "no word times" in record.notes[0] for record in records[:-1])
-    assert (records[-1].words, records[-1].alignment) == ((Word("good", 0, 0.5), Word("day", 0.5, 1)), None)
 
 
 def test_skips_stand_in_the_order_of_the_file(folder):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from data.training.arguments import ModelArguments, make_parser, parse_arguments
+from data.training.arguments import make_parser, parse_arguments
 from tests.helpers.training import run_python
 from train_hf import main
 
@@ -50,15 +50,6 @@ def test_the_stored_help_is_the_one_of_the_parser(monkeypatch):
 def test_half_precision_needs_no_further_argument_without_a_gpu(tmp_path):
     args = parse_arguments(["--bf16", "--output_dir", str(tmp_path)]).training
     assert args.bf16 and args.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def test_what_lora_options_mean():
-    assert ModelArguments().lora() is None and ModelArguments(lora_r=0).lora() is None
-    everywhere = {"dropout": 0.0, "target_modules": "all-linear"}
-    assert ModelArguments(lora_r=8).lora() == {"r": 8, "alpha": 16, **everywhere}
-    assert ModelArguments().lora(default_rank=16) == {"r": 16, "alpha": 32, **everywhere}
-    given = ModelArguments(lora_r=8, lora_alpha=4, lora_dropout=0.1, lora_target_modules=["q_proj", "v_proj"])
-    assert given.lora() == {"r": 8, "alpha": 4, "dropout": 0.1, "target_modules": ["q_proj", "v_proj"]}
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,6 @@ def augment(keypoints, mask, labels=None, **settings):
     return KeypointAugmentation(**STILL | settings)(keypoints, mask, labels)
 
 
-def test_switched_off_it_changes_nothing():
-    keypoints, mask = clips()
-    same, same_mask, _ = augment(keypoints, mask)
-    assert torch.allclose(same, keypoints, atol=1e-6) and torch.equal(same_mask, mask)
-
-
 def test_rotation_keeps_distances_and_scale_is_one_for_the_whole_clip():
     keypoints, mask = clips()
     turned, *_ = augment(keypoints, mask, rotation=30.0)

@@ -7,16 +7,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 
 from data.training.batching import (
-    LENGTH_STEP,
     LengthBatchSampler,
     SpeakerBatchSampler,
     StreamBatchSampler,
     StreamLengthBatchSampler,
     check_speakers,
-    padding_share,
 )
 
 LENGTHS = np.random.default_rng(0).integers(20, 200, size=203).tolist()
@@ -83,36 +80,6 @@ def test_a_budget_holds_with_padding_and_a_longer_clip_comes_alone():
     for batch in [*sampler, *StreamLengthBatchSampler(blocks, lengths, max_frames=1000, seed=0)]:
         frames = max(lengths[clip] for clip in batch) * len(batch)
         assert frames <= 1000 or batch == [203]
-
-
-def padding(*samplers) -> float:
-    """The share of the frames of all batches that are padding."""
-    batches = list(itertools.chain(*samplers))
-    padded = sum(max(LENGTHS[clip] for clip in batch) * len(batch) for batch in batches)
-    return 1 - sum(LENGTHS[clip] for batch in batches for clip in batch) / padded
-
-
-def test_clips_of_a_batch_and_of_a_step_are_alike_in_length():
-    shares = [list(by_count(process_index=i, num_processes=2)) for i in range(2)]
-    assert padding(*shares) < 0.06  # in random order it is 40%
-    longest = [[max(LENGTHS[clip] for clip in batch) for batch in share] for share in shares]
-    assert np.abs(np.diff(longest, axis=0)).max() <= 40 and LENGTH_STEP < 40
-    assert padding(stream_by_count(window=4)) < 0.15 < 0.3 < padding(stream(window=4)), "as far as a window allows"
-
-
-def test_a_batch_needs_one_of_two_limits():
-    for limits in ({}, {"batch_size": 1, "max_frames": 1}):
-        with pytest.raises(ValueError, match="one of"):
-            LengthBatchSampler(LENGTHS, seed=0, **limits)
-        with pytest.raises(ValueError, match="one of"):
-            StreamLengthBatchSampler([203], LENGTHS, seed=0, **limits)
-
-
-def test_padding_is_what_comes_after_the_last_face():
-    mask = torch.zeros(2, 10)
-    mask[0, 2:10] = 1  # absent at first: not padding
-    mask[1, 0] = mask[1, 4] = 1
-    assert padding_share(mask).item() == pytest.approx(5 / 20)
 
 
 SPEAKERS = ["a"] * 80 + ["b"] * 10 + [None] * 6

@@ -1,21 +1,44 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`train_hf.py` as its users type it: distributed, killed and resumed, diverged, logged, and loaded elsewhere."""
+"""`train_hf.py` as its users type it: distributed, streamed, killed, resumed, diverged, blind, logged, loaded."""
 
+import itertools
 import json
 import logging
+import math
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import AutoModel, TrainerControl, TrainerState, TrainingArguments
 
+from data.evaluation import Prediction
+from data.evaluation.evaluate import evaluate
 from data.training.arguments import parse_arguments
+from data.training.callbacks import BlankVideoCallback, transcript_table
 from data.training.checkpoints import last_complete_checkpoint, resume_point
+from modeling_lipread import LipReadConfig
 from tests.helpers.publishing import READ, read_clip, write_clip
 from tests.helpers.readers import run_elsewhere, write_language_model
-from tests.helpers.training import BUDGET, SAVED, STREAMED, TORCHRUN, history, losses, run, train, train_and_kill
+from tests.helpers.training import (
+    BUDGET,
+    SAVED,
+    STREAMED,
+    TEXTS,
+    TORCHRUN,
+    command,
+    history,
+    losses,
+    make_corpus,
+    run,
+    run_python,
+    train,
+    train_and_kill,
+)
+from train_hf import build_trainer
 
 ACCELERATE = ("-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu")
 LORA = {"lora_r": 4, "lora_dropout": 0.1}
@@ -72,9 +95,24 @@ def test_logs_hold_what_a_researcher_watches(trained):
     logged = set().union(*history(trained))
     wanted = {"lm_loss", "ctc_loss", "alignment_loss", "perplexity", "gate/layer_00", "gate/layer_01", "grad_norm"}
     wanted |= {"learning_rate", "system/cpu_percent", "system/ram_gib", "eval_wer", "eval_blank_wer"}
-    assert wanted <= logged
-    assert list((trained / "runs").rglob("events.out.tfevents.*"))
-    assert not list(trained.rglob("training_args.bin"))
+    assert wanted <= logged and not list(trained.rglob("training_args.bin"))
+    for entry in (entry for entry in history(trained) if "loss" in entry):
+        parts = {name: value for name, value in entry.items() if name.startswith("grad_norm/")}
+        assert set(parts) == {f"grad_norm/{part}" for part in ("encoder", "adapters", "gates", "language_model")}
+        # Before clipping, as the norm of all of them is logged.
+        assert math.hypot(*parts.values()) == pytest.approx(entry["grad_norm"], rel=1e-4)
+        assert entry["grad_norm"] > SAVED["max_grad_norm"]
+    (folder,) = (trained / "runs").iterdir()
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0, "scalars": 0}).Reload()
+    scalars = set(events.Tags()["scalars"])
+    assert {"train/lm_loss", "train/ctc_loss", "train/gate/layer_00", "eval/blank_wer", "eval/loops"} <= scalars
+    written = events.Tensors("eval/transcripts/text_summary")
+    assert [event.step for event in written] == [3, 6, 9, 12], "at each evaluation"
+    tables = [event.tensor_proto.string_val[0].decode().splitlines() for event in written]
+    shown = [[line.split(" | ")[:2] for line in table[2:]] for table in tables]
+    assert shown == [[[f"| validation{index}", TEXTS[index]] for index in range(4)]] * 4, "always the same clips"
+    odd = transcript_table([Prediction("a|b", None, "two\nlines", "", "x | y")])
+    assert odd.splitlines()[2] == "| a\\|b | two lines |  | x \\| y |"
 
 
 def test_a_fresh_process_without_the_repository_reads_the_same(trained, tmp_path):
@@ -148,3 +186,125 @@ def test_going_on_with_another_batch_size_corpus_or_model_is_refused(corpus, lm_
     message = "--restart" if "hidden_size" in settings else "epochs, here they are .*--restart"
     with pytest.raises(SystemExit, match=message):
         train(dataset=corpus, lm_config=lm_config, output_dir=trained, **SAVED, **settings)
+
+
+def test_a_run_that_ignores_the_face_stops_says_why_and_goes_on_if_told_to(corpus, lm_config, tmp_path, caplog):
+    """A run of four epochs that learns nothing: its adapters stay closed, and the face changes no word."""
+    caplog.set_level(logging.INFO)
+    settings = {"dataset": corpus, "lm_config": lm_config, "output_dir": tmp_path, "num_train_epochs": 4}
+    settings |= {"learning_rate": 0, "gate_learning_rate": 0}
+    train(**settings, blank_check_after=3)
+    evaluated = [entry for entry in history(tmp_path) if "eval_wer" in entry]
+    assert all(entry["eval_wer"] == entry["eval_blank_wer"] for entry in evaluated)
+    assert max(entry["epoch"] for entry in evaluated) == 3
+    assert "does not look at the face: at epoch 3 of 4" in caplog.text and "--blank_check_after 0" in caplog.text
+    assert "Do not rely on it." in caplog.messages[-1]
+    assert (tmp_path / "model.safetensors").exists() and (tmp_path / "eval_results.json").exists()
+
+    caplog.clear()
+    train(**settings, blank_check_after=0)
+    assert "Going on from" in caplog.text and "does not look" not in caplog.text
+    assert max(entry["epoch"] for entry in history(tmp_path)) == 4
+
+
+def checked(after, wer=None, blank=None, step=6000, epoch=6.0, unit="word"):
+    measured = {"eval_loss": 1.0} if wer is None else {"eval_wer": wer, "eval_blank_wer": blank}
+    measured |= {} if wer is None else {"eval_cer": 0.4, "eval_blank_cer": 0.9}
+    state = TrainerState(global_step=step, max_steps=10000, epoch=epoch, num_train_epochs=10)
+    control, guard = TrainerControl(), BlankVideoCallback(after)
+    model = SimpleNamespace(config=LipReadConfig(text_unit=unit))
+    guard.on_evaluate(TrainingArguments(use_cpu=True), state, control, measured, model=model)
+    assert control.should_training_stop == (guard.warning is not None)
+    return control.should_training_stop
+
+
+def test_when_it_stops():
+    assert checked(0.5, 0.8, 0.8) and checked(0.5, 0.9, 0.8) and checked(0.5, 0.795, 0.8), "lower, but not by enough"
+    assert not checked(0.5, 0.78, 0.8), "it reads, if badly yet"
+    assert not checked(0.6, 0.9, 0.8) and checked(0.59, 0.9, 0.8), "past the share"
+    assert not checked(7, 0.9, 0.8) and checked(6, 0.9, 0.8) and checked(1, 0.9, 0.8), "from the epoch on"
+    assert not checked(0.5, 0.9, 0.8, unit="character"), "the rate of the script's unit counts"
+    assert not checked(0.01, 0.9, 0.8, step=500) and checked(0.01, 0.9, 0.8, step=501), "too early for anybody"
+    assert not checked(0.5), "an evaluation of another kind"
+
+
+def test_a_corpus_in_a_script_without_spaces_is_scored_by_characters(lm_config, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    texts = ("今天天气好", "我坐火车去南方", "她昨天下午回家")
+    corpus = make_corpus(tmp_path / "corpus", 4, 4, texts=texts)
+    train(dataset=corpus, lm_config=lm_config, output_dir=tmp_path / "run", num_train_epochs=1)
+    saved = json.loads((tmp_path / "run" / "config.json").read_text())
+    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
+    assert saved["text_unit"] == "character"
+    assert state["best_metric"] == min(entry["eval_cer"] for entry in state["log_history"] if "eval_cer" in entry)
+    assert any(message.startswith("CER ") and "| blank video CER" in message for message in caplog.messages)
+
+
+# The loaders of a run as they are, in each of two processes: what they hand to the collator, for two epochs.
+WATCH = """
+import json, sys
+from data.training.arguments import parse_arguments
+from train_hf import build_trainer
+arguments = parse_arguments(sys.argv[2:])
+trainer = build_trainer(arguments)
+collate, seen = trainer.data_collator, []
+def watch(rows):
+    seen[-1].append([str(row["id"]) for row in rows])
+    return collate(rows)
+trainer.data_collator = watch
+loader = trainer.get_train_dataloader()
+for epoch in range(2):
+    seen.append([])
+    loader.set_epoch(epoch)
+    assert sum(1 for _ in loader) == len(loader)
+with open(f"{sys.argv[1]}-{arguments.training.process_index}.json", "w") as file:
+    json.dump(seen, file)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [STREAMED, BUDGET], ids=["streamed", "budget"])
+def test_two_processes_see_disjoint_clips_and_all_of_them(corpus, exported, lm_config, tmp_path, settings):
+    dataset = exported if "streaming" in settings else corpus
+    line = command(dataset=dataset, lm_config=lm_config, output_dir=tmp_path / "run", **settings)
+    (tmp_path / "watch.py").write_text(WATCH)
+    run_python(*TORCHRUN, tmp_path / "watch.py", tmp_path / "seen", *line[2:])
+    seen = [json.loads((tmp_path / f"seen-{process}.json").read_text()) for process in range(2)]
+    for epoch in range(2):
+        first, second = (process[epoch] for process in seen)
+        assert len(first) == len(second)
+        one, two = (list(itertools.chain.from_iterable(batches)) for batches in (first, second))
+        assert {*one, *two} == {f"train{index}" for index in range(24)}
+        if settings is STREAMED:  # a budget's batches may be of an odd number: the last is filled up
+            assert len(one) + len(two) == 24
+    assert seen[0][0] != seen[0][1]
+
+
+def test_a_stream_in_batches_of_a_budget_is_trained_on_and_evaluated(exported, lm_config, tmp_path):
+    train(dataset=exported, lm_config=lm_config, output_dir=tmp_path, num_train_epochs=1, **STREAMED, **BUDGET)
+    logged = [entry for entry in history(tmp_path) if "loss" in entry]
+    assert all(0 <= entry["data/padding"] < 1 and 0 < entry["data/wait"] < 1 for entry in logged)
+    assert any(entry["data/padding"] > 0 for entry in logged)
+    trained = json.loads((tmp_path / "training_data.json").read_text())
+    assert trained["clips"] == 24 and trained["seconds"] == pytest.approx(8 * (20 + 12 + 25) / 25)
+    assert LipReadConfig.from_pretrained(tmp_path).clip_seconds == pytest.approx(25 / 25)
+    figures = evaluate(str(tmp_path), str(exported), split="validation")
+    assert figures["metrics"]["clips"] == 4 and figures["split"] == "validation"
+
+
+def test_features_are_cached_once(corpus, lm_config, tmp_path):
+    settings = {"feature_cache_gib": 0.5, "dataloader_num_workers": 2}
+    line = command(dataset=corpus, lm_config=lm_config, output_dir=tmp_path, **settings)
+    trainer = build_trainer(parse_arguments(line[2:]))
+    assert trainer.data_collator.cache.max_bytes == 2**28  # in each of two workers
+    evaluating = [trainer.get_eval_dataloader().collate_fn, trainer.eval_collator]
+    assert [collator.cache.max_bytes for collator in evaluating] == [0, 0]
+
+
+def test_clips_grouped_by_length_are_trained_on_and_evaluated(corpus, lm_config, tmp_path):
+    grouped = {"train_sampling_strategy": "group_by_length", "num_train_epochs": 1}
+    train(dataset=corpus, lm_config=lm_config, output_dir=tmp_path, **grouped)
+    padded = [entry["data/padding"] for entry in history(tmp_path) if "loss" in entry]
+    # 8 clips of each of three lengths in batches of 4; in random order it is a fifth.
+    assert sum(padded) / len(padded) < 0.05
+    assert json.loads((tmp_path / "eval_results.json").read_text())["eval_clips"] == 4

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""A split gives the same clips in each of its forms: prepared, in Parquet, and as a stream from here or from a Hub."""
+"""Stored rows and their precision; a split gives the same clips prepared, in Parquet, and as a stream from a Hub."""
 
 import json
 import pickle
@@ -9,12 +9,78 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import Dataset
 from torch.utils.data import DataLoader
 
 from data.dataset import ClipStream, has_split, is_parquet, open_split
-from data.schema import CorpusError, load_split
+from data.schema import CorpusError, encode_row, load_split
 from lipread.landmark_rows import decode_row
+from modeling_lipread.geometry_lipread import NUM_LANDMARKS
+from modeling_lipread.landmarks_lipread import LandmarkSequence
 from tests.helpers.training import REPOSITORY
+
+
+def face_sequence(frames=30, eye_distance=66.0, center=(1100.0, -420.0, -30.0)):
+    """A face-sized cloud that drifts by one eye distance and is lost in one frame."""
+    rng = np.random.default_rng(0)
+    shape = rng.uniform(-1.2, 1.2, (NUM_LANDMARKS, 3))
+    shape[[33, 263]] = (-0.5, 0.4, 0), (0.5, 0.4, 0)  # the eyes
+    drift = np.linspace(-0.5, 0.5, frames)[:, None, None]
+    keypoints = ((shape + drift) * eye_distance + center).astype(np.float32)
+    present = np.arange(frames) != frames // 2
+    keypoints[~present] = 0.0
+    timestamps = np.arange(frames) / 29.97 + rng.uniform(0, 0.003, frames)
+    return LandmarkSequence(keypoints, present, timestamps, 1280, 720, 29.97)
+
+
+@pytest.mark.parametrize(("scale", "center"), [(66.0, (1100.0, -420.0, -30.0)), (1e-4, (0, 0, 0)), (1e5, (0, 0, 0))])
+def test_landmarks_come_back_within_a_thousandth_of_the_eye_distance(scale, center):
+    sequence = face_sequence(eye_distance=scale, center=center)
+    decoded = decode_row(encode_row(sequence, text="x", id="y"))
+    assert decoded.keypoints.dtype == np.float32
+    assert np.abs(decoded.keypoints - sequence.keypoints).max() < scale / 1000
+    assert not decoded.keypoints[~sequence.present].any()
+    np.testing.assert_array_equal(decoded.present, sequence.present)
+    np.testing.assert_allclose(decoded.timestamps, sequence.timestamps, atol=1e-6)
+    assert (decoded.width, decoded.height, decoded.frame_rate) == (1280, 720, pytest.approx(29.97))
+    # A whole face in one point does not overflow.
+    sequence.keypoints[:] = 5.0
+    assert (decode_row(encode_row(sequence, text="x", id="y")).keypoints[sequence.present] == 5.0).all()
+
+
+def test_what_cannot_be_stored():
+    sequence = face_sequence(4)
+    sequence.keypoints[0, 7, 1] = np.nan
+    with pytest.raises(ValueError, match="clip bad: keypoints are not finite"):
+        encode_row(sequence, text="x", id="bad")
+    sequence.present[:] = False
+    with pytest.raises(ValueError, match="clip bad: no frame holds a face"):
+        encode_row(sequence, text="x", id="bad")
+    sequence.keypoints = sequence.keypoints[:, :468]
+    with pytest.raises(ValueError, match=r"clip bad: keypoints have shape \(4, 468, 3\), expected \(4, 478, 3\)"):
+        encode_row(sequence, text="x", id="bad")
+    row = encode_row(face_sequence(3000), text="x", id="long") | {"num_frames": np.float16(2049)}
+    with pytest.raises(ValueError, match="clip long: 4302000 keypoint values are not 2048 frames"):
+        decode_row(row)
+
+
+def test_prepared_splits_are_found_and_other_folders_refused(corpus, tmp_path):
+    validation = corpus / "validation"
+    sizes = [len(load_split(*path)) for path in ((corpus, "train"), (validation,), (str(validation), "validation"))]
+    assert sizes == [24, 4, 4]
+    (tmp_path / "begun" / ".parts").mkdir(parents=True)
+    Dataset.from_dict({"text": ["a"], "keypoints": [[1.0]]}).save_to_disk(tmp_path / "other")
+    for path, split, reason in (
+        (corpus, "dev", "there is no split 'dev'; the corpus has train, validation"),
+        (corpus, None, "no split was named; the corpus has train, validation"),
+        (validation, "train", "the folder of one split"),
+        (tmp_path, "train", "not a prepared corpus; make one with: python -m data.prepare"),
+        (tmp_path / "nowhere", "train", "not a prepared corpus; make one with: python -m data.prepare"),
+        (tmp_path / "begun", "train", "not finished; run the same data.prepare command again"),
+        (tmp_path / "other", None, "columns id, speaker, .*keypoints.* missing or of another type"),
+    ):
+        with pytest.raises(CorpusError, match=reason):
+            load_split(path, split)
 
 
 def same(one, two):
@@ -58,14 +124,14 @@ def test_a_stream_is_selected_spread_and_pickled(exported):
 
 
 def test_wrong_sources_are_named(corpus, exported, tmp_path):
-    with pytest.raises(CorpusError, match="no split 'test'; the corpus has train, validation"):
-        open_split(exported, "test")
-    with pytest.raises(CorpusError, match="no split was named"):
-        open_split(exported, streaming=True)
-    with pytest.raises(CorpusError, match="leave --streaming out"):
-        open_split(corpus, "train", streaming=True)
-    with pytest.raises(CorpusError, match="neither a folder here"):
-        open_split("runs/corpus", "train")
+    for source, split, streaming, reason in (
+        (exported, "test", False, "no split 'test'; the corpus has train, validation"),
+        (exported, None, True, "no split was named"),
+        (corpus, "train", True, "leave --streaming out"),
+        ("runs/corpus", "train", False, "neither a folder here"),
+    ):
+        with pytest.raises(CorpusError, match=reason):
+            open_split(source, split, streaming)
     assert not is_parquet("runs/manifest.jsonl") and not is_parquet("corpus") and not is_parquet(corpus)
     assert has_split(exported, "validation") and not has_split(exported, "test")
     (tmp_path / "data").mkdir()
