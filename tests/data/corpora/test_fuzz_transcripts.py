@@ -1,23 +1,16 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Whatever a file holds: it gives skips, or clips that hold what clips must hold, in time that grows with the file.
+"""Whatever a file holds: it gives skips, or clips that hold what clips must hold, in time that grows with the file."""
 
-FUZZ_EXAMPLES=5000 python -m pytest tests/data/corpora/test_fuzz_transcripts.py   # more, and others each time
-"""
-
-import os
 import re
 import signal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data.corpora import formats, read_source
 from data.sources.records import SourceError, clean_text, says_something
 from tests.helpers.corpora import fill, srt, textgrid, vtt
-
-EXAMPLES = os.environ.get("FUZZ_EXAMPLES")
-FUZZ = settings(max_examples=int(EXAMPLES or 100), derandomize=EXAMPLES is None, database=None, print_blob=True)
 
 # What the formats are made of, so that chance gets past the first line.
 TOKENS = {
@@ -45,7 +38,6 @@ VALID = [
 
 
 @pytest.mark.parametrize(("format", "suffix", "text"), VALID)
-@FUZZ
 @given(data=st.data())
 def test_damaged_corpora_give_skips_or_clips_that_hold(format, suffix, text, data, tmp_path_factory):
     """A valid file with a piece cut out or put in, or any other: what is left holds, and its neighbour is unharmed."""
@@ -71,7 +63,6 @@ def test_every_format_is_fuzzed():
     assert {format for format, *_ in VALID} == set(formats())
 
 
-@FUZZ
 @given(st.text())
 def test_cleaning_a_text_changes_nothing_twice_and_loses_no_letter(text):
     cleaned = clean_text(text)

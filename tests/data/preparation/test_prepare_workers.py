@@ -37,7 +37,7 @@ def corpus(tmp_path_factory):
     lines = landmark_lines(folder, 40)
     for index, name in ((18, "first"), (21, "second")):
         path = folder / f"{name}.mp4"
-        write_video(path, [np.roll(PORTRAIT, 2 * (frame % 40), axis=1) for frame in range(250)])
+        write_video(path, [np.roll(PORTRAIT, 2 * (frame % 40), axis=1) for frame in range(160)])
         lines[index] = {"video": path.name, "text": f"slow {name}", "id": name}
     lines[30] = {"kp_path": "npy/30.npy", "text": "too late", "start": 60.0, "id": "skipped"}
     manifest = write_manifest(folder, "talk.jsonl", lines)

@@ -84,10 +84,10 @@ def rows(path) -> list[dict]:
 
 
 def test_command_line_writes_a_corpus_and_resumes(tmp_path):
-    arguments = ["--output", str(tmp_path), "--num_clips", "3", "--num_test", "2", "--seed", "5"]
+    arguments = ["--output", str(tmp_path), "--num_clips", "2", "--num_test", "1", "--seed", "5"]
     main(arguments)
     splits = {split: rows(tmp_path / f"{split}.jsonl") for split in ("train", "test")}
-    assert {split: len(lines) for split, lines in splits.items()} == {"train": 3, "test": 2}
+    assert {split: len(lines) for split, lines in splits.items()} == {"train": 2, "test": 1}
     for split, lines in splits.items():
         records, skipped = read_manifest(tmp_path / f"{split}.jsonl")
         assert [record.text for record in records] == [line["text"] for line in lines] and not skipped
@@ -96,14 +96,14 @@ def test_command_line_writes_a_corpus_and_resumes(tmp_path):
             assert [word["word"] for word in line["words"]] == line["text"].split()
     assert not {line["text"] for line in splits["train"]} & {line["text"] for line in splits["test"]}
     videos = sorted((tmp_path / "video").iterdir())
-    assert len(videos) == 5
+    assert len(videos) == 3
     content, kept = videos[0].read_bytes(), {video: video.stat().st_mtime_ns for video in videos[1:]}
     videos[0].unlink()
     main([*arguments, "--num_proc", "2"])
     assert videos[0].read_bytes() == content and rows(tmp_path / "train.jsonl") == splits["train"]
     assert {video: video.stat().st_mtime_ns for video in videos[1:]} == kept
-    make_corpus(tmp_path, num_clips=3, num_test=2, seed=6)
-    assert len({video.read_bytes() for video in (tmp_path / "video").iterdir()}) == 10, "of another seed"
+    make_corpus(tmp_path, num_clips=2, num_test=1, seed=6)
+    assert len({video.read_bytes() for video in (tmp_path / "video").iterdir()}) == 6, "of another seed"
 
 
 def test_own_sentences(tmp_path):

@@ -82,6 +82,7 @@ def test_another_kind_of_model_is_refused(language_model_dir, corpus, tmp_path):
 @pytest.fixture(scope="module")
 def encoder(corpus, lm_config, tmp_path_factory):
     output, settings = tmp_path_factory.mktemp("encoder"), {"num_train_epochs": 30, "learning_rate": 3e-3}
+    settings |= {"eval_strategy": "steps", "eval_steps": 90, "save_strategy": "steps", "save_steps": 90}
     train("--encoder_only", dataset=corpus, lm_config=lm_config, output_dir=output, **settings)
     return output
 
