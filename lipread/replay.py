@@ -17,6 +17,7 @@ from modeling_lipread import (
     LipReadingPipeline,
     LipReadProcessor,
 )
+from modeling_lipread.adapters_lipread import recorded_attention
 from modeling_lipread.confidence_lipread import token_units
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.text_normalizer_lipread import split_units
@@ -129,7 +130,8 @@ def word_attention(
     start = model.config.start_ids
     keypoints, mask = features["keypoints"].to(model.device), features["keypoints_mask"].to(model.device)
     ids = torch.tensor([start + tokens], device=model.device)
-    weights = model(ids, keypoints=keypoints, keypoints_mask=mask, output_cross_attentions=True).cross_attentions
+    with recorded_attention(model.adapters) as weights:
+        model(ids, keypoints=keypoints, keypoints_mask=mask)
     # Averaged over adapters and heads. The position before a token predicts it.
     attention = torch.stack([adapter[0].mean(0).cpu() for adapter in weights]).mean(0)[len(start) - 1 : -1]
     frames = attention.double().numpy() @ token_frames(model.config.encoder_config, mask[0].bool().cpu().numpy())

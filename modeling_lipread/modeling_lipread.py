@@ -84,7 +84,7 @@ class LipReadOutput(CausalLMOutputWithPast):
         past_key_values: Cache of the language model; `cache` since transformers 5.24.
         hidden_states, attentions: Those of the language model, if requested.
         cross_attentions: Attention weights of each adapter, `(batch, heads, sequence, conditioning tokens)`, if
-            requested by `output_attentions` or by `output_cross_attentions`.
+            requested by `output_attentions`.
         lm_loss: Cross-entropy of the transcript's tokens; in training with `config.label_smoothing`.
         ctc_loss: CTC loss of the transcript per character.
         alignment_loss: Cross-entropy of the character spoken in each frame; 0 for a clip without word times.
@@ -514,7 +514,6 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         inputs_embeds: torch.FloatTensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        output_cross_attentions: bool | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> LipReadOutput:
         """Computes the scores of next tokens, and the losses whose targets are given.
@@ -537,7 +536,6 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
                 default the number in this batch.
             past_key_values, cache: Cache of the language model, under either name.
             position_ids, inputs_embeds, use_cache, logits_to_keep: As for any causal language model.
-            output_cross_attentions: Returns the attention of the adapters; by default as `output_attentions`.
             kwargs: Passed to the language model, such as `output_hidden_states`; `return_dict=False` returns a tuple.
 
         Raises:
@@ -566,9 +564,8 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             raise ValueError("the language model is missing: load the reader with from_pretrained")
         if conditioning is not None:
             kwargs["conditioning"] = conditioning
-        if output_cross_attentions is None:
-            output_cross_attentions = kwargs.get("output_attentions", self.config.output_attentions)
-        with recorded_attention(self.adapters) if output_cross_attentions else nullcontext() as cross_attentions:
+        is_recorded = kwargs.get("output_attentions", self.config.output_attentions)
+        with recorded_attention(self.adapters) if is_recorded else nullcontext() as cross_attentions:
             outputs = self.language_model(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
