@@ -36,7 +36,7 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
     pads clips. None turns a step off, for example for landmarks that are normalised already.
 
     Args:
-        frame_rate: Frames a second of the output; None keeps the frames.
+        frame_rate: Frames a second of the output.
         max_gap_seconds: Longest gap without a face that is filled.
         pose: Estimate of the head's rotation: `rigid` (orthogonal Procrustes on points that speech does not move),
             `solvepnp` (six points; needs OpenCV and the size of the frame) or None.
@@ -52,7 +52,7 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
 
     def __init__(
         self,
-        frame_rate: float | None = 25.0,
+        frame_rate: float = 25.0,
         max_gap_seconds: float = 0.2,
         pose: str | None = "rigid",
         normalize: str | None = "rigid",
@@ -60,8 +60,8 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if frame_rate is not None and frame_rate <= 0:
-            raise ValueError(f"frame_rate must be positive or None, not {frame_rate}")
+        if frame_rate <= 0:
+            raise ValueError(f"frame_rate must be positive, not {frame_rate}")
         if pose not in POSES:
             raise ValueError(f"pose must be one of {POSES}, not {pose!r}")
         if normalize not in NORMALIZE:
@@ -107,7 +107,7 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
             sequences = list(sequences)
         elif not isinstance(sequences, (list, Iterator)):
             sequences = [sequences]
-        rate, sequences = frame_rate or self.frame_rate or 25.0, list(sequences)
+        rate, sequences = frame_rate or self.frame_rate, list(sequences)
         if not sequences:
             raise ValueError("there is no clip; give at least one")
         features = [self._extract(_checked(sequence, rate, index), index) for index, sequence in enumerate(sequences)]
@@ -121,11 +121,7 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
 
         `timestamps` are those of the clip; padding does not count as frames.
         """
-        times = np.asarray(timestamps, np.float64)
-        if self.frame_rate is not None:
-            return times[0] + np.arange(num_frames + 1) / self.frame_rate
-        interval = np.median(np.diff(times)) if len(times) > 1 else 0.0
-        return np.append(times, times[-1] + interval)
+        return timestamps[0] + np.arange(num_frames + 1) / self.frame_rate
 
     def _extract(self, clip: LandmarkSequence, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns features `(frames, landmarks, 3)` and mask `(frames,)` of the clip number `index`."""
@@ -170,9 +166,7 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
             )
 
 
-def resample(
-    clip: LandmarkSequence, frame_rate: float | None, max_gap_seconds: float
-) -> tuple[np.ndarray, np.ndarray]:
+def resample(clip: LandmarkSequence, frame_rate: float, max_gap_seconds: float) -> tuple[np.ndarray, np.ndarray]:
     """Interpolates the landmarks of a clip linearly over time onto even frames, filling short gaps on the way.
 
     Frame rate and longest gap are those of the feature extractor.
@@ -183,11 +177,9 @@ def resample(
     """
     keypoints, present, timestamps = clip.keypoints, clip.present, clip.timestamps
     interval = np.median(np.diff(timestamps)) if len(timestamps) > 1 else 0.0
-    times = timestamps
-    if frame_rate is not None:
-        # The last frame lasts for an interval too: 3 s of video of any frame rate become 75 frames at 25 fps.
-        count = max(1, round((timestamps[-1] - timestamps[0] + interval) * frame_rate))
-        times = timestamps[0] + np.arange(count) / frame_rate
+    # The last frame lasts for an interval too: 3 s of video of any frame rate become 75 frames at 25 fps.
+    count = max(1, round((timestamps[-1] - timestamps[0] + interval) * frame_rate))
+    times = timestamps[0] + np.arange(count) / frame_rate
     if present.all() and len(times) == len(timestamps) and np.abs(times - timestamps).max() <= TIME_TOLERANCE:
         return keypoints, present
     if not present.any():

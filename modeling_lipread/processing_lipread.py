@@ -123,7 +123,7 @@ class LipReadProcessor(ProcessorMixin):
 
         `name` is that of the clip in errors, unless it is a file. Without `require_face`, a clip may have no face.
         """
-        rate = frame_rate or self.feature_extractor.frame_rate or 25.0
+        rate = frame_rate or self.feature_extractor.frame_rate
         if hasattr(clip, "demux"):  # a container of PyAV; only its file can be read from the start
             clip = clip.name
         if isinstance(clip, (str, os.PathLike)):

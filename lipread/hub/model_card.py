@@ -148,7 +148,7 @@ def _training(config: LipReadConfig, processor: LipReadProcessor, state: dict, a
     """Returns the settings of the training that the checkpoint's folder holds."""
     extractor = processor.feature_extractor
     rows = [
-        ("landmarks", f"{extractor.num_landmarks} of 478 at {extractor.frame_rate or 'as many'} frames a second"),
+        ("landmarks", f"{extractor.num_landmarks} of 478 at {extractor.frame_rate} frames a second"),
         ("pose, normalisation", f"{extractor.pose}, {extractor.normalize}"),
     ]
     rows += [(name, getattr(config.encoder_config, name)) for name in ENCODER_SETTINGS]

@@ -58,7 +58,7 @@ def transcribe_video(
     name = os.fspath(path)
     if name.endswith(".npy"):
         check_one_face(name, face)
-        rate = pipeline.processor.feature_extractor.frame_rate or 25.0
+        rate = pipeline.processor.feature_extractor.frame_rate
         frames = sequence_frames(read_landmark_file(name, rate, start, end))
     else:
         followed = "all" if face == "speaking" else face
