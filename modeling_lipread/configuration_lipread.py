@@ -26,8 +26,7 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
             looks are not; `"none"` subtracts nothing.
         frame_encoder: `"linear"` embeds a frame by one linear layer over its flattened landmarks; `"transformer"` by a
             Transformer over the landmarks and a CLS token.
-        kp_embed_dim: Width of the spatial Transformer.
-        kp_spatial_layers: Its layers.
+        kp_embed_dim, kp_spatial_layers: Width and number of layers of the spatial Transformer.
         hidden_size: Width of the temporal layers and of the conditioning tokens.
         conv_kernel_size: Frames in the kernel of the convolution before the temporal layers; 0 for no convolution.
         temporal_encoder: `"conformer"` layers have relative positions; `"transformer"` layers have sinusoidal
@@ -42,8 +41,7 @@ class FaceKeypointEncoderConfig(PreTrainedConfig):
         resampler: `"pool"` averages `pool_frames` neighbouring frames into one token; `"perceiver"` attends to all
             frames with `cond_len` learned queries.
         pool_frames: Frames of a conditioning token of the `"pool"` resampler.
-        cond_len: Conditioning tokens of the `"perceiver"` resampler.
-        resampler_layers: Layers of the `"perceiver"` resampler.
+        cond_len, resampler_layers: Conditioning tokens and layers of the `"perceiver"` resampler.
         ctc_vocab_size: Symbols of the CTC head, including the blank; 0 for no CTC head.
         ctc_feedback: Embeds the posteriors of the CTC head and adds them to the frames before resampling
             (self-conditioned CTC, https://huggingface.co/papers/2104.02724).
@@ -104,8 +102,7 @@ class LipReadConfig(PreTrainedConfig):
     r"""Configuration of [`LipReadForConditionalGeneration`].
 
     Args:
-        text_config: Configuration of the causal language model.
-        encoder_config: Configuration of the face encoder.
+        text_config, encoder_config: Configurations of the causal language model and of the face encoder.
         base_model_name_or_path: Hub id or folder of the frozen language model. If it is set, a checkpoint holds only
             trained weights, and `from_pretrained` loads the language model from here. If it is `None`, the checkpoint
             holds the language model too.
@@ -117,29 +114,26 @@ class LipReadConfig(PreTrainedConfig):
             or `"all-linear"` (default).
         adapter_every: Puts an adapter before every n-th layer of the language model, counted back from the last one.
         adapter_top_k: Puts an adapter before each of the last n layers instead.
-        adapter_heads: Attention heads of an adapter.
-        adapter_head_dim: Width of one attention head of an adapter.
+        adapter_heads, adapter_head_dim: Attention heads of an adapter, and the width of each.
         adapter_dropout: Dropout on the output of an adapter.
-        gate_type: Function applied to the gate parameter: `"tanh"`, `"sigmoid"`, or `"none"` for the identity.
-        gate_init: Initial value of the gate parameter.
+        gate_type, gate_init: Function applied to the gate parameter (`"none"` for the identity); its initial value.
         zero_init_projection: Initialises the output projection of every adapter with zeros. For the initial model to
             equal the language model, either the gate or the projection must be zero. If both are, no gradient flows.
             The combination `gate_type="sigmoid", gate_init=-10.0` starts with a nearly closed gate and hardly learns.
         ctc_vocab: Characters of the CTC head, beginning with the blank `""`; empty for no CTC head.
         text_unit: The unit of scoring: `"word"`, or `"character"` if most of the transcripts of the training are in a
             script without spaces. It selects the error rate, WER or CER, that training and evaluation go by.
-        ctc_weight: Weight of the CTC loss; the loss of the language model has weight 1.
+        ctc_weight, alignment_weight: Weights of the CTC loss and of the alignment loss, for an encoder with
+            `alignment_head`; the loss of the language model has weight 1.
         label_smoothing: Share of each target of the language model that training spreads over all tokens (Szegedy et
             al., 2016).
         token_spelling_size: Bytes of the saved table of token spellings, which joint decoding with the CTC head needs;
             0 for no table. `set_token_spelling` sets it.
-        alignment_weight: Weight of the alignment loss, for an encoder with `alignment_head`.
         decoder_mask_prob: Probability with which training masks an input token of the language model, so that it
             cannot rely on the words before.
         decoder_start_token_id: First token of every sequence.
         prompt_ids: Tokens of the prompt between the start token and the transcript.
-        eos_token_id: Token or tokens that end a transcript.
-        pad_token_id: Token for padding; it also replaces masked tokens in training.
+        eos_token_id, pad_token_id: Tokens that end a transcript; token for padding and in place of masked tokens.
         clip_seconds: 95th percentile of the durations of the training clips, in seconds. Long videos are cut into
             segments of at most this duration. `None` if it is unknown.
         calibration: Weights `log_odds`, `fit`, `certainty`, `product` and `bias` of the function that estimates
