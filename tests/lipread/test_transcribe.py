@@ -18,6 +18,7 @@ from webvtt import WebVTT
 from lipread.options import BUNDLED_MODEL
 from lipread.video_files import find_videos
 from tests.helpers.clips import PORTRAIT, grid_lines, one_after_another, write_video
+from tests.helpers.corpora import fill
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +38,9 @@ def transcribe(lipread):
 def folders(tmp_path_factory, grid_dir) -> Path:
     """Two folders with a video of the same name, beside a damaged one."""
     root = tmp_path_factory.mktemp("folders")
-    (line,) = grid_lines(grid_dir, "validation", "s1", 1)
-    for name in ("anna/clip.mp4", "ben/clip.mp4"):
-        (root / name).parent.mkdir()
-        one_after_another(grid_dir, [line], root / name)
-    (root / "ben" / "damaged.MP4").write_bytes((root / name).read_bytes()[:5000])
-    (root / "ben" / "notes.txt").write_text("no video")
-    return root
+    clip = (grid_dir / grid_lines(grid_dir, "validation", "s1", 1)[0]["video"]).read_bytes()
+    files = {"anna/clip.mp4": clip, "ben/clip.mp4": clip, "ben/damaged.MP4": clip[:5000], "ben/notes.txt": "no video"}
+    return fill(root, files)
 
 
 def test_all_formats_say_the_same(transcribe, talk, tmp_path, monkeypatch):
@@ -122,9 +119,8 @@ def test_videos_of_the_same_name_have_their_own_files(transcribe, folders, tmp_p
 
 def test_hidden_files_and_folders_are_no_videos(tmp_path):
     """macOS writes `._clip.mp4` beside `clip.mp4` on disks of other systems."""
-    for name in ("clip.mp4", "._clip.mp4", ".Trash/old.mp4", "talk.mp4/clip.mov", "talk[1].avi"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+    names = ["clip.mp4", "._clip.mp4", ".Trash/old.mp4", "talk.mp4/clip.mov", "talk[1].avi"]
+    fill(tmp_path, dict.fromkeys(names))
     found, errors = find_videos([str(tmp_path)])
     assert [str(file.relative_to(tmp_path)) for file, _ in found] == ["clip.mp4", "talk.mp4/clip.mov", "talk[1].avi"]
     for name in ("._clip.mp4", "talk[1].avi"):  # but one that is named is read, even if the name is a pattern
@@ -134,9 +130,7 @@ def test_hidden_files_and_folders_are_no_videos(tmp_path):
 @pytest.mark.parametrize("stems", ["a b", "a A", "a c/a", "c/a d/c/a", "b c/b d/c/b a"])
 def test_outputs_never_share_a_name(stems, tmp_path):
     videos = [str(tmp_path / f"{stem}{suffix}") for stem in stems.split() for suffix in (".mp4", ".mov")]
-    for video in map(Path, videos):
-        video.parent.mkdir(parents=True, exist_ok=True)
-        video.touch()
+    fill(tmp_path, dict.fromkeys(videos))
     for given in (videos, videos[::2]):  # suffixes are needed for the first, folders alone for the second
         named, errors = find_videos(given)
         assert [str(file) for file, _ in named] == given and not errors
