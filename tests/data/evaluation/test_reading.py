@@ -19,6 +19,7 @@ from modeling_lipread import LipReadForConditionalGeneration, LipReadProcessor
 from modeling_lipread.confidence_lipread import token_log_probs
 from modeling_lipread.ctc_lipread import CTCLogitsProcessor, greedy_ctc
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
+from tests.helpers.corpora import fill, write_manifest
 from tests.helpers.training import TEXTS, make_clip
 
 LINE = r"WER \d+\.\d{3} CER \d+\.\d{3} \| blank video WER \d+\.\d{3} \| shuffled video WER \d+\.\d{3} \| (\d+) clips"
@@ -126,29 +127,16 @@ def test_the_ctc_head_has_hypotheses_and_takes_part_if_asked_to(model, collator,
     assert [call["weight"] for call in processors] == [0.9, 0.9], "the clips, and blank video"
 
 
-def test_a_clip_that_cannot_be_read_counts_with_an_empty_hypothesis(evaluate, tmp_path):
-    lines = [{"kp_path": f"{i}.npy", "text": text, "id": str(i)} for i, text in enumerate(TEXTS[:3])]
-    for i, text in enumerate(TEXTS[:3]):
-        np.save(tmp_path / f"{i}.npy", make_clip(text, i).keypoints)
-    (tmp_path / "broken.npy").write_bytes(b"not an array")
-    lines.append({"kp_path": "broken.npy", "text": "bin white", "id": "broken"})
-    (tmp_path / "clips.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    result, printed = evaluate(tmp_path / "clips.jsonl")
-    assert re.fullmatch(LINE, printed[-1])[1] == "4"
-    assert any(line.startswith("not read: clips.jsonl line 4") for line in printed)
-    assert {row["id"]: row["hypothesis"] for row in result["predictions"]}["broken"] == ""
-    assert [skip["id"] for skip in result["skipped"]] == ["broken"]
-
-
-def test_a_manifest_may_name_files_elsewhere_only_if_allowed(evaluate, tmp_path):
-    np.save(tmp_path / "0.npy", make_clip(TEXTS[0], 0).keypoints)
-    (tmp_path / "lists").mkdir()
-    manifest = tmp_path / "lists" / "clips.jsonl"
-    manifest.write_text(json.dumps({"kp_path": "../0.npy", "text": TEXTS[0]}) + "\n")
-    with pytest.raises(SystemExit, match="lies outside the folder .* give --allow_outside"):
-        evaluate(manifest)
-    result, _ = evaluate(manifest, "--allow_outside")
-    assert [prediction["reference"] for prediction in result["predictions"]] == [TEXTS[0]]
+def test_a_clip_that_cannot_be_read_or_lies_elsewhere_counts_with_an_empty_hypothesis(evaluate, tmp_path):
+    lines = [{"kp_path": f"{name}.npy", "text": "bin white", "id": name} for name in ("0", "1", "../2", "broken")]
+    manifest = write_manifest(fill(tmp_path / "lists", {"broken.npy": "not an array"}), "clips.jsonl", lines)
+    for name in ("0", "1", "../2"):
+        np.save(manifest.parent / f"{name}.npy", make_clip("bin white", 0).keypoints)
+    for more, unread in ((), {"../2", "broken"}), (("--allow_outside",), {"broken"}):
+        result, printed = evaluate(manifest, *more)
+        assert re.fullmatch(LINE, printed[-1])[1] == "4" and {skip["id"] for skip in result["skipped"]} == unread
+        assert all(row["hypothesis"] == "" for row in result["predictions"] if row["id"] in unread)
+        assert any(line.startswith("not read: clips.jsonl line 4 (broken)") for line in printed)
 
 
 def test_the_face_of_a_video_is_chosen(evaluate, portrait_video, monkeypatch):

@@ -25,10 +25,6 @@ from tests.helpers.corpora import all_files, all_rows, landmark_lines, write_man
 from tests.helpers.readers import Bomb
 
 
-class Killed(BaseException):
-    pass
-
-
 @pytest.fixture
 def manifest(tmp_path):
     """80 clips of random landmarks, which need no MediaPipe: five parts and more, in a second."""
@@ -134,8 +130,8 @@ def test_mending_a_line_keeps_the_parts_of_the_others_that_are_whole(manifest, t
     output, write_part = tmp_path / "corpus", Mock(wraps=workers.write_part)
     monkeypatch.setattr(workers, "write_part", write_part)
     with monkeypatch.context() as patch:
-        patch.setattr("data.preparation.write._assemble", Mock(side_effect=Killed))
-        with pytest.raises(Killed):
+        patch.setattr("data.preparation.write._assemble", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
             prepare([manifest], output, val_ratio=0)
     assert write_part.call_count == 5
     if length is not None:
@@ -217,7 +213,7 @@ def test_interrupted_at_every_step_of_the_last_act(tmp_path, monkeypatch, exchan
             try:
                 prepare([manifest], output, seed=1, overwrite=True)
                 break
-            except Killed:
+            except KeyboardInterrupt:
                 pass
         rows = all_rows(output) if (output / "dataset_dict.json").is_file() else None
         assert rows in (older, None, expected), "never half a corpus"
@@ -237,7 +233,7 @@ def limit_steps(patch, allowed):
         def step(*args, **kwargs):
             counter[0] += 1
             if counter[0] > allowed:
-                raise Killed
+                raise KeyboardInterrupt
             return function(*args, **kwargs)
 
         return step

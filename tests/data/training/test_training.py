@@ -40,21 +40,19 @@ from tests.helpers.training import (
 )
 from train_hf import build_trainer
 
-ACCELERATE = ("-m", "accelerate.commands.launch", "--num_processes", "2", "--cpu")
 LORA = {"lora_r": 4, "lora_dropout": 0.1}
 KINDS = {"plain": {}, "lora": LORA, "streamed": STREAMED, "budget": BUDGET, "both": {**STREAMED, **BUDGET}}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("launcher", "steps"), [(TORCHRUN, 3), (ACCELERATE, 6)], ids=["torchrun", "accelerate"])
-def test_launchers_train_evaluate_and_write_one_reader(corpus, lm_config, tmp_path, launcher, steps):
-    result = run(dataset=corpus, lm_config=lm_config, output_dir=tmp_path, num_train_epochs=1, launcher=launcher)
+def test_two_processes_train_evaluate_and_write_one_reader(corpus, lm_config, tmp_path):
+    result = run(dataset=corpus, lm_config=lm_config, output_dir=tmp_path, num_train_epochs=1, launcher=TORCHRUN)
     assert "WER" in result.stderr and "blank video WER" in result.stderr and "shuffled video WER" in result.stderr
     metrics = json.loads((tmp_path / "eval_results.json").read_text())
     assert {"eval_wer", "eval_cer", "eval_blank_wer", "eval_shuffled_wer", "eval_perplexity"} <= metrics.keys()
     assert metrics["eval_clips"] == 4  # each clip is read once, by one of the processes
     # 24 clips in batches of 4: two processes take half as many steps as one.
-    assert [path.name for path in tmp_path.glob("checkpoint-*")] == [f"checkpoint-{steps}"]
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-3"]
     assert AutoModel.from_pretrained(tmp_path).config.model_type == "lipread"
 
 
