@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data.training.batching import (
+    LENGTH_STEP,
     LengthBatchSampler,
     SpeakerBatchSampler,
     StreamBatchSampler,
@@ -80,6 +81,12 @@ def test_a_budget_holds_with_padding_and_a_longer_clip_comes_alone():
     for batch in [*sampler, *StreamLengthBatchSampler(blocks, lengths, max_frames=1000, seed=0)]:
         frames = max(lengths[clip] for clip in batch) * len(batch)
         assert frames <= 1000 or batch == [203]
+
+
+def test_the_processes_of_a_step_have_clips_of_like_lengths():
+    shares = [list(by_count(process_index=i, num_processes=2)) for i in range(2)]
+    longest = [[max(LENGTHS[clip] for clip in batch) for batch in share] for share in shares]
+    assert np.abs(np.diff(longest, axis=0)).max() <= 40 and LENGTH_STEP < 40
 
 
 SPEAKERS = ["a"] * 80 + ["b"] * 10 + [None] * 6
