@@ -127,16 +127,17 @@ def test_the_ctc_head_has_hypotheses_and_takes_part_if_asked_to(model, collator,
     assert [call["weight"] for call in processors] == [0.9, 0.9], "the clips, and blank video"
 
 
-def test_a_clip_that_cannot_be_read_or_lies_elsewhere_counts_with_an_empty_hypothesis(evaluate, tmp_path):
-    lines = [{"kp_path": f"{name}.npy", "text": "bin white", "id": name} for name in ("0", "1", "../2", "broken")]
+def test_a_clip_that_cannot_be_read_has_an_empty_hypothesis_and_one_elsewhere_none(evaluate, tmp_path):
+    texts = dict(zip(("0", "1", "../2", "broken"), TEXTS, strict=False))
+    lines = [{"kp_path": f"{name}.npy", "text": text, "id": name} for name, text in texts.items()]
     manifest = write_manifest(fill(tmp_path / "lists", {"broken.npy": "not an array"}), "clips.jsonl", lines)
     for name in ("0", "1", "../2"):
-        np.save(manifest.parent / f"{name}.npy", make_clip("bin white", 0).keypoints)
-    for more, unread in ((), {"../2", "broken"}), (("--allow_outside",), {"broken"}):
+        np.save(manifest.parent / f"{name}.npy", make_clip(texts[name], 0).keypoints)
+    for more, clips, unread in ((), "3", {"../2", "broken"}), (("--allow_outside",), "4", {"broken"}):
         result, printed = evaluate(manifest, *more)
-        assert re.fullmatch(LINE, printed[-1])[1] == "4" and {skip["id"] for skip in result["skipped"]} == unread
+        assert re.fullmatch(LINE, printed[-1])[1] == clips and {skip["id"] for skip in result["skipped"]} == unread
         assert all(row["hypothesis"] == "" for row in result["predictions"] if row["id"] in unread)
-        assert any(line.startswith("not read: clips.jsonl line 4 (broken)") for line in printed)
+        assert any(line.startswith("not read: clips.jsonl line 4: ") for line in printed)
 
 
 def test_the_face_of_a_video_is_chosen(evaluate, portrait_video, monkeypatch):
