@@ -20,8 +20,6 @@ from huggingface_hub.utils.sha import sha_fileobj
 
 from modeling_lipread import LipReadConfig, LipReadProcessor
 
-from .base_model import BaseModel
-
 TASK = "video-text-to-text"  # the closest of the Hub's tasks
 TAGS = ["lip-reading", "visual-speech-recognition", "face-landmarks"]
 EVALUATIONS = "evaluation-*.json"
@@ -37,6 +35,15 @@ TRAINING_SETTINGS = (
 ).split()
 ENCODER_SETTINGS = "frame_encoder hidden_size temporal_encoder kp_temporal_layers resampler".split()
 MODEL_SETTINGS = "adapter_every adapter_top_k gate_type ctc_weight decoder_mask_prob".split()
+
+
+@dataclass
+class BaseModel:
+    """The language model of a published checkpoint."""
+
+    id: str | None = None  # on the Hub
+    revision: str | None = None  # a commit
+    included: bool = False  # whether the checkpoint's own repository holds the weights
 
 
 @dataclass

@@ -12,19 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, RepositoryNotFoundError
+import torch
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, errors
+from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils.sha import sha_fileobj
+from transformers import AutoConfig
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME
 
 import modeling_lipread
 from modeling_lipread import LipReadConfig, LipReadForConditionalGeneration, LipReadProcessor
-from modeling_lipread.language_model_lipread import checkpoint_files
+from modeling_lipread.language_model_lipread import check_same_size, checkpoint_files, is_folder, load_language_model
 
-from .base_model import model_info, resolve_base_model
-from .model_card import CardDetails, build_card, read_evaluations
+from .model_card import BaseModel, CardDetails, build_card, read_evaluations
 
 CARD = "README.md"
+COMMIT = re.compile(r"[0-9a-f]{40}")
 # Every module of the package but `__init__`, which a checkpoint's code does without.
 CODE = sorted(Path(modeling_lipread.__file__).parent.glob("*_lipread.py"))
 # Files of an earlier upload to delete: `from_pretrained` could load old weights beside new ones.
@@ -110,6 +113,80 @@ def read_config(checkpoint: Path) -> LipReadConfig:
     return LipReadConfig.from_pretrained(checkpoint)
 
 
+def resolve_base_model(
+    config: LipReadConfig,
+    checkpoint: Path,
+    base_model_id: str | None,
+    base_model_revision: str | None,
+    include_base: bool,
+    token: str | None,
+) -> tuple[BaseModel, list[str]]:
+    """Returns the language model, at its exact commit, that a published checkpoint will refer to; and notes.
+
+    `base_model_id` and `base_model_revision` replace those of the configuration. Raises ValueError if others
+    could not load it, or it is not the one that the checkpoint was trained on.
+    """
+    name, commit = config.base_model_name_or_path, config.base_model_revision
+    if name is None or include_base:
+        if base_model_id or base_model_revision:
+            raise ValueError(f"{checkpoint}: is published with its language model inside; leave --base_model_id out")
+        on_hub = name is not None and not is_folder(name)
+        return BaseModel(name if on_hub else None, commit if on_hub else None, included=True), []
+    if base_model_id is None and is_folder(name):
+        raise ValueError(
+            f"{checkpoint}: refers to its language model by a local folder, {name}: give --base_model_id if the same "
+            "model is on the Hub (put it there with `hf upload you/name FOLDER`), or --include_base to publish its "
+            "weights too"
+        )
+    if base_model_id is None and base_model_revision is None:
+        if commit is None or not COMMIT.fullmatch(commit):
+            raise ValueError(f"{checkpoint}: refers to {name} without a commit: give --base_model_revision COMMIT")
+        return BaseModel(name, commit), []
+    found = model_info(base_model_id or name, base_model_revision, token)
+    base = BaseModel(found.id, found.sha)
+    if (name, commit) == (base.id, base.revision):
+        return base, []
+    in_the_hub = AutoConfig.from_pretrained(base.id, revision=base.revision, token=token)
+    check_same_size(config.get_text_config(), in_the_hub.get_text_config(), base.id, str(checkpoint))
+    same = _same_weights(config, found, token)
+    if same is None:
+        return base, [f"could not check that {base.id} has the weights of the training: {name} cannot be loaded here"]
+    if not same:
+        raise ValueError(
+            f"{base.id} at {base.revision} has other weights than {name}, which the reader was trained on: upload "
+            "that one with `hf upload` and give its id, or give --include_base"
+        )
+    return base, []
+
+
+def model_info(model_id: str, revision: str | None, token: str | None) -> ModelInfo:
+    """Returns the Hub's information on a language model. Raises ValueError if there is none."""
+    try:
+        return HfApi(token=token).model_info(model_id, revision=revision, files_metadata=True)
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
+        name = f"{model_id} at {revision}" if revision else model_id
+        raise ValueError(f"the language model {name} is not on the Hub, or your token cannot read it") from error
+
+
+def _same_weights(config: LipReadConfig, found: ModelInfo, token: str | None) -> bool | None:
+    """Returns whether a model on the Hub has the weights of the training; `None` if those cannot be loaded."""
+    name, here = config.base_model_name_or_path, {}
+    for path in Path(name).glob("*.safetensors"):
+        with path.open("rb") as file:
+            here[path.name] = sha_fileobj(file).hex()
+    there = {file.rfilename: file.lfs.sha256 for file in found.siblings if file.lfs}
+    if here and all(there.get(file) == digest for file, digest in here.items()):
+        return True
+    # Other files may hold the same values, for example in other shards.
+    dtype = config.get_text_config().dtype or "auto"
+    try:
+        trained = load_language_model(name, revision=config.base_model_revision, dtype=dtype, token=token).state_dict()
+    except OSError:
+        return None
+    other = load_language_model(found.id, revision=found.sha, dtype=dtype, token=token).state_dict()
+    return trained.keys() == other.keys() and all(torch.equal(trained[key], other[key]) for key in trained)
+
+
 def push(
     staging: Path,
     repo_id: str,
@@ -128,7 +205,7 @@ def push(
     api = HfApi(token=token)
     try:
         is_private = api.model_info(repo_id).private
-    except RepositoryNotFoundError:
+    except errors.RepositoryNotFoundError:
         is_private = bool(private)
     if private and not is_private:
         raise ValueError(f"{repo_id} exists and is public: make it private in its settings, or leave --private out")
@@ -163,7 +240,7 @@ def check_repo_id(repo_id: str) -> None:
     """Raises ValueError if a repository cannot have this id."""
     try:
         validate_repo_id(repo_id)
-    except HFValidationError as error:
+    except errors.HFValidationError as error:
         raise ValueError(f"--repo_id {repo_id}: {error}") from error
     if "/" not in repo_id:
         raise ValueError(f"--repo_id {repo_id}: give your name on the Hub too: you/{repo_id}")
@@ -173,9 +250,9 @@ def check_login(token: str | None) -> None:
     """Raises ValueError if the Hub does not accept the token."""
     try:
         HfApi(token=token).whoami()
-    except LocalTokenNotFoundError as error:
+    except errors.LocalTokenNotFoundError as error:
         raise ValueError("not logged in: run `hf auth login`, set HF_TOKEN, or give --token") from error
-    except HfHubHTTPError as error:
+    except errors.HfHubHTTPError as error:
         if error.response.status_code != 401:
             raise
         raise ValueError("the Hub rejects this token: run `hf auth login`, or give another --token") from error
