@@ -23,8 +23,7 @@ import numpy as np
 from modeling_lipread import LipReadingPipeline
 from modeling_lipread.confidence_lipread import NO_FACE, NO_WORDS, STILL_LIPS
 from modeling_lipread.geometry_lipread import lip_motion
-from modeling_lipread.landmarks_lipread import LandmarkSequence, read_landmark_file
-from modeling_lipread.processing_lipread import check_one_face
+from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.text_normalizer_lipread import split_units
 
 from ..transcript import Transcript, UnreadSpan, Utterance, Word
@@ -57,9 +56,7 @@ def transcribe_video(
     """
     name = os.fspath(path)
     if name.endswith(".npy"):
-        check_one_face(name, face)
-        rate = pipeline.processor.feature_extractor.frame_rate
-        frames = sequence_frames(read_landmark_file(name, rate, start, end))
+        frames = sequence_frames(pipeline.processor.extract_clip(name, start, end, face=face, require_face=False))
     else:
         followed = "all" if face == "speaking" else face
         frames = stream_video(pipeline.processor.keypoint_extractor, path, followed, start=start, end=end)
