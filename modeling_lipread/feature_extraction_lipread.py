@@ -12,7 +12,6 @@ from transformers.feature_extraction_utils import BatchFeature, FeatureExtractio
 
 from .geometry_lipread import (
     LANDMARK_SETS,
-    NORMALIZATIONS,
     NUM_LANDMARKS,
     RIGID,
     frontalize,
@@ -25,7 +24,7 @@ from .landmarks_lipread import LandmarkSequence
 
 TIME_TOLERANCE = 5e-4  # seconds; containers round timestamps to a millisecond
 POSES = ("rigid", "solvepnp", None)
-NORMALIZE = ("rigid", *NORMALIZATIONS, None)
+NORMALIZE = ("rigid", "unit_sphere", "bbox_unit", "zscore", None)
 
 
 class LipReadFeatureExtractor(FeatureExtractionMixin):

@@ -55,7 +55,6 @@ RIGID_REFERENCE = np.array(
 )
 
 NOSE_TIP = 1
-NORMALIZATIONS = ("unit_sphere", "bbox_unit", "zscore")
 OUTER_EYE_CORNERS = (33, 263)
 EYES_AND_NOSE = (33, 133, 362, 263, 130, 359, 243, 463, 168, 6, 193, 417, 122, 351)
 
@@ -159,7 +158,7 @@ def frontalize(keypoints: np.ndarray, rotation: np.ndarray) -> np.ndarray:
 
 
 def normalize_frames(keypoints: np.ndarray, kind: str) -> np.ndarray:
-    """Normalises each frame by itself, in one of the ways of `NORMALIZATIONS`.
+    """Normalises each frame by itself, as `kind` says.
 
     `unit_sphere` moves the centroid to the origin and scales the farthest landmark to distance 1. That is often the
     chin, so an opening mouth shrinks the whole face, unlike with `rigid_anchor`. `bbox_unit` moves the centre of the
