@@ -168,9 +168,13 @@ def test_words_are_reached_by_keyboard_move_the_video_and_are_said_aloud(visit, 
     shown = "video => video.readyState > 1 || new Promise((done) => (video.onloadeddata = () => done(true)))"
     page.locator("#video-picture video").evaluate(shown)
     check_accessible(page, "video-chosen")
+    bottom = page.locator("#video-read").evaluate("button => scrollY + button.getBoundingClientRect().bottom")
+    assert bottom <= look[1]["height"], "the main button is seen without scrolling"
     page.focus("#video-read")
     page.keyboard.press("Enter")
     words(page)
+    top = page.locator("#video-result").evaluate("place => place.getBoundingClientRect().top")
+    assert 0 <= top <= look[1]["height"] / 2, "the result is in view"
     assert page.evaluate("document.activeElement.textContent") == "Words"
     for _ in range(6):
         page.keyboard.press("Tab")

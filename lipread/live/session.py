@@ -62,7 +62,11 @@ class LiveSession:
         self.seconds, self.frames = 0.0, 0  # time of the last frame, and number of frames
         self._pipeline, self._on_update, self._generation = pipeline, on_update, generation
         self._windows = LiveWindows(settings, every_frames)
-        self._transcript = LiveTranscript(settings)
+        # The pipeline would judge a partial hypothesis by all of its words, also by those that are still to come.
+        config = pipeline.model.config
+        limits = config.abstention if generation.get("abstain", True) and config.abstention else {}
+        self._partial = {**generation, "min_confidence": 0.0} if config.ctc_vocab else generation
+        self._transcript = LiveTranscript(settings, limits.get("min_confidence", 0.0))
         self._queue: deque[Window] = deque()
         self._changed = threading.Condition()
         self._ended, self._error = False, None
@@ -141,7 +145,8 @@ class LiveSession:
                     if not self._queue:
                         break
                     window = self._queue.popleft()
-                ((_, hypotheses),) = read_segments(self._pipeline, [window.segment], **self._generation)
+                generation = self._generation if window.is_final else self._partial
+                ((_, hypotheses),) = read_segments(self._pipeline, [window.segment], **generation)
                 for update in self._transcript.update(window, hypotheses[0]):
                     update.latency = time.perf_counter() - window.arrived
                     self._on_update(update)

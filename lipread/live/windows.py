@@ -3,6 +3,7 @@
 
 An utterance is read every few frames while it grows, and again when the lips rest. The longest common prefix of two
 consecutive hypotheses is likely to stay (LocalAgreement, Liu et al., 2020, on simultaneous speech translation).
+A reader of whole sentences also guesses the words that are still to come; only the words before them are shown.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from modeling_lipread.text_normalizer_lipread import normalize_text
@@ -74,10 +76,15 @@ class LiveWindows:
 
 
 class LiveTranscript:
-    """Turns the results of windows into updates. Results come in order; partial ones may be missing."""
+    """Turns the results of windows into updates. Results come in order; partial ones may be missing.
 
-    def __init__(self, settings: SegmentSettings):
-        self._overlap = settings.overlap_seconds
+    Args:
+        min_confidence: Lowest mean score of the words of a partial update. Its words are the longest beginning of the
+            hypothesis that has it.
+    """
+
+    def __init__(self, settings: SegmentSettings, min_confidence: float = 0.0):
+        self._overlap, self._min_confidence = settings.overlap_seconds, min_confidence
         self._pending: Utterance | None = None  # ends at a cut; the next utterance decides on its last words
         self._previous: list[str] = []  # words of the previous hypothesis
 
@@ -85,6 +92,8 @@ class LiveTranscript:
         """Adds the pipeline's result for the next window. Yields updates of its utterance and the one before a cut."""
         segment = window.segment
         words = segment_words(result, segment)
+        if not window.is_final:
+            words = _sure_beginning(words, self._min_confidence)
         if not window.is_final and result.get("chunks") is not None and not any(word.timed for word in words):
             return  # no words, or more than fit into the time, as models of whole sentences predict at first
         utterance = Utterance(segment.start, segment.end, words, continues=segment.cut_after is not None)
@@ -114,6 +123,14 @@ class LiveTranscript:
         stable = [*same, False].index(False)
         self._previous = normalized
         return Update(utterances[0].start, utterances[-1].end, words, stable=stable)
+
+
+def _sure_beginning(words: list[Word], min_confidence: float) -> list[Word]:
+    """Returns the longest beginning with a mean score of at least `min_confidence`; all of words without scores."""
+    if any(word.score is None for word in words):
+        return words
+    sums = enumerate(accumulate(word.score for word in words), start=1)
+    return words[: max((count for count, total in sums if total >= count * min_confidence), default=0)]
 
 
 def _final(utterance: Utterance, reason: str = "") -> Update:

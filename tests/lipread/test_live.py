@@ -139,8 +139,8 @@ def test_notices_and_rejections_are_updates_too(talk, tmp_path, live, lipread):
     (notice,) = updates(live(video, "--format", "json", "--at_once")[1])
     assert notice["type"] == "notice" and "no face" in notice["text"]
     out = lipread("live", "--source", talk, "--device", "cpu", "--at_once", "--format", "json")[1]
-    first = updates(out)[0]
-    assert (first["type"], first["text"]) == ("final", "") and first["reason"] == "no speech that the model knows"
+    first = next(update for update in updates(out) if update["type"] == "final")
+    assert first["text"] == "" and first["reason"] == "no speech that the model knows"
 
 
 SETTINGS = SegmentSettings()
@@ -175,8 +175,9 @@ def segment(start: float, end: float, cut_before: float | None = None, cut_after
     return Segment(LandmarkSequence(faces, np.ones(len(times), bool), times, 0, 0, 25.0), cut_before, cut_after)
 
 
-def reading(*words: tuple[str, float, float], **more) -> dict:
-    chunks = [{"text": text, "timestamp": (start, end), "score": 0.9} for text, start, end in words]
+def reading(*words: tuple[str, float, float], scores=(0.9,) * 9, **more) -> dict:
+    said = zip(words, scores, strict=False)
+    chunks = [{"text": text, "timestamp": (start, end), "score": score} for (text, start, end), score in said]
     return {"text": " ".join(text for text, *_ in words), "chunks": chunks, **more}
 
 
@@ -191,6 +192,16 @@ def test_the_common_prefix_of_two_hypotheses_is_agreed():
     assert final.is_final and final.stable == 3 and final.text == "bin blue at"
     (update,) = transcript.update(Window(segment(2, 3), False, 0.0), reading(bin_))
     assert update.stable == 0, "the next utterance begins anew"
+
+
+@pytest.mark.parametrize("scores, shown", [([0.8, 0.3, 0.1], 2), ([0.3, 0.9, 0.1], 2), ([0.4, 0.4, 0.6], 0)])
+def test_partial_words_are_the_beginning_that_the_reader_is_sure_of(scores, shown):
+    words = ("bin", 0.2, 0.4), ("blue", 0.4, 0.7), ("red", 0.7, 0.9)
+    transcript = LiveTranscript(SETTINGS, min_confidence=0.5)
+    (*partial_updates,) = transcript.update(Window(segment(0, 1), False, 0.0), reading(*words, scores=scores))
+    assert sum(len(update.words) for update in partial_updates) == shown
+    (final,) = transcript.update(Window(segment(0, 1), True, 0.0), reading(*words, scores=scores))
+    assert len(final.words) == 3, "of the whole utterance the pipeline has judged"
 
 
 def test_the_utterance_before_a_cut_waits_for_the_next_and_no_word_is_doubled():
