@@ -273,6 +273,7 @@ def test_own_phrases_are_recorded_read_and_said_aloud(visit, server, look, tmp_p
     check_accessible(page, "phrases-alike")
     for _ in range(2):
         page.click("#phrases-table button:last-child >> nth=0")
+    assert page.is_hidden("#phrases-alike")
     page.select_option("#phrases-takes", "1")
     page.click("#phrases-record")
     page.locator("#phrases-count", has_text="Now").wait_for()

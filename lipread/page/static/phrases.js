@@ -11,6 +11,7 @@ let book = null; // the phrase book as a Blob
 let saved = true; // whether the book was downloaded since the last change
 let recording = null; // the phrase that is being recorded
 let countdown = null; // a timer
+let alike = []; // pairs of phrases that look alike on the lips
 
 function showPanel(name) {
   for (const panel of panels) element(panel).hidden = panel !== name;
@@ -57,6 +58,7 @@ function list() {
       return item;
     }),
   );
+  showPairs("alike", alike.filter(({ text, other }) => takes.has(text) && takes.has(other)));
   element("record").disabled = missing() === undefined;
   element("read").disabled = ![...takes.values()].some(Boolean);
 }
@@ -69,7 +71,8 @@ element("add").addEventListener("click", async () => {
   element("new").value = "";
   list();
   const answer = await fetch("alike", { method: "POST", body: [...takes.keys()].join("\n") });
-  showPairs("alike", (await answer.json()).pairs);
+  alike = (await answer.json()).pairs;
+  list();
 });
 element("takes").addEventListener("change", list);
 
