@@ -17,21 +17,17 @@ manifest that describe no clip, are listed with the reason.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from pathlib import Path
 
-from data.console import set_up_console
-from data.files import PrepareError, write_json
-from data.sources.records import SourceError
+from data.console import exit_on_error, make_parser
+from data.files import write_json
 from lipread.output_files import check_writable
 from lipread.settings import FACES
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    set_up_console()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser("evaluate_hf.py", __doc__)
     add = parser.add_argument
     add("checkpoint", help="folder or Hub id of a trained reader")
     add("source", help="folder of a prepared split, a manifest of videos, or a data set in Parquet (folder or Hub id)")
@@ -56,18 +52,15 @@ def main(arguments: list[str] | None = None) -> None:
     from data.evaluation import RATE_OF_UNIT, closing_line
     from data.evaluation.evaluate import evaluate
     from data.evaluation.page import write_evaluation
-    from data.schema import CorpusError
 
     output, show = options.pop("output"), options.pop("show")
     folder = Path(options["checkpoint"]) if Path(options["checkpoint"]).is_dir() else Path()
     source = Path(options["source"])
     name = options["split"] or (source.stem if source.suffix == ".jsonl" else source.name)
     path = Path(output) if output else folder / f"evaluation-{name}.json"
-    try:
+    with exit_on_error():
         check_writable(path.parent)  # before the work
         result = evaluate(**options)
-    except (CorpusError, SourceError, PrepareError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
     write_json(path, result)
     page = write_evaluation(result, path.with_suffix(".html"))
     for row in result["predictions"][:show]:
@@ -78,18 +71,6 @@ def main(arguments: list[str] | None = None) -> None:
     low, high = result["metrics"][f"{RATE_OF_UNIT[unit]}_interval"]
     print(f"95% interval of the {unit} error rate {low:.3f} to {high:.3f}; every hypothesis is in {path}")
     print(f"report: {page} (open it in a browser)")
-    if times := result["word_times"]:
-        print(
-            f"word times: median error {times['median_ms']:.0f} ms, 90th percentile {times['p90_ms']:.0f} ms, "
-            f"over starts and ends of {times['words']} correct words"
-        )
-    if abstention := result["abstention"]:
-        reasons = ", ".join(f"{reason}: {count}" for reason, count in abstention["reasons"].items())
-        print(
-            f"with abstention, as in the pipeline: no words from {abstention['clips']} of "
-            f"{result['metrics']['clips']} clips{reasons and f' ({reasons})'}, {abstention['correct_words_lost']} of "
-            f"{abstention['correct_words']} correct words lost, WER {abstention['wer']:.3f}"
-        )
     print(closing_line(result["metrics"], unit))
 
 

@@ -1,31 +1,11 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-r"""Trains a lip reader on a prepared corpus, or a language model on text alone.
+"""Trains a lip reader on a prepared corpus, or a language model on text alone.
 
-    python -m data.prepare videos.jsonl --output corpus/
     accelerate launch train_hf.py --dataset corpus/ --model_id HuggingFaceTB/SmolLM2-135M --output_dir runs/a --bf16
-
-    # with a recipe; the command line overrides it
     accelerate launch train_hf.py --config configs/grid_smollm2.yaml --dataset corpus/ --output_dir runs/grid
+    accelerate launch train_hf.py --init_from runs/grid --dataset mine/ --output_dir runs/mine
 
-    # the encoder alone first, whose epochs cost a fraction, then the model from that encoder
-    accelerate launch train_hf.py --config configs/grid_smollm2.yaml --dataset corpus/ --output_dir runs/encoder \
-        --encoder_only --num_train_epochs 40 --learning_rate 1e-3 --per_device_train_batch_size 16
-    accelerate launch train_hf.py --config configs/grid_smollm2.yaml --dataset corpus/ --output_dir runs/grid \
-        --encoder runs/encoder
-
-    # from a trained reader on, with all its settings; here the encoder alone learns
-    accelerate launch train_hf.py --init_from runs/grid --freeze adapters language_model --dataset mine/ \
-        --output_dir runs/mine
-
-    # with LoRA on the language model
-    accelerate launch train_hf.py --dataset corpus/ --model_id HuggingFaceTB/SmolLM2-135M --output_dir runs/b \
-        --lora_r 8
-
-    # text only: LoRA on packed transcripts, merged into the language model, then a lip reader on that
-    accelerate launch train_hf.py --train_text texts.txt --model_id HuggingFaceTB/SmolLM2-135M --output_dir runs/warm
-    accelerate launch train_hf.py --dataset corpus/ --model_id runs/warm --output_dir runs/b
-
-The same command resumes an interrupted run from its last complete checkpoint.
+The same command resumes an interrupted run from its last complete checkpoint. docs/training.md has more.
 """
 
 from data.console import set_up_console, show_help  # isort: skip  (first: the package limits the threads of PyTorch)
@@ -47,17 +27,10 @@ from data.collator import LipReadCollator
 from data.dataset import Clips, has_split, has_word_times, open_split, seconds_of
 from data.evaluation import RATE_OF_UNIT
 from data.tokenizer import build_ctc_vocab, check_vocabulary, load_tokenizer, special_tokens, train_tokenizer
+from data.training import checkpoints
 from data.training.arguments import Arguments, parse_arguments
 from data.training.batching import check_speakers
 from data.training.callbacks import TrainingDiverged
-from data.training.checkpoints import (
-    check_fits,
-    check_progress,
-    checkpoint_config,
-    load_checkpoint,
-    load_encoder,
-    resume_point,
-)
 from data.training.checks import check_arguments, check_sharding
 from data.training.splicing import WordSplicing
 from data.training.text_training import build_text_trainer, train_on_text
@@ -113,7 +86,7 @@ def build_config(arguments: Arguments, processor: LipReadProcessor, clips: Clips
     model, adapters = arguments.model, arguments.adapters
     tokens, prompt = special_tokens(processor.tokenizer), arguments.data.prompt
     if model.encoder is not None:  # its heads stay, also without word times
-        trained = checkpoint_config(model.encoder)
+        trained = checkpoints.checkpoint_config(model.encoder)
         ctc_vocab, alignment_head = trained.ctc_vocab, trained.encoder_config.alignment_head
         if model.ctc != bool(ctc_vocab):
             remedy = "a CTC head: leave --ctc false out" if ctc_vocab else "no CTC head: give --ctc false"
@@ -172,10 +145,10 @@ def build_model(
     return model
 
 
-def build_collators(
+def build_collator(
     arguments: Arguments, processor: LipReadProcessor, config: LipReadConfig, clips: Clips
-) -> tuple[LipReadCollator, LipReadCollator]:
-    """Returns the collators of training and of evaluation; raises ValueError if an option lacks its word times."""
+) -> LipReadCollator:
+    """Returns the collator of training; raises ValueError if an option lacks its word times."""
     data, args, timed = arguments.data, arguments.training, has_word_times(clips)
     alignment = config.encoder_config.alignment_head and config.alignment_weight > 0 and timed
     if data.word_splicing and not timed:
@@ -185,17 +158,16 @@ def build_collators(
             "trim_silence needs a corpus with word times, the CTC head and an --alignment_weight above 0; or give "
             "--config_overrides trim_silence=0"
         )
-    train = LipReadCollator(
+    return LipReadCollator(
         processor,
         seq_len=data.seq_len,
         start_ids=config.start_ids,
         ctc_vocab=config.ctc_vocab,
         alignment=alignment,
         splicing=WordSplicing(data.word_splicing, args.seed) if data.word_splicing else None,
-        # Each worker process has its share; evaluation reads every clip once and caches nothing.
+        # Each worker process has its share.
         cache_bytes=int(data.feature_cache_gib * 2**30) // max(1, args.dataloader_num_workers),
     )
-    return train, LipReadCollator(processor, train=False, seq_len=data.seq_len, start_ids=config.start_ids)
 
 
 def build_trainer(arguments: Arguments) -> LipReadTrainer:
@@ -205,7 +177,7 @@ def build_trainer(arguments: Arguments) -> LipReadTrainer:
     if args.speaker_balance:
         check_speakers(train_clips.column("speaker"))
     if model_args.init_from is not None:
-        model, processor = load_checkpoint(model_args, train_clips.column("text"))
+        model, processor = checkpoints.load_checkpoint(model_args, train_clips.column("text"))
         model.config.label_smoothing = args.label_smoothing_factor
         model.generation_config.max_new_tokens = max(model.generation_config.max_new_tokens or 0, data.seq_len)
     else:
@@ -216,10 +188,10 @@ def build_trainer(arguments: Arguments) -> LipReadTrainer:
         args.metric_for_best_model = RATE_OF_UNIT[model.config.text_unit]
     for part in model_args.freeze or ():
         getattr(model, part).requires_grad_(False)
-    collator, eval_collator = build_collators(arguments, processor, model.config, train_clips)
+    collator = build_collator(arguments, processor, model.config, train_clips)
     augmentation.set_landmarks(processor.feature_extractor.landmark_indices)
     if model_args.encoder is not None:
-        load_encoder(model, processor.feature_extractor, model_args.encoder)
+        checkpoints.load_encoder(model, processor.feature_extractor, model_args.encoder)
     elif model_args.init_from is None:
         chosen = train_clips.spread(1024)
         batches = (collator(train_clips.__getitems__(chosen[i : i + 32])) for i in range(0, len(chosen), 32))
@@ -234,7 +206,6 @@ def build_trainer(arguments: Arguments) -> LipReadTrainer:
         train_dataset=train_clips,
         eval_dataset=eval_clips,
         data_collator=collator,
-        eval_collator=eval_collator,
         augmentation=augmentation if data.augment else None,
         processing_class=processor,
     )
@@ -272,9 +243,9 @@ def main(arguments: list[str] | None = None) -> None:
             args.eval_strategy, args.load_best_model_at_end = "no", False
         set_seed(args.seed)
         trainer = build_text_trainer(given) if text_only else build_trainer(given)
-        if checkpoint := resume_point(args):
-            check_fits(checkpoint, trainer.model)
-            check_progress(checkpoint, trainer)
+        if checkpoint := checkpoints.resume_point(args):
+            checkpoints.check_fits(checkpoint, trainer.model)
+            checkpoints.check_progress(checkpoint, trainer)
     except (OSError, ValueError, StrictDataclassError) as error:  # the last is raised by configurations
         sys.exit(f"error: {error}")
     try:

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import torch
 
-from lipread.options import BUNDLED_MODEL
+from lipread.options import BUNDLED_MODEL, load_pipeline
 from lipread.start_up import usable_cores
 
 from .live import real_time_factor
-from .measure import Row, in_fresh_process, load_pipeline, report
+from .measure import Row, in_fresh_process, report
 
 CLIP = Path(__file__).resolve().parents[1] / "examples" / "clip.mp4"
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")

@@ -11,7 +11,7 @@ from modeling_lipread import FaceKeypointEncoder, FaceKeypointEncoderConfig
 from modeling_lipread.geometry_lipread import LIPS
 
 from .literal_encoder import LiteralEncoder, literal_config
-from .measure import Row, computes_bfloat16, in_fresh_process, peak_mebibytes, side_by_side
+from .measure import Row, in_fresh_process, peak_mebibytes, side_by_side
 
 TOLERANCE = 1e-4  # largest difference of the two outputs in float32
 
@@ -75,19 +75,6 @@ def train_rows(device: torch.device, repeats: int, frames: int, **settings) -> I
     sizes = (str(device), str(frames), str(landmarks))
     peaks = [in_fresh_process("benchmarks.encoding", which, *sizes)[0] for which in ("literal", "ours")]
     yield Row("peak memory of it", *peaks, unit="MiB", goal=0.25, at_most=True)
-
-
-def variant_rows(device: torch.device, repeats: int, frames: int, **settings) -> Iterator[Row]:
-    """Yields the forward pass in bfloat16, if the device computes in it, and with `torch.compile`."""
-    pair = make_pair(device, **settings)
-    clips = make_clips(1, frames, pair[1].config.num_landmarks, device)
-    if computes_bfloat16(device):
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16):
-            times = side_by_side(*(partial(model, *clips) for model in pair), device, repeats)
-        yield Row(f"forward, {frames} frames, bf16 autocast", *times)
-    with torch.no_grad():
-        times = side_by_side(*(partial(torch.compile(model), *clips) for model in pair), device, repeats)
-    yield Row(f"forward, {frames} frames, torch.compile", *times)
 
 
 def lips_rows(device: torch.device, repeats: int, frames: int, **settings) -> Iterator[Row]:

@@ -51,7 +51,7 @@ def landmarks(landmarker, frame: np.ndarray, number: int) -> list:
 
 def extract(video: Path, extractor: Face3DKeypointExtractor) -> None:
     """Extracts a clip and writes it as a part, as `data.prepare` does."""
-    record = Record("videos.jsonl", 1, video.stem, "bin blue", video.name, video, False)
+    record = Record("videos.jsonl line 1", 1, video.stem, "bin blue", video.name, video, False)
     settings = ExtractionSettings()
     with tempfile.TemporaryDirectory() as folder:
         chunk = Chunk([record], Path(folder, "part.arrow"), settings)

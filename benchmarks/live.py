@@ -27,11 +27,11 @@ from lipread.live.source import LiveSource
 from lipread.live.windows import EVERY_FRAMES, LiveTranscript, LiveWindows, Update
 from lipread.long_form.segmentation import SegmentSettings
 from lipread.long_form.streaming import stream_frames
-from lipread.options import BUNDLED_MODEL
+from lipread.options import BUNDLED_MODEL, load_pipeline
 from modeling_lipread import LipReadingPipeline
 from modeling_lipread.video_lipread import read_frames
 
-from .measure import Row, load_pipeline, report
+from .measure import Row, report
 
 
 def make_clips(manifest: Path | None, count: int, folder: Path) -> tuple[list[str], list[Path]]:
@@ -77,22 +77,6 @@ def real_time_factor(pipeline: LipReadingPipeline, videos: list[Path], **argumen
         total += time.perf_counter() - begun
         seconds += last
     return total / seconds, (total - transcribing) / seconds
-
-
-def agreed_and_kept(updates: list[list[Update]]) -> float:
-    """Returns the share of words shown as agreed that the complete utterance has at the same place."""
-    kept = shown = 0
-    for found in updates:
-        partial: list[list[str]] = []
-        for update in found:
-            words = [word.text for word in update.words]
-            if not update.is_final:
-                partial.append(words[: update.stable])
-                continue
-            shown += sum(map(len, partial))
-            kept += sum(a == b for agreed in partial for a, b in zip(agreed, words, strict=False))
-            partial = []
-    return kept / max(shown, 1)
 
 
 def first_word_delays(updates: list[Update]) -> list[float]:
@@ -143,7 +127,6 @@ def main(arguments: list[str] | None = None) -> int:
         "frames_skipped": sum(skipped),
         "real_time_factor": round(factor, 3),
         "wer": round(error_rate(*edit_counts(hypotheses, texts)), 3),
-        "agreed_and_kept": round(agreed_and_kept(updates), 3),
     }
     return report(rows, options.device, options.output, baseline="limit", **facts)
 

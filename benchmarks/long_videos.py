@@ -16,18 +16,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import av
-import jiwer
 import numpy as np
 import psutil
 
 from data.corpora import read_alignment
+from data.evaluation.metrics import edit_counts, error_rate
 from data.sources.manifest import read_manifest
 from lipread.long_form.segmentation import SegmentSettings
 from lipread.long_form.transcription import transcribe_video
-from lipread.options import BUNDLED_MODEL
+from lipread.options import BUNDLED_MODEL, load_pipeline
 from modeling_lipread.video_lipread import read_frames
-
-from .measure import load_pipeline
 
 
 def concatenated(clips: list, tight: float | None) -> Iterator[np.ndarray]:
@@ -87,8 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
     result = {
         "clips": len(clips),
         "seconds": seconds,
-        "wer_single": jiwer.wer(references, single),
-        "wer_long": jiwer.wer(" ".join(references), long.text),
+        "wer_single": error_rate(*edit_counts(single, references)),
+        "wer_long": error_rate(*edit_counts([long.text], [" ".join(references)])),
         "utterances": len(long.utterances),
         "times_real_time": round(speed, 1),
         "repeated_seconds": repeated_seconds,

@@ -16,9 +16,8 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers import AutoModel, AutoProcessor
 
-from modeling_lipread import LipReadingPipeline
+CPU_INFO = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
 
 
 @dataclass
@@ -58,16 +57,12 @@ def computes_bfloat16(device: torch.device) -> bool:
     """Returns whether the device has instructions for bfloat16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return device.type != "cpu" or "avx512_bf16" in CPU_INFO or "amx_bf16" in CPU_INFO
 
 
 def report(rows: Sequence[Row], device: torch.device, output: str | os.PathLike, baseline="baseline", **facts) -> int:
-    """Prints machine and rows, writes both to a JSON file, and returns the exit status, 1 if a goal was missed.
-
-    `baseline` is the heading of the first column, and `facts` are further figures about the run.
-    """
-    cpus = Path("/proc/cpuinfo")
-    known = re.search(r"model name\s*: (.*)", cpus.read_text(encoding="utf-8")) if cpus.exists() else None
+    """Prints machine, `facts` and rows, writes them as JSON, and returns the exit status, 1 if a goal was missed."""
+    known = re.search(r"model name\s*: (.*)", CPU_INFO)
     cpu = known[1] if known else platform.processor() or platform.machine()
     machine = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu,
@@ -84,14 +79,6 @@ def report(rows: Sequence[Row], device: torch.device, output: str | os.PathLike,
     result = {"machine": machine, "rows": [{**asdict(row), "ratio": row.ratio, "met": row.met} for row in rows]}
     Path(output).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return int(any(row.met is False for row in rows))
-
-
-def load_pipeline(model: str, device: torch.device | str) -> LipReadingPipeline:
-    """Returns the pipeline of a checkpoint, without progress bars and warnings."""
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    processor = AutoProcessor.from_pretrained(model)
-    return LipReadingPipeline(model=AutoModel.from_pretrained(model), processor=processor, device=device)
 
 
 def side_by_side(

@@ -26,11 +26,9 @@ from data.evaluation.hallucination import landmark_clips
 from data.evaluation.metrics import bootstrap_interval
 from data.schema import CorpusError
 from lipread.landmark_rows import decode_row
-from lipread.options import BUNDLED_MODEL
+from lipread.options import BUNDLED_MODEL, UsageError, load_pipeline
 from modeling_lipread import LipReadingPipeline
 from modeling_lipread.phrases_lipread import PhraseIndex, embed_spans, embed_states, span_frames
-
-from .measure import load_pipeline
 
 UNITS = {"word": 1, "pair": 2, "triple": 3, "clip": None}
 ACCEPTED = 0.95  # share of known utterances that the limit on the similarity accepts
@@ -175,7 +173,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         pipeline, clips = load_pipeline(options.reader, "cpu"), open_split(options.corpus, options.split)
-    except (CorpusError, OSError, ValueError) as error:
+    except (UsageError, CorpusError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     if options.people:
         speakers = clips.column("speaker")

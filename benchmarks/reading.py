@@ -16,7 +16,7 @@ import torch
 from datasets import Dataset, DatasetDict, disable_progress_bars
 
 from data.dataset import open_split
-from data.preparation.export import CardOptions, export_parquet
+from data.preparation.export import export_parquet
 from data.schema import encode_row, features, load_split, rows_to_table
 from data.training.batching import StreamBatchSampler
 from modeling_lipread.landmarks_lipread import LandmarkSequence
@@ -44,7 +44,7 @@ def reading_rows(device: torch.device, repeats: int, frames: int, clips: int = 5
     with tempfile.TemporaryDirectory() as temporary:
         corpus, parquet = Path(temporary, "corpus"), Path(temporary, "parquet")
         write_corpus(corpus, clips)
-        export_parquet(corpus, parquet, CardOptions())
+        export_parquet(corpus, parquet, {})
         ours, stream = open_split(corpus, "train"), open_split(parquet, "train", streaming=True)
         flat = load_split(corpus, "train").with_format("numpy", columns=["keypoints", "num_frames"], dtype=np.float16)
         generator = np.random.default_rng(1)

@@ -3,24 +3,21 @@
 
     python -m data.calibrate runs/a corpus/validation
 
-Use clips that the reader was not trained on. The command reads them, and again as if other people spoke: with other
-faces and other proportions of the movements, by strong augmentation, and backwards. It fits a logistic function of the
-evidence for a word (`confidence_lipread`) to which words are correct. Then it makes clips without speech from the
-clips (`data.evaluation.hallucination`) and fits the limits that separate the two. Both are stored in the reader's
-`config.json`, where the pipeline finds them; the weights do not change.
+Use clips that the reader was not trained on. They are read as they are, and as if other people spoke: with strong
+augmentation, and backwards. A logistic function of the evidence for a word (`confidence_lipread`) is fitted to which
+words are correct, and limits to clips with speech and clips made of them without (`data.evaluation.hallucination`).
+Both are stored in the reader's `config.json`; the weights do not change.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .console import set_up_console
+from .console import exit_on_error, make_parser
 from .files import write_json
 
 if TYPE_CHECKING:
@@ -32,12 +29,10 @@ MIXINGS = (1.2, 1.6, 2.0)  # of the augmentation: a reader then makes as many er
 
 
 class StrangerCollator:
-    """Collates clips as if other people spoke.
+    """Collates clips as if other people spoke, with the `mixing` of `KeypointAugmentation`.
 
-    Args:
-        collator: A collator in evaluation mode.
-        mixing: As of `KeypointAugmentation`. 0 reverses the clips in time instead: people whose movements are as clear
-            as the training's, but seldom have its words.
+    0 reverses the clips in time instead: people whose movements are as clear as the training's, but seldom have its
+    words.
     """
 
     def __init__(self, collator: LipReadCollator, mixing: float):
@@ -75,10 +70,9 @@ def calibrate(
 ) -> dict[str, Any]:
     """Calibrates a reader, with the arguments of the command line, and stores the result in its `config.json`.
 
-    Returns `calibration` and `abstention` as they were stored, the `reliability` of the word scores, also as if other
-    people spoke (`stranger_reliability`), and for clips with and without speech (`speech`, `non_speech`) the numbers
-    `(abstentions, clips)`. Raises CorpusError, OSError or ValueError if checkpoint or source cannot be read, or if the
-    reader wrote no word.
+    Returns `calibration` and `abstention` as stored, the `reliability` of the word scores, also as if other people
+    spoke (`stranger_reliability`), and `(abstentions, clips)` with and without speech (`speech`, `non_speech`). Raises
+    CorpusError, OSError or ValueError if checkpoint or source cannot be read, or the reader wrote no word.
     """
     import numpy as np
     import torch
@@ -89,15 +83,7 @@ def calibrate(
 
     from .collator import LipReadCollator
     from .dataset import ClipTable, open_split
-    from .evaluation.calibration import (
-        abstention_reason,
-        correct_words,
-        fit_calibration,
-        fit_limits,
-        reliability,
-        rescore,
-        word_inputs,
-    )
+    from .evaluation import calibration as scores
     from .evaluation.generation import predict
     from .evaluation.hallucination import landmark_clips
     from .schema import encode_row, rows_to_table
@@ -109,40 +95,35 @@ def calibrate(
     model, processor = AutoModel.from_pretrained(checkpoint), AutoProcessor.from_pretrained(checkpoint)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     model.config.abstention = None
-    length = model.generation_config.max_new_tokens or 64
-    collator = LipReadCollator(processor, seq_len=length, start_ids=model.config.start_ids, train=False)
-
     options = {"batch_size": batch_size, "confidence": True, "num_beams": num_beams}
     rows = open_split(source, split)
-    speech = predict(model, processor, rows, collator, **options)
-    strangers = []
+    speech = predict(model, processor, rows, **options)
+    start_ids, strangers = model.config.start_ids, []
+    collator = LipReadCollator(processor, seq_len=len(start_ids) + 1, start_ids=start_ids, train=False)
     for mixing in (*MIXINGS, 0.0):
-        others = StrangerCollator(collator, mixing)
-        strangers += predict(model, processor, rows, others, **options)
+        strangers += predict(model, processor, rows, StrangerCollator(collator, mixing), **options)
     known = [prediction for prediction in [*speech, *strangers] if prediction.words]
     if not known:
         raise ValueError(f"{source}: the reader wrote no word, so there is nothing to calibrate")
-    calibration = fit_calibration(np.concatenate(list(map(word_inputs, known))), correct_words(known))
+    evidence = np.concatenate([scores.word_inputs(prediction) for prediction in known])
+    calibration = scores.fit_calibration(evidence, scores.correct_words(known))
     made = [encode_row(clip.sequence, text="", id=f"{clip.kind} {clip.id}") for clip in landmark_clips(rows, clips)]
-    non_speech = predict(model, processor, ClipTable(Dataset(rows_to_table(made))), collator, **options)
+    non_speech = predict(model, processor, ClipTable(Dataset(rows_to_table(made))), **options)
     for prediction in [*speech, *strangers, *non_speech]:
-        rescore(prediction, calibration)
-    limits = fit_limits(speech, non_speech)
+        scores.rescore(prediction, calibration)
+    limits = scores.fit_limits(speech, non_speech)
     content = json.loads(settings.read_text(encoding="utf-8"))
     write_json(settings, dict(sorted({**content, "calibration": calibration, "abstention": limits}.items())))
-    found = {"reliability": reliability(speech), "stranger_reliability": reliability(strangers)}
+    found = {"reliability": scores.reliability(speech), "stranger_reliability": scores.reliability(strangers)}
     result = {"calibration": calibration, "abstention": limits, **found}
     for name, predictions in (("speech", speech), ("non_speech", non_speech)):
-        result[name] = sum(bool(abstention_reason(each, limits)) for each in predictions), len(predictions)
+        result[name] = sum(bool(scores.abstention_reason(each, limits)) for each in predictions), len(predictions)
     return result
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    set_up_console()
-    parser = argparse.ArgumentParser(
-        prog="python -m data.calibrate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("python -m data.calibrate", __doc__)
     parser.add_argument("checkpoint", type=Path, help="folder of a trained reader")
     parser.add_argument("source", help="folder of a prepared split it was not trained on, or a data set's id")
     parser.add_argument("--split", help="split of a source that has several")
@@ -151,10 +132,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--clips", type=int, default=25, help="clips without speech of each kind (default: 25)")
     parser.add_argument("--device", help="torch device (default: a GPU if there is one)")
     options = vars(parser.parse_args(arguments))
-    try:
+    with exit_on_error():
         result = calibrate(options.pop("checkpoint"), options.pop("source"), **options)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
     found = result["reliability"]
     print(
         f"{found['words']} words, {found['correct']:.1%} of them correct: expected calibration error "

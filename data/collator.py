@@ -72,8 +72,7 @@ class LipReadCollator:
         seq_len: Largest number of tokens in training `input_ids`; longer texts are cut, with a warning.
         start_ids: Tokens before each transcript, `LipReadConfig.start_ids`; never labels. Default: the start token.
         ctc_vocab: Characters, the blank at index 0. Adds `ctc_targets` to training batches.
-        alignment: Whether to add `alignment_targets`, the character spoken in each frame, to training batches with a
-            `ctc_vocab`.
+        alignment: Whether to add `alignment_targets`, the character spoken in each frame, if there is a `ctc_vocab`.
         splicing: Replaces words of training clips by words of other clips in the batch.
         cache_bytes: Memory for cached examples in each process.
 
@@ -109,11 +108,10 @@ class LipReadCollator:
     def __call__(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
         """Collates stored rows, in numpy or python format.
 
-        Returns:
-            `keypoints` float32 (batch, frames, landmarks, 3), `keypoints_mask` (batch, frames), `input_ids` and
-            `attention_mask` (batch, tokens), and `labels` (batch, tokens), -100 at start, prompt and padding; in
-            evaluation the whole reference. In training also `ctc_targets` (batch, characters), padded with -100, and
-            `alignment_targets` (batch, frames), 0 in silence and -100 in padding and where the character is unknown.
+        Returns `keypoints` float32 (batch, frames, landmarks, 3), `keypoints_mask` (batch, frames), `input_ids` and
+        `attention_mask` (batch, tokens), and `labels` (batch, tokens), -100 at start, prompt and padding; in
+        evaluation the whole reference. In training also `ctc_targets` (batch, characters), padded with -100, and
+        `alignment_targets` (batch, frames), 0 in silence and -100 in padding and where the character is unknown.
         """
         examples = self.cache.fetch(rows, self._examples)
         if self.splicing is not None:

@@ -4,19 +4,17 @@
 `open_split` returns either class; both map indices to stored rows and have `select`, `column` and `spread`.
 
 - `ClipTable` reads a split on disk. Rows are views of Arrow's memory; the formats of `datasets` would convert every
-  landmark to float32, or all numbers to float16, and are slow on small columns.
-- `ClipStream` reads Parquet files, also remote ones, without a local copy. It caches the row groups whose clips
-  `data.training.batching.StreamBatchSampler` requests, and reads those that a batch lacks at the same time. Streaming
-  by `datasets` shuffles Python objects in a buffer, which reads a tenth of the clips per second and is not restored by
-  a checkpoint.
+  landmark to float32, or all numbers to float16.
+- `ClipStream` reads Parquet files, also remote ones, without a local copy, and keeps the row groups that
+  `StreamBatchSampler` requests. `datasets` shuffles Python objects in a buffer, which reads a tenth of the clips a
+  second and is not restored by a checkpoint.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
-import itertools
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +32,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from pyarrow import ArrowInvalid
 
-from .schema import CLIP_COLUMNS, CorpusError, choose_split, durations, features, load_split
+from .schema import CLIP_COLUMNS, CorpusError, check_columns, choose_split, durations, load_split
 
 THREADS = 16  # for reading Parquet, which waits for the network
 
@@ -111,27 +109,27 @@ class ClipStream:
 
     def __init__(self, files: Sequence[str], split: str | None = None, cached: int = 6):
         self.files, self.split, self.cached = list(files), split, cached
-        footers = list(_threads(os.getpid()).map(_footer, self.files))
-        self.schema = footers[0][0]
+        self.footers = list(_threads(os.getpid()).map(_footer, self.files))
+        self.schema = self.footers[0].schema.to_arrow_schema()
         # File and number in it of each row group; index of the first clip of each, and their end.
-        self.groups = [(file, number) for file, (_, sizes) in enumerate(footers) for number in range(len(sizes))]
-        self.bounds = np.cumsum([0, *itertools.chain.from_iterable(sizes for _, sizes in footers)])
+        self.groups = [
+            (file, number) for file, found in enumerate(self.footers) for number in range(found.num_row_groups)
+        ]
+        sizes = (self.footers[file].row_group(number).num_rows for file, number in self.groups)
+        self.bounds = np.cumsum([0, *sizes])
         self.indices = np.arange(self.bounds[-1])
-        self.__setstate__({})
+        self._groups: OrderedDict[int, list[dict[str, Any]]] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in ("_groups", "_opened")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _groups=OrderedDict(), _opened=threading.local())
+        return vars(self) | {"_groups": OrderedDict()}
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def select(self, indices: Sequence[int]) -> ClipStream:
         """Returns a dataset of these clips, in this order."""
-        view = object.__new__(type(self))
-        view.__setstate__(self.__getstate__() | {"indices": self.indices[np.asarray(indices, dtype=np.int64)]})
+        view = copy.copy(self)
+        view.indices = self.indices[np.asarray(indices, dtype=np.int64)]
         return view
 
     @property
@@ -179,13 +177,9 @@ class ClipStream:
         return np.searchsorted(self.bounds, places, side="right") - 1
 
     def _read(self, group: int, columns: list[str]) -> pa.Table:
-        """Reads a row group; each thread keeps its last file open, and a forked process opens it again."""
         file, number = self.groups[group]
-        with _errors_naming(self.files[file]):
-            if getattr(self._opened, "which", None) != (os.getpid(), file):
-                self._opened.parquet = _open(self.files[file])
-                self._opened.which = (os.getpid(), file)
-            return self._opened.parquet.read_row_group(number, columns=columns, use_threads=False).combine_chunks()
+        with _errors_naming(self.files[file]), _open(self.files[file], self.footers[file]) as parquet:
+            return parquet.read_row_group(number, columns=columns, use_threads=False).combine_chunks()
 
 
 @functools.cache
@@ -203,19 +197,17 @@ def _errors_naming(file: str) -> Iterator[None]:
         raise CorpusError(f"{file}: damaged Parquet file ({error}); export or download it again") from error
 
 
-def _open(file: str) -> pq.ParquetFile:
+def _open(file: str, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
     if "://" not in file:
-        return pq.ParquetFile(file)
+        return pq.ParquetFile(file, metadata=footer)
     filesystem, path = fsspec.url_to_fs(file)
     # Arrow requests the columns' bytes alone; fsspec's cache would also fetch the landmarks between them.
-    return pq.ParquetFile(filesystem.open(path, "rb", cache_type="none"), pre_buffer=True)
+    return pq.ParquetFile(filesystem.open(path, "rb", cache_type="none"), metadata=footer, pre_buffer=True)
 
 
-def _footer(file: str) -> tuple[pa.Schema, list[int]]:
-    """Returns the schema and the number of rows in each row group."""
+def _footer(file: str) -> pq.FileMetaData:
     with _errors_naming(file), _open(file) as parquet:
-        metadata = parquet.metadata
-        return parquet.schema_arrow, [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        return parquet.metadata
 
 
 Clips = ClipTable | ClipStream
@@ -269,12 +261,7 @@ def open_split(source: str | Path, split: str | None = None, streaming: bool = F
         raise CorpusError(
             f"{source}: split {split!r} has a damaged Parquet file ({error}); export it again"
         ) from error
-    wrong = [name for name in CLIP_COLUMNS if found.get(name) != features()[name]]
-    if wrong:
-        raise CorpusError(
-            f"{source}: columns {', '.join(wrong)} are missing or of another type; export the dataset again with "
-            "`python -m data.export --parquet` of this version"
-        )
+    check_columns(source, found, "export it again with `python -m data.export --parquet` of this version")
     return clips if streaming else ClipTable(clips)
 
 

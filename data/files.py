@@ -7,6 +7,7 @@ import ctypes
 import errno
 import json
 import os
+import pickle
 import shutil
 import tempfile
 from array import array
@@ -28,33 +29,25 @@ _DISK_FULL = {
 
 
 class PrepareError(ValueError):
-    """Raised for a corpus that cannot be prepared; the message names the remedy."""
+    """Raised for a corpus that cannot be prepared or exported; the message names the remedy."""
 
 
 class DiskList(Sequence[Any]):
-    """Values in a temporary file, one JSON line each, read on demand.
+    """Values in a temporary file of this process, read on demand.
 
-    Only the byte offset of each line is in memory: 8 MB for a million values. Slices share the file; a pickle has all
-    values. Subclasses may store other values than JSON's. Raises PrepareError if the file cannot be written.
+    Only the byte offset of each value is in memory: 8 MB for a million values. Slices share the file; a pickle has all
+    values. Raises PrepareError if the file cannot be written.
     """
 
     def __init__(self, values: Iterable[Any] = ()):
         self._file, self._offsets, self._size = tempfile.TemporaryFile(), array("q"), 0
         self.extend(values)
 
-    def to_json(self, value: Any) -> Any:
-        """Returns a value as JSON has it."""
-        return value
-
-    def from_json(self, value: Any) -> Any:
-        """Returns what `to_json` was given."""
-        return value
-
     def append(self, value: Any) -> None:
         """Adds a value at the end."""
         self._seek(self._size)
         self._offsets.append(self._size)
-        self._size += self._file.write(json.dumps(self.to_json(value), default=os.fspath).encode() + b"\n")
+        self._size += self._file.write(pickle.dumps(value))
 
     def _seek(self, place: int) -> None:
         try:
@@ -84,7 +77,7 @@ class DiskList(Sequence[Any]):
         if isinstance(index, slice):
             return self.select(index)
         self._seek(int(self._offsets[index]))
-        return self.from_json(json.loads(self._file.readline()))
+        return pickle.load(self._file)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)

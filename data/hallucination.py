@@ -11,26 +11,18 @@ evaluate_hf.py measures the cost of abstention for clips with speech.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from itertools import chain
 from pathlib import Path
 
-from modeling_lipread.video_lipread import VideoError
-
-from .console import set_up_console
+from .console import exit_on_error, make_parser
 from .sources.manifest import read_manifest
-from .sources.records import SourceError
 
 SEED = 1  # data.calibrate makes other clips from the same split
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    set_up_console()
-    parser = argparse.ArgumentParser(
-        prog="python -m data.hallucination", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("python -m data.hallucination", __doc__)
     parser.add_argument("checkpoint", help="folder or Hub id of a trained reader")
     parser.add_argument("source", help="folder of a prepared split, or a data set's id")
     parser.add_argument("--split", help="split of a source that has several")
@@ -49,19 +41,15 @@ def main(arguments: list[str] | None = None) -> None:
     from .evaluation.hallucination import hallucinations, landmark_clips, video_clips
 
     transformers_logging.set_verbosity_error()
-    try:
+    with exit_on_error():
         model, processor = (Auto.from_pretrained(options.checkpoint) for Auto in (AutoModel, AutoProcessor))
         settings = {"device": options.device, "num_beams": options.num_beams}
         pipeline = LipReadingPipeline(model=model, processor=processor, **settings)
         rows = open_split(options.source, options.split)
         records = read_manifest(options.videos)[0] if options.videos else []
-        videos = {record.id: Path(record.media) for record in records}
+        videos = {record.id: record.media for record in records}
         clips = chain(landmark_clips(rows, options.clips, SEED), video_clips(videos, options.clips, SEED))
         kinds = hallucinations(pipeline, clips)
-    except (SourceError, VideoError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    except ImportError as error:
-        sys.exit(f"error: the videos need the extra talker ({error}): pip install -c constraints.txt -e '.[talker]'")
     print("| kind of clip | clips | words without abstention | words with abstention | reasons to abstain |")
     print("|---|---|---|---|---|")
     for kind, row in kinds.items():

@@ -27,7 +27,7 @@ import argparse
 import contextlib
 import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,23 +35,13 @@ from tqdm import tqdm
 
 from modeling_lipread.landmarker_lipread import landmarker_path
 
-from .console import set_up_console
+from .console import exit_on_error, make_parser
 from .corpora import MANIFEST, describe_formats, read_source
-from .files import PrepareError
-from .preparation.settings import (
-    GROUPS,
-    ExtractionSettings,
-    add_arguments,
-    count,
-    not_negative,
-    parse_shard,
-    share,
-)
-from .sources.records import Skip, SourceError
+from .preparation.settings import GROUPS, ExtractionSettings, add_arguments, count, not_negative, parse_shard, share
+from .sources.records import Skip
 
 if TYPE_CHECKING:
     from .preparation.extraction import Chunk
-    from .preparation.workers import Progress
 
 CLIP_TIMEOUT = 3600.0  # seconds
 TRAINING_SPLITS = ("train", "trainval", "pretrain")  # the first that a corpus has is trained on
@@ -78,15 +68,13 @@ def prepare(
 ) -> dict[str, Any]:
     """Extracts landmarks and writes a corpus; returns the content of ``report.json``, or of a shard's ``shard.json``.
 
-    The arguments are those of the command line (see `--help`), `options` are those of the format and `settings` fields
-    of `ExtractionSettings`. With `overwrite` the old corpus stays readable until the new one is there.
-
-    Raises SourceError if a source cannot be used; PrepareError if the output folder holds something else, every clip
-    was skipped, the disk is full, or worker processes die with every clip; FileNotFoundError or ValueError if
-    MediaPipe's face model is missing or another one.
+    The arguments are those of the command line, `options` those of the format and `settings` fields of
+    `ExtractionSettings`. Raises SourceError if a source cannot be used; PrepareError if the output folder holds
+    something else, every clip was skipped, or the disk is full; FileNotFoundError or ValueError if MediaPipe's face
+    model is missing or another one.
     """
     from .preparation.plan import make_plan
-    from .preparation.shards import build_shard, shard_folder, share_of
+    from .preparation.shards import build_shard, shard_folder
     from .preparation.write import PARTS, build
 
     output = Path(output)
@@ -99,7 +87,8 @@ def prepare(
         if source.recognised and source.format != MANIFEST:
             print(f"{source.name}: recognised as {source.format}, {len(source.records):,} clips", file=sys.stderr)
     layout, chunks = make_plan(read, parts, val_ratio, seed, ExtractionSettings(**settings), split_by)
-    chunks = chunks if shard is None else share_of(chunks, shard)
+    if shard is not None:  # long and short manifests are spread evenly over the shards
+        chunks = chunks[shard[0] - 1 :: shard[1]]
     extract = functools.partial(_extract, chunks, num_proc, engine, clip_timeout, len(layout.skipped))
     if shard is not None:
         return build_shard(layout, output, shard, overwrite, extract)
@@ -109,6 +98,7 @@ def prepare(
 def _extract(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float, skipped: int) -> None:
     """Extracts the chunks without a finished part, and shows the progress; `skipped` clips were skipped before."""
     from .preparation.extraction import finished_part
+    from .preparation.workers import WorkerPool, extract_here
 
     todo, done = [], 0
     for chunk in chunks:
@@ -119,31 +109,24 @@ def _extract(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: floa
     if not todo:
         return
     total = sum(len(chunk.records) for chunk in chunks)
-    with (
-        contextlib.closing(_run(todo, num_proc, engine, clip_timeout)) as progress,
-        tqdm(total=total, initial=done, unit="clip", desc="Extracting landmarks", disable=None) as bar,
-    ):
+    with contextlib.ExitStack() as stack:
+        if engine == "ray":
+            from .preparation.ray_engine import extract_on_ray
+
+            progress = extract_on_ray(todo, num_proc, clip_timeout)
+        elif num_proc == 0:
+            progress = extract_here(todo)
+        else:
+            progress = stack.enter_context(WorkerPool(num_proc, clip_timeout)).extract(todo)
+        stack.enter_context(contextlib.closing(progress))
+        bar = stack.enter_context(
+            tqdm(total=total, initial=done, unit="clip", desc="Extracting landmarks", disable=None)
+        )
         bar.set_postfix(skipped=skipped)
         for clips, skips in progress:
             skipped += skips
             bar.set_postfix(skipped=skipped, refresh=False)
             bar.update(clips)
-
-
-def _run(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float) -> Iterator[Progress]:
-    if engine == "ray":
-        from .preparation.ray_engine import extract_on_ray
-
-        yield from extract_on_ray(chunks, num_proc, clip_timeout)
-    elif num_proc == 0:
-        from .preparation.workers import extract_here
-
-        yield from extract_here(chunks)
-    else:
-        from .preparation.workers import WorkerPool
-
-        with WorkerPool(num_proc, clip_timeout) as pool:
-            yield from pool.extract(chunks)
 
 
 def format_summary(report: dict[str, Any], most: int = 20) -> str:
@@ -169,15 +152,10 @@ def format_summary(report: dict[str, Any], most: int = 20) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
-    set_up_console()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     merging = arguments[:1] == ["merge"]
-    parser = argparse.ArgumentParser(
-        prog="python -m data.prepare" + (" merge" if merging else ""),
-        description=__doc__,
-        epilog=None if merging else f"formats:\n{describe_formats()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    epilog = None if merging else f"formats:\n{describe_formats()}"
+    parser = make_parser("python -m data.prepare" + " merge" * merging, __doc__, epilog=epilog)
     parser.add_argument("--output", required=True, help="folder of the corpus")
     parser.add_argument("--overwrite", action="store_true", help="replace a corpus made from something else")
     if merging:
@@ -187,16 +165,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = vars(parser.parse_args(arguments[1:] if merging else arguments))
     output = options.pop("output")
     try:
-        if merging:
-            from .preparation.shards import merge
+        with exit_on_error():
+            if merging:
+                from .preparation.shards import merge
 
-            report = merge(options.pop("shards"), output, **options)
-        else:
-            if options["num_proc"] is None:
-                options["num_proc"] = 1 if options["engine"] == "local" else 0
-            report = prepare(options.pop("sources"), output, options=dict(options.pop("option")), **options)
-    except (SourceError, PrepareError, ImportError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+                report = merge(options.pop("shards"), output, **options)
+            else:
+                if options["num_proc"] is None:
+                    options["num_proc"] = 1 if options["engine"] == "local" else 0
+                report = prepare(options.pop("sources"), output, options=dict(options.pop("option")), **options)
     except KeyboardInterrupt:
         print("interrupted; finished clips are kept, run the same command again to continue", file=sys.stderr)
         sys.exit(130)

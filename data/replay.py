@@ -6,21 +6,18 @@ python -m data.replay corpora/grid/validation --row 3 --output replay.html
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from lipread import options as common
 from modeling_lipread.text_normalizer_lipread import join_words
 
-from .console import set_up_console
+from .console import make_parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit status, which is 1 if the row cannot be read."""
-    set_up_console()
     parents = [common.model_options(), common.output_options("HTML file")]
-    layout = {"formatter_class": argparse.RawDescriptionHelpFormatter, "parents": parents}
-    parser = argparse.ArgumentParser(prog="python -m data.replay", description=__doc__, **layout)
+    parser = make_parser("python -m data.replay", __doc__, parents=parents)
     parser.add_argument("source", help="split of a prepared corpus, or a data set of one split")
     parser.add_argument("--split", help="split of a corpus that has several")
     parser.add_argument("--row", type=int, default=0, help="index of the row in the split (default: 0)")

@@ -53,10 +53,7 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> Non
 
 
 def check_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> int:
-    """Returns the number of texts that a tokenizer cannot encode without loss, with a warning that shows the first.
-
-    Case, spaces and the composition of accents are ignored. Raises ValueError if it can encode none of them.
-    """
+    """Returns how many texts a tokenizer cannot encode, but for case and spaces; raises ValueError if it is all."""
     decoded = tokenizer.batch_decode(tokenizer(list(texts), add_special_tokens=False)["input_ids"])
     pairs = zip(texts, decoded, strict=True)
     lost = [pair for pair in pairs if len({"".join(normalize_text(text, False).split()) for text in pair}) > 1]
@@ -76,10 +73,7 @@ START, END, PADDING = "<s>", "</s>", "<pad>"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTokenizerFast:
-    """Returns a tokenizer of byte-level byte-pair encoding, which can encode any text.
-
-    It has at most `vocab_size` tokens; fewer than 259 (all bytes and three special tokens) raise ValueError.
-    """
+    """Returns a byte-level BPE tokenizer of at most `vocab_size` tokens; fewer than 259 raise ValueError."""
     if vocab_size < 259:
         raise ValueError(f"a byte-level vocabulary needs at least 259 tokens, got vocab_size = {vocab_size}")
     tokenizer = Tokenizer(models.BPE())

@@ -78,10 +78,7 @@ PIPELINE = 'from transformers import pipeline\nreader = pipeline(model="runs/gri
 
 
 class Workplace:
-    """Makes folders in which the documents' commands find the files that they name, and runs commands there.
-
-    `folder` is an empty folder, `hub` a running `HubServer`.
-    """
+    """Makes folders with the files that the documents' commands name, in an empty `folder`, and runs them there."""
 
     def __init__(self, folder: Path, hub: HubServer):
         self.first, programs = folder / "0", folder / "bin"

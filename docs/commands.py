@@ -92,10 +92,7 @@ def shell(code: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def check(command: Command) -> None:
-    """Parses a command or block without running it.
-
-    Raises Refused if the program does not accept the arguments, a file is missing, or the block does not parse.
-    """
+    """Parses a command or block without running it; raises Refused if its program would not accept it."""
     try:
         if command.language == "python":
             compile(command.text, f"{command.document}:{command.line}", "exec")

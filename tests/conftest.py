@@ -63,7 +63,7 @@ def exported(corpus, tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("exported") / "dataset"
     about = ["--license", "cc-by-4.0", "--source_name", "GRID", "--attribution", "M. Cooke and others"]
-    main([str(corpus), "--parquet", str(folder), "--max_shard_size", "500KB", *about, "--language", "en"])
+    main([str(corpus), "--parquet", str(folder), "--max_shard_size", "500000", *about, "--language", "en"])
     return folder
 
 

@@ -92,7 +92,7 @@ def test_live_reading_of_the_talking_head(tmp_path, capsys):
     live.main(["--num_clips", "1", "--output", str(output)])  # how soon words come on a busy machine says nothing
     found = json.loads(output.read_text())
     assert found["machine"]["partial_hypotheses"] > 2 and found["machine"]["frames_skipped"] == 0
-    assert found["machine"]["real_time_factor"] > 0 and 0 <= found["machine"]["agreed_and_kept"] <= 1
+    assert found["machine"]["real_time_factor"] > 0
     assert [row["baseline"] for row in found["rows"]] == [1000, 1000, 300, 300, 1, 1]
     assert all(row["ratio"] > 0 for row in found["rows"])
     assert "| | limit |" in capsys.readouterr().out

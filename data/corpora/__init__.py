@@ -1,18 +1,9 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Formats of corpora, one module each: its name is the name for ``data.prepare --format``.
+"""Formats of corpora, one module each, named as ``data.prepare --format``; CONTRIBUTING.md shows how to add one.
 
-A module has two functions; the first line of its docstring appears in ``--help``:
-
-    def recognise(folder: Folder) -> bool:
-        '''Returns whether a folder looks like one of this format.'''
-
-    def read(folder: Folder, *, option: int = 1) -> Iterator[Record | Skip]:
-        '''Yields clips (from `folder.clip`) and skips (from `folder.skip`, `pairs` or `files`) in order.'''
-
-``--option`` sets the keyword arguments of `read` (int, float or str, as their defaults).
-
-A module may have ``IS_FALLBACK = True``: it is recognised only if no other format is. For the ``align`` key of
-manifests it may have ``ALIGNMENT_SUFFIX`` and ``parse_words(text, name) -> list[Word]``.
+A module has `recognise(folder)` and `read(folder, *, option=default)`, whose options `--option` sets. A module with
+``IS_FALLBACK = True`` is recognised only if no other is. One with ``ALIGNMENT_SUFFIX`` and ``parse_words(text, name)``
+serves the key ``align`` of manifests. The first line of its docstring appears in ``--help``.
 """
 
 from __future__ import annotations
@@ -26,9 +17,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ..files import DiskList
 from ..sources.folder import Folder, read_text
 from ..sources.manifest import read_manifest
-from ..sources.records import RecordFile, SkipFile, SourceError, TranscriptError, Word, collect
+from ..sources.records import SourceError, TranscriptError, Word, collect
 
 MANIFEST = "manifest"
 _MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -58,18 +50,17 @@ class Source:
     split: str
     format: str  # "manifest" or a module of `data.corpora`
     recognised: bool  # whether the format was recognised, not given
-    records: RecordFile
-    skips: SkipFile
+    records: DiskList
+    skips: DiskList
 
 
 def read_source(
     path: str | Path, format: str | None = None, options: Mapping[str, str] | None = None, allow_outside: bool = False
 ) -> Source:
-    """Reads a manifest, a folder, or a transcript beside its video.
+    """Reads a manifest, a folder, or a transcript beside its video, with the arguments of the command line.
 
-    The `format` is recognised by default; its `options` are texts as on the command line. `allow_outside` allows files
-    outside the source's folder. Raises `SourceError` if the source cannot be read, its format is unknown or ambiguous,
-    it has no usable clip, or the format has no such option.
+    Raises `SourceError` if the source cannot be read, its format is unknown or ambiguous, it has no usable clip, or
+    the format has no such option.
     """
     path, options = Path(path), options or {}
     recognised = format is None
@@ -83,7 +74,7 @@ def read_source(
         raise SourceError(f"there is no format {format!r}; there are {MANIFEST}, {', '.join(formats())}")
     module = formats()[format]
     folder = Folder(path, allow_outside)
-    records, skips = collect(folder.root, module.read(folder, **_parse_options(module, format, options)))
+    records, skips = collect(module.read(folder, **_parse_options(module, format, options)))
     if not records:
         shown = "".join(f"\n  {skip}" for skip in skips[:5])
         raise SourceError(f"{path}: no usable clip in the format {format} ({len(skips)} unusable).{shown}")

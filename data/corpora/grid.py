@@ -1,11 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """GRID: videos and .align files (start end word, 25,000 units a second), or the text from names such as bbaf2n.
 
-Videos and alignments may lie in separate trees (``video/s1/bbaf2n.mpg``, ``align/s1/bbaf2n.align``); they are matched
-by speaker and name.
-
-Source: Cooke, Barker, Cunningham and Shao, "An audio-visual corpus for speech perception and automatic speech
-recognition", 2006.
+Videos and alignments may lie in separate trees; they are matched by speaker and name. Source: Cooke, Barker,
+Cunningham and Shao, "An audio-visual corpus for speech perception and automatic speech recognition", 2006.
 """
 
 from __future__ import annotations

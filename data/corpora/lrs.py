@@ -1,11 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """LRS2 and LRS3: .txt with "Text:" and optionally the table WORD START END ASDSCORE.
 
-The splits are the lists ``train.txt``, ``val.txt``, ``test.txt`` and ``pretrain.txt`` at the top (LRS2), otherwise the
-folders ``pretrain``, ``trainval``, ``train``, ``val`` and ``test`` at the top (LRS3).
-
-Source: Afouras, Chung, Senior, Vinyals and Zisserman, "Deep audio-visual speech recognition", 2018; Afouras, Chung and
-Zisserman, "LRS3-TED: a large-scale dataset for visual speech recognition", 2018.
+The splits are the lists of `_SPLITS` at the top (LRS2), otherwise the folders of these names (LRS3). Source: Afouras,
+Chung, Senior, Vinyals and Zisserman, "Deep audio-visual speech recognition", 2018, and "LRS3-TED", 2018.
 """
 
 from __future__ import annotations

@@ -145,10 +145,7 @@ def _timed_words(cue: Cue, text: str) -> list[Word]:
 
 
 def parse(text: str, name: str, suffix: str) -> tuple[list[Cue], int]:
-    """Returns the cues of a file with the suffix ``.srt`` or ``.vtt``, and the number of cues that cannot be parsed.
-
-    Raises `TranscriptError` if the file has another format or no cue.
-    """
+    """Returns the cues of a file and the number of those without times; raises `TranscriptError` for other formats."""
     # webvtt-py reads both formats by blocks; pysubs2 mistakes a WebVTT cue's name and comments for text.
     lines = text_lines(text)
     written = sum("-->" in line for line in lines)

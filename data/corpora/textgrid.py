@@ -2,11 +2,10 @@
 """Praat TextGrid, long or short: a tier of words, of utterances, or both; --option words=NAME, utterances=NAME.
 
 Each interval of a tier of utterances is a clip; with a tier of words alone (the output of forced aligners) the whole
-video is one clip. Tiers are found by name, or given as options. Tiers of phones and of points are ignored.
+video is one clip. Tiers of phones and of points are ignored.
 
 praatio 6.2 accepts a truncated short file without an error and mistakes labels for tiers, hence a parser of our own.
-Praat's manual defines the format: only free-standing numbers, texts in double quotes and flags such as ``<exists>``
-are significant, so the long and the short form have the same tokens.
+By Praat's manual only free-standing numbers, texts in double quotes and flags such as ``<exists>`` are significant.
 """
 
 from __future__ import annotations
@@ -82,10 +81,7 @@ def _middle(word: Word) -> float:
 
 
 def choose_tiers(tiers: list[Tier], name: str, words: str, utterances: str) -> tuple[Tier | None, Tier | None]:
-    """Returns the tier of words and the tier of utterances; one of them may be None.
-
-    Raises `TranscriptError` if a requested tier does not exist, or several tiers would fit.
-    """
+    """Returns the tiers of words and of utterances, or None; raises `TranscriptError` if several would fit."""
     names = ", ".join(tier.name for tier in tiers) or "none"
 
     def named(wanted: str) -> Tier | None:
@@ -157,10 +153,7 @@ class _Tokens:
 
 
 def parse(text: str, name: str) -> list[Tier]:
-    """Returns the tiers of intervals of a TextGrid in Praat's long or short text form.
-
-    Raises `TranscriptError` if it is no TextGrid or truncated, or an interval ends before it starts.
-    """
+    """Returns the tiers of intervals of a TextGrid; raises `TranscriptError` if it is none or truncated."""
     tokens = _Tokens(text, name)
     header = [tokens.next("text") for _ in range(2)]
     if not header[0].startswith("ooTextFile") or header[1] != "TextGrid":

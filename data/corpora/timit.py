@@ -2,10 +2,8 @@
 """TIMIT and corpora like it with video (TCD-TIMIT): .txt and .wrd in samples; --option sample_rate=16000.
 
 ``.txt`` holds the first and last sample and the sentence, the sentence alone, or a line ``start end word`` for each
-word; ``.wrd`` always the last. Phones (``.phn``) are not kept: rows of a corpus have no column for them.
-
-Source: Garofolo and others, "DARPA TIMIT acoustic-phonetic continuous speech corpus", 1993; Harte and Gillen,
-"TCD-TIMIT: an audio-visual corpus of continuous speech", 2015.
+word; ``.wrd`` always the last. Source: Garofolo and others, "DARPA TIMIT acoustic-phonetic continuous speech corpus",
+1993; Harte and Gillen, "TCD-TIMIT: an audio-visual corpus of continuous speech", 2015.
 """
 
 from __future__ import annotations

@@ -18,11 +18,7 @@ __all__ = ["RATE_OF_UNIT", "Prediction", "closing_line", "compute_metrics", "pre
 
 
 def report(predictions: Sequence[Prediction], **about: Any) -> dict[str, Any]:
-    """Returns the whole result of an evaluation, ready to be written as JSON, after `about` (checkpoint, source ...).
-
-    `metrics` have intervals, `words` are edits, classes, positions, confusions and their matrix, `reliability` is that
-    of word scores, and `most_frequent` are hypotheses with own and with blank video.
-    """
+    """Returns the result of an evaluation for its JSON file (docs/evaluation.md), after `about` (checkpoint, ...)."""
     clips = breakdown.aligned_words(predictions)
     return {
         **about,

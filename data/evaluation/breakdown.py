@@ -9,12 +9,12 @@ from functools import lru_cache
 from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
-import jiwer
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 
 from modeling_lipread.text_normalizer_lipread import is_unspaced, normalize_text, split_units
 
-from .metrics import Prediction, bootstrap_interval, edit_counts, error_rate, own_and_blank_counts, scored_units
+from .metrics import Prediction, bootstrap_interval, error_rate, own_and_blank_counts, scored_units
 
 DIGITS = frozenset("zero one two three four five six seven eight nine".split())
 CLASSES = ("letters", "digits", "other words")
@@ -24,7 +24,6 @@ MOST_CONFUSIONS = 40
 MOST_WORDS = 32  # of the confusion matrix
 LEAST_KNOWN = 0.8  # share of the reference words in the dictionary; below it the language is hardly English
 MOST_UNKNOWN = 50  # words outside the dictionary that are listed
-NO_WORD = "_"  # stands for a word that consists of punctuation
 
 
 class Pair(NamedTuple):
@@ -39,14 +38,13 @@ class Pair(NamedTuple):
         return None not in self and self.reference != self.hypothesis
 
 
-def align(references: Iterable[str], hypotheses: Iterable[str]) -> list[list[Pair]]:
-    """Aligns space-separated units with the fewest edits; returns a list of pairs for each text."""
-    output = jiwer.process_words(list(references), list(hypotheses))
+def align(references: Iterable[Sequence[str]], hypotheses: Iterable[Sequence[str]]) -> list[list[Pair]]:
+    """Aligns the units of each text with the fewest edits; returns a list of pairs for each."""
     result = []
-    for reference, hypothesis, chunks in zip(output.references, output.hypotheses, output.alignments, strict=True):
+    for said, written in zip(references, hypotheses, strict=True):
         pairs: list[Pair] = []
-        for part in chunks:
-            spans = reference[part.ref_start_idx : part.ref_end_idx], hypothesis[part.hyp_start_idx : part.hyp_end_idx]
+        for part in Levenshtein.opcodes(said, written):
+            spans = said[part.src_start : part.src_end], written[part.dest_start : part.dest_end]
             pairs += map(Pair._make, zip_longest(*spans))
         result.append(pairs)
     return result
@@ -55,8 +53,8 @@ def align(references: Iterable[str], hypotheses: Iterable[str]) -> list[list[Pai
 def aligned_words(predictions: Sequence[Prediction]) -> list[list[Pair]]:
     """Aligns the normalised words of each clip's reference and hypothesis."""
     return align(
-        [" ".join(scored_units(prediction.reference)) for prediction in predictions],
-        [" ".join(scored_units(prediction.hypothesis)) for prediction in predictions],
+        (scored_units(prediction.reference) for prediction in predictions),
+        (scored_units(prediction.hypothesis) for prediction in predictions),
     )
 
 
@@ -149,9 +147,8 @@ def confusion_matrix(
 ) -> dict[str, Any]:
     """Counts what was recognised as what, for at most `most` units with errors (None: all units), sorted by `order`.
 
-    Returns:
-        `labels`; `counts`, a row for each reference unit and a column for each hypothesis unit; and for each label how
-        often a unit outside the labels was recognised (`others`), and its `deletions` and `insertions`.
+    Returns `labels`; `counts`, a row for each reference unit and a column for each hypothesis unit; and for each label
+    how often a unit outside the labels was recognised (`others`), and its `deletions` and `insertions`.
     """
     pairs = Counter(chain.from_iterable(clips))
     wrong: Counter[str] = Counter()
@@ -173,16 +170,13 @@ def confusion_matrix(
 
 
 def viseme_errors(clips: Sequence[Sequence[Pair]]) -> dict[str, Any]:
-    """Scores the visemes of the words, the classes of phonemes that look alike on the lips.
+    """Scores the visemes of the words, the classes of phonemes that look alike on the lips, as in "pat" and "bat".
 
-    "pat", "bat" and "mat" have the same visemes, so the viseme error rate does not count confusions between them.
-    Pronunciations are the first ones of the CMU dictionary, so this is for English; words outside it are pronounced
-    by spelling rules.
+    Pronunciations are the first ones of the English CMU dictionary; words outside it are pronounced by spelling rules.
 
-    Returns:
-        `error_rate` and its `interval`, the `matrix` of visemes, `alike` (the share of substituted words that have the
-        visemes of the reference), and the words `outside_dictionary` (at most 50, `outside_count` in all). Or
-        `left_out`, the reason why visemes were not scored.
+    Returns `error_rate` and its `interval`, the `matrix` of visemes, `alike` (the share of substituted words that have
+    the visemes of the reference), and the words `outside_dictionary` (at most 50, `outside_count` in all); or
+    `left_out`, the reason why visemes were not scored.
     """
     try:
         from lipread.pronunciation import CONSONANTS, is_known
@@ -194,17 +188,18 @@ def viseme_errors(clips: Sequence[Sequence[Pair]]) -> dict[str, Any]:
     if known < LEAST_KNOWN:
         reason = f"the English pronouncing dictionary holds {known:.0%} of the words, wanted {LEAST_KNOWN:.0%}"
         return {"left_out": reason}
-    references, hypotheses = (
-        [" ".join(viseme for pair in clip if pair[side] for viseme in visemes_of_word(pair[side])) for clip in clips]
+    said, written = (
+        [[viseme for pair in clip if pair[side] for viseme in visemes_of_word(pair[side])] for clip in clips]
         for side in (0, 1)
     )
-    edits, lengths = edit_counts(hypotheses, references)
+    units = align(said, written)
+    edits = np.array([sum(pair.reference != pair.hypothesis for pair in clip) for clip in units])
+    lengths = np.array([len(clip) for clip in said])
     substituted = [pair for pair in pairs if pair.is_substitution]
     alike = sum(visemes_of_word(pair.reference) == visemes_of_word(pair.hypothesis) for pair in substituted)
     words = Counter(word for pair in pairs for word in pair if word)
     outside = [word for word, _ in words.most_common() if not is_known(word)]
     order = {viseme: index for index, viseme in enumerate(CONSONANTS)}
-    units = align(references, hypotheses)
     return {
         "error_rate": error_rate(edits, lengths),
         "interval": bootstrap_interval(edits, lengths),
@@ -228,25 +223,19 @@ def visemes_of_word(word: str) -> tuple[str, ...]:
 
 def match_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[int | None]:
     """Returns for each hypothesis word the index of the reference word that it matches; None for a wrong word."""
-    if not len(reference) or not len(hypothesis):
-        return [None] * len(hypothesis)
-    sides = (
-        [NO_WORD.join(normalize_text(word).split()) or NO_WORD for word in side] for side in (reference, hypothesis)
-    )
+    said, written = ([normalize_text(word) for word in side] for side in (reference, hypothesis))
     matches, index = [], 0
-    for pair in align(*([" ".join(side)] for side in sides))[0]:
+    for pair in align([said], [written])[0]:
         if pair.hypothesis is not None:
-            matches.append(index if pair.hypothesis == pair.reference != NO_WORD else None)
+            matches.append(index if pair.hypothesis == pair.reference != "" else None)
         index += pair.reference is not None
     return matches
 
 
 def word_times(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Compares the starts and ends of correct words with those of the corpus.
+    """Returns the number of correct `words` with times and the error of their starts and ends; empty without any.
 
-    Returns:
-        The number of compared `words`, and over their starts and ends together the `median_ms`, `p90_ms` (90th
-        percentile) and `mean_ms` of the absolute error in milliseconds; empty where no clip has both times.
+    `median_ms`, `p90_ms` (90th percentile) and `mean_ms` are those of the absolute error in milliseconds.
     """
     errors, words = [], 0
     for prediction in predictions:

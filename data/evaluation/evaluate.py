@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -16,9 +15,9 @@ import modeling_lipread
 from lipread.hub.model_card import weights_sha256
 from modeling_lipread.language_model_lipread import checkpoint_files
 
-from ..collator import LipReadCollator
 from ..dataset import is_parquet, open_split
 from ..prepare import prepare
+from ..schema import split_names
 from ..sources.manifest import read_manifest
 from . import Prediction, predict, report
 
@@ -26,21 +25,14 @@ modeling_lipread.register()
 
 
 def prepared_clips(source: Path, folder: Path, split: str | None, **extraction: Any):
-    """Opens the clips of a prepared corpus, or prepares those of a manifest in `folder` first.
+    """Opens the clips of a prepared corpus (`split`), or prepares those of a manifest (`extraction`) in `folder`.
 
-    `split` is for corpora; `extraction` (`num_proc`, `allow_outside`, `face`) is for manifests.
-
-    Returns:
-        Rows of `data.schema`; an empty prediction for every clip of the manifest that could not be read; and the lines
-        that were left out, with their reasons.
-
-    Raises:
-        ValueError: If an option is given that is not for this kind of source.
+    Returns rows of `data.schema`, an empty prediction for every clip of the manifest that could not be read, and the
+    lines that were left out. Raises ValueError for an option that is not for this kind of source.
     """
     is_corpus = source.is_dir() or is_parquet(source)
-    if unused := [
-        name for name, value in (extraction if is_corpus else {"split": split}).items() if value is not None
-    ]:
+    given = extraction if is_corpus else {"split": split}
+    if unused := [name for name, value in given.items() if value is not None]:
         kind, other = ("corpus", "manifests of videos") if is_corpus else ("manifest", "prepared corpora")
         raise ValueError(f"{source}: is a {kind}, and --{unused[0]} is for {other}; leave it out")
     if is_corpus:
@@ -62,8 +54,7 @@ def source_names(source: Path, split: str | None = None) -> dict[str, str | None
     if is_parquet(source):
         return {"corpus": source.resolve().name if source.exists() else str(source), "split": split}
     if (source / "dataset_dict.json").is_file():
-        splits = json.loads((source / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
-        return {"corpus": source.resolve().name, "split": split or splits[0]}
+        return {"corpus": source.resolve().name, "split": split or split_names(source)[0]}
     corpus = source.resolve().parent
     return {"corpus": corpus.name if (corpus / "dataset_dict.json").is_file() else None, "split": source.stem}
 
@@ -80,11 +71,10 @@ def evaluate(
     device: str | None = None,
     **extraction: Any,
 ) -> dict:
-    """Evaluates a checkpoint on a corpus or manifest, with the arguments of the command line.
+    """Returns `data.evaluation.report` of a checkpoint, with the arguments of the command line.
 
-    `extraction` holds those for manifests. Returns the result of `data.evaluation.report`, with the arguments and the
-    sha256 of the `weights`. Raises CorpusError, SourceError, PrepareError, OSError or ValueError if checkpoint or
-    source cannot be read.
+    `extraction` holds those for manifests. Raises CorpusError, SourceError, PrepareError, OSError or ValueError if
+    checkpoint or source cannot be read.
     """
     if not 1 <= nbest <= num_beams:
         raise ValueError(f"--nbest {nbest}: a search with {num_beams} beams keeps 1 to {num_beams}; see --num_beams")
@@ -95,11 +85,9 @@ def evaluate(
     if ctc_decoding_weight is None:
         ctc_decoding_weight = getattr(model.generation_config, "ctc_decoding_weight", None) or 0.0
     search = {"num_beams": num_beams, "ctc_decoding_weight": ctc_decoding_weight, "nbest": nbest}
-    length = model.generation_config.max_new_tokens or 64
-    collator = LipReadCollator(processor, seq_len=length, start_ids=model.config.start_ids, train=False)
     with tempfile.TemporaryDirectory() as folder:
         clips, lost, skipped = prepared_clips(Path(source), Path(folder), split, **extraction)
-        predictions = predict(model, processor, clips, collator, batch_size=batch_size, confidence=True, **search)
+        predictions = predict(model, processor, clips, batch_size=batch_size, confidence=True, **search)
     about = {"checkpoint": checkpoint, "weights": weights, "source": source, **source_names(Path(source), split)}
     about["text_unit"] = model.config.text_unit
     return report(predictions + lost, **about, **search, skipped=skipped)

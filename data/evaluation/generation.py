@@ -15,6 +15,7 @@ from modeling_lipread import LipReadForConditionalGeneration
 from modeling_lipread.confidence_lipread import token_log_probs
 from modeling_lipread.ctc_lipread import greedy_ctc
 
+from ..collator import LipReadCollator
 from ..dataset import Clips
 from .calibration import word_confidence
 from .metrics import Prediction
@@ -30,7 +31,7 @@ def predict(
     model: LipReadForConditionalGeneration,
     processor: Any,
     dataset: Clips,
-    collator: Callable[[list[dict]], dict[str, torch.Tensor]],
+    collator: Callable[[list[dict]], dict[str, torch.Tensor]] | None = None,
     *,
     batch_size: int = 16,
     process_index: int = 0,
@@ -39,15 +40,17 @@ def predict(
     in_step: bool = False,
     **options: Any,
 ) -> list[Prediction]:
-    """Generates hypotheses for every clip, from its own video and from blank video; returns a prediction for each.
+    """Returns a prediction for each clip: hypotheses from its own video and from blank video.
 
     Args:
-        dataset: Rows of `data.schema`.
-        collator: A collator in evaluation mode, whose `input_ids` hold the prompt and nothing of the transcript.
+        collator: In place of a `LipReadCollator` in evaluation mode.
         process_index, num_processes: This process among those that share the work; each receives all predictions.
         in_step: Whether the model is sharded over the processes, so that all must run the same number of steps.
         options: `nbest`, `confidence` and `encoder_only` of `predict_batch`, and arguments of `generate`.
     """
+    if collator is None:
+        start_ids = model.config.start_ids
+        collator = LipReadCollator(processor, seq_len=len(start_ids) + 1, start_ids=start_ids, train=False)
     training = model.training
     model.eval()
     indices = range(process_index, len(dataset), num_processes)
@@ -87,14 +90,12 @@ def predict_batch(
     encoder_only: bool = False,
     **generation: Any,
 ) -> list[Prediction]:
-    """Generates hypotheses for a batch.
+    """Returns the predictions for a batch of collated rows on the model's device.
 
     Args:
-        batch: The collated rows on the model's device.
         nbest: Hypotheses kept of a clip, at most as many as beams; they come from one search.
         confidence: Whether to compute word scores and word times, which costs one more forward pass.
         encoder_only: Whether to take the greedy hypotheses of the CTC head instead of generating text.
-        generation: Arguments of `generate`.
     """
     prompt = {key: batch[key] for key in ("input_ids", "attention_mask")}
     keypoints, mask, start = batch["keypoints"], batch["keypoints_mask"], batch["input_ids"].shape[1]

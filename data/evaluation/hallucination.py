@@ -1,16 +1,12 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Hallucination: how often a model writes words for clips in which nobody speaks.
-
-The clips are made from a prepared corpus. Some are real (people before and after their sentence), some half real (one
-frame of a video, repeated with camera noise and read by MediaPipe), some synthetic (the average face, a face that
-moves without speaking, the synthetic talker with its mouth closed).
-"""
+"""Clips in which nobody speaks, real, half real and synthetic, and how often a model writes words for them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -53,11 +49,6 @@ def silences(sequence: LandmarkSequence, words: Sequence[Mapping[str, Any]]) -> 
     return [_frames(sequence, segment) for segment in segments]
 
 
-def average_face(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
-    """Returns the average face of the clip, motionless."""
-    return _still(sequence, sequence.keypoints[sequence.present].mean(axis=0, keepdims=True))
-
-
 def frozen_frame(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
     """Repeats one frame, as a frozen video does."""
     return _still(sequence, sequence.keypoints[[random.choice(np.flatnonzero(sequence.present))]])
@@ -83,16 +74,6 @@ def noisy_landmarks(sequence: LandmarkSequence, random: np.random.Generator) -> 
     return replace(still, keypoints=still.keypoints + noise)
 
 
-def slow_mouth(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
-    """Opens and closes the mouth slower than speech does: once in about three seconds."""
-    return _opening(sequence, random, random.uniform(0.25, 0.4))
-
-
-def chewing(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
-    """Opens and closes the mouth as in chewing: once or twice a second."""
-    return _opening(sequence, random, random.uniform(1.0, 2.0))
-
-
 def there_and_back(sequence: LandmarkSequence) -> LandmarkSequence:
     """Plays a clip forwards and backwards until it is three seconds long."""
     order = [*range(len(sequence)), *range(len(sequence) - 2, 0, -1)]
@@ -100,7 +81,29 @@ def there_and_back(sequence: LandmarkSequence) -> LandmarkSequence:
     return replace(_frames(sequence, order), timestamps=np.arange(len(order)) / sequence.frame_rate)
 
 
-LANDMARK_KINDS = (average_face, frozen_frame, moving_head, noisy_landmarks, slow_mouth, chewing)
+def _average_face(sequence: LandmarkSequence, random: np.random.Generator) -> LandmarkSequence:
+    return _still(sequence, sequence.keypoints[sequence.present].mean(axis=0, keepdims=True))
+
+
+def _opening(sequence: LandmarkSequence, random: np.random.Generator, slowest: float, fastest: float):
+    """Blends between the frames with the most closed and most open mouth, `slowest` to `fastest` times a second."""
+    frequency, faces = random.uniform(slowest, fastest), sequence.keypoints[sequence.present]
+    upper, lower = INNER_LIPS
+    gaps = np.linalg.norm(faces[:, upper] - faces[:, lower], axis=-1)
+    still = _still(sequence, faces[[gaps.argmin()]])
+    phase = 2 * np.pi * (frequency * still.timestamps + random.uniform())
+    weight = ((1 + np.sin(phase)) / 2).astype(np.float32)[:, None, None]
+    return replace(still, keypoints=(1 - weight) * still.keypoints + weight * faces[gaps.argmax()])
+
+
+LANDMARK_KINDS = {
+    "average face": _average_face,
+    "frozen frame": frozen_frame,
+    "moving head": moving_head,
+    "noisy landmarks": noisy_landmarks,
+    "slow mouth": partial(_opening, slowest=0.25, fastest=0.4),  # slower than speech
+    "chewing": partial(_opening, slowest=1.0, fastest=2.0),
+}
 
 
 def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0) -> Iterator[NonSpeechClip]:
@@ -109,9 +112,9 @@ def landmark_clips(rows: Sequence[Mapping[str, Any]], count: int, seed: int = 0)
     # Enough clips that no two kinds share one, without decoding all of a large split.
     chosen = islice(_shuffled(rows, random), 2 * count * len(LANDMARK_KINDS))
     clips = [row for row in chosen if row["num_frames"] > 1]
-    for index, make in enumerate(LANDMARK_KINDS):
+    for index, (kind, make) in enumerate(LANDMARK_KINDS.items()):
         for row in (clips[index * count :] + clips[: index * count])[:count]:
-            yield NonSpeechClip(make.__name__.replace("_", " "), str(row["id"]), make(decode_row(row), random))
+            yield NonSpeechClip(kind, str(row["id"]), make(decode_row(row), random))
     segments = [(str(row["id"]), cut) for row in clips for cut in silences(decode_row(row), row["words"])]
     for name, cut in segments[:count]:
         yield NonSpeechClip("silent", name, cut)
@@ -145,28 +148,20 @@ def _noisy(video: Path, random: np.random.Generator) -> Iterator[np.ndarray]:
 
 def _closed_mouths(count: int, random: np.random.Generator) -> Iterator[list[np.ndarray]]:
     """Yields videos of the talker, whose head moves as in speech while its mouth stays closed."""
-    from ..talker import TalkingHead, perform  # needs scikit-image
+    try:
+        from ..talker import TalkingHead, perform
+    except ImportError as error:
+        raise ImportError(f"{error}; the talker needs: pip install -c constraints.txt -e '.[talker]'") from error
 
-    head = TalkingHead(frame_rate=FRAME_RATE)
+    head = TalkingHead()
     for _ in range(count):
-        performance = perform("please watch the baby this morning", int(random.integers(2**31)), FRAME_RATE)
+        performance = perform("please watch the baby this morning", int(random.integers(2**31)))
         rest = np.repeat(performance.parameters[:1], len(performance.parameters), axis=0)
         yield list(head.frames(replace(performance, parameters=rest)))
 
 
 def _shuffled(items: Sequence[Any], random: np.random.Generator) -> Iterator[Any]:
     return (items[int(index)] for index in random.permutation(len(items)))
-
-
-def _opening(sequence: LandmarkSequence, random: np.random.Generator, frequency: float) -> LandmarkSequence:
-    """Blends between the frames with the most closed and the most open mouth, `frequency` times a second."""
-    faces = sequence.keypoints[sequence.present]
-    upper, lower = INNER_LIPS
-    gaps = np.linalg.norm(faces[:, upper] - faces[:, lower], axis=-1)
-    still = _still(sequence, faces[[gaps.argmin()]])
-    phase = 2 * np.pi * (frequency * still.timestamps + random.uniform())
-    weight = ((1 + np.sin(phase)) / 2).astype(np.float32)[:, None, None]
-    return replace(still, keypoints=(1 - weight) * still.keypoints + weight * faces[gaps.argmax()])
 
 
 def _frames(sequence: LandmarkSequence, indices: np.ndarray) -> LandmarkSequence:
@@ -181,9 +176,7 @@ def _still(sequence: LandmarkSequence, face: np.ndarray) -> LandmarkSequence:
     return replace(sequence, keypoints=keypoints, present=np.ones(count, bool), timestamps=times)
 
 
-def hallucinations(
-    pipeline: LipReadingPipeline, clips: Iterable[NonSpeechClip], **options: Any
-) -> dict[str, dict[str, Any]]:
+def hallucinations(pipeline: LipReadingPipeline, clips: Iterable[NonSpeechClip]) -> dict[str, dict[str, Any]]:
     """Counts the clips without speech for which a pipeline writes words.
 
     Returns for each kind of clip the numbers of `clips`, of those with words (`hallucinated`) and of those with words
@@ -194,8 +187,8 @@ def hallucinations(
         new = {"clips": 0, "without_abstention": 0, "hallucinated": 0, "reasons": Counter(), "texts": []}
         row = kinds.setdefault(clip.kind, new)
         row["clips"] += 1
-        row["without_abstention"] += bool(pipeline(clip.sequence, **{**options, "abstain": False})["text"])
-        result = pipeline(clip.sequence, **options)
+        row["without_abstention"] += bool(pipeline(clip.sequence, abstain=False)["text"])
+        result = pipeline(clip.sequence)
         if result["text"]:
             row["hallucinated"] += 1
             row["texts"].append(result["text"])

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-import jiwer
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 from scipy.stats import bootstrap
 
 from modeling_lipread.text_normalizer_lipread import is_unspaced, normalize_text, split_graphemes, split_units
@@ -26,8 +26,6 @@ FEWEST_SPEAKERS = 5  # for an interval over speakers
 RESAMPLES = 1000
 DRAWN_AT_ONCE = 2**22  # clips of all resampled corpora in one batch, 32 MiB
 RATE_OF_UNIT = {"word": "wer", "character": "cer"}
-_SEPARATOR = "\x1f"  # between units, of which a space may be one; the normalizer removes it from texts
-_SPLIT = jiwer.ReduceToListOfListOfWords(_SEPARATOR)
 
 
 @dataclass
@@ -64,26 +62,16 @@ def scored_units(text: str) -> list[str]:
 def edit_counts(
     hypotheses: Sequence[str], references: Sequence[str], rate: Literal["wer", "cer"] = "wer"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Counts the edits and the reference length of each clip in words ("wer") or graphemes ("cer"), normalised.
+    """Returns edits and reference lengths of each clip in words ("wer") or graphemes ("cer"), normalised, `(clips,)`.
 
-    Returns:
-        int64 edits and lengths, each `(clips,)`. A clip with an empty reference has its hypothesis as insertions.
-
-    Raises:
-        ValueError: If the numbers of texts differ, or if no reference holds a word.
+    A clip with an empty reference has its hypothesis as insertions. Raises ValueError if no reference holds a word.
     """
-    if len(hypotheses) != len(references):
-        raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references; give one for each clip")
     split = {"wer": scored_units, "cer": lambda text: split_graphemes(normalize_text(text))}[rate]
-    references, hypotheses = ([_SEPARATOR.join(split(text)) for text in texts] for texts in (references, hypotheses))
-    if not any(references):
-        raise ValueError(f"the {len(references)} references hold no word, so an error rate is undefined")
-    outputs = [
-        jiwer.process_words(*texts, reference_transform=_SPLIT, hypothesis_transform=_SPLIT)
-        for texts in zip(references, hypotheses, strict=True)
-    ]
-    edits = [output.substitutions + output.deletions + output.insertions for output in outputs]
-    return np.array(edits, np.int64), np.array([len(output.references[0]) for output in outputs], np.int64)
+    pairs = [(split(said), split(written)) for said, written in zip(references, hypotheses, strict=True)]
+    if not any(said for said, _ in pairs):
+        raise ValueError(f"the {len(pairs)} references hold no word, so an error rate is undefined")
+    edits, lengths = [Levenshtein.distance(*pair) for pair in pairs], [len(said) for said, _ in pairs]
+    return np.array(edits, np.int64), np.array(lengths, np.int64)
 
 
 def error_rate(edits: np.ndarray, lengths: np.ndarray) -> float:
@@ -94,12 +82,8 @@ def error_rate(edits: np.ndarray, lengths: np.ndarray) -> float:
 def bootstrap_interval(edits: np.ndarray, lengths: np.ndarray) -> list[float]:
     """Returns the 95% percentile bootstrap interval of an error rate, drawing clips with replacement.
 
-    Clips of one speaker are correlated, so the interval holds for further clips of these speakers, not for new ones.
-
-    The difference between the edits of two hypotheses gives the paired interval of the difference between their rates.
-
-    Returns:
-        Lower and upper end; NaN where no reference has a word.
+    Clips of one speaker are correlated, so it holds for further clips of these speakers, not for new ones. The
+    difference between the edits of two hypotheses gives the paired interval of the difference between their rates.
 
     Source: Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", 2004.
     """
@@ -122,10 +106,7 @@ def bootstrap_interval(edits: np.ndarray, lengths: np.ndarray) -> list[float]:
 
 
 def shuffled_partners(references: Sequence[str], seed: int = 0) -> list[int | None]:
-    """Returns for each clip the index of another clip with another text; None where there is none.
-
-    Each clip's partner is the next clip in a random order, so no clip serves twice unless texts repeat.
-    """
+    """Returns for each clip the next one with another text in a random order, by its index; None without one."""
     order = np.random.default_rng(seed).permutation(len(references)).tolist()
     partners: list[int | None] = [None] * len(references)
     for place, clip in enumerate(order):
@@ -147,18 +128,10 @@ def own_and_blank_counts(predictions: Sequence[Prediction]) -> dict[str, tuple[n
 
 
 def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) -> dict[str, Any]:
-    """Computes error rates with the clips' own, blank and shuffled video, and counts of degenerate hypotheses.
+    """Returns error rates with the clips' own, blank and shuffled video, and counts of degenerate hypotheses.
 
-    Returns:
-        `wer`, `cer`, `blank_wer`, `blank_cer`, `shuffled_wer` and `shuffled_cer` (NaN where all clips have one text),
-        `oracle_wer` (with n-best hypotheses: the best of each clip), `ctc_wer` (with a CTC head), `mean_confidence`
-        (where it was asked for),
-        the numbers of `empty` hypotheses, of hypotheses with `loops`, of `distinct` hypotheses and of `clips`. With
-        `intervals` also the 95% bootstrap `RATE_interval` of each rate, `blank_gain` (`blank_wer` - `wer`) with its
-        `blank_gain_interval`, and `wer_speaker_interval`, over speakers, where there are at least five.
-
-    Raises:
-        ValueError: If no reference holds a word.
+    docs/evaluation.md explains them. Shuffled rates are NaN where all clips have one text. `intervals` adds the
+    bootstrap intervals. Raises ValueError if no reference holds a word.
     """
     references = [prediction.reference for prediction in predictions]
     hypotheses = [prediction.hypothesis for prediction in predictions]
@@ -212,12 +185,9 @@ def _oracle_counts(predictions: Sequence[Prediction]) -> tuple[np.ndarray, np.nd
 
 
 def has_loop(text: str) -> bool:
-    """Returns whether a word occurs three times in a row, or a phrase of two to eight words twice.
-
-    In scripts without spaces, where words repeat characters, a phrase has at least four characters.
-    """
+    """Returns whether a word occurs three times in a row, or a phrase of at most eight words twice."""
     words = [unit.text for unit in split_units(text)]
-    unspaced = is_unspaced(text)
+    unspaced = is_unspaced(text)  # there, words repeat characters
     for size in range(4 if unspaced else 1, LONGEST_PHRASE + 1):
         times = 3 if size == 1 else 2
         for start in range(len(words) - times * size + 1):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,29 +19,8 @@ LONGEST_LABEL = 14  # characters
 
 
 @styled
-def error_rates(rows: Sequence[tuple[str, float, Sequence[float]]]) -> Figure:
-    """Draws error rates, given as name, rate and interval, below each other; the first one is highlighted."""
-    figure = Figure(figsize=(5.6, 0.6 + 0.36 * len(rows)), layout="constrained")
-    axes = figure.add_subplot()
-    for index, (_, rate, interval) in enumerate(rows):
-        color = GREY if index else CORRECT
-        axes.plot(interval, [index, index], color=color, linewidth=5, alpha=0.35, solid_capstyle="round")
-        axes.plot([rate], [index], "o", color=color, markersize=5.5)
-        axes.annotate(f"{rate:.1%}", (rate, index), (0, 6), textcoords="offset points", ha="center", fontsize=8)
-    axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
-    axes.set(ylim=(len(rows) - 0.5, -0.8), xlim=(0, max(1.02, *(1.05 * interval[1] for *_, interval in rows))))
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.grid(axis="x")
-    axes.grid(visible=False, axis="y")
-    return figure
-
-
-@styled
 def confusion_matrix(found: Mapping[str, Any]) -> Figure:
-    """Draws `breakdown.confusion_matrix`: a row for each reference unit, colours and numbers are shares of the row.
-
-    Correct units are on the diagonal in blue; errors are orange.
-    """
+    """Draws `breakdown.confusion_matrix`, in shares of each reference unit: blue is correct, orange wrong."""
     labels = [label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…" for label in found["labels"]]
     size = len(labels)
     cells = np.column_stack([np.array(found["counts"], float), found["others"], found["deletions"]])
@@ -70,10 +49,7 @@ def confusion_matrix(found: Mapping[str, Any]) -> Figure:
 
 @styled
 def reliability(found: Mapping[str, Any]) -> Figure:
-    """Draws a reliability diagram of `calibration.reliability`: the share of correct words by their score.
-
-    Bars are 95% intervals of a calibrated model (normal approximation). Dots are larger for bins with more words.
-    """
+    """Draws `calibration.reliability`: the share of correct words by score, with 95% intervals of a calibrated one."""
     figure = Figure(figsize=(4.6, 3.6), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")

@@ -1,15 +1,16 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""HTML pages of sections and cards: one template (`page.html`), one look, plots as SVG.
+"""HTML pages: templates on `base.html` with the macros of `parts.html`, and the style of plots.
 
-A page is one file without scripts that loads nothing. All text is escaped; plots are matplotlib figures.
+A page is one file without scripts that loads nothing. All text is escaped; plots are matplotlib figures, shown as SVG.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -30,61 +31,36 @@ styled = matplotlib.rc_context(
 )
 
 
-@dataclass(frozen=True)
-class Thumbnail:
-    """A picture of a clip: data URL of a square JPEG, lines of text below it, and text under the pointer."""
-
-    picture: str
-    caption: Sequence[str]
-    tooltip: str = ""
-
-
-@dataclass(frozen=True)
-class Card:
-    """A box of a page: title, text, plot, table, pictures, lists and note, in this order."""
-
-    title: str = ""
-    columns: Sequence[str] = ()
-    rows: Sequence[Sequence[object]] = ()
-    text: str = ""
-    plot: Figure | None = None
-    text_columns: Collection[int] = (0,)  # all others hold numbers, aligned right
-    galleries: Sequence[tuple[str, Sequence[Thumbnail]]] = ()  # labels and pictures
-    details: Sequence[tuple[str, Sequence[str]]] = ()  # lists to open: summaries and items
-    note: str = ""
-    wide: bool = False  # the whole width of the page
-    mood: str = ""  # "good" or "bad" for a coloured edge
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading of a page, a note in small print, and its cards."""
-
-    title: str
-    cards: Sequence[Card]
-    note: str = ""
-
-
 @styled
-def _svg(figure: Figure) -> Markup:
+def svg(figure: Figure) -> Markup:
+    """Returns a figure as an element of HTML."""
     written, metadata = io.StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(written, format="svg", transparent=True, metadata=metadata)
     return Markup(written.getvalue()[written.getvalue().index("<svg") :])  # without the XML header, which has URLs
 
 
-def write_page(output: Path, title: str, subtitle: str, sections: Sequence[Section], footer: str) -> Path:
-    """Writes a page atomically, creating its folder if missing; returns its path."""
-    options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
-    environment.filters["svg"] = _svg
-    template = environment.get_template("page.html")
-    text = template.render(title=title, subtitle=subtitle, sections=sections, footer=footer)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(output) as beside:
-        beside.write_text(text, encoding="utf-8", errors="replace")  # JSON may hold surrogates, UTF-8 cannot
-    return output
+def percent(value: float) -> str:
+    """Returns ``12.3%``; a dash for NaN."""
+    return f"{value:.1%}" if math.isfinite(value) else "–"
+
+
+def interval(ends: Sequence[float]) -> str:
+    """Returns ``1.2 to 3.4%``; a dash for NaN."""
+    return f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f}%" if all(map(math.isfinite, ends)) else "–"
 
 
 def plural(count: int, one: str) -> str:
     """Returns a number with its noun: "1 clip", "2,000 clips"."""
     return f"{count:,} {one if count == 1 else one + 's'}"
+
+
+def write_page(output: Path, template: str, **content: Any) -> Path:
+    """Writes a page atomically, creating its folder if missing; returns its path."""
+    options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
+    environment.filters |= {"svg": svg, "percent": percent, "interval": interval, "plural": plural}
+    text = environment.get_template(template).render(content)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(output) as beside:
+        beside.write_text(text, encoding="utf-8", errors="replace")  # JSON may hold surrogates, UTF-8 cannot
+    return output

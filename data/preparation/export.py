@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 from datasets import DatasetDict, load_from_disk
 from filelock import Timeout
 from huggingface_hub import CommitInfo, DatasetCard, DatasetCardData, HfApi
-from huggingface_hub.errors import HTTPError
+from huggingface_hub.errors import HFValidationError, HTTPError
 from tqdm import tqdm
 
 from lipread.landmark_rows import decode_row
 
-from ..files import read_json, replacing_folder
-from ..schema import CorpusError, SplitSize, duration, load_split, split_size
-from .write import CORPUS_MARK, REPORT
+from ..files import PrepareError, read_json, replacing_folder
+from ..schema import SplitSize, duration, load_split, split_names, split_size
+from .write import REPORT
 
 SHARD_BYTES = 500_000_000
 # Streaming reads one row group at a time: 64 clips of 3 s are about 10 MB. Splitting bytes by rank makes landmarks a
@@ -38,36 +38,20 @@ CARD = Path(__file__).with_name("dataset_card.md")
 SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (float("inf"), "1M<n<10M"))
 
 
-class ExportError(ValueError):
-    """Raised for a corpus that cannot be exported; the message names the remedy."""
-
-
-@dataclass
-class CardOptions:
-    """Facts for the card that a corpus does not contain; `python -m data.export --help` explains them."""
-
-    repo_id: str | None = None
-    source_name: str | None = None
-    license: str | None = None
-    attribution: str | None = None
-    language: Sequence[str] | None = None
-
-
-def split_names(corpus: Path) -> list[str]:
-    """Returns the splits of a prepared corpus; raises CorpusError for a folder that is no finished one."""
-    if not (corpus / CORPUS_MARK).is_file():
-        load_split(corpus)  # raises the error of an unfinished corpus
-        raise CorpusError(f"{corpus}: this is the folder of one split; give the folder above it")
-    return read_json(corpus / CORPUS_MARK)["splits"]
-
-
 def export_parquet(
-    corpus: Path, output: Path, card: CardOptions, *, shard_bytes: int = SHARD_BYTES, overwrite: bool = False
+    corpus: Path,
+    output: Path,
+    card: Mapping[str, Any],
+    repo_id: str | None = None,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    overwrite: bool = False,
 ) -> dict[str, SplitSize]:
     """Writes a corpus atomically as sharded Parquet with a dataset card; returns the size of each split.
 
-    A file holds rows of at most `shard_bytes`, before compression. `overwrite` replaces an earlier export. Raises
-    CorpusError or ExportError if `corpus` is no corpus, or the output folder holds something else.
+    `card` holds the options of the command line that the card shows, a file rows of at most `shard_bytes`, before
+    compression. `overwrite` replaces an earlier export. Raises CorpusError or PrepareError if `corpus` is no corpus,
+    or the output folder holds something else.
     """
     for split in split_names(corpus):
         load_split(corpus, split)  # checks the columns
@@ -84,20 +68,20 @@ def export_parquet(
                 pq.write_table(table.cast(schema), path, **PARQUET)
         sizes = {split: split_size(rows) for split, rows in splits.items()}
         skipped = read_json(corpus / REPORT).get("skipped")
-        _write_card(folder, splits, sizes, card, None if skipped is None else len(skipped))
+        more = {"repo_id": repo_id, "skipped": None if skipped is None else len(skipped)}
+        _write_card(folder, splits, sizes, card, more)
     return sizes
 
 
-def export_npy(corpus: str | Path, output: str | Path, *, overwrite: bool = False) -> tuple[dict[str, int], int]:
+def export_npy(corpus: Path, output: Path, *, overwrite: bool = False) -> tuple[dict[str, int], int]:
     """Writes a corpus atomically as JSONL manifests, one a split, with a ``.npy`` a clip.
 
     Landmarks are in pixels, in the axes of `data.schema`, and zero in frames without a face. A manifest has one frame
     rate a clip: for frames at uneven intervals it is the average. Returns the number of clips of each split, and the
     number of clips with frames at uneven intervals. Raises the errors of `export_parquet`.
     """
-    corpus = Path(corpus)
     names, counts, uneven = split_names(corpus), {}, 0
-    with _new_folder(Path(output), overwrite) as folder:
+    with _new_folder(output, overwrite) as folder:
         for split in names:
             rows, words = load_split(corpus, split), load_from_disk(str(corpus / split)).select_columns(["words"])
             (folder / split).mkdir()
@@ -117,16 +101,16 @@ def export_npy(corpus: str | Path, output: str | Path, *, overwrite: bool = Fals
 
 
 def _write_card(
-    folder: Path, splits: DatasetDict, sizes: dict[str, SplitSize], options: CardOptions, skipped: int | None
+    folder: Path, splits: DatasetDict, sizes: dict[str, SplitSize], card: dict[str, Any], more: dict[str, Any]
 ) -> None:
-    """Writes ``README.md`` beside the shards in ``data/``; `skipped` clips of the source are None if unknown."""
+    """Writes ``README.md`` beside the shards in ``data/``; `more` are further values for the template."""
     clips = sum(size.clips for size in sizes.values())
-    about = f"Face landmarks of {options.source_name}" if options.source_name else "Face landmarks of speech"
+    about = f"Face landmarks of {card['source_name']}" if card.get("source_name") else "Face landmarks of speech"
     rows = [{"name": name, "num_bytes": rows.data.nbytes, "num_examples": len(rows)} for name, rows in splits.items()]
     files = [{"split": name, "path": f"data/{name}-*"} for name in splits]
     data = DatasetCardData(
-        language=list(options.language) if options.language else None,
-        license=options.license,
+        language=card.get("language"),
+        license=card.get("license"),
         pretty_name=about,
         size_categories=[next(name for limit, name in SIZES if clips < limit)],
         tags=["lip-reading", "face-landmarks", "lipread"],
@@ -138,8 +122,9 @@ def _write_card(
         configs=[{"config_name": "default", "data_files": files}],
     )
     content = {"splits": sizes, "clips": clips, "seconds": sum(size.seconds for size in sizes.values())}
-    content |= {"duration": duration, "skipped": skipped, **vars(options)}
-    DatasetCard.from_template(data, template_path=str(CARD), **content).save(folder / "README.md")
+    DatasetCard.from_template(data, template_path=str(CARD), duration=duration, **content, **card, **more).save(
+        folder / "README.md"
+    )
 
 
 @contextmanager
@@ -147,29 +132,30 @@ def _new_folder(output: Path, overwrite: bool) -> Iterator[Path]:
     """Yields a folder that replaces `output` in the end, or is removed after an error."""
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         if not (output / EXPORT_MARK).is_file():
-            raise ExportError(f"{output}: holds something that is no export; give an empty or a new folder")
+            raise PrepareError(f"{output}: holds something that is no export; give an empty or a new folder")
         if not overwrite:
-            raise ExportError(f"{output}: holds an earlier export; give --overwrite to replace it, or another folder")
+            raise PrepareError(f"{output}: holds an earlier export; give --overwrite to replace it, or another folder")
     try:
         with replacing_folder(output) as building:
             yield building
             (building / EXPORT_MARK).write_text('{"written_by": "python -m data.export"}\n', encoding="utf-8")
     except Timeout:
-        raise ExportError(f"{output}: another export writes to this folder; wait until it ends") from None
+        raise PrepareError(f"{output}: another export writes to this folder; wait until it ends") from None
 
 
-def push(folder: str | Path, repo_id: str, *, private: bool = False, token: str | None = None) -> CommitInfo:
+def push(folder: Path, repo_id: str, private: bool) -> CommitInfo:
     """Uploads an exported folder to the Hub in one commit that also deletes the shards of an earlier export.
 
-    Raises `ExportError` if the Hub refuses it or cannot be reached; until the commit, the repository is as it was.
+    Raises `PrepareError` if the Hub refuses it or cannot be reached; until the commit, the repository is as it was.
     """
-    api = HfApi(token=token)
+    api = HfApi()
     options = {"ignore_patterns": [EXPORT_MARK], "delete_patterns": ["data/*.parquet"]}
     options["commit_message"] = "Landmarks of a corpus, written by python -m data.export"
     try:
         repo_id = api.create_repo(repo_id, repo_type="dataset", private=private or None, exist_ok=True).repo_id
         return api.upload_folder(repo_id=repo_id, repo_type="dataset", folder_path=folder, **options)
-    except (HTTPError, RuntimeError) as error:  # RuntimeError: the upload of a file failed
-        cause = " ".join(str(error if isinstance(error, HTTPError) else error.__cause__ or error).split())
+    except (HTTPError, HFValidationError, RuntimeError) as error:  # RuntimeError: the upload of a file failed
+        found = error.__cause__ if type(error) is RuntimeError else error  # that of a file's upload has the cause
+        cause = " ".join(str(found or error).split())
         remedy = "Are you logged in (`hf auth login`)? The same command uploads the rest"
-        raise ExportError(f"{repo_id}: the upload failed ({cause}). {remedy}") from error
+        raise PrepareError(f"{repo_id}: the upload failed ({cause}). {remedy}") from error

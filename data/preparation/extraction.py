@@ -22,12 +22,7 @@ import pyarrow as pa
 from lipread.output_files import replacing
 from modeling_lipread.geometry_lipread import NUM_LANDMARKS
 from modeling_lipread.landmarker_lipread import LANDMARKER_SHA256
-from modeling_lipread.landmarks_lipread import (
-    Face3DKeypointExtractor,
-    LandmarkFileError,
-    LandmarkSequence,
-    read_landmark_file,
-)
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkFileError, read_landmark_file
 from modeling_lipread.text_normalizer_lipread import join_words, normalize_text, same_units
 from modeling_lipread.video_lipread import VideoError
 
@@ -35,17 +30,13 @@ from ..corpora import read_alignment
 from ..files import PrepareError
 from ..quality import measure
 from ..schema import encode_row, rows_to_table
-from ..sources.records import Record, Skip, TranscriptError
+from ..sources.records import BadClip, Record, Skip, TranscriptError
 from .settings import ExtractionSettings
 
 # Raise it when the content of a part changes for the same manifest line, so that old parts are not reused.
-PART_VERSION = 6
+PART_VERSION = 7
 _METADATA_KEY = b"lipread"
 _FIELDS = [field.name for field in fields(Record)]
-
-
-class ClipError(ValueError):
-    """Raised for a clip that cannot be used; the message names the remedy."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +94,18 @@ def extract_clip(record: Record, settings: ExtractionSettings, extractor: Face3D
     """Extracts a clip. All errors but ImportError (a package is missing) become the reason why the clip is skipped."""
     result = ClipResult()
     try:
-        sequence = _read_landmarks(record, settings, extractor)
+        span = {"start": record.start, "end": record.end, "max_seconds": settings.max_seconds}
+        if record.is_landmarks:
+            sequence = read_landmark_file(record.media, record.frame_rate, num_landmarks=NUM_LANDMARKS, **span)
+        else:
+            sequence = extractor.extract_video(record.media, face=settings.face, **span)
         if sequence.coverage == 0.0 or sequence.coverage < settings.min_coverage:
-            raise ClipError(
+            raise BadClip(
                 f"a face in {sequence.present.sum()} of {len(sequence)} frames ({sequence.coverage:.0%}, wanted "
                 f"{settings.min_coverage:.0%}); crop or enlarge the picture around the face, or lower --min_coverage"
             )
         if failure := settings.failure(quality := measure(sequence)):
-            raise ClipError(failure)
+            raise BadClip(failure)
         words, notes = [], list(record.notes)
         try:
             words = aligned_words(record)
@@ -124,7 +119,7 @@ def extract_clip(record: Record, settings: ExtractionSettings, extractor: Face3D
         result.row = encode_row(sequence, words=words, quality=quality, **about)
     except ImportError:
         raise
-    except (ClipError, LandmarkFileError, VideoError) as error:
+    except (BadClip, LandmarkFileError, VideoError) as error:
         result.reason = str(error)
     except Exception as error:
         result.reason, result.transient = f"{type(error).__name__}: {error}", isinstance(error, (MemoryError, OSError))
@@ -132,21 +127,8 @@ def extract_clip(record: Record, settings: ExtractionSettings, extractor: Face3D
     return result
 
 
-def _read_landmarks(
-    record: Record, settings: ExtractionSettings, extractor: Face3DKeypointExtractor
-) -> LandmarkSequence:
-    span, limit = {"start": record.start, "end": record.end}, settings.max_seconds
-    if not record.is_landmarks:
-        return extractor.extract_video(record.media, **span, face=settings.face, max_seconds=limit)
-    shape = {"num_landmarks": NUM_LANDMARKS, "max_seconds": limit}
-    return read_landmark_file(record.media, record.frame_rate, **span, **shape)
-
-
 def aligned_words(record: Record) -> list[dict[str, Any]]:
-    """Returns the words of the segment, if it has an alignment, with times from its start.
-
-    Raises TranscriptError if the alignment cannot be read, or its words are not those of the transcript.
-    """
+    """Returns the words, timed from the segment's start; raises TranscriptError if they are not the transcript's."""
     aligned = record.words if record.alignment is None else read_alignment(record.alignment)
     start, end = record.start or 0.0, float("inf") if record.end is None else record.end
     words = [

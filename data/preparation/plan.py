@@ -15,7 +15,7 @@ import numpy as np
 
 from ..corpora import Source
 from ..files import DiskList
-from ..sources.records import Record, RecordFile, SourceError, repeated
+from ..sources.records import Record, SourceError, repeated
 from .extraction import Chunk, chunk_key
 from .settings import GROUPS, ExtractionSettings
 from .write import Layout
@@ -28,11 +28,8 @@ STANDARD_SPLITS = ("train", "validation", "test")
 def make_plan(
     sources: Sequence[Source], parts: Path, val_ratio: float, seed: int, settings: ExtractionSettings, by: str = "clip"
 ) -> tuple[Layout, list[Chunk]]:
-    """Returns the contents of the corpus and the chunks of its clips.
-
-    Raises SourceError if two sources would become the same split, or `by` is given without a source to split.
-    """
-    splits: dict[str, RecordFile] = {}
+    """Returns contents and chunks of the corpus; raises SourceError if splits collide or `by` divides nothing."""
+    splits: dict[str, DiskList] = {}
     for source in sources:
         for name, records in _own_splits(source).items():
             if name in splits:
@@ -54,7 +51,7 @@ def make_plan(
     return layout, list(itertools.chain.from_iterable(chunks.values()))
 
 
-def _own_splits(source: Source) -> dict[str, RecordFile]:
+def _own_splits(source: Source) -> dict[str, DiskList]:
     """Returns the corpus' own splits, or the one named after the source."""
     named_after = re.sub(r"\W+", "_", source.split)
     positions: dict[str, array] = {}
@@ -63,7 +60,7 @@ def _own_splits(source: Source) -> dict[str, RecordFile]:
     return {name: source.records.select(np.frombuffer(some, dtype=np.int64)) for name, some in positions.items()}
 
 
-def _to_chunks(records: RecordFile, parts: Path, settings: ExtractionSettings) -> list[Chunk]:
+def _to_chunks(records: DiskList, parts: Path, settings: ExtractionSettings) -> list[Chunk]:
     """Makes chunks by line number, so that correcting a line changes the part of its chunk only."""
     chunks, start = [], 0
     lines = max(CHUNK_LINES, records[-1].line // MOST_PARTS)
@@ -92,8 +89,8 @@ def _shared_clips(sources: Sequence[Source]) -> Iterator[str]:
 
 
 def split_records(
-    records: RecordFile, val_ratio: float = 0.1, seed: int = 42, by: str = "clip"
-) -> tuple[RecordFile, RecordFile]:
+    records: DiskList, val_ratio: float = 0.1, seed: int = 42, by: str = "clip"
+) -> tuple[DiskList, DiskList]:
     """Splits clips into train and validation, each in the order given.
 
     Clips are sorted by a hash of the seed and their id, and the first `val_ratio` of them are validation. So the order
@@ -117,7 +114,7 @@ def split_records(
     return records.select(~chosen), records.select(chosen)
 
 
-def _choose_groups(records: RecordFile, by: str, count: int, seed: int) -> np.ndarray:
+def _choose_groups(records: DiskList, by: str, count: int, seed: int) -> np.ndarray:
     """Returns which records are validation, bool `(records,)`."""
     number: dict[str, int] = {}
     groups = np.empty(len(records), dtype=np.int64)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from lipread.options import number
 from lipread.settings import FACES
 
 from ..sources.records import Record
@@ -25,28 +26,9 @@ GROUPS: dict[str, Callable[[Record], str | None]] = {
 }
 
 
-def not_negative(value: str, limit: float = 1e9) -> float:
-    """Argument type: a number that is not negative and below the limit."""
-    if not 0.0 <= float(value) < limit:
-        raise argparse.ArgumentTypeError(f"{value} is not in [0, {limit:g})")
-    return float(value)
-
-
-def share(value: str) -> float:
-    """Argument type: a number in [0, 1)."""
-    return not_negative(value, limit=1.0)
-
-
-def seconds_or_none(value: str) -> float | None:
-    """Argument type: a number of seconds, or `none`."""
-    return None if value == "none" else not_negative(value)
-
-
-def count(value: str) -> int:
-    """Argument type: an integer that is not negative."""
-    if int(value) < 0:
-        raise argparse.ArgumentTypeError(f"{value} is negative")
-    return int(value)
+not_negative = number(float, "a number, 0 or more", lambda value: value >= 0)
+share = number(float, "a number from 0 to below 1", lambda value: 0 <= value < 1)
+count = number(int, "a whole number, 0 or more", lambda value: value >= 0)
 
 
 def parse_shard(value: str) -> tuple[int, int]:
@@ -60,6 +42,10 @@ def parse_shard(value: str) -> tuple[int, int]:
     return index, count
 
 
+def _limit(value: str) -> float | None:
+    return None if value == "none" else not_negative(value)
+
+
 def _argument(default: Any, kind: Callable[[str], Any], text: str, **more: Any) -> Any:
     shown = "no limit" if default is None else default
     return field(default=default, metadata={"type": kind, "help": f"{text} (default: {shown})", **more})
@@ -67,14 +53,11 @@ def _argument(default: Any, kind: Callable[[str], Any], text: str, **more: Any) 
 
 @dataclass(frozen=True)
 class ExtractionSettings:
-    """Settings that determine the content of a part; see `--help` for each. A limit of None keeps every clip.
-
-    A metric that is unknown for a clip (`ClipQuality`) passes every limit.
-    """
+    """Settings that determine the content of a part. A limit of None, or an unknown metric, keeps a clip."""
 
     case: str = _argument("keep", str, "letters of transcripts and of words with times", choices=("keep", "lower"))
     face: str = _argument("largest", str, "face to follow if there are several", choices=FACES)
-    max_seconds: float | None = _argument(300.0, seconds_or_none, "longest clip, in seconds, or none")
+    max_seconds: float | None = _argument(300.0, _limit, "longest clip, in seconds, or none")
     min_coverage: float = _argument(0.5, share, "least share of frames with a face")
     max_gap: float | None = _argument(None, not_negative, "longest stretch without a face, in seconds")
     min_face_size: float | None = _argument(None, not_negative, "least width of the face, in pixels")

@@ -33,7 +33,6 @@ from .extraction import Chunk, ClipResult, extract_clip, write_part
 
 DEATHS_ALLOWED = 1  # of workers with the same clip, before it is skipped
 STARTS_ALLOWED = 3  # of workers in a row that die before they are ready
-HOPELESS = 8  # clips lost without a single one extracted: the machine is at fault, not the clips
 
 Progress = tuple[int, int]  # clips done since the last one and, among them, clips skipped
 
@@ -56,27 +55,26 @@ def worker_context() -> BaseContext:
 
 @dataclass
 class _Task:
-    """A clip to extract. The tasks of a chunk share `results`, by the clip's index in the chunk."""
+    """A clip to extract, by its index in the chunk. The tasks of a chunk share `results`."""
 
     chunk: Chunk
     index: int
     record: Record
-    results: dict[int, ClipResult]
+    results: list[ClipResult | None]
     deaths: int = 0
 
     def finish(self, result: ClipResult) -> Progress:
         """Stores the result, and writes the part after the chunk's last clip."""
         self.results[self.index] = result
-        if len(self.results) == len(self.chunk.records):
-            write_part(self.chunk, [result for _, result in sorted(self.results.items())])
+        if None not in self.results:
+            write_part(self.chunk, self.results)
         return 1, int(result.reason is not None)
 
 
 def _tasks(chunks: Iterable[Chunk]) -> Iterator[_Task]:
     for chunk in chunks:
-        results: dict[int, ClipResult] = {}
-        for index, record in enumerate(chunk.records):
-            yield _Task(chunk, index, record, results)
+        results: list[ClipResult | None] = [None] * len(chunk.records)
+        yield from (_Task(chunk, index, record, results) for index, record in enumerate(chunk.records))
 
 
 def extract_here(chunks: Sequence[Chunk]) -> Iterator[Progress]:
@@ -117,17 +115,12 @@ class _Worker:
 
 
 class WorkerPool:
-    """Worker processes that extract clips; a context manager that ends them.
-
-    A worker is killed after `clip_timeout` seconds with one clip; 0 for no limit.
-    """
+    """Context manager of worker processes, each killed after `clip_timeout` seconds with one clip; 0: no limit."""
 
     def __init__(self, num_proc: int, clip_timeout: float = 0.0):
         self.num_proc, self.clip_timeout = num_proc, clip_timeout
         self._workers: list[_Worker] = []
         self._failed_starts = 0  # in a row
-        self._lost = 0
-        self._any_extracted = False
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -139,8 +132,8 @@ class WorkerPool:
     def extract(self, chunks: Sequence[Chunk]) -> Iterator[Progress]:
         """Extracts chunks and writes their parts, in any order.
 
-        Raises PrepareError if no worker becomes ready, or every clip ends its worker; OSError if a part cannot be
-        written; ImportError if a package is missing.
+        Raises PrepareError if no worker becomes ready; OSError if a part cannot be written; ImportError if a package
+        is missing.
         """
         tasks, again = _tasks(chunks), deque()
         remaining = sum(len(chunk.records) for chunk in chunks)
@@ -168,38 +161,29 @@ class WorkerPool:
             self._workers.remove(worker)
             worker.process.join(5)  # the pipe closes a moment before the process ends
             worker.stop()
-            return self._after_death(worker)
+            return self._after_death(worker, worker.process.exitcode)
         if isinstance(message, Exception):
             raise message
         if message is None:
             worker.ready, self._failed_starts = True, 0
-            return None
-        worker.task, self._any_extracted = None, True
+        else:
+            worker.task = None
         return message
 
-    def _after_death(self, worker: _Worker) -> ClipResult | None:
+    def _after_death(self, worker: _Worker, code: int) -> ClipResult | None:
         """Returns the result of the dead worker's task if it is not repeated."""
-        task, cause = worker.task, _cause(worker.process.exitcode)
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts > STARTS_ALLOWED:
                 raise PrepareError(
-                    f"worker processes die while they start ({cause}); if memory is short, give fewer --num_proc; "
-                    "--num_proc 0 works without them and shows what is wrong. Finished clips are kept."
+                    f"worker processes die while they start ({_cause(code)}); if memory is short, give fewer "
+                    "--num_proc; --num_proc 0 works without them and shows what is wrong. Finished clips are kept."
                 )
-        if task is None:
+        if worker.task is None:
             return None
-        task.deaths += 1
-        if task.deaths <= DEATHS_ALLOWED:
+        worker.task.deaths += 1
+        if worker.task.deaths <= DEATHS_ALLOWED:
             return None
-        self._lost += 1
-        if self._lost >= HOPELESS and not self._any_extracted:
-            raise PrepareError(
-                f"each of the first {self._lost} clips ended its worker process ({cause}), the last of them "
-                f"{task.record.where}; MediaPipe or the video decoder does not run on this machine, or its memory is "
-                "too small for one clip"
-            )
-        code = worker.process.exitcode
         return ClipResult(reason=_reason(code, self.clip_timeout), transient=-code in (signal.SIGALRM, signal.SIGKILL))
 
 

@@ -20,7 +20,6 @@ from datasets import Dataset, DatasetDict, DatasetInfo, NamedSplit
 from filelock import FileLock, Timeout
 
 from ..files import DiskList, PrepareError, disk_full, exchange, read_json, write_json
-from ..quality import summarize
 from ..schema import features, split_size
 from ..sources.records import Skip
 from .extraction import read_part
@@ -132,13 +131,10 @@ def claimed(parts: Path, layout: Layout, share: set[str] | None = None) -> Itera
 def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) -> dict[str, Any]:
     """Writes splits and report from the parts and moves them into place; returns the report."""
     skipped, warnings, summary, dataset = DiskList(layout.skipped), DiskList(layout.warnings), {}, DatasetDict()
-    size = 0
     for split, names in layout.parts.items():
-        paths = [find_part(name) for name in names]
-        size += sum(path.stat().st_size for path in paths)
         tables = []
-        for path in paths:
-            table, part = read_part(path)
+        for name in names:
+            table, part = read_part(find_part(name))
             tables.append(table)
             skipped.extend(map(asdict, part.skipped))
             warnings.extend(part.warnings)
@@ -151,7 +147,6 @@ def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) ->
         total = split_size(rows)
         summary[split] = asdict(total) | {"face_coverage": total.frames_with_face / total.frames}
         summary[split]["capitals"] = pc.mean(pc.utf8_is_upper(rows.data["text"])).as_py()
-        summary[split]["quality"] = summarize(rows.data["quality"])
         dataset[split] = rows
     report = {"fingerprint": layout.fingerprint, "manifests": layout.manifests, "splits": summary}
     report |= {"skipped": skipped, "warnings": warnings}
@@ -162,9 +157,12 @@ def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) ->
         write_json(building / REPORT, report)
         if dataset:
             dataset.save_to_disk(building)
-            _flush(building)
+        for path in filter(Path.is_file, building.rglob("*")):
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())  # the parts from which it could be built again are deleted next
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
+        size = sum(find_part(name).stat().st_size for names in layout.parts.values() for name in names)
         if message := disk_full(error, output, size):
             raise message from error
         raise
@@ -174,13 +172,6 @@ def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) ->
         raise PrepareError(f"every clip was skipped, so there is no corpus; {reason}")
     _move_into_place(building, output, list(dataset))
     return report
-
-
-def _flush(folder: Path) -> None:
-    """Flushes the files to the disk, since the parts from which they could be built again are deleted next."""
-    for path in filter(Path.is_file, folder.rglob("*")):
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
 
 
 def _move_into_place(building: Path, output: Path, splits: list[str]) -> None:

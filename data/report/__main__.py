@@ -12,39 +12,30 @@ treat their videos.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..console import set_up_console
+from ..console import exit_on_error, make_parser
 from ..preparation.settings import count
-from . import PAGE, SAMPLE
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command."""
-    set_up_console()
-    parser = argparse.ArgumentParser(
-        prog="python -m data.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("python -m data.report", __doc__)
     parser.add_argument("corpus", type=Path, help="folder that data.prepare wrote")
-    parser.add_argument("--output", type=Path, metavar="PAGE", help=f"path of the page (default: CORPUS/{PAGE})")
+    parser.add_argument("--output", type=Path, metavar="PAGE", help="path of the page (default: CORPUS/report.html)")
     videos = "folders to which the sources are relative, or manifests in them; the page shows frames of the videos"
-    parser.add_argument("--videos", nargs="+", default=[], metavar="FOLDER", help=videos)
+    parser.add_argument("--videos", type=Path, nargs="+", default=[], metavar="FOLDER", help=videos)
     parser.add_argument("--allow_outside", action="store_true", help="allow videos outside those folders")
-    parser.add_argument("--sample", type=count, default=SAMPLE, help=f"clips shown of each split ({SAMPLE})")
+    parser.add_argument("--sample", type=count, default=12, help="clips shown of each split (12)")
     options = vars(parser.parse_args(arguments))
     if options["allow_outside"] and not options["videos"]:
         parser.error("--allow_outside needs --videos")
 
-    from ..schema import CorpusError
     from .write import write_report
 
-    try:
+    with exit_on_error():
         page = write_report(options.pop("corpus"), **options)
-    except (CorpusError, ImportError, OSError) as error:
-        sys.exit(f"error: {error}")
     print(f"report: {page} (open it in a browser)")
 
 

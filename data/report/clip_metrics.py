@@ -21,7 +21,7 @@ from ..schema import SplitSize, durations, load_split, split_size
 COLUMNS = ["text", "num_frames", "frame_rate", "quality"]
 BATCH = 4096  # clips read at once
 AXES = ("yaw", "pitch", "roll")
-PERCENTILES = {"least": 0, "p5": 5, "median": 50, "p95": 95, "most": 100}
+PERCENTILES = (0, 5, 50, 95, 100)
 MOST_BARS = 40
 
 
@@ -69,9 +69,8 @@ class SplitMetrics:
 
     def percentiles(self, name: str) -> list[float]:
         """Returns the `PERCENTILES` of a metric over the clips where it is known; NaN if there are none."""
-        values = self.values[name]
-        known = values[~np.isnan(values)]
-        return np.percentile(known, list(PERCENTILES.values())).tolist() if len(known) else [np.nan] * len(PERCENTILES)
+        known = self.values[name][~np.isnan(self.values[name])]
+        return np.percentile(known, PERCENTILES).tolist() if len(known) else [np.nan] * len(PERCENTILES)
 
 
 def read_split(corpus: Path, split: str) -> SplitMetrics:
@@ -92,10 +91,7 @@ def read_split(corpus: Path, split: str) -> SplitMetrics:
 
 
 def extreme_clips(splits: Sequence[SplitMetrics], name: str, highest: bool, most: int) -> list[tuple[str, int]]:
-    """Returns split and index of at most `most` clips at the upper (`highest`) or lower end of a distribution.
-
-    The most extreme comes first, equal ones in the order of the corpus. Only clips on that side of the median count.
-    """
+    """Returns split and index of the `most` extreme clips on one side of the median, the most extreme first."""
     values = np.concatenate([split.values[name] for split in splits]) * (-1 if highest else 1)
     known = values[~np.isnan(values)]
     candidates = np.flatnonzero(values < np.median(known)) if len(known) else np.empty(0, np.int64)

@@ -18,9 +18,7 @@ from modeling_lipread.geometry_lipread import NUM_LANDMARKS
 from modeling_lipread.video_lipread import VideoError, read_frames, require
 
 from ..dataset import rows_of
-from ..page import Thumbnail
-from ..preparation.export import split_names
-from ..schema import TRAINING_COLUMNS, load_split
+from ..schema import TRAINING_COLUMNS, load_split, split_names
 from ..sources.records import Root
 
 SIZE = 320  # pixels, enough for dense screens too
@@ -31,23 +29,23 @@ _EARLIER = 2e-3  # seconds; times are stored as float32
 
 
 class Thumbnails:
-    """Draws clips of a corpus, with the arguments of `data.report.write_report`."""
+    """Draws clips of a corpus, with the arguments of `write_report`."""
 
     def __init__(self, corpus: Path, videos: Sequence[Path] = (), allow_outside: bool = False):
         columns = [*TRAINING_COLUMNS, "source", "start", "quality"]
         splits = split_names(corpus)
         self.rows = {split: load_split(corpus, split).with_format("arrow", columns=columns) for split in splits}
-        self._drawn: dict[tuple[str, int], Thumbnail] = {}
+        self._drawn: dict[tuple[str, int], dict[str, Any]] = {}
         self.roots = [Root(path.parent if path.is_file() else path, allow_outside) for path in videos]
         self.without_video: Counter[str] = Counter()  # clips drawn without a frame, by reason
 
-    def clip(self, split: str, index: int) -> Thumbnail:
-        """Returns the thumbnail of a clip, captioned with id, speaker and text."""
+    def clip(self, split: str, index: int) -> dict[str, Any]:
+        """Returns the `picture` of a clip (a data URL), its `caption` (id, speaker and text) and its `tooltip`."""
         if (split, index) not in self._drawn:
             self._drawn[split, index] = self._draw(split, index)
         return self._drawn[split, index]
 
-    def _draw(self, split: str, index: int) -> Thumbnail:
+    def _draw(self, split: str, index: int) -> dict[str, Any]:
         row = rows_of(self.rows[split][index : index + 1])[0]
         shown, values = row["quality"]["thumbnail_frame"], NUM_LANDMARKS * 3
         still = {name: row[name][shown : shown + 1] for name in ("present", "timestamps")}
@@ -57,7 +55,7 @@ class Thumbnails:
         self.without_video.update([reason] if reason else [])
         text = row["text"] if len(row["text"]) <= LONGEST_TEXT else f"{row['text'][:LONGEST_TEXT]}…"
         caption = [line for line in (row["id"], row["speaker"], text) if line]
-        return Thumbnail(draw(keypoints, frame), caption, f"{split}: {row['id']}: {text}")
+        return {"picture": draw(keypoints, frame), "caption": caption, "tooltip": f"{split}: {row['id']}: {text}"}
 
     def _frame(self, row: Mapping[str, Any], time: float) -> tuple[np.ndarray | None, str]:
         """Returns the frame of the clip's media at a time, or why there is none."""

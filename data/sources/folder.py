@@ -42,19 +42,18 @@ def kind_of(path: str) -> str:
 
 
 def read_text(path: Path, name: str) -> str:
-    """Reads a transcript; raises `TranscriptError` with `name` if it is no file, too large, or in another encoding."""
+    """Reads a transcript in UTF-8 or UTF-16 (written by Praat and Windows), with or without a byte order mark.
+
+    Raises `TranscriptError` with `name` if it is no file, too large, or in another encoding.
+    """
     try:
         if not os.path.isfile(path):  # a named pipe would block forever
             raise TranscriptError(f"{name} is no file")
         if os.path.getsize(path) > LARGEST_TRANSCRIPT:
             raise TranscriptError(f"{name}: larger than {LARGEST_TRANSCRIPT >> 20} MiB, which no transcript is")
-        return decode_text(path.read_bytes(), name)
+        data = path.read_bytes()
     except OSError as error:
         raise TranscriptError(f"{name}: cannot be read ({error.strerror})") from error
-
-
-def decode_text(data: bytes, name: str) -> str:
-    """Decodes UTF-8 or UTF-16 (written by Praat and Windows), with or without a byte order mark."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
     elif b"\0" in data[:256]:  # no text in UTF-8 holds a zero byte; Latin letters in UTF-16 hold one in two
@@ -76,10 +75,9 @@ def text_lines(text: str) -> list[str]:
 
 
 def parse_timed_words(text: str, name: str, rate: int, *, overlap: bool = False) -> list[Word]:
-    """Parses an alignment with a line ``start end word`` for each word; raises `TranscriptError` for any other.
+    """Parses an alignment of lines ``start end word`` in whole units, `rate` a second, without `NO_WORDS`.
 
-    The times are whole numbers of `rate` units a second. `NO_WORDS` are left out. With `overlap`, a word may start
-    before the one before it ends.
+    With `overlap`, a word may start before the one before it ends. Raises `TranscriptError` for any other line.
     """
     words, earliest = [], 0.0
     for number, line in enumerate(text_lines(text), start=1):
@@ -128,9 +126,9 @@ class Folder:
         self._clips = 0
 
     def walk(self) -> Iterator[tuple[str, list[str]] | Skip]:
-        """Yields every folder with its files, ``("anna/monday", ["clip1.mp4", "clip1.txt"])``; the root is ``""``.
+        """Yields every folder with its files, ``("anna/monday", ["clip1.mp4", "clip1.txt"])``, and skips.
 
-        What cannot be read is a skip.
+        The root is ``""``. What cannot be read is a skip.
         """
         if self.is_single:
             videos = [name for name in os.listdir(self.root) if kind_of(name) == "video"]
@@ -147,14 +145,33 @@ class Folder:
                     yield self.skip(folder, "a symbolic link to a folder that is read already")
                     continue
                 seen.add((state.st_dev, state.st_ino))
-                files, folders_below, links_below, skips = self._list(folder)
+                with os.scandir(self.root / folder) as found:
+                    entries = sorted(found, key=lambda entry: natural(entry.name))
             except OSError as error:
                 yield self.skip(folder or ".", f"the folder cannot be read ({error.strerror})")
                 continue
-            folders += sorted(folders_below, key=natural, reverse=True)
-            links += sorted(links_below, key=natural)
-            yield from skips
-            yield folder, sorted(files, key=natural)
+            files, below = [], []
+            for entry in (entry for entry in entries if not is_hidden(entry.name)):
+                path = posixpath.join(folder, entry.name)
+                try:
+                    path.encode()
+                    is_folder = entry.is_dir()
+                except UnicodeEncodeError:
+                    shown = os.fsencode(path).decode(errors="replace")
+                    yield self.skip(shown, "the name is not valid UTF-8; rename it")
+                except OSError as error:
+                    yield self.skip(path, f"leads nowhere ({error.strerror})")
+                else:
+                    if not is_folder:
+                        files.append(entry.name)
+                    elif not entry.is_symlink():
+                        below.append(path)
+                    elif self._media.allows(path):
+                        links.append(path)
+                    else:
+                        yield self.skip(path, f"a symbolic link out of the folder; {_OUTSIDE}")
+            folders += reversed(below)
+            yield folder, files
 
     def files(self) -> Iterator[tuple[str, str] | Skip]:
         """Yields every file as its folder and its path, and the skips of `walk`."""
@@ -163,33 +180,6 @@ class Folder:
                 yield found
             else:
                 yield from ((found[0], posixpath.join(found[0], name)) for name in found[1])
-
-    def _list(self, folder: str) -> tuple[list[str], list[str], list[str], list[Skip]]:
-        """Returns files (names), sub-folders, links to folders (paths), and what is left out."""
-        files, folders, links, skips = [], [], [], []
-        with os.scandir(self.root / folder) as entries:
-            for entry in entries:
-                path = posixpath.join(folder, entry.name)
-                if is_hidden(entry.name):
-                    continue
-                try:
-                    path.encode()
-                    is_folder = entry.is_dir()
-                except UnicodeEncodeError:
-                    shown = os.fsencode(path).decode(errors="replace")
-                    skips.append(self.skip(shown, "the name is not valid UTF-8; rename it"))
-                except OSError as error:
-                    skips.append(self.skip(path, f"leads nowhere ({error.strerror})"))
-                else:
-                    if not is_folder:
-                        files.append(entry.name)
-                    elif not entry.is_symlink():
-                        folders.append(path)
-                    elif self._media.allows(path):
-                        links.append(path)
-                    else:
-                        skips.append(self.skip(path, f"a symbolic link out of the folder; {_OUTSIDE}"))
-        return files, folders, links, skips
 
     def pairs(self, *suffixes: str, ignore: Container[str] = (), language: str | None = None) -> Iterator[Pair | Skip]:
         """Yields every video with the transcripts of its name in the same folder; files without a partner are skips.
@@ -211,7 +201,17 @@ class Folder:
             if language is not None:
                 yield from self._join_languages(groups, language.casefold())
             for group in groups.values():
-                yield from self._pair(group, suffixes)
+                several = next((paths for paths in group.values() if len(paths) > 1), None)
+                if "video" not in group:
+                    for path in (path for paths in group.values() for path in paths):
+                        yield self.skip(path, "no video of that name beside it")
+                elif len(group) == 1:
+                    reason = f"no transcript of that name beside it ({' or '.join(suffixes)})"
+                    yield from () if self.is_single else (self.skip(path, reason) for path in group["video"])
+                elif several:
+                    yield self.skip(several[0], f"stands beside {', '.join(several[1:])}; keep one of them")
+                else:
+                    yield Pair(group.pop("video")[0], {kind: path for kind, (path,) in group.items()})
 
     def _join_languages(self, groups: dict[str, dict[str, list[str]]], wanted: str) -> Iterator[Skip]:
         """Moves the transcripts of ``talk.en`` to ``talk`` if there is a video ``talk`` and none ``talk.en``."""
@@ -224,19 +224,6 @@ class Folder:
                     groups[plain].setdefault(kind, []).extend(paths)
                 else:
                     yield from (self.skip(path, f"the language is {tag}, wanted {wanted}") for path in paths)
-
-    def _pair(self, group: dict[str, list[str]], suffixes: tuple[str, ...]) -> Iterator[Pair | Skip]:
-        several = next((paths for paths in group.values() if len(paths) > 1), None)
-        if "video" not in group:
-            for paths in group.values():
-                yield from (self.skip(path, "no video of that name beside it") for path in paths)
-        elif len(group) == 1:
-            reason = f"no transcript of that name beside it ({' or '.join(suffixes)})"
-            yield from () if self.is_single else (self.skip(path, reason) for path in group["video"])
-        elif several:
-            yield self.skip(several[0], f"stands beside {', '.join(several[1:])}; keep one of them")
-        else:
-            yield Pair(group.pop("video")[0], {kind: path for kind, (path,) in group.items()})
 
     def names_above(self, folder: str) -> list[str]:
         """Returns the names of a folder and of those above it, the innermost first and the root last."""
@@ -251,14 +238,13 @@ class Folder:
     def clip(self, video: str, text: str, *, place: str | None = None, **more: Any) -> Record | Skip:
         """Returns a clip of the folder, or a skip with the reason if it cannot be used.
 
-        `place` says where in the folder the clip is listed, by default the video's path. `more` holds other fields of
-        `Record`: ``speaker``, ``words``, ``start``, ``end``, ``id``, ``split``, ``notes``.
+        `place` says where it is listed, by default the video's path; `more` are arguments of `make_record`.
         """
         self._clips += 1
         place = place or video
-        more |= {"manifest": self.name, "line": self._clips}
+        more |= {"where": f"{self.name}/{place}", "line": self._clips}
         try:
-            return make_record(self._media, video, text, place=place, is_landmarks=False, **more)
+            return make_record(self._media, video, text, is_landmarks=False, **more)
         except BadClip as error:
             return self.skip(place, error)
 

@@ -9,10 +9,7 @@ A line is one clip, a video or landmarks of another pipeline; paths are relative
 Optional keys: `start` and `end` (seconds), `speaker`, `id`, `words` (a list of {"word", "start", "end"} in seconds of
 the media) or `align` (path of a word alignment: GRID's ``.align``, TIMIT's ``.wrd``, a ``.TextGrid``, LRS' ``.txt``),
 and `fps` (frame rate of a `kp_path`, 25 by default). The encoding is UTF-8; a byte order mark and CRLF are allowed.
-Paths that lead out of the manifest's folder, also by symbolic links, are refused unless allowed. Texts are cleaned by
-`data.sources.records.clean_text`.
-
-A manifest is read line by line into a `RecordFile`: a million lines take 8 MB of memory.
+Paths that lead out of the manifest's folder, also by symbolic links, are refused unless allowed.
 """
 
 from __future__ import annotations
@@ -24,32 +21,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .records import (
-    BadClip,
-    Record,
-    RecordFile,
-    Root,
-    Skip,
-    SkipFile,
-    SourceError,
-    Word,
-    clean_text,
-    collect,
-    make_record,
-)
+from ..files import DiskList
+from .records import BadClip, Record, Root, Skip, SourceError, Word, clean_text, collect, make_record
 
 LONGEST_LINE = 16 * 2**20  # bytes
 
 
-def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[RecordFile, SkipFile]:
+def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[DiskList, DiskList]:
     """Returns the usable and the unusable lines of a manifest, both in the order of the file.
 
-    `allow_outside` allows files outside its folder. Raises `SourceError` if the file cannot be read, is in UTF-16, is
-    empty, or has no usable line.
+    Raises `SourceError` if the file cannot be read, is in UTF-16, is empty, or has no usable line.
     """
     path = Path(path)
     try:
-        records, skips = collect(path.parent, _read_lines(path, Root(path.parent, allow_outside)))
+        records, skips = collect(_read_lines(path, Root(path.parent, allow_outside)))
     except OSError as error:
         reason = f"cannot read the manifest ({error.strerror}). Give the path of a JSONL file."
         raise SourceError(f"{path}: {reason}") from error
@@ -64,13 +49,13 @@ def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[Record
 
 def _read_lines(path: Path, root: Root) -> Iterator[Record | Skip]:
     for number, line in _lines(path):
-        entry: Any = None
+        where, entry = f"{path.name} line {number}", None
         try:
             entry = _parse(line)
-            yield _to_record(entry, root, manifest=path.name, line=number)
+            yield _to_record(entry, root, where=where, line=number)
         except BadClip as error:
             name = entry.get("id") if isinstance(entry, dict) else None
-            yield Skip(f"{path.name} line {number}", None if name is None else str(name), str(error))
+            yield Skip(where, None if name is None else str(name), str(error))
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -12,7 +12,7 @@ import os
 import re
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ class Skip:
 class Record:
     """One usable clip of a manifest or corpus."""
 
-    manifest: str  # name of the manifest's file or of the corpus' folder
+    where: str  # place of the clip in its source, for messages: ``videos.jsonl line 3``, ``talks/talk.srt cue 3``
     line: int  # line of the manifest, or number of the clip in the folder, from 1
     id: str  # unique in its source; by default the media path without suffix, and the times
     text: str  # cleaned by `clean_text`
@@ -83,19 +83,8 @@ class Record:
     alignment: Path | None = None  # file of a word alignment, read when the clip is extracted
     words: tuple[Word, ...] = ()
     frame_rate: float = 25.0  # frames a second of landmarks; videos have their own
-    place: str | None = None  # place of the clip in the folder: ``talk.srt cue 3``
     split: str | None = None  # split of the clip by the corpus' own lists
     notes: tuple[str, ...] = ()  # warnings about the clip for the report
-
-    @property
-    def where(self) -> str:
-        """The place of the clip in its source, for errors."""
-        return f"{self.manifest}{' ' if self.place is None else '/'}{self.where_inside}"
-
-    @property
-    def where_inside(self) -> str:
-        """The place without the name of the manifest or folder."""
-        return f"line {self.line}" if self.place is None else self.place
 
     @property
     def segment(self) -> tuple[str, float | None, float | None]:
@@ -103,43 +92,10 @@ class Record:
         return os.path.realpath(self.media), self.start, self.end
 
 
-# Fields that a `RecordFile` stores; `media` is its root joined with `source`.
-_STORED = tuple(field.name for field in fields(Record) if field.name != "media")
-
-
-class RecordFile(DiskList):
-    """Records on disk; their `source` is relative to `root`."""
-
-    def __init__(self, root: Path, records: Iterable[Record] = ()):
-        self._root = root
-        super().__init__(records)
-
-    def to_json(self, record: Record) -> list[Any]:
-        return [getattr(record, name) for name in _STORED]
-
-    def from_json(self, value: list[Any]) -> Record:
-        values = dict(zip(_STORED, value, strict=True))
-        values["words"] = tuple(Word(*word) for word in values["words"])
-        values["notes"] = tuple(values["notes"])
-        if values["alignment"] is not None:
-            values["alignment"] = Path(values["alignment"])
-        return Record(media=self._root / values["source"], **values)
-
-
-class SkipFile(DiskList):
-    """Skipped clips on disk."""
-
-    def to_json(self, skip: Skip) -> dict[str, Any]:
-        return asdict(skip)
-
-    def from_json(self, value: dict[str, Any]) -> Skip:
-        return Skip(**value)
-
-
-def collect(root: Path, found: Iterable[Record | Skip]) -> tuple[RecordFile, SkipFile]:
+def collect(found: Iterable[Record | Skip]) -> tuple[DiskList, DiskList]:
     """Separates records from skips, both in the order of the source; a clip with a repeated id becomes a skip."""
-    records, hashes = RecordFile(root), array("q")
-    skips, places = SkipFile(), array("q")  # places: the number of records before each skip
+    records, hashes = DiskList(), array("q")
+    skips, places = DiskList(), array("q")  # places: the number of records before each skip
     for item in found:
         if isinstance(item, Skip):
             skips.append(item)
@@ -152,7 +108,7 @@ def collect(root: Path, found: Iterable[Record | Skip]) -> tuple[RecordFile, Ski
     for position in repeated(hashes).tolist():
         record = records[position]
         if record.id not in first:
-            first[record.id] = record.where_inside
+            first[record.id] = record.where
         else:
             reason = f"the id already stands in {first[record.id]}; give each clip its own id"
             skips.append(Skip(record.where, record.id, reason))
@@ -260,11 +216,7 @@ def make_record(
     notes: Iterable[str] = (),
     **more: Any,
 ) -> Record:
-    """Makes a record from its fields: cleans the texts, and checks times and paths, which are relative to `root`.
-
-    Raises `BadClip` if the text is empty or of another format, the times are no segment, or a path is no file inside
-    `root`.
-    """
+    """Makes a record, whose paths are relative to `root`; raises `BadClip` for wrong texts, times or paths."""
     if "\0" in source:
         raise BadClip(f"the path {source!r} holds a NUL character; write the path of a file")
     text = clean_text(text)

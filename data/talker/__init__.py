@@ -5,22 +5,18 @@
     python -m data.talker --output clips/ --num_clips 40 --num_test 8 --image me.jpg --sentences lines.txt
 
 writes `clips/video/*.mp4`, `clips/train.jsonl` and `clips/test.jsonl`, whose sentences are not in train. Existing
-clips are kept, so an interrupted run resumes. The videos are silent. `visemes.py` turns text into mouth movements,
-`face.py` draws them. Articulation is far more regular than that of people: a reader trained on these clips reads no
-one else.
+clips are kept, so an interrupted run resumes. Articulation is far more regular than that of people: a reader trained
+on these clips reads no one else.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -29,11 +25,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lipread.output_files import replacing
+from lipread.output_files import replacing, write_atomically
 
-from ..console import set_up_console
+from ..console import exit_on_error, make_parser
 from .face import CANVAS, TalkingFace
-from .visemes import articulate, schedule
+from .visemes import FRAME_RATE, articulate, schedule
 
 FRAME_SIZE = 256  # width and height of the videos in pixels
 
@@ -48,11 +44,7 @@ MAX_WORDS = 6
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:
-    """Draws different sentences of 3 to 6 everyday words; a shorter list is the beginning of a longer one.
-
-    Raises:
-        ValueError: If the grammar has fewer sentences.
-    """
+    """Draws different sentences of 3 to 6 words, a longer list from the same beginning; raises ValueError."""
     phrases = [" ".join(choices).split() for choices in product(*GRAMMAR)]
     order = np.random.default_rng(seed).permutation(len(phrases))
     drawn = [" ".join(words) for words in (phrases[index] for index in order) if len(words) <= MAX_WORDS][:count]
@@ -74,17 +66,16 @@ class Performance:
     noise_seed: int
 
 
-def perform(text: str, seed: int = 0, frame_rate: float = 25.0) -> Performance:
-    """Draws speaking rate, head movement, light and noise of a sentence from the seed.
-
-    Raises:
-        ValueError: If a word cannot be pronounced.
-    """
+def perform(text: str, seed: int = 0) -> Performance:
+    """Draws speaking rate, head movement, light and noise from the seed; raises ValueError as `schedule` does."""
     rng = np.random.default_rng(seed)
     segments, words = schedule(text, rate=rng.uniform(1.05, 1.35))
-    parameters = articulate(segments, frame_rate)
-    times = np.arange(len(parameters)) / frame_rate
-    motion, gain, offset = _head_motion(times, rng), rng.uniform(0.85, 1.12), rng.uniform(-8, 12)
+    parameters = articulate(segments)
+    motion, gain, offset = (
+        _head_motion(np.arange(len(parameters)) / FRAME_RATE, rng),
+        rng.uniform(0.85, 1.12),
+        rng.uniform(-8, 12),
+    )
     noise, noise_seed = rng.uniform(1.0, 4.0), int(rng.integers(2**31))
     return Performance(parameters, words, motion, gain, offset, noise, noise_seed)
 
@@ -106,17 +97,10 @@ def _head_motion(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class TalkingHead:
-    """Makes silent videos in which a portrait speaks English text.
+    """Makes silent videos in which a portrait speaks English text; raises the errors of `TalkingFace`."""
 
-    Without an image it is scikit-image's public-domain portrait of the astronaut Eileen Collins.
-
-    Raises:
-        ValueError: If the picture cannot be read or has no face in it.
-    """
-
-    def __init__(self, image: str | Path | None = None, frame_rate: float = 25.0) -> None:
+    def __init__(self, image: str | Path | None = None) -> None:
         self.face = TalkingFace(image)
-        self.frame_rate = frame_rate
 
     def frames(self, performance: Performance) -> Iterator[np.ndarray]:
         """Draws a performance; yields RGB frames, uint8 `(FRAME_SIZE, FRAME_SIZE, 3)`."""
@@ -132,51 +116,24 @@ class TalkingHead:
             yield cv2.addWeighted(frame, performance.gain, window, 1.0, performance.offset - 128)
 
     def render(self, text: str, output_path: str | Path, seed: int = 0) -> list[dict]:
-        """Writes an MP4 video of a text atomically; returns `{"word", "start", "end"}` (seconds) in order.
-
-        Raises:
-            ValueError: If a word cannot be pronounced.
-        """
-        performance = perform(text, seed, self.frame_rate)
-        output_path = Path(output_path)
+        """Writes an MP4 video of a text atomically; returns its words with times, raises ValueError as `schedule`."""
+        performance, output_path = perform(text, seed), Path(output_path)
         output_path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(output_path) as beside:
-            _encode(self.frames(performance), beside, self.frame_rate)
+        with replacing(output_path) as beside, av.open(str(beside), "w", format="mp4") as container:
+            options = {"preset": "superfast", "crf": "21"}
+            stream = container.add_stream("libx264", rate=FRAME_RATE, options=options)
+            stream.width = stream.height = FRAME_SIZE
+            stream.pix_fmt = "yuv420p"
+            stream.codec_context.thread_count = 1
+            for frame in self.frames(performance):
+                planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)  # several times as fast as FFmpeg's conversion
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
+            container.mux(stream.encode())
         return performance.words
 
 
-def _encode(frames: Iterable[np.ndarray], path: Path, frame_rate: float) -> None:
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(frame_rate).limit_denominator(1001))
-        stream.width = stream.height = FRAME_SIZE
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"preset": "superfast", "crf": "21"}
-        stream.codec_context.thread_count = 1
-        for frame in frames:
-            planes = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)  # several times as fast as FFmpeg's own conversion
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
-        container.mux(stream.encode())
-
-
-_worker_head: TalkingHead | None = None
-
-
-def _start_worker(head: TalkingHead) -> None:
-    global _worker_head
-    _worker_head = head
-    cv2.setNumThreads(1)
-
-
-def _render_in_worker(clip: tuple[str, str, int]) -> None:
-    _worker_head.render(*clip)
-
-
 def read_sentences(path: str | Path) -> list[str]:
-    """Reads one sentence a line, without empty lines and repetitions.
-
-    Raises:
-        ValueError: If the file has no sentence or a word cannot be pronounced.
-    """
+    """Reads one sentence a line, each once; raises ValueError if there is none, or a word cannot be pronounced."""
     texts: dict[str, None] = {}
     for number, line in enumerate(Path(path).read_text(encoding="utf-8-sig").splitlines(), start=1):
         text = " ".join(line.split())
@@ -200,13 +157,10 @@ def make_corpus(
     sentences_file: str | Path | None = None,
     num_proc: int = 1,
 ) -> None:
-    """Writes a corpus of talking-head clips: `video/*.mp4`, `train.jsonl` and `test.jsonl`.
+    """Writes `video/*.mp4`, `train.jsonl` and `test.jsonl`, with the arguments of the command line.
 
-    The arguments are those of the command line. If there are fewer sentences than training clips, they are repeated
-    with other seeds.
-
-    Raises:
-        ValueError: If picture or sentences cannot be used, or there are too few sentences.
+    If there are fewer sentences than training clips, they are repeated with other seeds. Raises ValueError if picture
+    or sentences cannot be used, or there are too few sentences.
     """
     output = Path(output)
     if sentences_file is None:
@@ -229,37 +183,30 @@ def make_corpus(
             clip_id, clip_seed = f"{split}-{index:04d}-{digest[:4].hex()}", int.from_bytes(digest[4:8], "big")
             video = f"video/{clip_id}.mp4"
             clips.append((text, str(output / video), clip_seed))
-            words = perform(text, clip_seed, head.frame_rate).words
+            words = perform(text, clip_seed).words
             speaker = "astronaut" if image is None else Path(image).stem
             lines[split].append({"video": video, "text": text, "id": clip_id, "speaker": speaker, "words": words})
-    output.mkdir(parents=True, exist_ok=True)
-    _render_all(head, clips, num_proc)
+    missing = [clip for clip in clips if not os.path.exists(clip[1])]
+    bar = tqdm(total=len(clips), initial=len(clips) - len(missing), desc="talking head", unit="clip", disable=None)
+    if missing and num_proc > 1:
+        from ..preparation.workers import worker_context
+
+        with ProcessPoolExecutor(num_proc, worker_context(), cv2.setNumThreads, (1,)) as pool:
+            for _ in pool.map(head.render, *zip(*missing, strict=True), chunksize=4):
+                bar.update()
+    else:
+        for clip in missing:
+            head.render(*clip)
+            bar.update()
+    bar.close()
     for split, entries in lines.items():
         text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
-        with replacing(output / f"{split}.jsonl") as beside:
-            beside.write_text(text, encoding="utf-8")
-
-
-def _render_all(head: TalkingHead, clips: list[tuple[str, str, int]], num_proc: int) -> None:
-    missing = [clip for clip in clips if not os.path.exists(clip[1])]
-    progress = partial(
-        tqdm, total=len(clips), initial=len(clips) - len(missing), desc="talking head", unit="clip", disable=None
-    )
-    if num_proc <= 1:
-        for clip in progress(missing):
-            head.render(*clip)
-        return
-    from ..preparation.workers import worker_context
-
-    with ProcessPoolExecutor(num_proc, worker_context(), initializer=_start_worker, initargs=(head,)) as pool:
-        for _ in progress(pool.map(_render_in_worker, missing, chunksize=4)):
-            pass
+        write_atomically(output / f"{split}.jsonl", text)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    set_up_console()
-    parser = argparse.ArgumentParser(prog="python -m data.talker", description=__doc__.split("\n")[0])
+    parser = make_parser("python -m data.talker", __doc__)
     parser.add_argument("--output", required=True, help="folder to write")
     parser.add_argument("--num_clips", type=int, default=320, help="training clips (default: 320)")
     parser.add_argument("--num_test", type=int, default=24, help="test clips, of sentences not in train (default: 24)")
@@ -268,7 +215,5 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--sentences", help="text file with one sentence a line (default: sentences of a grammar)")
     parser.add_argument("--num_proc", type=int, default=1, help="processes (default: 1)")
     args = parser.parse_args(arguments)
-    try:
+    with exit_on_error():
         make_corpus(args.output, args.num_clips, args.num_test, args.seed, args.image, args.sentences, args.num_proc)
-    except (ValueError, OSError) as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")

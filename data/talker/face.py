@@ -23,45 +23,28 @@ CANVAS = 320  # pixels; the video's frame is cut from its middle, with room for 
 FACE_HEIGHT = 175  # pixels of the canvas from forehead to chin
 
 
-def read_portrait(image: str | Path | None) -> np.ndarray:
-    """Returns a picture, or without one scikit-image's portrait, RGB, uint8 `(height, width, 3)`.
+def upright(image: str | Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """Turns, scales and crops a picture, or scikit-image's portrait, so that the face stands upright in the middle.
 
-    Raises:
-        ValueError: If the file is missing or not a picture.
+    Returns the canvas, RGB, uint8 `(CANVAS, CANVAS, 3)`, and its landmarks in pixels, X right and Y down, `(478, 2)`.
+    Raises ValueError if the file is missing, or not a picture with a face.
     """
-    if image is None:
-        return skimage.data.astronaut()
-    picture = cv2.imread(str(image), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ValueError(f"{image} is missing or not a picture: give a PNG or JPEG of a face")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-
-
-def find_landmarks(picture: np.ndarray) -> np.ndarray | None:
-    """Returns the face's landmarks in pixels, X right and Y down, float64 `(478, 2)`; None if there is no face."""
     # Imported here, since it imports torch, which the processes that only draw do not need.
     from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 
-    with Face3DKeypointExtractor() as extractor:
-        keypoints = extractor.extract(np.ascontiguousarray(picture))
-    return None if keypoints is None else keypoints[:, :2].astype(np.float64) * (1, -1)
-
-
-def upright(picture: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Turns, scales and crops an RGB picture so that the face stands upright in the middle of the canvas.
-
-    Returns:
-        The canvas, uint8 `(CANVAS, CANVAS, 3)`, and its landmarks, float64 `(478, 2)`.
-
-    Raises:
-        ValueError: If there is no face; the message has the picture's `name`.
-    """
+    picture = skimage.data.astronaut()
+    if image is not None:
+        if (read := cv2.imread(str(image), cv2.IMREAD_COLOR)) is None:
+            raise ValueError(f"{image} is missing or not a picture: give a PNG or JPEG of a face")
+        picture = cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
     for _ in range(2):  # the second time MediaPipe sees the enlarged face and is more exact
-        landmarks = find_landmarks(picture)
-        if landmarks is None:
+        with Face3DKeypointExtractor() as extractor:
+            keypoints = extractor.extract(np.ascontiguousarray(picture))
+        if keypoints is None:
             raise ValueError(
-                f"no face found in {name}: give a frontal portrait, cropped so that the face fills a third of it"
+                f"no face found in {image}: give a frontal portrait, cropped so that the face fills a third of it"
             )
+        landmarks = keypoints[:, :2].astype(np.float64) * (1, -1)
         left, right = landmarks[EYES[0]], landmarks[EYES[1]]
         angle = np.degrees(np.arctan2(*(right - left)[::-1]))
         scale = FACE_HEIGHT / np.linalg.norm(landmarks[152] - landmarks[10])
@@ -77,15 +60,10 @@ def upright(picture: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 class TalkingFace:
-    """Draws a portrait (by default that of scikit-image) with its mouth in any position.
-
-    Raises:
-        ValueError: If the picture cannot be read or has no face in it.
-    """
+    """Draws a portrait, by default scikit-image's of the astronaut Eileen Collins, with its mouth in any position."""
 
     def __init__(self, image: str | Path | None = None) -> None:
-        name = "the portrait" if image is None else str(image)
-        self.canvas, landmarks = upright(read_portrait(image), name)
+        self.canvas, landmarks = upright(image)
         self.mouth = Mouth(landmarks)
         self._choose_patches()
         self._full_grid = self._grid(step=1)
@@ -137,11 +115,7 @@ class TalkingFace:
         )
 
     def _spread(self, side: int, moves: np.ndarray | dict[int, np.ndarray], grid: np.ndarray) -> np.ndarray:
-        """Interpolates displacements `(fields, 2)` of landmarks over the positions `grid`, `(rows, columns, 2)`.
-
-        Returns:
-            Displacement fields of the upper (side -1) or lower (1) layer, float32 `(fields, rows, columns, 2)`.
-        """
+        """Spreads displacements of landmarks, `(fields, 2)`, over `grid`: float32 `(fields, rows, columns, 2)`."""
         width, height = self.size
         indices = {*STILL, *JAW, *CHEEKS[61], *CHEEKS[291], *LIPS[side][0], *LIPS[side][1]}
         border = [(x, height) for x in np.linspace(0, width, 7)]

@@ -16,6 +16,7 @@ import numpy as np
 
 from lipread.pronunciation import pronounce, visemes_of_phoneme
 
+FRAME_RATE = 25
 PARAMETERS = ("open", "width", "round", "jaw", "tuck", "press", "tongue")
 """Articulatory parameters, 0 to about 1: inner lips apart, corners spread, lips rounded, chin lowered, lower lip under
 the upper teeth, lips pressed together, tongue tip between the teeth."""
@@ -87,13 +88,10 @@ def visemes_of(phoneme: str) -> list[tuple[str, float]]:
 
 
 def schedule(text: str, rate: float = 1.0) -> tuple[list[Segment], list[dict]]:
-    """Returns the timed visemes of a sentence, with the mouth at rest before and after it.
+    """Returns the timed visemes of a sentence, at rest before and after it, and a `{"word", "start", "end"}` a word.
 
-    Returns:
-        The segments in order, and one `{"word", "start", "end"}` (seconds) a word. A rate of 1.25 is a quarter faster.
-
-    Raises:
-        ValueError: If the text is empty or a word cannot be pronounced.
+    Times are in seconds; a rate of 1.25 is a quarter faster. Raises ValueError if the text is empty or a word cannot
+    be pronounced.
     """
     if not text.split():
         raise ValueError("the text is empty: give at least one word")
@@ -117,14 +115,10 @@ def _table(index: int, missing: float) -> dict[str, np.ndarray]:
 _TARGETS, _DOMINANCES = _table(0, 0.0), _table(1, 1.0)
 
 
-def articulate(segments: list[Segment], frame_rate: float = 25.0) -> np.ndarray:
-    """Blends the targets of consecutive visemes into smooth movements.
-
-    Returns:
-        Parameters in the order of `PARAMETERS`, float32 `(frames, parameters)`; frame `i` is at `i / frame_rate`.
-    """
-    frames = max(1, round(segments[-1].end * frame_rate))
-    times = np.arange(frames)[:, None] / frame_rate
+def articulate(segments: list[Segment]) -> np.ndarray:
+    """Blends the targets of consecutive visemes; returns `PARAMETERS` at `FRAME_RATE`, float32 `(frames, 7)`."""
+    frames = max(1, round(segments[-1].end * FRAME_RATE))
+    times = np.arange(frames)[:, None] / FRAME_RATE
     starts = np.array([s.start for s in segments])
     ends = np.array([s.end for s in segments])
     # A Gaussian a little wider than the segment: neighbours overlap, others hardly do.

@@ -44,8 +44,6 @@ class _LengthGroups:
     """Clips sorted by length and cut into batches. The cuts depend on lengths alone, so their number is constant."""
 
     def __init__(self, lengths: Sequence[int], batch_size: int | None, max_frames: int | None):
-        if (batch_size is None) == (max_frames is None):
-            raise ValueError("give one of batch_size and max_frames")
         self.steps = -(-np.asarray(lengths) // LENGTH_STEP)
         ordered, self.bounds = np.sort(self.steps) * LENGTH_STEP, [0]
         for position, length in enumerate(ordered.tolist()):  # ascending: a batch's longest clip is its last
@@ -121,45 +119,17 @@ class SpeakerBatchSampler(ClipBatchSampler):
 
 
 class StreamBatchSampler(ClipBatchSampler):
-    """Batches of clips from a few row groups at a time, for streaming.
+    """Batches of clips from one window of row groups each, for streaming; with `lengths`, of similar length.
 
-    Row groups, of `blocks` clips each, come in random order. Each process reads a contiguous part of them, of equally
-    many clips (the last process continues at the beginning), and shuffles the clips of a `window` of row groups.
-    """
-
-    def __init__(self, blocks: Sequence[int], *, batch_size: int, window: int = 4, **process):
-        super().__init__(**process)
-        self.blocks, self.batch_size, self.window = np.asarray(blocks), batch_size, window
-        self.num_clips = -(-int(self.blocks.sum()) // self.num_processes)  # of each process
-
-    def __len__(self) -> int:
-        return -(-self.num_clips // self.batch_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        generator, groups = self._generator(), _row_groups(self.blocks)
-        order = generator.permutation(len(groups))
-        indices = np.concatenate([groups[block] for block in order])
-        owners = np.repeat(np.arange(len(order)), self.blocks[order])
-        start = self.process_index * self.num_clips
-        own = np.arange(start, start + self.num_clips) % len(indices)
-        changes = np.flatnonzero(np.diff(owners[own] // self.window)) + 1
-        mixed = np.concatenate([generator.permutation(indices[part]) for part in np.split(own, changes)]).tolist()
-        for start in range(0, len(mixed), self.batch_size):
-            yield mixed[start : start + self.batch_size]
-
-
-class StreamLengthBatchSampler(ClipBatchSampler):
-    """Batches of clips of similar length, each from one window of row groups, for streaming.
-
-    The number of batches in a window depends on its clips, and must be the same in every epoch. So the seed assigns
-    row groups to windows once. Each epoch shuffles the windows, the batches in a window, and clips of equal rounded
-    length. Each process reads a contiguous part of that order. A window's last batch may be smaller.
+    The number of batches must be the same in every epoch, so the seed assigns row groups, of `blocks` clips each, to
+    windows once. Each epoch shuffles the windows, the batches in a window, and clips of equal rounded length. Each
+    process reads a contiguous part of that order. A window's last batch may be smaller.
     """
 
     def __init__(
         self,
         blocks: Sequence[int],
-        lengths: Sequence[int],
+        lengths: Sequence[int] | None = None,
         *,
         batch_size: int | None = None,
         max_frames: int | None = None,
@@ -167,7 +137,8 @@ class StreamLengthBatchSampler(ClipBatchSampler):
         **process,
     ):
         super().__init__(**process)
-        lengths, groups = np.asarray(lengths), _row_groups(blocks)
+        groups = np.split(np.arange(np.sum(blocks)), np.cumsum(blocks)[:-1])
+        lengths = np.ones(np.sum(blocks)) if lengths is None else np.asarray(lengths)
         order = np.random.default_rng(self.seed).permutation(len(groups)).tolist()
         parts = [order[start : start + window] for start in range(0, len(order), window)]
         self.windows = [np.concatenate([groups[block] for block in part]) for part in parts]
@@ -184,11 +155,6 @@ class StreamLengthBatchSampler(ClipBatchSampler):
         first = self.process_index * len(self)
         for position in range(first, first + len(self)):
             yield batches[position % len(batches)].tolist()
-
-
-def _row_groups(blocks: Sequence[int]) -> list[np.ndarray]:
-    """Returns the clip indices of each row group."""
-    return np.split(np.arange(np.sum(blocks)), np.cumsum(blocks)[:-1])
 
 
 def check_speakers(speakers: Sequence[str | None]) -> None:
@@ -211,9 +177,8 @@ def batch_sampler(clips: Clips, args: TrainingArguments) -> ClipBatchSampler | N
         limit = {"max_frames": max_frames}
     if isinstance(clips, ClipStream):
         process["window"] = args.stream_window
-        if by_length:
-            return StreamLengthBatchSampler(clips.blocks, clips.column("num_frames"), **limit, **process)
-        return StreamBatchSampler(clips.blocks, **limit, **process)
+        lengths = clips.column("num_frames") if by_length else None
+        return StreamBatchSampler(clips.blocks, lengths, **limit, **process)
     if args.speaker_balance:
         return SpeakerBatchSampler(clips.column("speaker"), balance=args.speaker_balance, **limit, **process)
     return LengthBatchSampler(clips.column("num_frames"), **limit, **process) if by_length else None

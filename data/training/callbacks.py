@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Callbacks and metrics of a training run: early stopping, gradient norms, data wait, transcripts."""
+"""Callbacks of a training run: early stopping, gradient norms, data wait, transcripts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-import psutil
 import torch
 from torch.nn.utils import get_total_norm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.integrations import TensorBoardCallback
 
 from ..evaluation import RATE_OF_UNIT, Prediction
 from .fsdp import unsharded
@@ -29,14 +27,11 @@ WARNING = (
     "that the language model needs the face. To continue anyway, repeat the command with --blank_check_after 0."
 )
 MOST_BAD_STEPS = 10  # steps in a row without finite gradients
-PROCESS = psutil.Process()  # one object, since cpu_percent measures from its last call
 PARTS = ("encoder", "adapters", "gates", "language_model")
 
 
 class BlankVideoCallback(TrainerCallback):
-    """Stops a run whose error rate on blank video is as low as on the clips, since it ignores the lips.
-
-    The rate is that of the model's `text_unit`: WER, or CER for scripts without spaces.
+    """Stops a run whose error rate (`text_unit`) on blank video is as low as on the clips, since it ignores the lips.
 
     `after` is the first evaluation that counts: from 1 on an epoch; below 1 a share of the run, at least 500 steps. A
     model may need a third of its run before it uses the adapters.
@@ -154,26 +149,11 @@ class DataTimeCallback(TrainerCallback):
         return share
 
 
-def resources() -> dict[str, float]:
-    """Returns the processor time and memory that this process uses, in percent and GiB."""
-    used = {"system/cpu_percent": PROCESS.cpu_percent(), "system/ram_gib": PROCESS.memory_info().rss / 2**30}
-    if torch.cuda.is_available():
-        used["system/gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-    return used
-
-
 def transcript_table(predictions: Sequence[Prediction], rows: int = 8) -> str:
-    """Returns a Markdown table of clips at fixed places of the corpus."""
+    """Returns a Markdown table of clips at fixed places of the corpus, for TensorBoard."""
     lines = ["| clip | reference | hypothesis | from blank video |", "|---|---|---|---|"]
     for index in np.linspace(0, len(predictions) - 1, min(rows, len(predictions))).astype(int):
         prediction = predictions[index]
         cells = (prediction.id, prediction.reference, prediction.hypothesis, prediction.blank_hypothesis)
         lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
-
-
-def write_transcripts(callbacks: Sequence[TrainerCallback], name: str, predictions: Sequence[Prediction], step: int):
-    """Writes a table of transcripts to TensorBoard, if the run logs there."""
-    for callback in callbacks:
-        if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
-            callback.tb_writer.add_text(name, transcript_table(predictions), step)

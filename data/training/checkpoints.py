@@ -116,10 +116,7 @@ def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
 
 
 def resume_point(args: LipReadTrainingArguments) -> str | None:
-    """Returns the checkpoint to resume from: `resume_from_checkpoint`, else the last complete one, else `None`.
-
-    Raises OSError if the former is damaged.
-    """
+    """Returns the checkpoint given or the last complete one, or `None`; raises OSError if the former is damaged."""
     checkpoint = args.resume_from_checkpoint
     if checkpoint not in (None, "True", "true"):
         if problem := damage(Path(checkpoint)):
@@ -153,10 +150,8 @@ def load_checkpoint(
     """Returns the model of --init_from, prepared for training on `texts`, and its processor.
 
     Its CTC vocabulary gets the characters of `texts` that it lacks, and a frozen language model the LoRA of the
-    arguments. Calibration and limits of abstention are removed, since they hold for the old weights.
-
-    Raises ValueError if its tokenizer can write none of the texts, or LoRA is not possible; OSError if it cannot be
-    read.
+    arguments. Calibration and limits of abstention hold for the old weights and are removed. Raises ValueError if its
+    tokenizer can write none of the texts, or LoRA is not possible.
     """
     source, lora = model_args.init_from, model_args.lora()
     config, processor = checkpoint_config(source), LipReadProcessor.from_pretrained(source)

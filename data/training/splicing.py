@@ -19,10 +19,7 @@ SWAPPED = 0.5  # share of the words of a spliced clip that are replaced
 
 
 class WordSplicing:
-    """Splices each example of a batch with a probability.
-
-    The random draws depend on the seed and on the clips of the batch in their order, so a resumed run repeats them.
-    """
+    """Splices examples of a batch with a probability; draws depend on seed and clips, so resumed runs repeat them."""
 
     def __init__(self, probability: float, seed: int = 0):
         self.probability, self.seed = probability, seed

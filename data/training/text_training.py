@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from transformers import AutoModelForCausalLM, DataCollatorForSeq2Seq, PreTraine
 
 from ..tokenizer import check_vocabulary, load_tokenizer, special_tokens
 from .arguments import Arguments
-from .callbacks import FiniteCallback, resources
+from .callbacks import FiniteCallback
 from .checkpoints import replace_pickled_arguments
 
 logger = logging.getLogger("train_hf")
@@ -25,8 +24,6 @@ def read_texts(path: str | Path) -> list[str]:
     """Returns the non-empty lines of a UTF-8 file; raises ValueError if there are none."""
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}; give a UTF-8 file with a transcript a line") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error}); save it as UTF-8") from error
     texts = [line.strip() for line in lines if line.strip()]
@@ -46,13 +43,7 @@ def pack_texts(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, seq_len
 
 
 class TextTrainer(Trainer):
-    """Trains a language model on packed text and logs perplexity beside the loss."""
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        for key in ("loss", "eval_loss"):
-            if key in logs:
-                logs = {**logs, key.replace("loss", "perplexity"): math.exp(min(logs[key], 50.0)), **resources()}
-        super().log(logs, start_time)
+    """Trains a language model on packed text."""
 
     def save_model(self, output_dir: str | None = None, **kwargs) -> None:
         super().save_model(output_dir, **kwargs)

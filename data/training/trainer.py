@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import math
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from huggingface_hub import CommitInfo
 from torch.utils.data import DataLoader
 from transformers import Trainer
+from transformers.integrations import TensorBoardCallback
 
 from lipread.hub.model_card import CardDetails
 from lipread.hub.publish import push, stage
@@ -24,17 +24,10 @@ from modeling_lipread.modeling_lipread import belongs_to_base
 from ..collator import ExampleCache
 from ..dataset import Clips
 from ..evaluation import closing_line, compute_metrics, predict
+from . import callbacks
 from .arguments import LipReadTrainingArguments
 from .augmentation import KeypointAugmentation
 from .batching import batch_sampler, padding_share, train_loader
-from .callbacks import (
-    BlankVideoCallback,
-    DataTimeCallback,
-    FiniteCallback,
-    GradientNormCallback,
-    resources,
-    write_transcripts,
-)
 from .checkpoints import replace_pickled_arguments, training_data
 from .fsdp import gather_to_encode, gathered, own_class, shard_by_layer
 
@@ -50,28 +43,26 @@ def leave_out_language_model(model: torch.nn.Module, keys: Any) -> None:
 class LipReadTrainer(Trainer):
     """Trains a `LipReadForConditionalGeneration`, which computes the loss in its forward pass.
 
-    Args:
-        eval_collator: Collator in evaluation mode, whose `input_ids` hold no transcript.
-        augmentation: Applied to training batches on their device.
+    `augmentation` is applied to training batches on their device.
     """
 
     args: LipReadTrainingArguments
 
-    def __init__(self, *args, eval_collator, augmentation: KeypointAugmentation | None = None, **kwargs):
+    def __init__(self, *args, augmentation: KeypointAugmentation | None = None, **kwargs):
         super().__init__(*args, **kwargs)
         if self.is_fsdp_enabled:
             shard_by_layer(self.accelerator.state.fsdp_plugin, self.model)
         self.model.register_load_state_dict_post_hook(leave_out_language_model)
         self.label_smoother = None  # the model's own loss smooths, by label_smoothing of its configuration
-        self.eval_collator = eval_collator
         self.augmentation = augmentation
         # Parts of the loss since the last log, and since the evaluation began.
         self._train_parts: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._eval_parts: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._training_data: dict[str, Any] | None = None
-        self.data_time, self.norms = DataTimeCallback(), GradientNormCallback()
-        self.blank_check = BlankVideoCallback(self.args.blank_check_after) if self.args.blank_check_after else None
-        for callback in filter(None, (FiniteCallback(), self.data_time, self.norms, self.blank_check)):
+        self.data_time, self.norms = callbacks.DataTimeCallback(), callbacks.GradientNormCallback()
+        after = self.args.blank_check_after
+        self.blank_check = callbacks.BlankVideoCallback(after) if after else None
+        for callback in filter(None, (callbacks.FiniteCallback(), self.data_time, self.norms, self.blank_check)):
             self.add_callback(callback)
 
     def get_train_dataloader(self) -> DataLoader:
@@ -103,19 +94,13 @@ class LipReadTrainer(Trainer):
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """Creates the optimizer with three groups: with weight decay, without, and gates with a learning rate."""
         if self.optimizer is None:
-            model = self.model if model is None else model
-            decayed, groups = set(self.get_decay_parameter_names(model)), {"decay": [], "no_decay": [], "gates": []}
-            for name, parameter in model.named_parameters():
-                if parameter.requires_grad:
-                    kind = "gates" if name.endswith(".gate") else "decay" if name in decayed else "no_decay"
-                    groups[kind].append(parameter)
-            settings = [
-                {"params": groups["decay"], "weight_decay": self.args.weight_decay},
-                {"params": groups["no_decay"], "weight_decay": 0.0},
-                {"params": groups["gates"], "weight_decay": 0.0, "lr": self.args.gate_learning_rate},
-            ]
-            optimizer_class, kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
-            self.optimizer = optimizer_class(settings, **kwargs)
+            super().create_optimizer(model)
+            named = (self.model if model is None else model).named_parameters()
+            gates = {id(gate): gate for name, gate in named if name.endswith(".gate") and gate.requires_grad}
+            for group in self.optimizer.param_groups:
+                group["params"] = [parameter for parameter in group["params"] if id(parameter) not in gates]
+            group = {"params": list(gates.values()), "weight_decay": 0.0, "lr": self.args.gate_learning_rate}
+            self.optimizer.add_param_group(group)
         return self.optimizer
 
     def autocast_smart_context_manager(self, *args, **kwargs):
@@ -145,12 +130,10 @@ class LipReadTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def _pop_means(self, parts: dict[str, list[torch.Tensor]]) -> dict[str, float]:
-        """Returns the mean of each part over its values and all processes, and the perplexity; empties `parts`."""
+        """Returns the mean of each part over its values and all processes, and empties `parts`."""
         local = {part: torch.stack(values).mean().reshape(1) for part, values in parts.items()}
         means = {part: self.accelerator.gather(mean).mean().item() for part, mean in local.items()}
         parts.clear()
-        if "lm_loss" in means:
-            means["perplexity"] = math.exp(min(means["lm_loss"], 50.0))
         return means
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -158,7 +141,7 @@ class LipReadTrainer(Trainer):
             model = self.accelerator.unwrap_model(self.model)
             with gathered(model):
                 gates = {f"gate/layer_{layer:02d}": value for layer, value in model.gate_values().items()}
-            logs = logs | self._pop_means(self._train_parts) | self.data_time.pop_metrics() | gates | resources()
+            logs = logs | self._pop_means(self._train_parts) | self.data_time.pop_metrics() | gates
             logs |= self.norms.pop_metrics(logs.get("grad_norm", 0.0))
         super().log(logs, start_time)
 
@@ -176,7 +159,6 @@ class LipReadTrainer(Trainer):
                     model,
                     self.processing_class,
                     dataloader.dataset,
-                    self.eval_collator,
                     batch_size=self.args.per_device_eval_batch_size,
                     process_index=self.args.process_index,
                     num_processes=self.args.world_size,
@@ -192,8 +174,10 @@ class LipReadTrainer(Trainer):
             for prediction in predictions[:3]:
                 logger.info("reference %r, hypothesis %r", prediction.reference, prediction.hypothesis)
             logger.info(closing_line(metrics, model.config.text_unit))
-            name = f"{metric_key_prefix}/transcripts"
-            write_transcripts(self.callback_handler.callbacks, name, predictions, self.state.global_step)
+            for callback in self.callback_handler.callbacks:
+                if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
+                    table, step = callbacks.transcript_table(predictions), self.state.global_step
+                    callback.tb_writer.add_text(f"{metric_key_prefix}/transcripts", table, step)
         return output
 
     def save_model(self, output_dir: str | None = None, **kwargs) -> None:
@@ -217,10 +201,7 @@ class LipReadTrainer(Trainer):
         private: bool | None = None,
         **details: Any,
     ) -> CommitInfo | None:
-        """Publishes the model as `lipread publish` does: in one commit, without logs, states and pickles.
-
-        The call returns after the upload, whatever `blocking` is. `details` are fields of `CardDetails`.
-        """
+        """Publishes the model in one commit as `lipread publish` does; `details` are fields of `CardDetails`."""
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         token = token or self.args.hub_token
         if self.hub_model_id is None:

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from datasets import load_from_disk
 
 from data.preparation.settings import ExtractionSettings
 from data.prepare import main, prepare
-from data.quality import measure, summarize
+from data.quality import measure
 from data.schema import load_split
 from modeling_lipread.geometry_lipread import OUTER_EYE_CORNERS
 from modeling_lipread.landmarks_lipread import LandmarkSequence
@@ -40,7 +39,6 @@ def test_a_face_that_stands_still():
     quality = measure(clip())
     assert quality.coverage == 1.0 and quality.longest_gap == 0.0
     assert quality.face_width == pytest.approx(np.ptp(FACE[:, 0]), rel=1e-4)
-    assert quality.face_share == pytest.approx(quality.face_width / 640)
     assert quality.jitter == pytest.approx(0.0, abs=1e-5) and quality.lip_motion == pytest.approx(0.0, abs=1e-3)
     assert quality.rotation < 1.0 and quality.identity_switches == 0
     assert quality.thumbnail_frame in (FRAMES // 2, FRAMES // 2 - 1)
@@ -98,7 +96,7 @@ def test_limits_name_metric_and_remedy(change, setting, reason):
     assert re.search(reason, found), found
 
 
-def test_metrics_are_stored_summed_up_and_filter_by_name(tmp_path, capsys):
+def test_metrics_are_stored_and_filter_by_name(tmp_path, capsys):
     still, speaking = clip().keypoints, clip(moved(LOWER_LIP, 1, 0.1 * EYES * np.sin(np.arange(FRAMES)))).keypoints
     lines = []
     for name, keypoints in (("still", still), ("speaking", speaking)):
@@ -106,15 +104,11 @@ def test_metrics_are_stored_summed_up_and_filter_by_name(tmp_path, capsys):
         lines.append(json.dumps({"kp_path": f"{name}.npy", "text": name, "id": name}) + "\n")
     manifest = tmp_path / "test.jsonl"
     manifest.write_text("".join(lines))
-    report = prepare([manifest], tmp_path / "all")
+    prepare([manifest], tmp_path / "all")
     rows = load_split(tmp_path / "all", "test").with_format("python", columns=["id", "quality"])
     stored = {row["id"]: row["quality"] for row in rows}
     assert stored["still"]["face_width"] is None
     assert stored["still"]["lip_motion"] < 0.1 < stored["speaking"]["lip_motion"]
-    metrics = report["splits"]["test"]["quality"]
-    assert metrics == summarize(load_from_disk(tmp_path / "all" / "test").data["quality"])
-    assert metrics["face_width"] == {"unknown": 2}
-    assert metrics["lip_motion"]["max"] == pytest.approx(stored["speaking"]["lip_motion"], abs=1e-4)
     assert "quality" not in load_split(tmp_path / "all", "test")[0], "training does not read them"
 
     main([str(manifest), "--output", str(tmp_path / "some"), "--min_lip_motion", "0.1"])

@@ -5,9 +5,8 @@ import sys
 
 import pytest
 
-from data.evaluation import Prediction, report
+from data.evaluation import Prediction, breakdown, report
 from data.evaluation.breakdown import (
-    align,
     confusion_matrix,
     match_words,
     speaker_rates,
@@ -17,6 +16,12 @@ from data.evaluation.breakdown import (
     word_positions,
     word_times,
 )
+
+
+def align(*sides):
+    """Aligns texts by their words."""
+    return breakdown.align(*([text.split() for text in side] for side in sides))
+
 
 GRID = [
     ("bin blue at f two now", "bin blue at s two now"),

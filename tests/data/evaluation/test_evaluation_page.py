@@ -55,7 +55,7 @@ def test_the_numbers_of_the_page_are_those_of_the_file(tmp_path):
         "no speech that the model knows: 1",
     ):
         assert text in page.text
-    assert page.tags.count("svg") == 4, "rates, two confusion matrices and reliability"
+    assert page.tags.count("svg") == 3, "two confusion matrices and reliability"
 
 
 def test_nothing_from_a_corpus_runs_or_is_fetched(tmp_path):

@@ -29,7 +29,7 @@ def test_rates_are_over_the_corpus_and_normalised():
     for hypotheses, references in (([], []), (["a"], ["?!"])):
         with pytest.raises(ValueError, match="no word, so an error rate is undefined"):
             edit_counts(hypotheses, references)
-    with pytest.raises(ValueError, match="1 hypotheses for 2 references"):
+    with pytest.raises(ValueError, match="zip"):
         edit_counts(["a"], ["a", "b"])
 
 

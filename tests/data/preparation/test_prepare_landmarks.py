@@ -14,12 +14,13 @@ import pytest
 from datasets import load_from_disk
 from filelock import FileLock
 
+from data.files import DiskList, PrepareError
 from data.preparation import workers, write
 from data.preparation.plan import split_records
-from data.prepare import PrepareError, main, prepare
+from data.prepare import main, prepare
 from data.quality import measure
 from data.schema import load_split
-from data.sources.records import Record, RecordFile, SourceError
+from data.sources.records import Record, SourceError
 from lipread.landmark_rows import decode_row
 from tests.helpers.corpora import all_files, all_rows, landmark_lines, write_manifest
 from tests.helpers.readers import Bomb
@@ -179,7 +180,7 @@ def test_the_length_of_landmarks_is_known_before_they_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ("--num_proc -1", "is negative"),
+        ("--num_proc -1", "0 or more"),
         ("--val_ratio 1", "not in"),
         ("--min_coverage -1", "not in"),
         ("--option x", "not NAME=VALUE"),
@@ -284,5 +285,6 @@ def make_records(speakers):
     for index, speaker in enumerate(speakers):
         source = f"{speaker}/{index % 3}.mp4"
         media = Path("corpus", source)
-        records.append(Record("corpus", index + 1, str(index), "x", source, media, False, speaker=speaker))
-    return RecordFile(Path("corpus"), records)
+        where = f"corpus line {index + 1}"
+        records.append(Record(where, index + 1, str(index), "x", source, media, False, speaker=speaker))
+    return DiskList(records)

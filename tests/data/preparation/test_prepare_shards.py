@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
+from data.files import PrepareError
 from data.preparation.shards import merge
-from data.prepare import PrepareError, main, prepare
+from data.prepare import main, prepare
 from tests.helpers.corpora import all_files, landmark_lines, write_manifest
 
 

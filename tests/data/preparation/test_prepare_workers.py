@@ -13,9 +13,9 @@ import numpy as np
 import psutil
 import pytest
 
-from data.files import disk_full
+from data.files import PrepareError, disk_full
 from data.preparation.workers import _reason
-from data.prepare import PrepareError, prepare
+from data.prepare import prepare
 from data.schema import CorpusError, load_split
 from tests.helpers.clips import PORTRAIT, write_video
 from tests.helpers.corpora import (

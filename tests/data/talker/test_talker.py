@@ -127,7 +127,7 @@ def test_own_sentences(tmp_path):
         make_corpus(tmp_path, num_clips=1, num_test=0, sentences_file=lines)
 
 
-def test_a_picture_without_a_face_is_refused_by_name(tmp_path, capsys):
+def test_a_picture_without_a_face_is_refused_by_name(tmp_path):
     cv2.imwrite(str(tmp_path / "wall.png"), np.full((240, 320, 3), 128, np.uint8))
     with pytest.raises(ValueError, match=r"no face found in .*wall\.png"):
         TalkingHead(tmp_path / "wall.png")
@@ -135,6 +135,6 @@ def test_a_picture_without_a_face_is_refused_by_name(tmp_path, capsys):
     with pytest.raises(ValueError, match=r"letter\.png"):
         TalkingHead(tmp_path / "letter.png")
     options = ["--num_clips", "1", "--num_test", "1", "--image", str(tmp_path / "no.png")]
-    with pytest.raises(SystemExit, match="1"):
+    with pytest.raises(SystemExit, match="no.png"):
         main(["--output", str(tmp_path / "out"), *options])
-    assert "no.png" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert not (tmp_path / "out").exists()

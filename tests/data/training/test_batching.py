@@ -13,7 +13,6 @@ from data.training.batching import (
     LengthBatchSampler,
     SpeakerBatchSampler,
     StreamBatchSampler,
-    StreamLengthBatchSampler,
     check_speakers,
 )
 
@@ -24,7 +23,7 @@ BLOCKS = [16] * 7 + [5, 16, 9]
 by_length = partial(LengthBatchSampler, LENGTHS, seed=3, max_frames=1000)
 by_count = partial(LengthBatchSampler, LENGTHS, seed=3, batch_size=8)
 stream = partial(StreamBatchSampler, BLOCKS, seed=3, batch_size=8, window=2)
-by_window = partial(StreamLengthBatchSampler, BLOCKS, LENGTHS[: sum(BLOCKS)], seed=3, window=2)
+by_window = partial(StreamBatchSampler, BLOCKS, LENGTHS[: sum(BLOCKS)], seed=3, window=2)
 stream_by_length, stream_by_count = partial(by_window, max_frames=1000), partial(by_window, batch_size=6)
 STREAMS = [stream, stream_by_length, stream_by_count]
 SAMPLERS = pytest.mark.parametrize(
@@ -68,7 +67,7 @@ def test_a_stream_never_has_more_open_than_its_window(make):
         held = []  # what the loader keeps: the window's row groups and two more
         for batch in make(process_index=process, num_processes=2):
             groups = set(owners[batch])
-            assert len(groups) <= (4 if make is stream else 2)  # there, two windows meet in a batch
+            assert len(groups) <= 2
             read += len(groups - set(held))
             held = [*(group for group in held if group not in groups), *groups][-4:]
     # None is read again once it was left; but two processes share a window, and the last fills up from the front.
@@ -78,7 +77,7 @@ def test_a_stream_never_has_more_open_than_its_window(make):
 def test_a_budget_holds_with_padding_and_a_longer_clip_comes_alone():
     lengths, blocks = [*LENGTHS, 5000], [20] * 10 + [4]
     sampler = LengthBatchSampler(lengths, max_frames=1000, seed=0)
-    for batch in [*sampler, *StreamLengthBatchSampler(blocks, lengths, max_frames=1000, seed=0)]:
+    for batch in [*sampler, *StreamBatchSampler(blocks, lengths, max_frames=1000, seed=0)]:
         frames = max(lengths[clip] for clip in batch) * len(batch)
         assert frames <= 1000 or batch == [203]
 

@@ -49,7 +49,7 @@ def test_two_processes_train_evaluate_and_write_one_reader(corpus, lm_config, tm
     result = run(dataset=corpus, lm_config=lm_config, output_dir=tmp_path, num_train_epochs=1, launcher=TORCHRUN)
     assert "WER" in result.stderr and "blank video WER" in result.stderr and "shuffled video WER" in result.stderr
     metrics = json.loads((tmp_path / "eval_results.json").read_text())
-    assert {"eval_wer", "eval_cer", "eval_blank_wer", "eval_shuffled_wer", "eval_perplexity"} <= metrics.keys()
+    assert {"eval_wer", "eval_cer", "eval_blank_wer", "eval_shuffled_wer"} <= metrics.keys()
     assert metrics["eval_clips"] == 4  # each clip is read once, by one of the processes
     # 24 clips in batches of 4: two processes take half as many steps as one.
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-3"]
@@ -91,8 +91,8 @@ def test_killed_and_resumed_gives_the_same_losses_and_the_same_reader(
 
 def test_logs_hold_what_a_researcher_watches(trained):
     logged = set().union(*history(trained))
-    wanted = {"lm_loss", "ctc_loss", "alignment_loss", "perplexity", "gate/layer_00", "gate/layer_01", "grad_norm"}
-    wanted |= {"learning_rate", "system/cpu_percent", "system/ram_gib", "eval_wer", "eval_blank_wer"}
+    wanted = {"lm_loss", "ctc_loss", "alignment_loss", "gate/layer_00", "gate/layer_01", "grad_norm"}
+    wanted |= {"learning_rate", "eval_wer", "eval_blank_wer"}
     assert wanted <= logged and not list(trained.rglob("training_args.bin"))
     for entry in (entry for entry in history(trained) if "loss" in entry):
         parts = {name: value for name, value in entry.items() if name.startswith("grad_norm/")}
@@ -295,8 +295,7 @@ def test_features_are_cached_once(corpus, lm_config, tmp_path):
     line = command(dataset=corpus, lm_config=lm_config, output_dir=tmp_path, **settings)
     trainer = build_trainer(parse_arguments(line[2:]))
     assert trainer.data_collator.cache.max_bytes == 2**28  # in each of two workers
-    evaluating = [trainer.get_eval_dataloader().collate_fn, trainer.eval_collator]
-    assert [collator.cache.max_bytes for collator in evaluating] == [0, 0]
+    assert trainer.get_eval_dataloader().collate_fn.cache.max_bytes == 0
 
 
 def test_clips_grouped_by_length_are_trained_on_and_evaluated(corpus, lm_config, tmp_path):
