@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,38 +25,32 @@ if TYPE_CHECKING:
     import torch
 
     from .collator import LipReadCollator
+    from .training.augmentation import KeypointAugmentation
 
+STRONG = {"scale": 0.1, "warp": 0.1, "motion": 0.3, "shift": 0.0, "noise": 0.001, "speed": 0.0, "time_masks": 0}
 MIXINGS = (1.2, 1.6, 2.0)  # of the augmentation: a reader then makes as many errors as with people it does not know
 
 
-class StrangerCollator:
-    """Collates clips as if other people spoke, with the `mixing` of `KeypointAugmentation`.
+def collate_as_strangers(
+    rows: Sequence[Mapping[str, Any]], collator: LipReadCollator, augmentation: KeypointAugmentation | None
+) -> dict[str, torch.Tensor]:
+    """Collates clips as if other people spoke.
 
-    0 reverses the clips in time instead: people whose movements are as clear as the training's, but seldom have its
-    words.
+    Without an `augmentation` they are reversed in time: people whose movements are as clear as the training's, but
+    seldom have its words.
     """
+    import torch
 
-    def __init__(self, collator: LipReadCollator, mixing: float):
-        from .training.augmentation import KeypointAugmentation
-
-        self.collator, self.mixing = collator, mixing
-        self.augmentation = KeypointAugmentation(
-            scale=0.1, warp=0.1, motion=0.3, mixing=mixing, shift=0.0, noise=0.001, speed=0.0, time_masks=0
-        )
-
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        import torch
-
-        batch = self.collator(rows)
-        if not self.mixing:
-            for keypoints, mask in zip(batch["keypoints"], batch["keypoints_mask"], strict=True):
-                frames = int(mask.nonzero().max()) + 1 if mask.any() else 0
-                keypoints[:frames], mask[:frames] = keypoints[:frames].flip(0), mask[:frames].flip(0)
-            return batch
-        with torch.random.fork_rng([]):
-            torch.manual_seed(zlib.crc32(str(rows[0]["id"]).encode()))
-            batch["keypoints"], *_ = self.augmentation(batch["keypoints"], batch["keypoints_mask"])
+    batch = collator(rows)
+    if augmentation is None:
+        for keypoints, mask in zip(batch["keypoints"], batch["keypoints_mask"], strict=True):
+            frames = int(mask.nonzero().max()) + 1 if mask.any() else 0
+            keypoints[:frames], mask[:frames] = keypoints[:frames].flip(0), mask[:frames].flip(0)
         return batch
+    with torch.random.fork_rng([]):
+        torch.manual_seed(zlib.crc32(str(rows[0]["id"]).encode()))
+        batch["keypoints"], *_ = augmentation(batch["keypoints"], batch["keypoints_mask"])
+    return batch
 
 
 def calibrate(
@@ -87,6 +82,7 @@ def calibrate(
     from .evaluation.generation import predict
     from .evaluation.hallucination import landmark_clips
     from .schema import encode_row, rows_to_table
+    from .training.augmentation import KeypointAugmentation
 
     register()
     settings = checkpoint / "config.json"
@@ -100,8 +96,9 @@ def calibrate(
     speech = predict(model, processor, rows, **options)
     start_ids, strangers = model.config.start_ids, []
     collator = LipReadCollator(processor, seq_len=len(start_ids) + 1, start_ids=start_ids, train=False)
-    for mixing in (*MIXINGS, 0.0):
-        strangers += predict(model, processor, rows, StrangerCollator(collator, mixing), **options)
+    for augmentation in (*(KeypointAugmentation(**STRONG, mixing=mixing) for mixing in MIXINGS), None):
+        others = partial(collate_as_strangers, collator=collator, augmentation=augmentation)
+        strangers += predict(model, processor, rows, others, **options)
     known = [prediction for prediction in [*speech, *strangers] if prediction.words]
     if not known:
         raise ValueError(f"{source}: the reader wrote no word, so there is nothing to calibrate")
