@@ -76,7 +76,7 @@ class LipReadCollator:
         splicing: Replaces words of training clips by words of other clips in the batch.
         cache_bytes: Memory for cached examples in each process.
 
-    Raises ValueError if `seq_len` leaves no room after the prompt, or `ctc_vocab` does not begin with the blank.
+    Raises ValueError if `seq_len` leaves no room after the prompt.
     """
 
     def __init__(
@@ -98,8 +98,6 @@ class LipReadCollator:
         if len(self.prefix) >= seq_len:
             used = f"the start token and the prompt ({len(self.prefix)} tokens)"
             raise ValueError(f"seq_len {seq_len} leaves no room after {used}")
-        if ctc_vocab and ctc_vocab[0] != "":
-            raise ValueError(f'ctc_vocab begins with {ctc_vocab[0]!r}; index 0 is the CTC blank, ""')
         self.ctc_ids = {character: index for index, character in enumerate(ctc_vocab or []) if index > 0}
         self.splicing = splicing if train else None
         self.cache = ExampleCache(cache_bytes)
