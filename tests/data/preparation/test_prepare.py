@@ -54,8 +54,6 @@ def test_videos_end_to_end(tmp_path, capsys):
     assert np.argmin(distances) == 1 and distances[1] < 0.5
 
     report = json.loads((tmp_path / "corpus" / "report.json").read_text())
-    quality = report["splits"]["test"].pop("quality")
-    assert quality["coverage"]["median"] == 1.0 and quality["face_width"]["unknown"] == 0
     frames = {"frames": 56, "frames_with_face": 56, "speakers": 1, "face_coverage": 1.0, "capitals": 0.0}
     assert report["splits"]["test"] == {"clips": 3, "seconds": pytest.approx(56 / 25), **frames}
     reasons = {f"{skip['where']} {skip['id']}": skip["reason"] for skip in report["skipped"]}

@@ -181,8 +181,8 @@ def test_the_length_of_landmarks_is_known_before_they_are_read(tmp_path):
     ("more", "reason"),
     [
         ("--num_proc -1", "0 or more"),
-        ("--val_ratio 1", "not in"),
-        ("--min_coverage -1", "not in"),
+        ("--val_ratio 1", "0 to below 1"),
+        ("--min_coverage -1", "0 to below 1"),
         ("--option x", "not NAME=VALUE"),
         ("--split_by day", "invalid"),
     ],
