@@ -232,7 +232,10 @@ def parse_arguments(arguments: list[str], description: str | None = None) -> Arg
     settings = {} if given.config is None else _read_recipe(parser, given.config)
     for text in given.config_overrides:
         settings |= _read_overrides(parser, text)
+    names = {argument.partition("=")[0].removeprefix("--").replace("-", "_") for argument in arguments}
     line = []
+    if "train_text" in names.union(settings):  # has no evaluation; TrainingArguments would refuse a --save_strategy
+        line = ["--eval_strategy", "no", "--load_best_model_at_end", "false"]
     for name, value in settings.items():
         line += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
     try:
