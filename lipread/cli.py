@@ -41,7 +41,8 @@ def _run(arguments: list[str] | None) -> int:
 
     use_utf8()
     logging.basicConfig(format="lipread: %(message)s", level=logging.ERROR)
-    logging.getLogger("lipread").setLevel(logging.WARNING)
+    for package in ("lipread", "modeling_lipread"):
+        logging.getLogger(package).setLevel(logging.WARNING)
     # A user who sets them sees the libraries' messages; they are read when the libraries are loaded.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -12,8 +12,9 @@ mediapipe, ai_edge_litert, av and cv2 are imported on first use, since training 
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
@@ -25,6 +26,8 @@ from .face_tracking_lipread import FACES, FaceFinder, FaceFollower, SpeakerFollo
 from .geometry_lipread import NUM_LANDMARKS
 from .landmarker_lipread import landmarker_path
 from .video_lipread import read_ahead, read_frames
+
+logger = logging.getLogger(__name__)
 
 
 class NoFaceError(ValueError):
@@ -124,9 +127,12 @@ class Face3DKeypointExtractor:
         return self.finder.choose(_check_frame(frame), "largest")[0]
 
     def extract_video(self, path: str | os.PathLike, face: str = "largest", **span: Any) -> LandmarkSequence:
-        """Extracts the landmarks of a video, or of a span of it, with arguments and errors as for `read_frames`."""
+        """Extracts the landmarks of a video, or of a span of it, with arguments and errors as for `read_frames`.
+
+        Where `skip_damage` leaves out frames, a warning says so.
+        """
         with closing(read_ahead(read_frames(path, **span))) as frames:
-            return self._extract(frames, face)
+            return self._extract(_intact(frames, path), face)
 
     def extract_frames(
         self,
@@ -156,6 +162,17 @@ class Face3DKeypointExtractor:
         if shape is None:
             raise ValueError("The clip has no frames; give at least one frame.")
         return LandmarkSequence.from_faces(follower.faces, timestamps, (shape[1], shape[0]), follower.most_seen)
+
+
+def _intact(frames: Iterable[tuple[float, np.ndarray | None]], path: str | os.PathLike) -> Iterator[tuple]:
+    """Leaves out lost stretches, with a warning."""
+    lost = None
+    for time, frame in frames:
+        if frame is not None:
+            yield time, frame
+        elif lost is None:
+            lost = time
+            logger.warning(f"{path}: the video is damaged at {lost:.1f} seconds; the lost frames are left out")
 
 
 def read_landmark_file(

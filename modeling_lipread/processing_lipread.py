@@ -118,10 +118,12 @@ class LipReadProcessor(ProcessorMixin):
         face: str = "largest",
         name: str = "clip",
         require_face: bool = True,
+        skip_damage: bool = False,
     ) -> LandmarkSequence:
         """Extracts the landmarks of one clip, with arguments and errors as for `__call__`.
 
         `name` is that of the clip in errors, unless it is a file. Without `require_face`, a clip may have no face.
+        With `skip_damage`, damaged frames of a video are left out instead.
         """
         rate = frame_rate or self.feature_extractor.frame_rate
         if hasattr(clip, "demux"):  # a container of PyAV; only its file can be read from the start
@@ -134,7 +136,9 @@ class LipReadProcessor(ProcessorMixin):
                 check_one_face(name, face)
                 sequence = read_landmark_file(name, rate, start, end)
             else:
-                sequence = self.keypoint_extractor.extract_video(clip, face, start=start, end=end)
+                sequence = self.keypoint_extractor.extract_video(
+                    clip, face, start=start, end=end, skip_damage=skip_damage
+                )
         elif start is not None or end is not None:
             raise ValueError(f"{name}: start and end are for files; cut frames or landmarks before giving them")
         elif hasattr(clip, "keypoints"):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import logging
 import os
@@ -225,6 +226,15 @@ def _check_file(path: Path) -> None:
         raise VideoError(f"{path}: the file is empty (0 bytes); copy or download it again")
 
 
+def _is_text(path: Path) -> bool:
+    """Returns whether a file begins with text in UTF-8, as playlists and scripts do."""
+    with open(path, "rb") as file:
+        start = file.read(256)
+    with suppress(UnicodeDecodeError):
+        return "\0" not in codecs.getincrementaldecoder("utf-8")().decode(start)
+    return False
+
+
 def _truncated(source: object, reason: str) -> str:
     return f"{source}: the file is truncated, {reason}; copy or download it again"
 
@@ -254,7 +264,9 @@ def _open(source: Path | str, timeout: float | None = None) -> Iterator[tuple[An
     options["enable_drefs"] = "0"  # a QuickTime file may name the files of its frames
     try:
         opened = av.open(name, options=options, timeout=timeout, metadata_errors="replace")
-    except av.ArgumentError as error:
+    except av.FFmpegError as error:
+        if not (isinstance(error, av.ArgumentError) or (isinstance(source, Path) and _is_text(source))):
+            raise
         raise VideoError(
             f"{source}: not a video file, such as mp4, mkv or avi; playlists, scripts, pictures and sound alone are "
             "not read"

@@ -35,7 +35,7 @@ def overlay(arguments: argparse.Namespace) -> None:
         frames = list(stream_video(pipeline.processor.keypoint_extractor, video, **clip, face="all"))
         people = people_sequences(frames, video)
     else:
-        people = pipeline.processor.extract_landmarks(video, **clip, face=arguments.face)
+        people = [pipeline.processor.extract_clip(video, **clip, face=arguments.face, skip_damage=True)]
         frames = sequence_frames(people[0])
     transcript = transcribe_frames(pipeline, frames, video, origin, **options.generation_arguments(arguments))
     write_overlay(video, people, output, words=transcript.words(origin), **clip)

@@ -31,7 +31,7 @@ def replay(arguments: argparse.Namespace) -> None:
     from ..replay import describe_clip, write_replay
 
     reading = {name: getattr(arguments, name) for name in ("start", "end", "face")}
-    sequence = pipeline.processor.extract_clip(arguments.video, **reading)
+    sequence = pipeline.processor.extract_clip(arguments.video, **reading, skip_damage=True)
     clip = describe_clip(pipeline, sequence, Path(arguments.video).name, **options.generation_arguments(arguments))
     write_replay(output, clip)
     print(f"{join_words(word['text'] for word in clip['words'])}\n{output}")

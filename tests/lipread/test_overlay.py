@@ -44,6 +44,16 @@ def test_the_command_makes_a_new_folder_and_says_why_there_are_no_words(clip, tm
         assert f"{clip[0]}: no words: no speech that the model knows" in errors[-1]
 
 
+def test_a_damaged_video_is_drawn_and_replayed_without_its_lost_frames(clip, tmp_path, lipread, caplog):
+    path = write_video(tmp_path / "tv.ts", read(clip[0]), codec_options={"g": "10"})
+    data, lost = path.read_bytes(), path.stat().st_size // 188 // 2 * 188
+    path.write_bytes(data[:lost] + data[lost + 188 :])
+    for command, suffix in (("overlay", ".mp4"), ("replay", ".html")):
+        assert lipread(command, path, "-o", tmp_path / f"out{suffix}", "--device", "cpu")[0] == 0
+    assert caplog.text.count(f"{path}: the video is damaged at") == 2
+    assert 0 < len(read(tmp_path / "out.mp4")) < len(clip[2])
+
+
 @pytest.mark.parametrize("sound, container", [("aac", "mp4"), ("pcm_s16le", "avi"), ("libopus", "mkv")])
 def test_the_sound_is_kept_at_its_time(clip, extractor, tmp_path, sound, container):
     """A tone that begins after half of the clip."""
