@@ -181,5 +181,5 @@ def read_part(path: Path) -> tuple[pa.Table, PartReport]:
     except (OSError, TypeError, KeyError, ValueError) as error:
         if getattr(error, "errno", None) is not None:
             raise  # an error of the disk; for a truncated file Arrow raises an OSError without a number
-        raise PrepareError(f"{path}: not a whole part ({error}); delete it and run the same command again") from error
+        raise PrepareError(f"{path}: not a whole part ({error}); run the command that makes it again") from error
     return table.replace_schema_metadata(schema_metadata), report

@@ -31,6 +31,7 @@ _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{0,18})?")
 _TWO_NUMBERS = re.compile("[0-9.] [0-9]")
 _ROWS = re.compile(r"([nw]{3,5}?)\1+")  # the same columns at least twice: n for a number, w for a word
 _SUBTITLES_OR_TEXTGRID = re.compile(r'[0-9]\s?-->\s?[0-9]|File type = "ooTextFile')
+_DOCUMENT = re.compile(r'[\[{] ?[{"]|\{\\rtf|<(\?xml|!doctype|html|tt)\b', re.IGNORECASE)
 
 
 class SourceError(ValueError):
@@ -144,6 +145,8 @@ def wrong_text(text: str) -> str | None:
     """Returns why a text on one line is no transcript but a file of another format; None if it may be one."""
     if _SUBTITLES_OR_TEXTGRID.search(text):
         return "the transcript is a file of subtitles or a TextGrid; end its name in .srt, .vtt or .TextGrid"
+    if _DOCUMENT.match(text):
+        return f"the transcript is a file of JSON, XML or RTF ({_start(text)!r}); write the words alone"
     if _holds_timed_rows(text):
         return (
             f"the transcript holds rows of times and words ({_start(text)!r}), so numbers would become words; write "
@@ -173,13 +176,15 @@ def _holds_timed_rows(text: str) -> bool:
     return covered * 2 > len(tokens)
 
 
-def mostly_numbers(text: str) -> bool:
-    """Returns whether most words of a text, or most of its letters and digits, are numbers."""
+def may_hold_times(text: str) -> bool:
+    """Returns whether half of the words or most characters are numbers, or the text begins with two that rise."""
     digits, tokens = sum(map(str.isdigit, text)), text.split(" ")
     if not digits:
         return False
-    numbers = sum(token[0].isdigit() and not any(map(str.isalpha, token)) for token in tokens)
-    return numbers * 2 > len(tokens) or digits > sum(map(str.isalpha, text))
+    numbers = [token[0].isdigit() and not any(map(str.isalpha, token)) for token in tokens]
+    first = [float(token) for token in tokens[:2] if _NUMBER.fullmatch(token)]
+    begins = len(first) == 2 and first[0] < first[1]
+    return begins or sum(numbers) * 2 >= len(tokens) > 2 or digits > sum(map(str.isalpha, text))
 
 
 class Root:
@@ -243,8 +248,8 @@ def make_record(
         words, notes = (), (*notes, f"no word times: {reason}")
     if len(text) > LONG_TEXT:
         notes = (*notes, f"the transcript is {len(text):,} characters long; cut the clip into utterances")
-    if mostly_numbers(text):
-        notes = (*notes, f"the transcript is mostly numbers ({_start(text)!r}); check that they are spoken")
+    if may_hold_times(text):
+        notes = (*notes, f"the transcript may hold times ({_start(text)!r}); check that its numbers are spoken")
     more |= {
         "words": words,
         "alignment": None if alignment is None else root.folder / alignment,

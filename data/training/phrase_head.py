@@ -86,7 +86,7 @@ def train_phrase_head(
     """Gives the model a trained `phrase_head`, in place of the one it has; returns the last loss.
 
     Raises:
-        ValueError: No phrase has takes enough in clips with word times.
+        ValueError: No phrase has takes enough in clips with word times, or the loss is not finite.
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
@@ -107,6 +107,8 @@ def train_phrase_head(
         schedule.step()
         if (step + 1) % 100 == 0:
             print(f"step {step + 1} of {steps}: loss {loss.item():.3f}", flush=True)
+    if not loss.isfinite():
+        raise ValueError("the loss is not finite, so no reader is written; look at the clips: python -m data.report")
     head.requires_grad_(False)
     return loss.item()
 

@@ -262,6 +262,8 @@ VARIANTS = {
     "plain rows of LRS": ("folder", ".txt", LRS + "THE 0.5 1.0 7\nTIDE 1.0 1.5 6\n", "rows of times and words"),
     "plain SRT": ("folder", ".txt", srt((0, 1, "the tide")), "file of subtitles"),
     "plain TextGrid": ("folder", ".txt", textgrid([("words", WORDS)]), "or a TextGrid"),
+    "plain JSON": ("folder", ".txt", '[{"word": "the", "start": 0.5}]', "file of JSON, XML or RTF"),
+    "plain TTML": ("folder", ".txt", "<?xml version='1.0'?>\n<tt><p>the tide</p></tt>", "file of JSON, XML or RTF"),
     "plain numbers": ("folder", ".txt", "people came to 7 9 Mill Lane", ("people came to 7 9 Mill Lane", [])),
 }
 
@@ -306,9 +308,12 @@ def test_times_of_subtitles(tmp_path, suffix, head, timing, times):
     assert list(skipped.values()) == ["1 of its cues have no times that can be read, or no text"] * (not times)
 
 
-@pytest.mark.parametrize("text", ["5 3 8 1", "12", "utt 1 0.0 0.3 hi utt 1 0.3 0.3 you", "0.11,0.45,hello"])
+ROWS = ["utt 1 0.0 0.3 hi utt 1 0.3 0.3 you", "0 the 12 tide 20 comes", "0.5 1.9 the tide comes in"]
+
+
+@pytest.mark.parametrize("text", ["5 3 8 1", "12", "0.11,0.45,hello", *ROWS])
 def test_numbers_in_a_plain_folder_are_kept_and_warned_of(tmp_path, text):
     """A corpus of digits may be right; its first two are no samples."""
     source = read_source(fill(tmp_path, {"a.mp4": None, "a.txt": text, "b.mp4": None, "b.txt": "1 2 three"}))
     assert (source.format, source.records[0].text) == ("folder", text)
-    assert "the transcript is mostly numbers" in source.records[0].notes[0]
+    assert "the transcript may hold times" in source.records[0].notes[0]
