@@ -40,7 +40,7 @@ test-all: $(VENV)/.installed
 
 test-newest:
 	$(PYTHON) -m venv .venv-newest
-	.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable $(EXTRAS)
+	.venv-newest/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager --editable $(EXTRAS) ray
 	.venv-newest/bin/python $(PYTEST)
 
 browser:

@@ -19,6 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from lipread.cli import INTERRUPTED
 from lipread.start_up import limit_threads
 
 limit_threads(1)  # a process, since several visitors share the cores
@@ -63,4 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -33,15 +34,18 @@ class Server:
     def __init__(self, temporary: Path):
         env = {**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, "app.py", "--device", "cpu", "--port", "0"]
-        self.process = subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=subprocess.PIPE, text=True)
+        # Shells start background jobs with SIGINT ignored.
+        default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        pipes = {"stdout": subprocess.PIPE, "text": True, "preexec_fn": default}
+        self.process = subprocess.Popen(command, cwd=REPOSITORY, env=env, **pipes)
         lines = (re.search(r"http://[\d.:]+", line) for line in self.process.stdout)
         self.address = next((found[0] for found in lines if found), None)
         assert self.address, "the page did not start"
         (self.folder,) = temporary.glob("lipread-page-*")
 
-    def stop(self, seconds: float) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=seconds)
+    def stop(self, seconds: float, number: int = signal.SIGTERM, status: int = 0) -> None:
+        self.process.send_signal(number)
+        assert self.process.wait(timeout=seconds) == status
         assert not self.folder.exists(), "all of it goes when the page is ended"
 
 
@@ -105,13 +109,16 @@ def check_accessible(page, state: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), state
 
 
-def test_sigterm_during_a_reading_ends_the_page_and_leaves_nothing(tmp_path, tmp_path_factory):
+@pytest.mark.parametrize(
+    "number, status", [(signal.SIGTERM, 0), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
+def test_a_signal_during_a_reading_ends_the_page_and_leaves_nothing(tmp_path, tmp_path_factory, number, status):
     noise = np.random.default_rng(0).integers(0, 255, (360, 640, 3), np.uint8)
     video = write_video(tmp_path / "long.mp4", [noise] * 700)
     server = Server(tmp_path_factory.mktemp("tmp"))  # short: the path of a socket has at most 107 bytes
     with httpx.stream("POST", f"{server.address}/read", content=video.read_bytes(), timeout=60) as response:
         assert "progress" in next(response.iter_lines()) and list(server.folder.iterdir())
-        server.stop(seconds=5)
+        server.stop(5, number, status)
 
 
 def test_one_sentence_explains_a_wrong_start(tmp_path):

@@ -50,7 +50,7 @@ class VisitorProcess:
         try:
             await asyncio.shield(start)
         except asyncio.CancelledError:  # the visitor has left
-            start.add_done_callback(lambda _: self._process.kill())
+            start.add_done_callback(lambda _: self._process.is_alive() and self._process.kill())
             raise
         except (EOFError, OSError) as error:  # the server of processes was killed, or there is no memory
             reason = ": the folder of temporary files, TMPDIR, has too long a name for sockets; set a shorter one"
