@@ -31,12 +31,15 @@ def why_unread(path: str | os.PathLike, start: float | None = None, end: float |
         return "The picture is too dark. Turn on a light in front of the face, and record again."
     options = {"num_faces": 1, "min_face_detection_confidence": CONFIDENCE}
     with closing(Landmarker(landmarker_path(), **options)) as landmarker:
-        upright = sum(_find(landmarker, frame) is not None for frame in samples)
-        turned = sum(_find(landmarker, np.ascontiguousarray(frame[::-1, ::-1])) is not None for frame in samples)
-        if turned > upright:
-            return "The face is upside down. Turn the video by 180 degrees."
-        if upright:
-            return None
+        found = [sum(_has_face(landmarker, np.rot90(frame, turns)) for frame in samples) for turns in range(4)]
+    upright, to_the_right, upside_down, to_the_left = found  # as the face is turned in the video
+    if upside_down > upright and upside_down >= max(to_the_right, to_the_left):
+        return "The face is upside down. Turn the video by 180 degrees."
+    if upright:
+        return None
+    if to_the_right or to_the_left:
+        way = "left" if to_the_right > to_the_left else "right"
+        return f"The face lies on its side. Turn the video by 90 degrees to the {way}."
     cv2 = require("cv2", "opencv-contrib-python", "Looking for small faces")
     enlarged = cv2.resize(samples[len(samples) // 2], None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
     with Face3DKeypointExtractor() as extractor:  # which also searches tiles: MediaPipe shrinks a whole picture again
@@ -47,6 +50,6 @@ def why_unread(path: str | os.PathLike, start: float | None = None, end: float |
     return f"The face is too small: about {width:.0f} pixels wide, {SMALL_FACE} are needed. Come nearer, or crop."
 
 
-def _find(landmarker: Landmarker, frame: np.ndarray) -> np.ndarray | None:
+def _has_face(landmarker: Landmarker, frame: np.ndarray) -> bool:
     height, width = frame.shape[:2]
-    return next(iter(landmarker.detect(frame, (0, 0, width, height))), None)
+    return bool(len(landmarker.detect(np.ascontiguousarray(frame), (0, 0, width, height))))

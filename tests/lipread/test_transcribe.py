@@ -15,9 +15,11 @@ import torch
 from transformers import AutoModel, AutoProcessor
 from webvtt import WebVTT
 
+from lipread.diagnosis import why_unread
 from lipread.options import BUNDLED_MODEL
 from lipread.video_files import find_videos
-from tests.helpers.clips import PORTRAIT, grid_lines, one_after_another, write_video
+from modeling_lipread.video_lipread import read_frames
+from tests.helpers.clips import EXAMPLE, PORTRAIT, grid_lines, one_after_another, write_video
 from tests.helpers.corpora import fill
 
 
@@ -177,6 +179,12 @@ def test_what_is_no_file_is_called_what_it_is(transcribe, lipread, tmp_path):
     for name, reason in (("https://example.org/clip.mp4", "is an address"), (tmp_path, "is a folder")):
         status, _, errors = lipread("overlay", name, "--output", tmp_path / "a.mp4")
         assert status == 1 and f"{name}: {reason}" in errors[0]
+
+
+def test_a_face_on_its_side_is_told_apart_from_a_small_one(tmp_path):
+    lying = [np.ascontiguousarray(np.rot90(frame)) for _, frame in read_frames(EXAMPLE)]
+    why = why_unread(write_video(tmp_path / "lying.mp4", lying))
+    assert why == "The face lies on its side. Turn the video by 90 degrees to the right."
 
 
 def test_videos_without_words_are_answered_alike_and_are_no_failure(transcribe, tmp_path, talker_clip):
