@@ -63,7 +63,7 @@ def test_videos_end_to_end(tmp_path, capsys):
         "test.jsonl line 6 wall": "a face in 0 of 6 frames",
         "test.jsonl line 7 cut": "truncated",
         "test.jsonl line 8 codec": "its video codec is unknown here",
-        "test.jsonl line 9 list": "not a readable video",
+        "test.jsonl line 9 list": "not a video file",
         "test.jsonl line 10 script": "not a video file",
     }
     assert reasons.keys() == expected.keys() and all(reason in reasons[where] for where, reason in expected.items())
