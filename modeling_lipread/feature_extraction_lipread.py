@@ -161,7 +161,8 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
             raise ValueError(
                 f"Clip {index} has {clip.keypoints.shape[1]} landmarks a frame, MediaPipe gives {NUM_LANDMARKS}; "
                 f"pose={self.pose!r}, normalize={self.normalize!r} and the chosen landmarks need number {needed}. For "
-                "landmarks of another kind set pose and normalize to None and landmarks to a list of indices."
+                "landmarks of another kind set pose and normalize to None and landmarks to a list of indices; frames "
+                "of pixels must be uint8."
             )
 
 

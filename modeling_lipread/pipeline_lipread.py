@@ -96,6 +96,8 @@ class LipReadingPipeline(Pipeline):
             clips = {"video": clips}
         elif isinstance(clips, tuple) or is_array_of_clips(clips):
             clips = list(clips)
+        if isinstance(clips, list) and not clips:
+            raise ValueError("the list of clips is empty; give at least one clip")
         return super().__call__(clips, **kwargs)
 
     def _sanitize_parameters(self, return_timestamps=None, generate_kwargs=None, phrases=None, **parameters: Any):

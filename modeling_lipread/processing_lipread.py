@@ -79,8 +79,6 @@ class LipReadProcessor(ProcessorMixin):
                 `start` or `end` is given for a clip that is no file, `face` is unknown, or a face is to be chosen in
                 landmarks, which have only one.
         """
-        if videos is None and text is None:
-            raise ValueError("Give videos, text, or both.")
         text_names = {*signature(self.tokenizer.__call__).parameters, *COMMON_ARGUMENTS} - {"text", "kwargs"}
         video_names = {*CLIP_ARGUMENTS, *COMMON_ARGUMENTS}
         allowed = {"text_kwargs": text_names, "videos_kwargs": video_names, "common_kwargs": {*COMMON_ARGUMENTS}}
@@ -91,6 +89,8 @@ class LipReadProcessor(ProcessorMixin):
                 raise TypeError(f"{name} has no argument {', '.join(unknown)}; there are {', '.join(sorted(known))}")
             if given is not kwargs and (twice := sorted(set(given) & set(kwargs))):
                 raise ValueError(f"{', '.join(twice)} is given directly and in {name}; give it once")
+        if videos is None and text is None:
+            raise ValueError("Give videos, text, or both.")
         shared = {"padding": True, "return_tensors": None, **kwargs, **groups["common_kwargs"]}
         data = {}
         if text is not None:

@@ -136,6 +136,8 @@ def test_what_cannot_be_done_is_said(folder, reader, clips, tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             LipReadingPipeline(model=model, processor=reader.processor, device="cpu")(clips[0], **options)
+    with pytest.raises(ValueError, match="the list of clips is empty"):
+        reader([])
     with pytest.raises(ValueError, match="mapping has video"):
         reader({"file": "clip.mp4"})
 

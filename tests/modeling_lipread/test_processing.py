@@ -77,6 +77,10 @@ def test_text_is_tokenised_with_or_without_videos(processor, sequence):
     assert read == list(TEXTS[:2])
     assert processor.decode(batch["input_ids"][0], skip_special_tokens=True) == read[0]
     assert "keypoints" not in processor(text=TEXTS[0])
+    with pytest.raises(TypeError, match="no argument video"):
+        processor(video=sequence)
+    with pytest.raises(ValueError, match="pixels must be uint8"):
+        processor(videos=np.ones((2, 8, 8, 3)))
     with pytest.raises(ValueError, match="videos, text, or both"):
         processor()
 
