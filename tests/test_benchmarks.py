@@ -101,7 +101,12 @@ def test_live_reading_of_the_talking_head(tmp_path, capsys):
 @pytest.mark.slow
 def test_each_half_of_a_persons_clips_is_read_after_training_on_the_other(trained, corpus, capsys):
     options = "--max_steps 1 --per_device_train_batch_size 4 --save_strategy no --load_best_model_at_end false"
-    adaptation.main([str(trained), str(corpus / "train"), "--", *options.split(), "--report_to", "none"])
+    given, options = [str(trained), str(corpus / "train")], [*options.split(), "--report_to", "none"]
+    adaptation.main([*given, "--", *options])
     person, everyone = capsys.readouterr().out.splitlines()[-2:]
     assert person.startswith("s1: WER ") and person.count(", 24 clips") == 2  # before and after, from both halves
     assert everyone.startswith("all: WER ") and "adapted: WER " in everyone
+    adaptation.main(["--clips", "5", "--", *given, *options])
+    unadapted, *rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("s1")]
+    assert unadapted.endswith(", 12 clips") and all(", 12 clips | " in row for row in rows)
+    assert [row.split(":")[0] for row in rows] == [f"s1, 5 clips, {each}" for each in adaptation.FROZEN]
