@@ -56,10 +56,10 @@ def reliability(evaluation: str) -> Figure:
 if __name__ == "__main__":
     name, source, output = sys.argv[1:]
     if name == "moving":
-        first, *others = [Image.fromarray(frame) for _, frame in read_frames(source)]
-        # 40 ms a frame; the last one stays for a second.
+        first, *others = [Image.fromarray(frame) for _, frame in read_frames(source)][::2]
+        # Every second frame, for 80 ms; the last one stays for a second.
         first.save(
-            output, save_all=True, append_images=others, duration=[40] * len(others) + [1000], loop=0, quality=60
+            output, save_all=True, append_images=others, duration=[80] * len(others) + [1000], loop=0, quality=60
         )
     else:
         {"curves": curves, "reliability": reliability}[name](source).savefig(output, dpi=110)
