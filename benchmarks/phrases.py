@@ -19,7 +19,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from data.dataset import Clips, open_split
 from data.evaluation.hallucination import landmark_clips
@@ -28,7 +27,15 @@ from data.schema import CorpusError
 from lipread.landmark_rows import decode_row
 from lipread.options import BUNDLED_MODEL, UsageError, load_pipeline
 from modeling_lipread import LipReadingPipeline
-from modeling_lipread.phrases_lipread import PhraseIndex, embed_spans, embed_states, span_frames
+from modeling_lipread.phrases_lipread import (
+    PhraseIndex,
+    alignment_errors,
+    alignment_symbols,
+    embed_spans,
+    fit_text_weight,
+    span_frames,
+    spelled_log_probs,
+)
 
 UNITS = {"word": 1, "pair": 2, "triple": 3, "clip": None}
 ACCEPTED = 0.95  # share of known utterances that the limit on the similarity accepts
@@ -44,11 +51,13 @@ class Utterance:
     clip: int
     text: str
     embedding: np.ndarray
+    errors: np.ndarray  # of the alignment head
 
 
 def utterances(pipeline: LipReadingPipeline, clips: Clips, words: int | None) -> list[Utterance]:
     """Returns the stretches of `words` words without letters in clips with word times, or all words of each clip."""
     model, extractor, found = pipeline.model, pipeline.processor.feature_extractor, []
+    symbols = alignment_symbols(model)
     for index in range(len(clips)):
         row = clips[index]
         spoken = list(row["words"])
@@ -59,19 +68,18 @@ def utterances(pipeline: LipReadingPipeline, clips: Clips, words: int | None) ->
         if not spoken or not places:
             continue
         features = extractor([decode_row(row)], return_tensors="pt")
-        with torch.no_grad():
-            states = model.encoder(**features).frame_hidden_states
-        edges = extractor.frame_times(row["timestamps"], states.shape[1])
-        spans = [span_frames(edges, (spoken[place][0]["start"], spoken[place][-1]["end"])) for place in places]
-        embeddings = embed_states(model, states.expand(len(spans), -1, -1), spans)
-        for place, embedding in zip(places, embeddings, strict=True):
-            text = " ".join(word["word"] for word in spoken[place])
-            found.append(Utterance(str(row["speaker"]), index, text, embedding))
+        (clip,) = embed_spans(model, **features, spans=[(0, features["keypoints"].shape[1])])
+        edges = extractor.frame_times(row["timestamps"], len(clip))
+        for place in places:
+            start, end = span_frames(edges, (spoken[place][0]["start"], spoken[place][-1]["end"]))
+            text, embedding = " ".join(word["word"] for word in spoken[place]), clip[start:end]
+            errors = alignment_errors(embedding, text, symbols)
+            found.append(Utterance(str(row["speaker"]), index, text, embedding, errors))
     return found
 
 
 def trials(
-    found: list[Utterance], shots: int, ways: int, draws: int, seed: int = 0
+    found: list[Utterance], symbols: list[str], shots: int, ways: int, draws: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Reads every utterance of a phrase that its person says in another clip too.
 
@@ -84,6 +92,8 @@ def trials(
     for utterance in found:
         people[utterance.person].append(utterance)
     for said in people.values():
+        phrases = sorted({utterance.text for utterance in said})
+        spelled = {id(take): spelled_log_probs(take.embedding, phrases, symbols) for take in said}
         for asked in said:
             takes = defaultdict(list)
             for other in said:
@@ -96,10 +106,13 @@ def trials(
             for _ in range(draws):
                 texts = random.permutation(sorted(takes))[: ways - 1]
                 drawn = [take for text in texts for take in _draw(takes[text], shots, random)]
-                others = _index(drawn).similarities(asked.embedding)
-                own_similarity = _index(_draw(own, shots, random)).similarities(asked.embedding)[asked.text]
-                highest = max(others.values())
-                rows.append((own_similarity > highest, max(own_similarity, highest), highest))
+                places = [phrases.index(text) for text in (*texts, asked.text)]
+                others = _index(drawn, symbols, spelled, places[:-1]).similarities(asked.embedding)
+                drawn += _draw(own, shots, random)
+                similarities = _index(drawn, symbols, spelled, places).similarities(asked.embedding)
+                own_similarity, unknown_similarity = similarities.pop(asked.text), max(others.values())
+                highest = max(similarities.values())
+                rows.append((own_similarity > highest, max(own_similarity, highest), unknown_similarity))
             for values, column in zip((right, known, unknown), zip(*rows, strict=True), strict=True):
                 values.append(column)
     return np.array(right, float), np.array(known), np.array(unknown)
@@ -109,13 +122,20 @@ def _draw(takes: list[Utterance], shots: int, random: np.random.Generator) -> li
     return [takes[int(place)] for place in random.permutation(len(takes))[:shots]]
 
 
-def _index(takes: list[Utterance]) -> PhraseIndex:
-    return PhraseIndex([take.text for take in takes], [take.embedding for take in takes], 0.0, 1.0)
+def _index(
+    takes: list[Utterance], symbols: list[str], spelled: dict[int, np.ndarray], places: list[int]
+) -> PhraseIndex:
+    """Returns the index of takes, whose phrases are at these places of their log-probabilities."""
+    texts = list(dict.fromkeys(take.text for take in takes))
+    log_probs = np.stack([spelled[id(take)][places] for take in takes])
+    weight = fit_text_weight(log_probs, np.array([texts.index(take.text) for take in takes]))
+    embeddings, errors = [take.embedding for take in takes], [take.errors for take in takes]
+    return PhraseIndex([take.text for take in takes], embeddings, symbols, text_weight=weight, errors=errors)
 
 
-def accuracy_line(found: list[Utterance], unit: str, shots: int, ways: int, draws: int) -> str:
+def accuracy_line(found: list[Utterance], symbols: list[str], unit: str, shots: int, ways: int, draws: int) -> str:
     """Returns the accuracy with its 95% interval, and the share of unknown utterances that are rejected."""
-    right, known, unknown = trials(found, shots, ways, draws)
+    right, known, unknown = trials(found, symbols, shots, ways, draws)
     if not len(right):
         return f"{unit}: nobody says one in two clips"
     errors = 1 - right.mean(axis=1)
@@ -135,7 +155,8 @@ def silence_line(pipeline: LipReadingPipeline, clips: Clips, found: list[Utteran
         if utterance.person == person:
             texts[utterance.text].append(utterance)
     takes = [take for said in texts.values() for take in said[:TIMED_TAKES]]
-    index = PhraseIndex.from_takes([take.text for take in takes], [take.embedding for take in takes])
+    texts_of_takes, embeddings = [take.text for take in takes], [take.embedding for take in takes]
+    index = PhraseIndex.from_takes(texts_of_takes, embeddings, alignment_symbols(pipeline.model))
     silent = [clip.sequence for clip in landmark_clips(clips, SILENT_CLIPS, seed=1)]
     accepted = sum(bool(pipeline(clip, phrases=index)["text"]) for clip in silent)
     return f"without speech: a phrase read in {accepted} of {len(silent)} clips, {len(texts)} phrases"
@@ -147,7 +168,8 @@ def speed_line(pipeline: LipReadingPipeline, clips: Clips) -> str:
     spoken = pipeline.preprocess(sequence, spoken_only=True)
     (take,) = embed_spans(pipeline.model, spoken["keypoints"], spoken["keypoints_mask"], spoken["spoken"].tolist())
     takes = [np.roll(take, shift, axis=0) for shift in range(TIMED_PHRASES * TIMED_TAKES)]
-    index = PhraseIndex([f"phrase {i % TIMED_PHRASES}" for i in range(len(takes))], takes, 0.0, 1.0)
+    texts = [f"phrase number {chr(97 + i % 26)} {i % TIMED_PHRASES}" for i in range(len(takes))]
+    index = PhraseIndex.from_takes(texts, takes, alignment_symbols(pipeline.model))
     for _ in range(20):
         start = time.process_time()
         pipeline(sequence, phrases=index)
@@ -175,13 +197,14 @@ def main(arguments: list[str] | None = None) -> None:
         pipeline, clips = load_pipeline(options.reader, "cpu"), open_split(options.corpus, options.split)
     except (UsageError, CorpusError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
+    symbols = alignment_symbols(pipeline.model)
     if options.people:
         speakers = clips.column("speaker")
         clips = clips.select([index for index, speaker in enumerate(speakers) if speaker in options.people])
     for unit in options.units:
         found = utterances(pipeline, clips, UNITS[unit])
         for shots in options.shots:
-            print(accuracy_line(found, unit, shots, options.ways, options.draws), flush=True)
+            print(accuracy_line(found, symbols, unit, shots, options.ways, options.draws), flush=True)
     if not found:
         sys.exit(f"error: {options.corpus}: has no word times; prepare it from a manifest with alignments")
     print(silence_line(pipeline, clips, found))

@@ -142,8 +142,6 @@ class LipReadConfig(PreTrainedConfig):
         abstention: Limits below which the pipeline returns no text: `min_lip_motion` in distances between the outer
             eye corners a second, and `min_confidence`, 0 to 1 (`confidence_lipread`), from `python -m data.calibrate`.
             `generate` ignores them.
-        phrase_head: Adds a linear map from the encoder's states to embeddings of phrases (`phrases_lipread`), which
-            `python -m data.phrases` trains.
         initializer_range: Standard deviation at initialisation of output projections that do not start at zero.
     """
 
@@ -182,7 +180,6 @@ class LipReadConfig(PreTrainedConfig):
     clip_seconds: float | int | None = None
     calibration: dict | None = None
     abstention: dict | None = None
-    phrase_head: bool = False
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
 

@@ -387,6 +387,49 @@ def best_path(emissions: np.ndarray, may_skip: np.ndarray) -> np.ndarray | None:
     return path
 
 
+def best_spoken_path(log_probs: np.ndarray, text: str, ctc_vocab: Sequence[str]) -> np.ndarray | None:
+    """Returns the symbol of every frame on the most probable path that speaks a text, int `(frames,)`.
+
+    Args:
+        log_probs: Log-posteriors of the alignment head, `(frames, vocabulary)`.
+        text: The text, whose characters outside the vocabulary are left out.
+        ctc_vocab: Its characters, beginning with the blank.
+
+    Returns:
+        `None` if there are fewer frames than the text needs.
+    """
+    symbols, may_skip = _text_states(text, ctc_vocab)
+    path = best_path(log_probs[:, symbols], may_skip)
+    return None if path is None else symbols[path]
+
+
+def spoken_log_probs(log_probs: np.ndarray, texts: Sequence[str], ctc_vocab: Sequence[str]) -> np.ndarray:
+    """Returns the log-probability of each text's `best_spoken_path`, `(texts,)`, `-inf` where there is none."""
+    paths = [_text_states(text, ctc_vocab) for text in texts]
+    lengths = np.array([len(states) for states, _ in paths])
+    symbols = np.zeros((len(texts), lengths.max()), int)
+    may_skip = np.zeros(symbols.shape, bool)
+    for row, (states, skips) in enumerate(paths):
+        symbols[row, : len(states)], may_skip[row, : len(states)] = states, skips
+    score = np.full((len(texts), lengths.max() + 2), -np.inf)  # with two states before the first one
+    score[:, 1] = 0.0  # a path begins in the first or the second state
+    may_skip[:, 1:2] = True
+    for frame in log_probs:
+        skipped = np.where(may_skip, score[:, :-2], -np.inf)
+        score[:, 2:] = np.maximum(np.maximum(score[:, 2:], score[:, 1:-1]), skipped) + frame[symbols]
+        score[:, :2] = -np.inf
+    rows = np.arange(len(texts))
+    return np.maximum(score[rows, lengths + 1], score[rows, lengths])
+
+
+def _text_states(text: str, ctc_vocab: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the states of a text's path of the alignment head, as `_frame_states`, without their words."""
+    known = {character: index for index, character in enumerate(ctc_vocab) if index != BLANK}
+    words = CTCSpelling(known)(text.encode()).split()
+    symbols, _, may_skip = _frame_states([[known[character] for character in word] for word in words])
+    return symbols, may_skip
+
+
 def token_spellings(tokenizer: Any) -> list[bytes]:
     """Returns the bytes that each token of a tokenizer adds to a text, by the id of the token.
 

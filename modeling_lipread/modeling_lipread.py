@@ -164,9 +164,9 @@ class LipReadPreTrainedModel(PreTrainedModel):
             self.check_generation(probed)
 
     def freeze_parts(self) -> None:
-        """Freezes the phrase head, and the language model except for LoRA if the configuration says so."""
+        """Freezes the language model except for LoRA if the configuration says so."""
         for name, parameter in self.named_parameters():
-            if name.startswith("phrase_head.") or (self.config.freeze_language_model and belongs_to_base(name)):
+            if self.config.freeze_language_model and belongs_to_base(name):
                 parameter.requires_grad_(False)
 
     def check_generation(self, probed: Probe) -> None:
@@ -423,9 +423,6 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
         super().__init__(config)
         self.encoder = FaceKeypointEncoder(config.encoder_config)
         self.adapters = nn.ModuleList([GatedCrossAttention(config, i) for i in range(len(config.adapter_layers))])
-        # Trained by itself, after the rest (`python -m data.phrases`).
-        size = config.encoder_config.hidden_size
-        self.phrase_head = nn.Linear(size, size) if config.phrase_head else None
         if config.token_spelling_size:
             self.register_buffer("token_spelling", torch.zeros(config.token_spelling_size, dtype=torch.uint8))
         if language_model is None and config.base_model_name_or_path is None:

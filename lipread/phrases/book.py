@@ -25,9 +25,11 @@ from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.phrases_lipread import (
     BOOK_FILE,
     EMBEDDINGS_FILE,
+    SAVED_NUMBERS,
     PhraseBookError,
     PhraseIndex,
     PhraseMatch,
+    alignment_symbols,
     embed_spans,
     embedder_hash,
 )
@@ -213,8 +215,9 @@ class PhraseBook:
         names, texts = list(takes["id"]), list(takes["text"])
         embeddings = {name: embeddings[name] for name in names}
         book: dict[str, Any] = {"reader": str(self.pipeline.model.name_or_path), "weights": self._weights}
-        self._index = PhraseIndex.from_takes(texts, list(embeddings.values()))
-        book |= {"threshold": self._index.threshold, "slope": self._index.slope}
+        symbols = alignment_symbols(self.pipeline.model)
+        self._index = PhraseIndex.from_takes(texts, list(embeddings.values()), symbols)
+        book |= {name: getattr(self._index, name) for name in SAVED_NUMBERS}
         book["takes"] = [{"id": name, "text": text} for name, text in zip(names, texts, strict=True)]
         save_file(embeddings, self.folder / WRITING_EMBEDDINGS)
         os.replace(self.folder / WRITING_EMBEDDINGS, self.folder / EMBEDDINGS_FILE)

@@ -18,9 +18,11 @@ from modeling_lipread.ctc_lipread import (
     CTCPrefixScores,
     CTCSpelling,
     align_words,
+    best_spoken_path,
     clip_lengths,
     greedy_ctc,
     pack_spellings,
+    spoken_log_probs,
     token_spellings,
     unpack_spellings,
 )
@@ -70,7 +72,7 @@ def frame_paths(words, frames, vocabulary):
     ],
 )
 def test_the_best_of_all_paths_is_found(each_frame, words):
-    vocabulary, frames, paths = (LETTERS, 5, frame_paths) if each_frame else (LETTERS[:3], 6, ctc_paths)
+    vocabulary, frames, paths = ([*LETTERS, " "], 5, frame_paths) if each_frame else (LETTERS[:3], 6, ctc_paths)
     for seed in range(3):
         log_probs = some_log_probs(seed, frames, len(vocabulary))
         best = max(
@@ -83,6 +85,11 @@ def test_the_best_of_all_paths_is_found(each_frame, words):
             own = [frame for frame, (_, owner) in enumerate(best) if owner == word]
             assert span == [own[0], own[-1] + 1]
             assert fit == pytest.approx(np.mean([log_probs[frame, best[frame][0]] for frame in own]))
+        if each_frame:
+            symbols, text = [symbol for symbol, _ in best], " ".join(words)
+            assert best_spoken_path(log_probs, text, vocabulary).tolist() == symbols
+            found = spoken_log_probs(log_probs, ["b", text, "abc abc abc"], vocabulary)
+            assert found[1:] == pytest.approx([log_probs[range(frames), symbols].sum(), -np.inf])
 
 
 def test_words_stand_where_their_letters_are_seen():
