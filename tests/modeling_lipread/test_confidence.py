@@ -17,7 +17,7 @@ from data.collator import LipReadCollator
 from data.dataset import ClipTable
 from data.evaluation import Prediction, predict
 from data.evaluation.calibration import abstention, fit_calibration, fit_limits, reliability
-from data.evaluation.hallucination import silences, there_and_back, video_clips
+from data.evaluation.hallucination import video_clips
 from data.hallucination import main as hallucination
 from data.schema import encode_row, rows_to_table
 from lipread.options import load_pipeline
@@ -262,16 +262,6 @@ def test_an_evaluation_and_the_pipeline_are_silent_for_the_same_reasons(reader, 
     assert found["still"] == STILL_LIPS and found["faceless"] == NO_FACE
     assert found["seldom"] == found["slow"] == FEW_FRAMES
     assert reader(clips["slow"], min_lip_motion=0) == {"text": "", "reason": UNKNOWN_SPEECH}
-
-
-def test_silence_is_what_is_around_the_words():
-    clip = make_clip(TEXTS[0], 0, 75)
-    words = [{"word": "bin", "start": 0.8, "end": 1.2}, {"word": "blue", "start": 1.2, "end": 2.0}]
-    before, after = silences(clip, words)
-    assert np.array_equal(before.keypoints, clip.keypoints[:17]), "until 0.68 s: lips move before there is a sound"
-    assert np.array_equal(after.keypoints, clip.keypoints[54:]) and after.timestamps[0] == 0.0
-    assert silences(clip, []) == [] and silences(clip, [{"word": "a", "start": 0.3, "end": 2.8}]) == []
-    assert len(there_and_back(before)) == 75
 
 
 def test_the_reader_in_the_package_does_not_hallucinate(pipeline, grid_dir):

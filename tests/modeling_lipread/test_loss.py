@@ -64,24 +64,24 @@ def update(reader: Path, folder: Path) -> torch.Tensor:
     return torch.cat([(after[name].float() - value.float()).flatten() for name, value in sorted(before.items())])
 
 
+def trained(reader: Path, corpus: Path, folder: Path, **settings: int) -> torch.Tensor:
+    """The update of two steps."""
+    trainer = make_trainer(reader, corpus, folder, max_steps=2, **settings)
+    trainer.train()
+    trainer.save_model()
+    return update(reader, folder)
+
+
 @pytest.fixture(scope="module")
 def whole(reader, corpus, tmp_path_factory):
     """The update of batches of four."""
-    trainer = make_trainer(
-        reader, corpus, tmp_path_factory.mktemp("whole"), max_steps=2, per_device_train_batch_size=4
-    )
-    trainer.train()
-    trainer.save_model()
-    return update(reader, Path(trainer.args.output_dir))
+    return trained(reader, corpus, tmp_path_factory.mktemp("whole"), per_device_train_batch_size=4)
 
 
 def test_accumulation_gives_the_update_of_one_large_batch(reader, corpus, whole, tmp_path):
     settings = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}
-    trainer = make_trainer(reader, corpus, tmp_path, max_steps=2, **settings)
-    trainer.train()
-    trainer.save_model()
     assert whole.norm() > 0
-    assert (update(reader, tmp_path) - whole).norm() < 1e-5 * whole.norm()
+    assert (trained(reader, corpus, tmp_path, **settings) - whole).norm() < 1e-5 * whole.norm()
 
 
 @pytest.mark.slow

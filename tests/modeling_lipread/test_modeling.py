@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The contracts of the model: identity at the start, caches, copies, checkpoints of what was trained, compilation."""
+"""The contracts of the model and its encoder: shapes, gaps, gradients, settings, outputs, compilation and export."""
 
 import copy
 import json
@@ -9,11 +9,14 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModel, AutoModelForCausalLM, CompileConfig
 
+from data.evaluation.generation import blank_video
 from modeling_lipread import (
+    FaceKeypointEncoder,
     FaceKeypointEncoderConfig,
     GatedCrossAttention,
     LipReadConfig,
     LipReadForConditionalGeneration,
+    encoder_lipread,
 )
 from modeling_lipread.configuration_lipread import CALIBRATION
 from tests.helpers.readers import (
@@ -61,22 +64,90 @@ def test_settings_that_cannot_work_are_refused(settings, said):
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_padding_changes_nothing(encoder):
-    model, inputs = make_reader(encoder, open_gates=True), make_inputs(batch=1)
-    inputs["keypoints_mask"][:] = 1
-    inputs["keypoints_mask"][:, FRAMES - 4 :] = 0
-    expected = model(**inputs).logits
-    shorter = {**inputs, "keypoints": inputs["keypoints"][:, :-4], "keypoints_mask": inputs["keypoints_mask"][:, :-4]}
-    assert torch.allclose(model(**shorter).logits, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_a_clip_with_a_face_changes_the_logits_and_one_without_does_not(encoder):
+def test_frames_with_a_face_change_the_logits_and_others_do_not(encoder):
     model, inputs = make_reader(encoder, open_gates=True), make_inputs()
     alone = language_model_alone(model, inputs)
-    assert (model(**inputs).logits - alone).abs().max() > 1e-2
+    inputs["keypoints_mask"][:, FRAMES - 4 :] = 0
+    expected = model(**inputs).logits
+    assert (expected - alone).abs().max() > 1e-2
+    shorter = {**inputs, **{name: value[:, : FRAMES - 4] for name, value in clips(inputs).items()}}
+    assert torch.allclose(model(**shorter).logits, expected, atol=1e-5)
     inputs["keypoints_mask"][:] = 0
     assert torch.allclose(model(**inputs).logits, alone, atol=1e-5)
+
+
+BOTH = pytest.mark.parametrize("frame_encoder", ["linear", "transformer"])
+
+
+def make_encoder(**settings) -> FaceKeypointEncoder:
+    return make_reader(encoder=settings).encoder
+
+
+@pytest.fixture
+def gaps():
+    """Three clips: a whole one, one with gaps, one with a single face between gaps and an early end."""
+    mask = torch.ones(3, FRAMES, dtype=torch.long)
+    mask[1, 4:6] = 0
+    mask[2, [0, 2, 5]] = mask[2, 8:] = 0
+    return torch.randn(3, FRAMES, LANDMARKS, 3, generator=torch.Generator().manual_seed(0)), mask
+
+
+def test_a_clip_of_one_frame_is_read():
+    output = make_encoder()(torch.randn(2, 1, LANDMARKS, 3))
+    assert output.frame_hidden_states.shape == (2, 1, 16) and output.frame_hidden_states.isfinite().all()
+
+
+@pytest.mark.parametrize("use_velocity", [False, True])
+def test_statistics_standardise_every_channel(gaps, use_velocity):
+    model = make_reader(encoder={"use_velocity": use_velocity})
+    keypoints, mask = gaps[0] * 0.1 + 2, gaps[1]
+    model.encoder.fit_statistics([{"keypoints": keypoints, "keypoints_mask": mask}])
+    channels = 6 if use_velocity else 3
+    assert model.encoder.input_mean.shape == model.encoder.input_std.shape == (LANDMARKS, channels)
+    inputs = []
+    model.encoder.frame_encoder.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
+    model.encoder(keypoints, mask)
+    standardised = inputs[0][mask.bool()]
+    assert torch.allclose(standardised.mean(0), torch.zeros(()), atol=1e-4)
+    assert torch.allclose(standardised.std(0, correction=0), torch.ones(()), atol=1e-3)
+    average = keypoints[mask.bool()].mean(0)
+    assert torch.allclose(model.encoder.average_face, average, atol=1e-5)
+    assert torch.allclose(blank_video(model, keypoints), average.expand_as(keypoints), atol=1e-5)
+
+
+@pytest.mark.parametrize("clip_normalization", ["none", "mean"])
+def test_clip_normalization_removes_the_average_face(clip_normalization, gaps):
+    keypoints, mask = gaps
+    encoder = make_encoder(clip_normalization=clip_normalization)
+    other = keypoints + torch.randn(len(mask), 1, LANDMARKS, 3)
+    expected, found = (encoder(given, mask).frame_hidden_states for given in (keypoints, other))
+    assert torch.allclose(found, expected, atol=1e-4) == (clip_normalization == "mean")
+
+
+@BOTH
+@pytest.mark.parametrize("clip_normalization", ["none", "mean"])
+def test_what_stands_in_absent_frames_is_never_seen(frame_encoder, clip_normalization, gaps):
+    encoder = make_encoder(frame_encoder=frame_encoder, clip_normalization=clip_normalization)
+    keypoints, mask = gaps
+    hidden = keypoints.masked_fill(mask[..., None, None] == 0, float("nan"))
+    assert torch.equal(encoder(hidden, mask).last_hidden_state, encoder(keypoints, mask).last_hidden_state)
+
+
+def test_frames_in_parts_give_the_same(monkeypatch, gaps):
+    encoder = make_encoder(frame_encoder="transformer")
+    expected = encoder(*gaps).ctc_logits
+    for tokens_at_once in (1, 3 * (LANDMARKS + 1), 10_000):
+        monkeypatch.setitem(encoder_lipread.TOKENS_AT_ONCE, "cpu", tokens_at_once)
+        assert torch.allclose(encoder(*gaps).ctc_logits, expected, atol=1e-5)
+
+
+@BOTH
+def test_a_batch_without_a_face_still_has_every_gradient(frame_encoder, gaps):
+    """Else processes that train together would wait for each other for ever."""
+    encoder = make_encoder(frame_encoder=frame_encoder, ctc_feedback=False)
+    output = encoder(gaps[0], torch.zeros_like(gaps[1]))
+    (output.last_hidden_state.sum() + output.ctc_logits.sum()).backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in encoder.parameters())
 
 
 def test_encoder_runs_once_a_clip():
