@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from lipread.options import positive_int
+
 from .console import exit_on_error, make_parser
 
 CARD_OPTIONS = ("source_name", "license", "attribution", "language")  # facts that a corpus does not contain
@@ -36,14 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--license", help="licence of that corpus, as the Hub spells it: cc-by-4.0")
     parser.add_argument("--attribution", help="attribution that the licence asks for")
     parser.add_argument("--language", nargs="+", help="codes of the languages spoken: en")
-    parser.add_argument(
-        "--max_shard_size", type=int, metavar="BYTES", default=500_000_000, help="largest file (500,000,000)"
-    )
+    shard_help = "largest file (default: 500,000,000)"
+    parser.add_argument("--max_shard_size", type=positive_int, metavar="BYTES", help=shard_help)
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
     options = parser.parse_args(arguments)
     if not (options.parquet or options.npy or options.push_to_hub):
         parser.error("give --parquet FOLDER, --npy FOLDER or --push_to_hub YOU/NAME")
-    targets = {name: ("parquet", "push_to_hub") for name in CARD_OPTIONS}
+    targets = {name: ("parquet", "push_to_hub") for name in (*CARD_OPTIONS, "max_shard_size")}
     for name, needed in (targets | {"private": ("push_to_hub",), "overwrite": ("parquet", "npy")}).items():
         if getattr(options, name) and not any(getattr(options, target) for target in needed):
             parser.error(f"--{name} needs {' or '.join(f'--{target}' for target in needed)}")
@@ -65,7 +66,7 @@ def _export_dataset(options: argparse.Namespace) -> None:
     from .schema import duration
 
     card = {name: getattr(options, name) for name in CARD_OPTIONS}
-    settings = {"shard_bytes": options.max_shard_size, "overwrite": options.overwrite}
+    settings = {"shard_bytes": options.max_shard_size or 500_000_000, "overwrite": options.overwrite}
     with nullcontext() if options.parquet else tempfile.TemporaryDirectory() as temporary:
         folder = options.parquet or Path(temporary, "dataset")
         sizes = export_parquet(options.corpus, folder, card, options.push_to_hub, **settings)

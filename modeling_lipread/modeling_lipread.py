@@ -554,7 +554,9 @@ class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
             )
         targets = {"labels": labels, "ctc_targets": ctc_targets, "alignment_targets": alignment_targets}
         heads = {"ctc_logits": encoded.ctc_logits, "alignment_logits": encoded.alignment_logits}
-        has_frame_targets = encoded and (ctc_targets is not None or alignment_targets is not None)
+        has_frame_targets = encoded.last_hidden_state is not None and (
+            ctc_targets is not None or alignment_targets is not None
+        )
         if has_frame_targets and input_ids is None and inputs_embeds is None:
             return LipReadOutput(**self._losses(None, encoded, keypoints_mask, num_items_in_batch, **targets), **heads)
         if self.language_model is None:

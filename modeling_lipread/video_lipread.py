@@ -179,21 +179,25 @@ def video_size(path: str | os.PathLike) -> tuple[int, int]:
 def read_sound(
     path: str | os.PathLike, start: float | None = None, end: float | None = None
 ) -> Iterator[tuple[float, Any]]:
-    """Decodes the sound of a video, or of its span from `start` to `end` seconds, up to damage.
+    """Decodes the sound of a video, or of its span from `start` to `end` seconds, without what is damaged.
 
     It yields the seconds since `start` and PyAV's audio frame, whose timestamp begins there too.
     """
     av = require("av", "av", "Reading a video")
     with _open(Path(path)) as (container, _), suppress(av.FFmpegError):
         stream = next((stream for stream in container.streams.audio if stream.codec_context is not None), None)
-        for frame in container.decode(stream) if stream is not None else ():
-            if frame.pts is None:
-                continue
-            frame.pts -= round((_origin(container) + (start or 0.0)) / frame.time_base)
-            if end is not None and frame.time >= end - (start or 0.0):
-                return
-            if frame.time >= 0:
-                yield frame.time, frame
+        for packet in container.demux(stream) if stream is not None else ():
+            frames = []
+            with suppress(av.FFmpegError):
+                frames = packet.decode()
+            for frame in frames:
+                if frame.pts is None:
+                    continue
+                frame.pts -= round((_origin(container) + (start or 0.0)) / frame.time_base)
+                if end is not None and frame.time >= end - (start or 0.0):
+                    return
+                if frame.time >= 0:
+                    yield frame.time, frame
 
 
 @contextmanager

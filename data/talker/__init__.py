@@ -44,7 +44,10 @@ MAX_WORDS = 6
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:
-    """Draws different sentences of 3 to 6 words, a longer list from the same beginning; raises ValueError."""
+    """Draws different sentences of 3 to 6 words; a shorter list is the beginning of a longer one.
+
+    Raises ValueError if there are fewer.
+    """
     phrases = [" ".join(choices).split() for choices in product(*GRAMMAR)]
     order = np.random.default_rng(seed).permutation(len(phrases))
     drawn = [" ".join(words) for words in (phrases[index] for index in order) if len(words) <= MAX_WORDS][:count]
@@ -71,11 +74,8 @@ def perform(text: str, seed: int = 0) -> Performance:
     rng = np.random.default_rng(seed)
     segments, words = schedule(text, rate=rng.uniform(1.05, 1.35))
     parameters = articulate(segments)
-    motion, gain, offset = (
-        _head_motion(np.arange(len(parameters)) / FRAME_RATE, rng),
-        rng.uniform(0.85, 1.12),
-        rng.uniform(-8, 12),
-    )
+    motion = _head_motion(np.arange(len(parameters)) / FRAME_RATE, rng)
+    gain, offset = rng.uniform(0.85, 1.12), rng.uniform(-8, 12)
     noise, noise_seed = rng.uniform(1.0, 4.0), int(rng.integers(2**31))
     return Performance(parameters, words, motion, gain, offset, noise, noise_seed)
 
@@ -116,7 +116,10 @@ class TalkingHead:
             yield cv2.addWeighted(frame, performance.gain, window, 1.0, performance.offset - 128)
 
     def render(self, text: str, output_path: str | Path, seed: int = 0) -> list[dict]:
-        """Writes an MP4 video of a text atomically; returns its words with times, raises ValueError as `schedule`."""
+        """Writes an MP4 video of a text atomically and returns its words with times.
+
+        Raises ValueError as `schedule` does.
+        """
         performance, output_path = perform(text, seed), Path(output_path)
         output_path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(output_path) as beside, av.open(str(beside), "w", format="mp4") as container:

@@ -41,9 +41,8 @@ def upright(image: str | Path | None) -> tuple[np.ndarray, np.ndarray]:
         with Face3DKeypointExtractor() as extractor:
             keypoints = extractor.extract(np.ascontiguousarray(picture))
         if keypoints is None:
-            raise ValueError(
-                f"no face found in {image}: give a frontal portrait, cropped so that the face fills a third of it"
-            )
+            remedy = "give a frontal portrait, cropped so that the face fills a third of it"
+            raise ValueError(f"no face found in {image or 'the default portrait'}: {remedy}")
         landmarks = keypoints[:, :2].astype(np.float64) * (1, -1)
         left, right = landmarks[EYES[0]], landmarks[EYES[1]]
         angle = np.degrees(np.arctan2(*(right - left)[::-1]))

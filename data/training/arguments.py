@@ -197,7 +197,7 @@ FIRST = (
 
 
 class _Help(ArgumentDefaultsHelpFormatter):
-    """Shows the options of `FIRST`, then our other options, and none of the Trainer's or of `OVERRIDES`."""
+    """Shows the options of `FIRST`, then our other options, and none of `UNCHANGED` or `OVERRIDES`."""
 
     def add_arguments(self, actions: Iterable[Action]) -> None:
         places = {name: place - len(FIRST) for place, name in enumerate(FIRST)}

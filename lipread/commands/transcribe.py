@@ -96,7 +96,7 @@ def transcribe(arguments: argparse.Namespace) -> int:
             total = min(video_seconds(file), arguments.end or math.inf) - (arguments.start or 0.0)
             title = f"{file.name} ({number} of {len(pending)})"
             with tqdm(total=max(0.0, total), desc=title, bar_format=BAR, disable=None, leave=False) as bar:
-                reading["on_progress"] = lambda seconds, bar=bar: bar.update(seconds - bar.n)
+                reading["on_progress"] = lambda seconds, bar=bar: bar.update(min(seconds, bar.total) - bar.n)
                 transcript = transcribe_video(pipeline, file, **reading)
             for form, output in outputs.items():
                 folder.write(output, format_transcript(transcript, form, cues), file)

@@ -37,6 +37,8 @@ def add_recordings(book: Any, recordings: Iterable[dict[str, Any]], face: str) -
             sequence = book.pipeline.processor.extract_landmarks([take["video"]], face=face, **span)[0]
             check_take(sequence)
             book.add(take["text"], sequence, name)
+        except ImportError:
+            raise
         except Exception as error:  # whatever a damaged video breaks, the next one is read
             print_message(f"{take['video']}: not used for {take['text']!r}: {error}")
             refused += 1

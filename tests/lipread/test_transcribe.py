@@ -74,11 +74,24 @@ def test_all_formats_say_the_same(transcribe, talk, tmp_path, monkeypatch):
     assert transcribe(talk, "-f", "all", "-o", tmp_path)[0] == 0
     assert (tmp_path / "talk.srt").read_text() == written["srt"] and (tmp_path / "talk.txt").read_text() == "mine"
     assert "--overwrite" in transcribe(talk, "-f", "all", "-o", tmp_path)[2][0]
-    terminal = io.StringIO()  # the bar over the seconds of video is for terminals
-    terminal.isatty = lambda: True
-    monkeypatch.setattr(sys, "stderr", terminal)
+    terminal = terminal_of(monkeypatch)
     read = json.loads(transcribe(talk, "--format", "json", "--nbest", 2)[1])
     assert [len(said["alternatives"]) for said in read["segments"]] == [2, 2] and "s of video" in terminal.getvalue()
+
+
+def terminal_of(monkeypatch) -> io.StringIO:
+    """Makes standard error a terminal, where the bar over the seconds of video is."""
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
+    return terminal
+
+
+@pytest.mark.parametrize("declared", [0.0, 0.5])
+def test_a_video_longer_than_its_header_says_has_a_bar_too(transcribe, talk, monkeypatch, declared):
+    monkeypatch.setattr("modeling_lipread.video_lipread.video_seconds", lambda path: declared)
+    terminal = terminal_of(monkeypatch)
+    assert transcribe(talk)[0] == 0 and f"{talk.name} (1 of 1)" in terminal.getvalue()
 
 
 def test_a_folder_is_read_and_a_damaged_video_is_named(transcribe, folders, tmp_path):

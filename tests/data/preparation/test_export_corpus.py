@@ -76,6 +76,8 @@ def test_another_folder_is_left_alone_and_an_earlier_export_replaced_only_when_t
     [
         ("CORPUS --npy OUT --license mit", "--license needs --"),
         ("CORPUS --parquet OUT --private", "--private needs --"),
+        ("CORPUS --npy OUT --max_shard_size 9", "--max_shard_size needs --"),
+        ("CORPUS --parquet OUT --max_shard_size 0", "argument --max_shard_size"),
         ("CORPUS --push_to_hub a/b --overwrite", "--overwrite needs --"),
         ("CORPUS/train --parquet OUT", "folder above"),
         ("nowhere --parquet OUT", "data.prepare"),
