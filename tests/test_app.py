@@ -117,7 +117,8 @@ def test_a_signal_during_a_reading_ends_the_page_and_leaves_nothing(tmp_path, tm
     video = write_video(tmp_path / "long.mp4", [noise] * 700)
     server = Server(tmp_path_factory.mktemp("tmp"))  # short: the path of a socket has at most 107 bytes
     with httpx.stream("POST", f"{server.address}/read", content=video.read_bytes(), timeout=60) as response:
-        assert "progress" in next(response.iter_lines()) and list(server.folder.iterdir())
+        lines = response.iter_lines()  # the connection ends with it
+        assert "progress" in next(lines) and list(server.folder.iterdir())
         server.stop(5, number, status)
 
 
