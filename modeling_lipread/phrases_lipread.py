@@ -94,8 +94,9 @@ class PhraseIndex:
         index = cls(texts, embeddings, symbols, text_weight=fit_text_weight(plain, own))
         known, unknown, spoken, others = [], [], [], []
         for place, text in enumerate(texts):
-            found = index.similarities(embeddings[place], leave_out=place)
+            found = index.take_similarities(embeddings[place], leave_out=place)
             spelled = index.text_scores(embeddings[place], phrases, leave_out=place)
+            found = {phrase: similarity + spelled[phrase] for phrase, similarity in found.items()}
             known += [found.pop(text)] if text in found else []
             unknown += [max(found.values())] if found else []
             spoken.append(spelled.pop(text))
@@ -154,14 +155,18 @@ class PhraseIndex:
         return [PhraseMatch(text, float(score)) for (text, _), score in zip(best, scores, strict=True)]
 
     def similarities(self, embedding: np.ndarray, leave_out: int | None = None) -> dict[str, float]:
-        """Returns the similarity to each phrase.
-
-        It is the mean of the highest and the average one of its takes, and what its text adds.
+        """Returns the similarity to each phrase: that of its takes, and what its text adds.
 
         Args:
             embedding: Float32 `(frames, size)`.
             leave_out: The index of a take that does not count.
         """
+        takes = self.take_similarities(embedding, leave_out)
+        spelled = self.text_scores(embedding, list(takes), leave_out)
+        return {text: similarity + spelled[text] for text, similarity in takes.items()}
+
+    def take_similarities(self, embedding: np.ndarray, leave_out: int | None = None) -> dict[str, float]:
+        """Returns the mean of the highest and the average similarity to the takes of each phrase."""
         takes: dict[str, list[float]] = {}
         states = [self._states(take) for take in self.embeddings]
         for index, (text, similarity) in enumerate(
@@ -169,8 +174,7 @@ class PhraseIndex:
         ):
             if index != leave_out:
                 takes.setdefault(text, []).append(float(similarity))
-        spelled = self.text_scores(embedding, list(takes), leave_out)
-        return {text: (max(found) + sum(found) / len(found)) / 2 + spelled[text] for text, found in takes.items()}
+        return {text: (max(found) + sum(found) / len(found)) / 2 for text, found in takes.items()}
 
     def text_scores(
         self, embedding: np.ndarray, texts: Sequence[str], leave_out: int | None = None
