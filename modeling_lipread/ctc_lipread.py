@@ -99,7 +99,7 @@ class CTCPrefixScores:
         log_probs = logits.to(device).double().log_softmax(-1)
         self._log_probs = log_probs.transpose(0, 1).contiguous()  # (frames, clips, symbols)
         self._lengths = lengths.to(device)
-        self._symbols = {character: index for index, character in enumerate(ctc_vocab) if index != BLANK}
+        self._symbols = _symbol_ids(ctc_vocab)
         frames, clips, _ = self._log_probs.shape
         self.num_clips, self.characters = clips, self._symbols.keys()
         # Before the first frame, the empty prefix has probability 1.
@@ -296,8 +296,8 @@ def align_words(
     Returns:
         The alignment; `None` if there are fewer frames than the words need.
     """
-    known = {character: index for index, character in enumerate(ctc_vocab) if index != BLANK}
-    spelled = [[known[character] for character in normalize_text(word) if character in known] for word in words]
+    known = _symbol_ids(ctc_vocab)
+    spelled = _spell(words, known)
     if each_frame:
         symbols, owners, may_skip = _frame_states(spelled)
     else:
@@ -424,10 +424,18 @@ def spoken_log_probs(log_probs: np.ndarray, texts: Sequence[str], ctc_vocab: Seq
 
 def _text_states(text: str, ctc_vocab: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Returns the states of a text's path of the alignment head, as `_frame_states`, without their words."""
-    known = {character: index for index, character in enumerate(ctc_vocab) if index != BLANK}
-    words = CTCSpelling(known)(text.encode()).split()
-    symbols, _, may_skip = _frame_states([[known[character] for character in word] for word in words])
+    symbols, _, may_skip = _frame_states(_spell(normalize_text(text).split(), _symbol_ids(ctc_vocab)))
     return symbols, may_skip
+
+
+def _symbol_ids(ctc_vocab: Sequence[str]) -> dict[str, int]:
+    """Returns the index of each character in the vocabulary, without the blank."""
+    return {character: index for index, character in enumerate(ctc_vocab) if index != BLANK}
+
+
+def _spell(words: Iterable[str], known: dict[str, int]) -> list[list[int]]:
+    """Returns the symbols of each normalised word, without characters that are not `known`."""
+    return [[known[character] for character in normalize_text(word) if character in known] for word in words]
 
 
 def token_spellings(tokenizer: Any) -> list[bytes]:
