@@ -62,11 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _export_dataset(options: argparse.Namespace) -> None:
-    from .preparation.export import export_parquet, push
+    from .preparation.export import SHARD_BYTES, export_parquet, push
     from .schema import duration
 
     card = {name: getattr(options, name) for name in CARD_OPTIONS}
-    settings = {"shard_bytes": options.max_shard_size or 500_000_000, "overwrite": options.overwrite}
+    settings = {"shard_bytes": options.max_shard_size or SHARD_BYTES, "overwrite": options.overwrite}
     with nullcontext() if options.parquet else tempfile.TemporaryDirectory() as temporary:
         folder = options.parquet or Path(temporary, "dataset")
         sizes = export_parquet(options.corpus, folder, card, options.push_to_hub, **settings)

@@ -70,11 +70,11 @@ def prepare(
 
     The arguments are those of the command line, `options` those of the format and `settings` fields of
     `ExtractionSettings`. Raises SourceError if a source cannot be used; PrepareError if the output folder holds
-    something else, every clip was skipped, or the disk is full; FileNotFoundError or ValueError if MediaPipe's face
-    model is missing or another one.
+    something else, every clip was skipped, worker processes die with every clip, or the disk is full;
+    FileNotFoundError or ValueError if MediaPipe's face model is missing or another one.
     """
     from .preparation.plan import make_plan
-    from .preparation.shards import build_shard, shard_folder
+    from .preparation.shards import build_shard, shard_folder, share_of
     from .preparation.write import PARTS, build
 
     output = Path(output)
@@ -87,8 +87,7 @@ def prepare(
         if source.recognised and source.format != MANIFEST:
             print(f"{source.name}: recognised as {source.format}, {len(source.records):,} clips", file=sys.stderr)
     layout, chunks = make_plan(read, parts, val_ratio, seed, ExtractionSettings(**settings), split_by)
-    if shard is not None:  # long and short manifests are spread evenly over the shards
-        chunks = chunks[shard[0] - 1 :: shard[1]]
+    chunks = chunks if shard is None else share_of(chunks, shard)
     extract = functools.partial(_extract, chunks, num_proc, engine, clip_timeout, len(layout.skipped))
     if shard is not None:
         return build_shard(layout, output, shard, overwrite, extract)

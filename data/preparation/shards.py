@@ -28,6 +28,12 @@ def shard_folder(output: Path, shard: tuple[int, int]) -> Path:
     return output / f"shard-{index:0{len(str(count))}}-of-{count}"
 
 
+def share_of(items: Sequence[Any], shard: tuple[int, int]) -> list[Any]:
+    """Returns every n-th item: long and short manifests are spread evenly over the shards."""
+    index, count = shard
+    return list(items[index - 1 :: count])
+
+
 def build_shard(
     layout: Layout, output: Path, shard: tuple[int, int], overwrite: bool, extract: Callable[[], None]
 ) -> dict[str, Any]:
@@ -44,7 +50,7 @@ def build_shard(
     if not content and any(name != LOCK and not name.endswith(".tmp") for name in found):
         raise PrepareError(f"{folder}: holds files that data.prepare did not write; choose another folder")
     check_same(folder, content, layout, overwrite)
-    names = list(itertools.chain.from_iterable(layout.parts.values()))[index - 1 :: count]
+    names = share_of(list(itertools.chain.from_iterable(layout.parts.values())), shard)
     with claimed(folder, layout, set(names)):
         (folder / SHARD).unlink(missing_ok=True)  # marks a finished shard, here an older one
         extract()

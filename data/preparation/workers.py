@@ -33,6 +33,7 @@ from .extraction import Chunk, ClipResult, extract_clip, write_part
 
 DEATHS_ALLOWED = 1  # of workers with the same clip, before it is skipped
 STARTS_ALLOWED = 3  # of workers in a row that die before they are ready
+HOPELESS = 8  # clips lost without a single one extracted: the machine is at fault, not the clips
 
 Progress = tuple[int, int]  # clips done since the last one and, among them, clips skipped
 
@@ -121,6 +122,7 @@ class WorkerPool:
         self.num_proc, self.clip_timeout = num_proc, clip_timeout
         self._workers: list[_Worker] = []
         self._failed_starts = 0  # in a row
+        self._lost, self._any_extracted = 0, False
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -132,8 +134,8 @@ class WorkerPool:
     def extract(self, chunks: Sequence[Chunk]) -> Iterator[Progress]:
         """Extracts chunks and writes their parts, in any order.
 
-        Raises PrepareError if no worker becomes ready; OSError if a part cannot be written; ImportError if a package
-        is missing.
+        Raises PrepareError if no worker becomes ready, or every clip ends its worker; OSError if a part cannot be
+        written; ImportError if a package is missing.
         """
         tasks, again = _tasks(chunks), deque()
         remaining = sum(len(chunk.records) for chunk in chunks)
@@ -167,7 +169,7 @@ class WorkerPool:
         if message is None:
             worker.ready, self._failed_starts = True, 0
         else:
-            worker.task = None
+            worker.task, self._any_extracted = None, True
         return message
 
     def _after_death(self, worker: _Worker, code: int) -> ClipResult | None:
@@ -184,6 +186,13 @@ class WorkerPool:
         worker.task.deaths += 1
         if worker.task.deaths <= DEATHS_ALLOWED:
             return None
+        self._lost += 1
+        if self._lost >= HOPELESS and not self._any_extracted:
+            raise PrepareError(
+                f"each of the first {self._lost} clips ended its worker process ({_cause(code)}), the last of them "
+                f"{worker.task.record.where}; MediaPipe or the video decoder does not run on this machine, or its "
+                "memory is too small for one clip"
+            )
         return ClipResult(reason=_reason(code, self.clip_timeout), transient=-code in (signal.SIGALRM, signal.SIGKILL))
 
 

@@ -104,6 +104,14 @@ def test_a_clip_that_takes_too_long_is_skipped(corpus, tmp_path):
     assert sum(totals["clips"] for totals in report["splits"].values()) == 37
 
 
+def test_a_machine_on_which_every_clip_ends_its_worker_is_found_soon(tmp_path):
+    video = write_video(tmp_path / "talk.mp4", [PORTRAIT] * 50)
+    lines = [{"video": video.name, "text": "hello", "start": 0.1 * n, "end": 0.1 * n + 1} for n in range(9)]
+    (tmp_path / "talk.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(PrepareError, match="each of the first 8 clips ended its worker process .SIGALRM., the last"):
+        prepare([tmp_path / "talk.jsonl"], tmp_path / "corpus", num_proc=1, clip_timeout=0.001)
+
+
 @pytest.mark.slow
 def test_kill_and_continue(corpus, tmp_path):
     """SIGKILL of the real command while its workers are at clips, and again while the corpus is put together: workers
