@@ -239,7 +239,7 @@ def main(arguments: list[str] | None = None) -> None:
         check_arguments(given)
         text_only = data.dataset is None
         check_sharding(args, text_only)
-        if text_only or not has_split(data.dataset, data.eval_split):
+        if not text_only and not has_split(data.dataset, data.eval_split):
             args.eval_strategy, args.load_best_model_at_end = "no", False
         set_seed(args.seed)
         trainer = build_text_trainer(given) if text_only else build_trainer(given)

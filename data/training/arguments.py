@@ -225,17 +225,15 @@ def parse_arguments(arguments: list[str], description: str | None = None) -> Arg
     first.add_argument("--config")
     first.add_argument("--config_overrides", "--config-overrides", action="append", default=[])
     given, arguments = first.parse_known_args(arguments)
-    for argument in arguments:
-        name = argument.partition("=")[0].removeprefix("--").replace("-", "_")
-        if argument.startswith("--") and name in OVERRIDES:
-            parser.error(f"--{name} is not an option: give --config_overrides {name}=VALUE")
+    names = [word.partition("=")[0].removeprefix("--").replace("-", "_") for word in arguments if word[:2] == "--"]
+    if wrong := [name for name in names if name in OVERRIDES]:
+        parser.error(f"--{wrong[0]} is not an option: give --config_overrides {wrong[0]}=VALUE")
     settings = {} if given.config is None else _read_recipe(parser, given.config)
     for text in given.config_overrides:
         settings |= _read_overrides(parser, text)
-    names = {argument.partition("=")[0].removeprefix("--").replace("-", "_") for argument in arguments}
+    if "train_text" in settings.keys() | names:  # has no evaluation, with which TrainingArguments compares the saving
+        arguments += ["--eval_strategy", "no", "--load_best_model_at_end", "false"]
     line = []
-    if "train_text" in names.union(settings):  # has no evaluation; TrainingArguments would refuse a --save_strategy
-        line = ["--eval_strategy", "no", "--load_best_model_at_end", "false"]
     for name, value in settings.items():
         line += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
     try:
