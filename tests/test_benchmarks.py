@@ -7,13 +7,20 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from benchmarks import adaptation, extraction, live, long_videos, run
+from benchmarks import adaptation, contention, extraction, live, long_videos, run
 from benchmarks.encoding import check_equal, make_clips, make_pair
 from benchmarks.measure import Row
 from benchmarks.reading import reading_rows
 from tests.helpers.clips import moving_portrait, write_video
 
 TINY = {"num_landmarks": 6, "kp_embed_dim": 16, "hidden_size": 32, "kp_heads": 2}
+
+
+@pytest.mark.slow
+def test_contention_times_work_in_a_process_of_its_own(monkeypatch):
+    for name in contention.VARIABLES:
+        monkeypatch.setenv(name, "1")  # is restored afterwards
+    assert 0 < contention.measure("read", 0.0, contention.SINGLE) < 60_000
 
 
 def test_literal_encoder_computes_the_same():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from modeling_lipread.geometry_lipread import solve_head_pose
-from modeling_lipread.landmarks_lipread import LandmarkFileError, read_landmark_file
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkFileError, read_landmark_file
 from tests.helpers.clips import PORTRAIT, made_up_face, rotation_from_angles, write_video
 from tests.helpers.readers import Bomb
 from tests.helpers.training import run_python
@@ -55,6 +55,11 @@ def test_a_video_of_360_pixels_width_and_one_of_a_single_frame(extractor, portra
     np.testing.assert_allclose(moved, (14, 0), atol=2)
     one = extractor.extract_video(write_video(tmp_path / "one.mp4", [PORTRAIT]))
     assert (len(one), one.coverage, one.frame_rate, one.timestamps.tolist()) == (1, 1.0, 0.0, [0.0])
+
+
+def test_a_model_file_that_is_missing_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="face_landmarker.task"):
+        Face3DKeypointExtractor(tmp_path / "face_landmarker.task")
 
 
 def test_copies_and_closed_extractors_work(extractor):

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from data.training.batching import (
     LENGTH_STEP,
@@ -14,6 +15,7 @@ from data.training.batching import (
     SpeakerBatchSampler,
     StreamBatchSampler,
     check_speakers,
+    padding_share,
 )
 
 LENGTHS = np.random.default_rng(0).integers(20, 200, size=203).tolist()
@@ -82,10 +84,26 @@ def test_a_budget_holds_with_padding_and_a_longer_clip_comes_alone():
         assert frames <= 1000 or batch == [203]
 
 
-def test_the_processes_of_a_step_have_clips_of_like_lengths():
+def padding(*samplers) -> float:
+    """The share of the frames of all batches that are padding."""
+    batches = list(itertools.chain(*samplers))
+    padded = sum(max(LENGTHS[clip] for clip in batch) * len(batch) for batch in batches)
+    return 1 - sum(LENGTHS[clip] for batch in batches for clip in batch) / padded
+
+
+def test_clips_of_a_batch_and_of_a_step_are_alike_in_length():
     shares = [list(by_count(process_index=i, num_processes=2)) for i in range(2)]
+    assert padding(*shares) < 0.06  # in random order it is 40%
     longest = [[max(LENGTHS[clip] for clip in batch) for batch in share] for share in shares]
     assert np.abs(np.diff(longest, axis=0)).max() <= 40 and LENGTH_STEP < 40
+    assert padding(stream_by_count(window=4)) < 0.15 < 0.3 < padding(stream(window=4)), "as far as a window allows"
+
+
+def test_padding_is_what_comes_after_the_last_face():
+    mask = torch.zeros(2, 10)
+    mask[0, 2:10] = 1  # absent at first: not padding
+    mask[1, 0] = mask[1, 4] = 1
+    assert padding_share(mask).item() == pytest.approx(5 / 20)
 
 
 SPEAKERS = ["a"] * 80 + ["b"] * 10 + [None] * 6
