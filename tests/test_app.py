@@ -100,6 +100,22 @@ def read(page, video: Path | None = None) -> None:
     page.click("#video-read")
 
 
+def reach(page, selector: str) -> None:
+    """Moves the focus to an element by the keyboard alone."""
+    element = page.locator(selector).first
+    for _ in range(60):
+        if element.evaluate("element => element === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{selector} is not reached by the keyboard")
+
+
+def press(page, selector: str, key: str = "Enter") -> None:
+    """Presses a button by the keyboard alone."""
+    reach(page, selector)
+    page.keyboard.press(key)
+
+
 def check_accessible(page, state: str) -> None:
     """Runs axe-core, and checks that nothing is wider than the window; `LIPREAD_SCREENS=folder` keeps a picture."""
     if folder := os.environ.get("LIPREAD_SCREENS"):
@@ -237,7 +253,7 @@ def test_errors_stand_where_the_words_would(visit, server, tmp_path, said):
 @pytest.mark.slow
 @in_each_look
 def test_live_words_from_the_camera_are_said_aloud(visit, look):
-    """Words are grey at first, then black and never changed."""
+    """By the keyboard alone; words are grey at first, then black and never changed."""
     page = visit(look)
     check_accessible(page, "live-empty")
     page.evaluate(
@@ -248,59 +264,63 @@ def test_live_words_from_the_camera_are_said_aloud(visit, look):
             characterData: true});
         }"""
     )
-    page.check("#live-speak")
-    page.click("#live-start")
+    press(page, "#live-speak", "Space")
+    press(page, "#live-start")
     page.wait_for_selector("#live-light.good")
     check_accessible(page, "live-camera")
     page.locator("#live-partial:not(.reason)", has_text=re.compile(r"\w+ \w+")).wait_for()
     check_accessible(page, "live-partial")
     page.wait_for_selector("#live-settled p:nth-child(2)")
     check_accessible(page, "live-words")
-    page.click("#live-copy")
-    page.click("#live-start")
+    press(page, "#live-copy")
+    press(page, "#live-start")
     assert page.inner_text("#live-start") == "Start the camera" and not page.inner_text("#live-light")
     history = page.evaluate("settled")
     assert all(after.startswith(before) for before, after in zip(history, history[1:], strict=False))
     spoken = page.evaluate("spoken")
     assert "\n".join(spoken).startswith(page.evaluate("copied")[0])
     assert any(len(set(EXAMPLE_WORDS.split()) & set(line.split())) >= 3 for line in spoken)
-    page.click("#live-clear")
+    press(page, "#live-clear")
     assert not page.inner_text("#live-settled")
 
 
 @pytest.mark.slow
 @in_each_look
 def test_own_phrases_are_recorded_read_and_said_aloud(visit, server, look, tmp_path):
+    """By the keyboard alone."""
     pytest.importorskip("datasets")
     page = visit(look)
-    page.click("#tab-phrases")
+    reach(page, "#tab-live")
+    page.keyboard.press("ArrowRight")
     check_accessible(page, "phrases-empty")
-    page.fill("#phrases-new", "pat\nbat\nGood morning")
-    page.click("#phrases-add")
+    reach(page, "#phrases-new")
+    page.keyboard.type("pat\nbat\nGood morning")
+    press(page, "#phrases-add")
     page.wait_for_selector("#phrases-alike li")
     check_accessible(page, "phrases-alike")
     for _ in range(2):
-        page.click("#phrases-table button:last-child >> nth=0")
+        press(page, "#phrases-table button:last-child >> nth=0")
     assert page.is_hidden("#phrases-alike")
-    page.select_option("#phrases-takes", "1")
-    page.click("#phrases-record")
+    reach(page, "#phrases-takes")
+    page.keyboard.press("1")
+    press(page, "#phrases-record")
     page.locator("#phrases-count", has_text="Now").wait_for()
     check_accessible(page, "phrases-recording")
     while page.is_visible("#phrases-recording"):  # a take that began in the middle of the sentence is recorded again
         page.wait_for_selector("#phrases-again:not([hidden])")
         check_accessible(page, "phrases-take")
-        page.click("#phrases-next" if page.is_visible("#phrases-next") else "#phrases-again")
+        press(page, "#phrases-next" if page.is_visible("#phrases-next") else "#phrases-again")
     assert "1 take" in page.inner_text("#phrases-table")
     check_accessible(page, "phrases-recorded")
-    page.click("#phrases-read")
+    press(page, "#phrases-read")
     page.locator("#phrases-said", has_text="Good morning").wait_for()
     assert page.evaluate("spoken")[0] == "Good morning"
     check_accessible(page, "phrases-read")
-    page.click("#phrases-choices button:first-child")
+    press(page, "#phrases-choices button:first-child")
     page.locator("#phrases-table", has_text="2 takes").wait_for(state="attached")
-    page.click("#phrases-stop")
+    press(page, "#phrases-stop")
     with page.expect_download() as download:
-        page.click("#phrases-save")
+        press(page, "#phrases-save")
     download.value.save_as(tmp_path / "my_phrases.zip")
     again = visit(look)
     again.click("#tab-phrases")
