@@ -1,8 +1,8 @@
 # The web page, for a Hugging Face Space (CPU basic) or any server: docs/publishing.md
 FROM python:3.11-slim-bookworm
-# Libraries that OpenCV and MediaPipe load.
+# Libraries that OpenCV loads.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 libegl1 libgles2 \
+    && apt-get install --yes --no-install-recommends libgl1 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/*
 # A Space runs the image as user 1000.
 RUN useradd --create-home --uid 1000 user

@@ -17,7 +17,7 @@ import torch
 from packaging.requirements import Requirement
 
 from modeling_lipread.geometry_lipread import NUM_LANDMARKS, RIGID, RIGID_REFERENCE
-from modeling_lipread.landmarker_lipread import Landmarker, LandmarkNetwork, landmarker_path
+from modeling_lipread.landmarker_lipread import Landmarker, landmarker_path
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence
 from modeling_lipread.video_lipread import VideoError, read_frames, require
 
@@ -46,7 +46,7 @@ def run_checks(model: str, source: str) -> int:
     checks = (
         ("packages", check_packages, "in the checkout: pip install -c constraints.txt ."),
         ("codecs", check_codecs, f"{REINSTALL} av"),
-        ("landmarks", check_landmarks, f"{REINSTALL} mediapipe ai-edge-litert, then in the checkout {REINSTALL} ."),
+        ("landmarks", check_landmarks, f"{REINSTALL} ai-edge-litert, then in the checkout {REINSTALL} ."),
         ("accelerator", check_accelerator, "update its driver, or give --device cpu"),
         ("reader", lambda: check_reader(model), f"check --model, or in the checkout {REINSTALL} ."),
         ("camera", lambda: check_camera(source), f"{REINSTALL} opencv-contrib-python"),
@@ -80,7 +80,8 @@ def check_packages() -> str:
                 wrong.append(f"{item} (found {version})")
     if wrong:
         raise RuntimeError(f"lipread needs {', '.join(wrong)}")
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers", "mediapipe", "av"))
+    named = ("torch", "transformers", "ai-edge-litert", "av")
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in named)
     return f"{versions}; Python {platform.python_version()} on {platform.platform()}"
 
 
@@ -108,15 +109,14 @@ def check_codecs() -> str:
 def check_landmarks() -> str:
     """Detects and tracks faces in a picture without a face, after checking MediaPipe's model file."""
     picture = np.full((240, 320, 3), 90, np.uint8)
-    with closing(Landmarker(landmarker_path(), num_faces=1)) as landmarker:
-        faces = landmarker.detect(picture, (0, 0, 320, 240))
-    network = LandmarkNetwork(landmarker_path())
+    landmarker = Landmarker(landmarker_path())
+    faces = landmarker.detect(picture, (0, 0, 320, 240))
     previous = np.random.default_rng(0).uniform((80, -200, 0), (240, -40, 1), (478, 3)).astype(np.float32)
     start = time.perf_counter()
-    tracked = [network.find(picture, previous) for _ in range(20)]
+    tracked = [landmarker.find(picture, previous) for _ in range(20)]
     rate = len(tracked) / (time.perf_counter() - start)
     if faces or any(face is not None for face in tracked):
-        raise RuntimeError("MediaPipe finds a face in a grey picture")
+        raise RuntimeError("a face is found in a grey picture")
     return f"a face is tracked through {rate:.0f} frames a second"
 
 

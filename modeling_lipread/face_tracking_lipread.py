@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .geometry_lipread import SAME_SHAPE, face_shape, identity_switches, lip_motion, shape_distance
-from .landmarker_lipread import FaceTrack, Landmarker, LandmarkNetwork, Region, face_bounds
+from .landmarker_lipread import FaceTrack, Landmarker, Region, face_bounds
 
 FACES = ("largest", "central", "speaking")
 MOST_FACES = 4  # detected in a frame or in a tile of it
@@ -25,32 +25,27 @@ Found = tuple[np.ndarray | None, int]  # a face, and the number of faces detecte
 
 
 class FaceFinder:
-    """Detects faces in single frames, and starts to track them, by MediaPipe's model file."""
+    """Detects faces in single frames, and starts to track them, with a `Landmarker` in each thread."""
 
     def __init__(self, model_path: Path):
         self.model_path = model_path
         self._landmarker: Landmarker | None = None
-        self._network: LandmarkNetwork | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # A landmarker belongs to one process; copies in other processes create their own on first use.
-        return {**self.__dict__, "_landmarker": None, "_network": None}
+        # An interpreter cannot be pickled; copies in other processes create their own on first use.
+        return {**self.__dict__, "_landmarker": None}
 
     def close(self) -> None:
-        """Frees MediaPipe's memory; the finder can be used again afterwards."""
-        if self._landmarker is not None:
-            self._landmarker.close()
-        self._landmarker = self._network = None
+        """Frees the memory of the networks; the finder can be used again afterwards."""
+        self._landmarker = None
 
     def detect(self, frame: np.ndarray, region: Region) -> list[np.ndarray]:
         """Returns all faces in a region, landmarks `(478, 3)` each."""
-        if self._landmarker is None or not self._landmarker.usable:
-            self._landmarker = Landmarker(self.model_path, num_faces=MOST_FACES)
-        return self._landmarker.detect(frame, region)
+        return self._open().detect(frame, region, MOST_FACES)
 
     def track(self, face: np.ndarray, time: float) -> FaceTrack:
         """Starts to track a face, landmarks `(478, 3)` of the frame at `time` seconds."""
-        return FaceTrack(self._tracking_network(), face, time)
+        return FaceTrack(self._open(), face, time)
 
     def search(self, frame: np.ndarray) -> list[np.ndarray]:
         """Returns all faces of a frame, each once; it searches tiles if the search of the whole frame finds none."""
@@ -79,15 +74,15 @@ class FaceFinder:
         for level, regions in enumerate(_search_levels(frame)):
             faces = [face for region in regions for face in self.detect(frame, region)]
             if level:  # small faces are several pixels off until the network sees them enlarged
-                faces = [near for face in faces if (near := self._tracking_network().find(frame, face)) is not None]
+                faces = [near for face in faces if (near := self._open().find(frame, face)) is not None]
             if faces:
                 return faces
         return []
 
-    def _tracking_network(self) -> LandmarkNetwork:
-        if self._network is None:
-            self._network = LandmarkNetwork(self.model_path)
-        return self._network
+    def _open(self) -> Landmarker:
+        if self._landmarker is None:
+            self._landmarker = Landmarker(self.model_path)
+        return self._landmarker
 
 
 class FaceFollower:

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Face landmarks of a clip, from a video with MediaPipe's FaceLandmarker or from a `.npy` file.
+"""Face landmarks of a clip, from a video with MediaPipe's networks or from a `.npy` file.
 
 ```python
 with Face3DKeypointExtractor() as extractor:
@@ -7,7 +7,7 @@ with Face3DKeypointExtractor() as extractor:
     print(sequence.keypoints.shape, sequence.coverage)
 ```
 
-mediapipe, ai_edge_litert, av and cv2 are imported on first use, since training on stored landmarks needs none of them.
+ai_edge_litert, av and cv2 are imported on first use, since training on stored landmarks needs none of them.
 """
 
 from __future__ import annotations
@@ -96,11 +96,11 @@ class LandmarkSequence:
 class Face3DKeypointExtractor:
     """Extracts the 478 3D landmarks of one face from frames and videos.
 
-    It detects faces with MediaPipe's landmarker in image mode, and tracks and smooths one of them as video mode does
-    (`FaceTrack`). If the search of the whole frame finds no face (faces below about a tenth of a wide frame are too
-    small), overlapping tiles are searched. Image mode alone would be worse: its landmarks jitter three times as much,
-    and a small CTC model of GRID speaker s1 (568 clips, 40 epochs, one seed) had a word error rate of 41% with it and
-    of 29% with tracking.
+    It detects faces as MediaPipe's FaceLandmarker in image mode (`Landmarker`), and tracks and smooths one of them as
+    video mode does (`FaceTrack`). If the search of the whole frame finds no face (faces below about a tenth of a wide
+    frame are too small), overlapping tiles are searched. Image mode alone would be worse: its landmarks jitter three
+    times as much, and a small CTC model of GRID speaker s1 (568 clips, 40 epochs, one seed) had a word error rate of
+    41% with it and of 29% with tracking.
 
     The `face` to track is the `largest` or the most `central` one in its first frame, until it is lost for a quarter
     of a second; or the `speaking` one, whose lips move most in the whole clip. `speaking` tracks all faces, so its
@@ -119,7 +119,7 @@ class Face3DKeypointExtractor:
         self.close()
 
     def close(self) -> None:
-        """Frees MediaPipe's memory; the extractor can still be used afterwards."""
+        """Frees the memory of the networks; the extractor can still be used afterwards."""
         self.finder.close()
 
     def extract(self, frame: np.ndarray) -> np.ndarray | None:

@@ -505,7 +505,7 @@ def _upright(stream: Any, frames: Iterable[tuple[float, Any]]) -> Iterator[tuple
             size, matrix = (max(1, round(frame.width * aspect)), frame.height), _display_matrix(frame)
         # One thread, since starting several for each clip takes longer than converting a few hundred small frames.
         array = reformatter.reformat(frame, *size, format="rgb24", threads=1).to_ndarray()
-        # FFmpeg pads rows, and MediaPipe finds no face in an array that is not contiguous.
+        # FFmpeg pads rows, and a turn leaves them in another order.
         yield time, np.ascontiguousarray(_turn(array, matrix))
 
 

@@ -61,7 +61,7 @@ def chunk_key(records: Sequence[Record], settings: ExtractionSettings) -> str:
     videos = any(not record.is_landmarks for record in records)
     content = {
         "version": PART_VERSION,
-        "extractor": [*map(metadata.version, ("mediapipe", "ai-edge-litert")), LANDMARKER_SHA256] if videos else None,
+        "extractor": [metadata.version("ai-edge-litert"), LANDMARKER_SHA256] if videos else None,
         "settings": asdict(settings),
         # Size and time of the files, not their absolute paths: the folder may move between two runs.
         "records": [

@@ -39,9 +39,9 @@ Progress = tuple[int, int]  # clips done since the last one and, among them, cli
 
 
 def worker_context() -> BaseContext:
-    """Returns the context in which processes that run MediaPipe start.
+    """Returns the context in which processes that extract landmarks start.
 
-    MediaPipe's threads do not survive a fork, so workers are not forked from this process. On Linux they are forked
+    Threads do not survive a fork, so workers are not forked from this process. On Linux they are forked
     from a server process that has imported everything, which takes seconds, and never runs a landmarker. Elsewhere
     each starts afresh: system libraries of macOS do not survive a fork either.
     """
@@ -50,7 +50,7 @@ def worker_context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     # The server imports from its working directory only (python/cpython#117378); elsewhere each worker imports.
     if Path.cwd() == Path(__file__).resolve().parents[2]:
-        context.set_forkserver_preload([__name__, "mediapipe"])
+        context.set_forkserver_preload([__name__, "ai_edge_litert.interpreter", "av", "cv2"])
     return context
 
 
@@ -190,7 +190,7 @@ class WorkerPool:
         if self._lost >= HOPELESS and not self._any_extracted:
             raise PrepareError(
                 f"each of the first {self._lost} clips ended its worker process ({_cause(code)}), the last of them "
-                f"{worker.task.record.where}; MediaPipe or the video decoder does not run on this machine, or its "
+                f"{worker.task.record.where}; LiteRT or the video decoder does not run on this machine, or its "
                 "memory is too small for one clip"
             )
         return ClipResult(reason=_reason(code, self.clip_timeout), transient=-code in (signal.SIGALRM, signal.SIGKILL))

@@ -14,7 +14,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 # Imported once, by the server of processes.
-_IMPORTED = ["__main__", "lipread.page.reading", "lipread.page.live", "lipread.page.phrases", "mediapipe"]
+_IMPORTED = ["__main__", "lipread.page.reading", "lipread.page.live", "lipread.page.phrases"]
 ZIP = b"PK\x03\x04"  # how a phrase book among camera pictures begins; as a picture's time it would be 10^79 seconds
 
 
@@ -26,7 +26,7 @@ class VisitorProcess:
     """A process that runs `work(connection, *arguments)` and sends dictionaries; use it with `async with`.
 
     On Linux, processes are forked from a server that has imported the libraries and runs none of them, because
-    MediaPipe's threads do not survive a fork. Elsewhere each starts afresh.
+    threads do not survive a fork. Elsewhere each starts afresh.
 
     Args:
         work: A function, `module:name`, so that this process does not import what it needs. Its connection has `send`

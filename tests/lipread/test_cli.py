@@ -54,6 +54,12 @@ def test_help_and_mistakes_load_no_library(arguments, status):
     assert len(messages) == (status > 0) and all(message.startswith("lipread: ") for message in messages)
 
 
+def test_a_clip_is_read_without_libraries_of_training_and_drawing():
+    status, messages, modules = run_and_list_modules("lipread.cli", "transcribe", "examples/clip.mp4")
+    assert (status, messages) == (0, []) and {"torch", "ai_edge_litert", "av"} <= modules
+    assert not modules & {"mediapipe", "matplotlib", "torchvision", "datasets", "pyarrow", "pandas", "sklearn", "peft"}
+
+
 def run_and_list_modules(script: str, *arguments: str) -> tuple[int, list[str], set[str]]:
     """Returns the status, the messages and the loaded modules of a script; times would depend on the machine."""
     code = (

@@ -55,7 +55,7 @@ def test_versions_are_compared_with_the_requirements(monkeypatch):
 
 @pytest.mark.parametrize(
     "missing, check",
-    [("av", "codecs"), ("mediapipe", "landmarks"), ("ai_edge_litert.interpreter", "landmarks"), ("cv2", "camera")],
+    [("av", "codecs"), ("ai_edge_litert.interpreter", "landmarks"), ("cv2", "camera")],
 )
 def test_a_missing_package_fails_its_check_and_no_other(doctor, monkeypatch, missing, check):
     monkeypatch.setitem(sys.modules, missing, None)

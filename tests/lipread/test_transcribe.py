@@ -175,11 +175,11 @@ def test_an_unreadable_video_is_one_line_and_status_1(transcribe, folders, tmp_p
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["clip.txt"]
 
 
-@pytest.mark.parametrize("missing", ["av", "mediapipe"])
-def test_a_missing_package_is_named(transcribe, portrait_video, missing, monkeypatch):
+@pytest.mark.parametrize(("missing", "package"), [("av", "av"), ("ai_edge_litert.interpreter", "ai-edge-litert")])
+def test_a_missing_package_is_named(transcribe, portrait_video, missing, package, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
     status, out, errors = transcribe(portrait_video)
-    assert (status, out) == (1, "") and f"pip install {missing}" in errors[-1]
+    assert (status, out) == (1, "") and f"pip install {package}" in errors[-1]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="named pipes and devices are files on POSIX systems alone")

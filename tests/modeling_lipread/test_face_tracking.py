@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from data.talker import TalkingHead, perform
+from modeling_lipread.face_tracking_lipread import MOST_FACES
 from modeling_lipread.geometry_lipread import identity_switches, lip_motion
 from modeling_lipread.landmarker_lipread import landmarker_path
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
@@ -170,6 +171,33 @@ def fresh():
         with Face3DKeypointExtractor() as extractor:
             found[name] = extractor.extract_frames(frames, 25).keypoints
     return found
+
+
+PICTURES = {
+    "the edge": PORTRAIT[:, 60:],
+    "two faces": CLIPS["two faces"][0],
+    "a part": portrait_on(480, 1280, [(0.6, 200, 200)])[100:440, 50:400],
+    **{f"rolled by {degrees}": turned_portrait(degrees) for degrees in (-80, -30, 60)},
+    "nobody": GREY,
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_faces_are_detected_as_mediapipes_image_mode_detects_them(extractor, name):
+    picture = np.ascontiguousarray(PICTURES[name])
+    height, width = picture.shape[:2]
+    base = mediapipe.tasks.BaseOptions(model_asset_buffer=landmarker_path().read_bytes())
+    options = mediapipe.tasks.vision.FaceLandmarkerOptions(base_options=base, num_faces=MOST_FACES)
+    with mediapipe.tasks.vision.FaceLandmarker.create_from_options(options) as landmarker:
+        faces = landmarker.detect(mediapipe.Image(mediapipe.ImageFormat.SRGB, picture)).face_landmarks
+    expected = [np.array([(point.x * width, -point.y * height, -point.z * width) for point in face]) for face in faces]
+    # In a larger frame too, of which only a part is searched.
+    within = np.pad(picture, ((8, 3), (5, 0), (0, 0)), constant_values=255)
+    for frame, left, top in (picture, 0, 0), (within, 5, 8):
+        found = extractor.finder.detect(frame, (left, top, width, height))
+        assert len(found) == len(expected)
+        for face, other in zip(found, expected, strict=True):
+            assert np.sqrt(np.mean((face - (left, -top, 0) - other) ** 2)) < 0.1  # pixels
 
 
 @pytest.mark.parametrize("name", ["moving", "turning", "lost and found"])

@@ -69,7 +69,7 @@ def test_copies_and_closed_extractors_work(extractor):
     np.testing.assert_array_equal(extractor.extract(PORTRAIT), expected)
 
 
-def test_a_fork_does_not_wait_for_a_landmarker_it_has_not(extractor):
+def test_a_fork_finds_the_same_landmarks(extractor):
     expected = extractor.extract_frames([PORTRAIT] * 3, 25).keypoints
     context = multiprocessing.get_context("fork")
     results = context.Queue()
@@ -79,10 +79,10 @@ def test_a_fork_does_not_wait_for_a_landmarker_it_has_not(extractor):
     np.testing.assert_array_equal(results.get(timeout=60), expected)
 
 
-def test_without_mediapipe_everything_else_works():
+def test_without_video_libraries_everything_else_works():
     code = (
         "import sys, numpy\n"
-        "for name in ('mediapipe', 'cv2', 'av'): sys.modules[name] = None\n"
+        "for name in ('ai_edge_litert', 'cv2', 'av'): sys.modules[name] = None\n"
         "from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor\n"
         "from modeling_lipread.feature_extraction_lipread import LipReadFeatureExtractor\n"
         "print(LipReadFeatureExtractor()(numpy.random.rand(5, 478, 3))['keypoints'].shape)\n"
@@ -90,7 +90,7 @@ def test_without_mediapipe_everything_else_works():
     )
     done = run_python("-c", code, status=1)
     assert done.stdout == "(1, 5, 79, 3)\n"
-    assert "pip install mediapipe" in done.stderr.splitlines()[-1]
+    assert "pip install opencv-contrib-python" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (-20, 15, 10)])
