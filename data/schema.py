@@ -62,12 +62,11 @@ def encode_row(
     source: str | None = None,
     start: float | None = None,
     words: Sequence[Mapping[str, Any]] = (),
-    quality: clip_quality.ClipQuality | None = None,
 ) -> dict[str, Any]:
     """Returns the stored row of a clip, with a value for each of `features()`.
 
-    `quality` is measured by default. Raises ValueError if the landmarks have another shape than `(frames, 478, 3)`,
-    are not finite, or no frame holds a face.
+    Raises ValueError if the landmarks have another shape than `(frames, 478, 3)`, are not finite, or no frame holds a
+    face.
     """
     return {
         "id": id,
@@ -77,7 +76,7 @@ def encode_row(
         "start": float(start or 0.0),
         **encode_landmarks(sequence, id),
         "words": [dict(word) for word in words],
-        "quality": asdict(clip_quality.measure(sequence) if quality is None else quality),
+        "quality": asdict(clip_quality.measure(sequence)),
     }
 
 

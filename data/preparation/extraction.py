@@ -28,7 +28,6 @@ from modeling_lipread.video_lipread import VideoError
 
 from ..corpora import read_alignment
 from ..files import PrepareError
-from ..quality import measure
 from ..schema import encode_row, rows_to_table
 from ..sources.records import BadClip, Record, Skip, TranscriptError
 from .settings import ExtractionSettings
@@ -104,8 +103,6 @@ def extract_clip(record: Record, settings: ExtractionSettings, extractor: Face3D
                 f"a face in {sequence.present.sum()} of {len(sequence)} frames ({sequence.coverage:.0%}, wanted "
                 f"{settings.min_coverage:.0%}); crop or enlarge the picture around the face, or lower --min_coverage"
             )
-        if failure := settings.failure(quality := measure(sequence)):
-            raise BadClip(failure)
         words, notes = [], list(record.notes)
         try:
             words = aligned_words(record)
@@ -116,7 +113,7 @@ def extract_clip(record: Record, settings: ExtractionSettings, extractor: Face3D
         if settings.case == "lower":
             about["text"] = record.text.lower()
             words = [word | {"word": word["word"].lower()} for word in words]
-        result.row = encode_row(sequence, words=words, quality=quality, **about)
+        result.row = encode_row(sequence, words=words, **about)
     except ImportError:
         raise
     except (BadClip, LandmarkFileError, VideoError) as error:

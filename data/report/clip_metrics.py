@@ -34,7 +34,6 @@ class ClipMetric:
     meaning: str
     form: str  # format of a value
     extremes: tuple[tuple[str, bool], ...]  # ends whose clips are shown: label, and whether it is the upper one
-    option: str = ""  # the option of `data.prepare` that skips clips by the metric
 
     def write(self, value: float) -> str:
         """Returns a value as text; a dash for NaN."""
@@ -46,14 +45,14 @@ _LIPS = "Speed of the lips in eye distances a second. Near 0 nobody speaks, or s
 _ROTATION = "Largest rotation from frontal about any axis."
 _SWITCHES = "How often the landmarks jump to another face."
 METRICS = (
-    ClipMetric("coverage", "Coverage", "Share of the frames with a face.", "{:.1%}", LOW, "--min_coverage"),
-    ClipMetric("longest_gap", "Longest gap", "Longest stretch without a face.", "{:.2f} s", HIGH, "--max_gap"),
-    ClipMetric("face_width", "Face width", "Median width of the face in pixels.", "{:.0f} px", LOW, "--min_face_size"),
-    ClipMetric("jitter", "Jitter", "Shaking between frames, in eye distances.", "{:.5f}", HIGH, "--max_jitter"),
-    ClipMetric("rotation", "Head rotation", _ROTATION, "{:.0f}°", HIGH, "--max_rotation"),
-    ClipMetric("lip_motion", "Lip motion", _LIPS, "{:.3f}", LOW, "--min_lip_motion"),
-    ClipMetric("identity_switches", "Identity switches", _SWITCHES, "{:.0f}", HIGH, "--max_identity_switches"),
-    ClipMetric("seconds", "Clip length", "Duration of a clip.", "{:.2f} s", LOW + HIGH, "--max_seconds"),
+    ClipMetric("coverage", "Coverage", "Share of the frames with a face.", "{:.1%}", LOW),
+    ClipMetric("longest_gap", "Longest gap", "Longest stretch without a face.", "{:.2f} s", HIGH),
+    ClipMetric("face_width", "Face width", "Median width of the face in pixels.", "{:.0f} px", LOW),
+    ClipMetric("jitter", "Jitter", "Shaking between frames, in eye distances.", "{:.5f}", HIGH),
+    ClipMetric("rotation", "Head rotation", _ROTATION, "{:.0f}°", HIGH),
+    ClipMetric("lip_motion", "Lip motion", _LIPS, "{:.3f}", LOW),
+    ClipMetric("identity_switches", "Identity switches", _SWITCHES, "{:.0f}", HIGH),
+    ClipMetric("seconds", "Clip length", "Duration of a clip.", "{:.2f} s", LOW + HIGH),
     ClipMetric("words", "Words a clip", "Space-separated words of the transcript.", "{:.0f}", LOW + HIGH),
 )
 

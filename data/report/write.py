@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,17 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
+
+from lipread.landmark_rows import decode_row
+from lipread.overlay import draw_landmarks
+from modeling_lipread.video_lipread import require
 
 from ..files import read_json
 from ..page import plural, write_page
 from ..preparation.write import REPORT
-from ..schema import duration, split_names
-from .clip_metrics import AXES, METRICS, extreme_clips, histogram, read_split
-from .thumbnails import Thumbnails
+from ..schema import TRAINING_COLUMNS, duration, load_split, split_names
+from .clip_metrics import METRICS, extreme_clips, histogram, read_split
 
 EXTREMES = 6  # clips shown at an end of a distribution
 LISTED = 100  # clips of a reason that are listed
 MOST_REASONS = 60
+SIZE = 320  # pixels of a picture, enough for dense screens too
+AROUND = 1.5  # times the face
+COLOR = (20, 120, 90)  # of landmarks
+LONGEST_TEXT = 300  # characters
 _LEADING_PATH = re.compile(r"^[^:]*[^\s:]\.\w{1,8}: ")
 _VARYING = re.compile(
     r"""'(?:[^'\\]|\\.)*'          # a value in quotes
@@ -32,42 +41,27 @@ _VARYING = re.compile(
 )
 
 
-def write_report(
-    corpus: Path,
-    output: Path | None = None,
-    videos: Sequence[Path] = (),
-    *,
-    sample: int = 12,
-    allow_outside: bool = False,
-) -> Path:
+def write_report(corpus: Path, output: Path | None = None, sample: int = 12) -> Path:
     """Writes the page atomically and returns its path; raises CorpusError for a folder that is no finished corpus."""
-    for path in videos:
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: no such folder of videos; give the one that the sources are relative to")
     splits = [read_split(corpus, split) for split in split_names(corpus)]
-    values, thumbnails = {split.name: split.values for split in splits}, Thumbnails(corpus, videos, allow_outside)
+    values = {split.name: split.values for split in splits}
+    columns = [*TRAINING_COLUMNS, "quality"]
+    rows = {name: load_split(corpus, name).with_format("numpy", columns=columns) for name in values}
     metrics, samples = [], {}
     for metric in METRICS:
         galleries = []
         for label, highest in metric.extremes:
             clips = []
             for split, index in extreme_clips(splits, metric.name, highest, EXTREMES):
-                clip = thumbnails.clip(split, index)
+                clip = _thumbnail(rows[split], split, index)
                 value = metric.write(values[split][metric.name][index])
                 clips.append(clip | {"caption": [value, clip["caption"][0]]})
             galleries.append((label, clips))
         unknown = sum(int(np.isnan(found[metric.name]).sum()) for found in values.values())
         metrics.append((metric, histogram(splits, metric), galleries, unknown))
-    for split in splits if sample else ():
-        indices = np.linspace(0, split.size.clips - 1, min(sample, split.size.clips)).astype(int).tolist()
-        samples[split.name] = [thumbnails.clip(split.name, index) for index in indices]
-    poses = []
-    for split in splits:
-        for axis in AXES:
-            low, high = split.percentiles(f"{axis}_low"), split.percentiles(f"{axis}_high")
-            ranges = (low[2], high[2]), (low[0], high[-1])  # median and farthest
-            poses.append((split.name, axis, *("{:+.1f}° to {:+.1f}°".format(*ends) for ends in ranges)))
-    missing = "; ".join(f"{plural(clips, 'clip')}: {why}" for why, clips in thumbnails.without_video.most_common())
+    for split, clips in rows.items() if sample else ():
+        indices = np.linspace(0, len(clips) - 1, min(sample, len(clips))).astype(int).tolist()
+        samples[split] = [_thumbnail(clips, split, index) for index in indices]
     report = read_json(corpus / REPORT)
     sources = ", ".join(report.get("manifests", []))
     clips = plural(sum(split.size.clips for split in splits), "clip")
@@ -80,13 +74,32 @@ def write_report(
         splits=splits,
         duration=duration,
         metrics=metrics,
-        poses=poses,
         samples=samples,
-        missing=f"Without a frame of their video: {missing}." if missing else "",
         report=report,
         skips=skip_reasons(report.get("skipped", [])),
         warnings=warning_reasons(report.get("warnings", [])),
     )
+
+
+def _thumbnail(rows: Dataset, split: str, index: int) -> dict[str, Any]:
+    """Returns the `picture` of a clip (a data URL), its `caption` (id, speaker and text) and its `tooltip`."""
+    row = rows[index]
+    picture = draw(decode_row(row).keypoints[row["quality"]["thumbnail_frame"]])
+    text = row["text"] if len(row["text"]) <= LONGEST_TEXT else f"{row['text'][:LONGEST_TEXT]}…"
+    caption = [line for line in (row["id"], row["speaker"], text) if line]
+    return {"picture": picture, "caption": caption, "tooltip": f"{split}: {row['id']}: {text}"}
+
+
+def draw(keypoints: np.ndarray) -> str:
+    """Draws the landmarks of a frame, `(478, 3)`, to a JPEG data URL of `SIZE` pixels."""
+    cv2 = require("cv2", "opencv-contrib-python", "Drawing landmarks")
+    low, high = keypoints[:, :2].min(axis=0), keypoints[:, :2].max(axis=0)
+    scale = SIZE / max(float((high - low).max()) * AROUND, 1e-6)
+    middle = np.array([*(low + high) / 2, 0])
+    moved = (keypoints - middle) * scale + (SIZE / 2, -SIZE / 2, 0)
+    picture = draw_landmarks(np.full((SIZE, SIZE, 3), 255, np.uint8), moved, color=COLOR)
+    _, encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
 def skip_reasons(skipped: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:

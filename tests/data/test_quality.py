@@ -2,14 +2,12 @@
 """Metrics of a clip's quality: each follows what it is named after, and filters clips by name."""
 
 import json
-import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
+from datasets import load_from_disk
 
-from data.preparation.settings import ExtractionSettings
-from data.prepare import main, prepare
+from data.prepare import prepare
 from data.quality import measure
 from data.schema import load_split
 from modeling_lipread.geometry_lipread import OUTER_EYE_CORNERS
@@ -75,28 +73,7 @@ def test_jitter_is_the_noise_rotation_the_heads_and_motion_that_of_the_lips():
     assert measure(clip(moved(10, 1, opening))).lip_motion < 0.1, "nor does a forehead"
 
 
-BASE = replace(measure(clip()), lip_motion=1.0)
-
-
-@pytest.mark.parametrize(
-    ("change", "setting", "reason"),
-    [
-        ({"longest_gap": 0.8}, {"max_gap": 0.5}, "no face for 0.80 s on end, at most 0.5 s wanted.*raise --max_gap"),
-        ({"face_width": 40.0}, {"min_face_size": 60}, "40 pixels wide, at least 60 wanted.*lower --min_face_size"),
-        ({"jitter": 0.02}, {"max_jitter": 0.01}, "jitter of 0.0200 eye distances, at most 0.01 wanted"),
-        ({"lip_motion": 0.05}, {"min_lip_motion": 0.1}, "lips moving 0.050 eye distances a second, at least 0.1"),
-        ({"identity_switches": 2}, {"max_identity_switches": 0}, "2 jumps to another face, at most 0 wanted"),
-    ],
-)
-def test_limits_name_metric_and_remedy(change, setting, reason):
-    quality, settings = replace(BASE, **change), ExtractionSettings(**setting)
-    assert ExtractionSettings().failure(quality) is None
-    assert settings.failure(BASE) is None
-    found = settings.failure(quality)
-    assert re.search(reason, found), found
-
-
-def test_metrics_are_stored_and_filter_by_name(tmp_path, capsys):
+def test_metrics_are_stored_and_filter_a_corpus(tmp_path):
     still, speaking = clip().keypoints, clip(moved(LOWER_LIP, 1, 0.1 * EYES * np.sin(np.arange(FRAMES)))).keypoints
     lines = []
     for name, keypoints in (("still", still), ("speaking", speaking)):
@@ -110,7 +87,8 @@ def test_metrics_are_stored_and_filter_by_name(tmp_path, capsys):
     assert stored["still"]["face_width"] is None
     assert stored["still"]["lip_motion"] < 0.1 < stored["speaking"]["lip_motion"]
     assert "quality" not in load_split(tmp_path / "all", "test")[0], "training does not read them"
-
-    main([str(manifest), "--output", str(tmp_path / "some"), "--min_lip_motion", "0.1"])
-    assert "test.jsonl line 1 (still): lips moving 0.0" in capsys.readouterr().out
+    chosen = load_from_disk(tmp_path / "all").filter(
+        lambda quality: quality["lip_motion"] > 0.1, input_columns="quality"
+    )
+    chosen.save_to_disk(tmp_path / "some")
     assert load_split(tmp_path / "some", "test")["id"][:] == ["speaking"]

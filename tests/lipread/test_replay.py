@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import load_from_disk
 
-from data.replay import main as replay_row
 from lipread.long_form.transcription import sequence_frames, transcribe_frames
 from lipread.replay import MAX_STEPS, describe_clip, token_frames, word_attention, write_replay
 from modeling_lipread.landmarks_lipread import LandmarkSequence
@@ -133,16 +131,10 @@ def content(page: Path) -> dict:
     )
 
 
-def test_the_commands(talker_clip, corpus, tmp_path, lipread, capsys):
+def test_the_commands(talker_clip, tmp_path, lipread):
     output = tmp_path / "replay.html"
     status, out, _ = lipread("replay", talker_clip, "--output", output, "--device", "cpu")
     assert status == 0 and str(output) in out
     assert content(output)["unread"][0]["reason"], "why nothing was read"
     status, _, errors = lipread("replay", tmp_path / "none.mp4", "--output", output, "--device", "cpu")
     assert status == 1 and "none.mp4: no such file" in errors[-1]
-    options = ["--output", str(output), "--overwrite", "--device", "cpu"]
-    assert replay_row([str(corpus / "train"), "--row", "1", *options]) == 0
-    row = content(output)
-    assert row["text"] == load_from_disk(str(corpus / "train"))[1]["text"] and row["name"].endswith("row 1")
-    assert replay_row([str(corpus / "train"), "--row", "999", *options]) == 1
-    assert "no row 999; there are" in capsys.readouterr().err

@@ -18,8 +18,7 @@ from data.files import DiskList, PrepareError
 from data.preparation import workers, write
 from data.preparation.plan import split_records
 from data.prepare import main, prepare
-from data.quality import measure
-from data.schema import load_split
+from data.schema import encode_row, load_split
 from data.sources.records import Record, SourceError
 from lipread.landmark_rows import decode_row
 from tests.helpers.corpora import all_files, all_rows, landmark_lines, write_manifest
@@ -151,9 +150,9 @@ def test_mending_a_line_keeps_the_parts_of_the_others_that_are_whole(manifest, t
 
 def test_a_clip_skipped_for_want_of_memory_is_tried_again(manifest, tmp_path, monkeypatch):
     undisturbed = prepare([manifest], tmp_path / "undisturbed")
-    fail_once = Mock(wraps=measure, side_effect=[MemoryError("no room"), *[DEFAULT] * 79])
+    fail_once = Mock(wraps=encode_row, side_effect=[MemoryError("no room"), *[DEFAULT] * 79])
     with monkeypatch.context() as patch:
-        patch.setattr("data.preparation.extraction.measure", fail_once)
+        patch.setattr("data.preparation.extraction.encode_row", fail_once)
         report = prepare([manifest], tmp_path / "corpus")
     assert [skip["reason"] for skip in report["skipped"]] == ["MemoryError: no room"]
     write_part = Mock(wraps=workers.write_part)
