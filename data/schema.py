@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -80,19 +80,9 @@ def encode_row(
     }
 
 
-def rows_to_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """Returns rows of `encode_row` as an Arrow table; `Dataset.from_list` would take 40 times as long."""
-    rows, schema, columns = list(rows), features().arrow_schema, []
-    for field in schema:
-        values = [row[field.name] for row in rows]
-        if pa.types.is_list(field.type) and not pa.types.is_struct(field.type.value_type):
-            bounds = np.cumsum([0, *(len(value) for value in values)], dtype=np.int32)
-            dtype = field.type.value_type.to_pandas_dtype()
-            flat = np.concatenate([np.asarray(value, dtype=dtype) for value in values]) if rows else np.empty(0, dtype)
-            columns.append(pa.ListArray.from_arrays(pa.array(bounds), pa.array(flat, type=field.type.value_type)))
-        else:
-            columns.append(pa.array(values, type=field.type))
-    return pa.Table.from_arrays(columns, schema=schema)
+def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Returns rows of `encode_row` as an Arrow table."""
+    return pa.Table.from_pylist(rows, schema=features().arrow_schema)
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,6 @@ CORPORA = {
         **{f"volunteers/{id}/Clips/straightcam/sx1.txt": "0 5120 The tide comes in." for id in ("01M", "02F")},
         "volunteers/02F/Clips/straightcam/sx1.wrd": "0 1000 the\n1000 3000 tide\n3000 4000 comes\n4000 5000 in\n",
     },
-    "corpora/timit-8khz": {"a.mp4": None, "a.txt": "0 2560 The tide", "a.wrd": "0 1200 the\n1200 2400 tide\n"},
     "corpora/lrs2": {
         "train.txt": "55/00001\n",
         "val.txt": "56/00001\n",
@@ -160,7 +159,6 @@ CORPORA = {
 EXPECTED = {
     "prepared/grid": ({"train": ["lay white in z nine please"], "validation": ["bin blue"]}, 2, 0),
     "prepared/tcd-timit": ({"train": ["The tide comes in."], "validation": ["The tide comes in."]}, 4, 0),
-    "prepared/timit-8khz": ({"train": ["The tide"]}, 2, 0),
     "prepared/lrs2": ({"train": ["we met at noon"], "validation": ["we met at noon"]}, 0, 0),
     "prepared/lrs3": ({"trainval": ["the tide comes"] * 2, "test": ["the tide comes"]}, 9, 0),
     "prepared/trainval": ({"train": ["THE TIDE COMES"], "validation": ["THE TIDE COMES"]}, 6, 0),

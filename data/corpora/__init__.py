@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from ..files import DiskList
 from ..sources.folder import Folder, read_text
@@ -74,7 +73,7 @@ def read_source(
         raise SourceError(f"there is no format {format!r}; there are {MANIFEST}, {', '.join(formats())}")
     module = formats()[format]
     folder = Folder(path, allow_outside)
-    records, skips = collect(module.read(folder, **_parse_options(module, format, options)))
+    records, skips = collect(module.read(folder, **_check_options(module, format, options)))
     if not records:
         shown = "".join(f"\n  {skip}" for skip in skips[:5])
         raise SourceError(f"{path}: no usable clip in the format {format} ({len(skips)} unusable).{shown}")
@@ -100,20 +99,12 @@ def recognise(path: Path) -> str:
     return MANIFEST
 
 
-def _parse_options(module: ModuleType, format: str, options: Mapping[str, str]) -> dict[str, Any]:
-    """Returns the options in the types of the keyword arguments of the format's `read`."""
+def _check_options(module: ModuleType, format: str, options: Mapping[str, str]) -> Mapping[str, str]:
+    """Returns the options; raises SourceError for one that is no keyword argument of the format's `read`."""
     known = inspect.getfullargspec(module.read).kwonlydefaults or {}
-    parsed = {}
-    for name, value in options.items():
-        if name not in known:
-            raise SourceError(f"the format {format} has no option {name!r}; it has {', '.join(known) or 'none'}")
-        try:
-            parsed[name] = type(known[name])(value)
-        except ValueError:
-            raise SourceError(
-                f"the option {name} of the format {format} is {value!r}; give it like its default, {known[name]!r}"
-            ) from None
-    return parsed
+    if unknown := [name for name in options if name not in known]:
+        raise SourceError(f"the format {format} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
+    return options
 
 
 def describe_formats() -> str:

@@ -3,7 +3,7 @@
 
 Cues that are not the speech of one speaker are skipped: descriptions of sounds ("[music]", "(laughs)"), songs, two
 voices at once, overlapping cues. Descriptions within a cue are removed from its text. WebVTT's ``<v Anna>`` gives the
-speaker, and its times within a cue (written by speech recognition) the times of the words.
+speaker. Files with times within cues are skipped: speech recognition wrote them, and repeats each line in two cues.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from dataclasses import dataclass
 
 from webvtt import WebVTT
 from webvtt.errors import MalformedCaptionError, MalformedFileError
-from webvtt.models import Timestamp
 
 from ..sources.folder import Folder, text_lines
-from ..sources.records import Record, Skip, TranscriptError, Word, clean_text, says_something
+from ..sources.records import Record, Skip, TranscriptError, clean_text, says_something
 
 SUFFIXES = (".srt", ".vtt")
 SHORTEST_CUE = 0.05  # seconds, a frame or two: rolling captions write such cues between their lines
 _TIME = r"((?:[0-9]{1,3}:)?[0-9]{1,2}:[0-9]{2})[.,]([0-9]{3})"
 _TIMING = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}((?:\s+[^\s:]+:\S+)*)\s*")  # settings, or SRT's X1:40 Y1:20
-_TIME_TAG = re.compile(r"<((?:[0-9]+:)?[0-9]{2}:[0-9]{2}\.[0-9]{3})>")
+_TIME_TAG = re.compile(r"<(?:[0-9]+:)?[0-9]{2}:[0-9]{2}\.[0-9]{3}>")
 _VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]+)>")
 _TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")  # the second kind is SubStation's, which SRT files keep
 _DESCRIPTION = re.compile(r"\[[^][]*\]|\([^()]*\)|（[^（）]*）|［[^［］]*］|【[^【】]*】")
@@ -34,12 +33,12 @@ _NOTES = "♪♫♩♬🎵🎶"
 
 @dataclass
 class Cue:
-    """A cue as written: its number in the file from 1, its times in seconds, and its lines with tags."""
+    """A cue as written: its number in the file from 1, its times in seconds, and its text with tags."""
 
     number: int
     start: float
     end: float
-    lines: list[str]
+    text: str
 
 
 def recognise(folder: Folder) -> bool:
@@ -69,51 +68,38 @@ def read(folder: Folder, *, language: str = "") -> Iterator[Record | Skip]:
 
 def _clips(folder: Folder, video: str, path: str, cues: list[Cue]) -> Iterator[Record | Skip]:
     cues.sort(key=lambda cue: (cue.start, cue.end))
-    rolls = any(_TIME_TAG.search(line) for cue in cues for line in cue.lines)
-    said_before: list[str] = []
     latest: Cue | None = None  # of the cues before, the one that ends last
     for place, cue in enumerate(cues):
-        where = f"{path} cue {cue.number}"
-        lines = [line for line in cue.lines if not (rolls and clean_text(_plain(line)) in said_before)]
-        said_before = [clean_text(_plain(line)) for line in cue.lines]
         following = cues[place + 1] if place + 1 < len(cues) else None
-        reason = _skip_reason(cue, lines)
+        reason = _skip_reason(cue)
         # A rounding error of some hundredths is no overlap.
         for other in () if reason else (latest, following):
             if other and min(cue.end, other.end) - max(cue.start, other.start) > SHORTEST_CUE:
-                reason = f"overlaps cue {other.number}: two speak at once, or captions roll"
+                reason = f"overlaps cue {other.number}: two speak at once"
         if latest is None or cue.end > latest.end:
             latest = cue
+        where = f"{path} cue {cue.number}"
         if reason:
             yield folder.skip(where, reason)
             continue
-        voice = _VOICE.search(" ".join(lines))
-        yield folder.clip(
-            video,
-            _spoken("\n".join(lines)),
-            start=cue.start,
-            end=cue.end,
-            speaker=clean_text(html.unescape(voice[1])) if voice else None,
-            words=_timed_words(cue, "\n".join(lines)),
-            place=where,
-        )
+        voice = _VOICE.search(cue.text)
+        speaker = clean_text(html.unescape(voice[1])) if voice else None
+        yield folder.clip(video, _spoken(cue.text), start=cue.start, end=cue.end, speaker=speaker, place=where)
 
 
-def _skip_reason(cue: Cue, lines: list[str]) -> str | None:
+def _skip_reason(cue: Cue) -> str | None:
     """Returns why a cue is not an utterance of one speaker; None if it is."""
     if cue.end <= cue.start:
         return f"its start {cue.start:g} is not before its end {cue.end:g}"
     if cue.end - cue.start < SHORTEST_CUE:
         return f"lasts {cue.end - cue.start:.3f} s, less than a word"
-    text = "\n".join(lines)
-    if any(note in text for note in _NOTES):
+    if any(note in cue.text for note in _NOTES):
         return "a song"
-    if not says_something(_spoken(text)):
-        shown = clean_text(_plain(text))[:80]
-        return f"no speech ({shown})" if shown else "repeats the cue before it"
-    if len({voice.casefold() for voice in _VOICE.findall(text)}) > 1:
+    if not says_something(_spoken(cue.text)):
+        return f"no speech ({clean_text(_plain(cue.text))[:80]})"
+    if len({voice.casefold() for voice in _VOICE.findall(cue.text)}) > 1:
         return "two voices in one cue"
-    if sum(bool(re.match(r"\s*[-\u2010-\u2015]\s*\w", _plain(line))) for line in lines) > 1:
+    if sum(bool(re.match(r"\s*[-\u2010-\u2015]\s*\w", _plain(line))) for line in cue.text.splitlines()) > 1:
         return "two speakers in one cue (lines that begin with a dash)"
     return None
 
@@ -129,21 +115,6 @@ def _spoken(text: str) -> str:
     return clean_text(re.sub(r"(?m)^[ \t]*(?:[-\u2010-\u2015]+|>>+)[ \t]*(?=\S)", "", text))
 
 
-def _timed_words(cue: Cue, text: str) -> list[Word]:
-    """Returns the words between the times inside a cue; none if it has no times, or several words between two."""
-    parts = _TIME_TAG.split(text)  # text and times alternate
-    if len(parts) == 1:
-        return []
-    times = [cue.start, *(Timestamp.from_string(time).in_milliseconds() / 1000 for time in parts[1::2]), cue.end]
-    words = []
-    for said, start, end in zip(parts[::2], times, times[1:], strict=False):
-        if spoken := _spoken(said):
-            if " " in spoken or not start <= end <= cue.end:
-                return []
-            words.append(Word(spoken, start, end))
-    return words
-
-
 def parse(text: str, name: str, suffix: str) -> tuple[list[Cue], int]:
     """Returns the cues of a file and the number of those without times; raises `TranscriptError` for other formats."""
     # webvtt-py reads both formats by blocks; pysubs2 mistakes a WebVTT cue's name and comments for text.
@@ -156,10 +127,14 @@ def parse(text: str, name: str, suffix: str) -> tuple[list[Cue], int]:
         raise TranscriptError(f"{name}: no {suffix[1:].upper()} file ({error}); save it again as one") from None
     if not captions:
         raise TranscriptError(f"{name}: holds no cue")
+    if _TIME_TAG.search(content):
+        raise TranscriptError(
+            f"{name}: has times within cues, hence is of speech recognition; give the words as spoken"
+        )
     cues = []
     for number, caption in enumerate(captions, start=1):
         start, end = (time.in_milliseconds() / 1000 for time in (caption.start_time, caption.end_time))
-        cues.append(Cue(number, start, end, list(caption.lines)))
+        cues.append(Cue(number, start, end, caption.raw_text))
     return cues, max(0, written - len(cues))
 
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""TIMIT and corpora like it with video (TCD-TIMIT): .txt and .wrd in samples; --option sample_rate=16000.
+"""TIMIT and corpora like it with video (TCD-TIMIT): .txt and .wrd in samples of 16 kHz.
 
 ``.txt`` holds the first and last sample and the sentence, the sentence alone, or a line ``start end word`` for each
 word; ``.wrd`` always the last. Source: Garofolo and others, "DARPA TIMIT acoustic-phonetic continuous speech corpus",
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from modeling_lipread.text_normalizer_lipread import join_words
 
 from ..sources.folder import Folder, Pair, parse_timed_words, text_lines
-from ..sources.records import Record, Skip, SourceError, TranscriptError, Word, clean_text
+from ..sources.records import Record, Skip, TranscriptError, Word, clean_text
 
 ALIGNMENT_SUFFIX = ".wrd"
 SAMPLE_RATE = 16_000
@@ -33,10 +33,8 @@ def recognise(folder: Folder) -> bool:
     return bool(folder.examples(".wrd") or folder.examples(".phn")) or folder.mostly(".txt", _LOOKS_LIKE_SAMPLES)
 
 
-def read(folder: Folder, *, sample_rate: int = SAMPLE_RATE) -> Iterator[Record | Skip]:
+def read(folder: Folder) -> Iterator[Record | Skip]:
     """Yields one clip a video. Top-level folders ``train`` and ``test``, as in TIMIT, are its splits."""
-    if sample_rate < 1:
-        raise SourceError(f"sample_rate is {sample_rate}; it must be at least 1")
     for pair in folder.pairs(".txt", ".wrd", ".phn"):
         if isinstance(pair, Skip):
             yield pair
@@ -44,11 +42,11 @@ def read(folder: Folder, *, sample_rate: int = SAMPLE_RATE) -> Iterator[Record |
         words, notes = [], []
         try:
             if path := pair.transcripts.get(".wrd"):
-                words = parse_words(folder.read_text(path), path, sample_rate)
+                words = parse_words(folder.read_text(path), path)
         except TranscriptError as error:
             notes = [f"no word times: {error}"]
         try:
-            text, timed = _text(folder, pair, words, sample_rate)
+            text, timed = _text(folder, pair, words)
         except TranscriptError as error:
             yield folder.skip(pair.video, error)
             continue
@@ -59,9 +57,9 @@ def read(folder: Folder, *, sample_rate: int = SAMPLE_RATE) -> Iterator[Record |
         yield folder.clip(pair.video, text, speaker=speaker, words=words or timed, notes=notes, split=split)
 
 
-def _text(folder: Folder, pair: Pair, words: list[Word], sample_rate: int) -> tuple[str, list[Word]]:
+def _text(folder: Folder, pair: Pair, words: list[Word]) -> tuple[str, list[Word]]:
     if path := pair.transcripts.get(".txt"):
-        return parse_text(folder.read_text(path), path, sample_rate)
+        return parse_text(folder.read_text(path), path)
     if not words:
         raise TranscriptError("neither a .txt nor a .wrd of that name that holds words")
     return join_words(word.word for word in words), words
@@ -74,7 +72,7 @@ def _speaker(folder: Folder, directory: str) -> str:
     return (named or [name for name in names if name.lower() not in _NO_SPEAKERS] or names)[0]
 
 
-def parse_text(text: str, name: str, sample_rate: int = SAMPLE_RATE) -> tuple[str, list[Word]]:
+def parse_text(text: str, name: str) -> tuple[str, list[Word]]:
     """Returns the sentence of a ``.txt`` without samples, and the words if it has a line for each.
 
     Raises `TranscriptError` if numbers would become words: for a line that is no ``start end word`` among such lines,
@@ -87,7 +85,7 @@ def parse_text(text: str, name: str, sample_rate: int = SAMPLE_RATE) -> tuple[st
     """
     lines = [line for line in text_lines(text) if line.strip()]
     if sum(bool(_TWO_NUMBERS.match(line)) for line in lines) > 1:
-        words = parse_words(text, name, sample_rate)
+        words = parse_words(text, name)
         return join_words(word.word for word in words), words
     samples = _SAMPLES_AND_TEXT.match(text)
     if samples and int(samples[1]) < int(samples[2]):
@@ -97,6 +95,6 @@ def parse_text(text: str, name: str, sample_rate: int = SAMPLE_RATE) -> tuple[st
     return clean_text(text), []
 
 
-def parse_words(text: str, name: str, sample_rate: int = SAMPLE_RATE) -> list[Word]:
+def parse_words(text: str, name: str) -> list[Word]:
     """Returns the words of a ``.wrd``; see `data.sources.folder.parse_timed_words`. Some words of TIMIT overlap."""
-    return parse_timed_words(text, name, sample_rate, overlap=True)
+    return parse_timed_words(text, name, SAMPLE_RATE, overlap=True)

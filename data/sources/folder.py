@@ -134,44 +134,33 @@ class Folder:
             videos = [name for name in os.listdir(self.root) if kind_of(name) == "video"]
             yield "", sorted({*videos, self.path.name}, key=natural)
             return
-        seen: set[tuple[int, int]] = set()
-        folders, links = [""], []
-        while folders or links:
-            # Links come last, so that a clip has the path without links.
-            folder = folders.pop() if folders else links.pop(0)
-            try:
-                state = os.stat(self.root / folder)
-                if (state.st_dev, state.st_ino) in seen:
-                    yield self.skip(folder, "a symbolic link to a folder that is read already")
-                    continue
-                seen.add((state.st_dev, state.st_ino))
-                with os.scandir(self.root / folder) as found:
-                    entries = sorted(found, key=lambda entry: natural(entry.name))
-            except OSError as error:
-                yield self.skip(folder or ".", f"the folder cannot be read ({error.strerror})")
-                continue
-            files, below = [], []
-            for entry in (entry for entry in entries if not is_hidden(entry.name)):
-                path = posixpath.join(folder, entry.name)
-                try:
-                    path.encode()
-                    is_folder = entry.is_dir()
-                except UnicodeEncodeError:
+        read, failed = [os.path.realpath(self.root)], []
+        for place, below, files in os.walk(self.root, onerror=failed.append, followlinks=True):
+            folder = os.path.relpath(place, self.root).replace(os.sep, "/").removeprefix(".")
+            for names in (below, files):
+                names[:] = sorted((name for name in names if not is_hidden(name)), key=natural)
+                for name in names[:]:
+                    path = posixpath.join(folder, name)
                     shown = os.fsencode(path).decode(errors="replace")
-                    yield self.skip(shown, "the name is not valid UTF-8; rename it")
-                except OSError as error:
-                    yield self.skip(path, f"leads nowhere ({error.strerror})")
-                else:
-                    if not is_folder:
-                        files.append(entry.name)
-                    elif not entry.is_symlink():
-                        below.append(path)
-                    elif self._media.allows(path):
-                        links.append(path)
+                    if shown != path:
+                        reason = "the name is not valid UTF-8; rename it"
+                    elif names is below and os.path.islink(self.root / path):
+                        real = os.path.realpath(self.root / path)
+                        if any(os.path.commonpath([real, other]) == other for other in read):
+                            reason = "a symbolic link to a folder that is read already"
+                        elif self._media.allows(path):
+                            read.append(real)
+                            continue
+                        else:
+                            reason = f"a symbolic link out of the folder; {_OUTSIDE}"
                     else:
-                        yield self.skip(path, f"a symbolic link out of the folder; {_OUTSIDE}")
-            folders += reversed(below)
+                        continue
+                    names.remove(name)
+                    yield self.skip(shown, reason)
             yield folder, files
+        for error in failed:
+            place = os.path.relpath(error.filename, self.root)
+            yield self.skip(place, f"the folder cannot be read ({error.strerror})")
 
     def files(self) -> Iterator[tuple[str, str] | Skip]:
         """Yields every file as its folder and its path, and the skips of `walk`."""

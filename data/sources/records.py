@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import re
@@ -193,19 +192,11 @@ class Root:
     def __init__(self, folder: Path, allow_outside: bool = False):
         self.folder, self.allow_outside = folder, allow_outside
         self._real = os.path.realpath(folder)
-        self._real_folder = functools.lru_cache(4096)(os.path.realpath)  # most clips share a few folders
 
     def allows(self, path: str) -> bool:
         """Returns whether a path leads into the folder after symbolic links, or files outside are allowed."""
-        folder, name = os.path.split(os.path.join(os.getcwd(), self.folder, path))
-        whole = os.path.join(folder, name)
-        if self.allow_outside:
-            return True
-        if name in ("", ".", "..") or os.path.islink(whole):
-            real = os.path.realpath(whole)
-        else:
-            real = os.path.join(self._real_folder(folder), name)
-        return real == self._real or real.startswith(os.path.join(self._real, ""))
+        real = os.path.realpath(self.folder / path)
+        return self.allow_outside or real == self._real or real.startswith(os.path.join(self._real, ""))
 
 
 def make_record(

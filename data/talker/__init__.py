@@ -2,7 +2,7 @@
 """A synthetic talking head: makes a corpus of videos from sentences, so that training can be tried without one.
 
     python -m data.talker --output clips/ --num_clips 320 --num_test 24 --seed 0
-    python -m data.talker --output clips/ --num_clips 40 --num_test 8 --image me.jpg --sentences lines.txt
+    python -m data.talker --output clips/ --num_clips 40 --num_test 8 --sentences lines.txt
 
 writes `clips/video/*.mp4`, `clips/train.jsonl` and `clips/test.jsonl`, whose sentences are not in train. Existing
 clips are kept, so an interrupted run resumes. Articulation is far more regular than that of people: a reader trained
@@ -97,10 +97,10 @@ def _head_motion(times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 class TalkingHead:
-    """Makes silent videos in which a portrait speaks English text; raises the errors of `TalkingFace`."""
+    """Makes silent videos in which a portrait speaks English text."""
 
-    def __init__(self, image: str | Path | None = None) -> None:
-        self.face = TalkingFace(image)
+    def __init__(self) -> None:
+        self.face = TalkingFace()
 
     def frames(self, performance: Performance) -> Iterator[np.ndarray]:
         """Draws a performance; yields RGB frames, uint8 `(FRAME_SIZE, FRAME_SIZE, 3)`."""
@@ -156,14 +156,13 @@ def make_corpus(
     num_clips: int,
     num_test: int,
     seed: int = 0,
-    image: str | Path | None = None,
     sentences_file: str | Path | None = None,
     num_proc: int = 1,
 ) -> None:
     """Writes `video/*.mp4`, `train.jsonl` and `test.jsonl`, with the arguments of the command line.
 
-    If there are fewer sentences than training clips, they are repeated with other seeds. Raises ValueError if picture
-    or sentences cannot be used, or there are too few sentences.
+    If there are fewer sentences than training clips, they are repeated with other seeds. Raises ValueError if the
+    sentences cannot be used, or there are too few.
     """
     output = Path(output)
     if sentences_file is None:
@@ -173,7 +172,7 @@ def make_corpus(
         pool = [pool[i] for i in np.random.default_rng(seed).permutation(len(pool))]
     if len(pool) < num_test + min(num_clips, 1):
         raise ValueError(f"{num_test} test sentences of {len(pool)} leave none to train on: lower --num_test")
-    head = TalkingHead(image)
+    head = TalkingHead()
     face = hashlib.sha256(head.face.canvas.tobytes()).hexdigest()
     training = pool[num_test:]
     splits = {"test": pool[:num_test], "train": [training[i % len(training)] for i in range(num_clips)]}
@@ -187,8 +186,7 @@ def make_corpus(
             video = f"video/{clip_id}.mp4"
             clips.append((text, str(output / video), clip_seed))
             words = perform(text, clip_seed).words
-            speaker = "astronaut" if image is None else Path(image).stem
-            lines[split].append({"video": video, "text": text, "id": clip_id, "speaker": speaker, "words": words})
+            lines[split].append({"video": video, "text": text, "id": clip_id, "speaker": "astronaut", "words": words})
     missing = [clip for clip in clips if not os.path.exists(clip[1])]
     bar = tqdm(total=len(clips), initial=len(clips) - len(missing), desc="talking head", unit="clip", disable=None)
     if missing and num_proc > 1:
@@ -214,9 +212,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--num_clips", type=int, default=320, help="training clips (default: 320)")
     parser.add_argument("--num_test", type=int, default=24, help="test clips, of sentences not in train (default: 24)")
     parser.add_argument("--seed", type=int, default=0, help="seed of sentences and performances (default: 0)")
-    parser.add_argument("--image", help="picture of a face (default: a portrait of the astronaut Eileen Collins)")
     parser.add_argument("--sentences", help="text file with one sentence a line (default: sentences of a grammar)")
     parser.add_argument("--num_proc", type=int, default=1, help="processes (default: 1)")
     args = parser.parse_args(arguments)
     with exit_on_error():
-        make_corpus(args.output, args.num_clips, args.num_test, args.seed, args.image, args.sentences, args.num_proc)
+        make_corpus(args.output, args.num_clips, args.num_test, args.seed, args.sentences, args.num_proc)

@@ -9,8 +9,6 @@ inside of the mouth is drawn: teeth, tongue and darkness.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import skimage.data
@@ -23,33 +21,22 @@ CANVAS = 320  # pixels; the video's frame is cut from its middle, with room for 
 FACE_HEIGHT = 175  # pixels of the canvas from forehead to chin
 
 
-def upright(image: str | Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """Turns, scales and crops a picture, or scikit-image's portrait, so that the face stands upright in the middle.
+def upright() -> tuple[np.ndarray, np.ndarray]:
+    """Turns, scales and crops scikit-image's portrait so that the face stands upright in the middle.
 
     Returns the canvas, RGB, uint8 `(CANVAS, CANVAS, 3)`, and its landmarks in pixels, X right and Y down, `(478, 2)`.
-    Raises ValueError if the file is missing, or not a picture with a face.
     """
     # Imported here, since it imports torch, which the processes that only draw do not need.
     from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 
     picture = skimage.data.astronaut()
-    if image is not None:
-        if (read := cv2.imread(str(image), cv2.IMREAD_COLOR)) is None:
-            raise ValueError(f"{image} is missing or not a picture: give a PNG or JPEG of a face")
-        picture = cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
     for _ in range(2):  # the second time MediaPipe sees the enlarged face and is more exact
         with Face3DKeypointExtractor() as extractor:
             keypoints = extractor.extract(np.ascontiguousarray(picture))
-        if keypoints is None:
-            remedy = "give a frontal portrait, cropped so that the face fills a third of it"
-            raise ValueError(f"no face found in {image or 'the default portrait'}: {remedy}")
         landmarks = keypoints[:, :2].astype(np.float64) * (1, -1)
         left, right = landmarks[EYES[0]], landmarks[EYES[1]]
         angle = np.degrees(np.arctan2(*(right - left)[::-1]))
         scale = FACE_HEIGHT / np.linalg.norm(landmarks[152] - landmarks[10])
-        if scale < 0.5:
-            picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            landmarks, scale = landmarks * scale, 1.0
         centre = (landmarks[152] + landmarks[10]) / 2
         matrix = cv2.getRotationMatrix2D(tuple(centre), angle, scale)
         matrix[:, 2] += CANVAS / 2 - centre
@@ -59,10 +46,10 @@ def upright(image: str | Path | None) -> tuple[np.ndarray, np.ndarray]:
 
 
 class TalkingFace:
-    """Draws a portrait, by default scikit-image's of the astronaut Eileen Collins, with its mouth in any position."""
+    """Draws scikit-image's portrait of the astronaut Eileen Collins with its mouth in any position."""
 
-    def __init__(self, image: str | Path | None = None) -> None:
-        self.canvas, landmarks = upright(image)
+    def __init__(self) -> None:
+        self.canvas, landmarks = upright()
         self.mouth = Mouth(landmarks)
         self._choose_patches()
         self._full_grid = self._grid(step=1)

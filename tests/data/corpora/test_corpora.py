@@ -90,9 +90,6 @@ def test_timit(tmp_path):
         "TEST/mabc1/sx5.mp4": "neither a .txt nor a .wrd of that name that holds words",
         "TEST/mabc1/sx6.txt": "no video of that name beside it",
     }
-    slow = {"a.mp4": None, "a.txt": "0 8000 Hello there", "a.wrd": "0 4000 hello\n4000 8000 there"}
-    clips, _ = by_id(fill(tmp_path / "slow", slow), options={"sample_rate": "8000"})
-    assert clips["a"].words == (Word("hello", 0.0, 0.5), Word("there", 0.5, 1.0))
 
 
 LRS3 = """Text:  THE TIDE COMES {LG} {IN} AT SEVEN

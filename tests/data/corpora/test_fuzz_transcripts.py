@@ -32,7 +32,7 @@ VALID = [
     ("timit", ".txt", "0 46797 The tide comes in."),
     ("lrs", ".txt", "Text:  THE TIDE\nConf:  4\n\nWORD START END ASDSCORE\nTHE 0.1 0.2 3.0\nTIDE 0.2 0.4 3.0\n"),
     ("subtitles", ".srt", srt((0, 1, "- The tide."), (1, 2, "comes in"))),
-    ("subtitles", ".vtt", vtt((0, 1, "<v Anna>The tide."), (1, 2, "<v Ben>Comes<00:00:01.500> in."))),
+    ("subtitles", ".vtt", vtt((0, 1, "<v Anna>The tide."), (1, 2, "<v Ben>Comes in."))),
     ("textgrid", ".textgrid", textgrid(TIDE)),
 ]
 
