@@ -163,7 +163,6 @@ EXPECTED = {
     "prepared/lrs3": ({"trainval": ["the tide comes"] * 2, "test": ["the tide comes"]}, 9, 0),
     "prepared/trainval": ({"train": ["THE TIDE COMES"], "validation": ["THE TIDE COMES"]}, 6, 0),
     "prepared/lectures": ({"train": ["Good day."], "validation": ["Good morning."]}, 0, 2),
-    "prepared/monday": ({"train": ["Good morning."]}, 0, 1),
     "prepared/interviews": ({"train": ["The tide."], "validation": ["Tide."]}, 3, 0),
     "prepared/anna": ({"train": ["The tide."], "validation": ["Tide."]}, 3, 0),
     "prepared/clips": ({"train": ["Good morning."], "test": ["Good day."]}, 0, 0),

@@ -22,7 +22,6 @@ from ..sources.manifest import read_manifest
 from ..sources.records import SourceError, TranscriptError, Word, collect
 
 MANIFEST = "manifest"
-_MANIFEST_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
 def formats() -> dict[str, ModuleType]:
@@ -56,7 +55,7 @@ class Source:
 def read_source(
     path: str | Path, format: str | None = None, options: Mapping[str, str] | None = None, allow_outside: bool = False
 ) -> Source:
-    """Reads a manifest, a folder, or a transcript beside its video, with the arguments of the command line.
+    """Reads a manifest or a folder, with the arguments of the command line.
 
     Raises `SourceError` if the source cannot be read, its format is unknown or ambiguous, it has no usable clip, or
     the format has no such option.
@@ -77,13 +76,12 @@ def read_source(
     if not records:
         shown = "".join(f"\n  {skip}" for skip in skips[:5])
         raise SourceError(f"{path}: no usable clip in the format {format} ({len(skips)} unusable).{shown}")
-    split = path.stem if folder.is_single else folder.name
-    return Source(folder.name, split, format, recognised, records, skips)
+    return Source(folder.name, folder.name, format, recognised, records, skips)
 
 
 def recognise(path: Path) -> str:
     """Returns the format of a source by its content; raises `SourceError` if none fits a folder, or several do."""
-    if path.suffix.lower() in _MANIFEST_SUFFIXES and not path.is_dir() or not path.exists():
+    if not path.is_dir():
         return MANIFEST
     folder = Folder(path)
     matching = [name for name, module in formats().items() if module.recognise(folder)]
@@ -92,11 +90,9 @@ def recognise(path: Path) -> str:
         return (certain or matching)[0]
     if matching:
         raise SourceError(f"{path}: could be {' or '.join(certain or matching)}; say which with --format NAME")
-    if not folder.is_single:
-        raise SourceError(
-            f"{path}: no format recognised; say which with --format NAME ({', '.join(formats())}), or give a manifest"
-        )
-    return MANIFEST
+    raise SourceError(
+        f"{path}: no format recognised; say which with --format NAME ({', '.join(formats())}), or give a manifest"
+    )
 
 
 def _check_options(module: ModuleType, format: str, options: Mapping[str, str]) -> Mapping[str, str]:

@@ -53,7 +53,7 @@ def read(folder: Folder) -> Iterator[Record | Skip]:
         if len(videos) > 1 or len(aligned) > 1:
             first, *others = videos if len(videos) > 1 else aligned
             yield folder.skip(first, f"stands beside {', '.join(others)}; keep one of them")
-        elif aligned or not folder.is_single:
+        else:
             yield _clip(folder, videos[0], aligned, speaker=key[0])
     for unmatched in alignments.values():
         yield from (folder.skip(path, "no video of that speaker and name") for path in unmatched)

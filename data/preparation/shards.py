@@ -67,46 +67,30 @@ def build_shard(
 def merge(folders: Sequence[str | Path], output: str | Path, overwrite: bool = False) -> dict[str, Any]:
     """Merges shards to a corpus; returns its report. The shards stay; they may be deleted afterwards.
 
-    `folders` are those of shards, or hold them. `overwrite` replaces another corpus. Raises PrepareError if shards are
-    missing, unfinished, given twice, or of another corpus (the message names each), and for the reasons of `build`.
+    `folders` are those of shards, or hold them. `overwrite` replaces another corpus. Raises PrepareError if a shard is
+    missing, unfinished, given twice, or of another corpus, and for the reasons of `build`.
     """
-    layout, shards = _read_shards([Path(folder) for folder in folders])
-    names = itertools.chain.from_iterable(layout.parts.values())
-    parts = {name: shards[place % len(shards) + 1] / name for place, name in enumerate(names)}
-    if absent := [str(path) for path in parts.values() if not path.is_file()]:
-        raise PrepareError(f"parts are missing: {_listed(absent)}; run the command of their shards again")
-    return build(layout, Path(output), overwrite, find_part=parts.__getitem__)
-
-
-def _read_shards(folders: Sequence[Path]) -> tuple[Layout, dict[int, Path]]:
-    """Returns the layout of a corpus and the folder of each of its shards; raises PrepareError, see `merge`."""
-    complaints: list[str] = []
     shards: dict[int, Path] = {}
     first: dict[str, Any] = {}
-    for folder in folders:
+    for folder in map(Path, folders):
         found = [folder] if (folder / RUN).is_file() else sorted(path.parent for path in folder.glob(f"*/{RUN}"))
         if not found:
-            complaints.append(f"{folder}: holds no shard; give the --output of the commands that made the shards")
+            raise PrepareError(f"{folder}: holds no shard; give the --output of the commands that made the shards")
         for path in found:
             content = read_json(path / SHARD)
             if not content:
-                complaints.append(f"{path}: is not finished; run its command again, it continues")
-                continue
-            content["layout"] = Layout(**{item.name: content.pop(f"layout_{item.name}") for item in fields(Layout)})
-            first = first or content | {"folder": path}
-            if content["layout"] != first["layout"]:
-                complaints.append(f"{path}: was made from other manifests, clips or settings than {first['folder']}")
-            elif content["of"] != first["of"]:
-                complaints.append(f"{path}: is one of {content['of']} shards, {first['folder']} one of {first['of']}")
-            elif shards.setdefault(content["shard"], path) != path:
-                complaints.append(f"shard {content['shard']} is given twice: {shards[content['shard']]} and {path}")
-    missing = [str(index) for index in range(1, first.get("of", 0) + 1) if index not in shards]
-    if missing:
-        complaints.append(f"of {first['of']} shards there is no finished {_listed(missing)}")
-    if complaints:
-        raise PrepareError("these shards do not make a corpus:" + "".join(f"\n  {each}" for each in complaints))
-    return first["layout"], shards
-
-
-def _listed(names: Sequence[str], most: int = 10) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+                raise PrepareError(f"{path}: is not finished; run its command again, it continues")
+            corpus = {name: value for name, value in content.items() if name == "of" or name.startswith("layout_")}
+            first = first or corpus
+            if corpus != first:
+                others = f"{next(iter(shards.values()))}, or is not one of {first['of']} shards"
+                raise PrepareError(f"{path}: was made from other manifests, clips or settings than {others}")
+            if shards.setdefault(content["shard"], path) != path:
+                raise PrepareError(f"shard {content['shard']} is given twice: {shards[content['shard']]} and {path}")
+    count = first["of"]
+    if missing := [str(index) for index in range(1, count + 1) if index not in shards]:
+        raise PrepareError(f"of {count} shards there is no finished {', '.join(missing)}")
+    layout = Layout(**{item.name: first[f"layout_{item.name}"] for item in fields(Layout)})
+    names = itertools.chain.from_iterable(layout.parts.values())
+    parts = {name: shards[place % count + 1] / name for place, name in enumerate(names)}
+    return build(layout, Path(output), overwrite, find_part=parts.__getitem__)

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..console import exit_on_error, make_parser
-from ..preparation.settings import count
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -21,13 +20,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser("python -m data.report", __doc__)
     parser.add_argument("corpus", type=Path, help="folder that data.prepare wrote")
     parser.add_argument("--output", type=Path, metavar="PAGE", help="path of the page (default: CORPUS/report.html)")
-    parser.add_argument("--sample", type=count, default=12, help="clips shown of each split (12)")
     options = parser.parse_args(arguments)
 
     from .write import write_report
 
     with exit_on_error():
-        page = write_report(options.corpus, options.output, options.sample)
+        page = write_report(options.corpus, options.output)
     print(f"report: {page} (open it in a browser)")
 
 

@@ -24,6 +24,7 @@ from ..schema import TRAINING_COLUMNS, duration, load_split, split_names
 from .clip_metrics import METRICS, extreme_clips, histogram, read_split
 
 EXTREMES = 6  # clips shown at an end of a distribution
+SAMPLE = 12  # clips shown of each split
 LISTED = 100  # clips of a reason that are listed
 MOST_REASONS = 60
 SIZE = 320  # pixels of a picture, enough for dense screens too
@@ -41,7 +42,7 @@ _VARYING = re.compile(
 )
 
 
-def write_report(corpus: Path, output: Path | None = None, sample: int = 12) -> Path:
+def write_report(corpus: Path, output: Path | None = None) -> Path:
     """Writes the page atomically and returns its path; raises CorpusError for a folder that is no finished corpus."""
     splits = [read_split(corpus, split) for split in split_names(corpus)]
     values = {split.name: split.values for split in splits}
@@ -59,8 +60,8 @@ def write_report(corpus: Path, output: Path | None = None, sample: int = 12) -> 
             galleries.append((label, clips))
         unknown = sum(int(np.isnan(found[metric.name]).sum()) for found in values.values())
         metrics.append((metric, histogram(splits, metric), galleries, unknown))
-    for split, clips in rows.items() if sample else ():
-        indices = np.linspace(0, len(clips) - 1, min(sample, len(clips))).astype(int).tolist()
+    for split, clips in rows.items():
+        indices = np.linspace(0, len(clips) - 1, min(SAMPLE, len(clips))).astype(int).tolist()
         samples[split] = [_thumbnail(clips, split, index) for index in indices]
     report = read_json(corpus / REPORT)
     sources = ", ".join(report.get("manifests", []))

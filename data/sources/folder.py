@@ -108,20 +108,18 @@ class Pair:
 
 
 class Folder:
-    """A source of clips: a folder, or one transcript and the video beside it.
+    """A folder of clips.
 
     Hidden files are ignored, sub-folders come in natural order, and symbolic links are followed once, out of the
     folder only if `allow_outside` is set. All paths are relative to `root`. Raises `SourceError` if there is no such
-    folder or file.
+    folder.
     """
 
     def __init__(self, path: str | Path, allow_outside: bool = False):
-        self.path = Path(path)
-        self.is_single = self.path.is_file()
-        if not self.is_single and not self.path.is_dir():
-            raise SourceError(f"{path}: no such file or folder; check the path")
-        self.root = self.path.parent if self.is_single else self.path
-        self.name = os.path.basename(os.path.abspath(self.path)) or "corpus"
+        self.root = Path(path)
+        if not self.root.is_dir():
+            raise SourceError(f"{path}: no such folder; check the path")
+        self.name = os.path.basename(os.path.abspath(self.root)) or "corpus"
         self._media = Root(self.root, allow_outside)
         self._clips = 0
 
@@ -130,10 +128,6 @@ class Folder:
 
         The root is ``""``. What cannot be read is a skip.
         """
-        if self.is_single:
-            videos = [name for name in os.listdir(self.root) if kind_of(name) == "video"]
-            yield "", sorted({*videos, self.path.name}, key=natural)
-            return
         read, failed = [os.path.realpath(self.root)], []
         for place, below, files in os.walk(self.root, onerror=failed.append, followlinks=True):
             folder = os.path.relpath(place, self.root).replace(os.sep, "/").removeprefix(".")
@@ -196,7 +190,7 @@ class Folder:
                         yield self.skip(path, "no video of that name beside it")
                 elif len(group) == 1:
                     reason = f"no transcript of that name beside it ({' or '.join(suffixes)})"
-                    yield from () if self.is_single else (self.skip(path, reason) for path in group["video"])
+                    yield from (self.skip(path, reason) for path in group["video"])
                 elif several:
                     yield self.skip(several[0], f"stands beside {', '.join(several[1:])}; keep one of them")
                 else:

@@ -42,11 +42,8 @@ def test_grid(tmp_path):
     }
 
 
-def test_grid_names_that_are_sentences_and_one_alignment_is_a_source(tmp_path):
+def test_grid_names_that_are_sentences():
     assert sentence("LWIZ9P") == "lay white in z nine please"
-    fill(tmp_path / "s7", {"bbaf2n.mp4": None, "bbaf2n.align": ALIGN, "lwiz9p.mp4": None})
-    clips, skipped = by_id(tmp_path / "s7" / "bbaf2n.align")
-    assert [(clip.text, clip.speaker) for clip in clips.values()] == [("bin blue at f", "s7")] and skipped == {}
     assert [sentence(name) for name in ("bbaw2n", "bbaf2", "bbaf2nn", "", "bbaf\u0662n", "bba\u01312n")] == [None] * 6
 
 

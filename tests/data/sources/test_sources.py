@@ -36,13 +36,12 @@ def test_formats_are_recognised(tmp_path, files, format):
 
 
 def test_what_is_a_manifest(tmp_path):
-    fill(tmp_path, {"a.mp4": None, "a.srt": CUES, "clips.jsonl": LINE, "clips.list": LINE, "list.txt": LINE})
+    fill(tmp_path, {"a.mp4": None, "clips.jsonl": LINE, "clips.list": LINE, "list.txt": LINE})
     for name in ("clips.jsonl", "clips.list", "list.txt"):
         source = read_source(tmp_path / name)
         texts = [record.text for record in source.records]
         assert (source.format, source.split, texts) == ("manifest", name.split(".")[0], ["hello"])
     assert recognise(tmp_path / "nowhere") == "manifest"
-    assert recognise(tmp_path / "a.srt") == "subtitles"
 
 
 def test_what_is_not_plain_is_an_error_that_names_format_and_options(tmp_path):
@@ -56,7 +55,7 @@ def test_what_is_not_plain_is_an_error_that_names_format_and_options(tmp_path):
         (both, {}, "could be subtitles or textgrid; say which with --format NAME"),
         (none, {}, "no format recognised; say which with --format NAME .folder, grid, lrs"),
         (both, {"format": "gird"}, "there is no format 'gird'; there are manifest, folder, grid"),
-        (tmp_path / "nowhere", {"format": "grid"}, "no such file or folder"),
+        (tmp_path / "nowhere", {"format": "grid"}, "no such folder"),
         (timit, {"options": {"words": "x"}}, "format timit has no option 'words'; it has none"),
         (both, {"format": "subtitles", "options": {"words": "x"}}, "no option 'words'; it has language"),
         (timit / "clips.jsonl", {"options": {"words": "x"}}, "a manifest has no options .words"),
