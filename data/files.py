@@ -21,12 +21,6 @@ from filelock import FileLock
 
 from lipread.output_files import replacing
 
-_DISK_FULL = {
-    errno.ENOSPC: "the disk is full ({room}); free space there",
-    errno.EDQUOT: "your quota is used up; free space there, or have it raised",
-    errno.EFBIG: "a file became longer than the file system or `ulimit -f` allows; raise the limit",
-}
-
 
 class PrepareError(ValueError):
     """Raised for a corpus that cannot be prepared or exported; the message names the remedy."""
@@ -143,13 +137,11 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def disk_full(error: OSError, folder: Path, needed: int) -> PrepareError | None:
     """Returns the error to raise if `error` means that the disk has no room for the `needed` bytes; otherwise None."""
-    if error.errno not in _DISK_FULL:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return None
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    needed_text, free = (
-        f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
-        for size in (needed, shutil.disk_usage(existing).free)
+    free = shutil.disk_usage(existing).free
+    return PrepareError(
+        f"{folder}: {error.strerror}; about {needed / 1e6:,.1f} MB more are needed and {free / 1e6:,.1f} MB are free. "
+        "Make room there and run the same command again. Finished clips are kept, nothing half-written is."
     )
-    room = f"about {needed_text} more are needed and {free} are free" if needed else "no room is left"
-    again = f"{_DISK_FULL[error.errno].format(room=room)} and run the same command again"
-    return PrepareError(f"{folder}: {again}. Finished clips are kept, nothing half-written is.")

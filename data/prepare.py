@@ -88,26 +88,21 @@ def prepare(
             print(f"{source.name}: recognised as {source.format}, {len(source.records):,} clips", file=sys.stderr)
     layout, chunks = make_plan(read, parts, val_ratio, seed, ExtractionSettings(**settings), split_by)
     chunks = chunks if shard is None else share_of(chunks, shard)
-    extract = functools.partial(_extract, chunks, num_proc, engine, clip_timeout, len(layout.skipped))
+    extract = functools.partial(_extract, chunks, num_proc, engine, clip_timeout)
     if shard is not None:
         return build_shard(layout, output, shard, overwrite, extract)
     return build(layout, output, overwrite, extract)
 
 
-def _extract(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float, skipped: int) -> None:
-    """Extracts the chunks without a finished part, and shows the progress; `skipped` clips were skipped before."""
-    from .preparation.extraction import finished_part
+def _extract(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: float) -> None:
+    """Extracts the chunks without a finished part, and shows the progress."""
+    from .preparation.extraction import is_finished
     from .preparation.workers import WorkerPool, extract_here
 
-    todo, done = [], 0
-    for chunk in chunks:
-        if report := finished_part(chunk.part):
-            done, skipped = done + len(chunk.records), skipped + len(report.skipped)
-        else:
-            todo.append(chunk)
+    todo = [chunk for chunk in chunks if not is_finished(chunk.part)]
     if not todo:
         return
-    total = sum(len(chunk.records) for chunk in chunks)
+    total, left = (sum(len(chunk.records) for chunk in some) for some in (chunks, todo))
     with contextlib.ExitStack() as stack:
         if engine == "ray":
             from .preparation.ray_engine import extract_on_ray
@@ -118,14 +113,10 @@ def _extract(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: floa
         else:
             progress = stack.enter_context(WorkerPool(num_proc, clip_timeout)).extract(todo)
         stack.enter_context(contextlib.closing(progress))
-        bar = stack.enter_context(
-            tqdm(total=total, initial=done, unit="clip", desc="Extracting landmarks", disable=None)
-        )
-        bar.set_postfix(skipped=skipped)
-        for clips, skips in progress:
-            skipped += skips
-            bar.set_postfix(skipped=skipped, refresh=False)
+        bar = tqdm(total=total, initial=total - left, unit="clip", desc="Extracting landmarks", disable=None)
+        for clips in progress:
             bar.update(clips)
+        bar.close()
 
 
 def format_summary(report: dict[str, Any], most: int = 20) -> str:

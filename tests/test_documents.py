@@ -116,7 +116,12 @@ TIDE = [(0.0, 0.1, "the"), (0.1, 0.3, "tide")]
 
 # Every folder that the documents name; a clip of each is enough to see its texts arrive.
 CORPORA = {
-    "corpora/grid": {"s1/bbaf2n.mpg": None, "s1/align/bbaf2n.align": ALIGN, "s2/lwiz9p.mpg": None},
+    "corpora/grid": {
+        "s1/bbaf2n.mpg": None,
+        "s1/align/bbaf2n.align": ALIGN,
+        "s2/lwiz9p.mpg": None,
+        "s2/lwiz9p.align": ALIGN,
+    },
     "corpora/tcd-timit": {
         **{f"volunteers/{id}/Clips/straightcam/sx1.mp4": None for id in ("01M", "02F")},
         **{f"volunteers/{id}/Clips/straightcam/sx1.txt": "0 5120 The tide comes in." for id in ("01M", "02F")},
@@ -157,7 +162,7 @@ CORPORA = {
 
 # By output: the texts of each split, the words with times in all, and how many were skipped.
 EXPECTED = {
-    "prepared/grid": ({"train": ["lay white in z nine please"], "validation": ["bin blue"]}, 2, 0),
+    "prepared/grid": ({"train": ["bin blue"], "validation": ["bin blue"]}, 4, 0),
     "prepared/tcd-timit": ({"train": ["The tide comes in."], "validation": ["The tide comes in."]}, 4, 0),
     "prepared/lrs2": ({"train": ["we met at noon"], "validation": ["we met at noon"]}, 0, 0),
     "prepared/lrs3": ({"trainval": ["the tide comes"] * 2, "test": ["the tide comes"]}, 9, 0),

@@ -139,15 +139,14 @@ def aligned_words(record: Record) -> list[dict[str, Any]]:
     return words
 
 
-def write_part(chunk: Chunk, results: Sequence[ClipResult]) -> PartReport:
+def write_part(chunk: Chunk, results: Sequence[ClipResult]) -> None:
     """Writes the part of a chunk from the results of its clips, in the same order."""
-    rows = [result.row for result in results if result.row is not None]
     pairs = [pair for pair in zip(chunk.records, results, strict=True) if pair[1].reason is not None]
     report = PartReport(
         skipped=[Skip(record.where, record.id, result.reason, result.transient) for record, result in pairs],
         warnings=[warning for result in results for warning in result.warnings],
     )
-    table = rows_to_table(rows)
+    table = rows_to_table([result.row for result in results if result.row is not None])
     report_bytes = json.dumps(asdict(report)).encode()
     table = table.replace_schema_metadata({**table.schema.metadata, _METADATA_KEY: report_bytes})
     with replacing(chunk.part) as beside, open(beside, "wb") as file:
@@ -155,16 +154,14 @@ def write_part(chunk: Chunk, results: Sequence[ClipResult]) -> PartReport:
             writer.write_table(table)
         file.flush()
         os.fsync(file.fileno())
-    return report
 
 
-def finished_part(path: Path) -> PartReport | None:
-    """Returns the report of a part; None if its clips are to be extracted, or again after a transient fault."""
+def is_finished(path: Path) -> bool:
+    """Returns whether a part is whole, and no clip of it was skipped for a transient fault, to be tried again."""
     try:
-        report = read_part(path)[1]
+        return not any(skip.transient for skip in read_part(path)[1].skipped)
     except (FileNotFoundError, PrepareError):
-        return None
-    return None if any(skip.transient for skip in report.skipped) else report
+        return False
 
 
 def read_part(path: Path) -> tuple[pa.Table, PartReport]:

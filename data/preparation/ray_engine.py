@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..files import PrepareError
 from .extraction import Chunk
-from .workers import Progress, WorkerPool
+from .workers import WorkerPool
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LOSSES_ALLOWED = 4  # of processes or machines with the same chunk
@@ -31,13 +31,12 @@ def _pool(clip_timeout: float) -> WorkerPool:
     return WorkerPool(1, clip_timeout)
 
 
-def extract_chunk(chunk: Chunk, clip_timeout: float) -> Progress:
-    """Extracts a chunk in a task."""
-    steps = list(_pool(clip_timeout).extract([chunk]))
-    return len(steps), sum(skipped for _, skipped in steps)
+def extract_chunk(chunk: Chunk, clip_timeout: float) -> int:
+    """Extracts a chunk in a task, and returns the number of its clips."""
+    return sum(_pool(clip_timeout).extract([chunk]))
 
 
-def extract_on_ray(chunks: list[Chunk], num_proc: int, clip_timeout: float) -> Iterator[Progress]:
+def extract_on_ray(chunks: list[Chunk], num_proc: int, clip_timeout: float) -> Iterator[int]:
     """Extracts chunks on the cluster of RAY_ADDRESS, else on one that runs here, else on this machine alone.
 
     `num_proc` tasks run at a time, each on one processor; 0 means one on each processor of the cluster. Raises

@@ -35,8 +35,6 @@ DEATHS_ALLOWED = 1  # of workers with the same clip, before it is skipped
 STARTS_ALLOWED = 3  # of workers in a row that die before they are ready
 HOPELESS = 8  # clips lost without a single one extracted: the machine is at fault, not the clips
 
-Progress = tuple[int, int]  # clips done since the last one and, among them, clips skipped
-
 
 def worker_context() -> BaseContext:
     """Returns the context in which processes that extract landmarks start.
@@ -64,12 +62,11 @@ class _Task:
     results: list[ClipResult | None]
     deaths: int = 0
 
-    def finish(self, result: ClipResult) -> Progress:
+    def finish(self, result: ClipResult) -> None:
         """Stores the result, and writes the part after the chunk's last clip."""
         self.results[self.index] = result
         if None not in self.results:
             write_part(self.chunk, self.results)
-        return 1, int(result.reason is not None)
 
 
 def _tasks(chunks: Iterable[Chunk]) -> Iterator[_Task]:
@@ -78,11 +75,12 @@ def _tasks(chunks: Iterable[Chunk]) -> Iterator[_Task]:
         yield from (_Task(chunk, index, record, results) for index, record in enumerate(chunk.records))
 
 
-def extract_here(chunks: Sequence[Chunk]) -> Iterator[Progress]:
-    """Extracts chunks in this process: no start-up time, but a crash in native code ends the run."""
+def extract_here(chunks: Sequence[Chunk]) -> Iterator[int]:
+    """Extracts chunks in this process, and yields 1 for each clip. A crash in native code ends the run."""
     with contextlib.closing(Face3DKeypointExtractor()) as extractor:
         for task in _tasks(chunks):
-            yield task.finish(extract_clip(task.record, task.chunk.settings, extractor))
+            task.finish(extract_clip(task.record, task.chunk.settings, extractor))
+            yield 1
 
 
 class _Worker:
@@ -131,8 +129,8 @@ class WorkerPool:
         while self._workers:
             self._workers.pop().stop()
 
-    def extract(self, chunks: Sequence[Chunk]) -> Iterator[Progress]:
-        """Extracts chunks and writes their parts, in any order.
+    def extract(self, chunks: Sequence[Chunk]) -> Iterator[int]:
+        """Extracts chunks and writes their parts, in any order, and yields 1 for each clip.
 
         Raises PrepareError if no worker becomes ready, or every clip ends its worker; OSError if a part cannot be
         written; ImportError if a package is missing.
@@ -151,7 +149,8 @@ class WorkerPool:
                 task, result = worker.task, self._receive(worker)
                 if result is not None:
                     remaining -= 1
-                    yield task.finish(result)
+                    task.finish(result)
+                    yield 1
                 elif task is not None:
                     again.append(task)
 

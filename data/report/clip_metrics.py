@@ -123,7 +123,6 @@ def histogram(splits: Sequence[SplitMetrics], metric: ClipMetric) -> Figure | No
     axes = figure.add_subplot()
     for (name, values), color in zip(known.items(), COLORS * len(known), strict=False):
         share = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / max(len(values), 1)
-        axes.stairs(share, edges, fill=True, color=color, alpha=0.22, linewidth=0)
         axes.stairs(share, edges, color=color, linewidth=1.4, label=name)
     if len(known) > 1:
         axes.legend(frameon=False, fontsize=8)

@@ -19,8 +19,6 @@ LINE = '{"video": "a.mp4", "text": "hello"}\n'
     ("files", "format"),
     [
         ({"align/s1/x.align": GRID_ALIGN, "video/s1/x.mpg": None, "readme.txt": "about it"}, "grid"),
-        ({"s1/bbaf2n.mpg": None, "s1/lwiz9p.mpg": None}, "grid"),
-        ({"s1/bbaf2n.mpg": None, "s1/bbaf2n.txt": "bin blue"}, "folder"),
         ({"a.mp4": None, "a.phn": "0 1 h#"}, "timit"),
         ({"a.mp4": None, "a.txt": "0 46797 The tide comes in."}, "timit"),
         ({"a.mp4": None, "a.txt": "Text:  THE TIDE\nConf: 3\n", "b.mp4": None, "b.txt": "damaged"}, "folder"),
