@@ -164,13 +164,14 @@ class Probe(NamedTuple):
     can_roll_back: bool  # whether the cache can go back to an earlier token, as assisted decoding requires
 
 
-def probe(language_model: PreTrainedModel) -> Probe:
+def probe(language_model: PreTrainedModel, is_new: bool) -> Probe:
     """Checks, with a forward pass of three tokens, that a language model can be conditioned.
 
     Every decoder layer must receive keyword arguments and hidden states `(rows, tokens, hidden_size)`, the cache must
     be an output, and no token may depend on a later one: the gradient of its logits with respect to later embeddings
-    must be zero. If a `device_map` distributes the weights, the gradient is not computed, since it would hold all of
-    them in memory. Raises ValueError if it cannot be conditioned.
+    must be zero. The gradient is computed only if the language model `is_new`, as that of a saved reader has passed,
+    and if no `device_map` distributes its weights, which it would hold all in memory. Raises ValueError if it cannot
+    be conditioned.
     """
     layers, embeddings = decoder_layers(language_model), language_model.get_input_embeddings()
     device = None if language_model.device.type == "meta" else language_model.device
@@ -194,10 +195,10 @@ def probe(language_model: PreTrainedModel) -> Probe:
     # Prepended, so that the hooks of attached adapters do not receive the tokens.
     hooks = [layer.register_forward_pre_hook(receive, with_kwargs=True, prepend=True) for layer in layers]
     hooks += [embeddings.register_forward_hook(embed), *(layer.register_forward_hook(keep) for layer in layers)]
-    is_distributed = len(getattr(language_model, "hf_device_map", ())) > 1
+    has_gradient = is_new and len(getattr(language_model, "hf_device_map", ())) <= 1
     try:
         # In training, LayerDrop would skip layers.
-        with evaluation_mode(language_model), torch.set_grad_enabled(not is_distributed):
+        with evaluation_mode(language_model), torch.set_grad_enabled(has_gradient):
             output = language_model(token_ids, use_cache=True, conditioning=token_ids)
     except torch.OutOfMemoryError:
         raise
@@ -213,7 +214,7 @@ def probe(language_model: PreTrainedModel) -> Probe:
     if wrong := set(shapes) - {expected}:
         shape = f"gives its decoder layers hidden states {wrong.pop()}, not (rows, tokens, hidden_size) {expected}"
         raise cannot_be_conditioned(language_model, shape)
-    if not is_distributed and _depends_on_later_tokens(output.logits, outputs[0]):
+    if has_gradient and _depends_on_later_tokens(output.logits, outputs[0]):
         raise cannot_be_conditioned(language_model, "is not causal: the scores of a token depend on later tokens")
     if (cache := output.get(CACHE)) is None:
         raise cannot_be_conditioned(language_model, "returns no cache, but keeps its state in its modules")

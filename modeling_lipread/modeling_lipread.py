@@ -141,17 +141,18 @@ class LipReadPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.o_proj.weight)
             init.constant_(module.gate, float(self.config.gate_init))
 
-    def attach_language_model(self, language_model: PreTrainedModel) -> None:
+    def attach_language_model(self, language_model: PreTrainedModel, is_new: bool = True) -> None:
         """Conditions a language model: attaches adapters, freezes it, removes its dropout, adds LoRA, places parts.
 
-        Raises ValueError if it cannot be conditioned, or a reader was built on it before.
+        It `is_new` unless the reader was trained on it. Raises ValueError if it cannot be conditioned, or a reader was
+        built on it before.
         """
         self.language_model = language_model
         disable_weight_packing(language_model)
         self.config.text_config, self.config.base_model_quantization = without_quantization(language_model.config)
         # On the meta device it cannot compute; `from_pretrained` checks it after loading.
         is_loaded = language_model.device.type != "meta" or getattr(language_model, "hf_device_map", None)
-        probed = probe(language_model) if is_loaded else None
+        probed = probe(language_model, is_new) if is_loaded else None
         attach_adapters(language_model, self.adapters, self.config.adapter_layers)
         self.freeze_parts()
         if self.config.freeze_language_model:
@@ -301,13 +302,14 @@ class LipReadPreTrainedModel(PreTrainedModel):
         found = (loading_info[f"{kind}_keys"] for kind in ("missing", "mismatched", "unexpected"))
         refuse_wrong_weights(checkpoint, "the checkpoint's", *found)
         if separate:
-            model.attach_language_model(load_base_model(config, checkpoint, {**file_arguments, **passed_on}))
+            language_model = load_base_model(config, checkpoint, {**file_arguments, **passed_on})
+            model.attach_language_model(language_model, is_new=False)
             weights = saved_weights(files, LANGUAGE_MODEL_PREFIX, kwargs.get("state_dict"))
             load_lora(model.language_model, weights, checkpoint)
             model.all_tied_weights_keys = model.get_expanded_tied_weights_keys(all_submodels=True)
             model.eval()
         else:
-            model.check_generation(probe(model.language_model))
+            model.check_generation(probe(model.language_model, is_new=False))
             model.freeze_parts()  # again, since loading replaced the frozen parameters of the meta device
         own = (item for item in model.state_dict().items() if not (separate and belongs_to_base(item[0])))
         refuse_not_finite(checkpoint, own)

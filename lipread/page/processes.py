@@ -14,7 +14,15 @@ from pkgutil import resolve_name
 from typing import Any
 
 # Imported once, by the server of processes.
-_IMPORTED = ["__main__", "lipread.page.reading", "lipread.page.live", "lipread.page.phrases"]
+_IMPORTED = [
+    "__main__",
+    "lipread.page.reading",
+    "lipread.page.live",
+    "lipread.page.phrases",
+    "ai_edge_litert.interpreter",
+    "av",
+    "cv2",
+]
 ZIP = b"PK\x03\x04"  # how a phrase book among camera pictures begins; as a picture's time it would be 10^79 seconds
 
 
