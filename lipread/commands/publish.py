@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..options import UsageError, print_message
+from ..options import UsageError, print_message, require_writable
 
 
 def add_publish(commands: Any) -> None:
@@ -17,14 +19,10 @@ def add_publish(commands: Any) -> None:
     parser.add_argument("--repo_id", required=True, help="repository on the Hub, created if missing: you/name")
     parser.add_argument("--private", action="store_true", default=None, help="make the repository private")
     parser.add_argument("--revision", help="branch to publish to, created if missing (default: the main branch)")
-    parser.add_argument("--commit_message", help="title of the commit")
-    parser.add_argument("--token", help="access token (default: that of `hf auth login`, or HF_TOKEN)")
     parser.add_argument("--dry_run", action="store_true", help="list the files instead of uploading them")
     parser.add_argument("--output", "-o", type=Path, help="new folder that keeps the files of the upload")
-    parser.add_argument("--keep_card", action="store_true", help="keep the README.md of the repository")
     base = parser.add_argument_group("language model")
     base.add_argument("--base_model_id", help="Hub id of the language model, if the checkpoint names a local folder")
-    base.add_argument("--base_model_revision", help="its branch, tag or commit; the commit is recorded")
     base.add_argument("--include_base", action="store_true", help="upload the weights of the language model too")
     card = parser.add_argument_group("model card")
     card.add_argument("--language", nargs="+", help="codes of the languages, such as en")
@@ -38,32 +36,38 @@ def add_publish(commands: Any) -> None:
 
 def publish(arguments: argparse.Namespace) -> None:
     """Publishes a checkpoint and prints its address and the Python code that loads it."""
-    repo_id, revision, settings = arguments.repo_id, arguments.revision, vars(arguments)
+    repo_id, revision, output = arguments.repo_id, arguments.revision, arguments.output
     if not arguments.checkpoint.is_dir():
         raise UsageError(f"{arguments.checkpoint}: no such folder; give the --output_dir of train_hf.py")
+    if repo_id.count("/") != 1:
+        raise UsageError(f"--repo_id {repo_id}: give your name on the Hub and the reader's, such as you/reader")
+    if output is not None:
+        if output.exists():
+            raise UsageError(f"--output {output}: exists; give a new folder")
+        require_writable(output.parent, output)
 
     from huggingface_hub import HfApi
 
     from ..hub.model_card import CardDetails
-    from ..hub.publish import check_login, check_repo_id, push, stage, staging_folder, upload_files
+    from ..hub.publish import push, stage, upload_files
 
-    details = CardDetails(**{field.name: settings[field.name] for field in fields(CardDetails)})
-    check_repo_id(repo_id)
+    details = CardDetails(**{field.name: getattr(arguments, field.name) for field in fields(CardDetails)})
     if not arguments.dry_run:
-        check_login(arguments.token)
-    with staging_folder(arguments.checkpoint, arguments.output) as staging:
-        names = ("base_model_id", "base_model_revision", "include_base", "revision", "token")
-        chosen = {name: settings[name] for name in names}
-        for note in stage(arguments.checkpoint, staging, repo_id, details=details, **chosen):
+        HfApi().whoami()  # an error before anything is made
+    with TemporaryDirectory(dir=output and output.parent, prefix=".lipread-publish-") as folder:
+        staging = Path(folder, "reader")
+        base = {"base_model_id": arguments.base_model_id, "include_base": arguments.include_base}
+        for note in stage(arguments.checkpoint, staging, repo_id, details=details, revision=revision, **base):
             print_message(f"note: {note}")
         if arguments.dry_run:
             for name, path in upload_files(staging).items():
                 print(f"{path.stat().st_size:>13,} {name}")
-            if arguments.output is not None:
-                print_message(f"written to {arguments.output}, nothing was uploaded")
-            return
-        names = ("private", "revision", "commit_message", "keep_card", "token")
-        push(staging, repo_id, **{name: settings[name] for name in names})
+        else:
+            push(staging, repo_id, private=arguments.private, revision=revision)
+        if output is not None:
+            os.replace(staging, output)
+    if arguments.dry_run:
+        return
     branch, argument = (f"/tree/{revision}", f', revision="{revision}"') if revision else ("", "")
     print(f"{HfApi().endpoint}/{repo_id}{branch}")
     for name in ("processor = AutoProcessor", "model = AutoModel"):

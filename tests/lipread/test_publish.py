@@ -118,14 +118,15 @@ def test_what_a_reader_needs_is_published_and_nothing_else(hub, publish, folders
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text("{}")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    assert publish(run, "someone/run", "--commit_message", "The first").out.splitlines() == [
+    assert publish(run, "someone/run").out.splitlines() == [
         f"{hub.endpoint}/someone/run",
         'processor = AutoProcessor.from_pretrained("someone/run", trust_remote_code=True)',
         'model = AutoModel.from_pretrained("someone/run", trust_remote_code=True)',
     ]
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert published(hub, "someone/run") == FILES
-    assert [commit.title for commit in hub.repository("someone/run").history()] == ["The first", "initial commit"]
+    titles = [commit.title for commit in hub.repository("someone/run").history()]
+    assert titles == ["Publish the reader", "initial commit"]
     assert not any(str(tmp_path).encode() in content for content in hub.files("someone/run").values())
 
 
@@ -141,11 +142,10 @@ def test_the_language_model_on_the_hub_must_be_the_one_trained_on(hub, publish, 
     for id, reason in {
         "someone/trained-on": "has other weights than",
         "someone/larger": "vocab_size",
-        "someone/nowhere": "someone/nowhere is not on the Hub",
-        "someone/original --base_model_revision v9": "someone/original at v9 is not on the Hub",
+        "someone/nowhere": "Repository Not Found for url: .*someone/nowhere",
     }.items():
-        errors = publish(reader, *checked, *id.split(), status=1).err
-        assert reason in errors and errors.count("\n") == 1, errors
+        errors = publish(reader, *checked, id, status=1).err
+        assert re.search(reason, errors) and errors.count("\n") == 1, errors
     # The same numbers in other files are the same model.
     AutoModelForCausalLM.from_pretrained(base).save_pretrained(tmp_path / "shards", max_shard_size="50KB")
     assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
@@ -172,12 +172,8 @@ def test_a_second_publication_is_one_commit_and_leaves_no_old_weights(hub, publi
     history = [commit.title for commit in hub.repository(repository).history()]
     assert history == ["Publish the reader", "By hand", "Publish the reader", "initial commit"]
     assert published(hub, repository) == FILES | {"photo.txt"}
-    # The same once more changes nothing; and a card is left alone if that is asked for.
     publish(whole, repository)
-    assert len(hub.repository(repository).history()) == 4
-    card = hub.files(repository)["README.md"]
-    publish(whole, repository, "--license", "mit", "--keep_card")
-    assert hub.files(repository)["README.md"] == card
+    assert len(hub.repository(repository).history()) == 4, "the same once more changes nothing"
     publish(whole, repository, "--license", "mit")
     assert b"license: mit" in hub.files(repository)["README.md"]
 
@@ -205,15 +201,12 @@ def test_a_dry_run_needs_no_hub_and_keeps_the_files(hub, publish, folders, tmp_p
     assert len(hub.requests) == requests
     staged = {path.name for path in (tmp_path / "staged").iterdir()}
     assert {line.split()[-1] for line in done.out.splitlines()} == staged == FILES
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "thesis.txt").touch()
-    for output, reason in ((tmp_path / "full", "not an empty folder"), (folders[2] / "staged", "is inside")):
-        assert reason in publish(folders[2], "someone/x", "--dry_run", "--output", output, status=1).err
-    assert {path.name for path in tmp_path.iterdir()} == {"staged", "full"} and not (folders[2] / "staged").exists()
+    done = publish(folders[2], "someone/x", "--dry_run", "--output", tmp_path / "staged", status=2)
+    assert "exists; give a new folder" in done.err and [path.name for path in tmp_path.iterdir()] == ["staged"]
 
 
 def test_private_stays_private(hub, publish, folders):
-    base, reader, whole = folders
+    whole = folders[2]
     for _ in range(2):
         publish(whole, "someone/secret", "--private")
         assert hub.repository("someone/secret").private
@@ -221,24 +214,12 @@ def test_private_stays_private(hub, publish, folders):
     before = hub.repository("someone/open").history()
     assert "is public" in publish(whole, "someone/open", "--private", "--license", "mit", status=1).err
     assert hub.repository("someone/open").history() == before
-    hub.add("someone/secret-base", base)
-    hub.repository("someone/secret-base").private = True
-    done = publish(reader, "someone/for-all", "--base_model_id", "someone/secret-base", status=1)
-    assert "the language model someone/secret-base is private" in done.err
-    assert ("models", "someone/for-all") not in hub.repositories
-    publish(reader, "someone/for-few", "--base_model_id", "someone/secret-base", "--private")
 
 
 def point_elsewhere(run):
     shutil.move(run / "model.safetensors", run.parent / "elsewhere.safetensors")
     index = {"metadata": {}, "weight_map": {"a": "../elsewhere.safetensors"}}
     (run / "model.safetensors.index.json").write_text(json.dumps(index))
-
-
-def move_to_checkpoint(run):
-    shutil.move(run, run.parent / "checkpoint-7")
-    run.mkdir()
-    shutil.move(run.parent / "checkpoint-7", run)
 
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -248,9 +229,9 @@ DAMAGES = {
     "model.safetensors: not a complete safetensors file": lambda run: (run / WEIGHTS).write_bytes(b"\0" * 100),
     "names .*elsewhere": point_elsewhere,
     "its processor cannot be loaded": lambda run: (run / "tokenizer.json").unlink(),
-    "config.json: is not a JSON object": lambda run: (run / CONFIG).write_text("{"),
+    "config file at .* is not a valid JSON file": lambda run: (run / CONFIG).write_text("{"),
     "holds a model of type 'llama'": lambda run: (run / CONFIG).write_text('{"model_type": "llama"}'),
-    "publish its last checkpoint, .*checkpoint-7": move_to_checkpoint,
+    "model_type. key in its config.json": lambda run: (run / CONFIG).unlink(),
 }
 
 
@@ -264,17 +245,16 @@ def test_what_is_not_whole_is_not_published(hub, publish, folders, tmp_path, rea
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
+    ("arguments", "status", "reason"),
     [
-        ("someone/a/b", "--repo_id someone/a/b: "),
-        ("reader", "you/reader"),
-        ("another/reader", "403"),
-        ("someone/x --token hf_wrong", "rejects this token"),
-        ("someone/x --base_model_id someone/base", "leave --base_model_id out"),
+        ("someone/a/b", 2, "--repo_id someone/a/b: "),
+        ("reader", 2, "you/reader"),
+        ("another/reader", 1, "403"),
+        ("someone/x --base_model_id someone/base", 1, "leave --base_model_id out"),
     ],
 )
-def test_bad_arguments_are_one_line(publish, folders, arguments, reason):
-    errors = publish(folders[2], *arguments.split(), status=1).err.splitlines()
+def test_bad_arguments_are_one_line(publish, folders, arguments, status, reason):
+    errors = publish(folders[2], *arguments.split(), status=status).err.splitlines()
     (error,) = (line for line in errors if not line.startswith("lipread: note: "))
     assert reason in error
 
@@ -285,4 +265,4 @@ def test_who_is_not_logged_in_is_told_so_before_anything_is_made(hub, folders, t
     options = {"cwd": REPOSITORY, "capture_output": True, "text": True}
     done = subprocess.run(command, env=hub.environment(tmp_path, token=None), **options)
     assert done.returncode == 1 and ("models", "someone/x") not in hub.repositories
-    assert done.stderr == "lipread: not logged in: run `hf auth login`, set HF_TOKEN, or give --token\n"
+    assert done.stderr.startswith("lipread: ") and "hf auth login" in done.stderr and done.stderr.count("\n") == 1
