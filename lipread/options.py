@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .output_files import check_writable
-from .settings import FACES
 from .start_up import quick_imports
 from .video_files import problem_of
 
@@ -67,20 +66,21 @@ seconds = number(float, "a number of seconds, 0 or more", lambda value: value >=
 unit_interval = number(float, "a number from 0 to 1", lambda value: 0 <= value <= 1)
 
 
-def reader_options(faces: tuple[str, ...] = FACES) -> argparse.ArgumentParser:
-    """Returns a parent parser with the options for the model, the face (one of `faces`) and the device."""
+def reader_options(*more_faces: str) -> argparse.ArgumentParser:
+    """Returns a parent parser with the options for the model, the face (also `more_faces`) and the device."""
     parser = argparse.ArgumentParser(add_help=False)
     model_help = "folder or Hub id of a trained reader (default: the small one of GRID's 51 words in the package)"
     parser.add_argument("--model", help=model_help)
-    parser.add_argument("--face", choices=faces, default="largest", help="which face to read (default: largest)")
+    face_help = "which face to read (default: largest)"
+    parser.add_argument("--face", choices=("largest", "central", *more_faces), default="largest", help=face_help)
     device_help = "torch device, for example cuda:0 (default: auto, a GPU if there is one)"
     parser.add_argument("--device", default="auto", help=device_help)
     return parser
 
 
-def model_options(faces: tuple[str, ...] = FACES) -> argparse.ArgumentParser:
+def model_options(*more_faces: str) -> argparse.ArgumentParser:
     """Returns a parent parser with the options of `reader_options`, of the search and of abstention."""
-    parser = argparse.ArgumentParser(add_help=False, parents=[reader_options(faces)])
+    parser = argparse.ArgumentParser(add_help=False, parents=[reader_options(*more_faces)])
     beams_help = "beams of the search; 1 is greedy (default: 1)"
     parser.add_argument("--num_beams", "--beams", "--beam_size", type=positive_int, default=1, help=beams_help)
     weight_help = "weight of the CTC head beside the language model, 0 to 1 (default: the one saved with the reader)"

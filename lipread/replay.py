@@ -55,8 +55,8 @@ def describe_clip(
             unread.append({"start": segment.start, "end": segment.end, "reason": reading.reason})
         else:
             # All words of the segment, since stitching may exchange words with the segment before.
-            said = segment_words(reading.hypotheses[0], segment)
-            attention = segment_attention(pipeline, segment, reading.hypotheses[0]["text"], sequence.timestamps)
+            said = segment_words(reading.hypothesis, segment)
+            attention = segment_attention(pipeline, segment, reading.hypothesis["text"], sequence.timestamps)
             frames.update(zip(said, attention, strict=True))
     landmarks, scale = quantize(sequence)
     return {

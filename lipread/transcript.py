@@ -9,7 +9,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from modeling_lipread.text_normalizer_lipread import split_units
 
@@ -54,18 +53,13 @@ def text_width(text: str) -> int:
 
 @dataclass
 class Utterance:
-    """Words that one person says without a long pause, from `start` to `end` seconds of the file.
-
-    The `alternatives` are the n-best hypotheses, `{"text", "score"}`, best first; empty unless requested. A score is
-    the probability that all words are right, None for a hypothesis without words or without word scores.
-    """
+    """Words that one person says without a long pause, from `start` to `end` seconds of the file."""
 
     start: float
     end: float
     words: list[Word]
     person: int = 0  # number of the person, from 1; 0 if only one face was followed
     continues: bool = False  # whether the person's next utterance follows without a pause
-    alternatives: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def text(self) -> str:

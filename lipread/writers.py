@@ -77,10 +77,7 @@ def transcript_dict(transcript: Transcript) -> dict[str, Any]:
             times = {"start": round(word.start, 3), "end": round(word.end, 3)}
             words.append({"word": spelled, **times, "probability": word.score})
         times = {"start": round(utterance.start, 3), "end": round(utterance.end, 3)}
-        segment = {"id": len(segments), **times, "text": utterance.text, **speaker, "words": words}
-        if utterance.alternatives:
-            segment["alternatives"] = utterance.alternatives
-        segments.append(segment)
+        segments.append({"id": len(segments), **times, "text": utterance.text, **speaker, "words": words})
     spans = ((round(span.start, 3), round(span.end, 3), span.reason) for span in transcript.unread)
     unread = [{"start": start, "end": end, "reason": reason} for start, end, reason in spans]
     return {

@@ -12,7 +12,7 @@ from .. import options
 
 
 def add_enroll(commands: Any) -> None:
-    parents = [options.reader_options(("largest", "central"))]
+    parents = [options.reader_options()]
     parser = commands.add_parser("enroll", parents=parents, help="record your own phrases, one to three times each")
     what = "text file with one phrase a line; or recordings: a folder with a folder a phrase, or a .jsonl manifest"
     parser.add_argument("phrases", type=Path, help=what)

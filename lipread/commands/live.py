@@ -17,7 +17,7 @@ positive_seconds = options.number(float, "a number of seconds above 0", lambda v
 
 def add_live(commands: Any) -> None:
     settings = SegmentSettings()
-    parents = [options.model_options(("largest", "central")), options.phrase_options()]
+    parents = [options.model_options(), options.phrase_options()]
     parser = commands.add_parser("live", parents=parents, help="read a camera while somebody speaks")
     parser.add_argument("--source", default="0", help="number of a camera, stream, or video file (default: 0)")
     form_help = "txt: an utterance a line, and on a terminal its words so far; json: an update a line (default: txt)"

@@ -7,11 +7,10 @@ import argparse
 from typing import Any
 
 from .. import options
-from ..settings import FACES
 
 
 def add_overlay(commands: Any) -> None:
-    parents = [options.model_options((*FACES, "all")), options.clip_options(), options.output_options("mp4 file")]
+    parents = [options.model_options("all"), options.clip_options(), options.output_options("mp4 file")]
     parser = commands.add_parser("overlay", parents=parents, help="draw landmarks and words on a video")
     parser.add_argument("video", metavar="VIDEO", help="video file")
     parser.set_defaults(run=overlay)

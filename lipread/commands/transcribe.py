@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import options
 from ..output_files import OutputFolder
-from ..settings import FACES, FORMATS, CueSettings, SegmentSettings
+from ..settings import FORMATS, CueSettings, SegmentSettings
 from ..video_files import find_videos
 
 MAX_LISTED = 8  # videos that a message lists by name
@@ -21,7 +21,7 @@ Outputs = dict[str, Path]  # the file of each format
 
 
 def add_transcribe(commands: Any) -> None:
-    parents = [options.model_options((*FACES, "all")), options.clip_options(), options.phrase_options()]
+    parents = [options.model_options("all"), options.clip_options(), options.phrase_options()]
     parser = commands.add_parser(
         "transcribe", parents=parents, help="write the words of videos: text, subtitles, JSON"
     )
@@ -33,8 +33,6 @@ def add_transcribe(commands: Any) -> None:
     output_help = "folder for the files of each video (default: everything to standard output)"
     add("--output_dir", "--output", "-o", type=Path, help=output_help)
     add("--overwrite", action="store_true", help="read videos again whose output files exist")
-    nbest_help = "hypotheses of each segment, in JSON; at least as many beams"
-    add("--nbest", type=options.positive_int, default=1, help=nbest_help)
     add("--batch_size", type=options.positive_int, default=1, help="segments read at once (default: 1)")
     long = parser.add_argument_group("long videos")
     max_help = (
@@ -89,8 +87,7 @@ def transcribe(arguments: argparse.Namespace) -> int:
 
     settings = SegmentSettings.for_model(pipeline.model.config, **segment_options)
     reading = {"start": arguments.start, "end": arguments.end, "face": arguments.face, "settings": settings}
-    reading |= {"batch_size": arguments.batch_size, "num_return_sequences": arguments.nbest}
-    reading |= options.generation_arguments(arguments, pipeline.model)
+    reading |= {"batch_size": arguments.batch_size, **options.generation_arguments(arguments, pipeline.model)}
     for number, (file, outputs) in enumerate(pending, start=1):
         try:
             total = min(video_seconds(file), arguments.end or math.inf) - (arguments.start or 0.0)
@@ -128,9 +125,6 @@ def _describe(error: Exception, file: Path) -> str:
 def _check_options(arguments: argparse.Namespace) -> None:
     """Rejects options that contradict each other, before anything is loaded."""
     output, kind = arguments.output_dir, arguments.output_format
-    if arguments.nbest > 1 and kind not in ("json", "all"):
-        raise options.UsageError(f"--nbest {arguments.nbest} needs --output_format json; {kind} holds one hypothesis")
-    arguments.num_beams = max(arguments.num_beams, arguments.nbest)
     options.check_reading(arguments)
     if kind == "all" and output is None:
         raise options.UsageError("--output_format all writes several files: give --output_dir, such as --output_dir .")

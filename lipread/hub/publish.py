@@ -112,8 +112,8 @@ def resolve_base_model(
     if base_model_id is None:
         if is_folder(name) or commit is None or not COMMIT.fullmatch(commit):
             raise ValueError(
-                f"{checkpoint}: names its language model, {name}, by no commit on the Hub: give --base_model_id if the "
-                "same model is there (put it there with `hf upload you/name FOLDER`), or --include_base to "
+                f"{checkpoint}: names its language model, {name}, by no commit on the Hub: give --base_model_id if "
+                "the same model is there (put it there with `hf upload you/name FOLDER`), or --include_base to "
                 "publish its weights too"
             )
         return BaseModel(name, commit), []

@@ -57,7 +57,6 @@ class LiveSession:
         **generation: Any,
     ):
         self.latencies: list[float] = []  # seconds from the arrival of the newest frame to each partial update
-        self.final_latencies: list[float] = []  # and to each final update
         self.dropped = 0  # number of partial windows
         self.seconds, self.frames = 0.0, 0  # time of the last frame, and number of frames
         self._pipeline, self._on_update, self._generation = pipeline, on_update, generation
@@ -146,12 +145,12 @@ class LiveSession:
                         break
                     window = self._queue.popleft()
                 generation = self._generation if window.is_final else self._partial
-                ((_, hypotheses),) = read_segments(self._pipeline, [window.segment], **generation)
-                for update in self._transcript.update(window, hypotheses[0]):
+                ((_, hypothesis),) = read_segments(self._pipeline, [window.segment], **generation)
+                for update in self._transcript.update(window, hypothesis):
                     update.latency = time.perf_counter() - window.arrived
+                    if not update.is_final:
+                        self.latencies.append(update.latency)
                     self._on_update(update)
-                    latency = time.perf_counter() - window.arrived
-                    (self.final_latencies if update.is_final else self.latencies).append(latency)
             for update in self._transcript.flush():
                 self._on_update(update)
         except Exception as error:  # raised again in the thread of the frames

@@ -10,19 +10,17 @@ for utterance in transcript.utterances:
 
 from __future__ import annotations
 
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice, repeat
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from modeling_lipread import LipReadingPipeline
 from modeling_lipread.confidence_lipread import NO_FACE, NO_WORDS, STILL_LIPS
-from modeling_lipread.geometry_lipread import lip_motion
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.text_normalizer_lipread import split_units
 
@@ -31,7 +29,6 @@ from .segmentation import MAX_GAP_SECONDS, Segment, Segmenter, SegmentSettings, 
 from .stitching import stitch
 from .streaming import ONLY_PERSON, StreamedFrame, stream_video
 
-MAX_OVERLAPPING = 16  # segments that may overlap with one
 DAMAGED, NO_PICTURE = "the video is damaged", "no picture"  # reasons of unread spans
 
 
@@ -48,8 +45,7 @@ def transcribe_video(
     Args:
         path: The video, or a `.npy` file of the landmarks of one face.
         start, end: Seconds of the file at which to start and to stop.
-        face: Which face to read: the `largest`, the most `central`, the `speaking` one (at each moment the one whose
-            lips move most), or `all`, each separately.
+        face: Which face to read: the `largest`, the most `central`, or `all`, each separately.
         options: Those of `transcribe_frames`.
 
     Raises VideoError or LandmarkFileError if the file cannot be read.
@@ -58,9 +54,8 @@ def transcribe_video(
     if name.endswith(".npy"):
         frames = sequence_frames(pipeline.processor.extract_clip(name, start, end, face=face, require_face=False))
     else:
-        followed = "all" if face == "speaking" else face
-        frames = stream_video(pipeline.processor.keypoint_extractor, path, followed, start=start, end=end)
-    return transcribe_frames(pipeline, frames, name, start or 0.0, face=face, **options)
+        frames = stream_video(pipeline.processor.keypoint_extractor, path, face, start=start, end=end)
+    return transcribe_frames(pipeline, frames, name, start or 0.0, **options)
 
 
 def transcribe_frames(
@@ -71,7 +66,7 @@ def transcribe_frames(
     on_progress: Callable[[float], None] | None = None,
     **options: Any,
 ) -> Transcript:
-    """Transcribes frames as `transcribe_video`. For the face `speaking`, they hold all faces.
+    """Transcribes frames as `transcribe_video`.
 
     Args:
         name: Name of the video in the transcript.
@@ -80,15 +75,9 @@ def transcribe_frames(
     """
     counted, utterances, rejected = CountedFrames(frames, start, on_progress), [], []
     for reading in read_utterances(pipeline, counted, **options):
-        segment, utterance = reading.segment, reading.utterance
         if reading.reason:
-            rejected.append(UnreadSpan(segment.start, segment.end, reading.reason))
-        if len(reading.hypotheses) > 1:
-            for hypothesis in reading.hypotheses:
-                scores = [chunk["score"] for chunk in hypothesis.get("chunks") or []]
-                score = math.prod(scores) if scores else None  # the probability that all words are right
-                utterance.alternatives.append({"text": hypothesis["text"], "score": score})
-        utterances.append(utterance)
+            rejected.append(UnreadSpan(reading.segment.start, reading.segment.end, reading.reason))
+        utterances.append(reading.utterance)
     spoken = [utterance for utterance in utterances if utterance.words]
     unread = counted.gaps + rejected
     if not spoken and not unread:
@@ -111,10 +100,10 @@ def sequence_frames(sequence: LandmarkSequence) -> Iterator[StreamedFrame]:
 
 @dataclass
 class Reading:
-    """A segment, its hypotheses, best first, and its utterance, or the reason why it has no words."""
+    """A segment, its hypothesis, and its utterance, or the reason why it has no words."""
 
     segment: Segment
-    hypotheses: list[dict[str, Any]]
+    hypothesis: dict[str, Any]
     utterance: Utterance
     reason: str | None
 
@@ -122,7 +111,6 @@ class Reading:
 def read_utterances(
     pipeline: LipReadingPipeline,
     frames: CountedFrames,
-    face: str = "largest",
     settings: SegmentSettings | None = None,
     batch_size: int = 1,
     **generation: Any,
@@ -130,7 +118,6 @@ def read_utterances(
     """Segments, reads and stitches frames.
 
     Args:
-        face: As for `transcribe_video`.
         settings: How speech is segmented; by default into segments as long as the clips of the training.
         batch_size: Segments read at once.
         generation: Arguments of the pipeline, for example `num_beams`.
@@ -141,21 +128,19 @@ def read_utterances(
     config = pipeline.model.config
     settings = settings or SegmentSettings.for_model(config)
     segments = segment_people(frames, settings, live="phrases" in generation)  # one phrase a segment
-    if face == "speaking":
-        segments = select_speaking(segments)
     previous: dict[int, tuple[Segment, Utterance]] = {}  # by person
-    for segment, hypotheses in read_segments(pipeline, segments, batch_size, **generation):
-        words, reason = segment_words(hypotheses[0], segment), hypotheses[0].get("reason")
+    for segment, hypothesis in read_segments(pipeline, segments, batch_size, **generation):
+        words, reason = segment_words(hypothesis, segment), hypothesis.get("reason")
         # In a long video, untimed words mean that the lips moved too briefly to say them.
         if words and not words[0].timed and frames.seconds > settings.max_seconds and config.ctc_vocab:
             words, reason = [], "too short for the words that were read in it"
         utterance = Utterance(segment.start, segment.end, words, segment.person)
         before, said_before = previous.get(segment.person, (None, None))
-        # The segment before the cut may have been dropped for another person's.
+        # The segment before the cut may show the face too briefly to be read.
         if before is not None and segment.cut_before is not None and segment.cut_before == before.cut_after:
             stitch_utterances(said_before, utterance, segment.cut_before, settings.overlap_seconds)
         previous[segment.person] = segment, utterance
-        yield Reading(segment, hypotheses, utterance, reason)
+        yield Reading(segment, hypothesis, utterance, reason)
 
 
 class CountedFrames:
@@ -210,47 +195,16 @@ def segment_people(
         yield from segmenter.flush()
 
 
-def select_speaking(segments: Iterable[Segment]) -> Iterator[Segment]:
-    """Yields, of segments that overlap by more than half of the shorter one, the one with the most lip motion.
-
-    The segments are of several people, those of each in order.
-    """
-    waiting: deque[tuple[Segment, float]] = deque()
-    selected: deque[tuple[Segment, float]] = deque(maxlen=MAX_OVERLAPPING)
-    for new in chain(segments, repeat(None)):
-        if new is not None:
-            present = new.sequence.present
-            waiting.append((new, lip_motion(new.sequence.keypoints[present], new.sequence.timestamps[present]) or 0.0))
-            if len(waiting) <= MAX_OVERLAPPING:
-                continue
-        if not waiting:
-            return
-        segment, motion = waiting.popleft()
-        if not any(
-            other.person != segment.person and _overlap(segment, other) > 0.5 and other_motion > motion
-            for other, other_motion in (*selected, *waiting)
-        ):
-            selected.append((segment, motion))
-            yield segment
-
-
-def _overlap(segment: Segment, other: Segment) -> float:
-    """Returns the duration of the overlap as a fraction of the shorter segment."""
-    shared = min(segment.end, other.end) - max(segment.start, other.start)
-    return shared / max(min(segment.end - segment.start, other.end - other.start), 1e-9)
-
-
 def read_segments(
     pipeline: LipReadingPipeline, segments: Iterable[Segment], batch_size: int = 1, **generation: Any
-) -> Iterator[tuple[Segment, list[dict[str, Any]]]]:
-    """Yields each segment with its hypotheses, best first. Holds one batch of segments at a time."""
+) -> Iterator[tuple[Segment, dict[str, Any]]]:
+    """Yields each segment with its hypothesis. Holds one batch of segments at a time."""
     timestamps = "word" if pipeline.model.config.ctc_vocab else False
     segments = iter(segments)
     while batch := list(islice(segments, batch_size)):
         sequences = [segment.sequence for segment in batch]
         results = pipeline(sequences, batch_size=batch_size, return_timestamps=timestamps, **generation)
-        for segment, result in zip(batch, results, strict=True):
-            yield segment, result if isinstance(result, list) else [result]
+        yield from zip(batch, results, strict=True)
 
 
 def segment_words(result: dict[str, Any], segment: Segment) -> list[Word]:

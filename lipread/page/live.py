@@ -16,11 +16,13 @@ from multiprocessing.connection import Connection
 import numpy as np
 from PIL import Image
 
+from modeling_lipread import LipReadingPipeline
+
 from ..live.conditions import find_problem
 from ..live.session import LiveSession, warm_up
 from ..live.windows import EVERY_FRAMES, Update
 from ..long_form.segmentation import SegmentSettings
-from ..long_form.streaming import stream_frames
+from ..long_form.streaming import ONLY_PERSON, StreamedFrame, stream_frames
 from .processes import ZIP
 from .reading import CONTOURS, MAX_PIXELS, drawn_points, load_pipeline_quietly
 
@@ -66,8 +68,20 @@ def decode_jpeg(data: bytes) -> np.ndarray:
         return np.ascontiguousarray(image.convert("RGB"))
 
 
+def watch(
+    pictures: CameraPictures, pipeline: LipReadingPipeline, send: Callable[..., None]
+) -> Iterator[StreamedFrame]:
+    """Sends `ready`, and for each picture its landmarks and what is wrong with it. Yields the face of each."""
+    warm_up(pipeline)
+    send(type="ready", contours=[len(contour) for contour in CONTOURS])
+    for frame in stream_frames(pipeline.processor.keypoint_extractor, pictures, "largest"):
+        face = frame.faces.get(ONLY_PERSON)
+        send(type="picture", points=drawn_points(frame), problem=find_problem(pictures.picture, face))
+        yield frame
+
+
 def read_camera(connection: Connection, model: str | None, device: str) -> None:
-    """Sends `ready`, then for each picture its landmarks and what is wrong with it, and words as they are read."""
+    """Sends the messages of `watch`, and words as they are read."""
     pipeline = load_pipeline_quietly(model, device)
     settings = SegmentSettings.for_model(pipeline.model.config)
     lock = threading.Lock()  # words are sent from the reading thread
@@ -78,15 +92,9 @@ def read_camera(connection: Connection, model: str | None, device: str) -> None:
 
     def show(update: Update) -> None:
         words = [{"word": word.text, "score": word.score} for word in update.words]
-        kind = "final" if update.is_final else "partial"
-        send(type=kind, words=words, reason=update.reason)
+        send(type="final" if update.is_final else "partial", words=words, reason=update.reason)
 
-    warm_up(pipeline)
     pictures = CameraPictures(connection)
-    session = LiveSession(pipeline, settings, EVERY_FRAMES, show)
-    send(type="ready", contours=[len(contour) for contour in CONTOURS])
-    with session:
-        for frame in stream_frames(pipeline.processor.keypoint_extractor, pictures, "largest"):
-            face = next(iter(frame.faces.values()), None)
-            send(type="picture", points=drawn_points(frame), problem=find_problem(pictures.picture, face))
+    with LiveSession(pipeline, settings, EVERY_FRAMES, show) as session:
+        for frame in watch(pictures, pipeline, send):
             session.push(frame, pictures.arrived)

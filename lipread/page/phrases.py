@@ -11,6 +11,7 @@ import io
 import json
 import secrets
 import zipfile
+from collections import deque
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,21 +20,18 @@ import datasets
 import numpy as np
 
 from modeling_lipread.landmarks_lipread import LandmarkSequence
-from modeling_lipread.phrases_lipread import ACCEPTED, PhraseBookError, spoken_span
+from modeling_lipread.phrases_lipread import ACCEPTED, PhraseBookError
 
-from ..live.conditions import brightness, find_problem
-from ..live.session import warm_up
+from ..live.conditions import brightness
 from ..live.windows import LiveWindows
-from ..long_form.streaming import StreamedFrame, stream_frames
+from ..long_form.streaming import StreamedFrame
 from ..phrases.book import PhraseBook
 from ..phrases.look_alikes import look_alikes
-from ..phrases.takes import TakeError, check_take
+from ..phrases.takes import STILL, TakeError, check_take
 from ..settings import MAX_PHRASE_SECONDS, SegmentSettings
-from .live import CameraPictures
-from .reading import CONTOURS, drawn_points, load_pipeline_quietly
+from .live import CameraPictures, watch
+from .reading import load_pipeline_quietly
 
-REST_SECONDS = 0.7  # rest of the lips that ends a take
-CHECK_FRAMES = 5  # frames between two searches for that rest
 MAX_PHRASES, MAX_LETTERS, MAX_BOOK_BYTES = 200, 200, 2**28
 
 
@@ -49,10 +47,9 @@ class PhraseSession:
         self._pipeline, self._folder, self._send = pipeline, folder, send
         self._book = PhraseBook(folder / "book", pipeline)
         self._settings = SegmentSettings(max_seconds=MAX_PHRASE_SECONDS)
-        self._windows: LiveWindows | None = None  # while phrases are read
-        self._text = ""  # of the take that is being recorded
-        self._frames: list[StreamedFrame] = []
-        self._brightness: list[float] = []
+        self._windows: LiveWindows | None = None  # while a take is recorded, or phrases are read
+        self._text, self._begin = "", None  # of the take that is being recorded; time of its first frame
+        self._brightness: deque[float] = deque(maxlen=25)
         self._said: LandmarkSequence | None = None
         commands = (self.record, self.cancel, self.undo, self.remove, self.read, self.confirm)
         self._commands = {command.__name__: command for command in commands}
@@ -72,7 +69,7 @@ class PhraseSession:
         """Begins a take of a phrase."""
         if text not in self._book.texts and len(self._book.texts) >= MAX_PHRASES:
             raise PhraseBookError(f"a book on this page has at most {MAX_PHRASES} phrases")
-        self._text, self._frames, self._brightness, self._windows = text, [], [], None
+        self._text, self._begin, self._windows = text, None, LiveWindows(self._settings)
 
     def cancel(self, text: str) -> None:
         """Stops recording and reading."""
@@ -102,32 +99,24 @@ class PhraseSession:
 
     def push(self, frame: StreamedFrame, picture: np.ndarray, arrived: float) -> None:
         """Adds a frame with its faces to the take, or reads the phrase that ends with it."""
-        if self._text:
-            self._frames.append(frame)
-            self._brightness.append(brightness(picture))
-            if self._take_ended():
-                self._finish_take()
-        elif self._windows is not None:
-            for window in self._windows.push(frame, arrived):
-                if window.is_final:
-                    self._read(window.segment.sequence)
+        if self._windows is None:
+            return
+        self._brightness.append(brightness(picture))
+        for window in self._windows.push(frame, arrived):
+            if window.is_final and self._text:
+                return self._end_take(window.segment.sequence)
+            if window.is_final:
+                self._read(window.segment.sequence)
+        self._begin = frame.time if self._begin is None else self._begin
+        if self._text and frame.time - self._begin > MAX_PHRASE_SECONDS:
+            self._end_take(None)
 
-    def _sequence(self) -> LandmarkSequence:
-        faces = [next(iter(frame.faces.values()), None) for frame in self._frames]
-        times = [frame.time - self._frames[0].time for frame in self._frames]
-        return LandmarkSequence.from_faces(faces, times, self._frames[0].size)
-
-    def _take_ended(self) -> bool:
-        seconds = self._frames[-1].time - self._frames[0].time
-        if seconds > MAX_PHRASE_SECONDS or len(self._frames) % CHECK_FRAMES:
-            return seconds > MAX_PHRASE_SECONDS
-        span = spoken_span(self._sequence())
-        return span is not None and seconds - span[1] > REST_SECONDS
-
-    def _finish_take(self) -> None:
-        text, self._text = self._text, ""
+    def _end_take(self, sequence: LandmarkSequence | None) -> None:
+        """Adds a take, or says why it is not used; None is one in which nothing was said."""
+        text, self._text, self._windows = self._text, "", None
         try:
-            sequence = self._sequence()
+            if sequence is None:
+                raise TakeError(STILL)
             check_take(sequence, float(np.mean(self._brightness)))
             self._book.add(text, sequence)
         except (PhraseBookError, TakeError) as error:
@@ -189,7 +178,7 @@ def compare_phrases(connection: Connection, texts: list[str]) -> None:
 
 
 def read_phrases(connection: Connection, model: str | None, device: str, folder: Path) -> None:
-    """Sends `ready`, then for each picture its landmarks and what is wrong with it, and the answers to commands."""
+    """Sends the messages of `watch`, and the answers to commands."""
     pipeline = load_pipeline_quietly(model, device)
     datasets.disable_progress_bars()
 
@@ -197,10 +186,6 @@ def read_phrases(connection: Connection, model: str | None, device: str, folder:
         connection.send(message)
 
     session = PhraseSession(pipeline, folder, send)
-    warm_up(pipeline)
     pictures = CameraPictures(connection, session.handle)
-    send(type="ready", contours=[len(contour) for contour in CONTOURS])
-    for frame in stream_frames(pipeline.processor.keypoint_extractor, pictures, "largest"):
-        face = next(iter(frame.faces.values()), None)
-        send(type="picture", points=drawn_points(frame), problem=find_problem(pictures.picture, face))
+    for frame in watch(pictures, pipeline, send):
         session.push(frame, pictures.picture, pictures.arrived)

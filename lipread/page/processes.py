@@ -60,10 +60,11 @@ class VisitorProcess:
         except asyncio.CancelledError:  # the visitor has left
             start.add_done_callback(lambda _: self._process.is_alive() and self._process.kill())
             raise
-        except (EOFError, OSError) as error:  # the server of processes was killed, or there is no memory
-            reason = ": the folder of temporary files, TMPDIR, has too long a name for sockets; set a shorter one"
-            reason = reason if "path too long" in str(error) else ""
-            raise ProcessEnded(f"The program could not be started{reason}.") from error
+        except (
+            EOFError,
+            OSError,
+        ) as error:  # the server of processes was killed, or TMPDIR is too long for its socket
+            raise ProcessEnded(f"The program could not be started. {error}") from error
         self._far_end.close()  # so that the connection ends with the process
         self._deadline = self._loop.time() + self._seconds
         threading.Thread(target=self._receive, daemon=True).start()

@@ -38,14 +38,6 @@ CONTOURS = (
 _DRAWN = [index for contour in CONTOURS for index in contour]
 
 
-class Refusal(Exception):
-    """Raised for a video that is not read: `title` and message are for the visitor."""
-
-    def __init__(self, title: str, message: str):
-        super().__init__(message)
-        self.title = title
-
-
 def drawn_points(frame: StreamedFrame) -> list[int] | None:
     """Returns x and y of each landmark of `CONTOURS` in thousandths of the frame; None without a face."""
     if not frame.faces:
@@ -74,15 +66,13 @@ def read_video(connection: Connection, model: str | None, device: str, path: Pat
     """Sends messages about the progress, and in the end the result or an error."""
     try:
         connection.send(_read(connection, load_pipeline_quietly(model, device), path, abstain))
-    except Refusal as error:
-        connection.send({"type": "error", "title": error.title, "message": str(error)})
     except VideoError as error:
-        message = str(error).replace(f"{path}: ", "")  # the path on the server
-        connection.send({"type": "error", "title": "This video cannot be read", "message": _sentence(message)})
+        message = str(error).replace(f"{path}: ", "").rstrip(".")  # without the path on the server
+        connection.send({"type": "error", "message": f"{message[:1].upper()}{message[1:]}."})
     except Exception as error:
         print_message(f"{type(error).__name__}: {error}")
-        message = "The program that reads it found an error. Save the video again as MP4, and try once more."
-        connection.send({"type": "error", "title": "This video cannot be read", "message": message})
+        message = "This video cannot be read. Save it again as MP4, and try once more."
+        connection.send({"type": "error", "message": message})
 
 
 def _read(connection: Connection, pipeline: LipReadingPipeline, path: Path, abstain: bool) -> dict[str, Any]:
@@ -96,7 +86,7 @@ def _read(connection: Connection, pipeline: LipReadingPipeline, path: Path, abst
             connection.send({"type": "progress", "share": share, "text": "Finding the face"})
     connection.send({"type": "progress", "share": 0.8, "text": "Reading the lips"})
     if not any(frame.faces for frame in frames):
-        raise Refusal("No face found", why_unread(path) or "No frame shows a face.")
+        raise VideoError(f"No face was found. {why_unread(path) or ''}")
     transcript = transcribe_frames(pipeline, frames, "video", abstain=abstain)
     (sequence,) = people_sequences(frames, "video")
     return {
@@ -116,14 +106,12 @@ def _read(connection: Connection, pipeline: LipReadingPipeline, path: Path, abst
 
 
 def check_size(path: Path) -> float:
-    """Returns the duration in the header, or `MAX_SECONDS`. Raises `Refusal` for a video that takes too long."""
+    """Returns the duration in the header, or `MAX_SECONDS`. Raises `VideoError` for a video that takes too long."""
     (width, height), seconds = video_size(path), video_seconds(path)
     if width * height > MAX_PIXELS:
-        message = f"The video has {width} × {height} pixels; at most 1920 × 1200 are read. Save it smaller."
-        raise Refusal("Too large", message)
+        raise VideoError(f"The video has {width} × {height} pixels; at most 1920 × 1200 are read. Save it smaller.")
     if seconds > MAX_SECONDS:
-        message = f"The video lasts {seconds:.0f} seconds; at most {MAX_SECONDS:g} are read. Cut out a part."
-        raise Refusal("Too long", message)
+        raise VideoError(f"The video lasts {seconds:.0f} seconds; at most {MAX_SECONDS:g} are read. Cut out a part.")
     return seconds or MAX_SECONDS
 
 
@@ -136,7 +124,3 @@ def notes(transcript: Transcript, sequence: LandmarkSequence) -> list[str]:
     if sequence.coverage < 0.8:
         found.append(f"The face was seen in only {sequence.coverage:.0%} of the frames.")
     return found
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".") + "."

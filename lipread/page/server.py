@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,37 +106,17 @@ class Page:
         Returns:
             Lines of JSON as they come: `waiting`, `progress`, and in the end `result` or `error`.
         """
-        folder = tempfile.TemporaryDirectory(dir=self._folder)
-        try:
-            path = Path(folder.name, "video")
-            error = await self._receive(request, path)
-        except BaseException:
-            folder.cleanup()
-            raise
-        if error is not None:
-            folder.cleanup()
-            return JSONResponse({"type": "error", **error}, headers=HEADERS)
-        lines = self._read(folder, path, abstain=request.query_params.get("all") != "1")
+        with ExitStack() as upload:
+            path = Path(upload.enter_context(tempfile.TemporaryDirectory(dir=self._folder)), "video")
+            if error := await _store(request, path):
+                return JSONResponse({"type": "error", "message": error}, headers=HEADERS)
+            lines = self._read(upload.pop_all(), path, abstain=request.query_params.get("all") != "1")
         return StreamingResponse(lines, media_type="application/x-ndjson", headers=HEADERS)
 
-    async def _receive(self, request: Request, path: Path) -> dict[str, str] | None:
-        """Stores the body as a file. Returns an error for the visitor, or None."""
-        try:
-            size = await asyncio.wait_for(_store(request, path), UPLOAD_SECONDS)
-        except asyncio.TimeoutError:
-            message = f"It took longer than {UPLOAD_SECONDS:.0f} seconds to arrive. Save the video smaller."
-            return {"title": "Too slow", "message": message}
-        except ClientDisconnect:
-            return {"title": "Stopped", "message": "The video did not arrive."}
-        if size > MAX_MEGABYTES * 1e6:
-            message = f"At most {MAX_MEGABYTES} MB are allowed. Cut the video, or save it smaller."
-            return {"title": "Too large", "message": message}
-        return None if size else {"title": "No video", "message": "Choose a video, or record one."}
-
-    async def _read(self, folder: tempfile.TemporaryDirectory, path: Path, abstain: bool) -> AsyncIterator[str]:
-        with folder:
+    async def _read(self, upload: ExitStack, path: Path, abstain: bool) -> AsyncIterator[str]:
+        with upload:
             if self._waiting >= MAX_WAITING:
-                yield _line(type="error", title="Too busy", message="Try again in a few minutes.")
+                yield _line(type="error", message="Too many videos are waiting. Try again in a few minutes.")
                 return
             self._waiting += 1
             try:
@@ -154,8 +134,7 @@ class Page:
                         message = await process.receive()
                         yield _line(**message)
             except ProcessEnded as error:
-                message = f"{error} Try a shorter part, or save the video as MP4."
-                yield _line(type="error", title="Reading was stopped", message=message)
+                yield _line(type="error", message=f"{error} Try a shorter part, or save the video as MP4.")
             finally:
                 self._reading.release()
 
@@ -239,15 +218,21 @@ class _Visit:
             await self._websocket.close()
 
 
-async def _store(request: Request, path: Path) -> int:
-    """Writes the body to a file, at most a little more than `MAX_MEGABYTES`. Returns its size in bytes."""
+async def _store(request: Request, path: Path) -> str:
+    """Writes the body to a file. Returns an error for the visitor, or ""."""
     size = 0
-    with open(path, "wb") as file:
-        async for part in request.stream():
-            size += file.write(part)
-            if size > MAX_MEGABYTES * 1e6:
-                break
-    return size
+    try:
+        async with asyncio.timeout(UPLOAD_SECONDS):
+            with open(path, "wb") as file:
+                async for part in request.stream():
+                    size += file.write(part)
+                    if size > MAX_MEGABYTES * 1e6:
+                        return f"At most {MAX_MEGABYTES} MB are allowed. Cut the video, or save it smaller."
+    except TimeoutError:
+        return f"It took longer than {UPLOAD_SECONDS:.0f} seconds to arrive. Save the video smaller."
+    except ClientDisconnect:
+        return "The video did not arrive."
+    return "" if size else "There is no video. Choose one, or record one."
 
 
 def _line(**message: Any) -> str:

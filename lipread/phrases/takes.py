@@ -19,6 +19,7 @@ from ..video_files import VIDEO_SUFFIXES, is_hidden
 MIN_COVERAGE = 0.9  # share of the frames with a face
 MIN_SECONDS = 0.25  # of speech
 MIN_REST_SECONDS = 0.08  # of resting lips before and after the speech; two frames
+STILL = "the lips hardly move: mouth the whole phrase clearly, as if you spoke it aloud"
 
 
 class TakeError(ValueError):
@@ -43,7 +44,7 @@ def check_take(sequence: LandmarkSequence, brightness: float | None = None) -> N
         raise TakeError(f"the face is only {width:.0f} pixels wide, {SMALL_FACE} are needed: move nearer")
     span = spoken_span(sequence)
     if span is None or span[1] - span[0] < MIN_SECONDS:
-        raise TakeError("the lips hardly move: mouth the whole phrase clearly, as if you spoke it aloud")
+        raise TakeError(STILL)
     times = sequence.timestamps[present]
     if span[0] - times[0] < MIN_REST_SECONDS:
         raise TakeError("the beginning is cut off: keep your mouth closed for a moment before the phrase")

@@ -25,11 +25,9 @@ from tests.helpers.readers import save_reader
 from tests.lipread.test_segmentation import talking
 
 
-def speaking_frames(seconds: float, opening: dict[int, float]) -> list[StreamedFrame]:
-    """People whose lips never rest, each of whom opens the mouth by a size."""
-    people = {person: talking([(0, seconds)], seconds, opening=size) for person, size in opening.items()}
-    faces = [{person: said[index][1] for person, said in people.items()} for index in range(round(25 * seconds))]
-    return [StreamedFrame(index / 25, found, (0, 0)) for index, found in enumerate(faces)]
+def speaking_frames(seconds: float) -> list[StreamedFrame]:
+    """A person whose lips never rest."""
+    return [StreamedFrame(time, {0: face}, (0, 0)) for time, face in talking([(0, seconds)], seconds)]
 
 
 @pytest.fixture(scope="module")
@@ -79,24 +77,18 @@ def test_a_long_video_says_what_its_clips_say(pipeline, ten, grid_dir, tmp_path)
     assert read.text == part.text and len(read.utterances) >= 2
 
 
-def test_a_clip_gives_the_hypotheses_of_the_pipeline(pipeline, ten, grid_dir):
-    clip, options = str(grid_dir / ten[0][0]["video"]), {"num_beams": 3, "num_return_sequences": 3}
-    expected = pipeline(clip, return_timestamps="word", **options)
-    (said,) = transcribe_video(pipeline, clip, **options).utterances
+def test_a_clip_gives_the_hypothesis_of_the_pipeline(pipeline, ten, grid_dir):
+    clip = str(grid_dir / ten[0][0]["video"])
+    expected = pipeline(clip, return_timestamps="word", num_beams=3)
+    (said,) = transcribe_video(pipeline, clip, num_beams=3).utterances
     assert [(word.text, (word.start, word.end)) for word in said.words] == [
-        (chunk["text"], chunk["timestamp"]) for chunk in expected[0]["chunks"]
+        (chunk["text"], chunk["timestamp"]) for chunk in expected["chunks"]
     ]
-    for entry, result in zip(said.alternatives, expected, strict=True):
-        score = np.prod([chunk["score"] for chunk in result["chunks"]]) if result["chunks"] else None
-        assert entry == {"text": result["text"], "score": score if score is None else pytest.approx(score)}
 
 
-def test_people_are_read_separately_or_only_the_one_who_speaks(pipeline, pair):
+def test_people_are_read_separately(pipeline, pair):
     left, right, video = pair
-    read, speaking = (transcribe_video(pipeline, video, face=face) for face in ("all", "speaking"))
-    assert 0 < len(speaking.utterances) < len(read.utterances)
-    said = [{(entry.start, entry.text) for entry in found.utterances} for found in (speaking, read)]
-    assert said[0] <= said[1]
+    read = transcribe_video(pipeline, video, face="all")
     people = sorted({entry.person for entry in read.utterances})
     said = [" ".join(entry.text for entry in read.utterances if entry.person == person) for person in people]
     assert len(said) == 2 and read.has_several_people
@@ -182,25 +174,17 @@ def test_a_hole_in_the_pictures_is_named_and_landmarks_of_another_kind_are_not_c
     assert segment.sequence.keypoints.shape == (250, 79, 3) and segment.sequence.present.sum() == 249
 
 
-def test_utterances_are_stitched_at_the_cut_between_them_and_not_across_a_dropped_segment(untimed):
-    """One person never rests, and is cut. During the second segment another one's lips move more, so it is dropped."""
+def test_utterances_are_stitched_at_the_cut_between_them(untimed):
+    """A person never rests, and is cut."""
     settings, options = SegmentSettings(), {"max_new_tokens": 5, "min_new_tokens": 5}
-    first, second, third, *_ = segment_people(speaking_frames(14.0, {1: 0.3}), settings)
+    first, second, third, *_ = segment_people(speaking_frames(14.0), settings)
     assert first.cut_after == second.cut_before and second.cut_after == third.cut_before is not None
-    whole = transcribe_frames(untimed, speaking_frames(14.0, {1: 0.3}), "whole", settings=settings, **options)
+    whole = transcribe_frames(untimed, speaking_frames(14.0), "whole", settings=settings, **options)
     assert whole.utterances[0].end == whole.utterances[1].start == first.cut_after
-    frames = speaking_frames(14.0, {1: 0.3, 2: 1.0})
-    for frame in frames:
-        if not second.start + 0.3 <= frame.time <= second.end - 0.5:
-            del frame.faces[2]
-    read = transcribe_frames(untimed, frames, "dropped", face="speaking", settings=settings, **options)
-    before, after = [said for said in read.utterances if said.person == 1][:2]
-    assert (before.start, before.end, before.continues) == (first.start, first.end, False)
-    assert after.start == third.start
 
 
 def test_words_without_times_divide_the_utterance(untimed):
-    read = transcribe_frames(untimed, speaking_frames(10.0, {0: 1.0}), "talk", max_new_tokens=5)
+    read = transcribe_frames(untimed, speaking_frames(10.0), "talk", max_new_tokens=5)
     assert len(read.utterances) >= 2
     words = [word for said in read.utterances for word in said.words]
     assert words and not any(word.timed for word in words)

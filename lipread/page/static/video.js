@@ -13,8 +13,8 @@ let result = null; // the last answer
 let reading = null; // an AbortController
 let recorder = null; // a MediaRecorder
 
-function fail(title, message = "") {
-  get("video-error").textContent = message ? `${title}. ${message}` : title;
+function fail(message) {
+  get("video-error").textContent = message;
 }
 
 function status(text, share = null) {
@@ -134,7 +134,7 @@ async function* lines(response) {
 }
 
 read.addEventListener("click", async () => {
-  if (file.size > maxMegabytes * 1e6) return fail("Too large", `At most ${maxMegabytes} MB: cut the video.`);
+  if (file.size > maxMegabytes * 1e6) return fail(`At most ${maxMegabytes} MB are allowed. Cut the video.`);
   forget();
   reading = new AbortController();
   read.disabled = true;
@@ -152,10 +152,10 @@ read.addEventListener("click", async () => {
     }
     status("");
     if (last?.type === "result") show(last);
-    else fail(last?.title ?? "The page does not answer", last?.message ?? "Try again in a minute.");
+    else fail(last?.message ?? "The page does not answer. Try again in a minute.");
   } catch {
     status(reading.signal.aborted ? "Stopped." : "");
-    if (!reading.signal.aborted) fail("The page does not answer", "Check the connection, and try again in a minute.");
+    if (!reading.signal.aborted) fail("The page does not answer. Check the connection, and try again in a minute.");
   }
   reading = null;
   read.disabled = false;
