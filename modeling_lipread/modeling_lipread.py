@@ -385,7 +385,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
             raise ValueError(
                 f"this reader names its language model by a folder, {name}, where nobody else finds it. Push with "
                 "save_pretrained(FOLDER, push_to_hub=True, repo_id=..., include_base=True), or save the model and use "
-                "`lipread publish FOLDER --base_model_id ID_ON_THE_HUB`."
+                "`lipread publish FOLDER --include_base`."
             )
 
     def merge_lora(self) -> None:

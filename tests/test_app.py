@@ -223,10 +223,10 @@ SMALL = cv2.resize(PORTRAIT, None, fx=0.18, fy=0.18, interpolation=cv2.INTER_ARE
 BAD_VIDEOS = {
     "too dark": [GREY // 20] * 10,
     "too small": [np.pad(SMALL, ((100, 88), (130, 125), (0, 0)), constant_values=120)] * 10,
-    "No face was found": [GREY] * 10,
+    "no face was found": [GREY] * 10,
     "at most 30 are read": [GREY] * 800,
     "Save it smaller": [np.zeros((1400, 2000, 3), np.uint8)] * 3,
-    "cannot be read": None,
+    "not a video": None,
 }
 
 

@@ -216,7 +216,7 @@ class LipReadTrainer(Trainer):
         revision = revision or self.args.hub_revision
         with tempfile.TemporaryDirectory() as folder:
             output, staging = Path(self.args.output_dir), Path(folder, "reader")
-            settings = {"revision": revision, "token": token}
-            for note in stage(output, staging, self.hub_model_id, details=CardDetails(**details), **settings):
+            for note in stage(output, staging, self.hub_model_id, details=CardDetails(**details), revision=revision):
                 logger.warning(note)
-            return push(staging, self.hub_model_id, commit_message=commit_message, **settings)
+            settings = {"revision": revision, "commit_message": commit_message, "token": token}
+            return push(staging, self.hub_model_id, **settings)

@@ -21,9 +21,8 @@ def add_publish(commands: Any) -> None:
     parser.add_argument("--revision", help="branch to publish to, created if missing (default: the main branch)")
     parser.add_argument("--dry_run", action="store_true", help="list the files instead of uploading them")
     parser.add_argument("--output", "-o", type=Path, help="new folder that keeps the files of the upload")
-    base = parser.add_argument_group("language model")
-    base.add_argument("--base_model_id", help="Hub id of the language model, if the checkpoint names a local folder")
-    base.add_argument("--include_base", action="store_true", help="upload the weights of the language model too")
+    include_help = "upload the weights of a frozen language model too"
+    parser.add_argument("--include_base", action="store_true", help=include_help)
     card = parser.add_argument_group("model card")
     card.add_argument("--language", nargs="+", help="codes of the languages, such as en")
     card.add_argument("--license", help="license of the weights, by the Hub's name for it, such as apache-2.0")
@@ -56,8 +55,8 @@ def publish(arguments: argparse.Namespace) -> None:
         HfApi().whoami()  # an error before anything is made
     with TemporaryDirectory(dir=output and output.parent, prefix=".lipread-publish-") as folder:
         staging = Path(folder, "reader")
-        base = {"base_model_id": arguments.base_model_id, "include_base": arguments.include_base}
-        for note in stage(arguments.checkpoint, staging, repo_id, details=details, revision=revision, **base):
+        settings = {"details": details, "include_base": arguments.include_base, "revision": revision}
+        for note in stage(arguments.checkpoint, staging, repo_id, **settings):
             print_message(f"note: {note}")
         if arguments.dry_run:
             for name, path in upload_files(staging).items():

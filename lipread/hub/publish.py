@@ -3,19 +3,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
 
-import torch
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 from transformers import AutoConfig
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME
 
 import modeling_lipread
 from modeling_lipread import LipReadConfig, LipReadForConditionalGeneration, LipReadProcessor
-from modeling_lipread.language_model_lipread import check_same_size, checkpoint_files, is_folder, load_language_model
+from modeling_lipread.language_model_lipread import checkpoint_files, is_folder
 
 from .model_card import BaseModel, CardDetails, build_card, read_evaluations
 
@@ -33,10 +31,8 @@ def stage(
     repo_id: str,
     *,
     details: CardDetails | None = None,
-    base_model_id: str | None = None,
     include_base: bool = False,
     revision: str | None = None,
-    token: str | None = None,
 ) -> list[str]:
     """Writes what others need to load a checkpoint, and a model card, to the folder `staging`. Returns notes.
 
@@ -45,9 +41,7 @@ def stage(
     Args:
         checkpoint: The `--output_dir` of `train_hf.py`.
         repo_id, revision: The target repository and branch.
-        base_model_id: The language model on the Hub, if the checkpoint names a folder or no commit.
         include_base: Whether the weights of the frozen language model are among the files.
-        token: Access token for reading the language model.
 
     Raises OSError or ValueError if the checkpoint cannot be published as it is.
     """
@@ -60,8 +54,8 @@ def stage(
         processor = LipReadProcessor.from_pretrained(checkpoint)
     except (OSError, ValueError) as error:
         raise ValueError(f"{checkpoint}: its processor cannot be loaded: {error}") from error
-    base, notes = resolve_base_model(config, checkpoint, base_model_id, include_base, token)
-    evaluations, rejected = read_evaluations(checkpoint, weights)
+    base = published_base(config, checkpoint, include_base)
+    evaluations, notes = read_evaluations(checkpoint, weights)
     processor.save_pretrained(staging)
     if include_base:
         LipReadForConditionalGeneration.from_pretrained(checkpoint).save_pretrained(staging, include_base=True)
@@ -72,14 +66,8 @@ def stage(
                 shutil.copyfile(path, staging / path.name)
     for path in CODE:
         shutil.copyfile(path, staging / path.name)
-    if not base.included:  # others load the language model from the Hub, at this commit
-        path = staging / CONFIG_NAME
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content |= {"base_model_name_or_path": base.id, "base_model_revision": base.revision}
-        path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     card = build_card(checkpoint, repo_id, config, processor, evaluations, base, details, revision)
     card.save(staging / CARD)
-    notes += rejected
     if not evaluations:
         notes.append(f"the card has no results; to measure some: python evaluate_hf.py {checkpoint} CORPUS/test")
     if details.license is None:
@@ -95,46 +83,17 @@ def read_config(checkpoint: Path) -> LipReadConfig:
     return config
 
 
-def resolve_base_model(
-    config: LipReadConfig, checkpoint: Path, base_model_id: str | None, include_base: bool, token: str | None
-) -> tuple[BaseModel, list[str]]:
-    """Returns the language model, at its exact commit, that a published checkpoint will refer to; and notes.
-
-    `base_model_id` replaces that of the configuration. Raises OSError or ValueError if others could not load it, or it
-    is not the one that the checkpoint was trained on.
-    """
+def published_base(config: LipReadConfig, checkpoint: Path, include_base: bool) -> BaseModel:
+    """Returns the language model that a published checkpoint refers to. Raises ValueError if others cannot load it."""
     name, commit = config.base_model_name_or_path, config.base_model_revision
-    if name is None or include_base:
-        if base_model_id:
-            raise ValueError(f"{checkpoint}: is published with its language model inside; leave --base_model_id out")
-        on_hub = name is not None and not is_folder(name)
-        return BaseModel(name if on_hub else None, commit if on_hub else None, included=True), []
-    if base_model_id is None:
-        if is_folder(name) or commit is None or not COMMIT.fullmatch(commit):
-            raise ValueError(
-                f"{checkpoint}: names its language model, {name}, by no commit on the Hub: give --base_model_id if "
-                "the same model is there (put it there with `hf upload you/name FOLDER`), or --include_base to "
-                "publish its weights too"
-            )
-        return BaseModel(name, commit), []
-    found = HfApi(token=token).model_info(base_model_id)
-    base = BaseModel(found.id, found.sha)
-    if (name, commit) == (base.id, base.revision):
-        return base, []
-    in_the_hub = AutoConfig.from_pretrained(base.id, revision=base.revision, token=token)
-    check_same_size(config.get_text_config(), in_the_hub.get_text_config(), base.id, str(checkpoint))
-    options = {"dtype": config.get_text_config().dtype or "auto", "token": token}
-    try:
-        trained = load_language_model(name, revision=commit, **options).state_dict()
-    except OSError:
-        return base, [f"could not check that {base.id} has the weights of the training: {name} cannot be loaded here"]
-    other = load_language_model(base.id, revision=base.revision, **options).state_dict()
-    if trained.keys() != other.keys() or not all(torch.equal(trained[key], other[key]) for key in trained):
+    on_hub, included = name is not None and not is_folder(name), name is None or include_base
+    if not included and not (on_hub and COMMIT.fullmatch(commit or "")):
         raise ValueError(
-            f"{base.id} at {base.revision} has other weights than {name}, which the reader was trained on: upload "
-            "that one with `hf upload` and give its id, or give --include_base"
+            f"{checkpoint}: names its language model, {name}, by no commit on the Hub: give --include_base to publish "
+            "its weights too; or, if the same model is there, write its id and commit into config.json, as "
+            "base_model_name_or_path and base_model_revision"
         )
-    return base, []
+    return BaseModel(name if on_hub else None, commit if on_hub else None, included)
 
 
 def push(

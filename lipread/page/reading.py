@@ -67,8 +67,8 @@ def read_video(connection: Connection, model: str | None, device: str, path: Pat
     try:
         connection.send(_read(connection, load_pipeline_quietly(model, device), path, abstain))
     except VideoError as error:
-        message = str(error).replace(f"{path}: ", "").rstrip(".")  # without the path on the server
-        connection.send({"type": "error", "message": f"{message[:1].upper()}{message[1:]}."})
+        message = str(error).replace(f"{path}: ", "").rstrip(". ")  # without the path on the server
+        connection.send({"type": "error", "message": f"This video cannot be read: {message}."})
     except Exception as error:
         print_message(f"{type(error).__name__}: {error}")
         message = "This video cannot be read. Save it again as MP4, and try once more."
@@ -86,7 +86,7 @@ def _read(connection: Connection, pipeline: LipReadingPipeline, path: Path, abst
             connection.send({"type": "progress", "share": share, "text": "Finding the face"})
     connection.send({"type": "progress", "share": 0.8, "text": "Reading the lips"})
     if not any(frame.faces for frame in frames):
-        raise VideoError(f"No face was found. {why_unread(path) or ''}")
+        raise VideoError(f"no face was found. {why_unread(path) or ''}")
     transcript = transcribe_frames(pipeline, frames, "video", abstain=abstain)
     (sequence,) = people_sequences(frames, "video")
     return {
@@ -109,9 +109,9 @@ def check_size(path: Path) -> float:
     """Returns the duration in the header, or `MAX_SECONDS`. Raises `VideoError` for a video that takes too long."""
     (width, height), seconds = video_size(path), video_seconds(path)
     if width * height > MAX_PIXELS:
-        raise VideoError(f"The video has {width} × {height} pixels; at most 1920 × 1200 are read. Save it smaller.")
+        raise VideoError(f"it has {width} × {height} pixels; at most 1920 × 1200 are read. Save it smaller.")
     if seconds > MAX_SECONDS:
-        raise VideoError(f"The video lasts {seconds:.0f} seconds; at most {MAX_SECONDS:g} are read. Cut out a part.")
+        raise VideoError(f"it lasts {seconds:.0f} seconds; at most {MAX_SECONDS:g} are read. Cut out a part.")
     return seconds or MAX_SECONDS
 
 
