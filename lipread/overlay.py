@@ -13,9 +13,8 @@ from __future__ import annotations
 import logging
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -137,11 +136,10 @@ class _Caption:
     """The band of words below the picture. Its size is constant."""
 
     def __init__(self, words: Sequence[Word], width: int):
-        words = [unit for word in words for unit in word.split()]
+        self._words = [unit for word in words for unit in word.split()]
         self._width, self._margin = width, width // 24
         self._drawn: dict[int, np.ndarray] = {0: np.zeros((0, width, 3), np.uint8)} if not words else {}
-        self._font = _load_font(max(16, width // 20), "".join(word.text for word in words)) if words else None
-        self._words = [part for word in words for part in self._parts(word)]
+        self._font = _load_font(max(16, width // 20), text_of(self._words)) if words else None
         self._lines = wrap(self._words, self._fits)
 
     def at(self, time: float) -> np.ndarray:
@@ -150,14 +148,6 @@ class _Caption:
         if spoken not in self._drawn:
             self._drawn[spoken] = self._draw(time + 1e-6)
         return self._drawn[spoken]
-
-    def _parts(self, word: Word) -> Iterator[Word]:
-        """Yields the word, or the parts of one that is longer than a line."""
-        text, joined = word.text, word.joined
-        while text:
-            count = next((n for n in range(len(text), 1, -1) if self._fits(text[:n])), 1)
-            yield replace(word, text=text[:count], joined=joined)
-            text, joined = text[count:], True
 
     def _fits(self, text: str) -> bool:
         return self._font.getlength(text) <= self._width - 2 * self._margin

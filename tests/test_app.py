@@ -78,7 +78,7 @@ def visit(browser, server):
             "navigator.clipboard.writeText = async (text) => { copied.push(text) }"
         )
         page.goto(server.address)
-        page.wait_for_selector("#video-example", state="attached")
+        page.wait_for_selector("#video-example:not([hidden])", state="attached")  # the scripts have run
         return page
 
     yield open_page

@@ -66,8 +66,7 @@ def enroll(arguments: argparse.Namespace) -> int:
         wanted = [text for take in range(arguments.takes) for text in texts if book.count(text) <= take]
         with closing(LiveSource(arguments.source, arguments.at_once)) as frames:
             waits = 0.0 if frames.is_file else COUNTDOWN_SECONDS
-            extractor = pipeline.processor.keypoint_extractor
-            missing = record(book, wanted, frames, extractor, arguments.face, waits, say=print)
+            missing = record(book, wanted, frames, arguments.face, waits)
     for confusion in book.confusions() if book.texts else []:
         options.print_message(
             f"{confusion.text!r} is mistaken for {confusion.other!r} in {confusion.takes} of {confusion.of} takes: "

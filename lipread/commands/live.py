@@ -64,7 +64,6 @@ def live(arguments: argparse.Namespace) -> None:
 
     session = LiveSession(pipeline, settings, every, show, **options.generation_arguments(arguments, pipeline.model))
     warm_up(pipeline)
-    extractor = pipeline.processor.keypoint_extractor
     options.print_message(f"opening --source {arguments.source}; Ctrl-C ends")
     with closing(LiveSource(arguments.source, arguments.at_once)) as frames:
         if arguments.confirm:
@@ -73,13 +72,13 @@ def live(arguments: argparse.Namespace) -> None:
 
             book = PhraseBook(arguments.phrases, pipeline)
             with suppress(KeyboardInterrupt, EOFError):  # Ctrl-C and Ctrl-D
-                for text in read_and_confirm(book, frames, extractor, arguments.face, settings, ask=input, say=print):
+                for text in read_and_confirm(book, frames, arguments.face, settings):
                     if voice is not None:
                         voice.say(text)
             return
         try:
             with session, suppress(KeyboardInterrupt):  # after Ctrl-C the session still reads the last frames
-                session.read(frames, extractor, arguments.face, display.notice)
+                session.read(frames, pipeline.processor.keypoint_extractor, arguments.face, display.notice)
         finally:
             display.notice("")
     options.print_message(session.summary(frames))

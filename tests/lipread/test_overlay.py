@@ -154,13 +154,13 @@ def test_words_are_grey_until_they_are_spoken(clip, drawn):
     assert last.shape[0] < 512 + 150 and ink(last) > 0  # the lines scroll
 
 
-def test_words_wrap_and_long_ones_are_split(drawn):
+def test_words_wrap(drawn):
     heights = []
-    for text in ("call mama", "call mama " * 12, "callmama" * 12):
+    for text in ("call mama", "call mama " * 12):
         frame = drawn([Word(word, 0.0, 0.1) for word in text.split()])[0]
         assert ink(frame) > 0 and frame[512:, -4:].max() < 100 and frame[-4:].max() < 100, "nothing is cut off"
         heights.append(frame.shape[0])
-    assert min(heights[1:]) >= heights[0] + 60
+    assert heights[1] >= heights[0] + 60
 
 
 def test_letters_the_font_lacks_are_named(drawn, monkeypatch):
