@@ -9,13 +9,11 @@ from typing import Any, NoReturn
 
 from ..options import UsageError
 from .doctor import add_doctor
-from .enroll import add_enroll
 from .export import add_export
 from .live import add_live
-from .overlay import add_overlay
-from .phrases import add_phrases
+from .overlay import add_overlay, add_replay
+from .phrases import add_enroll, add_phrases
 from .publish import add_publish
-from .replay import add_replay
 from .transcribe import add_transcribe
 
 # Each adds a subparser whose default `run` is a function from the parsed arguments to the exit status, or None for 0.

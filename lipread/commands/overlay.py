@@ -1,9 +1,10 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""`lipread overlay`: a video with the landmarks and the words drawn on it."""
+"""`lipread overlay` draws landmarks and words on a video; `lipread replay` writes a page that turns and plays them."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from .. import options
@@ -27,7 +28,6 @@ def overlay(arguments: argparse.Namespace) -> None:
     from ..long_form.streaming import people_sequences, stream_video
     from ..long_form.transcription import sequence_frames, transcribe_frames
     from ..overlay import write_overlay
-    from ..writers import format_transcript
 
     video, origin, clip = arguments.video, arguments.start or 0.0, {"start": arguments.start, "end": arguments.end}
     if arguments.face == "all":
@@ -38,8 +38,41 @@ def overlay(arguments: argparse.Namespace) -> None:
         frames = sequence_frames(people[0])
     transcript = transcribe_frames(pipeline, frames, video, origin, **options.generation_arguments(arguments))
     write_overlay(video, people, output, words=transcript.words(origin), **clip)
-    if transcript.text:
-        print(format_transcript(transcript, "txt"), end="")
-    else:
-        options.print_message(f"{video}: no words: {transcript.unread_reasons}")
+    _print_words(transcript, output)
+
+
+def _print_words(transcript: Any, output: Path) -> None:
+    """Prints the words of a `Transcript`, or why there are none, and the path of the file that shows them."""
+    from ..writers import format_transcript
+
+    print(format_transcript(transcript, "txt"), end="")
+    if not transcript.text:
+        options.print_message(f"{transcript.file}: no words: {transcript.unread_reasons}")
     print(output)
+
+
+def add_replay(commands: Any) -> None:
+    help_text = "write a page that turns and plays the landmarks, with the words"
+    parents = [options.model_options(), options.clip_options(), options.output_options("HTML file")]
+    parser = commands.add_parser("replay", parents=parents, help=help_text)
+    parser.add_argument("video", metavar="VIDEO", help="video, or .npy file of landmarks")
+    parser.set_defaults(run=replay)
+
+
+def replay(arguments: argparse.Namespace) -> None:
+    """Writes the page and prints the words and the path of the file."""
+    options.check_reading(arguments)
+    options.require_video(arguments.video)
+    output = options.output_file(arguments.output, ".html", arguments.video, arguments.overwrite)
+
+    pipeline = options.load_pipeline(arguments.model, arguments.device)
+
+    from ..long_form.transcription import sequence_frames, transcribe_frames
+    from ..replay import write_replay
+
+    video, generation = arguments.video, options.generation_arguments(arguments)
+    reading = {name: getattr(arguments, name) for name in ("start", "end", "face")}
+    sequence = pipeline.processor.extract_clip(video, **reading, skip_damage=True)
+    transcript = transcribe_frames(pipeline, sequence_frames(sequence), video, **generation)
+    write_replay(output, sequence, transcript)
+    _print_words(transcript, output)

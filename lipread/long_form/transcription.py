@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -64,20 +63,38 @@ def transcribe_frames(
     name: str,
     start: float = 0.0,
     on_progress: Callable[[float], None] | None = None,
-    **options: Any,
+    settings: SegmentSettings | None = None,
+    batch_size: int = 1,
+    **generation: Any,
 ) -> Transcript:
-    """Transcribes frames as `transcribe_video`.
+    """Segments, reads and stitches the frames of a video, as `transcribe_video`.
 
     Args:
         name: Name of the video in the transcript.
         start, on_progress: As for `CountedFrames`.
-        options: Those of `read_utterances`.
+        settings: How speech is segmented; by default into segments as long as the clips of the training.
+        batch_size: Segments read at once.
+        generation: Arguments of the pipeline, for example `num_beams`.
     """
-    counted, utterances, rejected = CountedFrames(frames, start, on_progress), [], []
-    for reading in read_utterances(pipeline, counted, **options):
-        if reading.reason:
-            rejected.append(UnreadSpan(reading.segment.start, reading.segment.end, reading.reason))
-        utterances.append(reading.utterance)
+    config, counted = pipeline.model.config, CountedFrames(frames, start, on_progress)
+    settings = settings or SegmentSettings.for_model(config)
+    segments = segment_people(counted, settings, live="phrases" in generation)  # one phrase a segment
+    utterances, rejected = [], []
+    previous: dict[int, tuple[Segment, Utterance]] = {}  # by person
+    for segment, hypothesis in read_segments(pipeline, segments, batch_size, **generation):
+        words, reason = segment_words(hypothesis, segment), hypothesis.get("reason")
+        # In a long video, untimed words mean that the lips moved too briefly to say them.
+        if words and not words[0].timed and counted.seconds > settings.max_seconds and config.ctc_vocab:
+            words, reason = [], "too short for the words that were read in it"
+        if reason:
+            rejected.append(UnreadSpan(segment.start, segment.end, reason))
+        utterance = Utterance(segment.start, segment.end, words, segment.person)
+        before, said_before = previous.get(segment.person, (None, None))
+        # The segment before the cut may show the face too briefly to be read.
+        if before is not None and segment.cut_before is not None and segment.cut_before == before.cut_after:
+            stitch_utterances(said_before, utterance, segment.cut_before, settings.overlap_seconds)
+        previous[segment.person] = segment, utterance
+        utterances.append(utterance)
     spoken = [utterance for utterance in utterances if utterance.words]
     unread = counted.gaps + rejected
     if not spoken and not unread:
@@ -96,51 +113,6 @@ def sequence_frames(sequence: LandmarkSequence) -> Iterator[StreamedFrame]:
     for time, landmarks, present in zip(sequence.timestamps, sequence.keypoints, sequence.present, strict=True):
         faces = {ONLY_PERSON: landmarks} if present else {}
         yield StreamedFrame(float(time), faces, (sequence.width, sequence.height))
-
-
-@dataclass
-class Reading:
-    """A segment, its hypothesis, and its utterance, or the reason why it has no words."""
-
-    segment: Segment
-    hypothesis: dict[str, Any]
-    utterance: Utterance
-    reason: str | None
-
-
-def read_utterances(
-    pipeline: LipReadingPipeline,
-    frames: CountedFrames,
-    settings: SegmentSettings | None = None,
-    batch_size: int = 1,
-    **generation: Any,
-) -> Iterator[Reading]:
-    """Segments, reads and stitches frames.
-
-    Args:
-        settings: How speech is segmented; by default into segments as long as the clips of the training.
-        batch_size: Segments read at once.
-        generation: Arguments of the pipeline, for example `num_beams`.
-
-    Yields:
-        Each segment as soon as it is read. The next one of the same person may still change the utterance, in place.
-    """
-    config = pipeline.model.config
-    settings = settings or SegmentSettings.for_model(config)
-    segments = segment_people(frames, settings, live="phrases" in generation)  # one phrase a segment
-    previous: dict[int, tuple[Segment, Utterance]] = {}  # by person
-    for segment, hypothesis in read_segments(pipeline, segments, batch_size, **generation):
-        words, reason = segment_words(hypothesis, segment), hypothesis.get("reason")
-        # In a long video, untimed words mean that the lips moved too briefly to say them.
-        if words and not words[0].timed and frames.seconds > settings.max_seconds and config.ctc_vocab:
-            words, reason = [], "too short for the words that were read in it"
-        utterance = Utterance(segment.start, segment.end, words, segment.person)
-        before, said_before = previous.get(segment.person, (None, None))
-        # The segment before the cut may show the face too briefly to be read.
-        if before is not None and segment.cut_before is not None and segment.cut_before == before.cut_after:
-            stitch_utterances(said_before, utterance, segment.cut_before, settings.overlap_seconds)
-        previous[segment.person] = segment, utterance
-        yield Reading(segment, hypothesis, utterance, reason)
 
 
 class CountedFrames:
