@@ -148,7 +148,7 @@ def test_an_interruption_is_no_traceback(named, module):
 
 
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-DATA_COMMANDS = ("calibrate", "export", "hallucination", "prepare", "replay", "report", "talker")
+DATA_COMMANDS = ("calibrate", "export", "hallucination", "prepare", "report", "talker")
 # Prints the variables of the threads, and ends, where the first library is loaded that may read them.
 WATCHED = f"""
 import importlib.abc, os, runpy, sys
