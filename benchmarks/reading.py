@@ -16,7 +16,7 @@ import torch
 from datasets import Dataset, DatasetDict, disable_progress_bars
 
 from data.dataset import open_split
-from data.preparation.export import export_parquet
+from data.export import export_parquet
 from data.schema import encode_row, features, load_split, rows_to_table
 from data.training.batching import StreamBatchSampler
 from modeling_lipread.landmarks_lipread import LandmarkSequence

@@ -9,21 +9,17 @@ speaker. Files with times within cues are skipped: speech recognition wrote them
 from __future__ import annotations
 
 import html
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from webvtt import WebVTT
-from webvtt.errors import MalformedCaptionError, MalformedFileError
 
 from ..sources.folder import Folder, text_lines
 from ..sources.records import Record, Skip, TranscriptError, clean_text, says_something
 
 SUFFIXES = (".srt", ".vtt")
 SHORTEST_CUE = 0.05  # seconds, a frame or two: rolling captions write such cues between their lines
-_TIME = r"((?:[0-9]{1,3}:)?[0-9]{1,2}:[0-9]{2})[.,]([0-9]{3})"
-_TIMING = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}((?:\s+[^\s:]+:\S+)*)\s*")  # settings, or SRT's X1:40 Y1:20
+_TIME = r"(?:([0-9]{1,3}):)?([0-9]{1,2}):([0-9]{2})[.,]([0-9]{3})"
+_TIMING = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s+[^\s:]+:\S+)*\s*")  # settings, or SRT's X1:40 Y1:20
 _TIME_TAG = re.compile(r"<(?:[0-9]+:)?[0-9]{2}:[0-9]{2}\.[0-9]{3}>")
 _VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s([^<>]+)>")
 _TAG = re.compile(r"<[^<>]*>|\{\\[^{}]*\}")  # the second kind is SubStation's, which SRT files keep
@@ -116,47 +112,38 @@ def _spoken(text: str) -> str:
 
 
 def parse(text: str, name: str, suffix: str) -> tuple[list[Cue], int]:
-    """Returns the cues of a file and the number of those without times; raises `TranscriptError` for other formats."""
-    # webvtt-py reads both formats by blocks; pysubs2 mistakes a WebVTT cue's name and comments for text.
-    lines = text_lines(text)
-    written = sum("-->" in line for line in lines)
-    content = "\n".join(_regular(lines, is_srt=suffix == ".srt")).lstrip("\n")
-    try:
-        captions = WebVTT.from_buffer(io.StringIO(content), format=suffix[1:]).captions
-    except (MalformedFileError, MalformedCaptionError) as error:
-        raise TranscriptError(f"{name}: no {suffix[1:].upper()} file ({error}); save it again as one") from None
-    if not captions:
-        raise TranscriptError(f"{name}: holds no cue")
-    if _TIME_TAG.search(content):
-        raise TranscriptError(
-            f"{name}: has times within cues, hence is of speech recognition; give the words as spoken"
-        )
-    cues = []
-    for number, caption in enumerate(captions, start=1):
-        start, end = (time.in_milliseconds() / 1000 for time in (caption.start_time, caption.end_time))
-        cues.append(Cue(number, start, end, caption.raw_text))
-    return cues, max(0, written - len(cues))
+    """Returns the cues of a file and the number of those without times or text.
 
-
-def _regular(lines: list[str], is_srt: bool) -> list[str]:
-    """Returns the lines with times as the standards write them, and with SRT's numbers where they are missing.
-
-    The times may have a comma or a dot, and lack the hours. A line with other times, or with text behind them, is made
-    unreadable: webvtt-py would read ``00:00:01,500000`` as 501 s and lose the text.
+    Times may have a comma or a dot, and lack the hours. Raises `TranscriptError` for a file without cues or of another
+    format. pysubs2 mistakes a WebVTT cue's name and comments for text; webvtt-py reads ``00:00:01,500000`` as
+    501 s, and loses what stands behind the times.
     """
-    regular: list[str] = []
+    lines = text_lines(text)
+    if suffix == ".vtt" and not lines[0].startswith("WEBVTT"):
+        raise TranscriptError(f"{name}: no WebVTT file, which begins with WEBVTT; save it again as one")
+    found: list[Cue] = []
+    written, cue = 0, None
     for line in lines:
-        if "-->" not in line:
-            regular.append(line)
-            continue
-        if is_srt and not (regular and regular[-1].strip().isdigit()):
-            regular += ["", "1"]
-        elif is_srt:
-            regular[-1] = regular[-1].strip()
-        if match := _TIMING.fullmatch(line):
-            start, start_ms, end, end_ms, settings = match.groups()
-            start, end = (time if time.count(":") == 2 else f"00:{time}" for time in (start, end))
-            mark = "," if is_srt else "."
-            line = f"{start}{mark}{start_ms} --> {end}{mark}{end_ms}{settings}"
-        regular.append(line if match else "-->")
-    return regular
+        if "-->" in line:
+            written += 1
+            match, cue = _TIMING.fullmatch(line), None
+            if match:
+                cue = Cue(written, _seconds(*match.groups()[:4]), _seconds(*match.groups()[4:]), "")
+                found.append(cue)
+        elif not line.strip():
+            cue = None
+        elif cue:
+            cue.text += line + "\n"
+    cues = [cue for cue in found if cue.text]
+    if not cues:
+        raise TranscriptError(f"{name}: holds no cue")
+    if _TIME_TAG.search(text):
+        raise TranscriptError(
+            f"{name}: has times within cues, so speech recognition wrote it; give the words as spoken"
+        )
+    return cues, written - len(cues)
+
+
+def _seconds(hours: str | None, minutes: str, seconds: str, milliseconds: str) -> float:
+    whole = (int(hours or 0) * 60 + int(minutes)) * 60 + int(seconds)
+    return (whole * 1000 + int(milliseconds)) / 1000

@@ -6,8 +6,7 @@ from __future__ import annotations
 import argparse
 import posixpath
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass
 
 from lipread.options import number
 from lipread.settings import FACES
@@ -43,21 +42,23 @@ def _limit(value: str) -> float | None:
     return None if value == "none" else not_negative(value)
 
 
-def _argument(default: Any, kind: Callable[[str], Any], text: str, **more: Any) -> Any:
-    return field(default=default, metadata={"type": kind, "help": f"{text} (default: {default})", **more})
-
-
 @dataclass(frozen=True)
 class ExtractionSettings:
-    """Settings that determine the content of a part."""
+    """Settings that determine the content of a part, as `data.prepare --help` describes them."""
 
-    case: str = _argument("keep", str, "letters of transcripts and of words with times", choices=("keep", "lower"))
-    face: str = _argument("largest", str, "face to follow if there are several", choices=FACES)
-    max_seconds: float | None = _argument(300.0, _limit, "longest clip, in seconds, or none")
-    min_coverage: float = _argument(0.5, share, "least share of frames with a face")
+    case: str = "keep"
+    face: str = "largest"
+    max_seconds: float | None = 300.0
+    min_coverage: float = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds an argument for each setting."""
-    for setting in fields(ExtractionSettings):
-        parser.add_argument(f"--{setting.name}", default=setting.default, **setting.metadata)
+    """Adds an argument for each setting, whose default is that of `ExtractionSettings`."""
+    add, default = parser.add_argument, ExtractionSettings
+    text = "letters of transcripts and of words with times (default: keep)"
+    add("--case", choices=("keep", "lower"), default=default.case, help=text)
+    add("--face", choices=FACES, default=default.face, help="face to follow if there are several (default: largest)")
+    text = "longest clip, in seconds, or none (default: 300)"
+    add("--max_seconds", type=_limit, default=default.max_seconds, help=text)
+    text = "least share of frames with a face (default: 0.5)"
+    add("--min_coverage", type=share, default=default.min_coverage, help=text)

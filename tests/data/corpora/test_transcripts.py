@@ -99,8 +99,8 @@ def test_subtitles_that_cannot_be_used(tmp_path):
     timeless = good + "2\n00:00:xx --> 00:00:02\nno time\n\n3\n00:00:03,000 --> 00:00:04,000\nthree\n"
     bad = {
         "a.srt": (timeless, "1 of its cues have no times that can be read, or no text"),
-        "b.vtt": (good, "b.vtt: no VTT file (Invalid format); save it again as one"),
-        "c.srt": ("", "c.srt: no SRT file"),
+        "b.vtt": (good, "b.vtt: no WebVTT file, which begins with WEBVTT; save it again as one"),
+        "c.srt": ("", "c.srt: holds no cue"),
         "d.vtt": ("WEBVTT\n\nNOTE nothing else\n", "d.vtt: holds no cue"),
         "e.srt": (good, "stands beside e.vtt; keep one of them"),
         "h.vtt": (vtt((0, 2, "we<00:00:00.400> sailed")), "h.vtt: has times within cues"),

@@ -13,9 +13,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset, DatasetDict, load_from_disk
 
-from data.report.__main__ import main
-from data.report.clip_metrics import METRICS
-from data.report.write import LISTED, skip_reasons, write_report
+from data.report import LISTED, METRICS, main, skip_reasons, write_report
 from data.schema import encode_row, features, rows_to_table
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from tests.helpers.clips import made_up_face

@@ -1,5 +1,11 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The page about a prepared corpus, by the template `data/page/report.html`."""
+"""Writes an HTML page about a prepared corpus: its splits, the quality of the tracking, skipped clips and warnings.
+
+    python -m data.report corpus/ --output report.html
+
+The page is one file and loads nothing. It shows percentiles of every metric of `data.quality` with the clips at the
+ends, and a sample of clips, all drawn by their landmarks. Metrics are read from the small columns of a corpus.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +13,29 @@ import base64
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import pyarrow as pa
 from datasets import Dataset
 
 from lipread.landmark_rows import decode_row
 from lipread.overlay import draw_landmarks
-from modeling_lipread.video_lipread import require
+from modeling_lipread.text_normalizer_lipread import split_units
 
-from ..files import read_json
-from ..page import plural, write_page
-from ..preparation.write import REPORT
-from ..schema import TRAINING_COLUMNS, duration, load_split, split_names
-from .clip_metrics import METRICS, extreme_clips, histogram, read_split
+from .console import exit_on_error, make_parser
+from .files import read_json
+from .page import plural, write_page
+from .preparation.write import REPORT
+from .schema import TRAINING_COLUMNS, SplitSize, duration, durations, load_split, split_names, split_size
 
+COLUMNS = ["text", "num_frames", "frame_rate", "quality"]
+BATCH = 4096  # clips read at once
+AXES = ("yaw", "pitch", "roll")
+PERCENTILES = (0, 5, 50, 95, 100)
 EXTREMES = 6  # clips shown at an end of a distribution
 SAMPLE = 12  # clips shown of each split
 LISTED = 100  # clips of a reason that are listed
@@ -42,6 +55,81 @@ _VARYING = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class ClipMetric:
+    """A metric of a clip."""
+
+    name: str  # a field of `ClipQuality`, or `seconds` or `words`
+    title: str
+    meaning: str
+    form: str  # format of a value
+    extremes: tuple[tuple[str, bool], ...]  # ends whose clips are shown: label, and whether it is the upper one
+
+    def write(self, value: float) -> str:
+        """Returns a value as text; a dash for NaN."""
+        return "–" if np.isnan(value) else self.form.format(value)
+
+
+LOW, HIGH = (("Lowest", False),), (("Highest", True),)
+_LIPS = "Speed of the lips in eye distances a second. Near 0 nobody speaks, or someone else does."
+_ROTATION = "Largest rotation from frontal about any axis."
+_SWITCHES = "How often the landmarks jump to another face."
+METRICS = (
+    ClipMetric("coverage", "Coverage", "Share of the frames with a face.", "{:.1%}", LOW),
+    ClipMetric("longest_gap", "Longest gap", "Longest stretch without a face.", "{:.2f} s", HIGH),
+    ClipMetric("face_width", "Face width", "Median width of the face in pixels.", "{:.0f} px", LOW),
+    ClipMetric("jitter", "Jitter", "Shaking between frames, in eye distances.", "{:.5f}", HIGH),
+    ClipMetric("rotation", "Head rotation", _ROTATION, "{:.0f}°", HIGH),
+    ClipMetric("lip_motion", "Lip motion", _LIPS, "{:.3f}", LOW),
+    ClipMetric("identity_switches", "Identity switches", _SWITCHES, "{:.0f}", HIGH),
+    ClipMetric("seconds", "Clip length", "Duration of a clip.", "{:.2f} s", LOW + HIGH),
+    ClipMetric("words", "Words a clip", "Space-separated words of the transcript.", "{:.0f}", LOW + HIGH),
+)
+
+
+@dataclass
+class SplitMetrics:
+    """The metrics of a split."""
+
+    name: str
+    # Values of `METRICS` and the limits of each head angle, float64 `(clips,)`; NaN where unknown.
+    values: dict[str, np.ndarray]
+    size: SplitSize
+
+    def percentiles(self, name: str) -> list[float]:
+        """Returns the `PERCENTILES` of a metric over the clips where it is known; NaN if there are none."""
+        known = self.values[name][~np.isnan(self.values[name])]
+        return np.percentile(known, PERCENTILES).tolist() if len(known) else [np.nan] * len(PERCENTILES)
+
+
+def read_split(corpus: Path, split: str) -> SplitMetrics:
+    """Reads the metrics of a split, one batch of clips at a time; raises CorpusError (see `load_split`)."""
+    rows = load_split(corpus, split).with_format("arrow", columns=COLUMNS)
+    columns: dict[str, list[np.ndarray]] = defaultdict(list)
+    for start in range(0, len(rows), BATCH):
+        table = rows[start : start + BATCH].flatten()
+        for name in table.column_names:
+            if pa.types.is_floating(table[name].type) or pa.types.is_integer(table[name].type):
+                numbers = table[name].cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False)
+                columns[name.removeprefix("quality.")].append(numbers)
+        columns["words"].append(np.array([len(split_units(text)) for text in table["text"].to_pylist()], np.float64))
+    values = {name: np.concatenate(parts) for name, parts in columns.items()}
+    values["seconds"] = durations(values.pop("num_frames"), values.pop("frame_rate"))
+    values["rotation"] = np.abs([values[f"{axis}_{end}"] for axis in AXES for end in ("low", "high")]).max(axis=0)
+    return SplitMetrics(split, values, split_size(rows))
+
+
+def extreme_clips(splits: Sequence[SplitMetrics], name: str, highest: bool, most: int) -> list[tuple[str, int]]:
+    """Returns split and index of the `most` extreme clips on one side of the median, the most extreme first."""
+    values = np.concatenate([split.values[name] for split in splits]) * (-1 if highest else 1)
+    known = values[~np.isnan(values)]
+    candidates = np.flatnonzero(values < np.median(known)) if len(known) else np.empty(0, np.int64)
+    order = candidates[np.argsort(values[candidates], kind="stable")][:most]
+    bounds = np.cumsum([0, *(split.size.clips for split in splits)])
+    owners = np.searchsorted(bounds, order, side="right") - 1
+    return [(splits[owner].name, int(place - bounds[owner])) for place, owner in zip(order, owners, strict=True)]
+
+
 def write_report(corpus: Path, output: Path | None = None) -> Path:
     """Writes the page atomically and returns its path; raises CorpusError for a folder that is no finished corpus."""
     splits = [read_split(corpus, split) for split in split_names(corpus)]
@@ -59,7 +147,7 @@ def write_report(corpus: Path, output: Path | None = None) -> Path:
                 clips.append(clip | {"caption": [value, clip["caption"][0]]})
             galleries.append((label, clips))
         unknown = sum(int(np.isnan(found[metric.name]).sum()) for found in values.values())
-        metrics.append((metric, histogram(splits, metric), galleries, unknown))
+        metrics.append((metric, galleries, unknown))
     for split, clips in rows.items():
         indices = np.linspace(0, len(clips) - 1, min(SAMPLE, len(clips))).astype(int).tolist()
         samples[split] = [_thumbnail(clips, split, index) for index in indices]
@@ -93,7 +181,6 @@ def _thumbnail(rows: Dataset, split: str, index: int) -> dict[str, Any]:
 
 def draw(keypoints: np.ndarray) -> str:
     """Draws the landmarks of a frame, `(478, 3)`, to a JPEG data URL of `SIZE` pixels."""
-    cv2 = require("cv2", "opencv-contrib-python", "Drawing landmarks")
     low, high = keypoints[:, :2].min(axis=0), keypoints[:, :2].max(axis=0)
     scale = SIZE / max(float((high - low).max()) * AROUND, 1e-6)
     middle = np.array([*(low + high) / 2, 0])
@@ -129,3 +216,18 @@ def _grouped(entries: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
         more = [f"and {len(items) - LISTED:,} more in report.json"] if len(items) > LISTED else []
         found.append((f"{len(items):,} × {reason}", items[:LISTED] + more))
     return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command."""
+    parser = make_parser("python -m data.report", __doc__)
+    parser.add_argument("corpus", type=Path, help="folder that data.prepare wrote")
+    parser.add_argument("--output", type=Path, metavar="PAGE", help="path of the page (default: CORPUS/report.html)")
+    options = parser.parse_args(arguments)
+    with exit_on_error():
+        page = write_report(options.corpus, options.output)
+    print(f"report: {page} (open it in a browser)")
+
+
+if __name__ == "__main__":
+    main()
