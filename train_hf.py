@@ -31,7 +31,7 @@ from data.training import checkpoints
 from data.training.arguments import Arguments, parse_arguments
 from data.training.batching import check_speakers
 from data.training.callbacks import TrainingDiverged
-from data.training.checks import check_arguments, check_sharding
+from data.training.checks import check_arguments
 from data.training.splicing import WordSplicing
 from data.training.text_training import build_text_trainer, train_on_text
 from data.training.trainer import LipReadTrainer
@@ -238,7 +238,6 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         check_arguments(given)
         text_only = data.dataset is None
-        check_sharding(args, text_only)
         if not text_only and not has_split(data.dataset, data.eval_split):
             args.eval_strategy, args.load_best_model_at_end = "no", False
         set_seed(args.seed)

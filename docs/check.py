@@ -50,7 +50,6 @@ PARSED_ONLY = {
     r"^lipread live(?! --source \S+\.mp4)": "needs a camera",
     r"my_phrases|data\.phrases": "needs takes of a person; the tests of phrases run it",
     r"benchmarks\.": "needs minutes on idle processors; the tests of benchmarks/ run them on small inputs",
-    r"fsdp2\.yaml|deepspeed\.yaml": "needs GPUs; the tests run FSDP2 on processors",
     r"data\.prepare merge|--shard": "needs a job array; the tests prepare and merge shards",
     r"--engine ray": "needs Ray; the tests run it",
     r"make_grid_reader|modeling_lipread/grid_reader": "works on the checkpoint in the package itself",

@@ -37,7 +37,6 @@ def predict(
     process_index: int = 0,
     num_processes: int = 1,
     progress: bool = True,
-    in_step: bool = False,
     **options: Any,
 ) -> list[Prediction]:
     """Returns a prediction for each clip: hypotheses from its own video and from blank video.
@@ -45,7 +44,6 @@ def predict(
     Args:
         collator: In place of a `LipReadCollator` in evaluation mode.
         process_index, num_processes: This process among those that share the work; each receives all predictions.
-        in_step: Whether the model is sharded over the processes, so that all must run the same number of steps.
         options: `nbest`, `confidence` and `encoder_only` of `predict_batch`, and arguments of `generate`.
     """
     if collator is None:
@@ -54,10 +52,6 @@ def predict(
     training = model.training
     model.eval()
     indices = range(process_index, len(dataset), num_processes)
-    num_own = len(indices)
-    if in_step:  # a process with one clip less repeats a clip
-        indices = [*indices, *[0] * (-(-len(dataset) // num_processes) - num_own)]
-        options["synced_gpus"] = num_processes > 1
     # A generator of its own: an evaluation must not change the random state of the training.
     batches = DataLoader(
         dataset.select(indices),
@@ -73,7 +67,7 @@ def predict(
             predictions += predict_batch(model, processor, rows, batch, **options)
     finally:
         model.train(training)
-    found = list(zip(indices, predictions, strict=True))[:num_own]
+    found = list(zip(indices, predictions, strict=True))
     if num_processes > 1:
         found = gather_object(found)
     return [prediction for _, prediction in sorted(found, key=lambda item: item[0])]

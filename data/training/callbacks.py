@@ -13,7 +13,6 @@ from torch.nn.utils import get_total_norm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..evaluation import RATE_OF_UNIT, Prediction
-from .fsdp import unsharded
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ class FiniteCallback(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state: TrainerState, control, model, **kwargs):
         gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        finite = not gradients or unsharded(get_total_norm(gradients)).isfinite().item()
+        finite = not gradients or get_total_norm(gradients).isfinite().item()
         self._bad_steps = 0 if finite else self._bad_steps + 1
         if self._bad_steps == MOST_BAD_STEPS:
             self._stop(f"loss or gradients have not been finite for {MOST_BAD_STEPS} steps", state, **kwargs)
@@ -88,7 +87,7 @@ class FiniteCallback(TrainerCallback):
 
     def on_train_end(self, args, state: TrainerState, control, model, **kwargs):
         trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
-        if not all(unsharded(parameter.isfinite().all()).item() for parameter in trained):
+        if not all(parameter.isfinite().all() for parameter in trained):
             self._stop("the weights are not finite", state, **kwargs)
 
     def _stop(self, reason: str, state: TrainerState, optimizer: torch.optim.Optimizer, **kwargs):
@@ -114,7 +113,7 @@ class GradientNormCallback(TrainerCallback):
             if parameter.grad is not None:
                 part = "gates" if name.endswith(".gate") else name.partition(".")[0]
                 gradients[part if part in PARTS else "language_model"].append(parameter.grad)
-        self._norms = {part: unsharded(get_total_norm(found)) for part, found in gradients.items() if found}
+        self._norms = {part: get_total_norm(found) for part, found in gradients.items() if found}
 
     def pop_metrics(self, total: float) -> dict[str, float]:
         """Returns the norms before clipping, since the last call; `total` is the norm of all gradients."""

@@ -57,7 +57,7 @@ def check_fits(checkpoint: str | os.PathLike, model: torch.nn.Module) -> None:
     if not path.is_file():
         if Path(checkpoint, "pytorch_model.bin").exists():
             raise OSError(f"{checkpoint}: holds a pickle, and only safetensors are read; give --restart to start anew")
-        return  # sharded weights and peft adapters are checked when they are loaded
+        return  # peft adapters are checked when they are loaded
     expected = {key: list(value.shape) for key, value in model.state_dict().items()}
     with safe_open(path, "pt") as file:
         saved = {key: file.get_slice(key).get_shape() for key in file.keys()}
@@ -130,8 +130,8 @@ def resume_point(args: LipReadTrainingArguments) -> str | None:
         checkpoint = last_complete_checkpoint(args.output_dir)
     if checkpoint:
         logger.info("Going on from %s (give --restart to start anew)", checkpoint)
-        for name in ("optimizer", "scheduler", "rng_state"):  # DeepSpeed has them in global_step123/
-            if not any(Path(checkpoint).glob(f"{name}*")) and not any(Path(checkpoint).glob("global_step*")):
+        for name in ("optimizer", "scheduler", "rng_state"):
+            if not any(Path(checkpoint).glob(f"{name}*")):
                 logger.warning("%s holds no %s: it starts anew, so the result will differ", checkpoint, name)
     return checkpoint
 

@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import fields
 from typing import Any
 
-from accelerate import PartialState
-from accelerate.utils import DistributedType, parse_flag_from_env
+from accelerate.utils import parse_flag_from_env
 
 from modeling_lipread.language_model_lipread import is_folder
 
-from .arguments import INHERITED, PARTS, Arguments, LipReadTrainingArguments
+from .arguments import INHERITED, PARTS, Arguments
 
 # The options of our own that a text-only run uses.
 TEXT_OPTIONS = set(
@@ -24,6 +22,7 @@ READER_OPTIONS = set(
     "landmarks pose normalize frame_rate prompt encoder ctc ctc_decoding_weight lm_dtype lm_vocab_size "
     "model_revision".split()
 )
+SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")  # variables that `accelerate launch` sets
 
 
 def _refuse(condition: Any, message: str) -> None:
@@ -81,34 +80,10 @@ def check_arguments(arguments: Arguments) -> None:
     )
     pushed = args.push_to_hub and args.hub_strategy != "end"
     _refuse(pushed, "--hub_strategy: checkpoints hold pickles and are not pushed; give `end`")
+    sharded = args.fsdp or args.deepspeed or any(map(parse_flag_from_env, SHARDING))
+    _refuse(
+        sharded,
+        "FSDP and DeepSpeed shard the adapters, which run inside the language model's layers: use "
+        "accelerate_configs/ddp.yaml, and --lm_dtype bfloat16 for a large language model",
+    )
     _refuse(args.n_gpu > 1, f"{args.n_gpu} GPUs in one process: use `accelerate launch`, one process per GPU")
-
-
-def check_sharding(args: LipReadTrainingArguments, text_only: bool) -> None:
-    """Raises ValueError, with the remedy, for DeepSpeed and FSDP settings, also of the environment, that fail."""
-    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED") or args.deepspeed:
-        stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE")
-        config = getattr(args, "hf_deepspeed_config", None)  # of --deepspeed FILE
-        if stage == "3" or (config is not None and config.is_zero3()):
-            raise ValueError(
-                "DeepSpeed ZeRO-3 shards the adapters, which run inside the language model's layers: use "
-                "accelerate_configs/fsdp2.yaml, or ZeRO stage 1 or 2"
-            )
-        return
-    if not (parse_flag_from_env("ACCELERATE_USE_FSDP") or args.fsdp):
-        return
-    if PartialState().distributed_type in (DistributedType.NO, DistributedType.MULTI_CPU):
-        raise ValueError(
-            "FSDP needs GPUs, one for each process: on CPUs accelerate silently trains without it. Use "
-            "accelerate_configs/ddp.yaml"
-        )
-    if text_only:
-        raise ValueError("a text-only run merges LoRA, which FSDP has sharded: use accelerate_configs/ddp.yaml")
-    config = args.fsdp_plugin_args or {}  # of --fsdp and --fsdp_config
-    version = int(config.get("fsdp_version", os.environ.get("FSDP_VERSION", "1")))
-    if version != 2:
-        raise ValueError(f"FSDP version {version}: only version 2 keeps frozen layers apart")
-    full = "FULL_STATE_DICT"
-    state = config.get("state_dict_type", os.environ.get("FSDP_STATE_DICT_TYPE", full))
-    if state != full:
-        raise ValueError(f"fsdp_state_dict_type {state}: checkpoints are saved unsharded; give {full}")

@@ -29,7 +29,6 @@ from .arguments import LipReadTrainingArguments
 from .augmentation import KeypointAugmentation
 from .batching import batch_sampler, padding_share, train_loader
 from .checkpoints import replace_pickled_arguments, training_data
-from .fsdp import gather_to_encode, gathered, own_class, shard_by_layer
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +49,6 @@ class LipReadTrainer(Trainer):
 
     def __init__(self, *args, augmentation: KeypointAugmentation | None = None, **kwargs):
         super().__init__(*args, **kwargs)
-        if self.is_fsdp_enabled:
-            shard_by_layer(self.accelerator.state.fsdp_plugin, self.model)
         self.model.register_load_state_dict_post_hook(leave_out_language_model)
         self.label_smoother = None  # the model's own loss smooths, by label_smoothing of its configuration
         self.augmentation = augmentation
@@ -103,12 +100,6 @@ class LipReadTrainer(Trainer):
             self.optimizer.add_param_group(group)
         return self.optimizer
 
-    def autocast_smart_context_manager(self, *args, **kwargs):
-        # accelerate does not wrap a sharded model in autocast, since FSDP has a policy of its own.
-        if self.is_fsdp_enabled:
-            return self.accelerator.autocast()
-        return super().autocast_smart_context_manager(*args, **kwargs)
-
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Returns the model's loss on the augmented batch, and keeps its parts for the log."""
         parts = self._train_parts if model.training else self._eval_parts
@@ -139,8 +130,7 @@ class LipReadTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:
             model = self.accelerator.unwrap_model(self.model)
-            with gathered(model):
-                gates = {f"gate/layer_{layer:02d}": value for layer, value in model.gate_values().items()}
+            gates = {f"gate/layer_{layer:02d}": value for layer, value in model.gate_values().items()}
             logs = logs | self._pop_means(self._train_parts) | self.data_time.pop_metrics() | gates
             logs |= self.norms.pop_metrics(logs.get("grad_norm", 0.0))
         super().log(logs, start_time)
@@ -153,7 +143,6 @@ class LipReadTrainer(Trainer):
             output = super().evaluation_loop(dataloader, *args, metric_key_prefix=metric_key_prefix, **kwargs)
             result = self._pop_means(self._eval_parts)
             model = self.accelerator.unwrap_model(self.model)
-            gather_to_encode(model)
             with self.accelerator.autocast():
                 predictions = predict(
                     model,
@@ -166,7 +155,6 @@ class LipReadTrainer(Trainer):
                     encoder_only=self.args.encoder_only,
                     num_beams=self.args.eval_num_beams,
                     max_new_tokens=self.args.eval_max_new_tokens,
-                    in_step=self.is_fsdp_enabled,
                 )
         metrics = compute_metrics(predictions)
         output.metrics.update({f"{metric_key_prefix}_{key}": value for key, value in (result | metrics).items()})
@@ -181,8 +169,7 @@ class LipReadTrainer(Trainer):
         return output
 
     def save_model(self, output_dir: str | None = None, **kwargs) -> None:
-        with own_class(self.model):
-            super().save_model(output_dir, **kwargs)
+        super().save_model(output_dir, **kwargs)
         if not self.args.should_save:
             return  # every process calls this, one of them writes
         folder = output_dir or self.args.output_dir

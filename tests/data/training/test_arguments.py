@@ -6,10 +6,14 @@ from dataclasses import fields
 
 import pytest
 import torch
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import launch_command_parser
 from transformers import TrainingArguments
 
 from data.training.arguments import make_parser, parse_arguments
-from tests.helpers.training import run_python
+from data.training.checks import check_arguments
+from tests.helpers.training import REPOSITORY, run_python
 from train_hf import main
 
 
@@ -109,3 +113,20 @@ def test_arguments_that_do_not_go_together_say_what_to_give(arguments, remedy, c
     given = arguments.replace("CORPUS", f"--dataset {corpus} --lm_config {lm_config}").split()
     with pytest.raises(SystemExit, match=remedy):
         main([*given, "--output_dir", str(tmp_path), "--use_cpu"])
+
+
+@pytest.mark.parametrize("variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
+def test_sharding_is_refused(corpus, lm_config, tmp_path, monkeypatch, variable):
+    given = ["--dataset", str(corpus), "--lm_config", str(lm_config), "--output_dir", str(tmp_path), "--use_cpu"]
+    given = parse_arguments(given)
+    monkeypatch.setenv(variable, "true")
+    with pytest.raises(ValueError, match="FSDP and DeepSpeed .* use accelerate_configs/ddp.yaml"):
+        check_arguments(given)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("single", "NO"), ("ddp", "MULTI_GPU")])
+def test_files_are_what_accelerate_reads(name, kind):
+    path = REPOSITORY / "accelerate_configs" / f"{name}.yaml"
+    assert load_config_from_file(str(path)).distributed_type == kind
+    known = {*vars(launch_command_parser().parse_args(["train_hf.py"])), "compute_environment", "distributed_type"}
+    assert set(yaml.safe_load(path.read_text(encoding="utf-8"))) <= known
