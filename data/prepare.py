@@ -36,7 +36,7 @@ from tqdm import tqdm
 from modeling_lipread.landmarker_lipread import landmarker_path
 
 from .console import exit_on_error, make_parser
-from .corpora import MANIFEST, describe_formats, read_source
+from .corpora import describe_formats, read_source
 from .preparation.settings import GROUPS, ExtractionSettings, add_arguments, count, not_negative, parse_shard, share
 from .sources.records import Skip
 
@@ -83,9 +83,6 @@ def prepare(
     landmarker_path()
     parts = output / PARTS if shard is None else shard_folder(output, shard)
     read = [read_source(path, format, options, allow_outside) for path in sources]
-    for source in read:
-        if source.recognised and source.format != MANIFEST:
-            print(f"{source.name}: recognised as {source.format}, {len(source.records):,} clips", file=sys.stderr)
     layout, chunks = make_plan(read, parts, val_ratio, seed, ExtractionSettings(**settings), split_by)
     chunks = chunks if shard is None else share_of(chunks, shard)
     extract = functools.partial(_extract, chunks, num_proc, engine, clip_timeout)
@@ -187,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("sources", nargs="+", metavar="SOURCE", help="JSONL manifest, or folder of a corpus")
-    add("--format", metavar="NAME", help="format of the sources (default: recognised, see below)")
+    add("--format", metavar="NAME", help="format of the sources, if they are folders (see below)")
     add("--option", action="append", default=[], type=_option, metavar="NAME=VALUE", help="an option of the format")
     add("--allow_outside", action="store_true", help="allow files outside a source's folder")
     workers = "worker processes (default: 1; with ray one a processor); 0: none, a crash in native code ends the run"

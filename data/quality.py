@@ -38,11 +38,6 @@ class ClipQuality:
     identity_switches: int  # number of jumps of the landmarks to another face
     thumbnail_frame: int  # index of the frame with a face nearest to the middle of the clip
 
-    @property
-    def rotation(self) -> float:
-        """Largest absolute angle of the head about any axis, in degrees."""
-        return max(abs(getattr(self, name)) for name in ANGLES)
-
 
 def features() -> dict[str, Value]:
     """Returns the Arrow features of the column `quality`, a struct of the fields of `ClipQuality`."""

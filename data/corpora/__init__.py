@@ -1,9 +1,9 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Formats of corpora, one module each, named as ``data.prepare --format``; CONTRIBUTING.md shows how to add one.
 
-A module has `recognise(folder)` and `read(folder, *, option=default)`, whose options `--option` sets. A module with
-``IS_FALLBACK = True`` is recognised only if no other is. One with ``ALIGNMENT_SUFFIX`` and ``parse_words(text, name)``
-serves the key ``align`` of manifests. The first line of its docstring appears in ``--help``.
+A module has `read(folder, *, option=default)`, whose options `--option` sets. One with ``ALIGNMENT_SUFFIX`` and
+``parse_words(text, name)`` serves the key ``align`` of manifests. The first line of its docstring appears in
+``--help``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from ..files import DiskList
 from ..sources.folder import Folder, read_text
 from ..sources.manifest import read_manifest
 from ..sources.records import SourceError, TranscriptError, Word, collect
-
-MANIFEST = "manifest"
 
 
 def formats() -> dict[str, ModuleType]:
@@ -46,8 +44,6 @@ class Source:
 
     name: str  # of the file or folder
     split: str
-    format: str  # "manifest" or a module of `data.corpora`
-    recognised: bool  # whether the format was recognised, not given
     records: DiskList
     skips: DiskList
 
@@ -55,56 +51,34 @@ class Source:
 def read_source(
     path: str | Path, format: str | None = None, options: Mapping[str, str] | None = None, allow_outside: bool = False
 ) -> Source:
-    """Reads a manifest or a folder, with the arguments of the command line.
+    """Reads a manifest, or a folder in a format, with the arguments of the command line.
 
-    Raises `SourceError` if the source cannot be read, its format is unknown or ambiguous, it has no usable clip, or
-    the format has no such option.
+    Raises `SourceError` if the source cannot be read, its format is unknown, it has no usable clip, or the format has
+    no such option.
     """
     path, options = Path(path), options or {}
-    recognised = format is None
-    format = recognise(path) if format is None else format
-    if format == MANIFEST:
+    known = ", ".join(formats())
+    if format is None:
+        if path.is_dir():
+            raise SourceError(f"{path}: is a folder; give its format with --format NAME ({known}), or a manifest")
         if options:
             raise SourceError(f"{path}: a manifest has no options ({', '.join(options)})")
-        records, skips = read_manifest(path, allow_outside=allow_outside)
-        return Source(path.name, path.stem, format, recognised, records, skips)
+        return Source(path.name, path.stem, *read_manifest(path, allow_outside=allow_outside))
     if format not in formats():
-        raise SourceError(f"there is no format {format!r}; there are {MANIFEST}, {', '.join(formats())}")
-    module = formats()[format]
+        raise SourceError(f"there is no format {format!r}; there are {known}")
+    read = formats()[format].read
+    accepted = inspect.getfullargspec(read).kwonlydefaults or {}
+    if wrong := [name for name in options if name not in accepted]:
+        raise SourceError(f"the format {format} has no option {wrong[0]!r}; it has {', '.join(accepted) or 'none'}")
     folder = Folder(path, allow_outside)
-    records, skips = collect(module.read(folder, **_check_options(module, format, options)))
+    records, skips = collect(read(folder, **options))
     if not records:
         shown = "".join(f"\n  {skip}" for skip in skips[:5])
         raise SourceError(f"{path}: no usable clip in the format {format} ({len(skips)} unusable).{shown}")
-    return Source(folder.name, folder.name, format, recognised, records, skips)
-
-
-def recognise(path: Path) -> str:
-    """Returns the format of a source by its content; raises `SourceError` if none fits a folder, or several do."""
-    if not path.is_dir():
-        return MANIFEST
-    folder = Folder(path)
-    matching = [name for name, module in formats().items() if module.recognise(folder)]
-    certain = [name for name in matching if not getattr(formats()[name], "IS_FALLBACK", False)]
-    if len(certain or matching) == 1:
-        return (certain or matching)[0]
-    if matching:
-        raise SourceError(f"{path}: could be {' or '.join(certain or matching)}; say which with --format NAME")
-    raise SourceError(
-        f"{path}: no format recognised; say which with --format NAME ({', '.join(formats())}), or give a manifest"
-    )
-
-
-def _check_options(module: ModuleType, format: str, options: Mapping[str, str]) -> Mapping[str, str]:
-    """Returns the options; raises SourceError for one that is no keyword argument of the format's `read`."""
-    known = inspect.getfullargspec(module.read).kwonlydefaults or {}
-    if unknown := [name for name in options if name not in known]:
-        raise SourceError(f"the format {format} has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}")
-    return options
+    return Source(folder.name, folder.name, records, skips)
 
 
 def describe_formats() -> str:
     """Returns a line for each format, for ``--help``."""
-    lines = {MANIFEST: "JSONL manifests (see data/sources/manifest.py)."}
-    lines |= {name: inspect.getdoc(module).splitlines()[0] for name, module in formats().items()}
+    lines = {name: inspect.getdoc(module).splitlines()[0] for name, module in formats().items()}
     return "\n".join(f"  {name:<10} {line}" for name, line in lines.items())

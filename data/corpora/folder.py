@@ -8,13 +8,6 @@ from collections.abc import Iterator
 from ..sources.folder import Folder
 from ..sources.records import Record, Skip, TranscriptError
 
-IS_FALLBACK = True
-
-
-def recognise(folder: Folder) -> bool:
-    """Returns whether a ``.txt`` lies beside a video of its name."""
-    return bool(folder.examples(".txt"))
-
 
 def read(folder: Folder) -> Iterator[Record | Skip]:
     """Yields one clip a video; line breaks in the text become spaces."""

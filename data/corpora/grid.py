@@ -20,11 +20,6 @@ _SPEAKER = re.compile(r"(s\d+)(?:[ ._-].*)?", re.IGNORECASE)
 _NO_SPEAKERS = frozenset("align alignment alignments audio video videos mpg mpg_6000 mpg_vcd".split())
 
 
-def recognise(folder: Folder) -> bool:
-    """Returns whether there are ``.align`` files."""
-    return folder.has(ALIGNMENT_SUFFIX)
-
-
 def read(folder: Folder) -> Iterator[Record | Skip]:
     """Yields one clip a video, with text and word times from its alignment."""
     paths: dict[str, dict[tuple[str, str], list[str]]] = {"video": {}, ALIGNMENT_SUFFIX: {}}

@@ -31,11 +31,6 @@ class Annotation(NamedTuple):
     is_lrs3: bool
 
 
-def recognise(folder: Folder) -> bool:
-    """Returns whether most ``.txt`` beside videos begin with ``Text:``."""
-    return folder.mostly(".txt", re.compile(r"\s*Text:"))
-
-
 def read(folder: Folder) -> Iterator[Record | Skip]:
     """Yields one clip a video. A folder of LRS3 is a talk, hence a speaker; one of LRS2 is a broadcast of several."""
     lists = {name: split for name, split in _LISTS.items() if os.path.isfile(folder.root / name)}

@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Subtitles (SRT, WebVTT) beside videos: one clip a cue; --option language=en for talk.en.vtt beside talk.mp4.
+"""Subtitles (SRT, WebVTT) beside videos, such as talk.srt or talk.en.vtt beside talk.mp4: one clip a cue.
 
 Cues that are not the speech of one speaker are skipped: descriptions of sounds ("[music]", "(laughs)"), songs, two
 voices at once, overlapping cues. Descriptions within a cue are removed from its text. WebVTT's ``<v Anna>`` gives the
@@ -37,14 +37,9 @@ class Cue:
     text: str
 
 
-def recognise(folder: Folder) -> bool:
-    """Returns whether there are ``.srt`` or ``.vtt`` files."""
-    return folder.has(*SUFFIXES)
-
-
-def read(folder: Folder, *, language: str = "") -> Iterator[Record | Skip]:
+def read(folder: Folder) -> Iterator[Record | Skip]:
     """Yields one clip a cue."""
-    for pair in folder.pairs(*SUFFIXES, language=language):
+    for pair in folder.pairs(*SUFFIXES):
         if isinstance(pair, Skip):
             yield pair
             continue

@@ -44,11 +44,6 @@ class Tier:
     intervals: list[tuple[float, float, str]]
 
 
-def recognise(folder: Folder) -> bool:
-    """Returns whether there are ``.TextGrid`` files."""
-    return folder.has(ALIGNMENT_SUFFIX)
-
-
 def read(folder: Folder, *, words: str = "", utterances: str = "") -> Iterator[Record | Skip]:
     """Yields one clip an utterance, or one a video if there are words alone."""
     for pair in folder.pairs(ALIGNMENT_SUFFIX):

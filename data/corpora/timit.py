@@ -21,16 +21,9 @@ ALIGNMENT_SUFFIX = ".wrd"
 SAMPLE_RATE = 16_000
 _SAMPLES_AND_TEXT = re.compile(r"\s*([0-9]{1,15})\s+([0-9]{1,15})\s+(?=\S)")
 _TWO_NUMBERS = re.compile(r"\s*[0-9]+(\.[0-9]*)?\s+[0-9]+(\.[0-9]*)?\s")
-# Spoken digits are no samples: the last sample is at least 1,000, a sixteenth of a second.
-_LOOKS_LIKE_SAMPLES = re.compile(r"\s*[0-9]{1,15}\s+[0-9]{4,15}\s+(?=\S)")
 # faks0 of TIMIT, 01M of TCD-TIMIT's volunteers, Lipspkr1 of its lipspeakers.
 _SPEAKER = re.compile(r"[fm][a-z]{3}[0-9]|[0-9]{2}[fm]|lipspkr[0-9]+", re.IGNORECASE)
 _NO_SPEAKERS = frozenset({"clips", "straightcam", "30degcam"})
-
-
-def recognise(folder: Folder) -> bool:
-    """Returns whether ``.wrd`` or ``.phn`` lie beside videos, or most ``.txt`` begin with two sample numbers."""
-    return bool(folder.examples(".wrd") or folder.examples(".phn")) or folder.mostly(".txt", _LOOKS_LIKE_SAMPLES)
 
 
 def read(folder: Folder) -> Iterator[Record | Skip]:

@@ -93,47 +93,35 @@ def split_records(
 ) -> tuple[DiskList, DiskList]:
     """Splits clips into train and validation, each in the order given.
 
-    Clips are sorted by a hash of the seed and their id, and the first `val_ratio` of them are validation. So the order
-    of the lines and the platform do not matter, and adding a clip moves few others. With another `by`, groups of clips
-    are sorted by a hash, and validation takes the groups that fit in that order: never more clips than asked for,
-    except when the smallest group is larger. With a `val_ratio` above 0 both splits get at least one clip (or group).
-    Raises SourceError if a clip has no speaker to split by, or there are fewer than two groups.
+    Groups of clips (of one clip each, by default) are sorted by a hash of the seed and their name, and validation
+    takes those that fit in that order. So the order of the lines and the platform do not matter, and adding a clip
+    moves few others. Validation has never more clips than asked for, except when the smallest group is larger. With a
+    `val_ratio` above 0 both splits get at least one clip (or group). Raises SourceError if a clip has no
+    speaker to split by, or there are fewer than two groups.
     """
     if not 0.0 <= val_ratio < 1.0:
         raise ValueError(f"val_ratio is {val_ratio}; it must be at least 0 and less than 1")
     count = round(len(records) * val_ratio)
     if val_ratio > 0.0 and len(records) > 1:
         count = min(max(count, 1), len(records) - 1)
-    chosen = np.zeros(len(records), dtype=bool)
-    if by == "clip":
-        # Equal hashes occur once in billions of corpora; such clips are taken in the given order.
-        hashes = np.fromiter((_hash(record.id, seed) for record in records), dtype=np.uint64, count=len(records))
-        chosen[np.argsort(hashes, kind="stable")[:count]] = True
-    elif count:
-        chosen = _choose_groups(records, by, count, seed)
-    return records.select(~chosen), records.select(chosen)
-
-
-def _choose_groups(records: DiskList, by: str, count: int, seed: int) -> np.ndarray:
-    """Returns which records are validation, bool `(records,)`."""
-    number: dict[str, int] = {}
-    groups = np.empty(len(records), dtype=np.int64)
+    if not count:
+        return records, records[:0]
+    hashes = np.empty(len(records), dtype=np.uint64)
     for index, record in enumerate(records):
         name = GROUPS[by](record)
         if name is None:
             raise SourceError(f"{record.where} ({record.id}) names no {by} to divide by; name it, or divide otherwise")
-        groups[index] = number.setdefault(name, len(number))
-    if len(number) < 2:
-        only = next(iter(number))
-        raise SourceError(f"all clips are of one {by}, {only!r}; divide otherwise, or give --val_ratio 0")
-    sizes = np.bincount(groups)
-    order = [number[name] for name in sorted(number, key=lambda name: _hash(name, seed))]
+        hashes[index] = _hash(name, seed)
+    _, groups, sizes = np.unique(hashes, return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
+        raise SourceError(f"all clips are of one {by}, {name!r}; divide otherwise, or give --val_ratio 0")
     taken, total = [], 0
-    for group in order:
-        if total + sizes[group] <= count:
+    for group, size in enumerate(sizes.tolist()):
+        if total + size <= count:
             taken.append(group)
-            total += sizes[group]
-    return np.isin(groups, taken or [min(order, key=lambda group: sizes[group])])
+            total += size
+    chosen = np.isin(groups, taken or [sizes.argmin()])
+    return records.select(~chosen), records.select(chosen)
 
 
 def _hash(name: str, seed: int) -> int:

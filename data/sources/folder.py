@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
-import functools
 import os
 import posixpath
 import re
@@ -19,7 +17,6 @@ from lipread.video_files import VIDEO_SUFFIXES, is_hidden
 from .records import BadClip, Record, Root, Skip, SourceError, TranscriptError, Word, make_record
 
 LARGEST_TRANSCRIPT = 64 * 2**20  # bytes; the text of a thousand hours is smaller
-_EXAMPLES = 8  # files of a kind that `Folder.examples` returns
 # Labels of silence and noise, in lower case: HTK's and Kaldi's, TIMIT's "h#", WebMAUS' "<p:>", P2FA's in braces and
 # the Montreal forced aligner's in brackets.
 NO_WORDS = frozenset(
@@ -164,11 +161,11 @@ class Folder:
             else:
                 yield from ((found[0], posixpath.join(found[0], name)) for name in found[1])
 
-    def pairs(self, *suffixes: str, ignore: Container[str] = (), language: str | None = None) -> Iterator[Pair | Skip]:
+    def pairs(self, *suffixes: str, ignore: Container[str] = ()) -> Iterator[Pair | Skip]:
         """Yields every video with the transcripts of its name in the same folder; files without a partner are skips.
 
         One transcript with any of the `suffixes` (in lower case) is enough. Paths in `ignore` are not transcripts.
-        `language` chooses among ``talk.en.vtt`` and others beside ``talk.mp4``; ``""`` accepts any.
+        ``talk.en.vtt`` belongs to ``talk.mp4``, unless there is a ``talk.en.mp4``.
         """
         for found in self.walk():
             if isinstance(found, Skip):
@@ -181,8 +178,11 @@ class Folder:
                 if kind == "video" or (kind in suffixes and path not in ignore):
                     stem = os.path.splitext(name)[0].casefold()
                     groups.setdefault(stem, {}).setdefault(kind, []).append(path)
-            if language is not None:
-                yield from self._join_languages(groups, language.casefold())
+            for stem in list(groups):
+                plain, _, tag = stem.rpartition(".")
+                if "video" not in groups[stem] and "video" in groups.get(plain, {}) and _LANGUAGE.fullmatch(tag):
+                    for kind, paths in groups.pop(stem).items():
+                        groups[plain].setdefault(kind, []).extend(paths)
             for group in groups.values():
                 several = next((paths for paths in group.values() if len(paths) > 1), None)
                 if "video" not in group:
@@ -195,18 +195,6 @@ class Folder:
                     yield self.skip(several[0], f"stands beside {', '.join(several[1:])}; keep one of them")
                 else:
                     yield Pair(group.pop("video")[0], {kind: path for kind, (path,) in group.items()})
-
-    def _join_languages(self, groups: dict[str, dict[str, list[str]]], wanted: str) -> Iterator[Skip]:
-        """Moves the transcripts of ``talk.en`` to ``talk`` if there is a video ``talk`` and none ``talk.en``."""
-        for stem in list(groups):
-            plain, _, tag = stem.rpartition(".")
-            if "video" in groups[stem] or "video" not in groups.get(plain, {}) or not _LANGUAGE.fullmatch(tag):
-                continue
-            for kind, paths in groups.pop(stem).items():
-                if wanted in ("", tag):
-                    groups[plain].setdefault(kind, []).extend(paths)
-                else:
-                    yield from (self.skip(path, f"the language is {tag}, wanted {wanted}") for path in paths)
 
     def names_above(self, folder: str) -> list[str]:
         """Returns the names of a folder and of those above it, the innermost first and the root last."""
@@ -234,31 +222,3 @@ class Folder:
     def skip(self, place: str, reason: object) -> Skip:
         """Returns a clip or file that is left out, with the reason."""
         return Skip(f"{self.name}/{place}", None, str(reason))
-
-    @functools.cached_property
-    def _kinds(self) -> dict[str, list[str]]:
-        """The kinds of files (see `kind_of`), each with a few files that have a video of their name beside them."""
-        kinds: dict[str, list[str]] = {}
-        for folder, names in (found for found in self.walk() if not isinstance(found, Skip)):
-            videos = {os.path.splitext(name)[0].casefold() for name in names if kind_of(name) == "video"}
-            for name in names:
-                some = kinds.setdefault(kind_of(name), [])
-                if len(some) < _EXAMPLES and os.path.splitext(name)[0].casefold() in videos:
-                    some.append(posixpath.join(folder, name))
-        return kinds
-
-    def has(self, *suffixes: str) -> bool:
-        """Returns whether any file has one of these suffixes (in lower case)."""
-        return any(suffix in self._kinds for suffix in suffixes)
-
-    def examples(self, kind: str) -> list[str]:
-        """Returns a few files of a kind (see `kind_of`) that have a video of their name beside them."""
-        return self._kinds.get(kind, [])
-
-    def mostly(self, suffix: str, pattern: re.Pattern) -> bool:
-        """Returns whether the text of most `examples` of a suffix begins with a pattern."""
-        examples, matching = self.examples(suffix), 0
-        for path in examples:
-            with contextlib.suppress(TranscriptError):
-                matching += pattern.match(self.read_text(path)) is not None
-        return matching * 2 > len(examples)

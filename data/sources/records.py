@@ -29,7 +29,7 @@ _SPACES = re.compile(r"\s+")
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{0,18})?")
 _TWO_NUMBERS = re.compile("[0-9.] [0-9]")
 _ROWS = re.compile(r"([nw]{3,5}?)\1+")  # the same columns at least twice: n for a number, w for a word
-_SUBTITLES_OR_TEXTGRID = re.compile(r'[0-9]\s?-->\s?[0-9]|File type = "ooTextFile')
+_OTHER_FORMAT = re.compile(r'[0-9]\s?-->\s?[0-9]|File type = "ooTextFile|^Text: ')
 _DOCUMENT = re.compile(r'[\[{] ?[{"]|\{\\rtf|<(\?xml|!doctype|html|tt)\b', re.IGNORECASE)
 
 
@@ -142,8 +142,8 @@ def says_something(text: str) -> bool:
 
 def wrong_text(text: str) -> str | None:
     """Returns why a text on one line is no transcript but a file of another format; None if it may be one."""
-    if _SUBTITLES_OR_TEXTGRID.search(text):
-        return "the transcript is a file of subtitles or a TextGrid; end its name in .srt, .vtt or .TextGrid"
+    if _OTHER_FORMAT.search(text):
+        return "the transcript is a file of subtitles, of LRS or a TextGrid; give the format that it is in"
     if _DOCUMENT.match(text):
         return f"the transcript is a file of JSON, XML or RTF ({_start(text)!r}); write the words alone"
     if _holds_timed_rows(text):

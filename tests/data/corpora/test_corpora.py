@@ -7,8 +7,8 @@ from data.sources.records import Word
 from tests.helpers.corpora import fill, read
 
 
-def by_id(folder, **settings):
-    clips, skipped = read(folder, **settings)
+def by_id(folder, format):
+    clips, skipped = read(folder, format=format)
     return {clip.id: clip for clip in clips}, skipped
 
 
@@ -20,7 +20,7 @@ def test_grid(tmp_path):
     videos += ["s5/sbbbzn.mpg", "s5/a/sbbbzn.mp4", "s5/prwx3s.mp4"]
     aligned = {"align/s1/bbaf2n.align": ALIGN, "align/s2/bbaf2n.align": ALIGN, "s4/brwg8p.align": ALIGN}
     aligned |= {"s3.mpg_vcd/align/lwbs9a.align": "0 10 lay\n5 20 white\n", "s5/align/prwx3s.align": "0 10 sil\n"}
-    clips, skipped = by_id(fill(tmp_path / "grid", dict.fromkeys(videos) | aligned))
+    clips, skipped = by_id(fill(tmp_path / "grid", dict.fromkeys(videos) | aligned), "grid")
     words = [Word("bin", 0.5, 1.0), Word("blue", 1.0, 1.2), Word("at", 1.24, 1.4), Word("f", 1.4, 1.6)]
     assert {id: (clip.text, clip.speaker, list(clip.words)) for id, clip in clips.items()} == {
         "video/s1/bbaf2n": ("bin blue at f", "s1", words),
@@ -36,7 +36,7 @@ def test_grid(tmp_path):
 
 
 def test_the_real_grid_folder_reads_as_its_manifests_do(grid_dir):
-    corpus, skipped = by_id(grid_dir)
+    corpus, skipped = by_id(grid_dir, "grid")
     assert skipped == {}
     records = [record for path in sorted(grid_dir.glob("*.jsonl")) for record in read_manifest(path)[0]]
     assert sorted(corpus) == sorted(record.source.removesuffix(".mp4") for record in records)
@@ -60,7 +60,7 @@ def test_timit(tmp_path):
         "TEST/mabc1/sx5.phn": "0 1600 h#\n",
         "TEST/mabc1/sx6.txt": "0 100 Nothing to see.",
     }
-    clips, skipped = by_id(fill(tmp_path / "timit", dict.fromkeys(videos) | told))
+    clips, skipped = by_id(fill(tmp_path / "timit", dict.fromkeys(videos) | told), "timit")
     words = (Word("the", 0.1, 0.3), Word("tide", 0.3, 0.6), Word("comes", 9500 / 16000, 1.0))
     boats = (Word("seven", 0.0, 0.5), Word("boats", 0.5, 1.0))
     assert {id: (clip.text, clip.speaker, clip.split, clip.words) for id, clip in clips.items()} == {
@@ -101,7 +101,7 @@ def test_lrs3_by_its_folders(tmp_path):
         "test/zyx/50004": "Text:  \nConf: 3\n",
     }
     files = {f"{name}.mp4": None for name in told} | {f"{name}.txt": text for name, text in told.items()}
-    clips, skipped = by_id(fill(tmp_path / "lrs3", files))
+    clips, skipped = by_id(fill(tmp_path / "lrs3", files), "lrs")
     words = (Word("THE", 0.11, 0.24), Word("TIDE", 0.24, 0.53))
     assert {id: (clip.text, clip.speaker, clip.split, clip.words) for id, clip in clips.items()} == {
         "pretrain/abcdefghijk/00001": ("THE TIDE COMES IN AT SEVEN", "abcdefghijk", "pretrain", words),
@@ -121,7 +121,7 @@ def test_lrs2_by_its_lists(tmp_path):
     names = ["pretrain/55/01", "main/55/01", "main/55/02", "main/56/01", "main/57/01"]
     files = {f"{name}.mp4": None for name in names} | {f"{name}.txt": text for name in names}
     files |= {"pretrain.txt": "55/01\n", "train.txt": "55/01\n55/02\n", "val.txt": "56/01\n56/09\n56/08\n"}
-    clips, skipped = by_id(fill(tmp_path / "lrs2", files | {"test.txt": "58/01 NF\n"}))
+    clips, skipped = by_id(fill(tmp_path / "lrs2", files | {"test.txt": "58/01 NF\n"}), "lrs")
     assert {id: (clip.split, clip.speaker) for id, clip in clips.items()} == {
         "pretrain/55/01": ("pretrain", None),
         "main/55/01": ("train", None),
@@ -139,7 +139,7 @@ def test_plain_folder(tmp_path):
     videos = ["anna/clip10.mp4", "anna/clip9.MOV", "b.webm", "c.mp4", "e.mp4", "f.mp4", "f.mkv", "g.mp4"]
     told = {"anna/clip10.txt": "ten\n", "anna/clip9.TXT": "\ufeffnine,\r\nin two lines\r\n", "g.txt": " \n"}
     told |= {"b.txt": "\u017cart".encode("utf-16"), "d.txt": "no video", "e.txt": b"caf\xe9", "f.txt": "two videos"}
-    clips, skipped = by_id(fill(tmp_path / "clips", dict.fromkeys(videos) | told))
+    clips, skipped = by_id(fill(tmp_path / "clips", dict.fromkeys(videos) | told), "folder")
     found = [(id, clip.text) for id, clip in clips.items()]
     assert found == [("b", "\u017cart"), ("anna/clip9", "nine, in two lines"), ("anna/clip10", "ten")], "natural order"
     assert skipped["c.mp4"] == "no transcript of that name beside it (.txt)"

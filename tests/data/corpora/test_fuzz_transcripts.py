@@ -97,8 +97,8 @@ def test_the_time_grows_with_the_file_and_not_with_its_square(piece, tmp_path, a
         ".wrd": f"0 1 a\n{many}",
         ".TextGrid": f'"ooTextFile" "TextGrid" 0 1 <exists> 1 "IntervalTier" "words" 0 1 1 0 1 {many}',
     }
-    formats = [(suffix, None) for suffix in bodies if suffix != ".txt"]
-    for suffix, format in [*((".txt", format) for format in ("lrs", "folder", "timit")), *formats]:
+    formats = {".align": "grid", ".wrd": "timit", ".TextGrid": "textgrid", ".vtt": "subtitles", ".srt": "subtitles"}
+    for suffix, format in [*((".txt", format) for format in ("lrs", "folder", "timit")), *formats.items()]:
         folder = fill(tmp_path / f"{format}{suffix}" / "s1", {"a.mp4": None, f"a{suffix}": bodies[suffix]})
         try:
             source = read_source(folder, format=format)

@@ -11,9 +11,9 @@ from tests.helpers import corpora
 from tests.helpers.corpora import fill, srt, textgrid, vtt
 
 
-def read(folder, **settings):
-    """`(text, start, end, speaker)` of the clips, and the reasons of the others by place."""
-    clips, skipped = corpora.read(folder, **settings)
+def read(folder):
+    """`(text, start, end, speaker)` of the clips of subtitles, and the reasons of the others by place."""
+    clips, skipped = corpora.read(folder, format="subtitles")
     return [(clip.text, clip.start, clip.end, clip.speaker) for clip in clips], skipped
 
 
@@ -85,13 +85,6 @@ def test_subtitles_in_several_languages(tmp_path):
     clips, skipped = read(folder)
     assert [clip[0] for clip in clips] == ["named so", "ja"]
     assert skipped == {"talk.en.vtt": "stands beside talk.pt-BR.vtt; keep one of them"}
-    clips, skipped = read(folder, options={"language": "en"})
-    assert [clip[0] for clip in clips] == ["named so", "hello"]
-    assert skipped == {
-        "talk.pt-BR.vtt": "the language is pt-br, wanted en",
-        "only.de.srt": "the language is de, wanted en",
-        "only.mp4": "no transcript of that name beside it (.srt or .vtt)",
-    }
 
 
 def test_subtitles_that_cannot_be_used(tmp_path):
@@ -136,7 +129,7 @@ def test_textgrid_forms_and_encodings(tmp_path, form, encoding):
 def test_textgrid_of_utterances(tmp_path):
     utterances = [(0.0, 0.4, ""), (0.5, 1.5000001, "Good morning!"), (1.9, 2.6, "So called."), (2.6, 3.0, "[laughs]")]
     grid = textgrid([("utterances", utterances), ("words", WORDS), ("phones", PHONES)], "short")
-    source = read_source(fill(tmp_path / "talks", {"a.mp4": None, "a.TextGrid": grid}))
+    source = read_source(fill(tmp_path / "talks", {"a.mp4": None, "a.TextGrid": grid}), "textgrid")
     found = [(clip.text, clip.start, clip.end, list(clip.words)) for clip in source.records]
     assert found == [
         ("Good morning!", 0.5, 1.5000001, SPOKEN[:2]),
@@ -145,7 +138,7 @@ def test_textgrid_of_utterances(tmp_path):
     ]
     assert source.records[0].where == "talks/a.TextGrid utterances interval 2"
     grid = textgrid([("anna - words", WORDS), ("anna - phones", PHONES)])  # words alone are one clip
-    (clip,) = read_source(fill(tmp_path / "words", {"a.mp4": None, "a.TextGrid": grid})).records
+    (clip,) = read_source(fill(tmp_path / "words", {"a.mp4": None, "a.TextGrid": grid}), "textgrid").records
     assert (clip.text, clip.start, clip.end, list(clip.words)) == ('good morning so "called"', None, None, SPOKEN)
 
 
@@ -153,14 +146,14 @@ def test_textgrid_tiers_are_chosen(tmp_path):
     tiers = [("Anna", [(0.0, 1.0, "first")]), ("Ben", [(0.0, 1.0, "second")]), ("tokens", [(0.0, 1.0, "second")])]
     folder = fill(tmp_path / "talks", {"a.mp4": None, "a.TextGrid": textgrid(tiers)})
     with pytest.raises(SourceError, match="several tiers .Anna, Ben, tokens.; choose: --option utterances=NAME"):
-        read(folder)
+        read_source(folder, "textgrid")
     with pytest.raises(SourceError, match="not one tier of intervals is called 'Carl'; there are Anna, Ben, tokens"):
-        read(folder, options={"utterances": "Carl"})
-    source = read_source(folder, options={"utterances": "ben", "words": "tokens"})
+        read_source(folder, "textgrid", options={"utterances": "Carl"})
+    source = read_source(folder, "textgrid", options={"utterances": "ben", "words": "tokens"})
     assert [(clip.text, list(clip.words)) for clip in source.records] == [("second", [Word("second", 0.0, 1.0)])]
     words = textgrid([("anna - words", WORDS), ("ben - words", WORDS)])
     with pytest.raises(SourceError, match="several tiers of words"):
-        read(fill(tmp_path / "two", {"a.mp4": None, "a.TextGrid": words}))
+        read_source(fill(tmp_path / "two", {"a.mp4": None, "a.TextGrid": words}), "textgrid")
 
 
 @pytest.mark.parametrize(
@@ -238,7 +231,7 @@ VARIANTS = {
     ),
     # A plain folder that holds another format under the name .txt.
     "plain rows of seconds": ("folder", ".txt", "0.5 1.0 the\n1.0 1.5 tide", "rows of times and words"),
-    "plain rows of LRS": ("folder", ".txt", LRS + "THE 0.5 1.0 7\nTIDE 1.0 1.5 6\n", "rows of times and words"),
+    "plain LRS": ("folder", ".txt", LRS, "file of subtitles, of LRS"),
     "plain SRT": ("folder", ".txt", srt((0, 1, "the tide")), "file of subtitles"),
     "plain TextGrid": ("folder", ".txt", textgrid([("words", WORDS)]), "or a TextGrid"),
     "plain JSON": ("folder", ".txt", '[{"word": "the", "start": 0.5}]', "file of JSON, XML or RTF"),
@@ -293,6 +286,6 @@ ROWS = ["utt 1 0.0 0.3 hi utt 1 0.3 0.3 you", "0 the 12 tide 20 comes", "0.5 1.9
 @pytest.mark.parametrize("text", ["5 3 8 1", "12", "0.11,0.45,hello", *ROWS])
 def test_numbers_in_a_plain_folder_are_kept_and_warned_of(tmp_path, text):
     """A corpus of digits may be right; its first two are no samples."""
-    source = read_source(fill(tmp_path, {"a.mp4": None, "a.txt": text, "b.mp4": None, "b.txt": "1 2 three"}))
-    assert (source.format, source.records[0].text) == ("folder", text)
+    source = read_source(fill(tmp_path, {"a.mp4": None, "a.txt": text}), "folder")
+    assert source.records[0].text == text
     assert "the transcript may hold times" in source.records[0].notes[0]

@@ -81,7 +81,8 @@ def test_videos_end_to_end(tmp_path, capsys):
 def test_cues_beyond_the_end_of_the_video_are_skipped_by_name(portrait_video, tmp_path):
     video = portrait_video.read_bytes()
     cues = [(0.0, 0.2, "Good morning."), (0.2, 0.9, "It ends in this one."), (60.0, 61.0, "It is over.")]
-    report = prepare([fill(tmp_path / "talks", {"a.mp4": video, "a.srt": srt(*cues)})], tmp_path / "out", val_ratio=0)
+    talks = fill(tmp_path / "talks", {"a.mp4": video, "a.srt": srt(*cues)})
+    report = prepare([talks], tmp_path / "out", format="subtitles", val_ratio=0)
     rows = load_from_disk(tmp_path / "out")["train"]
     assert rows["id"][:] == ["a_0.000-0.200", "a_0.200-0.900"] and rows["num_frames"][:] == [5, 3]
     (skip,) = report["skipped"]
@@ -92,9 +93,9 @@ def test_splits_of_the_corpus(portrait_video, tmp_path):
     files = {f"{name}/faks0/sx1.txt": "0 8000 Hello" for name in ("TRAIN", "TEST")}
     files |= {f"{name}/faks0/sx1.mp4": portrait_video.read_bytes() for name in ("TRAIN", "TEST")}
     timit = fill(tmp_path / "timit", files)
-    assert prepare([timit], tmp_path / "corpus")["splits"].keys() == {"train", "test"}
+    assert prepare([timit], tmp_path / "corpus", format="timit")["splits"].keys() == {"train", "test"}
     for more, reason in (
-        ("--split_by speaker", "the sources are the splits test, train; --split_by divides a single other"),
+        ("--format timit --split_by speaker", "the sources are the splits test, train; --split_by divides"),
         ("--format lrs", "no usable clip in the format lrs"),
     ):
         with pytest.raises(SystemExit, match=reason):
@@ -108,7 +109,7 @@ def test_lrs3_in_lower_case_and_the_command_that_trains_on_it(portrait_video, tm
     files = {f"{clip}.mp4": portrait_video.read_bytes() for clip in clips} | {f"{clip}.txt": text for clip in clips}
     folder = fill(tmp_path / "lrs3", files)
     for more, said, advised in (([], "GOOD DAY", True), (["--case", "lower", "--overwrite"], "good day", False)):
-        main([str(folder), "--output", str(tmp_path / "corpus"), *more])
+        main([str(folder), "--format", "lrs", "--output", str(tmp_path / "corpus"), *more])
         printed = capsys.readouterr().out
         assert "--output_dir runs/a --train_split trainval" in printed
         assert ("transcripts of pretrain, test, trainval are in capitals" in printed) == advised

@@ -1,64 +1,37 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Which format a source is in, and how folders are walked: links, loops, hidden files, names of all kinds."""
+"""Sources, and how folders are walked: links, loops, hidden files, names of all kinds."""
 
 import os
 import sys
 
 import pytest
 
-from data.corpora import read_source, recognise
+from data.corpora import read_source
 from data.sources.records import SourceError
-from tests.helpers.corpora import fill, read, srt, textgrid, vtt
+from tests.helpers.corpora import fill, read
 
-CUES = srt((0, 1, "Hello there."))
-GRID_ALIGN = "0 25000 bin\n"
 LINE = '{"video": "a.mp4", "text": "hello"}\n'
 
 
-@pytest.mark.parametrize(
-    ("files", "format"),
-    [
-        ({"align/s1/x.align": GRID_ALIGN, "video/s1/x.mpg": None, "readme.txt": "about it"}, "grid"),
-        ({"a.mp4": None, "a.phn": "0 1 h#"}, "timit"),
-        ({"a.mp4": None, "a.txt": "0 46797 The tide comes in."}, "timit"),
-        ({"a.mp4": None, "a.txt": "Text:  THE TIDE\nConf: 3\n", "b.mp4": None, "b.txt": "damaged"}, "folder"),
-        ({"x/a.mp4": None, "x/a.txt": "\ufeffText:  THE TIDE\nConf: 3\n", "train.txt": "x/a"}, "lrs"),
-        ({"a.mp4": None, "a.en.vtt": vtt((0, 1, "hi"))}, "subtitles"),
-        ({"a.mp4": None, "a.SRT": CUES}, "subtitles"),
-        ({"a.mp4": None, "a.TextGrid": textgrid([("words", [(0.0, 1.0, "hi")])])}, "textgrid"),
-        ({"a.mp4": None, "a.txt": "3 boats"}, "folder"),
-    ],
-)
-def test_formats_are_recognised(tmp_path, files, format):
-    assert recognise(fill(tmp_path / "corpus", files)) == format
-
-
-def test_what_is_a_manifest(tmp_path):
+def test_any_other_file_is_a_manifest(tmp_path):
     fill(tmp_path, {"a.mp4": None, "clips.jsonl": LINE, "clips.list": LINE, "list.txt": LINE})
     for name in ("clips.jsonl", "clips.list", "list.txt"):
         source = read_source(tmp_path / name)
-        texts = [record.text for record in source.records]
-        assert (source.format, source.split, texts) == ("manifest", name.split(".")[0], ["hello"])
-    assert recognise(tmp_path / "nowhere") == "manifest"
+        assert (source.split, [record.text for record in source.records]) == (name.split(".")[0], ["hello"])
 
 
-def test_what_is_not_plain_is_an_error_that_names_format_and_options(tmp_path):
-    grid = textgrid([("words", [(0.0, 1.0, "x")])])
-    both = fill(tmp_path / "both", {"a.mp4": None, "a.srt": CUES, "a.TextGrid": grid})
-    assert [record.text for record in read_source(both, format="subtitles").records] == ["Hello there."]
-    assert [record.text for record in read_source(both, format="textgrid").records] == ["x"]
-    none = fill(tmp_path / "none", {"a.mp4": None})
+def test_sources_that_cannot_be_read_are_errors_that_name_formats_and_options(tmp_path):
     timit = fill(tmp_path / "corpus", {"a.mp4": None, "a.txt": "0 16000 hello", "clips.jsonl": LINE})
     for path, settings, message in (
-        (both, {}, "could be subtitles or textgrid; say which with --format NAME"),
-        (none, {}, "no format recognised; say which with --format NAME .folder, grid, lrs"),
-        (both, {"format": "gird"}, "there is no format 'gird'; there are manifest, folder, grid"),
+        (timit, {}, "is a folder; give its format with --format NAME .folder, grid, lrs"),
+        (timit, {"format": "gird"}, "there is no format 'gird'; there are folder, grid"),
+        (timit, {"format": "grid"}, r"no usable clip in the format grid .1 unusable.*a.mp4: no .align of that"),
         (tmp_path / "nowhere", {"format": "grid"}, "no such folder"),
-        (timit, {"options": {"words": "x"}}, "format timit has no option 'words'; it has none"),
-        (both, {"format": "subtitles", "options": {"words": "x"}}, "no option 'words'; it has language"),
+        (timit, {"format": "timit", "options": {"words": "x"}}, "format timit has no option 'words'; it has none"),
+        (timit, {"format": "textgrid", "options": {"x": "x"}}, "no option 'x'; it has words, utterances"),
         (timit / "clips.jsonl", {"options": {"words": "x"}}, "a manifest has no options .words"),
     ):
-        with pytest.raises(SourceError, match=message):
+        with pytest.raises(SourceError, match=f"(?s){message}"):
             read_source(path, **settings)
 
 
@@ -107,7 +80,7 @@ def test_a_source_may_itself_be_a_link_or_the_current_folder(tmp_path, monkeypat
     (tmp_path / "link").symlink_to(root)
     assert clips_and_reasons(tmp_path / "link")[0] == ["a"]
     monkeypatch.chdir(root)
-    source = read_source(".")
+    source = read_source(".", format="folder")
     assert (source.name, source.split, len(source.records)) == ("corpus", "corpus", 1)
 
 
