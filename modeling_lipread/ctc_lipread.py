@@ -141,39 +141,27 @@ class CTCPrefixScores:
         self._columns = {prefix: column for column, prefix in enumerate(kept)}
 
     def _add(self, prefixes: Iterable[tuple[int, str]]) -> None:
-        """Adds prefixes to the cache, each by extending its longest cached prefix."""
-        depths: dict[tuple[int, str], int] = {}  # characters beyond the longest cached prefix
-        levels: list[list[tuple[int, str]]] = []
+        """Adds prefixes to the cache, shorter ones first, from which the longer ones are computed."""
+        missing: dict[tuple[int, str], None] = {}
         for clip, text in prefixes:
-            missing = []
-            while (prefix := (clip, text)) not in self._columns and prefix not in depths:
-                missing.append(prefix)
+            while (clip, text) not in self._columns and (clip, text) not in missing:
+                missing[clip, text] = None
                 text = text[:-1]
-            for depth, longer in enumerate(reversed(missing), start=depths.get(prefix, 0) + 1):
-                depths[longer] = depth
-                if depth > len(levels):
-                    levels.append([])
-                levels[depth - 1].append(longer)
-        if not levels:
-            return
-        known = self._paths.shape[2]
-        paths = self._paths.new_empty((*self._paths.shape[:2], known + len(depths)))
-        paths[:, :, :known] = self._paths
-        self._paths = paths
-        for level in levels:
-            self._fill(level, paths[:, :, known : known + len(level)])
-            self._columns.update(zip(level, range(known, known + len(level)), strict=True))
-            known += len(level)
+        by_length = sorted(missing, key=lambda prefix: len(prefix[1]))
+        for _, level in itertools.groupby(by_length, key=lambda prefix: len(prefix[1])):
+            self._fill(list(level))
 
-    def _fill(self, prefixes: list[tuple[int, str]], paths: torch.Tensor) -> None:
-        """Computes the forward variables of prefixes that are one character longer than cached ones."""
+    def _fill(self, prefixes: list[tuple[int, str]]) -> None:
+        """Adds prefixes that are one character longer than cached ones."""
         before, emitted, clips = self._steps(prefixes)
         blanks = self._log_probs[:, clips, BLANK]
+        paths = self._paths.new_full((*self._paths.shape[:2], len(prefixes)), -torch.inf)
         blank, character = paths
-        paths[:, 0] = -torch.inf
         for frame in range(len(before)):
             torch.logaddexp(blank[frame], character[frame], out=blank[frame + 1]).add_(blanks[frame])
             torch.logaddexp(before[frame], character[frame], out=character[frame + 1]).add_(emitted[frame])
+        self._columns.update(zip(prefixes, itertools.count(self._paths.shape[2]), strict=False))
+        self._paths = torch.cat([self._paths, paths], dim=2)
 
     def _steps(self, prefixes: list[tuple[int, str]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Returns the terms of the CTC recursion for prefixes that are one character longer than cached ones.

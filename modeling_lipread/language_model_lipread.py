@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.quantizers import AutoQuantizationConfig
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
-from transformers.utils.hub import resolve_revision
+from transformers.utils.hub import get_checkpoint_shard_files, resolve_revision
 
 from .configuration_lipread import LipReadConfig
 
@@ -44,24 +43,16 @@ def checkpoint_files(
             "safetensors, never from a pickle such as pytorch_model.bin, which can run code when it is opened. Fetch "
             "the checkpoint again, or save the model again with save_pretrained."
         )
-    files = [single]
-    if index is not None:
-        try:
-            names = sorted(set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise OSError(f"{index}: not an index of weights ({error!r}); fetch the checkpoint again") from error
-        files = [find_file(checkpoint, name, **file_arguments) for name in names]
-        if None in files:
-            lost = names[files.index(None)]
-            raise OSError(f"{checkpoint}: {lost}, which its index names, is missing; fetch the checkpoint again")
-    for path in files:
-        try:
+    path = single or index
+    try:
+        files = [single] if single else get_checkpoint_shard_files(checkpoint, index, **file_arguments)[0]
+        for path in files:
             with safe_open(path, "pt"):
                 pass
-        except SafetensorError as error:
-            raise OSError(
-                f"{path}: not a complete safetensors file ({error}); fetch or save the checkpoint again"
-            ) from error
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise OSError(
+            f"{path}: not a complete safetensors file or index ({error}); fetch or save the checkpoint again"
+        ) from error
     return files
 
 
@@ -197,25 +188,17 @@ def load_base_model(config: LipReadConfig, checkpoint: str, kwargs: dict[str, An
     files = {key: kwargs[key] for key in FILE_ARGUMENTS if key in kwargs}
     try:
         found = AutoConfig.from_pretrained(name, revision=revision, **files)
-    except (OSError, ValueError) as error:
-        raise _unavailable(config, checkpoint, error) from error
-    check_same_size(trained, found.get_text_config(), name, checkpoint)
-    quantization = config.base_model_quantization
-    if quantization is not None and getattr(found, "quantization_config", None) is None:
-        kwargs.setdefault("quantization_config", AutoQuantizationConfig.from_dict(quantization))
-    try:
+        check_same_size(trained, found.get_text_config(), name, checkpoint)
+        quantization = config.base_model_quantization
+        if quantization is not None and getattr(found, "quantization_config", None) is None:
+            kwargs.setdefault("quantization_config", AutoQuantizationConfig.from_dict(quantization))
         return load_language_model(name, revision=revision, **kwargs)
     except OSError as error:
-        raise _unavailable(config, checkpoint, error) from error
-
-
-def _unavailable(config: LipReadConfig, checkpoint: str, error: Exception) -> OSError:
-    revision = f" (revision {config.base_model_revision})" if config.base_model_revision else ""
-    return OSError(
-        f"{checkpoint}: this reader was saved without its language model {config.base_model_name_or_path!r}"
-        f"{revision}, which could not be loaded: {error}\nMake it available, set base_model_name_or_path in "
-        "config.json to where it is, or save the reader with include_base=True. Only safetensors files are read."
-    )
+        raise OSError(
+            f"{checkpoint}: this reader was saved without its language model {name!r} (revision {revision}), which "
+            f"could not be loaded: {error}\nMake it available, set base_model_name_or_path in config.json to where it "
+            "is, or save the reader with include_base=True. Only safetensors files are read."
+        ) from error
 
 
 def check_same_size(trained: PreTrainedConfig, found: PreTrainedConfig, name: str, checkpoint: str) -> None:
@@ -302,20 +285,14 @@ def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> dict[
 
     Raises:
         ImportError: If peft is not installed.
-        ValueError: If peft refuses the settings, or an adapted weight is shared with another module.
+        ValueError: If peft refuses the settings.
     """
     # Inside `try`, since transformers requires every other import of a checkpoint's files, even those in functions.
     try:
-        from peft import LoraConfig, LoraModel
-        from peft.tuners.tuners_utils import BaseTunerLayer
+        from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise ImportError("this reader has LoRA on its language model, which needs peft: pip install peft") from error
     settings = {"alpha": 2 * settings["r"], "dropout": 0.0, "target_modules": "all-linear", **settings}
-    # Counts the modules of each weight: merging LoRA into a shared weight would change the other modules too.
-    owners: dict[int, int] = {}
-    for module in language_model.modules():
-        for parameter in module.parameters(recurse=False):
-            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=settings["r"],
@@ -323,19 +300,7 @@ def add_lora(language_model: PreTrainedModel, settings: dict[str, Any]) -> dict[
         lora_dropout=settings["dropout"],
         target_modules=settings["target_modules"],
     )
-    try:
-        # In a list, since as a submodule its weights would appear twice. `merge_lora` needs it.
-        language_model.lora_models = [LoraModel(language_model, config, "default")]
-    except ValueError as error:
-        raise ValueError(f"LoRA {settings} cannot be added to {type(language_model).__name__}: {error}") from error
-    for name, module in language_model.named_modules():
-        if not isinstance(module, BaseTunerLayer):
-            continue
-        if any(owners.get(id(parameter), 1) > 1 for parameter in module.get_base_layer().parameters(recurse=False)):
-            raise ValueError(
-                f"LoRA on {name} could never be merged: another module shares its weight (tied embeddings). Name "
-                "other modules in target_modules, or leave target_modules out."
-            )
+    inject_adapter_in_model(config, language_model)
     for name, parameter in language_model.named_parameters():
         if is_lora(name):
             # LoRA is trained in float32, whatever the type of the frozen weights.
@@ -363,17 +328,3 @@ def load_lora(language_model: PreTrainedModel, weights: dict[str, torch.Tensor],
     with torch.no_grad():
         for name, parameter in expected.items():
             parameter.copy_(weights[name])
-
-
-def merge_lora(language_model: PreTrainedModel) -> None:
-    """Adds LoRA to the weights that it adapts, and removes its modules.
-
-    Raises ValueError if the language model is quantised, since rounding the sum would lose most of LoRA's effect.
-    """
-    if getattr(language_model, "is_quantized", False):
-        raise ValueError(
-            "LoRA cannot be merged into a quantised language model. Load the checkpoint with a configuration whose "
-            "base_model_quantization is None, and merge that model."
-        )
-    language_model.lora_models.pop().merge_and_unload(safe_merge=True)
-    language_model.requires_grad_(False)

@@ -55,7 +55,6 @@ from .language_model_lipread import (
     load_base_model,
     load_language_model,
     load_lora,
-    merge_lora,
     place_parts,
     refuse_not_finite,
     refuse_peft_adapter,
@@ -281,7 +280,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
                 passed_on[key] = kwargs.pop(key)
         if kwargs.get("quantization_config") is not None:
             raise ValueError(
-                f"{checkpoint}: it holds its language model, because that was trained, merged with LoRA or saved with "
+                f"{checkpoint}: it holds its language model, because that was trained or saved with "
                 "include_base=True. Only a language model that the checkpoint names can be quantised: load the "
                 "checkpoint without quantization_config."
             )
@@ -387,17 +386,6 @@ class LipReadPreTrainedModel(PreTrainedModel):
                 "save_pretrained(FOLDER, push_to_hub=True, repo_id=..., include_base=True), or save the model and use "
                 "`lipread publish FOLDER --include_base`."
             )
-
-    def merge_lora(self) -> None:
-        """Merges LoRA into the language model, whose weights are saved with the checkpoint from then on.
-
-        The merged model needs no peft and is as fast as one without LoRA. Raises ValueError if there is no LoRA, or
-        the language model is quantised.
-        """
-        if not self.config.lora:
-            raise ValueError("this model has no LoRA to merge")
-        merge_lora(self.language_model)
-        self.config.lora = self.config.base_model_name_or_path = self.config.base_model_revision = None
 
 
 class LipReadForConditionalGeneration(LipReadPreTrainedModel, GenerationMixin):
