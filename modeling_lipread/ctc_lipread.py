@@ -16,7 +16,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,30 +56,6 @@ def greedy_ctc(logits: torch.Tensor, mask: torch.Tensor | None, ctc_vocab: Seque
     return texts
 
 
-@lru_cache(maxsize=2**16)
-def _normalized(text: bytes) -> str:
-    """Normalises a text in UTF-8, whose last character may be incomplete, word by word."""
-    before, space, word = text.rpartition(b" ")
-    if space:
-        return " ".join(filter(None, (_normalized(before), _normalized(word))))
-    return normalize_text(word.decode(errors="replace"))
-
-
-class CTCSpelling:
-    """Normalises texts and removes all but the characters of the CTC vocabulary, as the CTC targets of training."""
-
-    def __init__(self, characters: Iterable[str]):
-        self._characters = frozenset(characters)
-
-    def __call__(self, text: bytes) -> str:
-        """Spells a text in UTF-8, whose last character may be incomplete."""
-        return "".join(filter(self._characters.__contains__, _normalized(text)))
-
-    def unknown(self, text: bytes) -> int:
-        """Returns the number of characters that spelling a text removes."""
-        return len(_normalized(text)) - len(self(text))
-
-
 class CTCPrefixScores:
     """Computes probabilities of texts and of prefixes by the CTC head.
 
@@ -110,18 +85,16 @@ class CTCPrefixScores:
 
     def prefix_log_probs(self, prefixes: Sequence[tuple[int, str]]) -> torch.Tensor:
         """Returns the log-probability of each prefix, of all texts that begin with it, `(prefixes,)`."""
-        unique = list(dict.fromkeys(prefixes))
-        longer = [(clip, text) for clip, text in unique if text]
+        longer = list(dict.fromkeys(prefix for prefix in prefixes if prefix[1]))
         self._add((clip, text[:-1]) for clip, text in longer)
-        scores = self._log_probs.new_zeros(len(unique))
+        scores = self._log_probs.new_zeros(len(longer) + 1)  # the last one is that of the empty prefix
         if longer:
             before, emitted, clips = self._steps(longer)
             log_probs = (before + emitted).masked_fill(~self._inside[:, clips], -torch.inf).logsumexp(0)
             # A clip without frames gives no evidence against any prefix.
-            log_probs = log_probs.masked_fill(self._lengths[clips] == 0, 0.0)
-            scores[self._index(index for index, (_, text) in enumerate(unique) if text)] = log_probs
-        place = {prefix: index for index, prefix in enumerate(unique)}
-        return scores[self._index(place[prefix] for prefix in prefixes)]
+            scores[:-1] = log_probs.masked_fill(self._lengths[clips] == 0, 0.0)
+        place = {prefix: index for index, prefix in enumerate(longer)}
+        return scores[self._index(place.get(prefix, -1) for prefix in prefixes)]
 
     def text_log_probs(self, texts: Sequence[tuple[int, str]]) -> torch.Tensor:
         """Returns the log-probability of each complete text, `(texts,)`."""
@@ -207,8 +180,7 @@ class CTCLogitsProcessor(LogitsProcessor):
         end_ids: Sequence[int],
         num_candidates: int = NUM_CANDIDATES,
     ):
-        self.prefix_scores, self.spelling = prefix_scores, CTCSpelling(prefix_scores.characters)
-        self.spellings, self.weight = spellings, weight
+        self.prefix_scores, self.spellings, self.weight = prefix_scores, spellings, weight
         self.prompt_length, self.end_ids = prompt_length, list(end_ids)
         self.num_candidates = num_candidates
 
@@ -220,7 +192,7 @@ class CTCLogitsProcessor(LogitsProcessor):
         count = min(max(self.num_candidates, 2 * beams), scores.shape[-1])
         candidates = scores.topk(count, dim=-1).indices
         written = [[self._bytes(token) for token in row] for row in input_ids[:, self.prompt_length :].tolist()]
-        prefixes = [(row // beams, self.spelling(b"".join(pieces))) for row, pieces in enumerate(written)]
+        prefixes = [(row // beams, self._spell(b"".join(pieces))[0]) for row, pieces in enumerate(written)]
         extended = [
             (clip, self._spelled_with(pieces, self._bytes(token)))
             for (clip, _), pieces, tokens in zip(prefixes, written, candidates.tolist(), strict=True)
@@ -244,12 +216,20 @@ class CTCLogitsProcessor(LogitsProcessor):
         consecutive tokens without a spelling, which cost nothing and could otherwise go on without end.
         """
         before = b"".join(pieces)
-        text = before + more
-        if not more or self.spelling.unknown(text) > self.spelling.unknown(before):
+        spelled, unknown = self._spell(before + more)
+        if not more or unknown > self._spell(before)[1]:
             return None
-        spelled = self.spelling(text)
-        silent = len(pieces) >= MOST_SILENT and spelled == self.spelling(b"".join(pieces[:-MOST_SILENT]))
+        silent = len(pieces) >= MOST_SILENT and spelled == self._spell(b"".join(pieces[:-MOST_SILENT]))[0]
         return None if silent else spelled
+
+    def _spell(self, text: bytes) -> tuple[str, int]:
+        """Spells a text in UTF-8, whose last character may be incomplete, as the CTC targets of training.
+
+        Returns its normalised characters that are in the CTC vocabulary, and the number of the others.
+        """
+        normalized = normalize_text(text.decode(errors="replace"))
+        spelled = "".join(filter(self.prefix_scores.characters.__contains__, normalized))
+        return spelled, len(normalized) - len(spelled)
 
     def _bytes(self, token: int) -> bytes:
         return self.spellings[token] if token < len(self.spellings) else b""

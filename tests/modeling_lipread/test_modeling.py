@@ -228,10 +228,13 @@ def test_a_callers_configurations_stay_as_they_are(language_model_dir):
 
 def test_a_language_model_has_one_reader(language_model_dir):
     """As when the cell of a notebook that builds the reader runs again: the second would be blind."""
-    language_model = AutoModelForCausalLM.from_pretrained(language_model_dir)
+    language_model = AutoModelForCausalLM.from_pretrained(language_model_dir).train()
+    language_model.model.layers[1].eval()
+    flags = [module.training for module in language_model.modules()]
     settings = {"text_config": language_model.config, "language_model": language_model}
-    first, inputs = make_reader(open_gates=True, **settings).eval(), make_inputs()
-    expected = first(**inputs).logits
+    first, inputs = make_reader(open_gates=True, **settings), make_inputs()
+    assert [module.training for module in language_model.modules()] == flags
+    expected = first.eval()(**inputs).logits
     with pytest.raises(ValueError, match="load a language model for each reader"):
         make_reader(**settings)
     assert torch.equal(first(**inputs).logits, expected)
@@ -281,13 +284,10 @@ def test_outputs_and_labels_that_are_asked_for_are_given_or_refused():
     with pytest.raises(ValueError, match="give labels, which the model shifts itself"):
         model(**inputs, shift_labels=inputs["input_ids"])
     assert model.get_encoder("video") is model.encoder and model.get_encoder("audio") is not model.encoder
-
-
-def test_a_plain_language_model_cannot_assist():
-    model, inputs = make_reader(open_gates=True), clips(make_inputs(batch=1))
+    clip = clips(make_inputs(batch=1))
     with pytest.raises(ValueError, match="assistant_model.*prompt_lookup_num_tokens"):
-        model.generate(**inputs, assistant_model=model.language_model)
-    assert model.generate(**inputs, prompt_lookup_num_tokens=2, max_new_tokens=4).shape[0] == 1
+        model.generate(**clip, assistant_model=model.language_model)
+    assert model.generate(**clip, prompt_lookup_num_tokens=2, max_new_tokens=4).shape[0] == 1
 
 
 def test_peft_adapts_the_last_spatial_layer():
@@ -300,14 +300,6 @@ def test_peft_adapts_the_last_spatial_layer():
             if "lora_" in name:
                 torch.nn.init.normal_(parameter)
         assert (adapted(**inputs).logits - expected).abs().max() > 1e-4, part
-
-
-def test_modules_keep_their_training_flags(language_model_dir):
-    language_model = AutoModelForCausalLM.from_pretrained(language_model_dir).train()
-    language_model.model.layers[1].eval()
-    before = [module.training for module in language_model.modules()]
-    LipReadForConditionalGeneration(reader_config(text_config=language_model.config), language_model)
-    assert [module.training for module in language_model.modules()] == before
 
 
 def test_the_attention_of_the_adapters_is_an_output():
