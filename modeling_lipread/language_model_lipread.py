@@ -153,14 +153,10 @@ def load_language_model(model_id: str | os.PathLike, **kwargs: Any) -> PreTraine
                 "face. Choose a causal language model, for example HuggingFaceTB/SmolLM2-135M."
             )
         model, loading_info = AutoModelForCausalLM.from_pretrained(model_id, output_loading_info=True, **kwargs)
-    except SafetensorError as error:
-        raise OSError(
-            f"{model_id}: a safetensors file of the language model is damaged ({error}); fetch it again"
-        ) from error
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise OSError(
             f"{model_id}: the language model cannot be loaded ({error}) Give a folder or a Hub id that can be "
-            "reached, with its weights in safetensors; pickles are never opened."
+            "reached, with its weights in complete safetensors files; pickles are never opened."
         ) from error
     refuse_peft_adapter(model, model_id)
     missing, mismatched = loading_info["missing_keys"], loading_info["mismatched_keys"]

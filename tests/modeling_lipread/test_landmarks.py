@@ -170,25 +170,18 @@ def saved(array: np.ndarray, save=np.save, **options) -> bytes:
     return file.getvalue()
 
 
-INFINITE = GOOD.copy()
-INFINITE[7, 1:] = np.inf
 NO_FILE = "not a complete .npy"
 FILES = {
     "few landmarks": (saved(GOOD[:, :468]), r"holds shape \(10, 468, 3\); expected floats \(frames, 478, 3\)"),
-    "scalar": (saved(np.float32(1)), r"holds shape \(\)"),
     "integers": (saved(GOOD.astype(np.int32)), r'holds int32; expected floats .* save array.astype\("float32"\)'),
     "no frame": (saved(GOOD[:0]), "no frame in the span; the file lasts 0.00 s"),
     "NaN": (saved(np.where(np.arange(3) == 1, np.nan, GOOD)), "frame 0 holds NaN beside numbers, or infinite values"),
-    "infinite": (saved(INFINITE), "frame 7 holds NaN beside"),
     "beyond float32": (saved(GOOD.astype(np.float64) * 1e300), "frame 0 holds NaN beside"),
     "objects": (saved(np.array([Bomb("unpickled")]), allow_pickle=True), r"plain numbers \(.*Python objects"),
     "pickle": (pickle.dumps(Bomb("unpickled")), NO_FILE),
-    "archive": (saved(GOOD, np.savez), "not a complete .npy file"),
     "empty": (b"", NO_FILE),
     "cut off": (header("(10, 478, 3)") + GOOD.tobytes()[:-1], NO_FILE),
     "ten gigabytes": (header("(1743375, 478, 3)") + bytes(1000), NO_FILE),
-    "beyond int64": (header(f"({2**62}, 478, 3)") + bytes(1000), NO_FILE),
-    "negative": (header("(-10, 478, 3)") + GOOD.tobytes(), NO_FILE),
     "a header of gigabytes": (b"\x93NUMPY\x02\x00" + b"\xff" * 4 + bytes(900), NO_FILE),
     "deep brackets": (header("(" * 3000 + ")" * 3000) + GOOD.tobytes(), NO_FILE),
     "code": (header("__import__('os').mkdir('unpickled')") + GOOD.tobytes(), NO_FILE),

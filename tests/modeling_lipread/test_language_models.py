@@ -92,8 +92,13 @@ def opened(reader):
     return open_adapters(copy.deepcopy(reader))
 
 
-def test_starts_as_the_language_model(reader):
-    assert torch.equal(reader(**make_inputs()).logits, language_model_alone(reader, make_inputs()))
+def test_starts_as_the_language_model_and_learns_from_the_first_step(reader):
+    inputs = make_inputs()
+    output = reader(**inputs, labels=inputs["input_ids"])
+    assert torch.equal(output.logits, language_model_alone(reader, inputs))
+    output.loss.backward()
+    assert all(adapter.o_proj.weight.grad.abs().max() > 0 for adapter in reader.adapters)
+    reader.zero_grad()
 
 
 def test_the_face_reaches_the_logits_and_the_gradients_the_encoder(opened):

@@ -216,9 +216,9 @@ def test_a_language_model_that_is_not_whole(base, reader):
     change_weights(base, PROJECTION, lambda value: value[:-8].clone())
     both(base, f"{PROJECTION} is (40, 32) instead of (48, 32)", error=ValueError)
     (base / WEIGHTS).write_bytes(stored[: len(stored) // 2])
-    both(base, "language model is damaged", "fetch it again", error=OSError)
+    both(base, "the language model cannot be loaded", "complete safetensors files", error=OSError)
     (base / WEIGHTS).unlink()
-    both(base, WEIGHTS, "with its weights in safetensors; pickles are never opened", error=OSError)
+    both(base, WEIGHTS, "with its weights in complete safetensors files; pickles are never opened", error=OSError)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModel, AutoModelForCausalLM, CompileConfig
+from transformers import AutoModel, AutoModelForCausalLM
 
 from data.evaluation.generation import blank_video
 from modeling_lipread import (
@@ -74,6 +74,8 @@ def test_frames_with_a_face_change_the_logits_and_others_do_not(encoder):
     assert torch.allclose(model(**shorter).logits, expected, atol=1e-5)
     inputs["keypoints_mask"][:] = 0
     assert torch.allclose(model(**inputs).logits, alone, atol=1e-5)
+    frame = {name: value[:, :1] for name, value in clips(inputs).items()}
+    assert model(**{**inputs, **frame}).logits.isfinite().all(), "a clip may have one frame"
 
 
 BOTH = pytest.mark.parametrize("frame_encoder", ["linear", "transformer"])
@@ -90,11 +92,6 @@ def gaps():
     mask[1, 4:6] = 0
     mask[2, [0, 2, 5]] = mask[2, 8:] = 0
     return torch.randn(3, FRAMES, LANDMARKS, 3, generator=torch.Generator().manual_seed(0)), mask
-
-
-def test_a_clip_of_one_frame_is_read():
-    output = make_encoder()(torch.randn(2, 1, LANDMARKS, 3))
-    assert output.frame_hidden_states.shape == (2, 1, 16) and output.frame_hidden_states.isfinite().all()
 
 
 @pytest.mark.parametrize("use_velocity", [False, True])
@@ -158,14 +155,6 @@ def test_encoder_runs_once_a_clip():
         adapter.k_proj.register_forward_hook(lambda *_: calls.append("keys"))
     model.generate(**clips(inputs), num_beams=3, max_new_tokens=6)
     assert sorted(calls) == ["encoder"] + ["keys"] * len(model.adapters)
-
-
-def test_learns_from_the_first_step():
-    model, inputs = make_reader().train(), make_inputs()
-    output = model(**inputs, labels=inputs["input_ids"], ctc_targets=torch.tensor([[2, 3, -100], [3, 1, 2]]))
-    assert torch.allclose(output.loss, output.lm_loss + model.config.ctc_weight * output.ctc_loss)
-    output.loss.backward()
-    assert all(adapter.o_proj.weight.grad.abs().max() > 0 for adapter in model.adapters)
 
 
 def test_the_alignment_loss_is_of_frames_with_a_face_and_a_known_character():
@@ -321,15 +310,9 @@ def test_adapter_layers_are_counted_from_the_top():
     assert isinstance(make_reader(adapter_top_k=3).adapters[2], GatedCrossAttention)
 
 
-@pytest.fixture
-def fresh_compiler():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
 @pytest.mark.slow
-def test_training_step_compiles_as_one_graph(fresh_compiler):
+def test_training_step_compiles_as_one_graph():
+    torch._dynamo.reset()
     model = make_reader(open_gates=True, adapter_dropout=0.0, decoder_mask_prob=0.0)
     inputs = make_inputs()
     inputs["labels"] = inputs["input_ids"]
@@ -338,24 +321,6 @@ def test_training_step_compiles_as_one_graph(fresh_compiler):
     assert torch.allclose(*losses, atol=1e-5)
     gradients = [torch.autograd.grad(loss, model.adapters[0].k_proj.weight)[0] for loss in losses]
     assert torch.allclose(*gradients, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_generate_compiles_its_own_step_once(fresh_compiler):
-    """As it does of its own accord on a GPU, whenever the cache is static."""
-    model, inputs, graphs = make_reader(open_gates=True), clips(make_inputs()), []
-
-    def count(graph, example_inputs):
-        graphs.append(graph)
-        return graph.forward
-
-    options = {"max_new_tokens": 8, "min_new_tokens": 8}
-    expected = model.generate(**inputs, **options)
-    compilation = CompileConfig(backend=count, mode=None, fullgraph=True)
-    compilation._compile_all_devices = True
-    compiled = model.generate(**inputs, **options, cache_implementation="static", compile_config=compilation)
-    assert torch.equal(compiled, expected)
-    assert 1 <= len(graphs) <= 2
 
 
 @pytest.fixture
