@@ -17,7 +17,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.quantizers import AutoQuantizationConfig
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
-from transformers.utils.hub import get_checkpoint_shard_files, resolve_revision
+from transformers.utils.hub import get_checkpoint_shard_files
 
 from .configuration_lipread import LipReadConfig
 
@@ -118,15 +118,6 @@ def refuse_peft_adapter(model: PreTrainedModel, checkpoint: str | os.PathLike) -
         )
 
 
-def resolved_revision(model_id: str | os.PathLike, revision: str | None, **file_arguments: Any) -> str | None:
-    """Returns the commit of a branch (by default the main one) or tag of a Hub id; `None` for a folder."""
-    if Path(model_id).is_dir():
-        return None
-    found = resolve_revision(str(model_id), revision, **file_arguments)
-    # The string value of the result is the branch; the commit is its attribute.
-    return getattr(found, "resolved", found)
-
-
 def is_folder(model_id: str) -> bool:
     """Returns whether a model id is a folder, on this or another machine, rather than a Hub id."""
     try:
@@ -184,7 +175,13 @@ def load_base_model(config: LipReadConfig, checkpoint: str, kwargs: dict[str, An
     files = {key: kwargs[key] for key in FILE_ARGUMENTS if key in kwargs}
     try:
         found = AutoConfig.from_pretrained(name, revision=revision, **files)
-        check_same_size(trained, found.get_text_config(), name, checkpoint)
+        for key in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size"):
+            if getattr(trained, key) != getattr(found.get_text_config(), key):
+                raise ValueError(
+                    f"{checkpoint}: the reader was trained on a language model with {key} = {getattr(trained, key)}, "
+                    f"but {name!r} has {getattr(found.get_text_config(), key)}. Point base_model_name_or_path in "
+                    "config.json at the right one."
+                )
         quantization = config.base_model_quantization
         if quantization is not None and getattr(found, "quantization_config", None) is None:
             kwargs.setdefault("quantization_config", AutoQuantizationConfig.from_dict(quantization))
@@ -195,19 +192,6 @@ def load_base_model(config: LipReadConfig, checkpoint: str, kwargs: dict[str, An
             f"could not be loaded: {error}\nMake it available, set base_model_name_or_path in config.json to where it "
             "is, or save the reader with include_base=True. Only safetensors files are read."
         ) from error
-
-
-def check_same_size(trained: PreTrainedConfig, found: PreTrainedConfig, name: str, checkpoint: str) -> None:
-    """Raises ValueError if the text configurations of the language models in training and of now differ in size.
-
-    That is architecture, width, layers and vocabulary. `name` is that of the model `found`.
-    """
-    for key in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size"):
-        if getattr(trained, key) != getattr(found, key):
-            raise ValueError(
-                f"{checkpoint}: the reader was trained on a language model with {key} = {getattr(trained, key)}, but "
-                f"{name!r} has {getattr(found, key)}. Point base_model_name_or_path in config.json at the right one."
-            )
 
 
 def without_quantization(config: PreTrainedConfig) -> tuple[PreTrainedConfig, dict[str, Any] | None]:

@@ -23,6 +23,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
+from transformers.utils.hub import resolve_revision
 
 from .adapters_lipread import (
     CACHE,
@@ -60,7 +61,6 @@ from .language_model_lipread import (
     refuse_peft_adapter,
     refuse_wrong_weights,
     remove_dropout,
-    resolved_revision,
     saved_weights,
     without_quantization,
 )
@@ -231,7 +231,9 @@ class LipReadPreTrainedModel(PreTrainedModel):
         """
         files = {key: kwargs[key] for key in FILE_ARGUMENTS if key in kwargs and key != "force_download"}
         # Resolved before loading, so that the recorded commit is the one that is loaded.
-        revision = resolved_revision(model_id, revision, **files)
+        found = None if Path(model_id).is_dir() else resolve_revision(str(model_id), revision, **files)
+        # The string value of the result is the branch; the commit is its attribute.
+        revision = getattr(found, "resolved", found)
         language_model = load_language_model(model_id, revision=revision, dtype=dtype, **kwargs)
         config = LipReadConfig() if config is None else copy.deepcopy(config)
         config.text_config, _ = without_quantization(language_model.config)
