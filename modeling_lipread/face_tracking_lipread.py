@@ -21,8 +21,6 @@ MOST_MOVED = 0.8  # largest movement between two frames in sizes of the face; ne
 MOST_GROWN = 4 / 3  # largest ratio of sizes between two frames
 SMALLEST_TILED_SIDE = 256  # pixels; tiles of smaller frames would be smaller than the detector's 128-pixel input
 
-Found = tuple[np.ndarray | None, int]  # a face, and the number of faces detected
-
 
 class FaceFinder:
     """Detects faces in single frames, and starts to track them, with a `Landmarker` in each thread."""
@@ -51,24 +49,21 @@ class FaceFinder:
         """Returns all faces of a frame, each once; it searches tiles if the search of the whole frame finds none."""
         return distinct(self._search(frame))
 
-    def choose(self, frame: np.ndarray, which: str) -> Found:
-        """Returns the `largest` or the most `central` face of a frame, or None, and the number of faces detected."""
+    def choose(self, frame: np.ndarray, which: str) -> np.ndarray | None:
+        """Returns the `largest` or the most `central` face of a frame, or None."""
         faces = self._search(frame)
-        centre = np.array([frame.shape[1], -frame.shape[0]]) / 2
         if which == "largest":
-            face = max(faces, key=face_size, default=None)
-        else:
-            face = min(faces, key=lambda face: np.linalg.norm(face[:, :2].mean(axis=0) - centre), default=None)
-        return face, len(distinct(faces))
+            return max(faces, key=face_size, default=None)
+        centre = np.array([frame.shape[1], -frame.shape[0]]) / 2
+        return min(faces, key=lambda face: np.linalg.norm(face[:, :2].mean(axis=0) - centre), default=None)
 
-    def find_again(self, frame: np.ndarray, previous: np.ndarray) -> Found:
-        """Detects the face that continues `previous`, `(478, 3)`, of a recent frame; returns the same as `choose`."""
+    def find_again(self, frame: np.ndarray, previous: np.ndarray) -> np.ndarray | None:
+        """Detects the face that continues `previous`, `(478, 3)`, of a recent frame."""
         for region in (whole(frame), around(frame, previous, 3)):
-            faces = self.detect(frame, region)
-            face = nearest(faces, previous)
+            face = nearest(self.detect(frame, region), previous)
             if face is not None:
-                return face, len(faces)
-        return None, 0
+                return face
+        return None
 
     def _search(self, frame: np.ndarray) -> list[np.ndarray]:
         for level, regions in enumerate(_search_levels(frame)):
@@ -94,14 +89,12 @@ class FaceFollower:
 
     Attributes:
         faces: Landmarks `(478, 3)` for each frame so far, None if the face was not found.
-        most_seen: The most faces detected in a frame.
     """
 
     def __init__(self, finder: FaceFinder, which: str | None = "largest"):
         self.finder = finder
         self.which = which
         self.faces: list[np.ndarray | None] = []
-        self.most_seen = 0
         self.previous: np.ndarray | None = None
         self.last_seen = 0.0
         self._before: tuple[np.ndarray | None, float] = (None, 0.0)
@@ -139,13 +132,11 @@ class FaceFollower:
         self._track = None
 
     def _acquire(self, frame: np.ndarray, time: float) -> np.ndarray | None:
+        face = None
         if self.previous is not None:
-            face, seen = self.finder.find_again(frame, self.previous)
+            face = self.finder.find_again(frame, self.previous)
         elif self.which is not None:
-            face, seen = self.finder.choose(frame, self.which)
-        else:
-            face, seen = None, 0
-        self.most_seen = max(self.most_seen, seen)
+            face = self.finder.choose(frame, self.which)
         self._track = None if face is None else self.finder.track(face, time)
         return face
 
@@ -154,12 +145,11 @@ class SpeakerFollower:
     """Tracks every face of a clip and selects the one whose lips move most, relative to the size of the face.
 
     Tracks of one person, who was lost and found again, are joined by the shape of the face. The time is proportional
-    to the number of faces. `most_seen` is the most faces detected in a frame.
+    to the number of faces.
     """
 
     def __init__(self, finder: FaceFinder):
         self.finder = finder
-        self.most_seen = 0
         self._times: list[float] = []
         self._tracks: list[tuple[int, FaceFollower]] = []  # each with the index of its first frame
         self._next_search = 0.0
@@ -185,7 +175,6 @@ class SpeakerFollower:
                     follower.begin(face, time)
                     self._tracks.append((len(self._times) - 1, follower))
                     taken.append(face)
-        self.most_seen = max(self.most_seen, len(taken))
 
     @property
     def faces(self) -> list[np.ndarray | None]:

@@ -49,7 +49,6 @@ class LandmarkSequence:
         timestamps: Seconds from the start of the clip, rising, float64 `(frames,)`.
         width, height: Size of a frame in pixels, after rotation; 0 if it is unknown.
         frame_rate: Average frames a second.
-        most_faces: The most faces detected in a frame; 0 if it is unknown.
     """
 
     keypoints: np.ndarray
@@ -58,15 +57,10 @@ class LandmarkSequence:
     width: int
     height: int
     frame_rate: float
-    most_faces: int = 0
 
     @classmethod
     def from_faces(
-        cls,
-        faces: Sequence[np.ndarray | None],
-        timestamps: Sequence[float] | np.ndarray,
-        size: tuple[int, int],
-        most_faces: int = 0,
+        cls, faces: Sequence[np.ndarray | None], timestamps: Sequence[float] | np.ndarray, size: tuple[int, int]
     ) -> LandmarkSequence:
         """Builds a clip from landmarks `(landmarks, 3)` of each frame, at least one; None for one without a face."""
         timestamps = np.array(timestamps, np.float64)
@@ -75,7 +69,7 @@ class LandmarkSequence:
         keypoints = np.stack([absent if face is None else face for face in faces]).astype(np.float32, copy=False)
         present = np.array([face is not None for face in faces])
         frame_rate = (len(timestamps) - 1) / duration if duration else 0.0
-        return cls(keypoints, present, timestamps, *size, frame_rate, most_faces)
+        return cls(keypoints, present, timestamps, *size, frame_rate)
 
     @classmethod
     def from_array(cls, keypoints: np.ndarray, frame_rate: float) -> LandmarkSequence:
@@ -124,7 +118,7 @@ class Face3DKeypointExtractor:
 
     def extract(self, frame: np.ndarray) -> np.ndarray | None:
         """Returns the landmarks `(478, 3)` of the largest face in an RGB image `(height, width, 3)`, or None."""
-        return self.finder.choose(_check_frame(frame), "largest")[0]
+        return self.finder.choose(_check_frame(frame), "largest")
 
     def extract_video(self, path: str | os.PathLike, face: str = "largest", **span: Any) -> LandmarkSequence:
         """Extracts the landmarks of a video, or of a span of it, with arguments and errors as for `read_frames`.
@@ -161,7 +155,7 @@ class Face3DKeypointExtractor:
             timestamps.append(time)
         if shape is None:
             raise ValueError("The clip has no frames; give at least one frame.")
-        return LandmarkSequence.from_faces(follower.faces, timestamps, (shape[1], shape[0]), follower.most_seen)
+        return LandmarkSequence.from_faces(follower.faces, timestamps, (shape[1], shape[0]))
 
 
 def _intact(frames: Iterable[tuple[float, np.ndarray | None]], path: str | os.PathLike) -> Iterator[tuple]:

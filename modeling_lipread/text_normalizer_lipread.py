@@ -93,19 +93,18 @@ def choose_text_unit(texts: Iterable[str]) -> Literal["word", "character"]:
 
 
 @lru_cache(maxsize=2**16)
-def normalize_text(text: str, remove_punctuation: bool = True) -> str:
+def normalize_text(text: str) -> str:
     """Applies Unicode NFKC, folds case, replaces punctuation and symbols by spaces, and collapses white space.
 
-    It keeps letters, combining marks and digits of every script, apostrophes between letters (``don't``), dots and
-    commas between digits (``3.5``), and without `remove_punctuation` all punctuation and symbols. Normalising a result
-    again does not change it. It adds no spaces to scripts without spaces.
+    It keeps letters, combining marks and digits of every script, apostrophes between letters (``don't``), and dots
+    and commas between digits (``3.5``). Normalising a result again does not change it. It adds no spaces to scripts
+    without spaces.
     """
     text = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
     # Normalises again, since folding can decompose characters.
     text = unicodedata.normalize("NFKC", text.casefold())
-    if remove_punctuation:
-        # Normalises again, since removing an invisible character can join a letter and its accent.
-        text = unicodedata.normalize("NFKC", "".join(_keep(text, index) for index in range(len(text))))
+    # And again, since removing an invisible character can join a letter and its accent.
+    text = unicodedata.normalize("NFKC", "".join(_keep(text, index) for index in range(len(text))))
     return re.sub(r"\s+", " ", text).strip()
 
 

@@ -97,10 +97,10 @@ def test_small_faces_are_found_anywhere_in_a_wide_frame(extractor):
 def test_the_central_face_is_followed_if_asked_for(extractor):
     picture = portrait_on(300, 560, [(1.0, 0, 0), (0.8, 200, 40)])
     central = extractor.extract_frames([picture] * 3, frame_rate=25, face="central")
-    assert (central.keypoints[..., 0].mean(axis=1) > 200).all() and central.most_faces == 2
+    assert (central.keypoints[..., 0].mean(axis=1) > 200).all()
     assert extractor.extract_frames([picture], 25).keypoints[..., 0].mean() < 200
     nobody = extractor.extract_frames([np.full((288, 360, 3), 90, np.uint8)] * 3, frame_rate=25, face="speaking")
-    assert nobody.coverage == 0.0 and len(nobody) == 3 and nobody.most_faces == 0
+    assert nobody.coverage == 0.0 and len(nobody) == 3
 
 
 def test_the_speaking_face_is_followed_if_asked_for(extractor, talking):
@@ -111,12 +111,11 @@ def test_the_speaking_face_is_followed_if_asked_for(extractor, talking):
         assert largest.coverage == speaking.coverage == 1.0
         assert ((largest.keypoints[..., 0].mean(axis=1) < 320) == (not speaker_is_left)).all()
         assert ((speaking.keypoints[..., 0].mean(axis=1) < 320) == speaker_is_left).all()
-        assert speaking.most_faces == 2
         motion = [lip_motion(sequence.keypoints, sequence.timestamps) for sequence in (largest, speaking)]
         assert motion[0] < 0.1 < 0.5 < motion[1]
     # Followed among others, a face has the landmarks that it has alone.
     alone = extractor.extract_frames([frame[:, :240] for frame in frames], frame_rate=25, face="speaking")
-    assert alone.coverage == 1.0 and alone.most_faces == 1
+    assert alone.coverage == 1.0
     assert np.abs(alone.keypoints - speaking.keypoints)[..., :2].mean() < 0.5
 
 
