@@ -2,7 +2,7 @@
 """Evaluates a trained reader on every clip of a corpus or of a video manifest.
 
     python evaluate_hf.py runs/a corpus/test
-    python evaluate_hf.py you/lipread-grid videos.jsonl --num_beams 8 --nbest 8 --output results.json
+    python evaluate_hf.py you/lipread-grid videos.jsonl --num_beams 8 --output results.json
 
 It writes a JSON file with the metrics, their 95% bootstrap intervals and every hypothesis, and an HTML page beside it.
 The last line that it prints is:
@@ -38,7 +38,6 @@ def main(arguments: list[str] | None = None) -> None:
         type=float,
         help="weight of the CTC head beside the language model, 0 to 1 (default: the reader's own)",
     )
-    add("--nbest", type=int, default=1, help="hypotheses kept of a clip, at most as many as beams (default: 1)")
     add("--batch_size", type=int, default=16, help="clips in a batch (default: 16)")
     add("--num_proc", type=int, help="processes that extract landmarks from a manifest's videos (default: all cores)")
     outside = "also read files outside the manifest's folder"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from benchmarks import adaptation, contention, extraction, live, long_videos, run
+from benchmarks import adaptation, contention, extraction, live, run
 from benchmarks.encoding import check_equal, make_clips, make_pair
 from benchmarks.measure import Row
 from benchmarks.reading import reading_rows
@@ -76,14 +76,6 @@ def test_extraction_beside_the_landmarker_and_the_classic_loop(tmp_path, capsys)
     assert found["machine"]["clips"] == 3 and met == all(row["met"] is not False for row in found["rows"])
     assert [row["goal"] for row in found["rows"]] == [1.3, 1.0, None]
     assert all(row["ratio"] > 0 for row in found["rows"]) and "classic loop" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_clips_in_one_video_are_compared_with_clips_alone(grid_dir, capsys):
-    long_videos.main([str(grid_dir / "validation.jsonl"), "--clips", "2", "--repeat", "1"])
-    found = json.loads(capsys.readouterr().out)
-    assert (found["clips"], found["seconds"], found["repeated_seconds"]) == (2, 6.0, 6.0)
-    assert found["utterances"] == 2 and found["wer_long"] <= 0.5 and found["memory_mib_by_minute"][0] > 0
 
 
 @pytest.mark.slow

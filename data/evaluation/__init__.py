@@ -28,7 +28,6 @@ def report(predictions: Sequence[Prediction], **about: Any) -> dict[str, Any]:
             "classes": breakdown.word_classes(clips),
             "positions": breakdown.word_positions(clips),
             "confusions": breakdown.confusions(clips),
-            "matrix": breakdown.confusion_matrix(clips, breakdown.word_order),
         },
         "visemes": breakdown.viseme_errors(clips),
         "speakers": breakdown.speaker_rates(predictions),

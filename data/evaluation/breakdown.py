@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain, zip_longest
 from typing import Any, NamedTuple
@@ -21,7 +21,6 @@ CLASSES = ("letters", "digits", "other words")
 LONGEST_PATTERN = 12  # words of a sentence that is broken down by position
 EXAMPLES = 4
 MOST_CONFUSIONS = 40
-MOST_WORDS = 32  # of the confusion matrix
 LEAST_KNOWN = 0.8  # share of the reference words in the dictionary; below it the language is hardly English
 MOST_UNKNOWN = 50  # words outside the dictionary that are listed
 
@@ -63,11 +62,6 @@ def class_of(word: str) -> str:
     if len(word) == 1 and word.isalpha() and not is_unspaced(word):
         return "letters"
     return "digits" if word in DIGITS or (len(word) == 1 and word.isdecimal()) else "other words"
-
-
-def word_order(word: str) -> tuple[int, str]:
-    """Returns a sort key that groups letters, digits and other words."""
-    return CLASSES.index(class_of(word)), word
 
 
 def edit_kinds(clips: Iterable[Sequence[Pair]]) -> dict[str, int]:
@@ -142,44 +136,17 @@ def confusions(clips: Iterable[Sequence[Pair]]) -> list[dict[str, Any]]:
     ]
 
 
-def confusion_matrix(
-    clips: Iterable[Sequence[Pair]], order: Callable[[str], Any], most: int | None = MOST_WORDS
-) -> dict[str, Any]:
-    """Counts what was recognised as what, for at most `most` units with errors (None: all units), sorted by `order`.
-
-    Returns `labels`; `counts`, a row for each reference unit and a column for each hypothesis unit; and for each label
-    how often a unit outside the labels was recognised (`others`), and its `deletions` and `insertions`.
-    """
-    pairs = Counter(chain.from_iterable(clips))
-    wrong: Counter[str] = Counter()
-    for pair, count in pairs.items():
-        for unit in set(pair) - {None}:
-            wrong[unit] += count if pair.reference != pair.hypothesis else 0
-    chosen = list(wrong) if most is None else sorted(+wrong, key=lambda unit: (-wrong[unit], unit))[:most]
-    labels = sorted(chosen, key=order)
-    others: Counter[str | None] = Counter()
-    for pair, count in pairs.items():
-        others[pair.reference] += count if pair.hypothesis not in {None, *labels} else 0
-    return {
-        "labels": labels,
-        "counts": [[pairs[reference, hypothesis] for hypothesis in labels] for reference in labels],
-        "others": [others[reference] for reference in labels],
-        "deletions": [pairs[reference, None] for reference in labels],
-        "insertions": [pairs[None, hypothesis] for hypothesis in labels],
-    }
-
-
 def viseme_errors(clips: Sequence[Sequence[Pair]]) -> dict[str, Any]:
     """Scores the visemes of the words, the classes of phonemes that look alike on the lips, as in "pat" and "bat".
 
     Pronunciations are the first ones of the English CMU dictionary; words outside it are pronounced by spelling rules.
 
-    Returns `error_rate` and its `interval`, the `matrix` of visemes, `alike` (the share of substituted words that have
-    the visemes of the reference), and the words `outside_dictionary` (at most 50, `outside_count` in all); or
-    `left_out`, the reason why visemes were not scored.
+    Returns `error_rate` and its `interval`, `alike` (the share of substituted words that have the visemes of the
+    reference), and the words `outside_dictionary` (at most 50, `outside_count` in all); or `left_out`, the reason why
+    visemes were not scored.
     """
     try:
-        from lipread.pronunciation import CONSONANTS, is_known
+        from lipread.pronunciation import is_known
     except ImportError as error:
         return {"left_out": f"visemes need the pronouncing dictionary ({error.name}): pip install {error.name}"}
     pairs = list(chain.from_iterable(clips))
@@ -199,14 +166,12 @@ def viseme_errors(clips: Sequence[Sequence[Pair]]) -> dict[str, Any]:
     alike = sum(visemes_of_word(pair.reference) == visemes_of_word(pair.hypothesis) for pair in substituted)
     words = Counter(word for pair in pairs for word in pair if word)
     outside = [word for word, _ in words.most_common() if not is_known(word)]
-    order = {viseme: index for index, viseme in enumerate(CONSONANTS)}
     return {
         "error_rate": error_rate(edits, lengths),
         "interval": bootstrap_interval(edits, lengths),
         "alike": alike / len(substituted) if substituted else None,
         "outside_dictionary": outside[:MOST_UNKNOWN],
         "outside_count": len(outside),
-        "matrix": confusion_matrix(units, lambda viseme: (order.get(viseme, len(order)), viseme), most=None),
     }
 
 

@@ -52,20 +52,19 @@ def word_confidence(
     encoded: FaceKeypointEncoderOutput,
     mask: torch.Tensor,
 ) -> list[dict[str, Any]]:
-    """Computes confidence, word scores, word times and abstention of a batch of hypotheses, as the pipeline does.
+    """Computes word scores, word times and abstention of a batch of hypotheses, as the pipeline does.
 
     Args:
         tokens, log_probs: The hypotheses without the prompt, `(batch, tokens)`; padding follows the first end token.
         mask: Non-zero where there is a face, `(batch, frames)`.
 
     Returns:
-        For each clip `confidence`, `words`, `reference_words`, `lip_speed` and `reason`, as in `Prediction`.
+        For each clip `words`, `reference_words`, `lip_speed` and `reason`, as in `Prediction`.
     """
     config, heads = model.config, head_log_probs(encoded)
     lengths = clip_lengths(mask, encoded.frame_hidden_states).tolist()
-    confidences = token_confidence(model, tokens, log_probs).tolist()
     result = []
-    for index, (row, confidence) in enumerate(zip(rows, confidences, strict=True)):
+    for index, row in enumerate(rows):
         own = None if heads is None else heads[index, :, : lengths[index]]
         words = word_evidence(processor, config, tokens[index].tolist(), log_probs[index].tolist(), own)
         sequence = decode_row(row)
@@ -79,7 +78,6 @@ def word_confidence(
         times = processor.feature_extractor.frame_times(row["timestamps"], mask.shape[1])
         result.append(
             {
-                "confidence": confidence,
                 "words": [_word(word, score, times) for word, score in zip(words, scores, strict=True)],
                 "reference_words": [dict(word) for word in row.get("words", ())],
                 "lip_speed": video["speed"],
@@ -93,16 +91,6 @@ def _word(word: WordEvidence, score: float, times: np.ndarray) -> dict[str, Any]
     start, end = (None, None) if word.frames is None else times[list(word.frames)].round(3).tolist()
     weighed = {name: getattr(word, name) for name in WORD_EVIDENCE}
     return {"word": word.text, "start": start, "end": end, **weighed, "score": score}
-
-
-def token_confidence(
-    model: LipReadForConditionalGeneration, tokens: torch.Tensor, log_probs: torch.Tensor
-) -> torch.Tensor:
-    """Returns the geometric mean of the probabilities of the tokens up to the first end token, `(batch,)`."""
-    ends = model.generation_config.eos_token_id
-    ended = torch.isin(tokens, torch.as_tensor([] if ends is None else ends, device=tokens.device)).int()
-    counted = (ended.cumsum(-1) - ended == 0).float()
-    return ((log_probs * counted).sum(-1) / counted.sum(-1).clamp(min=1)).exp()
 
 
 def correct_words(predictions: Sequence[Prediction]) -> np.ndarray:

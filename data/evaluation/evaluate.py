@@ -66,7 +66,6 @@ def evaluate(
     split: str | None = None,
     num_beams: int = 1,
     ctc_decoding_weight: float | None = None,
-    nbest: int = 1,
     batch_size: int = 16,
     device: str | None = None,
     **extraction: Any,
@@ -76,15 +75,13 @@ def evaluate(
     `extraction` holds those for manifests. Raises CorpusError, SourceError, PrepareError, OSError or ValueError if
     checkpoint or source cannot be read.
     """
-    if not 1 <= nbest <= num_beams:
-        raise ValueError(f"--nbest {nbest}: a search with {num_beams} beams keeps 1 to {num_beams}; see --num_beams")
     processor = AutoProcessor.from_pretrained(checkpoint)
     weights = weights_sha256(checkpoint_files(checkpoint, {}))
     model = AutoModel.from_pretrained(checkpoint)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     if ctc_decoding_weight is None:
         ctc_decoding_weight = getattr(model.generation_config, "ctc_decoding_weight", None) or 0.0
-    search = {"num_beams": num_beams, "ctc_decoding_weight": ctc_decoding_weight, "nbest": nbest}
+    search = {"num_beams": num_beams, "ctc_decoding_weight": ctc_decoding_weight}
     with tempfile.TemporaryDirectory() as folder:
         clips, lost, skipped = prepared_clips(Path(source), Path(folder), split, **extraction)
         predictions = predict(model, processor, clips, batch_size=batch_size, confidence=True, **search)

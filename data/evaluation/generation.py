@@ -44,7 +44,7 @@ def predict(
     Args:
         collator: In place of a `LipReadCollator` in evaluation mode.
         process_index, num_processes: This process among those that share the work; each receives all predictions.
-        options: `nbest`, `confidence` and `encoder_only` of `predict_batch`, and arguments of `generate`.
+        options: `confidence` and `encoder_only` of `predict_batch`, and arguments of `generate`.
     """
     if collator is None:
         start_ids = model.config.start_ids
@@ -79,7 +79,6 @@ def predict_batch(
     rows: list[dict],
     batch: dict[str, torch.Tensor],
     *,
-    nbest: int = 1,
     confidence: bool = False,
     encoder_only: bool = False,
     **generation: Any,
@@ -87,7 +86,6 @@ def predict_batch(
     """Returns the predictions for a batch of collated rows on the model's device.
 
     Args:
-        nbest: Hypotheses kept of a clip, at most as many as beams; they come from one search.
         confidence: Whether to compute word scores and word times, which costs one more forward pass.
         encoder_only: Whether to take the greedy hypotheses of the CTC head instead of generating text.
     """
@@ -100,29 +98,25 @@ def predict_batch(
     if encoded.ctc_logits is not None and model.config.ctc_vocab:
         ctc_hypotheses = greedy_ctc(encoded.ctc_logits, mask, model.config.ctc_vocab)
     if encoder_only:
-        nbest, texts = 1, ctc_hypotheses
+        texts = ctc_hypotheses
         blank_logits = model.encode(blank_keypoints, mask)[1].ctc_logits
         blank = greedy_ctc(blank_logits, mask, model.config.ctc_vocab)
     else:
-        # `num_return_sequences` is passed only if several hypotheses were asked for.
-        several = {"num_return_sequences": nbest} if nbest > 1 else {}
         video = {"conditioning": conditioning, "keypoints_mask": mask, "ctc_logits": encoded.ctc_logits}
-        generated = model.generate(**prompt, **video, **generation, **several)
+        generated = model.generate(**prompt, **video, **generation)
         texts = _decode(processor, generated[:, start:])
         from_blank = model.generate(**prompt, keypoints=blank_keypoints, keypoints_mask=mask, **generation)
         blank = _decode(processor, from_blank[:, start:])
         if confidence:
-            best = generated[::nbest]
-            log_probs = token_log_probs(model, best, start, conditioning=conditioning)
-            scored = word_confidence(model, processor, rows, best[:, start:], log_probs, encoded, mask)
+            log_probs = token_log_probs(model, generated, start, conditioning=conditioning)
+            scored = word_confidence(model, processor, rows, generated[:, start:], log_probs, encoded, mask)
     return [
         Prediction(
             id=str(row["id"]),
             speaker=None if row["speaker"] is None else str(row["speaker"]),
             reference=str(row["text"]),
-            hypothesis=texts[index * nbest],
+            hypothesis=texts[index],
             blank_hypothesis=blank[index],
-            nbest=texts[index * nbest : (index + 1) * nbest] if nbest > 1 else [],
             ctc_hypothesis=ctc_hypotheses[index],
             **scored[index],
         )

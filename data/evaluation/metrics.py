@@ -32,7 +32,7 @@ RATE_OF_UNIT = {"word": "wer", "character": "cer"}
 class Prediction:
     """A clip, its reference, and the hypotheses of a model.
 
-    `confidence`, `words`, `lip_speed` and `reason` are set only where confidence was asked for.
+    `words`, `lip_speed` and `reason` are set only where confidence was asked for.
     """
 
     id: str
@@ -40,8 +40,6 @@ class Prediction:
     reference: str
     hypothesis: str
     blank_hypothesis: str  # from blank video of the same length
-    nbest: list[str] = field(default_factory=list)  # where more than one was asked for; the first is `hypothesis`
-    confidence: float | None = None  # geometric mean of the probabilities of the tokens of `hypothesis`, in (0, 1]
     ctc_hypothesis: str | None = None  # greedy hypothesis of the CTC head, if the model has one
     # `word`, `start` and `end` (seconds, None where unknown), `log_prob`, `fit`, `certainty`, and their `score`.
     words: list[dict[str, Any]] = field(default_factory=list)
@@ -137,14 +135,9 @@ def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) 
     hypotheses = [prediction.hypothesis for prediction in predictions]
     counts = own_and_blank_counts(predictions)
     counts |= {f"shuffled_{rate}": _shuffled_counts(hypotheses, references, rate) for rate in ("wer", "cer")}
-    if any(prediction.nbest for prediction in predictions):
-        counts["oracle_wer"] = _oracle_counts(predictions)
     if any(prediction.ctc_hypothesis is not None for prediction in predictions):
         counts["ctc_wer"] = edit_counts([prediction.ctc_hypothesis or "" for prediction in predictions], references)
     result: dict[str, Any] = {name: error_rate(*count) for name, count in counts.items()}
-    confidences = [prediction.confidence for prediction in predictions if prediction.confidence is not None]
-    if confidences:
-        result["mean_confidence"] = float(np.mean(confidences))
     texts = list(map(normalize_text, hypotheses))
     loops = [
         has_loop(text) and not has_loop(normalize_text(said)) for text, said in zip(texts, references, strict=True)
@@ -173,15 +166,6 @@ def _shuffled_counts(
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     kept = [index for index, partner in enumerate(partners) if partner is not None]
     return edit_counts([hypotheses[partners[index]] for index in kept], [references[index] for index in kept], rate)
-
-
-def _oracle_counts(predictions: Sequence[Prediction]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns edits and lengths in words of the best hypothesis of each clip."""
-    candidates = [prediction.nbest or [prediction.hypothesis] for prediction in predictions]
-    references = [each.reference for each, texts in zip(predictions, candidates, strict=True) for _ in texts]
-    edits, lengths = edit_counts([text for texts in candidates for text in texts], references)
-    starts = np.cumsum([0, *(len(texts) for texts in candidates[:-1])])
-    return np.minimum.reduceat(edits, starts), lengths[starts]
 
 
 def has_loop(text: str) -> bool:

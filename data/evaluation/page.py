@@ -20,7 +20,6 @@ SHOWN_CLIPS = 12
 SHOWN_SKIPS = 100
 RATES = {
     "wer": "words (WER)",
-    "oracle_wer": "words, best of n-best",
     "cer": "characters (CER)",
     "visemes": "visemes",
     "ctc_wer": "words, CTC head alone",

@@ -88,7 +88,6 @@ class LipReadTrainingArguments(TrainingArguments):
     restart: bool = _option(False, "Delete the checkpoints in output_dir and start anew.")
     eval_num_beams: int = _option(1, "Beams in evaluation; 1 is greedy.")
     eval_max_new_tokens: int | None = _option(None, "Largest number of new tokens in evaluation; default: seq_len.")
-    max_frames_per_batch: int | None = _option(None, "Largest number of frames in a batch of similar lengths, padded.")
     speaker_balance: float = _option(0.0, "Sampling of speakers, from 0 (by their clips) to 1 (equally often).")
     stream_window: int = _option(4, "Row groups (64 clips each) that --streaming shuffles and holds in memory.")
     blank_check_after: float = _option(

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
-import torch
 from accelerate.data_loader import prepare_data_loader
 from torch.utils.data import DataLoader, Sampler
 from transformers import TrainingArguments
@@ -40,46 +39,29 @@ class ClipBatchSampler(Sampler[list[int]]):
         return np.random.default_rng((self.seed, self.epoch))
 
 
-class _LengthGroups:
-    """Clips sorted by length and cut into batches. The cuts depend on lengths alone, so their number is constant."""
-
-    def __init__(self, lengths: Sequence[int], batch_size: int | None, max_frames: int | None):
-        self.steps = -(-np.asarray(lengths) // LENGTH_STEP)
-        ordered, self.bounds = np.sort(self.steps) * LENGTH_STEP, [0]
-        for position, length in enumerate(ordered.tolist()):  # ascending: a batch's longest clip is its last
-            clips = position - self.bounds[-1]
-            if clips and (clips == batch_size or (max_frames is not None and length * (clips + 1) > max_frames)):
-                self.bounds.append(position)
-
-    def __len__(self) -> int:
-        return len(self.bounds)
-
-    def draw(self, generator: np.random.Generator) -> list[np.ndarray]:
-        """Returns the batches, shortest clips first; clips of equal rounded length are shuffled."""
-        order = np.lexsort((generator.random(len(self.steps)), self.steps))
-        return np.split(order, self.bounds[1:])
+def _by_length(steps: np.ndarray, batch_size: int, generator: np.random.Generator) -> list[np.ndarray]:
+    """Cuts clips sorted by length into batches, shortest first; clips of equal rounded length are shuffled."""
+    order = np.lexsort((generator.random(len(steps)), steps))
+    return np.split(order, range(batch_size, len(order), batch_size))
 
 
 class LengthBatchSampler(ClipBatchSampler):
     """Batches of clips of similar length, in random order.
 
-    A batch has `batch_size` clips, or with padding at most `max_frames` frames, where a longer clip is alone. Batches
-    of different processes in one step are neighbours in length, so that no process waits long for another. The
+    Batches of different processes in one step are neighbours in length, so that no process waits long for another. The
     Trainer's own grouping draws from the global random state, which cannot be restored in the middle of an epoch.
     """
 
-    def __init__(
-        self, lengths: Sequence[int], *, batch_size: int | None = None, max_frames: int | None = None, **process
-    ):
+    def __init__(self, lengths: Sequence[int], *, batch_size: int, **process):
         super().__init__(**process)
-        self.groups = _LengthGroups(lengths, batch_size, max_frames)
+        self.steps, self.batch_size = -(-np.asarray(lengths) // LENGTH_STEP), batch_size
 
     def __len__(self) -> int:
-        return -(-len(self.groups) // self.num_processes)
+        return -(-len(self.steps) // (self.batch_size * self.num_processes))
 
     def __iter__(self) -> Iterator[list[int]]:
         generator = self._generator()
-        batches = [group.tolist() for group in self.groups.draw(generator)]
+        batches = [batch.tolist() for batch in _by_length(self.steps, self.batch_size, generator)]
         missing = len(self) * self.num_processes - len(batches)
         batches += (batches * missing)[:missing]
         for step in generator.permutation(len(self)).tolist():
@@ -131,27 +113,27 @@ class StreamBatchSampler(ClipBatchSampler):
         blocks: Sequence[int],
         lengths: Sequence[int] | None = None,
         *,
-        batch_size: int | None = None,
-        max_frames: int | None = None,
+        batch_size: int,
         window: int = 4,
         **process,
     ):
         super().__init__(**process)
         groups = np.split(np.arange(np.sum(blocks)), np.cumsum(blocks)[:-1])
-        lengths = np.ones(np.sum(blocks)) if lengths is None else np.asarray(lengths)
+        self.steps = -(-np.asarray(np.ones(np.sum(blocks)) if lengths is None else lengths) // LENGTH_STEP)
+        self.batch_size = batch_size
         order = np.random.default_rng(self.seed).permutation(len(groups)).tolist()
         parts = [order[start : start + window] for start in range(0, len(order), window)]
         self.windows = [np.concatenate([groups[block] for block in part]) for part in parts]
-        self.groups = [_LengthGroups(lengths[clips], batch_size, max_frames) for clips in self.windows]
 
     def __len__(self) -> int:
-        return -(-sum(map(len, self.groups)) // self.num_processes)
+        return -(-sum(-(-len(clips) // self.batch_size) for clips in self.windows) // self.num_processes)
 
     def __iter__(self) -> Iterator[list[int]]:
         generator, batches = self._generator(), []
         for window in generator.permutation(len(self.windows)).tolist():
-            drawn = self.groups[window].draw(generator)
-            batches += [self.windows[window][drawn[batch]] for batch in generator.permutation(len(drawn)).tolist()]
+            clips = self.windows[window]
+            drawn = _by_length(self.steps[clips], self.batch_size, generator)
+            batches += [clips[drawn[batch]] for batch in generator.permutation(len(drawn)).tolist()]
         first = self.process_index * len(self)
         for position in range(first, first + len(self)):
             yield batches[position % len(batches)].tolist()
@@ -171,17 +153,13 @@ def batch_sampler(clips: Clips, args: TrainingArguments) -> ClipBatchSampler | N
     """Returns the sampler that the arguments select; `None` for the Trainer's own random order."""
     seed = args.seed if args.data_seed is None else args.data_seed
     process = {"seed": seed, "process_index": args.process_index, "num_processes": args.world_size}
-    max_frames, limit = args.max_frames_per_batch, {"batch_size": args.train_batch_size}
-    by_length = max_frames is not None or args.train_sampling_strategy == "group_by_length"
-    if max_frames is not None:
-        limit = {"max_frames": max_frames}
+    process["batch_size"] = args.train_batch_size
+    lengths = clips.column("num_frames") if args.train_sampling_strategy == "group_by_length" else None
     if isinstance(clips, ClipStream):
-        process["window"] = args.stream_window
-        lengths = clips.column("num_frames") if by_length else None
-        return StreamBatchSampler(clips.blocks, lengths, **limit, **process)
+        return StreamBatchSampler(clips.blocks, lengths, window=args.stream_window, **process)
     if args.speaker_balance:
-        return SpeakerBatchSampler(clips.column("speaker"), balance=args.speaker_balance, **limit, **process)
-    return LengthBatchSampler(clips.column("num_frames"), **limit, **process) if by_length else None
+        return SpeakerBatchSampler(clips.column("speaker"), balance=args.speaker_balance, **process)
+    return None if lengths is None else LengthBatchSampler(lengths, **process)
 
 
 def train_loader(clips: Clips, sampler: ClipBatchSampler, collator: Callable, args: TrainingArguments) -> DataLoader:
@@ -200,9 +178,3 @@ def train_loader(clips: Clips, sampler: ClipBatchSampler, collator: Callable, ar
     return prepare_data_loader(
         loader, args.device, num_processes=1, process_index=0, put_on_device=True, dispatch_batches=False
     )
-
-
-def padding_share(mask: torch.Tensor) -> torch.Tensor:
-    """Returns the share of a batch's frames after each clip's last face; `mask` is `(batch, frames)`."""
-    position = torch.arange(1, mask.shape[1] + 1, device=mask.device)
-    return 1.0 - (mask * position).amax(dim=1).sum() / mask.numel()

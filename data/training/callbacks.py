@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Callbacks of a training run: early stopping, gradient norms, data wait, transcripts."""
+"""Callbacks of a training run: early stopping, finite weights, data wait, transcripts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ WARNING = (
     "that the language model needs the face. To continue anyway, repeat the command with --blank_check_after 0."
 )
 MOST_BAD_STEPS = 10  # steps in a row without finite gradients
-PARTS = ("encoder", "adapters", "gates", "language_model")
 
 
 class BlankVideoCallback(TrainerCallback):
@@ -96,32 +95,6 @@ class FiniteCallback(TrainerCallback):
             f"after step {state.global_step} {reason}, at a learning rate of {rate}. Checkpoints saved before are "
             "good. Give a lower --learning_rate, more --warmup_steps, or --bf16 instead of --fp16, and --restart."
         )
-
-
-class GradientNormCallback(TrainerCallback):
-    """Measures the gradient norms of the parts of a model at the steps that are logged."""
-
-    def __init__(self):
-        self._norms: dict[str, torch.Tensor] = {}
-
-    def on_pre_optimizer_step(self, args: TrainingArguments, state: TrainerState, control, model, **kwargs):
-        step = state.global_step + 1
-        if step % state.logging_steps and not (step == 1 and args.logging_first_step):
-            return
-        gradients: dict[str, list[torch.Tensor]] = {part: [] for part in PARTS}
-        for name, parameter in model.named_parameters():
-            if parameter.grad is not None:
-                part = "gates" if name.endswith(".gate") else name.partition(".")[0]
-                gradients[part if part in PARTS else "language_model"].append(parameter.grad)
-        self._norms = {part: get_total_norm(found) for part, found in gradients.items() if found}
-
-    def pop_metrics(self, total: float) -> dict[str, float]:
-        """Returns the norms before clipping, since the last call; `total` is the norm of all gradients."""
-        norms = {part: norm.item() for part, norm in self._norms.items()}
-        self._norms = {}
-        clipped = float(np.linalg.norm(list(norms.values()))) if norms else 0.0
-        scale = total / clipped if clipped > 0 else 1.0
-        return {f"grad_norm/{part}": scale * norm for part, norm in norms.items()}
 
 
 class DataTimeCallback(TrainerCallback):

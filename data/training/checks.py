@@ -34,7 +34,6 @@ def check_arguments(arguments: Arguments) -> None:
     """Raises ValueError, with the remedy, for arguments that contradict each other."""
     data, model, args = arguments.data, arguments.model, arguments.training
     text_only, own_model, rank = data.dataset is None, model.lm_config is not None, model.lora_r
-    by_length = args.max_frames_per_batch is not None or args.train_sampling_strategy == "group_by_length"
     sources = model.model_id, model.lm_config, model.init_from
     _refuse(
         sum(source is not None for source in sources) != 1,
@@ -71,7 +70,7 @@ def check_arguments(arguments: Arguments) -> None:
         _refuse(not 0 <= (value := getattr(group, name)) <= 1, f"--{name} {value}: must be in [0, 1]")
     after = args.blank_check_after
     _refuse(after < 0, f"--blank_check_after {after}: give an epoch, a share of the run, or 0 for never")
-    whole_corpus = args.speaker_balance and (by_length or data.streaming)
+    whole_corpus = args.speaker_balance and (args.train_sampling_strategy == "group_by_length" or data.streaming)
     _refuse(whole_corpus, "--speaker_balance does not work with --streaming or grouping by length")
     _refuse(
         args.push_to_hub and model.model_id is not None and is_folder(model.model_id),

@@ -27,7 +27,7 @@ from ..evaluation import closing_line, compute_metrics, predict
 from . import callbacks
 from .arguments import LipReadTrainingArguments
 from .augmentation import KeypointAugmentation
-from .batching import batch_sampler, padding_share, train_loader
+from .batching import batch_sampler, train_loader
 from .checkpoints import replace_pickled_arguments, training_data
 
 logger = logging.getLogger(__name__)
@@ -56,10 +56,10 @@ class LipReadTrainer(Trainer):
         self._train_parts: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._eval_parts: dict[str, list[torch.Tensor]] = defaultdict(list)
         self._training_data: dict[str, Any] | None = None
-        self.data_time, self.norms = callbacks.DataTimeCallback(), callbacks.GradientNormCallback()
+        self.data_time = callbacks.DataTimeCallback()
         after = self.args.blank_check_after
         self.blank_check = callbacks.BlankVideoCallback(after) if after else None
-        for callback in filter(None, (callbacks.FiniteCallback(), self.data_time, self.norms, self.blank_check)):
+        for callback in filter(None, (callbacks.FiniteCallback(), self.data_time, self.blank_check)):
             self.add_callback(callback)
 
     def get_train_dataloader(self) -> DataLoader:
@@ -103,12 +103,10 @@ class LipReadTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Returns the model's loss on the augmented batch, and keeps its parts for the log."""
         parts = self._train_parts if model.training else self._eval_parts
-        if model.training:
-            parts["data/padding"].append(padding_share(inputs["keypoints_mask"]))
-            if self.augmentation is not None:
-                names = ("keypoints", "keypoints_mask", "alignment_targets")
-                augmented = zip(names, self.augmentation(*map(inputs.get, names)), strict=True)
-                inputs = {**inputs, **{name: value for name, value in augmented if value is not None}}
+        if model.training and self.augmentation is not None:
+            names = ("keypoints", "keypoints_mask", "alignment_targets")
+            augmented = zip(names, self.augmentation(*map(inputs.get, names)), strict=True)
+            inputs = {**inputs, **{name: value for name, value in augmented if value is not None}}
         if self.args.encoder_only:
             inputs = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
@@ -132,7 +130,6 @@ class LipReadTrainer(Trainer):
             model = self.accelerator.unwrap_model(self.model)
             gates = {f"gate/layer_{layer:02d}": value for layer, value in model.gate_values().items()}
             logs = logs | self._pop_means(self._train_parts) | self.data_time.pop_metrics() | gates
-            logs |= self.norms.pop_metrics(logs.get("grad_norm", 0.0))
         super().log(logs, start_time)
 
     def evaluation_loop(self, dataloader, *args, metric_key_prefix: str = "eval", **kwargs):

@@ -28,7 +28,7 @@ STILL = {
 # Two epochs of 6 steps, with a checkpoint and an evaluation in the middle of each, and gradients that are clipped.
 SAVED = {"num_train_epochs": 2, "save_strategy": "steps", "save_steps": 3, "eval_strategy": "steps", "eval_steps": 3}
 SAVED |= {"max_grad_norm": 0.1}
-STREAMED, BUDGET = {"streaming": True, "stream_window": 2}, {"max_frames_per_batch": 75}
+STREAMED = {"streaming": True, "stream_window": 2}
 
 
 def make_clip(text: str, seed: int, frames: int = 20) -> LandmarkSequence:

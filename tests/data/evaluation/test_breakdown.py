@@ -7,7 +7,6 @@ import pytest
 
 from data.evaluation import Prediction, breakdown, report
 from data.evaluation.breakdown import (
-    confusion_matrix,
     match_words,
     speaker_rates,
     viseme_errors,
@@ -46,20 +45,11 @@ def test_words_of_grid():
     assert sorted(rest, key=str) == [("f", "s"), ("soon", None), (None, "please")]
 
 
-def test_pairs_are_counted_by_class_and_position_and_in_a_matrix():
+def test_pairs_are_counted_by_class_and_position():
     classes = word_classes(align(["a \u0436 7 seven seventy"], ["a"]))
     assert {name: row["words"] for name, row in classes.items()} == {"letters": 2, "digits": 2, "other words": 1}
     cases = {("a b", "c d"): 2, ("a b", "c"): 0, ("a", "b"): 0, ("a b",): 0, ("a " * 20, "b " * 20): 0}
     assert {texts: len(word_positions(align(texts, texts))) for texts in cases} == cases
-    assert confusion_matrix(align(["a b c", "a b c", "a"], ["a b d", "a c", "x a"]), str) == {
-        "labels": ["b", "c", "d", "x"],  # without "a", which has no errors
-        "counts": [[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]],
-        "others": [0, 0, 0, 0],
-        "deletions": [1, 0, 0, 0],
-        "insertions": [0, 0, 0, 1],
-    }
-    smaller = confusion_matrix(align(["a b"], ["b b"]), str, most=1)
-    assert smaller == {"labels": ["a"], "counts": [[0]], "others": [1], "deletions": [0], "insertions": [0]}
 
 
 def test_a_row_for_each_speaker():
@@ -81,14 +71,10 @@ def test_confusions_of_words_with_the_same_visemes_are_no_viseme_errors():
     assert visemes_of_word("pat") == visemes_of_word("mat") == ("bilabial", "AE", "alveolar") != visemes_of_word("fat")
     alike = viseme_errors(align(["pat the cat", "now"], ["mat the cat", "now"]))
     assert alike["error_rate"] == 0.0 and alike["alike"] == 1.0
-    counts = alike["matrix"]["counts"]
-    assert "bilabial" in alike["matrix"]["labels"] and sum(map(sum, counts)) == sum(map(max, counts)) == 11
     # "at" (AE alveolar) for "pat" deletes one viseme.
     deleted = viseme_errors(align(["pat now four"], ["at now four"]))
     total = sum(len(visemes_of_word(word)) for word in ("pat", "now", "four"))
     assert deleted["error_rate"] == 1 / total and deleted["alike"] == 0.0
-    deletions = dict(zip(deleted["matrix"]["labels"], deleted["matrix"]["deletions"], strict=True))
-    assert deletions.pop("bilabial") == 1 and not any(deletions.values())
 
 
 def test_words_outside_the_dictionary_and_no_dictionary(monkeypatch):

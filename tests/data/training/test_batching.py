@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 
 from data.training.batching import (
     LENGTH_STEP,
@@ -15,22 +14,17 @@ from data.training.batching import (
     SpeakerBatchSampler,
     StreamBatchSampler,
     check_speakers,
-    padding_share,
 )
 
 LENGTHS = np.random.default_rng(0).integers(20, 200, size=203).tolist()
 BLOCKS = [16] * 7 + [5, 16, 9]
 
 
-by_length = partial(LengthBatchSampler, LENGTHS, seed=3, max_frames=1000)
-by_count = partial(LengthBatchSampler, LENGTHS, seed=3, batch_size=8)
+by_length = partial(LengthBatchSampler, LENGTHS, seed=3, batch_size=8)
 stream = partial(StreamBatchSampler, BLOCKS, seed=3, batch_size=8, window=2)
-by_window = partial(StreamBatchSampler, BLOCKS, LENGTHS[: sum(BLOCKS)], seed=3, window=2)
-stream_by_length, stream_by_count = partial(by_window, max_frames=1000), partial(by_window, batch_size=6)
-STREAMS = [stream, stream_by_length, stream_by_count]
-SAMPLERS = pytest.mark.parametrize(
-    ("make", "clips"), [(by_length, 203), (by_count, 203), *((make, sum(BLOCKS)) for make in STREAMS)]
-)
+stream_by_length = partial(StreamBatchSampler, BLOCKS, LENGTHS[: sum(BLOCKS)], seed=3, window=2, batch_size=6)
+STREAMS = [stream, stream_by_length]
+SAMPLERS = pytest.mark.parametrize(("make", "clips"), [(by_length, 203), *((make, sum(BLOCKS)) for make in STREAMS)])
 
 
 @SAMPLERS
@@ -76,14 +70,6 @@ def test_a_stream_never_has_more_open_than_its_window(make):
     assert read <= len(BLOCKS) + 4
 
 
-def test_a_budget_holds_with_padding_and_a_longer_clip_comes_alone():
-    lengths, blocks = [*LENGTHS, 5000], [20] * 10 + [4]
-    sampler = LengthBatchSampler(lengths, max_frames=1000, seed=0)
-    for batch in [*sampler, *StreamBatchSampler(blocks, lengths, max_frames=1000, seed=0)]:
-        frames = max(lengths[clip] for clip in batch) * len(batch)
-        assert frames <= 1000 or batch == [203]
-
-
 def padding(*samplers) -> float:
     """The share of the frames of all batches that are padding."""
     batches = list(itertools.chain(*samplers))
@@ -92,18 +78,11 @@ def padding(*samplers) -> float:
 
 
 def test_clips_of_a_batch_and_of_a_step_are_alike_in_length():
-    shares = [list(by_count(process_index=i, num_processes=2)) for i in range(2)]
+    shares = [list(by_length(process_index=i, num_processes=2)) for i in range(2)]
     assert padding(*shares) < 0.06  # in random order it is 40%
     longest = [[max(LENGTHS[clip] for clip in batch) for batch in share] for share in shares]
     assert np.abs(np.diff(longest, axis=0)).max() <= 40 and LENGTH_STEP < 40
-    assert padding(stream_by_count(window=4)) < 0.15 < 0.3 < padding(stream(window=4)), "as far as a window allows"
-
-
-def test_padding_is_what_comes_after_the_last_face():
-    mask = torch.zeros(2, 10)
-    mask[0, 2:10] = 1  # absent at first: not padding
-    mask[1, 0] = mask[1, 4] = 1
-    assert padding_share(mask).item() == pytest.approx(5 / 20)
+    assert padding(stream_by_length(window=4)) < 0.15 < 0.3 < padding(stream(window=4)), "as far as a window allows"
 
 
 SPEAKERS = ["a"] * 80 + ["b"] * 10 + [None] * 6

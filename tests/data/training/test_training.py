@@ -4,7 +4,6 @@
 import itertools
 import json
 import logging
-import math
 import os
 import shutil
 from types import SimpleNamespace
@@ -24,7 +23,6 @@ from modeling_lipread import LipReadConfig
 from tests.helpers.publishing import READ, read_clip, write_clip
 from tests.helpers.readers import run_elsewhere, write_language_model
 from tests.helpers.training import (
-    BUDGET,
     SAVED,
     STREAMED,
     TEXTS,
@@ -41,7 +39,8 @@ from tests.helpers.training import (
 from train_hf import build_trainer
 
 LORA = {"lora_r": 4, "lora_dropout": 0.1}
-KINDS = {"plain": {}, "lora": LORA, "streamed": STREAMED, "budget": BUDGET, "both": {**STREAMED, **BUDGET}}
+GROUPED = {"train_sampling_strategy": "group_by_length"}
+KINDS = {"plain": {}, "lora": LORA, "streamed": STREAMED, "grouped": GROUPED}
 
 
 @pytest.mark.slow
@@ -98,11 +97,7 @@ def test_logs_hold_what_a_researcher_watches(trained):
     wanted |= {"learning_rate", "eval_wer", "eval_blank_wer"}
     assert wanted <= logged and not list(trained.rglob("training_args.bin"))
     for entry in (entry for entry in history(trained) if "loss" in entry):
-        parts = {name: value for name, value in entry.items() if name.startswith("grad_norm/")}
-        assert set(parts) == {f"grad_norm/{part}" for part in ("encoder", "adapters", "gates", "language_model")}
-        # Before clipping, as the norm of all of them is logged.
-        assert math.hypot(*parts.values()) == pytest.approx(entry["grad_norm"], rel=1e-4)
-        assert entry["grad_norm"] > SAVED["max_grad_norm"]
+        assert entry["grad_norm"] > SAVED["max_grad_norm"], "before clipping"
     (folder,) = (trained / "runs").iterdir()
     events = EventAccumulator(str(folder), size_guidance={"tensors": 0, "scalars": 0}).Reload()
     scalars = set(events.Tags()["scalars"])
@@ -264,7 +259,7 @@ with open(f"{sys.argv[1]}-{arguments.training.process_index}.json", "w") as file
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [STREAMED, BUDGET], ids=["streamed", "budget"])
+@pytest.mark.parametrize("settings", [STREAMED, GROUPED], ids=["streamed", "grouped"])
 def test_two_processes_see_disjoint_clips_and_all_of_them(corpus, exported, lm_config, tmp_path, settings):
     dataset = exported if "streaming" in settings else corpus
     line = command(dataset=dataset, lm_config=lm_config, output_dir=tmp_path / "run", **settings)
@@ -276,16 +271,13 @@ def test_two_processes_see_disjoint_clips_and_all_of_them(corpus, exported, lm_c
         assert len(first) == len(second)
         one, two = (list(itertools.chain.from_iterable(batches)) for batches in (first, second))
         assert {*one, *two} == {f"train{index}" for index in range(24)}
-        if settings is STREAMED:  # a budget's batches may be of an odd number: the last is filled up
-            assert len(one) + len(two) == 24
+        assert len(one) + len(two) == 24
     assert seen[0][0] != seen[0][1]
 
 
-def test_a_stream_in_batches_of_a_budget_is_trained_on_and_evaluated(exported, lm_config, tmp_path):
-    train(dataset=exported, lm_config=lm_config, output_dir=tmp_path, num_train_epochs=1, **STREAMED, **BUDGET)
-    logged = [entry for entry in history(tmp_path) if "loss" in entry]
-    assert all(0 <= entry["data/padding"] < 1 and 0 < entry["data/wait"] < 1 for entry in logged)
-    assert any(entry["data/padding"] > 0 for entry in logged)
+def test_a_stream_grouped_by_length_is_trained_on_and_evaluated(exported, lm_config, tmp_path):
+    train(dataset=exported, lm_config=lm_config, output_dir=tmp_path, num_train_epochs=1, **STREAMED, **GROUPED)
+    assert all(0 < entry["data/wait"] < 1 for entry in history(tmp_path) if "loss" in entry)
     trained = json.loads((tmp_path / "training_data.json").read_text())
     assert trained["clips"] == 24 and trained["seconds"] == pytest.approx(8 * (20 + 12 + 25) / 25)
     assert LipReadConfig.from_pretrained(tmp_path).clip_seconds == pytest.approx(25 / 25)
@@ -299,12 +291,3 @@ def test_features_are_cached_once(corpus, lm_config, tmp_path):
     trainer = build_trainer(parse_arguments(line[2:]))
     assert trainer.data_collator.cache.max_bytes == 2**28  # in each of two workers
     assert trainer.get_eval_dataloader().collate_fn.cache.max_bytes == 0
-
-
-def test_clips_grouped_by_length_are_trained_on_and_evaluated(corpus, lm_config, tmp_path):
-    grouped = {"train_sampling_strategy": "group_by_length", "num_train_epochs": 1}
-    train(dataset=corpus, lm_config=lm_config, output_dir=tmp_path, **grouped)
-    padded = [entry["data/padding"] for entry in history(tmp_path) if "loss" in entry]
-    # 8 clips of each of three lengths in batches of 4; in random order it is a fifth.
-    assert sum(padded) / len(padded) < 0.05
-    assert json.loads((tmp_path / "eval_results.json").read_text())["eval_clips"] == 4
