@@ -11,7 +11,7 @@ import re
 import struct
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import cache
@@ -121,19 +121,25 @@ def read_stream(address: str, timeout: float) -> Iterator[tuple[float, np.ndarra
             yield time - first, frame
 
 
-def read_ahead(items: Generator[_Item, None, None]) -> Generator[_Item, None, None]:
-    """Runs a generator of frames in a thread, so that decoding overlaps with the detection of landmarks.
+def read_ahead(items: Generator[_Item, None, None], count: int = _FRAMES_AHEAD) -> Generator[_Item, None, None]:
+    """Runs a generator of frames in a thread, from now on, so that decoding overlaps with the detection of landmarks.
 
-    It decodes several frames at a time, since after each detection the CPU's caches hold the landmarker's data. An
+    It decodes `count` frames at a time, since after each detection the CPU's caches hold the landmarker's data. An
     exception of the generator is raised after the items before it; the generator is closed at the end.
     """
-    with ThreadPoolExecutor(1, "read-ahead") as thread:
-        waiting = thread.submit(_take, items)
+    thread = ThreadPoolExecutor(1, "read-ahead")
+    return _read_on(items, count, thread, thread.submit(_take, items, count))
+
+
+def _read_on(
+    items: Generator[_Item, None, None], count: int, thread: ThreadPoolExecutor, waiting: Future
+) -> Generator[_Item, None, None]:
+    with thread:
         try:
             while True:
                 made, error = waiting.result()
                 if made and error is None:
-                    waiting = thread.submit(_take, items)
+                    waiting = thread.submit(_take, items, count)
                 yield from made
                 if error is not None:
                     raise error
@@ -145,11 +151,11 @@ def read_ahead(items: Generator[_Item, None, None]) -> Generator[_Item, None, No
             thread.submit(items.close).result()
 
 
-def _take(items: Iterator[_Item]) -> tuple[list[_Item], Exception | None]:
+def _take(items: Iterator[_Item], count: int) -> tuple[list[_Item], Exception | None]:
     """Returns the next items, and the exception that ended them early."""
     taken: list[_Item] = []
     try:
-        for item in islice(items, _FRAMES_AHEAD):
+        for item in islice(items, count):
             taken.append(item)
     except Exception as error:
         return taken, error

@@ -16,6 +16,7 @@ from ..settings import FORMATS, CueSettings, SegmentSettings
 from ..video_files import find_videos
 
 MAX_LISTED = 8  # videos that a message lists by name
+FRAMES_AHEAD = 100  # of the first video
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of video [{elapsed}<{remaining}]"
 Outputs = dict[str, Path]  # the file of each format
 
@@ -75,18 +76,27 @@ def transcribe(arguments: argparse.Namespace) -> int:
     if not pending:
         return options.FAILURE if failed else options.SUCCESS
 
+    # The faces of the first video are found while the libraries and the model are loaded.
+    from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
+    from modeling_lipread.video_lipread import read_ahead, video_seconds
+
+    from ..long_form.streaming import stream_video
+
+    frames, span = None, {"start": arguments.start, "end": arguments.end}
+    if pending[0][0].suffix != ".npy":
+        faces = stream_video(Face3DKeypointExtractor(), pending[0][0], arguments.face, **span)
+        frames = read_ahead(faces, FRAMES_AHEAD)
+
     pipeline = options.load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
 
     from tqdm import tqdm
-
-    from modeling_lipread.video_lipread import video_seconds
 
     from ..diagnosis import why_unread
     from ..long_form.transcription import DAMAGED, transcribe_video
     from ..writers import format_line, format_transcript
 
     settings = SegmentSettings.for_model(pipeline.model.config, **segment_options)
-    reading = {"start": arguments.start, "end": arguments.end, "face": arguments.face, "settings": settings}
+    reading = {**span, "face": arguments.face, "settings": settings}
     reading |= {"batch_size": arguments.batch_size, **options.generation_arguments(arguments, pipeline.model)}
     for number, (file, outputs) in enumerate(pending, start=1):
         try:
@@ -94,13 +104,15 @@ def transcribe(arguments: argparse.Namespace) -> int:
             title = f"{file.name} ({number} of {len(pending)})"
             with tqdm(total=max(0.0, total), desc=title, bar_format=BAR, disable=None, leave=False) as bar:
                 reading["on_progress"] = lambda seconds, bar=bar: bar.update(min(seconds, bar.total) - bar.n)
-                transcript = transcribe_video(pipeline, file, **reading)
+                transcript = transcribe_video(pipeline, file, frames=frames, **reading)
             for form, output in outputs.items():
                 folder.write(output, format_transcript(transcript, form, cues), file)
         except Exception as error:  # whatever a damaged video breaks, the next one is read
             options.print_message(_describe(error, file))
             failed += 1
             continue
+        finally:
+            frames = None
         damaged = [span for span in transcript.unread if span.reason == DAMAGED]
         if damaged:
             listed = ", ".join(f"{span.start:.1f} to {span.end:.1f}" for span in damaged)

@@ -37,6 +37,7 @@ def transcribe_video(
     start: float | None = None,
     end: float | None = None,
     face: str = "largest",
+    frames: Iterable[StreamedFrame] | None = None,
     **options: Any,
 ) -> Transcript:
     """Transcribes a video of any length.
@@ -45,6 +46,7 @@ def transcribe_video(
         path: The video, or a `.npy` file of the landmarks of one face.
         start, end: Seconds of the file at which to start and to stop.
         face: Which face to read: the `largest`, the most `central`, or `all`, each separately.
+        frames: What `stream_video` yields for this video and span, if it has begun.
         options: Those of `transcribe_frames`.
 
     Raises VideoError or LandmarkFileError if the file cannot be read.
@@ -52,7 +54,7 @@ def transcribe_video(
     name = os.fspath(path)
     if name.endswith(".npy"):
         frames = sequence_frames(pipeline.processor.extract_clip(name, start, end, face=face, require_face=False))
-    else:
+    elif frames is None:
         frames = stream_video(pipeline.processor.keypoint_extractor, path, face, start=start, end=end)
     return transcribe_frames(pipeline, frames, name, start or 0.0, **options)
 

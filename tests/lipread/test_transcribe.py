@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from transformers import AutoModel, AutoProcessor
 from webvtt import WebVTT
 
 from lipread.diagnosis import why_unread
-from lipread.options import BUNDLED_MODEL
+from lipread.options import BUNDLED_MODEL, load_pipeline
 from lipread.video_files import find_videos
+from modeling_lipread.face_tracking_lipread import FaceFinder
 from modeling_lipread.video_lipread import read_frames
 from tests.helpers.clips import EXAMPLE, PORTRAIT, grid_lines, one_after_another, write_video
 from tests.helpers.corpora import fill
@@ -172,6 +174,20 @@ def test_an_unreadable_video_is_one_line_and_status_1(transcribe, folders, tmp_p
     status, _, errors = transcribe(clip, "--output", tmp_path / "out", "--overwrite")
     assert status == 1 and "clip.txt" in errors[0]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["clip.txt"]
+
+
+def test_faces_are_found_while_the_model_is_loaded(transcribe, portrait_video, monkeypatch):
+    found, choose = threading.Event(), FaceFinder.choose
+
+    def observed(*arguments):
+        found.set()
+        return choose(*arguments)
+
+    monkeypatch.setattr(FaceFinder, "choose", observed)
+    monkeypatch.setattr(
+        "lipread.options.load_pipeline", lambda *arguments: found.wait(60) and load_pipeline(*arguments)
+    )
+    assert transcribe(portrait_video)[0] == 0
 
 
 @pytest.mark.parametrize(("missing", "package"), [("av", "av"), ("ai_edge_litert.interpreter", "ai-edge-litert")])
