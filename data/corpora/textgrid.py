@@ -77,29 +77,21 @@ def _middle(word: Word) -> float:
 
 def choose_tiers(tiers: list[Tier], name: str, words: str, utterances: str) -> tuple[Tier | None, Tier | None]:
     """Returns the tiers of words and of utterances, or None; raises `TranscriptError` if several would fit."""
-    names = ", ".join(tier.name for tier in tiers) or "none"
-
-    def named(wanted: str) -> Tier | None:
-        matching = [tier for tier in tiers if tier.name.casefold() == wanted.casefold()]
-        if wanted and len(matching) != 1:
-            raise TranscriptError(f"{name}: not one tier of intervals is called {wanted!r}; there are {names}")
-        return matching[0] if wanted else None
-
-    chosen = word_tier, utterance_tier = named(words), named(utterances)
-    others = [tier for tier in tiers if tier not in chosen and _last_name(tier) not in _PHONE_TIERS]
+    said = [tier for tier in tiers if words and tier.name.casefold() == words.casefold()]
+    spoken = [tier for tier in tiers if utterances and tier.name.casefold() == utterances.casefold()]
+    rest = [tier for tier in tiers if tier not in (*said, *spoken) and _last_name(tier) not in _PHONE_TIERS]
     if not words:
-        found = [tier for tier in others if _last_name(tier) in _WORD_TIERS]
-        if len(found) > 1:
-            raise TranscriptError(f"{name}: several tiers of words ({names}); choose one: --option words=NAME")
-        word_tier = found[0] if found else None
-        others = [tier for tier in others if tier not in found]
-    if not utterances and not words:
-        if len(others) > 1:
-            raise TranscriptError(f"{name}: several tiers ({names}); choose: --option utterances=NAME")
-        utterance_tier = others[0] if others else None
-    if word_tier is None and utterance_tier is None:
+        said = [tier for tier in rest if _last_name(tier) in _WORD_TIERS]
+        if not utterances:
+            spoken = [tier for tier in rest if tier not in said]
+    names = ", ".join(tier.name for tier in tiers) or "none"
+    for option, chosen, found in (("words", words, said), ("utterances", utterances, spoken)):
+        if len(found) > 1 or (chosen and not found):
+            count = f"{len(found)} of its tiers of intervals ({names})"
+            raise TranscriptError(f"{name}: {count} may be that of {option}; choose one: --option {option}=NAME")
+    if not said and not spoken:
         raise TranscriptError(f"{name}: no tier of words or utterances; its tiers of intervals are {names}")
-    return word_tier, utterance_tier
+    return next(iter(said), None), next(iter(spoken), None)
 
 
 def _last_name(tier: Tier) -> str:

@@ -47,14 +47,6 @@ class Chunk:
     settings: ExtractionSettings
 
 
-@dataclass
-class PartReport:
-    """Skipped clips of a chunk, and warnings."""
-
-    skipped: list[Skip]
-    warnings: list[str]
-
-
 def chunk_key(records: Sequence[Record], settings: ExtractionSettings) -> str:
     """Returns a hash of what determines a part: records, size and time of the media files, settings, versions."""
     videos = any(not record.is_landmarks for record in records)
@@ -141,13 +133,13 @@ def aligned_words(record: Record) -> list[dict[str, Any]]:
 
 def write_part(chunk: Chunk, results: Sequence[ClipResult]) -> None:
     """Writes the part of a chunk from the results of its clips, in the same order."""
-    pairs = [pair for pair in zip(chunk.records, results, strict=True) if pair[1].reason is not None]
-    report = PartReport(
-        skipped=[Skip(record.where, record.id, result.reason, result.transient) for record, result in pairs],
-        warnings=[warning for result in results for warning in result.warnings],
-    )
+    report = {"skipped": [], "warnings": [warning for result in results for warning in result.warnings]}
+    for record, result in zip(chunk.records, results, strict=True):
+        if result.reason is not None:
+            skip = Skip(record.where, record.id, result.reason, result.transient)
+            report["skipped"].append(asdict(skip))
     table = rows_to_table([result.row for result in results if result.row is not None])
-    report_bytes = json.dumps(asdict(report)).encode()
+    report_bytes = json.dumps(report).encode()
     table = table.replace_schema_metadata({**table.schema.metadata, _METADATA_KEY: report_bytes})
     with replacing(chunk.part) as beside, open(beside, "wb") as file:
         with pa.ipc.new_stream(file, table.schema) as writer:
@@ -159,19 +151,21 @@ def write_part(chunk: Chunk, results: Sequence[ClipResult]) -> None:
 def is_finished(path: Path) -> bool:
     """Returns whether a part is whole, and no clip of it was skipped for a transient fault, to be tried again."""
     try:
-        return not any(skip.transient for skip in read_part(path)[1].skipped)
+        return not any(skip["transient"] for skip in read_part(path)[1]["skipped"])
     except (FileNotFoundError, PrepareError):
         return False
 
 
-def read_part(path: Path) -> tuple[pa.Table, PartReport]:
-    """Returns the rows of a part, memory-mapped, and its report; raises PrepareError for a truncated file."""
+def read_part(path: Path) -> tuple[pa.Table, dict[str, list]]:
+    """Returns the rows of a part, memory-mapped, and its `skipped` and `warnings`, as in ``report.json``.
+
+    Raises PrepareError for a truncated file.
+    """
     try:
         table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
         # Without the report all parts have the same schema and can be concatenated.
         schema_metadata = dict(table.schema.metadata)
-        report = PartReport(**json.loads(schema_metadata.pop(_METADATA_KEY)))
-        report.skipped = [Skip(**skip) for skip in report.skipped]
+        report = json.loads(schema_metadata.pop(_METADATA_KEY))
     except (OSError, TypeError, KeyError, ValueError) as error:
         if getattr(error, "errno", None) is not None:
             raise  # an error of the disk; for a truncated file Arrow raises an OSError without a number

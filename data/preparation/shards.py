@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def build_shard(
         for name in names:
             table, report = read_part(folder / name)
             content["clips"] += len(table)
-            content["skipped"].extend(map(asdict, report.skipped))
+            content["skipped"].extend(report["skipped"])
         write_json(folder / SHARD, content)
     return content
 

@@ -136,8 +136,8 @@ def _assemble(layout: Layout, output: Path, find_part: Callable[[str], Path]) ->
         for name in names:
             table, part = read_part(find_part(name))
             tables.append(table)
-            skipped.extend(map(asdict, part.skipped))
-            warnings.extend(part.warnings)
+            skipped.extend(part["skipped"])
+            warnings.extend(part["warnings"])
         about = {"info": DatasetInfo(features=features()), "split": NamedSplit(split)}
         about["fingerprint"] = hashlib.sha256(f"{layout.fingerprint}/{split}".encode()).hexdigest()[:16]
         rows = Dataset(pa.concat_tables(tables), **about)

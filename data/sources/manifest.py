@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from ..files import DiskList
 from .records import BadClip, Record, Root, Skip, SourceError, Word, clean_text, collect, make_record
 
 LONGEST_LINE = 16 * 2**20  # bytes
+MOST = 1e9  # seconds, or frames a second
 
 
 def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[DiskList, DiskList]:
@@ -83,8 +83,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise BadClip("not UTF-8; save the manifest as UTF-8") from None
     except (ValueError, RecursionError) as error:
-        hint = "the line holds NUL bytes; is the file UTF-16? Save it as UTF-8" if b"\0" in line else error
-        raise BadClip(f"not JSON ({hint}); write one JSON object a line") from None
+        raise BadClip(f"not JSON ({error}); write one JSON object a line") from None
     if not isinstance(entry, dict):
         raise BadClip(f"a JSON {type(entry).__name__} in place of an object; write one JSON object a line")
     try:
@@ -125,12 +124,9 @@ def _number(entry: dict[str, Any], key: str) -> float | None:
     value = entry.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise BadClip(f'"{key}" is {value!r}; give a number that is not negative, or leave it out')
-    try:
-        return float(value)
-    except OverflowError:
-        raise BadClip(f'"{key}" is beyond any number of seconds') from None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < MOST:
+        raise BadClip(f'"{key}" is {value!r}; give a number from 0 to below {MOST:g}, or leave it out')
+    return float(value)
 
 
 def _label(entry: dict[str, Any], key: str) -> str | None:

@@ -135,22 +135,6 @@ class TalkingHead:
         return performance.words
 
 
-def read_sentences(path: str | Path) -> list[str]:
-    """Reads one sentence a line, each once; raises ValueError if there is none, or a word cannot be pronounced."""
-    texts: dict[str, None] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8-sig").splitlines(), start=1):
-        text = " ".join(line.split())
-        if text:
-            try:
-                schedule(text)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {number}: {error}") from error
-            texts[text] = None
-    if not texts:
-        raise ValueError(f"{path} has no sentence in it: write one a line")
-    return list(texts)
-
-
 def make_corpus(
     output: str | Path,
     num_clips: int,
@@ -168,7 +152,8 @@ def make_corpus(
     if sentences_file is None:
         pool = sentences(num_clips + num_test, seed)
     else:
-        pool = read_sentences(sentences_file)
+        written = Path(sentences_file).read_text(encoding="utf-8-sig").splitlines()
+        pool = list(dict.fromkeys(" ".join(line.split()) for line in written if line.strip()))
         pool = [pool[i] for i in np.random.default_rng(seed).permutation(len(pool))]
     if len(pool) < num_test + min(num_clips, 1):
         raise ValueError(f"{num_test} test sentences of {len(pool)} leave none to train on: lower --num_test")
