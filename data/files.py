@@ -115,7 +115,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Returns the JSON object in a file; an empty one if there is no file, or a crash truncated it."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

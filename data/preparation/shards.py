@@ -18,7 +18,7 @@ from typing import Any
 
 from ..files import DiskList, PrepareError, read_json, write_json
 from .extraction import read_part
-from .write import CORPUS_MARK, LOCK, RUN, Layout, build, check_same, claimed
+from .write import CORPUS_MARK, LOCK, RUN, Layout, build, check_output, claimed
 
 SHARD = "shard.json"
 
@@ -39,17 +39,13 @@ def build_shard(
 ) -> dict[str, Any]:
     """Builds a shard of the layout in its folder below `output`, as `build` does; returns its ``shard.json``."""
     folder, (index, count) = shard_folder(output, shard), shard
-    for path in (output, folder):
-        if path.exists() and not path.is_dir():
-            raise PrepareError(f"{path}: is a file; choose a folder")
     if (output / CORPUS_MARK).is_file():
         raise PrepareError(f"{output}: holds a corpus; give shards a folder of their own")
     content = read_json(folder / RUN)
-    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     # A run that is killed while it writes run.json leaves a temporary file.
-    if not content and any(name != LOCK and not name.endswith(".tmp") for name in found):
-        raise PrepareError(f"{folder}: holds files that data.prepare did not write; choose another folder")
-    check_same(folder, content, layout, overwrite)
+    ours = bool(content) or all(name == LOCK or name.endswith(".tmp") for name in found)
+    check_output(folder, ours, content, layout, overwrite)
     names = share_of(list(itertools.chain.from_iterable(layout.parts.values())), shard)
     with claimed(folder, layout, set(names)):
         (folder / SHARD).unlink(missing_ok=True)  # marks a finished shard, here an older one

@@ -56,8 +56,10 @@ def build(
     parts are deleted, unless clips were skipped for a transient reason, which the next run tries again. Raises
     PrepareError if the folder holds something else, every clip was skipped, or the disk is full.
     """
-    _check_output(output, layout, overwrite)
-    parts = output / PARTS
+    parts, report = output / PARTS, read_json(output / REPORT)
+    # An unfinished run takes precedence over the corpus that it replaces.
+    content = read_json(parts / RUN) or report
+    check_output(output, parts.is_dir() or "fingerprint" in report, content, layout, overwrite)
     find_part = find_part or parts.joinpath
     with claimed(parts, layout):
         _retire(_beside(output), output)  # left by a killed run
@@ -76,20 +78,15 @@ def _is_transient(report: dict[str, Any]) -> bool:
     return any(skip["transient"] for skip in report["skipped"])
 
 
-def _check_output(output: Path, layout: Layout, overwrite: bool) -> None:
-    """Raises `PrepareError` if the folder holds anything but this corpus or an unfinished run of it."""
-    if output.exists() and not output.is_dir():
-        raise PrepareError(f"{output}: is a file; choose a folder")
-    report = read_json(output / REPORT)
-    ours = (output / PARTS).is_dir() or "fingerprint" in report
-    if not ours and output.exists() and any(output.iterdir()):
-        raise PrepareError(f"{output}: holds files that data.prepare did not write; choose another folder")
-    # An unfinished run takes precedence over the corpus that it replaces.
-    check_same(output, read_json(output / PARTS / RUN) or report, layout, overwrite)
+def check_output(folder: Path, ours: bool, content: dict[str, Any], layout: Layout, overwrite: bool) -> None:
+    """Raises `PrepareError` if a folder holds anything but this corpus or shard, or an unfinished run of it.
 
-
-def check_same(folder: Path, content: dict[str, Any], layout: Layout, overwrite: bool) -> None:
-    """Raises PrepareError if a folder's content, as its JSON file describes it, is of another layout."""
+    `ours` says whether data.prepare wrote into it, and `content` is its JSON file, which names the layout.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise PrepareError(f"{folder}: is a file; choose a folder")
+    if not ours and folder.exists() and any(folder.iterdir()):
+        raise PrepareError(f"{folder}: holds files that data.prepare did not write; choose another folder")
     if content and content["fingerprint"] != layout.fingerprint and not overwrite:
         raise PrepareError(
             f"{folder}: was made from other manifests, clips or settings ({', '.join(content['manifests'])}); choose "
