@@ -20,7 +20,7 @@ from modeling_lipread.landmarker_lipread import Landmarker, landmarker_path
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor, LandmarkSequence
 from modeling_lipread.video_lipread import VideoError, read_frames, require
 
-from .live.conditions import brightness, find_problem
+from .diagnosis import brightness, find_problem
 from .live.source import LiveSource
 from .options import load_pipeline
 

@@ -161,19 +161,17 @@ def require_source(name: str) -> None:
         require_video(name)
 
 
-def output_file(path: str | Path, suffix: str, video: str | Path | None = None, overwrite: bool = False) -> Path:
+def output_file(arguments: argparse.Namespace, suffix: str) -> Path:
     """Returns the path in `--output`, in a folder that can be written.
 
-    Raises UsageError for another suffix, a folder, the input video, or a file that exists without `--overwrite`.
+    Raises UsageError for another suffix, the input video, or a file that exists without `--overwrite`.
     """
-    path = Path(path)
+    path = arguments.output
     if path.suffix.lower() != suffix:
         raise UsageError(f"--output {path}: the file must end in {suffix}")
-    if path.is_dir():
-        raise UsageError(f"--output {path}: is a folder; name a file in it")
-    if video is not None and path.exists() and Path(video).exists() and path.samefile(video):
+    if path.exists() and path.samefile(arguments.video):
         raise UsageError(f"--output {path}: is the input video; choose another name")
-    if path.exists() and not overwrite:
+    if path.exists() and not arguments.overwrite:
         raise UsageError(f"--output {path}: exists; choose another name, or replace it with --overwrite")
     require_writable(path.parent, path)
     return path

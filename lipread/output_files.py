@@ -1,14 +1,13 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Output files: checked before the work, written atomically, and recorded with the video that they were made from."""
+"""Output files: checked before the work, and written atomically."""
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -45,27 +44,3 @@ def write_atomically(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-
-
-class OutputFolder:
-    """A folder with files for each video. `.lipread.jsonl` in it records the video of each file."""
-
-    def __init__(self, folder: Path):
-        self.folder, self._index = folder, folder / ".lipread.jsonl"
-
-    def sources(self) -> dict[Path, str]:
-        """Returns the real path of the video of each recorded file."""
-        found = {}
-        if self._index.is_file():
-            for line in self._index.read_text(encoding="utf-8").splitlines():
-                with suppress(ValueError, KeyError, TypeError):  # a line that a full disk truncated
-                    entry = json.loads(line)
-                    found[self.folder / entry["file"]] = entry["video"]
-        return found
-
-    def write(self, path: Path, text: str, video: Path) -> None:
-        """Writes a file of the folder atomically and records its video."""
-        write_atomically(path, text)
-        entry = {"file": path.relative_to(self.folder).as_posix(), "video": os.path.realpath(video)}
-        with open(self._index, "a", encoding="utf-8") as index:
-            index.write(json.dumps(entry) + "\n")

@@ -4,7 +4,7 @@
 ```python
 with Face3DKeypointExtractor() as extractor:
     sequence = extractor.extract_video("clip.mp4")
-write_overlay("clip.mp4", sequence, "overlay.mp4", words=[Word("good", 0.4, 0.7)])
+write_overlay("clip.mp4", [sequence], "overlay.mp4", words=[Word("good", 0.4, 0.7)])
 ```
 """
 
@@ -44,7 +44,7 @@ _TIME_BASE = Fraction(1, 90_000)
 
 def write_overlay(
     video_path: str | os.PathLike,
-    sequence: LandmarkSequence | Sequence[LandmarkSequence],
+    people: Sequence[LandmarkSequence],
     output_path: str | os.PathLike,
     words: Sequence[Word] = (),
     **span: float | None,
@@ -52,7 +52,7 @@ def write_overlay(
     """Writes an mp4 of a video and its sound with the landmarks drawn in and the words in a band below.
 
     Args:
-        sequence: The landmarks, or those of several people, with a frame for every frame of the video.
+        people: The landmarks of each person, with a frame for every frame of the video.
         output_path: The mp4, which appears when it is complete. Its folder is created.
         words: The words, in seconds from the start of the sequence. Each is grey until it begins; then its score
             colours it from red (0) through yellow to green (1).
@@ -61,35 +61,26 @@ def write_overlay(
     Raises ValueError if the video cannot be read, or has another number of frames than the sequence.
     """
     av, cv2 = require("av", "av", "Writing a video"), require("cv2", "opencv-contrib-python", "Drawing landmarks")
-    people = [sequence] if isinstance(sequence, LandmarkSequence) else list(sequence)
-    sequence = people[0]
-    different_length = (
-        f"{video_path}: the video does not have the {len(sequence)} frames of the landmarks; pass the landmarks "
-        "extracted from this video, and the start and end they were extracted with"
-    )
+    sequence, stream = people[0], None
     if not sequence.width:
         raise ValueError(f"{video_path}: landmarks of a file have no picture to draw on; give the video")
     output_path = Path(output_path)
     output_path.parent.mkdir(parents=True, exist_ok=True)
     scale = max(1, -(-MIN_WIDTH // sequence.width))
     caption = _Caption(words, sequence.width * scale)
-    count, stream = 0, None
     with (
         replacing(output_path) as beside,
         closing(read_sound(video_path, **span)) as sound,
         av.open(str(beside), "w", format="mp4") as container,
     ):
         heard = next(sound, None)
-        for _, frame in read_frames(video_path, **span, skip_damage=True):
-            if frame is None:
-                continue
-            if count == len(sequence):
-                raise ValueError(different_length)
+        frames = (frame for _, frame in read_frames(video_path, **span, skip_damage=True) if frame is not None)
+        for count, (frame, time) in enumerate(zip(frames, sequence.timestamps, strict=True)):
             picture = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
             for person in people:
                 if person.present[count]:
                     picture = draw_landmarks(picture, person.keypoints[count], scale)
-            picture = np.vstack([picture, caption.at(sequence.timestamps[count])])
+            picture = np.vstack([picture, caption.at(time)])
             height, width = picture.shape[:2]
             picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)))  # yuv420p needs even sides
             if stream is None:
@@ -99,14 +90,11 @@ def write_overlay(
                 stream.codec_context.time_base = _TIME_BASE  # for videos of variable frame rate
                 track = None if heard is None else container.add_stream("aac", rate=heard[1].sample_rate)
             drawn = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            drawn.pts, drawn.time_base = round(sequence.timestamps[count] / _TIME_BASE), _TIME_BASE
+            drawn.pts, drawn.time_base = round(time / _TIME_BASE), _TIME_BASE
             container.mux(stream.encode(drawn))
-            while heard is not None and heard[0] <= sequence.timestamps[count]:  # side by side with the pictures
+            while heard is not None and heard[0] <= time:  # side by side with the pictures
                 container.mux(track.encode(heard[1]))
                 heard = next(sound, None)
-            count += 1
-        if count < len(sequence):
-            raise ValueError(different_length)
         container.mux(stream.encode())
         if track is not None:
             container.mux(track.encode(None))

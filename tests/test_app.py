@@ -8,6 +8,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import httpx
@@ -18,6 +19,7 @@ from modeling_lipread.video_lipread import read_frames
 from tests.helpers.browser import open_browser
 from tests.helpers.clips import EXAMPLE, EXAMPLE_WORDS, PORTRAIT, write_video
 from tests.helpers.corpora import wait_for
+from tests.helpers.page_server import serve
 from tests.helpers.training import REPOSITORY
 
 reason = "the extras app and dev are not installed: pip install -c constraints.txt -e '.[app,dev]'"
@@ -26,27 +28,6 @@ Axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=reason
 WAIT = 90_000  # milliseconds; a busy machine reads slowly
 LOOKS = [("light", {"width": 1280, "height": 800}), ("dark", {"width": 390, "height": 844})]
 in_each_look = pytest.mark.parametrize("look", LOOKS, ids=["wide", "phone"])
-
-
-class Server:
-    """A running `app.py`: its address, and the folder that holds its temporary files."""
-
-    def __init__(self, temporary: Path):
-        env = {**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
-        command = [sys.executable, "app.py", "--device", "cpu", "--port", "0"]
-        # Shells start background jobs with SIGINT ignored.
-        default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-        pipes = {"stdout": subprocess.PIPE, "text": True, "preexec_fn": default}
-        self.process = subprocess.Popen(command, cwd=REPOSITORY, env=env, **pipes)
-        lines = (re.search(r"http://[\d.:]+", line) for line in self.process.stdout)
-        self.address = next((found[0] for found in lines if found), None)
-        assert self.address, "the page did not start"
-        (self.folder,) = temporary.glob("lipread-page-*")
-
-    def stop(self, seconds: float, number: int = signal.SIGTERM, status: int = 0) -> None:
-        self.process.send_signal(number)
-        assert self.process.wait(timeout=seconds) == status
-        assert not self.folder.exists(), "all of it goes when the page is ended"
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +40,11 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(browser, tmp_path_factory):
-    running = Server(tmp_path_factory.mktemp("server"))
-    yield running
-    running.stop(seconds=30)
+    """The address of a page, and the folder of its uploads."""
+    folder = tmp_path_factory.mktemp("uploads")
+    with serve(folder, example=EXAMPLE) as address:
+        yield SimpleNamespace(address=f"http://{address}", folder=folder)
+    assert not list(folder.iterdir())
 
 
 @pytest.fixture
@@ -131,11 +114,21 @@ def check_accessible(page, state: str) -> None:
 def test_a_signal_during_a_reading_ends_the_page_and_leaves_nothing(tmp_path, tmp_path_factory, number, status):
     noise = np.random.default_rng(0).integers(0, 255, (360, 640, 3), np.uint8)
     video = write_video(tmp_path / "long.mp4", [noise] * 700)
-    server = Server(tmp_path_factory.mktemp("tmp"))  # short: the path of a socket has at most 107 bytes
-    with httpx.stream("POST", f"{server.address}/read", content=video.read_bytes(), timeout=60) as response:
+    temporary = tmp_path_factory.mktemp("tmp")  # short: the path of a socket has at most 107 bytes
+    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "app.py", "--device", "cpu", "--port", "0"]
+    # Shells start background jobs with SIGINT ignored.
+    default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "text": True, "preexec_fn": default}
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, **pipes)
+    address = next(found[0] for line in process.stdout if (found := re.search(r"http://[\d.:]+", line)))
+    (folder,) = temporary.glob("lipread-page-*")
+    with httpx.stream("POST", f"{address}/read", content=video.read_bytes(), timeout=60) as response:
         lines = response.iter_lines()  # the connection ends with it
-        assert "progress" in next(lines) and list(server.folder.iterdir())
-        server.stop(5, number, status)
+        assert "progress" in next(lines) and list(folder.iterdir())
+        process.send_signal(number)
+        assert process.wait(timeout=5) == status
+        assert not folder.exists(), "all of it goes when the page is ended"
 
 
 def test_one_sentence_explains_a_wrong_start(tmp_path):

@@ -45,8 +45,6 @@ def export(arguments: argparse.Namespace) -> None:
     if missing:
         raise options.UsageError(f"export needs the packages {' and '.join(missing)}: pip install '.[onnx]'")
     options.check_reading(arguments)
-    if folder.exists() and not folder.is_dir():
-        raise options.UsageError(f"--output {folder}: is a file; give a folder")
     existing = [name for name in (ENCODER_FILE, DECODER_FILE) if (folder / name).exists()]
     if existing and not arguments.overwrite:
         raise options.UsageError(f"--output {folder}: {existing[0]} exists; give another folder, or --overwrite")

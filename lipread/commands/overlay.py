@@ -21,7 +21,7 @@ def overlay(arguments: argparse.Namespace) -> None:
     """Writes the video and prints the words and the path of the file."""
     options.check_reading(arguments)
     options.require_video(arguments.video)
-    output = options.output_file(arguments.output, ".mp4", arguments.video, arguments.overwrite)
+    output = options.output_file(arguments, ".mp4")
 
     pipeline = options.load_pipeline(arguments.model, arguments.device)
 
@@ -63,7 +63,7 @@ def replay(arguments: argparse.Namespace) -> None:
     """Writes the page and prints the words and the path of the file."""
     options.check_reading(arguments)
     options.require_video(arguments.video)
-    output = options.output_file(arguments.output, ".html", arguments.video, arguments.overwrite)
+    output = options.output_file(arguments, ".html")
 
     pipeline = options.load_pipeline(arguments.model, arguments.device)
 

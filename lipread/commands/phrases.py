@@ -44,8 +44,7 @@ def enroll(arguments: argparse.Namespace) -> int:
     from ..live.source import LiveSource
     from ..phrases.book import PhraseBook
     from ..phrases.enroll import COUNTDOWN_SECONDS, add_recordings, record
-    from ..phrases.look_alikes import look_alikes
-    from ..phrases.takes import read_lines, recorded_takes
+    from ..phrases.takes import look_alikes, read_lines, recorded_takes
 
     if from_files:
         recordings = list(recorded_takes(source))

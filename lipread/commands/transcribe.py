@@ -5,19 +5,17 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from .. import options
-from ..output_files import OutputFolder
+from ..output_files import write_atomically
 from ..settings import FORMATS, CueSettings, SegmentSettings
 from ..video_files import find_videos
 
 MAX_LISTED = 8  # videos that a message lists by name
 FRAMES_AHEAD = 100  # of the first video
-BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of video [{elapsed}<{remaining}]"
 Outputs = dict[str, Path]  # the file of each format
 
 
@@ -60,14 +58,12 @@ def transcribe(arguments: argparse.Namespace) -> int:
         SegmentSettings(**segment_options)
     except ValueError as error:
         raise options.UsageError(f"--{error}") from error
-    kind, folder = arguments.output_format, None
+    kind = arguments.output_format
     videos, errors = find_videos(arguments.videos)
     pending: list[tuple[Path, Outputs]] = [(file, {}) for file, _ in videos]
     if arguments.output_dir is not None:
         options.require_writable(arguments.output_dir, arguments.output_dir)
-        folder = OutputFolder(arguments.output_dir)
-        pending, conflicts = _pending_videos(videos, arguments, folder)
-        errors += conflicts
+        pending = _pending_videos(videos, arguments)
     elif kind in ("srt", "vtt", "tsv") and len(videos) > 1:
         raise options.UsageError(f"{len(videos)} videos need --output_dir for {kind}: one file a video")
     for error in errors:
@@ -102,11 +98,11 @@ def transcribe(arguments: argparse.Namespace) -> int:
         try:
             total = min(video_seconds(file), arguments.end or math.inf) - (arguments.start or 0.0)
             title = f"{file.name} ({number} of {len(pending)})"
-            with tqdm(total=max(0.0, total), desc=title, bar_format=BAR, disable=None, leave=False) as bar:
-                reading["on_progress"] = lambda seconds, bar=bar: bar.update(min(seconds, bar.total) - bar.n)
+            with tqdm(total=max(0.0, total), desc=title, unit="s", unit_scale=True, disable=None, leave=False) as bar:
+                reading["on_progress"] = lambda seconds, bar=bar: bar.update(seconds - bar.n)
                 transcript = transcribe_video(pipeline, file, frames=frames, **reading)
             for form, output in outputs.items():
-                folder.write(output, format_transcript(transcript, form, cues), file)
+                write_atomically(output, format_transcript(transcript, form, cues))
         except Exception as error:  # whatever a damaged video breaks, the next one is read
             options.print_message(_describe(error, file))
             failed += 1
@@ -120,7 +116,7 @@ def transcribe(arguments: argparse.Namespace) -> int:
         if not transcript.text:  # not a failure, but explains an empty file
             why = why_unread(file, arguments.start, arguments.end)
             options.print_message(f"{file}: no words: {transcript.unread_reasons}{why and f'. {why}' or ''}")
-        if folder is None:
+        if not outputs:
             single = len(videos) == 1
             text = format_transcript(transcript, kind, cues) if single else format_line(transcript, kind)
             print(text, end="", flush=True)
@@ -140,8 +136,6 @@ def _check_options(arguments: argparse.Namespace) -> None:
     options.check_reading(arguments)
     if kind == "all" and output is None:
         raise options.UsageError("--output_format all writes several files: give --output_dir, such as --output_dir .")
-    if output is not None and output.exists() and not output.is_dir():
-        raise options.UsageError(f"--output_dir {output}: is a file; give a folder")
     if output is not None and output.suffix.lower() in {f".{name}" for name in FORMATS}:
         raise options.UsageError(f"--output_dir {output}: is a folder, for a file a video; for one write > {output}")
 
@@ -151,26 +145,19 @@ def _options_of(settings: type, arguments: argparse.Namespace) -> dict[str, Any]
     return {name: value for name, value in vars(arguments).items() if name in names}
 
 
-def _pending_videos(
-    videos: list[tuple[Path, Path]], arguments: argparse.Namespace, folder: OutputFolder
-) -> tuple[list[tuple[Path, Outputs]], list[str]]:
-    """Returns the videos that lack an output file, each with its files, and errors for files of other videos."""
-    pending, done, errors = [], [], []
-    sources = folder.sources()
+def _pending_videos(videos: list[tuple[Path, Path]], arguments: argparse.Namespace) -> list[tuple[Path, Outputs]]:
+    """Returns the videos that lack an output file, each with its files."""
+    pending, done = [], []
     formats = FORMATS if arguments.output_format == "all" else (arguments.output_format,)
     for file, name in videos:
-        outputs = {form: folder.folder / name.with_name(f"{name.name}.{form}") for form in formats}
-        existing = [] if arguments.overwrite else [output for output in outputs.values() if output.exists()]
-        others = [output for output in existing if sources.get(output) not in (None, os.path.realpath(file))]
-        if others:
-            made_of = sources[others[0]]
-            errors.append(f"{file}: {others[0]} was read from {made_of}; give another --output_dir, or --overwrite")
-        elif len(existing) == len(outputs):
-            done.append(str(file))
+        outputs = {form: arguments.output_dir / name.with_name(f"{name.name}.{form}") for form in formats}
+        missing = {form: path for form, path in outputs.items() if arguments.overwrite or not path.exists()}
+        if missing:
+            pending.append((file, missing))
         else:
-            pending.append((file, {form: output for form, output in outputs.items() if output not in existing}))
+            done.append(str(file))
     if done:
         listed = done[:MAX_LISTED] + [f"and {len(done) - MAX_LISTED} more"] * (len(done) > MAX_LISTED)
-        message = f"{len(done)} of {len(videos)} videos are in {folder.folder}; --overwrite reads them again: "
+        message = f"{len(done)} of {len(videos)} have files in {arguments.output_dir}; --overwrite reads them again: "
         options.print_message(message + ", ".join(listed))
-    return pending, errors
+    return pending

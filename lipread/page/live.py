@@ -18,7 +18,7 @@ from PIL import Image
 
 from modeling_lipread import LipReadingPipeline
 
-from ..live.conditions import find_problem
+from ..diagnosis import find_problem
 from ..live.session import LiveSession, warm_up
 from ..live.windows import EVERY_FRAMES, Update
 from ..long_form.segmentation import SegmentSettings

@@ -22,12 +22,11 @@ import numpy as np
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.phrases_lipread import ACCEPTED, PhraseBookError
 
-from ..live.conditions import brightness
+from ..diagnosis import brightness
 from ..live.windows import LiveWindows
 from ..long_form.streaming import StreamedFrame
 from ..phrases.book import PhraseBook
-from ..phrases.look_alikes import look_alikes
-from ..phrases.takes import STILL, TakeError, check_take
+from ..phrases.takes import STILL, TakeError, check_take, look_alikes
 from ..settings import MAX_PHRASE_SECONDS, SegmentSettings
 from .live import CameraPictures, watch
 from .reading import load_pipeline_quietly

@@ -14,8 +14,7 @@ from modeling_lipread import LipReadingPipeline
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.video_lipread import VideoError, video_seconds, video_size
 
-from ..diagnosis import why_unread
-from ..live.conditions import SMALL_FACE
+from ..diagnosis import SMALL_FACE, why_unread
 from ..long_form.streaming import StreamedFrame, people_sequences, stream_video
 from ..long_form.transcription import transcribe_frames
 from ..options import BUNDLED_MODEL, load_pipeline, print_message

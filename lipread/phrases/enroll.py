@@ -12,7 +12,7 @@ import numpy as np
 
 from modeling_lipread.phrases_lipread import ACCEPTED, UNKNOWN_PHRASE, spoken_span
 
-from ..live.conditions import brightness
+from ..diagnosis import brightness
 from ..live.source import LiveSource
 from ..long_form.segmentation import Segment, Segmenter, SegmentSettings
 from ..long_form.streaming import ONLY_PERSON, stream_frames

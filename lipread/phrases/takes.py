@@ -1,10 +1,12 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Takes: the recordings of phrases, and the reasons to refuse one."""
+"""Phrases before and after they are recorded: which look alike, and the reasons to refuse a take."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from modeling_lipread.phrases_lipread import spoken_span
 
-from ..live.conditions import DARK, SMALL_FACE
+from ..diagnosis import DARK, SMALL_FACE
 from ..video_files import VIDEO_SUFFIXES, is_hidden
 
 MIN_COVERAGE = 0.9  # share of the frames with a face
@@ -21,9 +23,33 @@ MIN_SECONDS = 0.25  # of speech
 MIN_REST_SECONDS = 0.08  # of resting lips before and after the speech; two frames
 STILL = "the lips hardly move: mouth the whole phrase clearly, as if you spoke it aloud"
 
+ALIKE = 0.85  # similarity of the visemes of two phrases, 0 to 1, from which they are pointed out
+
 
 class TakeError(ValueError):
     """Raised for a take that would not help to recognise its phrase; the message says what to do."""
+
+
+def look_alikes(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Returns the pairs of phrases with similar visemes; none without the pronouncing dictionary.
+
+    Texts of another language than English are compared by their English pronunciation, a rough guide.
+    """
+    try:
+        from ..pronunciation import pronounce, visemes_of_phoneme
+    except ImportError:
+        return []
+    visemes = {}
+    for text in texts:
+        try:
+            visemes[text] = [v for word in text.split() for p in pronounce(word) for v in visemes_of_phoneme(p)]
+        except ValueError:  # no Latin letters
+            continue
+    return [
+        (first, second)
+        for first, second in combinations(visemes, 2)
+        if SequenceMatcher(None, visemes[first], visemes[second], autojunk=False).ratio() >= ALIKE
+    ]
 
 
 def check_take(sequence: LandmarkSequence, brightness: float | None = None) -> None:

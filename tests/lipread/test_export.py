@@ -117,7 +117,7 @@ def test_greedy_decoding_gives_the_same_tokens_and_logits(exported):
 def test_wrong_usage_names_the_remedy(lipread, reader_dir, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     status, _, errors = lipread("export", reader_dir, "--output", tmp_path / "file")
-    assert status == 2 and "is a file; give a folder" in errors[-1]
+    assert status == 2 and "cannot be written (File exists); choose another folder" in errors[-1]
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     status, _, errors = lipread("export", reader_dir, "--output", tmp_path / "new")
     assert status == 2 and "needs the packages onnxscript: pip install '.[onnx]'" in errors[-1]

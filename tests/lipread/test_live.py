@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from data.talker import perform
-from lipread.live.conditions import CUT_OFF, NO_FACE, TOO_DARK, TOO_FAR, TURNED_AWAY, find_problem
+from lipread.diagnosis import CUT_OFF, NO_FACE, TOO_DARK, TOO_FAR, TURNED_AWAY, find_problem
 from lipread.live.session import LiveSession
 from lipread.live.source import LiveSource
 from lipread.live.windows import LiveTranscript, LiveWindows, Window

@@ -21,8 +21,7 @@ from data.talker import perform
 from lipread.landmark_rows import decode_row
 from lipread.live import voice
 from lipread.phrases.book import PhraseBook
-from lipread.phrases.look_alikes import look_alikes
-from lipread.phrases.takes import TakeError, check_take, recorded_takes
+from lipread.phrases.takes import TakeError, check_take, look_alikes, recorded_takes
 from modeling_lipread import LipReadingPipeline
 from modeling_lipread.phrases_lipread import PhraseBookError, PhraseIndex, embedder_hash, spoken_span
 from tests.helpers.clips import EXAMPLE, write_video
