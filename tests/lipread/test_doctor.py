@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lipread import doctor as doctor_module
+from lipread.commands import doctor as doctor_module
 from lipread.options import BUNDLED_MODEL
+from modeling_lipread import video_lipread
 from modeling_lipread.landmarker_lipread import landmarker_path
 from modeling_lipread.video_lipread import read_frames
 from tests.helpers.clips import PORTRAIT, portrait_on, write_video
@@ -60,8 +61,8 @@ def test_a_missing_package_fails_its_check_and_no_other(doctor, monkeypatch, mis
 def test_damaged_files_and_wrong_frames_fail(doctor, monkeypatch, tmp_path):
     task = tmp_path / "face_landmarker.task"
     task.write_bytes(landmarker_path().read_bytes()[:-1])
-    monkeypatch.setattr(doctor_module, "landmarker_path", partial(landmarker_path, task))
-    monkeypatch.setattr(doctor_module, "read_frames", lambda path: reversed(list(read_frames(path))))
+    monkeypatch.setattr("modeling_lipread.landmarker_lipread.landmarker_path", partial(landmarker_path, task))
+    monkeypatch.setattr(video_lipread, "read_frames", lambda path: reversed(list(read_frames(path))))
     weights = next(Path(shutil.copytree(BUNDLED_MODEL, tmp_path / "model")).glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-100])
     status, found = doctor("--model", tmp_path / "model")
