@@ -36,12 +36,13 @@ def test_a_command_overwrites_no_file_and_no_folder(clip, tmp_path, lipread, com
     assert not (tmp_path / "a.txt").exists()
 
 
-def test_the_command_makes_a_new_folder_and_says_why_there_are_no_words(clip, tmp_path, lipread):
-    output = tmp_path / "new" / "overlay.mp4"
+@pytest.mark.parametrize("command, suffix", [("overlay", ".mp4"), ("replay", ".html")])
+def test_a_command_makes_a_new_folder_and_says_why_there_are_no_words(clip, tmp_path, lipread, command, suffix):
+    output, reason = tmp_path / "new" / f"out{suffix}", "no speech that the model knows"
     for more in ((), ("--overwrite",)):
-        status, out, errors = lipread("overlay", clip[0], "-o", output, "--device", "cpu", *more)
-        assert status == 0 and out.splitlines() == [str(output)] and len(read(output)) == len(clip[2])
-        assert f"{clip[0]}: no words: no speech that the model knows" in errors[-1]
+        status, out, errors = lipread(command, clip[0], "-o", output, "--device", "cpu", *more)
+        assert status == 0 and out.splitlines() == [str(output)] and f"{clip[0]}: no words: {reason}" in errors[-1]
+    assert reason in output.read_text() if command == "replay" else len(read(output)) == len(clip[2])
 
 
 def test_a_damaged_video_is_drawn_and_replayed_without_its_lost_frames(clip, tmp_path, lipread, caplog):

@@ -89,12 +89,3 @@ def content(page: Path) -> dict:
     return json.loads(
         re.search(r'<script type="application/json" id="clip">(.*?)</script>', page.read_text(), re.S)[1]
     )
-
-
-def test_the_commands(talker_clip, tmp_path, lipread):
-    output = tmp_path / "replay.html"
-    status, out, errors = lipread("replay", talker_clip, "--output", output, "--device", "cpu")
-    assert status == 0 and out == f"{output}\n" and "no words: no speech" in errors[-1]
-    assert content(output)["unread"][0]["reason"], "why nothing was read"
-    status, _, errors = lipread("replay", tmp_path / "none.mp4", "--output", output, "--device", "cpu")
-    assert status == 1 and "none.mp4: no such file" in errors[-1]
