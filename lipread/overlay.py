@@ -10,7 +10,6 @@ write_overlay("clip.mp4", [sequence], "overlay.mp4", words=[Word("good", 0.4, 0.
 
 from __future__ import annotations
 
-import logging
 import os
 import unicodedata
 from collections.abc import Sequence
@@ -27,8 +26,6 @@ from modeling_lipread.video_lipread import read_frames, read_sound, require
 from .output_files import replacing
 from .transcript import Word, text_of
 from .writers import wrap
-
-logger = logging.getLogger(__name__)
 
 # Indices of MediaPipe's lip landmarks, each ring in order.
 OUTER_LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
@@ -127,7 +124,7 @@ class _Caption:
         self._words = [unit for word in words for unit in word.split()]
         self._width, self._margin = width, width // 24
         self._drawn: dict[int, np.ndarray] = {0: np.zeros((0, width, 3), np.uint8)} if not words else {}
-        self._font = _load_font(max(16, width // 20), text_of(self._words)) if words else None
+        self._font = _load_font(max(16, width // 20))
         self._lines = wrap(self._words, self._fits)
 
     def at(self, time: float) -> np.ndarray:
@@ -168,15 +165,9 @@ def score_color(score: float | None) -> tuple[int, int, int]:
     return tuple(round(np.interp(score, np.linspace(0, 1, len(SCORE_COLORS)), channel)) for channel in channels)
 
 
-def _load_font(size: int, text: str) -> ImageFont.FreeTypeFont:
-    """Returns the first common font of the system, or Pillow's own. Warns of characters that it lacks."""
-    font = ImageFont.load_default(size)
+def _load_font(size: int) -> ImageFont.FreeTypeFont:
+    """Returns the first common font of the system, or Pillow's own."""
     for name in FONTS:
         with suppress(OSError):
-            font = ImageFont.truetype(name, size)
-            break
-    absent = bytes(font.getmask("\uffff"))
-    missing = sorted({c for c in text if not c.isspace() and bytes(font.getmask(c)) == absent})
-    if missing:
-        logger.warning(f"the font {font.getname()[0]} lacks {''.join(missing)}; install Noto Sans for that script")
-    return font
+            return ImageFont.truetype(name, size)
+    return ImageFont.load_default(size)

@@ -1,17 +1,25 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The overlay: a video with its landmarks and words drawn on it."""
+"""Overlay and replay: a video with its landmarks and words drawn on it, and a page that turns and plays them."""
 
+import base64
+import json
+import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from lipread.long_form.transcription import sequence_frames, transcribe_frames
 from lipread.overlay import LIP_COLOR, OUTER_LIPS, SCORE_COLORS, score_color, write_overlay
+from lipread.replay import MAX_STEPS, write_replay
 from lipread.transcript import Word
 from modeling_lipread.video_lipread import read_frames
+from tests.helpers.browser import open_browser
 from tests.helpers.clips import write_video
+from tests.helpers.pages import Page
 
 
 @pytest.fixture(scope="module")
@@ -164,13 +172,6 @@ def test_words_wrap(drawn):
     assert heights[1] >= heights[0] + 60
 
 
-def test_letters_the_font_lacks_are_named(drawn, monkeypatch):
-    warnings = []
-    monkeypatch.setattr("lipread.overlay.logger.warning", warnings.append)
-    drawn([Word("mama \U0001f9ff", 0.0, 0.1)])
-    assert len(warnings) == 1 and "\U0001f9ff" in warnings[0]
-
-
 def test_the_colour_of_a_word_is_its_score(drawn):
     assert [score_color(score) for score in (-1.0, 0.0, 0.5, 1.0, 2.0)] == [SCORE_COLORS[i] for i in (0, 0, 1, 2, 2)]
     assert not {score_color(None), score_color(0.75)} & set(SCORE_COLORS)
@@ -194,3 +195,64 @@ def test_a_file_of_landmarks_has_no_picture_to_draw_on(clip, tmp_path, lipread):
     np.save(tmp_path / "clip.npy", clip[2].keypoints)
     status, _, errors = lipread("overlay", tmp_path / "clip.npy", "-o", tmp_path / "overlay.mp4", "--device", "cpu")
     assert status == 1 and "give the video" in errors[-1] and not (tmp_path / "overlay.mp4").exists()
+
+
+@pytest.fixture(scope="module")
+def page(pipeline, clip, tmp_path_factory) -> tuple[Path, dict]:
+    """The replay of the clip, and what it holds."""
+    path = tmp_path_factory.mktemp("page") / "replay.html"
+    transcript = transcribe_frames(pipeline, sequence_frames(clip[2]), "<!--<script>.mp4", abstain=False)
+    write_replay(path, clip[2], transcript)
+    held = re.search(r'<script type="application/json" id="clip">(.*?)</script>', path.read_text(), re.S)[1]
+    return path, json.loads(held)
+
+
+def test_landmarks_come_back_from_a_replay(page, clip):
+    held, sequence = page[1], clip[2]
+    steps = np.frombuffer(base64.b64decode(held["landmarks"]), "<i2").reshape(held["frames"], held["points"], 3)
+    assert np.abs(steps).max() == MAX_STEPS
+    assert np.frombuffer(base64.b64decode(held["present"]), "u1").tolist() == sequence.present.tolist()
+    pixels = np.ptp(sequence.keypoints, axis=(0, 1)).max() / np.ptp(steps.astype(float), axis=(0, 1)).max()
+    true = sequence.keypoints - (sequence.keypoints[:1, :1] - pixels * steps[:1, :1])
+    assert np.abs(pixels * steps - true).max() < 2 * pixels < 0.1
+
+
+def test_a_replay_needs_nothing_and_may_load_nothing(page):
+    parsed, words = Page(page[0]), page[1]["words"]
+    assert any(name == "content" and "default-src 'none'" in value for name, value in parsed.attributes)
+    assert not {"src", "href"} & {name for name, _ in parsed.attributes}
+    assert not re.search(r"https?://|@import|url\(|fetch\(", parsed.source)
+    assert words and all(word["text"] and 0 < word["score"] <= 1 for word in words)
+
+
+@pytest.mark.slow
+def test_a_replay_plays_and_turns_in_a_browser(page):
+    path, clip = page
+    with open_browser() as browser:
+        opened, errors, asked = browser.new_page(viewport={"width": 1000, "height": 900}), [], []
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        opened.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        opened.on("request", lambda request: asked.append(request.url))
+        opened.goto(path.as_uri())
+        assert opened.inner_text("#name") == "<!--<script>.mp4"
+        opacities = opened.eval_on_selector_all(
+            "#words button", "all => all.map(one => getComputedStyle(one).opacity)"
+        )
+        assert opacities == ["1"] * len(clip["words"]), "words are at full contrast from the start"
+        face = opened.locator("#face")
+        before, box = face.screenshot(), face.bounding_box()
+        opened.mouse.move(box["x"] + 300, box["y"] + 200)
+        opened.mouse.down()
+        opened.mouse.move(box["x"] + 400, box["y"] + 230, steps=3)
+        opened.mouse.up()
+        turned = face.screenshot()
+        opened.locator("#words button").last.click()
+        assert opened.input_value("#time") == str(sum(time < clip["words"][-1]["start"] for time in clip["times"]))
+        assert len({before, turned, face.screenshot()}) == 3
+        opened.fill("#time", "0")
+        opened.click("#play")
+        opened.locator("#play", has_text="Pause").wait_for()
+        opened.locator("#play", has_text="Play").wait_for(timeout=60_000)  # at the end
+        assert opened.input_value("#time") == str(clip["frames"] - 1)
+        assert opened.locator("#words .said").count() == len(clip["words"])
+        assert not errors and asked == [path.as_uri()]
