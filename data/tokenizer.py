@@ -53,10 +53,10 @@ def check_vocabulary(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> Non
 
 
 def check_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> int:
-    """Returns how many texts a tokenizer cannot encode, but for case and spaces; raises ValueError if it is all."""
+    """Returns how many texts a tokenizer cannot encode, as they are scored; raises ValueError if it is all."""
     decoded = tokenizer.batch_decode(tokenizer(list(texts), add_special_tokens=False)["input_ids"])
     pairs = zip(texts, decoded, strict=True)
-    lost = [pair for pair in pairs if len({"".join(normalize_text(text, False).split()) for text in pair}) > 1]
+    lost = [pair for pair in pairs if len({"".join(normalize_text(text).split()) for text in pair}) > 1]
     if not lost:
         return 0
     message = (
