@@ -7,8 +7,7 @@ from functools import partial
 
 import torch
 
-from modeling_lipread import FaceKeypointEncoder, FaceKeypointEncoderConfig
-from modeling_lipread.geometry_lipread import LIPS
+from modeling_lipread import FaceKeypointEncoder
 
 from .literal_encoder import LiteralEncoder, literal_config
 from .measure import Row, in_fresh_process, peak_mebibytes, side_by_side
@@ -75,21 +74,6 @@ def train_rows(device: torch.device, repeats: int, frames: int, **settings) -> I
     sizes = (str(device), str(frames), str(landmarks))
     peaks = [in_fresh_process("benchmarks.encoding", which, *sizes)[0] for which in ("literal", "ours")]
     yield Row("peak memory of it", *peaks, unit="MiB", goal=0.25, at_most=True)
-
-
-def lips_rows(device: torch.device, repeats: int, frames: int, **settings) -> Iterator[Row]:
-    """Yields frames per second on lips with default widths, beside the literal encoder on the whole face."""
-    literal, whole = make_pair(device, **settings)
-    face = make_clips(1, frames, whole.config.num_landmarks, device)
-    lips = make_clips(1, frames, len(LIPS), device)
-    for frame_encoder in ("transformer", "linear"):
-        torch.manual_seed(0)
-        config = FaceKeypointEncoderConfig(num_landmarks=len(LIPS), frame_encoder=frame_encoder)
-        ours = FaceKeypointEncoder(config).eval().to(device)
-        with torch.inference_mode():
-            times = side_by_side(partial(literal, *face), partial(ours, *lips), device, repeats)
-        rates = [frames / (milliseconds / 1000) for milliseconds in times]
-        yield Row(f"lips, {len(LIPS)} landmarks, {frame_encoder} frame encoder", *rates, unit="frames/s", goal=12)
 
 
 def main(which: str, device: str, frames: str, landmarks: str) -> None:

@@ -15,11 +15,11 @@ import torch
 import transformers
 
 from .decoding import decoding_rows, training_rows
-from .encoding import forward_rows, lips_rows, train_rows
+from .encoding import forward_rows, train_rows
 from .measure import report
 from .reading import reading_rows
 
-ENCODER_PARTS = {"forward": forward_rows, "train": train_rows, "lips": lips_rows, "reading": reading_rows}
+ENCODER_PARTS = {"forward": forward_rows, "train": train_rows, "reading": reading_rows}
 LANGUAGE_MODEL_PARTS = {"decoding": decoding_rows, "training": training_rows}
 
 

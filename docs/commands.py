@@ -141,7 +141,7 @@ def _check_program(name: str, *arguments: str) -> None:
     if module == "train_hf":  # it reads the recipe of --config, too
         _parse(parse_arguments, [*arguments, "--use_cpu"])
     # Scripts of other projects are not checked; ours of these names take paths by position, without a parser.
-    elif Path(found.origin or "").is_relative_to(REPOSITORY) and not module.startswith(("docs.plot", "examples.")):
+    elif Path(found.origin or "").is_relative_to(REPOSITORY) and not module.startswith("examples."):
         parse_and_stop = mock.patch.object(argparse.ArgumentParser, "parse_args", _parse_and_stop)
         with mock.patch.object(sys, "argv", [name, *arguments]), parse_and_stop:
             _parse(lambda _: runpy.run_module(module, run_name="__main__"), arguments)

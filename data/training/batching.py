@@ -22,8 +22,6 @@ from ..dataset import Clips, ClipStream
 
 logger = logging.getLogger(__name__)
 
-LENGTH_STEP = 8  # lengths are rounded up to this many frames; clips of equal rounded length are shuffled each epoch
-
 
 class ClipBatchSampler(Sampler[list[int]]):
     """Base class: yields lists of clip indices, equally many for every process and in every epoch."""
@@ -37,35 +35,6 @@ class ClipBatchSampler(Sampler[list[int]]):
 
     def _generator(self) -> np.random.Generator:
         return np.random.default_rng((self.seed, self.epoch))
-
-
-def _by_length(steps: np.ndarray, batch_size: int, generator: np.random.Generator) -> list[np.ndarray]:
-    """Cuts clips sorted by length into batches, shortest first; clips of equal rounded length are shuffled."""
-    order = np.lexsort((generator.random(len(steps)), steps))
-    return np.split(order, range(batch_size, len(order), batch_size))
-
-
-class LengthBatchSampler(ClipBatchSampler):
-    """Batches of clips of similar length, in random order.
-
-    Batches of different processes in one step are neighbours in length, so that no process waits long for another. The
-    Trainer's own grouping draws from the global random state, which cannot be restored in the middle of an epoch.
-    """
-
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, **process):
-        super().__init__(**process)
-        self.steps, self.batch_size = -(-np.asarray(lengths) // LENGTH_STEP), batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self.steps) // (self.batch_size * self.num_processes))
-
-    def __iter__(self) -> Iterator[list[int]]:
-        generator = self._generator()
-        batches = [batch.tolist() for batch in _by_length(self.steps, self.batch_size, generator)]
-        missing = len(self) * self.num_processes - len(batches)
-        batches += (batches * missing)[:missing]
-        for step in generator.permutation(len(self)).tolist():
-            yield batches[step * self.num_processes + self.process_index]
 
 
 class SpeakerBatchSampler(ClipBatchSampler):
@@ -101,25 +70,16 @@ class SpeakerBatchSampler(ClipBatchSampler):
 
 
 class StreamBatchSampler(ClipBatchSampler):
-    """Batches of clips from one window of row groups each, for streaming; with `lengths`, of similar length.
+    """Batches of clips from one window of row groups each, for streaming.
 
     The number of batches must be the same in every epoch, so the seed assigns row groups, of `blocks` clips each, to
-    windows once. Each epoch shuffles the windows, the batches in a window, and clips of equal rounded length. Each
-    process reads a contiguous part of that order. A window's last batch may be smaller.
+    windows once. Each epoch shuffles the windows and the clips in a window. Each process reads a contiguous part of
+    that order. A window's last batch may be smaller.
     """
 
-    def __init__(
-        self,
-        blocks: Sequence[int],
-        lengths: Sequence[int] | None = None,
-        *,
-        batch_size: int,
-        window: int = 4,
-        **process,
-    ):
+    def __init__(self, blocks: Sequence[int], *, batch_size: int, window: int = 4, **process):
         super().__init__(**process)
         groups = np.split(np.arange(np.sum(blocks)), np.cumsum(blocks)[:-1])
-        self.steps = -(-np.asarray(np.ones(np.sum(blocks)) if lengths is None else lengths) // LENGTH_STEP)
         self.batch_size = batch_size
         order = np.random.default_rng(self.seed).permutation(len(groups)).tolist()
         parts = [order[start : start + window] for start in range(0, len(order), window)]
@@ -132,8 +92,9 @@ class StreamBatchSampler(ClipBatchSampler):
         generator, batches = self._generator(), []
         for window in generator.permutation(len(self.windows)).tolist():
             clips = self.windows[window]
-            drawn = _by_length(self.steps[clips], self.batch_size, generator)
-            batches += [clips[drawn[batch]] for batch in generator.permutation(len(drawn)).tolist()]
+            order = np.argsort(generator.random(len(clips)))
+            drawn = np.split(clips[order], range(self.batch_size, len(order), self.batch_size))
+            batches += [drawn[batch] for batch in generator.permutation(len(drawn)).tolist()]
         first = self.process_index * len(self)
         for position in range(first, first + len(self)):
             yield batches[position % len(batches)].tolist()
@@ -154,12 +115,11 @@ def batch_sampler(clips: Clips, args: TrainingArguments) -> ClipBatchSampler | N
     seed = args.seed if args.data_seed is None else args.data_seed
     process = {"seed": seed, "process_index": args.process_index, "num_processes": args.world_size}
     process["batch_size"] = args.train_batch_size
-    lengths = clips.column("num_frames") if args.train_sampling_strategy == "group_by_length" else None
     if isinstance(clips, ClipStream):
-        return StreamBatchSampler(clips.blocks, lengths, window=args.stream_window, **process)
+        return StreamBatchSampler(clips.blocks, window=args.stream_window, **process)
     if args.speaker_balance:
         return SpeakerBatchSampler(clips.column("speaker"), balance=args.speaker_balance, **process)
-    return None if lengths is None else LengthBatchSampler(lengths, **process)
+    return None
 
 
 def train_loader(clips: Clips, sampler: ClipBatchSampler, collator: Callable, args: TrainingArguments) -> DataLoader:

@@ -1,18 +1,16 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Callbacks of a training run: early stopping, finite weights, data wait, transcripts."""
+"""Callbacks of a training run: early stopping, finite weights, data wait."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch.nn.utils import get_total_norm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ..evaluation import RATE_OF_UNIT, Prediction
+from ..evaluation import RATE_OF_UNIT
 
 logger = logging.getLogger(__name__)
 
@@ -119,13 +117,3 @@ class DataTimeCallback(TrainerCallback):
         share = {"data/wait": self._waited / self._stepped} if self._stepped else {}
         self._waited = self._stepped = 0.0
         return share
-
-
-def transcript_table(predictions: Sequence[Prediction], rows: int = 8) -> str:
-    """Returns a Markdown table of clips at fixed places of the corpus, for TensorBoard."""
-    lines = ["| clip | reference | hypothesis | from blank video |", "|---|---|---|---|"]
-    for index in np.linspace(0, len(predictions) - 1, min(rows, len(predictions))).astype(int):
-        prediction = predictions[index]
-        cells = (prediction.id, prediction.reference, prediction.hypothesis, prediction.blank_hypothesis)
-        lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)

@@ -70,8 +70,9 @@ def check_arguments(arguments: Arguments) -> None:
         _refuse(not 0 <= (value := getattr(group, name)) <= 1, f"--{name} {value}: must be in [0, 1]")
     after = args.blank_check_after
     _refuse(after < 0, f"--blank_check_after {after}: give an epoch, a share of the run, or 0 for never")
-    whole_corpus = args.speaker_balance and (args.train_sampling_strategy == "group_by_length" or data.streaming)
-    _refuse(whole_corpus, "--speaker_balance does not work with --streaming or grouping by length")
+    _refuse(args.speaker_balance and data.streaming, "--speaker_balance does not work with --streaming")
+    grouped = args.train_sampling_strategy == "group_by_length"
+    _refuse(grouped, "--train_sampling_strategy group_by_length: clips have no token length; leave it out")
     _refuse(
         args.push_to_hub and model.model_id is not None and is_folder(model.model_id),
         f"--push_to_hub: the language model {model.model_id} is a local folder: upload it and give its id, "

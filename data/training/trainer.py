@@ -15,7 +15,6 @@ import torch
 from huggingface_hub import CommitInfo
 from torch.utils.data import DataLoader
 from transformers import Trainer
-from transformers.integrations import TensorBoardCallback
 
 from lipread.hub.model_card import CardDetails
 from lipread.hub.publish import push, stage
@@ -159,10 +158,6 @@ class LipReadTrainer(Trainer):
             for prediction in predictions[:3]:
                 logger.info("reference %r, hypothesis %r", prediction.reference, prediction.hypothesis)
             logger.info(closing_line(metrics, model.config.text_unit))
-            for callback in self.callback_handler.callbacks:
-                if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
-                    table, step = callbacks.transcript_table(predictions), self.state.global_step
-                    callback.tb_writer.add_text(f"{metric_key_prefix}/transcripts", table, step)
         return output
 
     def save_model(self, output_dir: str | None = None, **kwargs) -> None:

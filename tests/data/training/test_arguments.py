@@ -105,6 +105,7 @@ def test_bad_config_files_are_named(tmp_path, content, capsys):
         ("CORPUS --train_text y", "without --dataset"),
         ("CORPUS --streaming", "data.export --parquet"),
         ("CORPUS --config_overrides trim_silence=0.5 --alignment_weight 0", "word times"),
+        ("CORPUS --train_sampling_strategy group_by_length", "clips have no token length"),
         ("CORPUS --blank_check_after -1", "--blank_check_after -1.0"),
         ("CORPUS --encoder_only --ctc false", "--encoder_only"),
     ],

@@ -8,81 +8,50 @@ from functools import partial
 import numpy as np
 import pytest
 
-from data.training.batching import (
-    LENGTH_STEP,
-    LengthBatchSampler,
-    SpeakerBatchSampler,
-    StreamBatchSampler,
-    check_speakers,
-)
+from data.training.batching import SpeakerBatchSampler, StreamBatchSampler, check_speakers
 
-LENGTHS = np.random.default_rng(0).integers(20, 200, size=203).tolist()
 BLOCKS = [16] * 7 + [5, 16, 9]
-
-
-by_length = partial(LengthBatchSampler, LENGTHS, seed=3, batch_size=8)
 stream = partial(StreamBatchSampler, BLOCKS, seed=3, batch_size=8, window=2)
-stream_by_length = partial(StreamBatchSampler, BLOCKS, LENGTHS[: sum(BLOCKS)], seed=3, window=2, batch_size=6)
-STREAMS = [stream, stream_by_length]
-SAMPLERS = pytest.mark.parametrize(("make", "clips"), [(by_length, 203), *((make, sum(BLOCKS)) for make in STREAMS)])
 
 
-@SAMPLERS
-def test_one_process_takes_every_clip_once_and_another_order_each_epoch(make, clips):
-    sampler, epochs = make(), []
+def test_one_process_takes_every_clip_once_and_another_order_each_epoch():
+    sampler, epochs = stream(), []
     for epoch in range(3):
         sampler.set_epoch(epoch)
         epochs.append(list(sampler))
-        assert sorted(itertools.chain.from_iterable(epochs[-1])) == list(range(clips))
+        assert sorted(itertools.chain.from_iterable(epochs[-1])) == list(range(sum(BLOCKS)))
         assert len(epochs[-1]) == len(sampler)
     assert epochs[0] != epochs[1] != epochs[2]
     assert {tuple(sorted(batch)) for batch in epochs[0]} != {tuple(sorted(batch)) for batch in epochs[1]}
-    again = make()
+    again = stream()
     again.set_epoch(2)
-    assert list(again) == epochs[2] and list(make(seed=4)) != epochs[0]
+    assert list(again) == epochs[2] and list(stream(seed=4)) != epochs[0]
 
 
-@SAMPLERS
 @pytest.mark.parametrize("processes", [2, 3, 8])
-def test_processes_share_the_clips_in_equally_many_batches(make, clips, processes):
-    shares = [list(make(process_index=index, num_processes=processes)) for index in range(processes)]
-    assert {len(share) for share in shares} == {len(make(num_processes=processes))}
+def test_processes_share_the_clips_in_equally_many_batches(processes):
+    shares = [list(stream(process_index=index, num_processes=processes)) for index in range(processes)]
+    assert {len(share) for share in shares} == {len(stream(num_processes=processes))}
     taken = list(itertools.chain.from_iterable(itertools.chain.from_iterable(shares)))
-    assert set(taken) == set(range(clips))
+    assert set(taken) == set(range(sum(BLOCKS)))
     # Disjoint, but for what fills the last of the batches up.
     most = max(len(batch) for share in shares for batch in share) * (processes - 1)
-    assert 0 <= len(taken) - clips <= most
+    assert 0 <= len(taken) - sum(BLOCKS) <= most
     even = [StreamBatchSampler([10] * 6, batch_size=4, seed=0, process_index=i, num_processes=3) for i in range(3)]
     assert sorted(clip for share in even for batch in share for clip in batch) == list(range(60))
 
 
-@pytest.mark.parametrize("make", STREAMS)
-def test_a_stream_never_has_more_open_than_its_window(make):
+def test_a_stream_never_has_more_open_than_its_window():
     owners, read = np.repeat(np.arange(len(BLOCKS)), BLOCKS), 0
     for process in range(2):
         held = []  # what the loader keeps: the window's row groups and two more
-        for batch in make(process_index=process, num_processes=2):
+        for batch in stream(process_index=process, num_processes=2):
             groups = set(owners[batch])
             assert len(groups) <= 2
             read += len(groups - set(held))
             held = [*(group for group in held if group not in groups), *groups][-4:]
     # None is read again once it was left; but two processes share a window, and the last fills up from the front.
     assert read <= len(BLOCKS) + 4
-
-
-def padding(*samplers) -> float:
-    """The share of the frames of all batches that are padding."""
-    batches = list(itertools.chain(*samplers))
-    padded = sum(max(LENGTHS[clip] for clip in batch) * len(batch) for batch in batches)
-    return 1 - sum(LENGTHS[clip] for batch in batches for clip in batch) / padded
-
-
-def test_clips_of_a_batch_and_of_a_step_are_alike_in_length():
-    shares = [list(by_length(process_index=i, num_processes=2)) for i in range(2)]
-    assert padding(*shares) < 0.06  # in random order it is 40%
-    longest = [[max(LENGTHS[clip] for clip in batch) for batch in share] for share in shares]
-    assert np.abs(np.diff(longest, axis=0)).max() <= 40 and LENGTH_STEP < 40
-    assert padding(stream_by_length(window=4)) < 0.15 < 0.3 < padding(stream(window=4)), "as far as a window allows"
 
 
 SPEAKERS = ["a"] * 80 + ["b"] * 10 + [None] * 6

@@ -14,10 +14,9 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModel, TrainerControl, TrainerState, TrainingArguments
 
-from data.evaluation import Prediction
 from data.evaluation.evaluate import evaluate
 from data.training.arguments import parse_arguments
-from data.training.callbacks import BlankVideoCallback, transcript_table
+from data.training.callbacks import BlankVideoCallback
 from data.training.checkpoints import last_complete_checkpoint, resume_point
 from modeling_lipread import LipReadConfig
 from tests.helpers.publishing import READ, read_clip, write_clip
@@ -25,7 +24,6 @@ from tests.helpers.readers import run_elsewhere, write_language_model
 from tests.helpers.training import (
     SAVED,
     STREAMED,
-    TEXTS,
     TORCHRUN,
     command,
     history,
@@ -39,8 +37,7 @@ from tests.helpers.training import (
 from train_hf import build_trainer
 
 LORA = {"lora_r": 4, "lora_dropout": 0.1}
-GROUPED = {"train_sampling_strategy": "group_by_length"}
-KINDS = {"plain": {}, "lora": LORA, "streamed": STREAMED, "grouped": GROUPED}
+KINDS = {"plain": {}, "lora": LORA, "streamed": STREAMED}
 
 
 @pytest.mark.slow
@@ -99,16 +96,9 @@ def test_logs_hold_what_a_researcher_watches(trained):
     for entry in (entry for entry in history(trained) if "loss" in entry):
         assert entry["grad_norm"] > SAVED["max_grad_norm"], "before clipping"
     (folder,) = (trained / "runs").iterdir()
-    events = EventAccumulator(str(folder), size_guidance={"tensors": 0, "scalars": 0}).Reload()
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     scalars = set(events.Tags()["scalars"])
     assert {"train/lm_loss", "train/ctc_loss", "train/gate/layer_00", "eval/blank_wer", "eval/loops"} <= scalars
-    written = events.Tensors("eval/transcripts/text_summary")
-    assert [event.step for event in written] == [3, 6, 9, 12], "at each evaluation"
-    tables = [event.tensor_proto.string_val[0].decode().splitlines() for event in written]
-    shown = [[line.split(" | ")[:2] for line in table[2:]] for table in tables]
-    assert shown == [[[f"| validation{index}", TEXTS[index]] for index in range(4)]] * 4, "always the same clips"
-    odd = transcript_table([Prediction("a|b", None, "two\nlines", "", "x | y")])
-    assert odd.splitlines()[2] == "| a\\|b | two lines |  | x \\| y |"
 
 
 def test_a_fresh_process_without_the_repository_reads_the_same(trained, tmp_path):
@@ -259,10 +249,8 @@ with open(f"{sys.argv[1]}-{arguments.training.process_index}.json", "w") as file
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [STREAMED, GROUPED], ids=["streamed", "grouped"])
-def test_two_processes_see_disjoint_clips_and_all_of_them(corpus, exported, lm_config, tmp_path, settings):
-    dataset = exported if "streaming" in settings else corpus
-    line = command(dataset=dataset, lm_config=lm_config, output_dir=tmp_path / "run", **settings)
+def test_two_processes_see_disjoint_clips_and_all_of_them(exported, lm_config, tmp_path):
+    line = command(dataset=exported, lm_config=lm_config, output_dir=tmp_path / "run", **STREAMED)
     (tmp_path / "watch.py").write_text(WATCH)
     run_python(*TORCHRUN, tmp_path / "watch.py", tmp_path / "seen", *line[2:])
     seen = [json.loads((tmp_path / f"seen-{process}.json").read_text()) for process in range(2)]
@@ -275,8 +263,8 @@ def test_two_processes_see_disjoint_clips_and_all_of_them(corpus, exported, lm_c
     assert seen[0][0] != seen[0][1]
 
 
-def test_a_stream_grouped_by_length_is_trained_on_and_evaluated(exported, lm_config, tmp_path):
-    train(dataset=exported, lm_config=lm_config, output_dir=tmp_path, num_train_epochs=1, **STREAMED, **GROUPED)
+def test_a_stream_is_trained_on_and_evaluated(exported, lm_config, tmp_path):
+    train(dataset=exported, lm_config=lm_config, output_dir=tmp_path, num_train_epochs=1, **STREAMED)
     assert all(0 < entry["data/wait"] < 1 for entry in history(tmp_path) if "loss" in entry)
     trained = json.loads((tmp_path / "training_data.json").read_text())
     assert trained["clips"] == 24 and trained["seconds"] == pytest.approx(8 * (20 + 12 + 25) / 25)
