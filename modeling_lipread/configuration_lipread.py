@@ -107,7 +107,6 @@ class LipReadConfig(PreTrainedConfig):
             trained weights, and `from_pretrained` loads the language model from here. If it is `None`, the checkpoint
             holds the language model too.
         base_model_revision: Commit on the Hub of the language model that the adapters were trained with.
-        base_model_quantization: Quantisation of the language model in training; loading applies it again.
         freeze_language_model: Keeps the weights of the language model fixed, and turns off its dropout.
         lora: LoRA on the frozen language model, trained and saved with the adapters. Keys: the rank `r`; optionally
             the scale `alpha` (default `2 * r`), `dropout` (default 0), and `target_modules`, a list of module names
@@ -155,7 +154,6 @@ class LipReadConfig(PreTrainedConfig):
     encoder_config: dict | PreTrainedConfig | None = None
     base_model_name_or_path: str | None = None
     base_model_revision: str | None = None
-    base_model_quantization: dict | None = None
     freeze_language_model: bool = True
     lora: dict | None = None
     adapter_every: int = 4

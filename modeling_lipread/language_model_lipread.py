@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,8 +13,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
-from transformers.quantizers import AutoQuantizationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 from transformers.utils.hub import get_checkpoint_shard_files
 
@@ -118,6 +116,15 @@ def refuse_peft_adapter(model: PreTrainedModel, checkpoint: str | os.PathLike) -
         )
 
 
+def refuse_quantization(name: str | os.PathLike, settings: Any) -> None:
+    """Raises ValueError if there are settings of quantisation."""
+    if settings is not None:
+        raise ValueError(
+            f"{name}: quantised language models are not supported; choose one that is not, and load it in half "
+            "precision with dtype=torch.bfloat16"
+        )
+
+
 def is_folder(model_id: str) -> bool:
     """Returns whether a model id is a folder, on this or another machine, rather than a Hub id."""
     try:
@@ -134,6 +141,7 @@ def load_language_model(model_id: str | os.PathLike, **kwargs: Any) -> PreTraine
         OSError: If it cannot be found, or its safetensors files are missing or damaged.
         ValueError: If it is a sequence-to-sequence model, or if weights are missing or have another size.
     """
+    refuse_quantization(model_id, kwargs.get("quantization_config"))
     # Mismatched sizes are reported in `loading_info` and raise an error below.
     kwargs = {**kwargs, "use_safetensors": True, "ignore_mismatched_sizes": True}
     files = {key: kwargs[key] for key in (*FILE_ARGUMENTS, "revision", "trust_remote_code") if key in kwargs}
@@ -158,8 +166,8 @@ def load_language_model(model_id: str | os.PathLike, **kwargs: Any) -> PreTraine
 def load_base_model(config: LipReadConfig, checkpoint: str, kwargs: dict[str, Any]) -> PreTrainedModel:
     """Loads the language model of a checkpoint that was saved without it.
 
-    `kwargs` are those of `AutoModelForCausalLM.from_pretrained`; by default, type and quantisation of the weights are
-    those of the training.
+    `kwargs` are those of `AutoModelForCausalLM.from_pretrained`; by default, the type of the weights is that of the
+    training.
 
     Raises:
         OSError: If it cannot be found, or its safetensors files are missing or damaged.
@@ -182,9 +190,6 @@ def load_base_model(config: LipReadConfig, checkpoint: str, kwargs: dict[str, An
                     f"but {name!r} has {getattr(found.get_text_config(), key)}. Point base_model_name_or_path in "
                     "config.json at the right one."
                 )
-        quantization = config.base_model_quantization
-        if quantization is not None and getattr(found, "quantization_config", None) is None:
-            kwargs.setdefault("quantization_config", AutoQuantizationConfig.from_dict(quantization))
         return load_language_model(name, revision=revision, **kwargs)
     except OSError as error:
         raise OSError(
@@ -192,31 +197,6 @@ def load_base_model(config: LipReadConfig, checkpoint: str, kwargs: dict[str, An
             f"could not be loaded: {error}\nMake it available, set base_model_name_or_path in config.json to where it "
             "is, or save the reader with include_base=True. Only safetensors files are read."
         ) from error
-
-
-def without_quantization(config: PreTrainedConfig) -> tuple[PreTrainedConfig, dict[str, Any] | None]:
-    """Splits a language model's configuration into one without quantisation and the quantisation's settings.
-
-    With the settings in `text_config`, transformers would treat the whole model as quantised.
-    """
-    quantization = getattr(config, "quantization_config", None)
-    if quantization is None:
-        return config, None
-    config = copy.deepcopy(config)
-    del config.quantization_config
-    return config, quantization if isinstance(quantization, dict) else quantization.to_dict()
-
-
-def disable_weight_packing(language_model: PreTrainedModel) -> None:
-    """Turns off the packing of 4-bit weights.
-
-    On CPUs with AVX512-BF16, bitsandbytes (0.50) packs 4-bit weights in place in their first forward pass without
-    gradients. Packed weights pass no gradients, round their scales to bfloat16, and store the scales in a wrong order
-    in a state dict.
-    """
-    for module in language_model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
 
 
 def remove_dropout(language_model: PreTrainedModel) -> None:

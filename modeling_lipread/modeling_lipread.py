@@ -50,7 +50,6 @@ from .language_model_lipread import (
     FILE_ARGUMENTS,
     add_lora,
     checkpoint_files,
-    disable_weight_packing,
     is_folder,
     is_lora,
     load_base_model,
@@ -59,17 +58,17 @@ from .language_model_lipread import (
     place_parts,
     refuse_not_finite,
     refuse_peft_adapter,
+    refuse_quantization,
     refuse_wrong_weights,
     remove_dropout,
     saved_weights,
-    without_quantization,
 )
 
 LANGUAGE_MODEL_PREFIX = "language_model."
 # Arguments of `from_pretrained` for both the whole model and a separately loaded language model, and for the latter
 # alone.
 SHARED_ARGUMENTS = ("dtype", "torch_dtype")
-LANGUAGE_MODEL_ARGUMENTS = ("device_map", "max_memory", "offload_folder", "quantization_config")
+LANGUAGE_MODEL_ARGUMENTS = ("device_map", "max_memory", "offload_folder")
 
 
 @dataclass
@@ -146,9 +145,8 @@ class LipReadPreTrainedModel(PreTrainedModel):
         It `is_new` unless the reader was trained on it. Raises ValueError if it cannot be conditioned, or a reader was
         built on it before.
         """
-        self.language_model = language_model
-        disable_weight_packing(language_model)
-        self.config.text_config, self.config.base_model_quantization = without_quantization(language_model.config)
+        refuse_quantization("the language model", getattr(language_model.config, "quantization_config", None))
+        self.language_model, self.config.text_config = language_model, language_model.config
         # On the meta device it cannot compute; `from_pretrained` checks it after loading.
         is_loaded = language_model.device.type != "meta" or getattr(language_model, "hf_device_map", None)
         probed = probe(language_model, is_new) if is_loaded else None
@@ -200,8 +198,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
 
     def _is_rounding(self, logits: torch.Tensor, expected: torch.Tensor) -> bool:
         """Returns whether logits differ by rounding errors alone, judged by their range and the weights' precision."""
-        language_model = self.language_model
-        exact = language_model.dtype == torch.float32 and not getattr(language_model, "is_quantized", False)
+        exact = self.language_model.dtype == torch.float32
         spread = (expected.amax() - expected.amin()).float()
         # In SmolLM2-135M they differ by 1e-6 of the range in float32, and by 0.02 in bfloat16.
         return not bool((logits.to(expected.device) - expected).abs().amax() > spread * (0.01 if exact else 0.25))
@@ -223,7 +220,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
             config: The other settings, of which the model gets a copy.
             revision: Branch, tag or commit on the Hub; the configuration records its commit.
             dtype: Type of the language model's weights. Encoder and adapters are float32.
-            kwargs: Further arguments of `AutoModelForCausalLM.from_pretrained`, such as `quantization_config`.
+            kwargs: Further arguments of `AutoModelForCausalLM.from_pretrained`, such as `device_map`.
 
         Raises:
             OSError: If the language model cannot be found.
@@ -236,7 +233,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
         revision = getattr(found, "resolved", found)
         language_model = load_language_model(model_id, revision=revision, dtype=dtype, **kwargs)
         config = LipReadConfig() if config is None else copy.deepcopy(config)
-        config.text_config, _ = without_quantization(language_model.config)
+        config.text_config = language_model.config
         # An absolute path, since the checkpoint may be loaded from another working directory.
         config.base_model_name_or_path = str(Path(model_id).resolve() if Path(model_id).is_dir() else model_id)
         config.base_model_revision = revision
@@ -249,9 +246,9 @@ class LipReadPreTrainedModel(PreTrainedModel):
         Args:
             pretrained_model_name_or_path: Folder or Hub id, or `None` with `config` and `state_dict`.
             model_args, config, kwargs: As for `PreTrainedModel.from_pretrained`. If the language model was saved
-                apart, `quantization_config`, `device_map`, `max_memory` and `offload_folder` apply to it alone: a
-                `device_map` names its modules, and encoder and adapters follow its layers. `ignore_mismatched_sizes`
-                has no effect: sizes must agree.
+                apart, `device_map`, `max_memory` and `offload_folder` apply to it alone: a `device_map` names its
+                modules, and encoder and adapters follow its layers. `ignore_mismatched_sizes` has no effect: sizes
+                must agree.
 
         Raises:
             OSError: If the checkpoint or its language model cannot be found, or its safetensors files are missing or
@@ -260,6 +257,7 @@ class LipReadPreTrainedModel(PreTrainedModel):
                 configuration describes, or its language model has another size than in training.
         """
         checkpoint = str(pretrained_model_name_or_path)
+        refuse_quantization(checkpoint, kwargs.get("quantization_config"))
         output_loading_info = kwargs.pop("output_loading_info", False)
         file_arguments = {key: kwargs[key] for key in FILE_ARGUMENTS if key in kwargs}
         own_files = {**file_arguments, **{key: kwargs[key] for key in ("revision", "subfolder") if key in kwargs}}
@@ -280,12 +278,6 @@ class LipReadPreTrainedModel(PreTrainedModel):
         for key in LANGUAGE_MODEL_ARGUMENTS:
             if separate and kwargs.get(key) is not None:
                 passed_on[key] = kwargs.pop(key)
-        if kwargs.get("quantization_config") is not None:
-            raise ValueError(
-                f"{checkpoint}: it holds its language model, because that was trained or saved with "
-                "include_base=True. Only a language model that the checkpoint names can be quantised: load the "
-                "checkpoint without quantization_config."
-            )
         if separate and (weights := kwargs.get("state_dict")) is not None:
             kwargs["state_dict"] = {name: weight for name, weight in weights.items() if not belongs_to_base(name)}
         files = []
@@ -341,17 +333,11 @@ class LipReadPreTrainedModel(PreTrainedModel):
                 has no `base_model_name_or_path`, is always saved.
 
         Raises:
-            ValueError: If the language model is to be saved but is quantised, or if `push_to_hub` is set and
-                `base_model_name_or_path` is a folder.
+            ValueError: If `push_to_hub` is set and `base_model_name_or_path` is a folder.
         """
         separate = not include_base and self.config.freeze_language_model and self.config.base_model_name_or_path
         if separate and kwargs.get("push_to_hub"):
             self._check_base_model_is_on_hub()
-        if not separate and getattr(self.language_model, "is_quantized", False):
-            raise ValueError(
-                "a quantised language model cannot be saved in a checkpoint: save without include_base=True, which "
-                "records its name instead"
-            )
         state_dict = self.state_dict() if state_dict is None else state_dict
         if separate:
             state_dict = {key: value for key, value in state_dict.items() if not belongs_to_base(key)}

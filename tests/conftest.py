@@ -77,7 +77,7 @@ def lm_config(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def language_model_dir(tmp_path_factory) -> Path:
-    """A random language model; its widths are multiples of bitsandbytes' blocks. Nobody writes into it."""
+    """A random language model; nobody writes into it."""
     import torch
     from transformers import AutoModelForCausalLM
 

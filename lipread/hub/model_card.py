@@ -118,7 +118,6 @@ def build_card(
         self_contained=base.included,
         frozen=config.freeze_language_model,
         lora=config.lora,
-        quantized=config.base_model_quantization is not None,
         results=[item | item["metrics"] for item in evaluations],
         details=details,
         corpus=details.dataset_name or details.dataset_id,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 from transformers.dynamic_module_utils import get_imports
 
 import modeling_lipread
@@ -260,14 +260,8 @@ def test_families_take_lora(family, tmp_path, monkeypatch):
         AutoModel.from_pretrained(tmp_path / "reader")
 
 
-NF4 = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.float32}
-QUANTISATIONS = {"8bit": BitsAndBytesConfig(load_in_8bit=True), "4bit": BitsAndBytesConfig(load_in_4bit=True, **NF4)}
-
-
-@pytest.mark.parametrize("kind", ["half", "4bit", pytest.param("8bit", marks=pytest.mark.slow)])
-def test_lora_is_in_full_precision_on_a_language_model_that_is_not(language_model_dir, tmp_path, kind):
-    quantised = {} if kind == "half" else {"quantization_config": QUANTISATIONS[kind]}
-    model = build(language_model_dir, LORA, **(quantised or {"dtype": torch.bfloat16}))
+def test_lora_is_in_full_precision_on_a_language_model_that_is_not(language_model_dir, tmp_path):
+    model = build(language_model_dir, LORA, dtype=torch.bfloat16)
     before, losses = logits(model), train(model)
     assert losses[-1] < losses[0]
     model.save_pretrained(tmp_path)
@@ -279,7 +273,6 @@ def test_lora_is_in_full_precision_on_a_language_model_that_is_not(language_mode
     assert {dtype for name, dtype in types.items() if ".lora_" in name} == {torch.float32}
     assert torch.allclose(logits(again), logits(model), atol=1e-5)
     assert (logits(again) - before).abs().max() > 0.05
-    assert getattr(again.language_model, "is_quantized", False) == bool(quantised)
 
 
 def test_files_that_travel_with_a_checkpoint_compare_no_classes_of_each_other_and_require_nothing_optional():
@@ -340,24 +333,6 @@ def test_the_whole_reader_in_half_precision(tmp_path, model, dtype, include_base
     # Nothing of a clip is lost to overflow where no frame shows a face.
     inputs["keypoints_mask"][:] = 0
     assert torch.isfinite(half(**inputs).logits).all()
-
-
-@pytest.mark.parametrize("quantisation", QUANTISATIONS)
-def test_quantised_language_model(tmp_path, language_model_dir, model, quantisation):
-    settings = {"quantization_config": QUANTISATIONS[quantisation]}
-    fresh, exact = build(language_model_dir, **settings), logits(model)
-    assert torch.equal(logits(fresh), language_model_alone(fresh, make_inputs()))
-
-    model = build(language_model_dir, open_gates=True, **settings)
-    linear = {type(m).__name__ for m in model.language_model.model.modules() if isinstance(m, torch.nn.Linear)}
-    assert linear == {f"Linear{quantisation}".replace("Linear8bit", "Linear8bitLt")}
-    own = [*model.encoder.modules(), *model.adapters.modules()]
-    assert {type(m).__name__ for m in own if isinstance(m, torch.nn.Linear)} == {"Linear"}
-    assert (logits(model) - exact).abs().max() > 0
-    model.save_pretrained(tmp_path / "reader")
-    assert torch.allclose(logits(AutoModel.from_pretrained(tmp_path / "reader")), logits(model), atol=1e-5)
-    with pytest.raises(ValueError, match="include_base"):
-        model.save_pretrained(tmp_path / "whole", include_base=True)
 
 
 @pytest.mark.parametrize("part", ["adapters", "encoder", "language_model", "language_model.model.layers.1"])

@@ -194,12 +194,16 @@ def test_another_language_model(base, reader):
         refused(reader, *words, "base_model_name_or_path in config.json", error=ValueError)
 
 
-def test_a_sequence_to_sequence_model_is_refused_and_quantisation_of_a_reader_that_holds_its_own(tmp_path, write):
+def test_a_sequence_to_sequence_model_and_quantisation_are_refused(tmp_path, base, write):
     sizes = {"d_model": 32, "d_ff": 32, "num_layers": 1, "num_heads": 2, "d_kv": 8, "vocab_size": 40}
     T5ForConditionalGeneration(T5Config(**sizes)).save_pretrained(tmp_path)
     refused(tmp_path, tmp_path, "t5 models have an encoder for text", "Choose a causal", error=ValueError, load=BUILD)
-    words = (whole := write("whole"), "it holds its language model", "without quantization_config")
-    refused(whole, *words, error=ValueError, quantization_config=BitsAndBytesConfig(load_in_8bit=True))
+    settings = {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    for folder, load in ((write("reader"), AutoModel.from_pretrained), (base, BUILD)):
+        words = (folder, "quantised language models are not supported", "dtype=torch.bfloat16")
+        refused(folder, *words, error=ValueError, load=load, **settings)
+    config = reader_config(text_config=text_config(**settings))
+    refused(config, "the language model: quantised", load=LipReadForConditionalGeneration)
 
 
 def test_a_language_model_that_is_not_whole(base, reader):
