@@ -62,8 +62,7 @@ class LipReadingPipeline(Pipeline):
         short for the words; and a `score`, the probability that it is right, calibrated if the model has a
         `calibration` and otherwise that of the language model. After abstention the text is empty, there are no
         chunks, and `reason` is one of `confidence_lipread.REASONS`. With `phrases`, the result also has a `score`, and
-        `phrases`, the three most similar ones as `{"text", "score"}`. With `num_return_sequences` above 1 it is a list
-        in the order of the search; the first hypothesis decides on abstention for all of them.
+        `phrases`, the three most similar ones as `{"text", "score"}`.
 
     Example:
 
@@ -191,12 +190,11 @@ class LipReadingPipeline(Pipeline):
             keypoints_mask=inputs["keypoints_mask"],
             **generation,
         )
-        written = getattr(written, "sequences", written)
+        written = getattr(written, "sequences", written).unflatten(0, (clips, -1))[:, 0]  # the best hypothesis
         outputs = {key: inputs[key] for key in ("keypoints_mask", "frame_times", "lip_speed", "seldom_seen")}
-        outputs["sequences"] = written[:, prefix:].unflatten(0, (clips, -1))
+        outputs["sequences"] = written[:, prefix:]
         if return_timestamps or limits.get("min_confidence"):
-            log_probs = token_log_probs(model, written, prefix, conditioning=conditioning)
-            outputs["token_log_probs"] = log_probs.unflatten(0, (clips, -1))
+            outputs["token_log_probs"] = token_log_probs(model, written, prefix, conditioning=conditioning)
             heads = head_log_probs(encoded)
             if heads is not None:
                 outputs["heads"] = heads
@@ -209,8 +207,8 @@ class LipReadingPipeline(Pipeline):
         abstain: bool = True,
         phrases: PhraseIndex | None = None,
         **limits: float,
-    ) -> Any:
-        """Converts the model's output for one clip to the pipeline's result, or a list of results."""
+    ) -> dict[str, Any]:
+        """Converts the model's output for one clip to the pipeline's result."""
         if phrases is not None:
             return _phrase_result(outputs, phrases, bool(return_timestamps), abstain)
         limits, mask = self._limits(limits), outputs["keypoints_mask"]
@@ -219,26 +217,21 @@ class LipReadingPipeline(Pipeline):
             heads = heads[0, :, : clip_lengths(mask, heads[:, 0])[0]]
         speed, seldom_seen = None if np.isnan(speed) else speed, bool(outputs["seldom_seen"][0])
         video = {"speed": speed, "has_face": bool(mask.any()), "seldom_seen": seldom_seen}
-        results, reason = [], None
-        for index, tokens in enumerate(outputs["sequences"][0].tolist()):
-            text, words = self.processor.decode(tokens, skip_special_tokens=True), None
-            if "token_log_probs" in outputs:
-                log_probs = outputs["token_log_probs"][0, index].tolist()
-                words = word_evidence(self.processor, config, tokens, log_probs, heads)
-            scores, found = assess(text, words, limits, config.calibration, **video)
-            if abstain and index == 0:  # the best hypothesis decides for the clip
-                reason = found
-            result: dict[str, Any] = {"text": text} if reason is None else {"text": "", "reason": reason}
-            if return_timestamps:
-                times = outputs["frame_times"][0].tolist()
-                chunks = _chunks(words, scores, times) if reason is None else []
-                if return_timestamps != "word" and chunks:
-                    span = (chunks[0]["timestamp"][0], chunks[-1]["timestamp"][1])
-                    score = float(np.prod([chunk["score"] for chunk in chunks]))
-                    chunks = [{"text": text, "timestamp": span, "score": score}]
-                result["chunks"] = chunks
-            results.append(result)
-        return results[0] if len(results) == 1 else results
+        tokens, words = outputs["sequences"][0].tolist(), None
+        text = self.processor.decode(tokens, skip_special_tokens=True)
+        if "token_log_probs" in outputs:
+            words = word_evidence(self.processor, config, tokens, outputs["token_log_probs"][0].tolist(), heads)
+        scores, reason = assess(text, words, limits, config.calibration, **video)
+        reason = reason if abstain else None
+        result: dict[str, Any] = {"text": text} if reason is None else {"text": "", "reason": reason}
+        if return_timestamps:
+            chunks = [] if reason else _chunks(words, scores, outputs["frame_times"][0].tolist())
+            if return_timestamps != "word" and chunks:
+                span = (chunks[0]["timestamp"][0], chunks[-1]["timestamp"][1])
+                score = float(np.prod([chunk["score"] for chunk in chunks]))
+                chunks = [{"text": text, "timestamp": span, "score": score}]
+            result["chunks"] = chunks
+        return result
 
     def _limits(self, given: dict[str, float]) -> dict[str, float]:
         """Returns the limits of the configuration, replaced by those given."""

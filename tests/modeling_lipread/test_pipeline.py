@@ -82,9 +82,7 @@ def test_lists_generators_and_batches_read_as_one_clip_does(reader, clips, paddi
     same(reader(clips, **options))
     same(reader(clips, batch_size=2, **options))
     same(list(reader((clip for clip in clips), batch_size=3, **options)))
-    found = reader(clips, batch_size=2, num_return_sequences=2, num_beams=2)
-    assert [[set(result) for result in results] for results in found] == [[{"text"}] * 2] * len(clips)
-    assert [results[0] for results in found] == reader(clips, num_beams=2)
+    assert reader(clips, batch_size=2, num_return_sequences=2, num_beams=2) == reader(clips, num_beams=2)
 
 
 def test_chunks_have_the_form_of_speech_recognition(reader, clips):
