@@ -46,8 +46,7 @@ class LipReadingPipeline(Pipeline):
     and `face`.
 
     Args:
-        return_timestamps: `"word"` returns a chunk for each word, `True` one chunk for all words. Needs a model with a
-            CTC head.
+        return_timestamps: `"word"` or `True` returns a chunk for each word. Needs a model with a CTC head.
         start, end, frame_rate, face: As for the processor.
         abstain: Returns an empty text with a `reason` for clips without readable speech; `True` by default. With
             `False` it returns every hypothesis, and a video without a face raises an error.
@@ -225,12 +224,7 @@ class LipReadingPipeline(Pipeline):
         reason = reason if abstain else None
         result: dict[str, Any] = {"text": text} if reason is None else {"text": "", "reason": reason}
         if return_timestamps:
-            chunks = [] if reason else _chunks(words, scores, outputs["frame_times"][0].tolist())
-            if return_timestamps != "word" and chunks:
-                span = (chunks[0]["timestamp"][0], chunks[-1]["timestamp"][1])
-                score = float(np.prod([chunk["score"] for chunk in chunks]))
-                chunks = [{"text": text, "timestamp": span, "score": score}]
-            result["chunks"] = chunks
+            result["chunks"] = [] if reason else _chunks(words, scores, outputs["frame_times"][0].tolist())
         return result
 
     def _limits(self, given: dict[str, float]) -> dict[str, float]:
