@@ -193,13 +193,9 @@ def read_landmark_file(
     name = os.fspath(path)
     stored = _open_array(name)
     wanted = "landmarks" if num_landmarks is None else str(num_landmarks)
-    is_clip = stored.ndim == 3 and stored.shape[2] == 3 and stored.shape[1] > 0
+    is_clip = stored.dtype.kind == "f" and stored.ndim == 3 and stored.shape[2] == 3 and stored.shape[1] > 0
     if not is_clip or num_landmarks not in (None, stored.shape[1]):
-        raise LandmarkFileError(f"{name}: holds shape {stored.shape}; expected floats (frames, {wanted}, 3)")
-    if stored.dtype.kind != "f":
-        raise LandmarkFileError(
-            f'{name}: holds {stored.dtype}; expected floats (frames, {wanted}, 3): save array.astype("float32")'
-        )
+        raise LandmarkFileError(f"{name}: holds {stored.dtype} {stored.shape}; expected floats (frames, {wanted}, 3)")
     timestamps = np.arange(len(stored)) / frame_rate
     first, last = np.searchsorted(timestamps, [start or 0.0, np.inf if end is None else end]).tolist()
     if first >= last:

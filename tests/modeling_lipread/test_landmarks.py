@@ -172,8 +172,8 @@ def saved(array: np.ndarray, save=np.save, **options) -> bytes:
 
 NO_FILE = "not a complete .npy"
 FILES = {
-    "few landmarks": (saved(GOOD[:, :468]), r"holds shape \(10, 468, 3\); expected floats \(frames, 478, 3\)"),
-    "integers": (saved(GOOD.astype(np.int32)), r'holds int32; expected floats .* save array.astype\("float32"\)'),
+    "few landmarks": (saved(GOOD[:, :468]), r"holds float32 \(10, 468, 3\); expected floats \(frames, 478, 3\)"),
+    "integers": (saved(GOOD.astype(np.int32)), "holds int32 .*; expected floats"),
     "no frame": (saved(GOOD[:0]), "no frame in the span; the file lasts 0.00 s"),
     "NaN": (saved(np.where(np.arange(3) == 1, np.nan, GOOD)), "frame 0 holds NaN beside numbers, or infinite values"),
     "beyond float32": (saved(GOOD.astype(np.float64) * 1e300), "frame 0 holds NaN beside"),

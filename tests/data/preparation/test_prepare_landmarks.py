@@ -54,7 +54,7 @@ def test_normalised_landmarks_round_trip(tmp_path):
 
 def test_clips_that_cannot_be_read_are_skipped_by_name_and_not_unpickled(tmp_path):
     arrays = {
-        "mesh": (np.ones((10, 468, 3), np.float32), "mesh.npy: holds shape (10, 468, 3)"),
+        "mesh": (np.ones((10, 468, 3), np.float32), "mesh.npy: holds float32 (10, 468, 3)"),
         "absent": (np.zeros((10, 478, 3), np.float32), "a face in 0 of 10 frames"),
         "objects": (np.array([Bomb(tmp_path / "unpickled")]), "Python objects"),
     }
