@@ -50,20 +50,12 @@ def test_all_frame_rates_read_alike(timestamps):
     found, mask = features(extractor, talking(timestamps))
     assert found.shape == expected.shape == (1, 75, 79, 3)
     assert mask.all()
+    times = extractor.frame_times(timestamps + 0.3, 75)
+    np.testing.assert_allclose(times, timestamps[0] + 0.3 + np.arange(76) / 25)
     moves = np.ptp(expected, axis=1).max()
     inner = slice(0, 72)  # a slower video ends a little before the last frame of 3 seconds
     assert np.abs(found - expected)[:, inner].max() < 0.05 * moves
     assert np.abs(np.roll(expected, 1, axis=1) - expected)[:, 1:].max() > 0.15 * moves  # a frame's shift would be seen
-
-
-def test_frames_know_their_times():
-    clip, extractor = talking(at_rate(50) + 0.3), LipReadFeatureExtractor()
-    keypoints, _ = features(extractor, clip)
-    times = extractor.frame_times(clip.timestamps, keypoints.shape[1])
-    assert len(times) == keypoints.shape[1] + 1
-    np.testing.assert_allclose(np.diff(times), 1 / 25)
-    assert times[0] == clip.timestamps[0] and times[-1] == pytest.approx(3.3)
-    assert extractor.frame_times([0.5], 1)[0] == 0.5
 
 
 @pytest.mark.parametrize("frame_rate", [25.0, 50.0, 10.0])
@@ -126,6 +118,10 @@ def test_landmarks_are_selected_and_at_the_wanted_rate_nothing_is_touched():
         found, mask = features(extractor, clip)
         np.testing.assert_array_equal(found[0], clip.keypoints[:, list(indices)])
         assert mask.dtype == np.int64 and mask.all()
+    other = clip.keypoints[:, :68]  # as of another pipeline
+    np.testing.assert_array_equal(features(extractor, other)[0][0], other[:, [5, 3]])
+    with pytest.raises(ValueError, match=f"Clip 0 has 68 landmarks.*number {max(RIGID)}"):
+        LipReadFeatureExtractor()([other])
 
 
 def test_clips_of_all_forms_are_padded_into_a_batch():
@@ -139,14 +135,6 @@ def test_clips_of_all_forms_are_padded_into_a_batch():
     unpadded = LipReadFeatureExtractor()([long, short], padding=False)
     assert [len(array) for array in unpadded["keypoints"]] == [75, 25]
     np.testing.assert_array_equal(LipReadFeatureExtractor()(short)["keypoints"][0], unpadded["keypoints"][1])
-
-
-def test_landmarks_of_another_pipeline_pass_through():
-    other = np.random.default_rng(0).normal(size=(30, 68, 3)).astype(np.float32)
-    extractor = LipReadFeatureExtractor(pose=None, normalize=None, landmarks=range(48, 68))
-    np.testing.assert_array_equal(features(extractor, other)[0][0], other[:, 48:])
-    with pytest.raises(ValueError, match=f"Clip 0 has 68 landmarks.*number {max(RIGID)}"):
-        LipReadFeatureExtractor()([other])
 
 
 def test_bad_clips_say_why():
