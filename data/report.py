@@ -39,7 +39,6 @@ PERCENTILES = (0, 5, 50, 95, 100)
 EXTREMES = 6  # clips shown at an end of a distribution
 SAMPLE = 12  # clips shown of each split
 LISTED = 100  # clips of a reason that are listed
-MOST_REASONS = 60
 SIZE = 320  # pixels of a picture, enough for dense screens too
 AROUND = 1.5  # times the face
 COLOR = (20, 120, 90)  # of landmarks
@@ -207,12 +206,8 @@ def _grouped(entries: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
     for place, text in entries:
         reason = _VARYING.sub("…", _LEADING_PATH.sub("", text))
         groups[reason].append(f"{place}: {text}" if place else text)
-    ordered = sorted(groups.items(), key=lambda group: -len(group[1]))
-    shown, rest = ordered[:MOST_REASONS], ordered[MOST_REASONS:]
-    if rest:
-        shown.append(("other reasons", [item for _, items in rest for item in items]))
     found = []
-    for reason, items in shown:
+    for reason, items in sorted(groups.items(), key=lambda group: -len(group[1])):
         more = [f"and {len(items) - LISTED:,} more in report.json"] if len(items) > LISTED else []
         found.append((f"{len(items):,} × {reason}", items[:LISTED] + more))
     return found

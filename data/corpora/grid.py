@@ -29,7 +29,7 @@ def read(folder: Folder) -> Iterator[Record | Skip]:
             continue
         directory, path = found
         if kind_of(path) in paths:
-            key = _speaker(folder, directory), Path(path).stem.casefold()
+            key = folder.speaker(directory, _SPEAKER, _NO_SPEAKERS).lower(), Path(path).stem.casefold()
             paths[kind_of(path)].setdefault(key, []).append(path)
     alignments = paths[ALIGNMENT_SUFFIX]
     for key, videos in paths["video"].items():
@@ -49,15 +49,6 @@ def read(folder: Folder) -> Iterator[Record | Skip]:
             yield folder.clip(videos[0], text, speaker=key[0], words=words)
     for unmatched in alignments.values():
         yield from (folder.skip(path, "no video of that speaker and name") for path in unmatched)
-
-
-def _speaker(folder: Folder, directory: str) -> str:
-    """Returns the innermost folder named like a GRID speaker, else the innermost not named after the media."""
-    names = folder.names_above(directory)
-    for name in names:
-        if match := _SPEAKER.fullmatch(name):
-            return match[1].lower()
-    return next((name for name in names if name.lower() not in _NO_SPEAKERS), names[-1])
 
 
 def parse_words(text: str, name: str) -> list[Word]:

@@ -22,7 +22,7 @@ SAMPLE_RATE = 16_000
 _SAMPLES_AND_TEXT = re.compile(r"\s*([0-9]{1,15})\s+([0-9]{1,15})\s+(?=\S)")
 _TWO_NUMBERS = re.compile(r"\s*[0-9]+(\.[0-9]*)?\s+[0-9]+(\.[0-9]*)?\s")
 # faks0 of TIMIT, 01M of TCD-TIMIT's volunteers, Lipspkr1 of its lipspeakers.
-_SPEAKER = re.compile(r"[fm][a-z]{3}[0-9]|[0-9]{2}[fm]|lipspkr[0-9]+", re.IGNORECASE)
+_SPEAKER = re.compile(r"([fm][a-z]{3}[0-9]|[0-9]{2}[fm]|lipspkr[0-9]+)", re.IGNORECASE)
 _NO_SPEAKERS = frozenset({"clips", "straightcam", "30degcam"})
 
 
@@ -46,7 +46,7 @@ def read(folder: Folder) -> Iterator[Record | Skip]:
         directory = posixpath.dirname(pair.video)
         top = directory.split("/")[0].lower()
         split = top if top in ("train", "test") else None
-        speaker = _speaker(folder, directory)
+        speaker = folder.speaker(directory, _SPEAKER, _NO_SPEAKERS)
         yield folder.clip(pair.video, text, speaker=speaker, words=words or timed, notes=notes, split=split)
 
 
@@ -56,13 +56,6 @@ def _text(folder: Folder, pair: Pair, words: list[Word]) -> tuple[str, list[Word
     if not words:
         raise TranscriptError("neither a .txt nor a .wrd of that name that holds words")
     return join_words(word.word for word in words), words
-
-
-def _speaker(folder: Folder, directory: str) -> str:
-    """Returns the innermost folder named like a speaker, else the innermost not named for a camera."""
-    names = folder.names_above(directory)
-    named = [name for name in names if _SPEAKER.fullmatch(name)]
-    return (named or [name for name in names if name.lower() not in _NO_SPEAKERS] or names)[0]
 
 
 def parse_text(text: str, name: str) -> tuple[str, list[Word]]:

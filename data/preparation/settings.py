@@ -31,10 +31,10 @@ def parse_shard(value: str) -> tuple[int, int]:
     """Argument type: returns `(3, 16)` for ``3/16``; shards are counted from 1."""
     try:
         index, count = map(int, value.split("/"))
+        if not 1 <= index <= count:
+            raise ValueError
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{value!r} is no shard; write 3/16 for the third of 16") from None
-    if not 1 <= index <= count:
-        raise argparse.ArgumentTypeError(f"there is no shard {value}; they are 1/{count} to {count}/{count}")
+        raise argparse.ArgumentTypeError(f"{value!r} is no shard; 3/16 is the third of 16, 16/16 the last") from None
     return index, count
 
 

@@ -196,9 +196,12 @@ class Folder:
                 else:
                     yield Pair(group.pop("video")[0], {kind: path for kind, (path,) in group.items()})
 
-    def names_above(self, folder: str) -> list[str]:
-        """Returns the names of a folder and of those above it, the innermost first and the root last."""
-        return [os.path.basename(os.path.abspath(self.root)), *filter(None, folder.split("/"))][::-1]
+    def speaker(self, folder: str, pattern: re.Pattern, no_speakers: Container[str]) -> str:
+        """Returns group 1 of the innermost folder named by a pattern, else the innermost not among `no_speakers`."""
+        names = [self.name, *filter(None, folder.split("/"))][::-1]
+        matches = (pattern.fullmatch(name) for name in names)
+        others = (name for name in names if name.lower() not in no_speakers)
+        return next((match[1] for match in matches if match), None) or next(others, self.name)
 
     def read_text(self, path: str) -> str:
         """Reads a transcript; raises `TranscriptError` if it is no readable text file inside the folder."""

@@ -153,10 +153,8 @@ def _words(entry: dict[str, Any]) -> tuple[list[Word], list[str]]:
         return [], []
     try:
         words = [Word(_label(word, "word"), _number(word, "start"), _number(word, "end")) for word in given]
-    except (TypeError, AttributeError):
-        words = [Word(None, None, None)]
-    except BadClip as error:
+        if any(None in word for word in words):
+            raise BadClip('"words" is no list of {"word", "start", "end"}')
+    except (TypeError, AttributeError, BadClip) as error:
         return [], [f"no word times: {error}"]
-    if any(None in word for word in words):
-        return [], ['no word times: "words" is no list of {"word", "start", "end"}']
     return words, []

@@ -123,7 +123,7 @@ def test_the_commands(manifests, tmp_path, capsys):
     main(["merge", parts, "--output", corpus])
     assert f"next: accelerate launch train_hf.py --dataset {corpus}" in capsys.readouterr().out
     assert json.loads((tmp_path / "corpus" / "report.json").read_text())["splits"]["train"]["clips"] == 59
-    for value, reason in (("0/3", "they are 1/3 to 3/3"), ("4/3", "there is no shard 4/3"), ("3", "write 3/16")):
+    for value in ("0/3", "4/3", "3"):
         with pytest.raises(SystemExit) as exit:
             main([str(manifests[0]), "--output", parts, "--shard", value])
-        assert exit.value.code == 2 and reason in capsys.readouterr().err
+        assert exit.value.code == 2 and "is no shard; 3/16 is the third of 16" in capsys.readouterr().err

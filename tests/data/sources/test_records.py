@@ -13,22 +13,11 @@ from data.files import DiskList
 from data.sources.records import Record, Word
 from tests.helpers.training import run_python
 
-ROOT = Path("corpus")
-
-
-def make(index, id=None):
-    source = f"s{index % 3}/{index}.mp4"
-    if index % 2:
-        return Record("corpus", index, id or str(index), f"text {index}", source, ROOT / source, False)
-    more = {"start": 0.1 + index, "end": index + 1 / 3, "speaker": "anna", "alignment": ROOT / "a.align"}
-    more |= {"words": (Word("one", 1 / 3, 0.5), Word("two", 0.5, 1e-9)), "frame_rate": 29.97, "notes": ("a note",)}
-    more |= {"split": "validation"}
-    id, text = id or f"{index}\n\u2028\U0001f600", "\u05e9\u05dc\u05d5\u05dd"
-    return Record("clips.jsonl", index, id, text, source, ROOT / source, True, **more)
-
 
 def test_the_records_and_parts_of_them_are_read_back():
-    plain = [make(index) for index in range(1000)]
+    word = Word("\u05e9\u05dc\u05d5\u05dd \U0001f600", 1 / 3, 1e-9)
+    about = ("text\n\u2028", "a.mp4", Path("a.mp4"), False)
+    plain = [Record("corpus", index, str(index), *about, words=(word,) * (index % 2)) for index in range(1000)]
     stored = DiskList(plain)
     assert len(stored) == 1000 and list(stored) == plain
     assert stored[-1] == plain[-1] and stored[255] == plain[255]
