@@ -141,7 +141,8 @@ def disk_full(error: OSError, folder: Path, needed: int) -> PrepareError | None:
         return None
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free
+    more = f"about {needed / 1e6:,.1f} MB more are needed and " if needed else ""
     return PrepareError(
-        f"{folder}: {error.strerror}; about {needed / 1e6:,.1f} MB more are needed and {free / 1e6:,.1f} MB are free. "
+        f"{folder}: {error.strerror}; {more}{free / 1e6:,.1f} MB are free. "
         "Make room there and run the same command again. Finished clips are kept, nothing half-written is."
     )

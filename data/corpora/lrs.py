@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from ..sources.folder import Folder, text_lines
 from ..sources.records import Record, Skip, TranscriptError, Word
@@ -21,14 +20,6 @@ _SPLITS = {"pretrain": "pretrain", "train": "train", "trainval": "trainval", "va
 _LISTS = {f"{name}.txt": split for name, split in _SPLITS.items()}
 _SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?")
 _NOISE = re.compile(r"\{(?:LG|NS)\}")  # laughter and noise; of other braces only the signs are removed
-
-
-class Annotation(NamedTuple):
-    """The content of a clip's ``.txt``; LRS3 has face boxes or the name of the video, LRS2 has not."""
-
-    text: str
-    words: list[Word]
-    is_lrs3: bool
 
 
 def read(folder: Folder) -> Iterator[Record | Skip]:
@@ -55,12 +46,12 @@ def read(folder: Folder) -> Iterator[Record | Skip]:
                 yield folder.skip(pair.video, f"in none of the lists {', '.join(lists)}")
                 continue
         try:
-            found = parse(folder.read_text(pair.transcripts[".txt"]), pair.transcripts[".txt"])
+            text, words, is_lrs3 = parse(folder.read_text(pair.transcripts[".txt"]), pair.transcripts[".txt"])
         except TranscriptError as error:
             yield folder.skip(pair.video, error)
             continue
-        speaker = parts[-2] if found.is_lrs3 and len(parts) > 1 else None
-        yield folder.clip(pair.video, found.text, words=found.words, speaker=speaker, split=split)
+        speaker = parts[-2] if is_lrs3 and len(parts) > 1 else None
+        yield folder.clip(pair.video, text, words=words, speaker=speaker, split=split)
     for name, split in lists.items():
         lost = [path for (_, path), other in unseen.items() if other == split]
         if lost:
@@ -76,11 +67,14 @@ def _listed(text: str, split: str) -> Iterator[tuple[str, str]]:
 
 def parse_words(text: str, name: str) -> list[Word]:
     """Returns the words of a ``.txt``; see `parse`."""
-    return parse(text, name).words
+    return parse(text, name)[1]
 
 
-def parse(text: str, name: str) -> Annotation:
-    """Parses a clip's ``.txt``; raises `TranscriptError` without a line ``Text:``, or for a bad row of the table."""
+def parse(text: str, name: str) -> tuple[str, list[Word], bool]:
+    """Returns text and words of a clip's ``.txt``, and whether it is LRS3's, with face boxes or the video's name.
+
+    Raises `TranscriptError` without a line ``Text:``, or for a bad row of the table.
+    """
     fields: dict[str, str] = {}
     words: list[Word] = []
     table, width, has_boxes = "", 0, False
@@ -96,7 +90,7 @@ def parse(text: str, name: str) -> Annotation:
             fields.setdefault(key.strip(), value)
     if "Text" not in fields:
         raise TranscriptError(f"{name}: no line 'Text: ...'; is it LRS2 or LRS3?")
-    return Annotation(_without_noise(fields["Text"]), words, is_lrs3="Ref" in fields or has_boxes)
+    return _without_noise(fields["Text"]), words, "Ref" in fields or has_boxes
 
 
 def _word(columns: list[str], width: int, where: str) -> list[Word]:

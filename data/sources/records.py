@@ -19,7 +19,6 @@ import numpy as np
 
 from ..files import DiskList
 
-LONG_TEXT = 10_000  # characters; the report warns about longer transcripts
 # Controls, soft hyphen, zero-width spaces, byte order marks and direction marks: they are invisible, yet they are
 # tokenised and reorder the text around them. Zero-width joiners stay: Persian, Indic scripts and emoji use them.
 _INVISIBLE = re.compile(
@@ -237,8 +236,6 @@ def make_record(
     words = tuple(Word(clean_text(word), start, end) for word, start, end in words)
     if reason := wrong_times(words):
         words, notes = (), (*notes, f"no word times: {reason}")
-    if len(text) > LONG_TEXT:
-        notes = (*notes, f"the transcript is {len(text):,} characters long; cut the clip into utterances")
     if may_hold_times(text):
         notes = (*notes, f"the transcript may hold times ({_start(text)!r}); check that its numbers are spoken")
     more |= {

@@ -1,8 +1,6 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Metrics of a clip's quality: each follows what it is named after, and filters clips by name."""
 
-import json
-
 import numpy as np
 import pytest
 from datasets import load_from_disk
@@ -13,6 +11,7 @@ from data.schema import load_split
 from modeling_lipread.geometry_lipread import OUTER_EYE_CORNERS
 from modeling_lipread.landmarks_lipread import LandmarkSequence
 from tests.helpers.clips import made_up_face, rotation_from_angles
+from tests.helpers.corpora import write_manifest
 
 FRAMES, RATE = 50, 25.0
 FACE = made_up_face() * 10
@@ -74,20 +73,15 @@ def test_jitter_is_the_noise_rotation_the_heads_and_motion_that_of_the_lips():
 
 def test_metrics_are_stored_and_filter_a_corpus(tmp_path):
     still, speaking = clip().keypoints, clip(moved(LOWER_LIP, 1, 0.1 * EYES * np.sin(np.arange(FRAMES)))).keypoints
-    lines = []
     for name, keypoints in (("still", still), ("speaking", speaking)):
         np.save(tmp_path / f"{name}.npy", keypoints)
-        lines.append(json.dumps({"kp_path": f"{name}.npy", "text": name, "id": name}) + "\n")
-    manifest = tmp_path / "test.jsonl"
-    manifest.write_text("".join(lines))
-    prepare([manifest], tmp_path / "all")
+    lines = [{"kp_path": f"{name}.npy", "text": name} for name in ("still", "speaking")]
+    prepare([write_manifest(tmp_path, "test.jsonl", lines)], tmp_path / "all")
     rows = load_split(tmp_path / "all", "test").with_format("python", columns=["id", "quality"])
     stored = {row["id"]: row["quality"] for row in rows}
     assert stored["still"]["face_width"] is None
     assert stored["still"]["lip_motion"] < 0.1 < stored["speaking"]["lip_motion"]
     assert "quality" not in load_split(tmp_path / "all", "test")[0], "training does not read them"
-    chosen = load_from_disk(tmp_path / "all").filter(
-        lambda quality: quality["lip_motion"] > 0.1, input_columns="quality"
-    )
-    chosen.save_to_disk(tmp_path / "some")
+    stored = load_from_disk(tmp_path / "all")
+    stored.filter(lambda quality: quality["lip_motion"] > 0.1, input_columns="quality").save_to_disk(tmp_path / "some")
     assert load_split(tmp_path / "some", "test")["id"][:] == ["speaking"]

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from data.sources.manifest import LONGEST_LINE, read_manifest
-from data.sources.records import LONG_TEXT, SourceError, Word
+from data.sources.records import SourceError, Word
 
 
 @pytest.fixture
@@ -35,7 +35,6 @@ def write(folder, *lines, name="videos.jsonl", end="\n", start=b""):
 VIDEO = {"video": "media/a.mp4", "text": "good day"}
 TIMED = [{"word": "good", "start": 0, "end": 0.5}, {"word": "day", "start": 0.5, "end": 1}]
 EVERY_KEY = {"video": "media/a.mp4", "text": " góðan dag ", "start": 1, "end": 2.5, "speaker": 7, "id": "one"}
-LONG = "the transcript is 10,001 characters long; cut the clip into utterances"
 GOOD_LINES = [
     (EVERY_KEY, {"where": "videos.jsonl line 1", "line": 1, "id": "one", "text": "góðan dag", "speaker": "7"}),
     (EVERY_KEY, {"start": 1.0, "end": 2.5, "is_landmarks": False, "source": "media/a.mp4", "alignment": None}),
@@ -43,8 +42,6 @@ GOOD_LINES = [
     (VIDEO, {"id": "media/a", "frame_rate": 25.0}),
     (VIDEO | {"start": 2.5}, {"id": "media/a_2.500-end"}),
     (VIDEO | {"start": 2.5, "end": 4}, {"id": "media/a_2.500-4.000"}),
-    (VIDEO | {"text": "a" * LONG_TEXT}, {"text": "a" * LONG_TEXT, "notes": ()}),
-    (VIDEO | {"text": "a" * (LONG_TEXT + 1)}, {"text": "a" * (LONG_TEXT + 1), "notes": (LONG,)}),
     (VIDEO | {"words": TIMED, "align": "no.align"}, {"words": (Word("good", 0, 0.5), Word("day", 0.5, 1))}),
     (VIDEO | {"words": TIMED, "align": "no.align"}, {"alignment": None, "notes": ()}),
     # Any script is kept, and characters that show nothing are taken out.
