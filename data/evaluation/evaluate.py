@@ -42,7 +42,7 @@ def prepared_clips(source: Path, folder: Path, split: str | None, **extraction: 
     }
     records, _ = read_manifest(source, extraction["allow_outside"])
     limits = {"val_ratio": 0.0, "min_coverage": 0.0, "max_seconds": None}
-    skipped = prepare([source], folder, format="manifest", **limits, **extraction)["skipped"]
+    skipped = prepare([source], folder, **limits, **extraction)["skipped"]
     clips = open_split(folder)
     readable = set(clips.column("id"))
     lost = [record for record in records if record.id not in readable]
