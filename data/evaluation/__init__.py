@@ -26,7 +26,6 @@ def report(predictions: Sequence[Prediction], **about: Any) -> dict[str, Any]:
         "words": {
             "edits": breakdown.edit_kinds(clips),
             "classes": breakdown.word_classes(clips),
-            "positions": breakdown.word_positions(clips),
             "confusions": breakdown.confusions(clips),
         },
         "visemes": breakdown.viseme_errors(clips),

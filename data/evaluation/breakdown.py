@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Where the errors are: by class of word, position and speaker; confusions, visemes and word times."""
+"""Where the errors are: by class of word and speaker; confusions, visemes and word times."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from .metrics import Prediction, bootstrap_interval, error_rate, own_and_blank_c
 
 DIGITS = frozenset("zero one two three four five six seven eight nine".split())
 CLASSES = ("letters", "digits", "other words")
-LONGEST_PATTERN = 12  # words of a sentence that is broken down by position
 EXAMPLES = 4
 MOST_CONFUSIONS = 40
 LEAST_KNOWN = 0.8  # share of the reference words in the dictionary; below it the language is hardly English
@@ -82,15 +81,6 @@ def word_classes(clips: Iterable[Sequence[Pair]]) -> dict[str, dict[str, Any]]:
         if pair.reference is not None:
             classes[class_of(pair.reference)].append(pair)
     return {name: _error_row(pairs) for name, pairs in classes.items() if pairs}
-
-
-def word_positions(clips: Iterable[Sequence[Pair]]) -> list[dict[str, Any]]:
-    """Returns a row as in `word_classes` for each position in the sentence; empty unless all have one length."""
-    sentences = [[pair for pair in clip if pair.reference is not None] for clip in clips]
-    lengths = {len(sentence) for sentence in sentences}
-    if len(sentences) < 2 or len(lengths) != 1 or not 2 <= max(lengths) <= LONGEST_PATTERN:
-        return []
-    return [_error_row(pairs) for pairs in zip(*sentences, strict=True)]
 
 
 def _error_row(pairs: Sequence[Pair]) -> dict[str, Any]:

@@ -19,9 +19,8 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 from scipy.stats import bootstrap
 
-from modeling_lipread.text_normalizer_lipread import is_unspaced, normalize_text, split_graphemes, split_units
+from modeling_lipread.text_normalizer_lipread import normalize_text, split_graphemes, split_units
 
-LONGEST_PHRASE = 8  # words of a repeated phrase that counts as a loop
 FEWEST_SPEAKERS = 5  # for an interval over speakers
 RESAMPLES = 1000
 DRAWN_AT_ONCE = 2**22  # clips of all resampled corpora in one batch, 32 MiB
@@ -138,12 +137,8 @@ def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) 
     if any(prediction.ctc_hypothesis is not None for prediction in predictions):
         counts["ctc_wer"] = edit_counts([prediction.ctc_hypothesis or "" for prediction in predictions], references)
     result: dict[str, Any] = {name: error_rate(*count) for name, count in counts.items()}
-    texts = list(map(normalize_text, hypotheses))
-    loops = [
-        has_loop(text) and not has_loop(normalize_text(said)) for text, said in zip(texts, references, strict=True)
-    ]
     result["empty"] = sum(not hypothesis for hypothesis in hypotheses)
-    result |= {"loops": sum(loops), "distinct": len(set(texts)), "clips": len(predictions)}
+    result |= {"distinct": len(set(map(normalize_text, hypotheses))), "clips": len(predictions)}
     if intervals:
         result |= {f"{name}_interval": bootstrap_interval(*count) for name, count in counts.items()}
         (edits, lengths), (blank_edits, _) = counts["wer"], counts["blank_wer"]
@@ -166,18 +161,6 @@ def _shuffled_counts(
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     kept = [index for index, partner in enumerate(partners) if partner is not None]
     return edit_counts([hypotheses[partners[index]] for index in kept], [references[index] for index in kept], rate)
-
-
-def has_loop(text: str) -> bool:
-    """Returns whether a word occurs three times in a row, or a phrase of at most eight words twice."""
-    words = [unit.text for unit in split_units(text)]
-    unspaced = is_unspaced(text)  # there, words repeat characters
-    for size in range(4 if unspaced else 1, LONGEST_PHRASE + 1):
-        times = 3 if size == 1 else 2
-        for start in range(len(words) - times * size + 1):
-            if words[start : start + times * size] == words[start : start + size] * times:
-                return True
-    return False
 
 
 def closing_line(metrics: dict[str, Any], unit: str = "word") -> str:

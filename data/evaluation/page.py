@@ -28,10 +28,6 @@ RATES = {
     "blank_wer": "words, blank video",
     "blank_cer": "characters, blank video",
 }
-MANY_EMPTY = 0.02  # share of the clips
-FEW_DISTINCT = 0.2  # share of the distinct references
-MANY_INSERTED = 0.1  # share of the reference words
-FEW_CLIPS = 30
 
 
 def write_evaluation(result: Mapping[str, Any], output: str | Path) -> Path:
@@ -50,7 +46,6 @@ def write_evaluation(result: Mapping[str, Any], output: str | Path) -> Path:
         footer=f"Written by evaluate_hf.py from {result['source']}. sha256 of the weights: {result['weights']}.",
         result=result,
         findings=findings(result),
-        positions=list(enumerate(result["words"]["positions"], start=1)),
         rates=[
             (title, *known[name]) for name, title in RATES.items() if name in known and math.isfinite(known[name][0])
         ],
@@ -61,12 +56,8 @@ def write_evaluation(result: Mapping[str, Any], output: str | Path) -> Path:
 
 
 def findings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Returns what the metrics mean, as moods ("good", "bad", "") and sentences; first whether the model reads."""
-    metrics, edits = result["metrics"], result["words"]["edits"]
-    clips, distinct, empty, loops = (metrics[name] for name in ("clips", "distinct", "empty", "loops"))
-    inserted, deleted = edits["insertions"], edits["deletions"]
-    references = len({row["reference"] for row in result["predictions"]})
-    most_frequent = result["most_frequent"]["hypothesis"][0]["clips"]
+    """Returns whether the model reads from the face, as moods ("good" or "bad") and sentences."""
+    metrics = result["metrics"]
     low, high = (100 * end for end in metrics["blank_gain_interval"])
     gain, reads = f"{100 * metrics['blank_gain']:.1f} points", low > 0
     own = f"with the clips' own video its word error rate is{' not significantly' * (not reads)} lower than with a "
@@ -79,19 +70,6 @@ def findings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     elif metrics["shuffled_wer"] <= metrics["wer_interval"][1]:
         text = "The video of another clip does as well as the clip's own: see the most frequent hypotheses."
         found.append(("bad", text))
-    if 1 < references and distinct <= max(1, FEW_DISTINCT * references):
-        share = f"one of them for {most_frequent / clips:.0%}"
-        found.append(("bad", f"It wrote {plural(distinct, 'text')} for {clips} clips, {share}."))
-    if empty > MANY_EMPTY * clips:
-        found.append(("bad", f"{empty} of {clips} hypotheses are empty."))
-    if loops:
-        remedy = "repetition_penalty or fewer new tokens in its generation_config may help"
-        found.append(("bad", f"{loops} of {clips} hypotheses repeat a phrase; {remedy}."))
-    if inserted > max(deleted, MANY_INSERTED * edits["reference_words"]):
-        more = f"It inserts more words than it deletes ({inserted} against {deleted})"
-        found.append(("", f"{more}; with beams a length_penalty may help."))
-    if clips < FEW_CLIPS:
-        found.append(("", f"{clips} clips are few: look at the intervals before the rates."))
     return found
 
 

@@ -3,11 +3,9 @@
 
 import json
 
-import numpy as np
 import pytest
-import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import LlamaConfig, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from data.collator import LipReadCollator
 from data.schema import encode_row
@@ -21,7 +19,6 @@ from data.tokenizer import (
 )
 from data.training.text_training import pack_texts, read_texts
 from modeling_lipread import LipReadFeatureExtractor, LipReadProcessor
-from tests.helpers.readers import clips, make_reader
 from tests.helpers.training import make_clip
 
 NAMES = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
@@ -84,7 +81,7 @@ def test_one_rule_for_every_tokenizer(names, expected):
     assert tokens == SpecialTokens(*(IDS[name] for name in expected.split()))
     # The end is learned, once, though the same token may begin and pad.
     collator = LipReadCollator(LipReadProcessor(LipReadFeatureExtractor(), tokenizer), seq_len=64)
-    batch = collator(rows(SCRIPTS["latin"]))
+    batch = collator([encode_row(make_clip(text, 0), text=text, id=text) for text in SCRIPTS["latin"]])
     assert (batch["input_ids"][:, 0] == tokens.start).all()
     for labels, mask, text in zip(batch["labels"], batch["attention_mask"], SCRIPTS["latin"], strict=True):
         learned = labels[labels != -100].tolist()
@@ -125,43 +122,6 @@ def test_texts_that_cannot_be_written_are_counted_and_refused_if_all_are(caplog)
         check_texts(tokenizer, SCRIPTS["hindi"])
     with pytest.raises(ValueError, match="no letter"):
         build_ctc_vocab(["?!", ""])
-
-
-def rows(texts):
-    """Clips of faces as different as their texts."""
-    clips = [make_clip(text, index, 60) for index, text in enumerate(texts)]
-    for index, clip in enumerate(clips):
-        clip.keypoints *= np.array([1, 1 + 0.3 * index, 1], np.float32)
-    return [encode_row(clip, text=text, id=text) for clip, text in zip(clips, texts, strict=True)]
-
-
-@pytest.mark.parametrize(
-    "script", [pytest.param(script, marks=() if script == "hindi" else pytest.mark.slow) for script in SCRIPTS]
-)
-def test_reads_what_it_learned_in_any_script(script):
-    texts = SCRIPTS[script]
-    tokenizer = metaspace(texts, "bos_token", "eos_token")
-    tokens = special_tokens(tokenizer)
-    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(tokens.pad)
-    processor = LipReadProcessor(LipReadFeatureExtractor(), tokenizer)
-    ctc_vocab = build_ctc_vocab(texts)
-    collator = LipReadCollator(processor, seq_len=64, ctc_vocab=ctc_vocab)
-    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    settings = {"text_config": LlamaConfig(vocab_size=len(tokenizer), **size), "ctc_vocab": ctc_vocab}
-    settings |= {"adapter_every": 1, "freeze_language_model": False, "decoder_mask_prob": 0.0}
-    settings |= {"decoder_start_token_id": tokens.start, "eos_token_id": tokens.end, "pad_token_id": tokens.pad}
-    model = make_reader({"num_landmarks": 79, "hidden_size": 32, "kp_temporal_layers": 1}, **settings).train()
-    batch = collator(rows(texts))
-    assert (batch["ctc_targets"] > 0).any(1).all()
-    model.encoder.fit_statistics([batch])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    for _ in range(80):
-        optimizer.zero_grad()
-        model(**batch).loss.backward()
-        optimizer.step()
-    ids = model.eval().generate(**clips(batch), max_new_tokens=48, num_beams=2)
-    read = [text.strip() for text in processor.batch_decode(ids, skip_special_tokens=True)]
-    assert read == [normalizers.NFC().normalize_str(text) for text in texts]
 
 
 def test_texts_are_packed_into_blocks(tmp_path):

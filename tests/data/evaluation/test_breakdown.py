@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Errors by class, position and speaker; confusions of words and visemes; word times."""
+"""Errors by class and speaker; confusions of words; visemes; word times."""
 
 import sys
 
@@ -12,7 +12,6 @@ from data.evaluation.breakdown import (
     viseme_errors,
     visemes_of_word,
     word_classes,
-    word_positions,
     word_times,
 )
 
@@ -36,20 +35,18 @@ def test_words_of_grid():
     assert words["edits"] == {"reference_words": 24, "substitutions": 3, "deletions": 1, "insertions": 1}
     rates = {name: (row["words"], row["error_rate"]) for name, row in words["classes"].items()}
     assert rates == {"letters": (4, 0.75), "digits": (4, 0.0), "other words": (16, 1 / 16)}
-    assert [row["error_rate"] for row in words["positions"]] == [0, 0, 0, 0.75, 0, 0.25]
     # The baseline always answers "b", which is correct in two of four clips.
-    assert words["positions"][3]["baseline_error_rate"] == 0.5 and words["positions"][3]["examples"] == ["b", "f", "z"]
+    letters = words["classes"]["letters"]
+    assert letters["baseline_error_rate"] == 0.5 and letters["examples"] == ["b", "f", "z"]
     top = words["confusions"][0]
     assert top == {"reference": "b", "hypothesis": "p", "count": 2, "reference_count": 2}
     rest = [(row["reference"], row["hypothesis"]) for row in words["confusions"][1:]]
     assert sorted(rest, key=str) == [("f", "s"), ("soon", None), (None, "please")]
 
 
-def test_pairs_are_counted_by_class_and_position():
+def test_pairs_are_counted_by_class():
     classes = word_classes(align(["a \u0436 7 seven seventy"], ["a"]))
     assert {name: row["words"] for name, row in classes.items()} == {"letters": 2, "digits": 2, "other words": 1}
-    cases = {("a b", "c d"): 2, ("a b", "c"): 0, ("a", "b"): 0, ("a b",): 0, ("a " * 20, "b " * 20): 0}
-    assert {texts: len(word_positions(align(texts, texts))) for texts in cases} == cases
 
 
 def test_a_row_for_each_speaker():

@@ -39,7 +39,7 @@ def test_the_numbers_of_the_page_are_those_of_the_file(tmp_path):
     assert len(shown) == len(RATES) - 1, "there is no CTC head"
     for name, rate in shown.items():
         assert f"{name} {rate:.1%}" in page.text, name
-    for row in [*result["words"]["classes"].values(), *result["words"]["positions"]]:
+    for row in result["words"]["classes"].values():
         assert f"{row['words']:,} {row['error_rate']:.1%} {row['baseline_error_rate']:.1%}" in page.text
     for row in result["speakers"]:
         assert f"{row['speaker']} {row['clips']} {row['words']} {row['wer']:.1%}" in page.text
@@ -75,22 +75,14 @@ def test_a_model_without_errors_has_a_page_too(tmp_path, clips):
 
 
 FAILURES = {
-    "constant": (lambda text, i: "bin red at a one now", {}, "It wrote 1 text for 40 clips, one of them for 100%."),
-    "no better than blank": (lambda text, i: text if i % 2 else "x " * 10, {"blank": SAID[1]}, "Nothing here shows"),
-    "empty": (lambda text, i: text * (i % 10 > 0), {"blank": ""}, "4 of 40 hypotheses are empty."),
-    "loops": (lambda text, i: f"{text} {text}" if i % 10 == 0 else text, {}, "4 of 40 hypotheses repeat a phrase"),
-    "insertions": (lambda text, i: f"{text} and so on", {}, "It inserts more words than it deletes (120 against 0)"),
-    "shuffled": (
-        lambda text, i: SAID[(SAID.index(text) + i // 4) % 4],
-        {"blank": ""},
-        "The video of another clip does",
-    ),
+    "no better than blank": (lambda text, i: text if i % 2 else "x " * 10, SAID[1], "Nothing here shows"),
+    "shuffled": (lambda text, i: SAID[(SAID.index(text) + i // 4) % 4], "", "The video of another clip does"),
 }
 
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_the_page_names_failures(name):
-    hypothesis, more, expected = FAILURES[name]
-    texts = [text for mood, text in findings(report(made(hypothesis, **more), **ABOUT)) if mood != "good"]
+    hypothesis, blank, expected = FAILURES[name]
+    texts = [text for mood, text in findings(report(made(hypothesis, blank), **ABOUT)) if mood == "bad"]
     assert any(text.startswith(expected) for text in texts), texts
     assert findings(report(made(some_errors), **ABOUT))[0][0] == "good"

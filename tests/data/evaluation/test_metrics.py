@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.evaluation import Prediction, closing_line, compute_metrics, report
-from data.evaluation.metrics import bootstrap_interval, edit_counts, error_rate, has_loop, shuffled_partners
+from data.evaluation.metrics import bootstrap_interval, edit_counts, error_rate, shuffled_partners
 from modeling_lipread.text_normalizer_lipread import (
     choose_text_unit,
     join_words,
@@ -87,15 +87,6 @@ def test_intervals_of_every_rate_and_of_the_gain():
     result = compute_metrics(predictions(*pairs, speakers="12345"), intervals=True)
     (low, high), (speaker_low, speaker_high) = result["wer_interval"], result["wer_speaker_interval"]
     assert speaker_low < low < 0.2 < high < speaker_high
-
-
-def test_loops_that_were_not_said():
-    looping = ("two two two", "now bin blue bin blue", "a b c d e f g h a b c d e f g h", "x a b c a b c y")
-    assert all(map(has_loop, (*looping, "他说他说他说他说", "今天天气今天天气", "的的的的的的的的的")))
-    said = ("", "two two", "a b c d a b x d", "the cat and the dog and the", "哈哈哈", "天天向上", "看看书看看报")
-    assert not any(map(has_loop, said))
-    result = compute_metrics(predictions(("no no no", "no no no", ""), ("a b", "b b b", ""), ("c", "a b, a b", "")))
-    assert result["loops"] == 2
 
 
 def test_closing_line_and_report():

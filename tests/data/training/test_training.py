@@ -98,7 +98,7 @@ def test_logs_hold_what_a_researcher_watches(trained):
     (folder,) = (trained / "runs").iterdir()
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()
     scalars = set(events.Tags()["scalars"])
-    assert {"train/lm_loss", "train/ctc_loss", "train/gate/layer_00", "eval/blank_wer", "eval/loops"} <= scalars
+    assert {"train/lm_loss", "train/ctc_loss", "train/gate/layer_00", "eval/blank_wer", "eval/empty"} <= scalars
 
 
 def test_a_fresh_process_without_the_repository_reads_the_same(trained, tmp_path):
