@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads spin against each other
 # The same examples in every run, none of which is too slow on a busy machine.
 settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
-LONGEST = ("app", "distributed", "notebook", "prepare_workers", "push_to_hub", "records", "training")
+LONGEST = ("app", "notebook", "prepare_workers", "push_to_hub", "records", "training")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,6 +19,7 @@ from data.tokenizer import (
 )
 from data.training.text_training import pack_texts, read_texts
 from modeling_lipread import LipReadFeatureExtractor, LipReadProcessor
+from modeling_lipread.text_normalizer_lipread import normalize_text
 from tests.helpers.training import make_clip
 
 NAMES = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
@@ -64,6 +65,10 @@ def named(tokenizer, names) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **{name: NAMES[name] for name in names})
 
 
+def rows(texts):
+    return [encode_row(make_clip(text, 0), text=text, id=text) for text in texts]
+
+
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
@@ -81,7 +86,7 @@ def test_one_rule_for_every_tokenizer(names, expected):
     assert tokens == SpecialTokens(*(IDS[name] for name in expected.split()))
     # The end is learned, once, though the same token may begin and pad.
     collator = LipReadCollator(LipReadProcessor(LipReadFeatureExtractor(), tokenizer), seq_len=64)
-    batch = collator([encode_row(make_clip(text, 0), text=text, id=text) for text in SCRIPTS["latin"]])
+    batch = collator(rows(SCRIPTS["latin"]))
     assert (batch["input_ids"][:, 0] == tokens.start).all()
     for labels, mask, text in zip(batch["labels"], batch["attention_mask"], SCRIPTS["latin"], strict=True):
         learned = labels[labels != -100].tolist()
@@ -122,6 +127,19 @@ def test_texts_that_cannot_be_written_are_counted_and_refused_if_all_are(caplog)
         check_texts(tokenizer, SCRIPTS["hindi"])
     with pytest.raises(ValueError, match="no letter"):
         build_ctc_vocab(["?!", ""])
+
+
+@pytest.mark.parametrize("kind", [byte_level, metaspace])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_texts_of_any_script_are_learned_and_spelled_as_they_are(kind, script):
+    texts = SCRIPTS[script]
+    tokenizer, vocabulary = kind(texts, "bos_token", "eos_token"), build_ctc_vocab(texts)
+    processor = LipReadProcessor(LipReadFeatureExtractor(), tokenizer)
+    batch = LipReadCollator(processor, seq_len=64, ctc_vocab=vocabulary)(rows(texts))
+    for labels, spelled, text in zip(batch["labels"], batch["ctc_targets"], texts, strict=True):
+        learned = tokenizer.decode(labels[labels != -100], skip_special_tokens=True)
+        assert normalizers.NFC().normalize_str(learned) == normalizers.NFC().normalize_str(text)
+        assert "".join(vocabulary[index] for index in spelled[spelled != -100]) == normalize_text(text)
 
 
 def test_texts_are_packed_into_blocks(tmp_path):
