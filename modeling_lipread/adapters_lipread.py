@@ -214,18 +214,14 @@ def probe(language_model: PreTrainedModel, is_new: bool) -> Probe:
     if wrong := set(shapes) - {expected}:
         shape = f"gives its decoder layers hidden states {wrong.pop()}, not (rows, tokens, hidden_size) {expected}"
         raise cannot_be_conditioned(language_model, shape)
-    if has_gradient and _depends_on_later_tokens(output.logits, outputs[0]):
-        raise cannot_be_conditioned(language_model, "is not causal: the scores of a token depend on later tokens")
+    if has_gradient:
+        (gradient,) = torch.autograd.grad(output.logits[0, 0].float().square().sum(), outputs[0])
+        own, *later = gradient[0].abs().amax(-1).tolist()
+        if any(1e-4 * own < other < math.inf for other in later):  # kernels may round a zero
+            raise cannot_be_conditioned(language_model, "is not causal: the scores of a token depend on later tokens")
     if (cache := output.get(CACHE)) is None:
         raise cannot_be_conditioned(language_model, "returns no cache, but keeps its state in its modules")
     return Probe([output.device for output in outputs], getattr(cache, "is_croppable", False))
-
-
-def _depends_on_later_tokens(logits: torch.Tensor, embedded: torch.Tensor) -> bool:
-    """Returns whether the logits of the first token have a gradient with respect to later embeddings."""
-    (gradient,) = torch.autograd.grad(logits[0, 0].float().square().sum(), embedded)
-    own, *later = gradient[0].abs().amax(-1).tolist()
-    return any(1e-4 * own < other < math.inf for other in later)  # kernels may round a zero
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from transformers.feature_extraction_utils import BatchFeature, FeatureExtractio
 
 from .geometry_lipread import (
     LANDMARK_SETS,
+    NOSE_TIP,
     NUM_LANDMARKS,
     RIGID,
-    frontalize,
     normalize_frames,
     rigid_anchor,
     rigid_rotation,
@@ -143,7 +143,8 @@ class LipReadFeatureExtractor(FeatureExtractionMixin):
             selected = (keypoints[:, self.landmark_indices] - anchor) / length
             return selected if rotation is None else selected @ rotation.astype(np.float32)
         if rotation is not None:
-            keypoints = frontalize(keypoints, rotation)
+            center = keypoints[:, NOSE_TIP, None]
+            keypoints = (keypoints - center) @ rotation.astype(keypoints.dtype) + center
         if self.normalize is not None:
             keypoints = normalize_frames(keypoints, self.normalize)
         return keypoints[:, self.landmark_indices]

@@ -114,22 +114,16 @@ def angles_from_rotation(rotation: np.ndarray) -> np.ndarray:
     return np.degrees(np.stack([yaw, pitch, roll], axis=-1))
 
 
-def procrustes_rotation(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Returns rotations `(..., 3, 3)` in float64 with `points ~ scale * reference @ rotation.T + offset`.
+def rigid_rotation(keypoints: np.ndarray) -> np.ndarray:
+    """Returns the head pose, rotations `(frames, 3, 3)` in float64, from the landmarks that speech does not move.
 
-    It solves the orthogonal Procrustes problem without reflections (Schönemann, 1966; Kabsch, 1976) for shapes
-    `(..., points, 3)` and a reference shape `(points, 3)`.
+    It solves the orthogonal Procrustes problem without reflections (Schönemann, 1966; Kabsch, 1976).
     """
-    points = np.asarray(points, dtype=np.float64)
-    reference = reference - reference.mean(axis=0)  # it is enough to centre one side of the covariance
+    points = np.asarray(keypoints[..., RIGID, :], dtype=np.float64)
+    reference = RIGID_REFERENCE - RIGID_REFERENCE.mean(axis=0)  # it is enough to centre one side of the covariance
     left, _, right = np.linalg.svd(np.swapaxes(points, -1, -2) @ reference)
     left[..., -1] *= np.sign(np.linalg.det(left @ right))[..., None]  # excludes reflections
     return left @ right
-
-
-def rigid_rotation(keypoints: np.ndarray) -> np.ndarray:
-    """Returns the head pose, rotations `(frames, 3, 3)` in float64, from the landmarks that speech does not move."""
-    return procrustes_rotation(keypoints[..., RIGID, :], RIGID_REFERENCE)
 
 
 def solve_head_pose(keypoints: np.ndarray, width: float, height: float) -> np.ndarray:
@@ -149,12 +143,6 @@ def solve_head_pose(keypoints: np.ndarray, width: float, height: float) -> np.nd
     if not solved:
         raise ValueError("solvePnP found no head pose: the landmarks are not those of a face; extract the clip again")
     return _TO_OPENCV[:, None] * cv2.Rodrigues(vector)[0] * _TO_OPENCV
-
-
-def frontalize(keypoints: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """Undoes the head pose `rotation`, `(frames, 3, 3)`, of landmarks `(frames, landmarks, 3)` about the nose tip."""
-    center = keypoints[:, NOSE_TIP, None]
-    return (keypoints - center) @ rotation.astype(keypoints.dtype) + center
 
 
 def normalize_frames(keypoints: np.ndarray, kind: str) -> np.ndarray:
