@@ -9,7 +9,8 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
-# Keys of `LipReadConfig.calibration` and `LipReadConfig.abstention`.
+# Keys of the dictionaries in `LipReadConfig`: `lora`, `calibration` and `abstention`.
+LORA = ("r", "alpha", "dropout", "target_modules")
 CALIBRATION = ("log_odds", "fit", "certainty", "product", "bias")
 LIMITS = ("min_lip_motion", "min_confidence")
 
@@ -224,36 +225,25 @@ class LipReadConfig(PreTrainedConfig):
             )
         if self.ctc_vocab and self.ctc_vocab[0] != "":
             raise ValueError('the first entry of ctc_vocab must be the CTC blank, ""')
+        for name, known in (("lora", LORA), ("calibration", CALIBRATION), ("abstention", LIMITS)):
+            given = getattr(self, name) or {}
+            if unknown := sorted(set(given) - set(known)):
+                raise ValueError(f"unknown in {name}: {', '.join(unknown)}; there are {', '.join(known)}")
+            if wrong := [key for key in given if known is not LORA and not math.isfinite(given[key])]:
+                raise ValueError(f"{wrong[0]} in {name} must be a number, got {given[wrong[0]]!r}")
         if self.lora is not None:
-            _check_keys("lora", self.lora, ("r", "alpha", "dropout", "target_modules"))
             rank = self.lora.get("r")
             if not isinstance(rank, int) or rank < 1:
                 raise ValueError(f"lora needs a rank r of at least 1, got {rank}; without LoRA, leave lora out")
             if not self.freeze_language_model:
                 raise ValueError("lora needs a frozen model: set freeze_language_model to True, or leave lora out")
-        if self.calibration is not None:
-            _check_numbers("calibration", self.calibration, CALIBRATION)
-            if missing := sorted(set(CALIBRATION) - set(self.calibration)):
-                raise ValueError(f"calibration lacks {', '.join(missing)}; run python -m data.calibrate")
-        if self.abstention is not None:
-            _check_numbers("abstention", self.abstention, LIMITS)
+        if self.calibration is not None and (missing := sorted(set(CALIBRATION) - set(self.calibration))):
+            raise ValueError(f"calibration lacks {', '.join(missing)}; run python -m data.calibrate")
         if self.clip_seconds is not None and not 0 < self.clip_seconds < math.inf:
             raise ValueError(f"clip_seconds must be a positive number of seconds, got {self.clip_seconds}")
         for name in ("label_smoothing", "decoder_mask_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-
-
-def _check_keys(name: str, given: dict, known: tuple[str, ...]) -> None:
-    if unknown := sorted(set(given) - set(known)):
-        raise ValueError(f"unknown in {name}: {', '.join(unknown)}; there are {', '.join(known)}")
-
-
-def _check_numbers(name: str, given: dict, known: tuple[str, ...]) -> None:
-    _check_keys(name, given, known)
-    for key, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise ValueError(f"{key} in {name} must be a number, got {value!r}")
 
 
 __all__ = ["FaceKeypointEncoderConfig", "LipReadConfig"]
