@@ -56,7 +56,8 @@ class ClipTable:
         place, row = int(self.indices[index]), {}
         for name, column in self.columns.items():
             value = column[place]
-            row[name] = value.values.to_numpy(zero_copy_only=False) if _is_flat(value.type) else value.as_py()
+            is_flat = pa.types.is_list(value.type) and not pa.types.is_struct(value.type.value_type)
+            row[name] = value.values.to_numpy(zero_copy_only=False) if is_flat else value.as_py()
         return row
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
@@ -76,11 +77,6 @@ class ClipTable:
     def spread(self, count: int) -> list[int]:
         """Returns the indices of at most `count` clips, evenly spread over the split."""
         return np.linspace(0, len(self) - 1, min(len(self), count)).astype(int).tolist()
-
-
-def _is_flat(kind: pa.DataType) -> bool:
-    """Returns whether a type is a list of numbers."""
-    return pa.types.is_list(kind) and not pa.types.is_struct(kind.value_type)
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:

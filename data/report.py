@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from .files import read_json
 from .page import plural, write_page
 from .preparation.write import REPORT
 from .schema import TRAINING_COLUMNS, SplitSize, duration, durations, load_split, split_names, split_size
+from .sources.records import Skip
 
 COLUMNS = ["text", "num_frames", "frame_rate", "quality"]
 BATCH = 4096  # clips read at once
@@ -164,8 +165,8 @@ def write_report(corpus: Path, output: Path | None = None) -> Path:
         metrics=metrics,
         samples=samples,
         report=report,
-        skips=skip_reasons(report.get("skipped", [])),
-        warnings=warning_reasons(report.get("warnings", [])),
+        skips=_grouped(Skip(**skip) for skip in report.get("skipped", [])),
+        warnings=_grouped(report.get("warnings", [])),
     )
 
 
@@ -189,23 +190,12 @@ def draw(keypoints: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
-def skip_reasons(skipped: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    """Groups the skips of a `report.json`; returns each reason with its count, and its clips, most frequent first."""
-    places = (f"{skip['where']} ({skip['id']})" if skip["id"] else skip["where"] for skip in skipped)
-    return _grouped(zip(places, (skip["reason"] for skip in skipped), strict=True))
-
-
-def warning_reasons(warnings: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """Groups the warnings of a `report.json` in the same way. Most begin with a clip: `train.jsonl line 3 (id): `."""
-    parts = (warning.partition("): ") for warning in warnings)
-    return _grouped((place + ")", reason) if colon else ("", place) for place, colon, reason in parts)
-
-
-def _grouped(entries: Iterable[tuple[str, str]]) -> list[tuple[str, list[str]]]:
+def _grouped(lines: Iterable[object]) -> list[tuple[str, list[str]]]:
+    """Groups lines `place: reason`; returns each reason with its count, and its lines, the most frequent first."""
     groups: dict[str, list[str]] = defaultdict(list)
-    for place, text in entries:
-        reason = _VARYING.sub("…", _LEADING_PATH.sub("", text))
-        groups[reason].append(f"{place}: {text}" if place else text)
+    for line in map(str, lines):
+        reason = line.partition(": ")[2] or line
+        groups[_VARYING.sub("…", _LEADING_PATH.sub("", reason))].append(line)
     found = []
     for reason, items in sorted(groups.items(), key=lambda group: -len(group[1])):
         more = [f"and {len(items) - LISTED:,} more in report.json"] if len(items) > LISTED else []

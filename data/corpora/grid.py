@@ -7,6 +7,7 @@ Cunningham and Shao, "An audio-visual corpus for speech perception and automatic
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,14 +24,16 @@ _NO_SPEAKERS = frozenset("align alignment alignments audio video videos mpg mpg_
 def read(folder: Folder) -> Iterator[Record | Skip]:
     """Yields one clip a video, with text and word times from its alignment."""
     paths: dict[str, dict[tuple[str, str], list[str]]] = {"video": {}, ALIGNMENT_SUFFIX: {}}
-    for found in folder.files():
+    for found in folder.walk():
         if isinstance(found, Skip):
             yield found
             continue
-        directory, path = found
-        if kind_of(path) in paths:
-            key = folder.speaker(directory, _SPEAKER, _NO_SPEAKERS).lower(), Path(path).stem.casefold()
-            paths[kind_of(path)].setdefault(key, []).append(path)
+        directory, names = found
+        speaker = folder.speaker(directory, _SPEAKER, _NO_SPEAKERS).lower()
+        for name in names:
+            if kind_of(name) in paths:
+                key = speaker, Path(name).stem.casefold()
+                paths[kind_of(name)].setdefault(key, []).append(posixpath.join(directory, name))
     alignments = paths[ALIGNMENT_SUFFIX]
     for key, videos in paths["video"].items():
         aligned = alignments.pop(key, [])

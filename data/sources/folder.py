@@ -153,14 +153,6 @@ class Folder:
             place = os.path.relpath(error.filename, self.root)
             yield self.skip(place, f"the folder cannot be read ({error.strerror})")
 
-    def files(self) -> Iterator[tuple[str, str] | Skip]:
-        """Yields every file as its folder and its path, and the skips of `walk`."""
-        for found in self.walk():
-            if isinstance(found, Skip):
-                yield found
-            else:
-                yield from ((found[0], posixpath.join(found[0], name)) for name in found[1])
-
     def pairs(self, *suffixes: str, ignore: Container[str] = ()) -> Iterator[Pair | Skip]:
         """Yields every video with the transcripts of its name in the same folder; files without a partner are skips.
 

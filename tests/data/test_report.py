@@ -142,7 +142,7 @@ def test_skips_and_warnings_are_grouped_by_reason(corpus, tmp_path):
         f"line {LISTED + 20}: {reasons[-3]} line {LISTED + 21} (b): ",
         "1 × … is no file; paths are relative to …",
         f"2 × no word times: the alignment says … {warnings[0]}",
-        "1 × split test: every clip was skipped",
+        "1 × every clip was skipped",
     ):
         assert line in page.text, line
 
