@@ -118,9 +118,6 @@ def _extract(chunks: list[Chunk], num_proc: int, engine: str, clip_timeout: floa
 
 def format_summary(report: dict[str, Any], most: int = 20) -> str:
     """Returns a ``report.json`` or ``shard.json`` as text, with at most `most` skipped clips and warnings."""
-    from .preparation.shards import SHARD
-    from .preparation.write import REPORT
-
     if "shard" in report:
         lines = [f"shard {report['shard']}/{report['of']}: {report['clips']:,} clips"]
     else:
@@ -133,7 +130,9 @@ def format_summary(report: dict[str, Any], most: int = 20) -> str:
         lines.append(f"{name}: {len(report[name])}")
         lines += [f"  {entry if name == 'warnings' else Skip(**entry)}" for entry in report[name][:most]]
         if len(report[name]) > most:
-            lines.append(f"  ... and {len(report[name]) - most} more in {SHARD if 'shard' in report else REPORT}")
+            lines.append(
+                f"  ... and {len(report[name]) - most} more in {'shard' if 'shard' in report else 'report'}.json"
+            )
     return "\n".join(lines)
 
 

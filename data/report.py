@@ -34,7 +34,6 @@ from .schema import TRAINING_COLUMNS, SplitSize, duration, durations, load_split
 from .sources.records import Skip
 
 COLUMNS = ["text", "num_frames", "frame_rate", "quality"]
-BATCH = 4096  # clips read at once
 AXES = ("yaw", "pitch", "roll")
 PERCENTILES = (0, 5, 50, 95, 100)
 EXTREMES = 6  # clips shown at an end of a distribution
@@ -103,17 +102,13 @@ class SplitMetrics:
 
 
 def read_split(corpus: Path, split: str) -> SplitMetrics:
-    """Reads the metrics of a split, one batch of clips at a time; raises CorpusError (see `load_split`)."""
-    rows = load_split(corpus, split).with_format("arrow", columns=COLUMNS)
-    columns: dict[str, list[np.ndarray]] = defaultdict(list)
-    for start in range(0, len(rows), BATCH):
-        table = rows[start : start + BATCH].flatten()
-        for name in table.column_names:
-            if pa.types.is_floating(table[name].type) or pa.types.is_integer(table[name].type):
-                numbers = table[name].cast(pa.float64()).combine_chunks().to_numpy(zero_copy_only=False)
-                columns[name.removeprefix("quality.")].append(numbers)
-        columns["words"].append(np.array([len(split_units(text)) for text in table["text"].to_pylist()], np.float64))
-    values = {name: np.concatenate(parts) for name, parts in columns.items()}
+    """Reads the metrics of a split; raises CorpusError (see `load_split`)."""
+    rows = load_split(corpus, split)
+    table = rows.with_format("arrow", columns=COLUMNS)[:].flatten()
+    texts = table["text"].to_pylist()
+    values = {"words": np.array([len(split_units(text)) for text in texts], np.float64)}
+    for name in table.drop_columns("text").column_names:
+        values[name.removeprefix("quality.")] = table[name].cast(pa.float64()).to_numpy()
     values["seconds"] = durations(values.pop("num_frames"), values.pop("frame_rate"))
     values["rotation"] = np.abs([values[f"{axis}_{end}"] for axis in AXES for end in ("low", "high")]).max(axis=0)
     return SplitMetrics(split, values, split_size(rows))

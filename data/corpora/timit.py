@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from modeling_lipread.text_normalizer_lipread import join_words
 
-from ..sources.folder import Folder, Pair, parse_timed_words, text_lines
+from ..sources.folder import Folder, parse_timed_words, text_lines
 from ..sources.records import Record, Skip, TranscriptError, Word, clean_text
 
 ALIGNMENT_SUFFIX = ".wrd"
@@ -39,7 +39,12 @@ def read(folder: Folder) -> Iterator[Record | Skip]:
         except TranscriptError as error:
             notes = [f"no word times: {error}"]
         try:
-            text, timed = _text(folder, pair, words)
+            if path := pair.transcripts.get(".txt"):
+                text, timed = parse_text(folder.read_text(path), path)
+            elif words:
+                text, timed = join_words(word.word for word in words), words
+            else:
+                raise TranscriptError("neither a .txt nor a .wrd of that name that holds words")
         except TranscriptError as error:
             yield folder.skip(pair.video, error)
             continue
@@ -48,14 +53,6 @@ def read(folder: Folder) -> Iterator[Record | Skip]:
         split = top if top in ("train", "test") else None
         speaker = folder.speaker(directory, _SPEAKER, _NO_SPEAKERS)
         yield folder.clip(pair.video, text, speaker=speaker, words=words or timed, notes=notes, split=split)
-
-
-def _text(folder: Folder, pair: Pair, words: list[Word]) -> tuple[str, list[Word]]:
-    if path := pair.transcripts.get(".txt"):
-        return parse_text(folder.read_text(path), path)
-    if not words:
-        raise TranscriptError("neither a .txt nor a .wrd of that name that holds words")
-    return join_words(word.word for word in words), words
 
 
 def parse_text(text: str, name: str) -> tuple[str, list[Word]]:
