@@ -166,23 +166,18 @@ def write_report(corpus: Path, output: Path | None = None) -> Path:
 
 
 def _thumbnail(rows: Dataset, split: str, index: int) -> dict[str, Any]:
-    """Returns the `picture` of a clip (a data URL), its `caption` (id, speaker and text) and its `tooltip`."""
+    """Returns the `picture` of a clip (a JPEG data URL), its `caption` (id, speaker and text) and its `tooltip`."""
     row = rows[index]
-    picture = draw(decode_row(row).keypoints[row["quality"]["thumbnail_frame"]])
-    text = row["text"] if len(row["text"]) <= LONGEST_TEXT else f"{row['text'][:LONGEST_TEXT]}…"
-    caption = [line for line in (row["id"], row["speaker"], text) if line]
-    return {"picture": picture, "caption": caption, "tooltip": f"{split}: {row['id']}: {text}"}
-
-
-def draw(keypoints: np.ndarray) -> str:
-    """Draws the landmarks of a frame, `(478, 3)`, to a JPEG data URL of `SIZE` pixels."""
+    keypoints = decode_row(row).keypoints[row["quality"]["thumbnail_frame"]]
     low, high = keypoints[:, :2].min(axis=0), keypoints[:, :2].max(axis=0)
     scale = SIZE / max(float((high - low).max()) * AROUND, 1e-6)
-    middle = np.array([*(low + high) / 2, 0])
-    moved = (keypoints - middle) * scale + (SIZE / 2, -SIZE / 2, 0)
+    moved = (keypoints - (*(low + high) / 2, 0)) * scale + (SIZE / 2, -SIZE / 2, 0)
     picture = draw_landmarks(np.full((SIZE, SIZE, 3), 255, np.uint8), moved, color=COLOR)
     _, encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+    url = "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+    text = row["text"] if len(row["text"]) <= LONGEST_TEXT else f"{row['text'][:LONGEST_TEXT]}…"
+    caption = [line for line in (row["id"], row["speaker"], text) if line]
+    return {"picture": url, "caption": caption, "tooltip": f"{split}: {row['id']}: {text}"}
 
 
 def _grouped(lines: Iterable[object]) -> list[tuple[str, list[str]]]:

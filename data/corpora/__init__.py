@@ -53,8 +53,8 @@ def read_source(
 ) -> Source:
     """Reads a manifest, or a folder in a format, with the arguments of the command line.
 
-    Raises `SourceError` if the source cannot be read, its format is unknown, it has no usable clip, or the format has
-    no such option.
+    Raises OSError if a manifest cannot be read, and `SourceError` if there is no such folder, format or option, or no
+    usable clip.
     """
     path, options = Path(path), options or {}
     known = ", ".join(formats())

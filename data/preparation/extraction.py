@@ -85,7 +85,7 @@ def extract_clip(record: Record, settings: ExtractionSettings, extractor: Face3D
     """Extracts a clip. All errors but ImportError (a package is missing) become the reason why the clip is skipped."""
     result = ClipResult()
     try:
-        span = {"start": record.start, "end": record.end, "max_seconds": settings.max_seconds}
+        span = {"start": record.start, "end": record.end, "max_seconds": settings.max_seconds or None}
         if record.is_landmarks:
             sequence = read_landmark_file(record.media, record.frame_rate, num_landmarks=NUM_LANDMARKS, **span)
         else:

@@ -38,10 +38,6 @@ def parse_shard(value: str) -> tuple[int, int]:
     return index, count
 
 
-def _limit(value: str) -> float | None:
-    return None if value == "none" else not_negative(value)
-
-
 @dataclass(frozen=True)
 class ExtractionSettings:
     """Settings that determine the content of a part, as `data.prepare --help` describes them."""
@@ -58,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "letters of transcripts and of words with times (default: keep)"
     add("--case", choices=("keep", "lower"), default=default.case, help=text)
     add("--face", choices=FACES, default=default.face, help="face to follow if there are several (default: largest)")
-    text = "longest clip, in seconds, or none (default: 300)"
-    add("--max_seconds", type=_limit, default=default.max_seconds, help=text)
+    text = "longest clip, in seconds; 0 for no limit (default: 300)"
+    add("--max_seconds", type=not_negative, default=default.max_seconds, help=text)
     text = "least share of frames with a face (default: 0.5)"
     add("--min_coverage", type=share, default=default.min_coverage, help=text)

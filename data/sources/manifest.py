@@ -30,14 +30,10 @@ MOST = 1e9  # seconds, or frames a second
 def read_manifest(path: str | Path, allow_outside: bool = False) -> tuple[DiskList, DiskList]:
     """Returns the usable and the unusable lines of a manifest, both in the order of the file.
 
-    Raises `SourceError` if the file cannot be read, is in UTF-16, is empty, or has no usable line.
+    Raises OSError if the file cannot be read, `SourceError` if it is in UTF-16, is empty, or has no usable line.
     """
     path = Path(path)
-    try:
-        records, skips = collect(_read_lines(path, Root(path.parent, allow_outside)))
-    except OSError as error:
-        reason = f"cannot read the manifest ({error.strerror}). Give the path of a JSONL file."
-        raise SourceError(f"{path}: {reason}") from error
+    records, skips = collect(_read_lines(path, Root(path.parent, allow_outside)))
     if not records:
         shown = "".join(f"\n  {skip}" for skip in skips[:5])
         raise SourceError(

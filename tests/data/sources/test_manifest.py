@@ -143,14 +143,12 @@ def test_manifests_without_a_usable_line(folder):
     line = "\ufeff" + json.dumps({"video": "media/a.mp4", "text": "x"})
     utf_16 = "the manifest is in UTF-16; save it as UTF-8"
     for name, content, message in (
-        ("no.jsonl", None, "cannot read the manifest"),
         ("a.jsonl", b"\n", "no usable line"),
         ("b.jsonl", b'{"video": "media/a.mp4"}', r"no usable line \(1 unusable\).*b.jsonl line 1: .*missing"),
         ("c.jsonl", line.encode("utf-16-le"), utf_16),
         ("d.jsonl", line.encode("utf-16-be"), utf_16),
     ):
-        if content is not None:
-            (folder / name).write_bytes(content)
+        (folder / name).write_bytes(content)
         with pytest.raises(SourceError, match=f"(?s){name}: .*{message}"):
             read_manifest(folder / name)
 
