@@ -23,7 +23,6 @@ from datasets import Dataset, DatasetDict, load_from_disk
 from transformers import AutoModel, AutoProcessor
 
 import train_hf
-from data.collator import LipReadCollator
 from data.dataset import ClipTable
 from data.evaluation.generation import predict
 from data.evaluation.metrics import Prediction, edit_counts, error_rate
@@ -49,8 +48,7 @@ def adapt(reader: str, taught: Dataset, frozen: list[str], options: list[str], t
 def read(reader: Path | str, clips: ClipTable) -> list[Prediction]:
     """Returns the hypotheses of a reader for clips."""
     model, processor = AutoModel.from_pretrained(reader), AutoProcessor.from_pretrained(reader)
-    collator = LipReadCollator(processor, seq_len=64, start_ids=model.config.start_ids, train=False)
-    return predict(model, processor, clips, collator, progress=False)
+    return predict(model, processor, clips, progress=False)
 
 
 def rates(predictions: list[Prediction]) -> str:

@@ -3,7 +3,6 @@
 
     make docs-check
     python -m docs.check README.md docs/training.md     # these documents only
-    python -m docs.check --parse                        # runs nothing; takes seconds
 
 Each document gets its own folder with the files that its commands name: clips and corpora of the synthetic talker, a
 trained model, and a Hub on this machine (`tests/helpers/hub_server.py`) that holds a small language model under the
@@ -138,14 +137,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Checks documents, prints a line for each command, and returns the exit status: 1 if a command failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("documents", nargs="*", default=DOCUMENTS, help="paths in the repository (default: all)")
-    parser.add_argument("--parse", action="store_true", help="only parse the commands")
     options = parser.parse_args(arguments)
     os.chdir(REPOSITORY)
     count = {"ran": 0, "parsed": 0, "failed": 0}
     with tempfile.TemporaryDirectory() as folder, HubServer(user="you") as hub:
-        workplace = None if options.parse else Workplace(Path(folder), hub)
+        workplace = Workplace(Path(folder), hub)
         for document in options.documents:
-            place = workplace and workplace.copy(document)
+            place = workplace.copy(document)
             for command in commands(document):
                 outcome, note = check_or_run(command, workplace, place)
                 count[outcome] += 1
@@ -155,13 +153,12 @@ def main(arguments: list[str] | None = None) -> int:
     return int(count["failed"] > 0)
 
 
-def check_or_run(command: Command, workplace: Workplace | None, folder: Path | None) -> tuple[str, str]:
+def check_or_run(command: Command, workplace: Workplace, folder: Path) -> tuple[str, str]:
     """Returns the outcome (`ran`, `parsed` or `failed`) and a note: the time, the reason or the error."""
     try:
         check(command)
-        reason = reason_not_to_run(command)
-        if workplace is None or reason:
-            return "parsed", reason or "nothing runs with --parse"
+        if reason := reason_not_to_run(command):
+            return "parsed", reason
         start = time.perf_counter()
         done = workplace.run(as_run(command), folder)
         return ("failed", done.stderr[-3000:]) if done.returncode else ("ran", f"{time.perf_counter() - start:.0f} s")

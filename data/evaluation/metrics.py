@@ -133,7 +133,15 @@ def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) 
     references = [prediction.reference for prediction in predictions]
     hypotheses = [prediction.hypothesis for prediction in predictions]
     counts = own_and_blank_counts(predictions)
-    counts |= {f"shuffled_{rate}": _shuffled_counts(hypotheses, references, rate) for rate in ("wer", "cer")}
+    # A hypothesis depends on the video alone, so the video of another clip gives that clip's hypothesis.
+    shuffled = [
+        (hypotheses[partner], reference)
+        for partner, reference in zip(shuffled_partners(references), references, strict=True)
+        if partner is not None
+    ]
+    nothing = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    for rate in ("wer", "cer"):
+        counts[f"shuffled_{rate}"] = edit_counts(*zip(*shuffled, strict=True), rate) if shuffled else nothing
     if any(prediction.ctc_hypothesis is not None for prediction in predictions):
         counts["ctc_wer"] = edit_counts([prediction.ctc_hypothesis or "" for prediction in predictions], references)
     result: dict[str, Any] = {name: error_rate(*count) for name, count in counts.items()}
@@ -150,17 +158,6 @@ def compute_metrics(predictions: Sequence[Prediction], intervals: bool = False) 
             by_speaker = np.bincount(owner, edits), np.bincount(owner, lengths)
             result["wer_speaker_interval"] = bootstrap_interval(*by_speaker)
     return result
-
-
-def _shuffled_counts(
-    hypotheses: Sequence[str], references: Sequence[str], rate: Literal["wer", "cer"]
-) -> tuple[np.ndarray, np.ndarray]:
-    # A hypothesis depends on the video alone, so the video of another clip gives that clip's hypothesis.
-    partners = shuffled_partners(references)
-    if all(partner is None for partner in partners):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    kept = [index for index, partner in enumerate(partners) if partner is not None]
-    return edit_counts([hypotheses[partners[index]] for index in kept], [references[index] for index in kept], rate)
 
 
 def closing_line(metrics: dict[str, Any], unit: str = "word") -> str:
