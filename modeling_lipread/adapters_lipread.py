@@ -195,7 +195,8 @@ def probe(language_model: PreTrainedModel, is_new: bool) -> Probe:
     # Prepended, so that the hooks of attached adapters do not receive the tokens.
     hooks = [layer.register_forward_pre_hook(receive, with_kwargs=True, prepend=True) for layer in layers]
     hooks += [embeddings.register_forward_hook(embed), *(layer.register_forward_hook(keep) for layer in layers)]
-    has_gradient = is_new and len(getattr(language_model, "hf_device_map", ())) <= 1
+    is_whole = len(getattr(language_model, "hf_device_map", ())) <= 1
+    has_gradient = is_new and is_whole and not torch.is_inference_mode_enabled()
     try:
         # In training, LayerDrop would skip layers.
         with evaluation_mode(language_model), torch.set_grad_enabled(has_gradient):
