@@ -177,9 +177,7 @@ class Display:
             words, first = update.words, 0
             while first < len(words) - 1 and text_width(text_of(words[first:])) > room:  # the newest words stay
                 first += 1
-            stable = text_of(words[first : update.stable])
-            changing = text_of(words[first:])[len(stable) :]
-            self._write(_CLEAR + stable + (f"{_DIM}{changing}{_PLAIN}" if changing else ""))
+            self.notice(text_of(words[first:]))
 
     def notice(self, text: str) -> None:
         """Shows a notice in place of the current words, or removes it if the text is empty."""
@@ -204,7 +202,6 @@ def update_dict(update: Update) -> dict[str, Any]:
         "start": round(update.start, 3),
         "end": round(update.end, 3),
         "text": update.text,
-        "stable": text_of(update.words[: update.stable]),
         "chunks": [
             {"text": word.text, "timestamp": [round(word.start, 3), round(word.end, 3)], "score": word.score}
             for word in update.words

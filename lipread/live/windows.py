@@ -1,9 +1,8 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The logic of live reading without clock, thread or camera: which windows to read, and which words are stable.
+"""The logic of live reading without clock, thread or camera: which windows to read, and which words to show.
 
-An utterance is read every few frames while it grows, and again when the lips rest. The longest common prefix of two
-consecutive hypotheses is likely to stay (LocalAgreement, Liu et al., 2020, on simultaneous speech translation).
-A reader of whole sentences also guesses the words that are still to come; only the words before them are shown.
+An utterance is read every few frames while it grows, and again when the lips rest. A reader of whole sentences also
+guesses the words that are still to come; only the words before them are shown.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ from copy import copy
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
-
-from modeling_lipread.text_normalizer_lipread import normalize_text
 
 from ..long_form.segmentation import Segment, Segmenter, SegmentSettings
 from ..long_form.streaming import ONLY_PERSON, StreamedFrame
@@ -40,7 +37,6 @@ class Update:
     end: float
     words: list[Word] = field(default_factory=list)
     is_final: bool = False  # whether this is the last update of the utterance
-    stable: int = 0  # length of the prefix of words that the previous hypothesis shares; all words of a final update
     reason: str = ""  # why a final update has no words
     latency: float = 0.0  # seconds from the arrival of the newest frame to this update
 
@@ -86,7 +82,6 @@ class LiveTranscript:
     def __init__(self, settings: SegmentSettings, min_confidence: float = 0.0):
         self._overlap, self._min_confidence = settings.overlap_seconds, min_confidence
         self._pending: Utterance | None = None  # ends at a cut; the next utterance decides on its last words
-        self._previous: list[str] = []  # words of the previous hypothesis
 
     def update(self, window: Window, result: dict[str, Any]) -> Iterator[Update]:
         """Adds the pipeline's result for the next window. Yields updates of its utterance and the one before a cut."""
@@ -101,11 +96,11 @@ class LiveTranscript:
         if before is not None and segment.cut_before is not None:
             stitch_utterances(before, utterance, segment.cut_before, self._overlap)
         if not window.is_final:
-            yield self._partial([before, utterance] if before else [utterance])
+            begin, words = (before.start, before.words) if before is not None else (utterance.start, [])
+            yield Update(begin, utterance.end, [*words, *utterance.words])
             return
         if before is not None:
             yield _final(before)
-        self._previous = []
         self._pending = utterance if utterance.continues else None
         if self._pending is None:
             yield _final(utterance, result.get("reason") or "")
@@ -115,14 +110,6 @@ class LiveTranscript:
         if self._pending is not None:
             yield _final(self._pending)
         self._pending = None
-
-    def _partial(self, utterances: list[Utterance]) -> Update:
-        words = [word for utterance in utterances for word in utterance.words]
-        normalized = [normalize_text(word.text) for word in words]
-        same = [word == previous for word, previous in zip(normalized, self._previous, strict=False)]
-        stable = [*same, False].index(False)
-        self._previous = normalized
-        return Update(utterances[0].start, utterances[-1].end, words, stable=stable)
 
 
 def _sure_beginning(words: list[Word], min_confidence: float) -> list[Word]:
@@ -134,5 +121,4 @@ def _sure_beginning(words: list[Word], min_confidence: float) -> list[Word]:
 
 
 def _final(utterance: Utterance, reason: str = "") -> Update:
-    words = utterance.words
-    return Update(utterance.start, utterance.end, words, True, len(words), "" if words else reason)
+    return Update(utterance.start, utterance.end, utterance.words, True, "" if utterance.words else reason)
