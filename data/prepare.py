@@ -33,11 +33,12 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from lipread.settings import FACES
 from modeling_lipread.landmarker_lipread import landmarker_path
 
 from .console import exit_on_error, make_parser
 from .corpora import describe_formats, read_source
-from .preparation.settings import GROUPS, ExtractionSettings, add_arguments, count, not_negative, parse_shard, share
+from .preparation.settings import GROUPS, ExtractionSettings, count, not_negative, parse_shard, share
 from .sources.records import Skip
 
 if TYPE_CHECKING:
@@ -195,7 +196,14 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--val_ratio", type=share, default=0.1, help="validation's share of a single source (0.1)")
     add("--split_by", choices=GROUPS, default="clip", help="what stays within one split of a single source (clip)")
     add("--seed", type=int, default=42, help="seed of that split (42)")
-    add_arguments(parser)
+    kept = ExtractionSettings
+    text = "letters of transcripts and of words with times (default: keep)"
+    add("--case", choices=("keep", "lower"), default=kept.case, help=text)
+    add("--face", choices=FACES, default=kept.face, help="face to follow if there are several (default: largest)")
+    text = "longest clip, in seconds; 0 for no limit (default: 300)"
+    add("--max_seconds", type=not_negative, default=kept.max_seconds, help=text)
+    text = "least share of frames with a face (default: 0.5)"
+    add("--min_coverage", type=share, default=kept.min_coverage, help=text)
 
 
 def _option(value: str) -> tuple[str, str]:

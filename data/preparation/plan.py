@@ -99,8 +99,6 @@ def split_records(
     `val_ratio` above 0 both splits get at least one clip (or group). Raises SourceError if a clip has no
     speaker to split by, or there are fewer than two groups.
     """
-    if not 0.0 <= val_ratio < 1.0:
-        raise ValueError(f"val_ratio is {val_ratio}; it must be at least 0 and less than 1")
     count = round(len(records) * val_ratio)
     if val_ratio > 0.0 and len(records) > 1:
         count = min(max(count, 1), len(records) - 1)

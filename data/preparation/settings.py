@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lipread.options import number
-from lipread.settings import FACES
 
 from ..sources.records import Record
 
@@ -20,7 +19,6 @@ GROUPS: dict[str, Callable[[Record], str | None]] = {
     "folder": lambda record: posixpath.dirname(record.source),
     "speaker": lambda record: record.speaker,
 }
-
 
 not_negative = number(float, "a number, 0 or more", lambda value: value >= 0)
 share = number(float, "a number from 0 to below 1", lambda value: 0 <= value < 1)
@@ -46,15 +44,3 @@ class ExtractionSettings:
     face: str = "largest"
     max_seconds: float | None = 300.0
     min_coverage: float = 0.5
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds an argument for each setting, whose default is that of `ExtractionSettings`."""
-    add, default = parser.add_argument, ExtractionSettings
-    text = "letters of transcripts and of words with times (default: keep)"
-    add("--case", choices=("keep", "lower"), default=default.case, help=text)
-    add("--face", choices=FACES, default=default.face, help="face to follow if there are several (default: largest)")
-    text = "longest clip, in seconds; 0 for no limit (default: 300)"
-    add("--max_seconds", type=not_negative, default=default.max_seconds, help=text)
-    text = "least share of frames with a face (default: 0.5)"
-    add("--min_coverage", type=share, default=default.min_coverage, help=text)
