@@ -1,5 +1,5 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""The baseline of the encoder benchmarks: the face encoder written with torch's Transformer modules.
+"""The baseline of `benchmarks.clips`: the face encoder written with torch's Transformer modules.
 
 Every frame of the padded batch, with or without a face, passes a spatial `nn.TransformerEncoder` over CLS and all
 landmarks, a temporal `nn.TransformerEncoder`, and a Perceiver with `nn.MultiheadAttention`. Dropout is where those

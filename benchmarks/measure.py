@@ -100,18 +100,6 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def peak_mebibytes(run: Callable[[], object], device: torch.device) -> float:
-    """Returns the peak memory of a call beyond the memory in use, in MiB; on CPUs once per process."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    before = peak_kibibytes()
-    run()
-    return (peak_kibibytes() - before) / 2**10
-
-
 def peak_kibibytes() -> int:
     """Returns the peak memory of this process."""
     status = Path("/proc/self/status")  # Linux, where getrusage includes the peak of the parent process

@@ -38,7 +38,7 @@ def write_corpus(folder: Path, clips: int) -> None:
     DatasetDict({"train": Dataset(rows_to_table(rows)).cast(features())}).save_to_disk(folder)
 
 
-def reading_rows(device: torch.device, repeats: int, frames: int, clips: int = 500) -> Iterator[Row]:
+def reading_rows(repeats: int, clips: int = 500) -> Iterator[Row]:
     """Yields clips per second in random order, in slices, and as a stream from Parquet that reads each group once."""
     disable_progress_bars()
     with tempfile.TemporaryDirectory() as temporary:

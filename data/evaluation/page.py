@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
-from ..page import COLORS, plural, styled, write_page
+from ..page import plural, write_page
 from ..sources.records import Skip
 from .breakdown import aligned_words
 from .metrics import Prediction, edit_counts
@@ -52,7 +50,6 @@ def write_evaluation(result: Mapping[str, Any], output: str | Path) -> Path:
         ],
         groups=_clips([Prediction(**row) for row in result["predictions"]]),
         skipped=[Skip(skip["where"], skip.get("id"), skip["reason"]) for skip in result["skipped"][:SHOWN_SKIPS]],
-        reliability=reliability,
     )
 
 
@@ -88,21 +85,3 @@ def _clips(predictions: Sequence[Prediction]) -> dict[str, list[dict[str, Any]]]
         ]
         for title, chosen in zip(titles, (worst, sample), strict=True)
     }
-
-
-@styled
-def reliability(found: Mapping[str, Any]) -> Figure:
-    """Draws `calibration.reliability`: the share of correct words by score, with 95% intervals of a calibrated one."""
-    figure = Figure(figsize=(4.6, 3.6), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([0, 1], [0, 1], color="#5b6675", linewidth=1, linestyle="--")
-    for row in found["bins"]:
-        margin = 1.96 * np.sqrt(row["score"] * (1 - row["score"]) / row["words"])
-        ends = np.clip([row["score"] - margin, row["score"] + margin], 0, 1)
-        axes.plot([row["score"]] * 2, ends, color=COLORS[0], linewidth=6, alpha=0.25, solid_capstyle="round")
-        size = 4 + 6 * np.sqrt(row["words"] / found["words"])
-        axes.plot([row["score"]], [row["correct"]], "o", color=COLORS[0], markersize=size)
-    axes.set(xlabel="score of the words", ylabel="correct words", xlim=(-0.02, 1.03), ylim=(-0.03, 1.04))
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    return figure

@@ -1,42 +1,19 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""HTML pages: templates on `base.html` with the macros of `parts.html`, and the style of plots.
+"""HTML pages: templates on `base.html` with the macros of `parts.html`.
 
-A page is one file without scripts that loads nothing. All text is escaped; plots are matplotlib figures, shown as SVG.
+A page is one file without scripts that loads nothing. All text is escaped.
 """
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from lipread.output_files import replacing
-
-# Colours of series: dark enough on white, and distinguishable for the colour-blind.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#8a6d00", "#4b4bc3")
-
-# Decorator of the functions that draw plots.
-styled = matplotlib.rc_context(
-    {"svg.fonttype": "none", "text.parse_math": False, "svg.hashsalt": "lipread"}  # text; the same ids on every run
-    | {"font.size": 9, "axes.labelcolor": "#445", "xtick.color": "#445", "ytick.color": "#445"}
-    | {"axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#889"}
-    | {"axes.axisbelow": True, "axes.grid": True, "axes.grid.axis": "y", "grid.color": "#e3e6ea"}
-)
-
-
-@styled
-def svg(figure: Figure) -> Markup:
-    """Returns a figure as an element of HTML."""
-    written, metadata = io.StringIO(), dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(written, format="svg", transparent=True, metadata=metadata)
-    return Markup(written.getvalue()[written.getvalue().index("<svg") :])  # without the XML header, which has URLs
 
 
 def percent(value: float) -> str:
@@ -58,7 +35,7 @@ def write_page(output: Path, template: str, **content: Any) -> Path:
     """Writes a page atomically, creating its folder if missing; returns its path."""
     options = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), **options)
-    environment.filters |= {"svg": svg, "percent": percent, "interval": interval, "plural": plural}
+    environment.filters |= {"percent": percent, "interval": interval, "plural": plural}
     text = environment.get_template(template).render(content)
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as beside:

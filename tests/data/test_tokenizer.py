@@ -23,7 +23,7 @@ from modeling_lipread.text_normalizer_lipread import normalize_text
 from tests.helpers.training import make_clip
 
 NAMES = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
-IDS = {"<s>": 0, "</s>": 1, "<pad>": 2}
+IDS = {"<pad>": 0, "<s>": 1, "</s>": 2}
 SCRIPTS = {
     "latin": ["bin blue at f two", "set white"],
     "decomposed": ["cafe\u0301 noe\u0308l", "nai\u0308ve"],
@@ -36,10 +36,7 @@ SCRIPTS = {
 
 def byte_level(texts, *names) -> PreTrainedTokenizerFast:
     """As GPT-2's and Llama 3's: bytes, every text can be written."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return trained(tokenizer, texts, names, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    return named(train_tokenizer(texts, 330).backend_tokenizer, names)
 
 
 def metaspace(texts, *names) -> PreTrainedTokenizerFast:
@@ -48,17 +45,12 @@ def metaspace(texts, *names) -> PreTrainedTokenizerFast:
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Sequence([decoders.Metaspace(), decoders.ByteFallback(), decoders.Fuse()])
-    settings = json.loads(trained(tokenizer, texts, names).backend_tokenizer.to_str())
+    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=list(NAMES.values()), show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    settings = json.loads(tokenizer.to_str())
     vocabulary = settings["model"]["vocab"]
     vocabulary |= {f"<0x{byte:02X}>": len(vocabulary) + byte for byte in range(256)}
     return named(Tokenizer.from_str(json.dumps(settings)), names)
-
-
-def trained(tokenizer, texts, names, **options) -> PreTrainedTokenizerFast:
-    special = list(NAMES.values())
-    trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=special, show_progress=False, **options)
-    tokenizer.train_from_iterator(texts, trainer)
-    return named(tokenizer, names)
 
 
 def named(tokenizer, names) -> PreTrainedTokenizerFast:
@@ -92,7 +84,7 @@ def test_one_rule_for_every_tokenizer(names, expected):
         learned = labels[labels != -100].tolist()
         assert learned[-1] == tokens.end and tokens.end not in learned[:-1]
         assert len(learned) + 1 == mask.sum()
-        assert tokenizer.decode(learned, skip_special_tokens=True) == text
+        assert tokenizer.decode(learned, skip_special_tokens=True).strip() == text
 
 
 def test_what_cannot_begin_or_is_too_large_is_refused():

@@ -47,11 +47,11 @@ def test_the_numbers_of_the_page_are_those_of_the_file(tmp_path):
         "40 clips read by runs/a, 2 beams, CTC head with a weight of 0.3",
         "It reads from the face",
         "a.jsonl line 3 (x): no face",
+        *(f"{row['score']:.2f} {row['words']:,} {row['correct']:.1%}" for row in result["reliability"]["bins"]),
         "clips without an answer 1 ",
         "no speech that the model knows: 1",
     ):
         assert text in page.text
-    assert page.tags.count("svg") == 1, "reliability"
 
 
 def test_nothing_from_a_corpus_runs_or_is_fetched(tmp_path):
