@@ -29,7 +29,6 @@ from data.evaluation import RATE_OF_UNIT
 from data.tokenizer import build_ctc_vocab, check_vocabulary, load_tokenizer, special_tokens, train_tokenizer
 from data.training import checkpoints
 from data.training.arguments import Arguments, parse_arguments
-from data.training.batching import check_speakers
 from data.training.callbacks import TrainingDiverged
 from data.training.checks import check_arguments
 from data.training.splicing import WordSplicing
@@ -174,8 +173,6 @@ def build_trainer(arguments: Arguments) -> LipReadTrainer:
     """Returns the Trainer of a new model, or of the reader of --init_from."""
     model_args, data, augmentation, args = arguments.model, arguments.data, arguments.augmentation, arguments.training
     train_clips, eval_clips = load_data(arguments)
-    if args.speaker_balance:
-        check_speakers(train_clips.column("speaker"))
     if model_args.init_from is not None:
         model, processor = checkpoints.load_checkpoint(model_args, train_clips.column("text"))
         model.config.label_smoothing = args.label_smoothing_factor

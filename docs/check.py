@@ -33,7 +33,7 @@ SMALL = (
     "--restart --max_steps 2 --logging_steps 1 --save_strategy steps --save_steps 1 --per_device_train_batch_size 4 "
     "--seq_len 60"
 )
-SMALL_CLIPS = " --eval_strategy steps --eval_steps 1 --max_eval_clips 2 --eval_max_new_tokens 6 --speaker_balance 0"
+SMALL_CLIPS = " --eval_strategy steps --eval_steps 1 --max_eval_clips 2 --eval_max_new_tokens 6"
 SMALL_READER = (  # not for a reader to go on from
     " --hidden_size 32 --kp_temporal_layers 1 --kp_heads 2 --config_overrides adapter_heads=2,adapter_head_dim=8 "
     "--lm_vocab_size 300"

@@ -7,7 +7,6 @@ used without reading them, and processes need no communication to share the clip
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -19,8 +18,6 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import seed_worker
 
 from ..dataset import Clips, ClipStream
-
-logger = logging.getLogger(__name__)
 
 
 class ClipBatchSampler(Sampler[list[int]]):
@@ -41,7 +38,8 @@ class SpeakerBatchSampler(ClipBatchSampler):
     """Batches in which speakers with few clips are sampled more often; an epoch keeps its length.
 
     A speaker of `n` clips gets a share in proportion to `n ** (1 - balance)`. No clip is repeated before all clips of
-    its speaker have been used. So `balance` 0 uses each clip once, and 1 each speaker equally often.
+    its speaker have been used. So `balance` 0 uses each clip once, and 1 each speaker equally
+    often. Clips that name no speaker count as one more speaker.
     """
 
     def __init__(self, speakers: Sequence, *, balance: float, batch_size: int, **process):
@@ -98,16 +96,6 @@ class StreamBatchSampler(ClipBatchSampler):
         first = self.process_index * len(self)
         for position in range(first, first + len(self)):
             yield batches[position % len(batches)].tolist()
-
-
-def check_speakers(speakers: Sequence[str | None]) -> None:
-    """Raises ValueError for fewer than two speakers; clips without a speaker count as one more speaker."""
-    named = set(speakers) - {None}
-    if len(named) < 2:
-        found = f"only {named.pop()!r}" if named else "nobody"
-        raise ValueError(f"--speaker_balance: the clips name {found} as their speaker; name them, or leave it out")
-    if unknown := sum(speaker is None for speaker in speakers):
-        logger.warning("--speaker_balance: %d clips name no speaker and count as one more speaker", unknown)
 
 
 def batch_sampler(clips: Clips, args: TrainingArguments) -> ClipBatchSampler | None:
