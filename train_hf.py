@@ -81,18 +81,15 @@ def build_processor(arguments: Arguments, clips: Clips) -> LipReadProcessor:
 
 
 def build_config(arguments: Arguments, processor: LipReadProcessor, clips: Clips) -> LipReadConfig:
-    """Returns the configuration of a new model; raises ValueError if --ctc contradicts the one of --encoder."""
+    """Returns the configuration of a new model."""
     model, adapters = arguments.model, arguments.adapters
     tokens, prompt = special_tokens(processor.tokenizer), arguments.data.prompt
     if model.encoder is not None:  # its heads stay, also without word times
         trained = checkpoints.checkpoint_config(model.encoder)
         ctc_vocab, alignment_head = trained.ctc_vocab, trained.encoder_config.alignment_head
-        if model.ctc != bool(ctc_vocab):
-            remedy = "a CTC head: leave --ctc false out" if ctc_vocab else "no CTC head: give --ctc false"
-            raise ValueError(f"--encoder {model.encoder} has {remedy}")
     else:
-        ctc_vocab = build_ctc_vocab(clips.column("text")) if model.ctc else []
-        alignment_head = model.ctc and adapters.alignment_weight > 0 and has_word_times(clips)
+        ctc_vocab = build_ctc_vocab(clips.column("text"))
+        alignment_head = adapters.alignment_weight > 0 and has_word_times(clips)
     config = LipReadConfig(
         encoder_config=FaceKeypointEncoderConfig(
             num_landmarks=processor.feature_extractor.num_landmarks,

@@ -61,7 +61,6 @@ class ModelArguments:
     encoder: str | None = _option(None, "Folder or Hub id of a checkpoint (see --encoder_only) whose encoder to load.")
     init_from: str | None = _option(None, "Folder or Hub id of a reader to go on from, with all its settings.")
     freeze: list[str] | None = _option(None, f"Parts of the model that are not trained, of {', '.join(PARTS)}.")
-    ctc: bool = _option(True, "Train a CTC head on the encoder.")
     ctc_decoding_weight: float = _option(0.0, "Weight of CTC scores in decoding, 0 to 1, saved with the checkpoint.")
     lora_r: int | None = _option(None, "Rank of LoRA on the frozen model; default: no LoRA, 16 in a text-only run.")
     lora_alpha: float | None = _option(None, "Scale of LoRA; default: twice its rank.")

@@ -37,9 +37,6 @@ class BlankVideoCallback(TrainerCallback):
         self.after = after
         self.warning: str | None = None  # why the run was stopped and what to try
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs):
-        self.warning = None
-
     def on_evaluate(
         self, args, state: TrainerState, control: TrainerControl, metrics: dict[str, float], model=None, **kwargs
     ):

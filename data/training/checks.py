@@ -19,7 +19,7 @@ TEXT_OPTIONS = set(
 )
 # What --init_from takes from the reader, beside the settings of its encoder and adapters.
 READER_OPTIONS = set(
-    "landmarks pose normalize frame_rate prompt encoder ctc ctc_decoding_weight lm_dtype lm_vocab_size "
+    "landmarks pose normalize frame_rate prompt encoder ctc_decoding_weight lm_dtype lm_vocab_size "
     "model_revision".split()
 )
 SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")  # variables that `accelerate launch` sets
@@ -64,8 +64,6 @@ def check_arguments(arguments: Arguments) -> None:
     for name in ("lora_alpha", "lora_dropout", "lora_target_modules"):
         unused = getattr(model, name) is not None and not text_only and not rank
         _refuse(unused, f"--{name} needs LoRA: give --lora_r, its rank, too")
-    needs_ctc = args.encoder_only or model.ctc_decoding_weight
-    _refuse(needs_ctc and not model.ctc, "--encoder_only and --ctc_decoding_weight need the CTC head: no --ctc false")
     for name, group in {"ctc_decoding_weight": model, "word_splicing": data, "speaker_balance": args}.items():
         _refuse(not 0 <= (value := getattr(group, name)) <= 1, f"--{name} {value}: must be in [0, 1]")
     after = args.blank_check_after

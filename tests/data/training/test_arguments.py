@@ -20,7 +20,8 @@ from train_hf import main
 def test_command_line_wins_over_the_config_file(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(
-        "model_id: some/model\nlearning_rate: 1.0e-3\nhidden_size: 64\nrotation: 3\ngate_type: sigmoid\nctc: false\n"
+        "model_id: some/model\nlearning_rate: 1.0e-3\nhidden_size: 64\nrotation: 3\ngate_type: sigmoid\n"
+        "augment: false\n"
     )
     given = parse_arguments(
         [f"--config={path}", "--hidden_size", "128", "--output_dir", str(tmp_path)]
@@ -28,7 +29,7 @@ def test_command_line_wins_over_the_config_file(tmp_path):
     )
     model, encoder, adapters = given.model, given.encoder, given.adapters
     assert (model.model_id, given.training.learning_rate, encoder.hidden_size) == ("some/model", 1e-3, 128)
-    assert model.ctc is False and (given.augmentation.rotation, encoder.use_velocity) == (2.0, False)
+    assert given.data.augment is False and (given.augmentation.rotation, encoder.use_velocity) == (2.0, False)
     assert (adapters.gate_type, adapters.gate_init, encoder.kp_heads) == ("sigmoid", -10.0, 2)
 
 
@@ -107,7 +108,6 @@ def test_bad_config_files_are_named(tmp_path, content, capsys):
         ("CORPUS --config_overrides trim_silence=0.5 --alignment_weight 0", "word times"),
         ("CORPUS --train_sampling_strategy group_by_length", "clips have no token length"),
         ("CORPUS --blank_check_after -1", "--blank_check_after -1.0"),
-        ("CORPUS --encoder_only --ctc false", "--encoder_only"),
     ],
 )
 def test_arguments_that_do_not_go_together_say_what_to_give(arguments, remedy, corpus, lm_config, tmp_path):

@@ -110,7 +110,6 @@ def test_a_reading_run_begins_with_it(corpus, lm_config, encoder, tmp_path):
     [
         ({"hidden_size": 16}, "hidden_size 32 instead of 16"),
         ({"landmarks": "lips"}, "landmarks 'lower_face'"),
-        ({"ctc": "false"}, "has a CTC head"),
     ],
 )
 def test_an_encoder_of_other_settings_is_refused(corpus, lm_config, encoder, tmp_path, changed, named):
