@@ -182,7 +182,10 @@ def load_base_model(config: LipReadConfig, checkpoint: str, kwargs: dict[str, An
         kwargs["dtype"] = trained.dtype or "auto"
     files = {key: kwargs[key] for key in FILE_ARGUMENTS if key in kwargs}
     try:
-        found = AutoConfig.from_pretrained(name, revision=revision, **files)
+        try:
+            found = AutoConfig.from_pretrained(name, revision=revision, **files)
+        except ValueError as error:  # its config.json is missing, or of no model that transformers has
+            raise OSError(error) from error
         for key in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size"):
             if getattr(trained, key) != getattr(found.get_text_config(), key):
                 raise ValueError(

@@ -109,6 +109,8 @@ class LipReadingPipeline(Pipeline):
         choices = {key: parameters.pop(key, None) for key in ("abstain", *LIMITS)}
         output = {key: value for key, value in choices.items() if value is not None}
         generation = {**parameters, **(generate_kwargs or {})}
+        if generation.get("num_return_sequences", 1) > 1:
+            raise ValueError("num_return_sequences: the pipeline returns one text for a clip; use model.generate")
         if return_timestamps is not None:
             if return_timestamps not in (True, False, "word"):
                 raise ValueError(f'return_timestamps must be True, False or "word", not {return_timestamps!r}')
@@ -189,7 +191,7 @@ class LipReadingPipeline(Pipeline):
             keypoints_mask=inputs["keypoints_mask"],
             **generation,
         )
-        written = getattr(written, "sequences", written).unflatten(0, (clips, -1))[:, 0]  # the best hypothesis
+        written = getattr(written, "sequences", written)
         outputs = {key: inputs[key] for key in ("keypoints_mask", "frame_times", "lip_speed", "seldom_seen")}
         outputs["sequences"] = written[:, prefix:]
         if return_timestamps or limits.get("min_confidence"):

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from ..page import plural, write_page
+from ..sources.records import Skip
 from .breakdown import aligned_words
 from .metrics import Prediction, edit_counts
 
 SHOWN_CLIPS = 12
+SHOWN_SKIPS = 100
 RATES = {
     "wer": "words (WER)",
     "cer": "characters (CER)",
@@ -47,6 +49,7 @@ def write_evaluation(result: Mapping[str, Any], output: str | Path) -> Path:
             (title, *known[name]) for name, title in RATES.items() if name in known and math.isfinite(known[name][0])
         ],
         groups=_clips([Prediction(**row) for row in result["predictions"]]),
+        skipped=[Skip(skip["where"], skip.get("id"), skip["reason"]) for skip in result["skipped"][:SHOWN_SKIPS]],
     )
 
 

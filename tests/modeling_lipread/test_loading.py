@@ -180,7 +180,7 @@ def test_the_language_model_is_gone(tmp_path, base, reader):
     change_config(reader, base_model_name_or_path=str(tmp_path / "moved"))
     assert AutoModel.from_pretrained(reader)(**make_inputs()).logits.isfinite().all()
     (tmp_path / "moved" / "config.json").unlink()
-    refused(reader, tmp_path / "moved", "model_type")
+    refused(reader, reader, tmp_path / "moved", "base_model_name_or_path in config.json", error=OSError)
     words = ("someone/small", "Give a folder or a Hub id that can be reached")
     refused("someone/small", *words, error=OSError, load=BUILD, cache_dir=tmp_path / "empty")
 

@@ -10,7 +10,7 @@ from data.evaluation.page import RATES, findings, write_evaluation
 from tests.helpers.pages import HOSTILE, Page
 
 ABOUT = {"checkpoint": "runs/a", "source": "corpus/test", "corpus": "corpus", "split": "test", "num_beams": 2}
-ABOUT |= {"weights": "0" * 64}
+ABOUT |= {"weights": "0" * 64, "skipped": []}
 SAID = ("bin blue at f two now", "set red in b nine soon", "lay white by c zero now", "place green with z one again")
 
 
@@ -30,7 +30,8 @@ def test_the_numbers_of_the_page_are_those_of_the_file(tmp_path):
     words = [{"word": "set", "start": 0.0, "end": 0.2, "log_prob": -0.1, "fit": 0.0, "score": 0.9}]
     predictions = made(some_errors, words=words, reference_words=words, lip_speed=0.5)
     predictions[0].reason = "no speech that the model knows"
-    result = report(predictions, **ABOUT | {"ctc_decoding_weight": 0.3})
+    skipped = [{"where": "a.jsonl line 3", "id": "x", "reason": "no face"}]
+    result = report(predictions, **ABOUT | {"ctc_decoding_weight": 0.3, "skipped": skipped})
     result = json.loads(json.dumps(result))
     page = Page(write_evaluation(result, tmp_path / "evaluation-test.html"))
     shown = {RATES[name]: rate for name, rate in result["metrics"].items() if name in RATES}
@@ -45,6 +46,7 @@ def test_the_numbers_of_the_page_are_those_of_the_file(tmp_path):
     for text in (
         "40 clips read by runs/a, 2 beams, CTC head with a weight of 0.3",
         "It reads from the face",
+        "a.jsonl line 3 (x): no face",
         *(f"{row['score']:.2f} {row['words']:,} {row['correct']:.1%}" for row in result["reliability"]["bins"]),
         "clips without an answer 1 ",
         "no speech that the model knows: 1",
@@ -56,11 +58,12 @@ def test_nothing_from_a_corpus_runs_or_is_fetched(tmp_path):
     texts = f"said {HOSTILE}", f"read {HOSTILE} twice", HOSTILE
     predictions = [Prediction(HOSTILE, HOSTILE, *texts), Prediction("b", "s", "bin blue", "bin", HOSTILE)]
     about = ABOUT | dict.fromkeys(("checkpoint", "source", "corpus", "split"), HOSTILE)
-    page = Page(write_evaluation(report(predictions, **about), tmp_path / "page.html"))
+    skipped = [{"where": HOSTILE, "id": HOSTILE, "reason": HOSTILE}]
+    page = Page(write_evaluation(report(predictions, **about | {"skipped": skipped}), tmp_path / "page.html"))
     assert "table" in page.tags
     page.check_harmless()
-    # Title, heading, checkpoint, ids, speakers, blank hypotheses and source.
-    assert page.text.count(HOSTILE) >= 9
+    # Title, heading, checkpoint, ids, speakers, blank hypotheses, source, and the three parts of the skip.
+    assert page.text.count(HOSTILE) >= 12
 
 
 @pytest.mark.parametrize("clips", [1, 4])

@@ -1,22 +1,25 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""From a checkpoint to metrics: `predict`, and `evaluate_hf.py`."""
+"""From a checkpoint to metrics: `predict`, and `evaluate_hf.py` on corpora and manifests."""
 
 import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
 import evaluate_hf
 from data.collator import LipReadCollator
 from data.evaluation import predict
-from data.evaluation.evaluate import evaluate
+from data.evaluation.evaluate import evaluate as evaluate_checkpoint
 from data.schema import load_split
 from modeling_lipread import LipReadForConditionalGeneration, LipReadProcessor
 from modeling_lipread.confidence_lipread import token_log_probs
 from modeling_lipread.ctc_lipread import CTCLogitsProcessor, greedy_ctc
-from tests.helpers.training import TEXTS
+from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
+from tests.helpers.corpora import fill, write_manifest
+from tests.helpers.training import TEXTS, make_clip
 
 LINE = r"WER \d+\.\d{3} CER \d+\.\d{3} \| blank video WER \d+\.\d{3} \| shuffled video WER \d+\.\d{3} \| (\d+) clips"
 
@@ -34,6 +37,19 @@ def processor(reader_dir):
 @pytest.fixture(scope="module")
 def collator(processor):
     return LipReadCollator(processor, seq_len=8, train=False)
+
+
+@pytest.fixture
+def evaluate(reader_dir, tmp_path, capsys):
+    """Runs `evaluate_hf.py` with the tiny reader; returns the content of the JSON file and the printed lines."""
+
+    def run(source, *arguments):
+        output = tmp_path / "result.json"
+        here = ["--num_proc", "0"] if source.suffix == ".jsonl" else []
+        evaluate_hf.main([str(reader_dir), str(source), "--device", "cpu", "--output", str(output), *here, *arguments])
+        return json.loads(output.read_text()), capsys.readouterr().out.splitlines()
+
+    return run
 
 
 def record_calls(monkeypatch, owner, name) -> list[dict]:
@@ -83,10 +99,39 @@ def test_the_ctc_head_has_hypotheses_and_takes_part_if_asked_to(model, collator,
     spelled = greedy_ctc(logits, batch["keypoints_mask"], model.config.ctc_vocab)
     assert any(spelled)
     for options, weight in ({}, 0.0), ({"ctc_decoding_weight": 0.9}, 0.9):
-        result = evaluate(str(reader_dir), str(corpus / "validation"), device="cpu", **options)
+        result = evaluate_checkpoint(str(reader_dir), str(corpus / "validation"), device="cpu", **options)
         assert [prediction["ctc_hypothesis"] for prediction in result["predictions"]] == spelled
         assert result["ctc_decoding_weight"] == weight
     assert [call["weight"] for call in processors] == [0.9, 0.9], "the clips, and blank video"
+
+
+def test_a_clip_that_cannot_be_read_has_an_empty_hypothesis_and_one_elsewhere_none(evaluate, tmp_path):
+    texts = dict(zip(("0", "1", "../2", "broken"), TEXTS, strict=False))
+    lines = [{"kp_path": f"{name}.npy", "text": text, "id": name} for name, text in texts.items()]
+    manifest = write_manifest(fill(tmp_path / "lists", {"broken.npy": "not an array"}), "clips.jsonl", lines)
+    for name in ("0", "1", "../2"):
+        np.save(manifest.parent / f"{name}.npy", make_clip(texts[name], 0).keypoints)
+    for more, clips, unread in ((), "3", {"../2", "broken"}), (("--allow_outside",), "4", {"broken"}):
+        result, printed = evaluate(manifest, *more)
+        assert re.fullmatch(LINE, printed[-1])[1] == clips and {skip["id"] for skip in result["skipped"]} == unread
+        assert all(row["hypothesis"] == "" for row in result["predictions"] if row["id"] in unread)
+        assert any(line.startswith("not read: clips.jsonl line 4: ") for line in printed)
+
+
+def test_the_face_of_a_video_is_chosen(evaluate, portrait_video, monkeypatch):
+    manifest = portrait_video.with_name("clips.jsonl")
+    manifest.write_text(json.dumps({"video": "face.mp4", "text": TEXTS[0]}) + "\n")
+    calls = record_calls(monkeypatch, Face3DKeypointExtractor, "extract_video")
+    evaluate(manifest)
+    evaluate(manifest, "--face", "central")
+    assert [call["face"] for call in calls] == ["largest", "central"]
+
+
+@pytest.mark.parametrize("option", ["--face central", "--num_proc 0", "--allow_outside", "--split validation"])
+def test_an_option_for_another_kind_of_source_is_refused(evaluate, corpus, tmp_path, option):
+    source = tmp_path / "clips.jsonl" if "--split" in option else corpus / "validation"
+    with pytest.raises(SystemExit, match=f"{option.split()[0]} is for"):
+        evaluate(source, *option.split())
 
 
 def test_predictions_depend_on_neither_batch_nor_order(model, processor, collator, corpus):
