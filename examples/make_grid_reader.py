@@ -1,7 +1,7 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Writes a trained reader as the package ships it, without code and with weights in float16:
 
-    python examples/make_grid_reader.py runs/grid_tiny modeling_lipread/grid_reader
+    python examples/make_grid_reader.py runs/grid_tiny_longer modeling_lipread/grid_reader
 
 Weights load as float32. Other files of the folder, such as its README.md, stay.
 """

@@ -32,8 +32,8 @@ BOOK_FILE, EMBEDDINGS_FILE = "phrases.json", "embeddings.safetensors"
 SAVED_NUMBERS = ("threshold", "slope", "text_weight")  # of a `PhraseIndex`, in the book's file
 MARGIN_SECONDS = 0.4  # of rest that the encoder sees before and after the spoken stretch
 # Similarities on speakers apart from the training (docs/results.md): of takes of one phrase, and of different ones.
-KNOWN_PRIOR = (0.6, 0.8)
-UNKNOWN_PRIOR = (0.4, 0.6)
+KNOWN_PRIOR = (0.5, 0.7)
+UNKNOWN_PRIOR = (0.3, 0.5)
 # Weights of a text's log-probability in log-odds that are tried on the takes of a book; their prior, which counts as
 # much as `PRIOR_TAKES` takes; and the change of the log-odds per unit of similarity.
 TEXT_WEIGHTS = np.array([0.0, *np.geomspace(0.02, 1.0, 14)])
@@ -65,7 +65,7 @@ class PhraseIndex:
         texts: The phrase of each take.
         embeddings: Those of the takes, from `embed_spans`.
         symbols: The characters of the alignment head, in the last columns of the embeddings; empty without the head.
-        threshold: Lowest similarity, -1 to 1, of a clip that is accepted as its most similar phrase.
+        threshold: Lowest similarity of a clip that is accepted as its most similar phrase.
         slope: Change of the score's log-odds per unit of similarity; the score is 0.5 at the threshold.
         text_weight: What a text's log-probability adds to the similarity.
         errors: Those of the alignment head in the takes, from `alignment_errors`; by default computed.
@@ -301,7 +301,8 @@ def embed_spans(
 ) -> list[np.ndarray]:
     """Returns the embeddings of spoken stretches, float32 `(frames, size)`.
 
-    A frame has the encoder's states, of length 1, and after them the log-probabilities of the `alignment_symbols`.
+    A frame has the sum of the states before and after each temporal layer of the encoder, of length 1, and after them
+    the log-probabilities of the `alignment_symbols`. The lower layers carry over better to people not trained on.
 
     Args:
         model: The [`LipReadForConditionalGeneration`].
@@ -309,8 +310,8 @@ def embed_spans(
         keypoints_mask: Non-zero for frames with a face, `(clips, frames)`.
         spans: The first frame of each stretch and the frame after its last.
     """
-    encoded = model.encoder(keypoints.to(model.device), keypoints_mask.to(model.device))
-    columns = [functional.normalize(encoded.frame_hidden_states.float(), dim=-1)]
+    encoded = model.encoder(keypoints.to(model.device), keypoints_mask.to(model.device), output_hidden_states=True)
+    columns = [functional.normalize(torch.stack(encoded.hidden_states).float().sum(0), dim=-1)]
     if encoded.alignment_logits is not None:
         columns.append(encoded.alignment_logits.float().log_softmax(-1))
     frames = torch.cat(columns, dim=-1).cpu().numpy()
@@ -318,10 +319,10 @@ def embed_spans(
 
 
 def warped_similarities(embedding: np.ndarray, takes: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns the similarity, -1 to 1, of a stretch to each take, under the best alignment of their frames.
+    """Returns the similarity, at most 1, of a stretch to each take, under the best alignment of their frames.
 
-    It is one minus the cost of dynamic time warping with the cosine distance. A step in both stretches counts twice,
-    so that all alignments weigh the same (Sakoe and Chiba, 1978).
+    It is one minus the cost of dynamic time warping with the cosine distance, by the mean length of both. A step in
+    both stretches counts once, so that another duration costs something.
 
     Args:
         embedding: Float32 `(frames, size)`.
@@ -335,16 +336,16 @@ def warped_similarities(embedding: np.ndarray, takes: Sequence[np.ndarray]) -> n
     least = np.full((len(takes), padded.shape[1] + 1), np.inf)
     least[:, 0] = 0.0
     for cost in costs:
-        entered = np.minimum(least[:, :-1] + 2 * cost, least[:, 1:] + cost)
+        entered = np.minimum(least[:, :-1] + cost, least[:, 1:] + cost)
         run = np.cumsum(cost, axis=1)  # of staying at this frame over frames of the take
         least[:, 1:] = run + np.minimum.accumulate(entered - run, axis=1)
         least[:, 0] = np.inf
-    return 1.0 - least[np.arange(len(takes)), lengths] / (len(embedding) + lengths)
+    return 1.0 - 2 * least[np.arange(len(takes)), lengths] / (len(embedding) + lengths)
 
 
 def embedder_hash(model: Any) -> str:
-    """Returns the SHA-256 of the weights that make embeddings."""
-    digest = hashlib.sha256()
+    """Returns the SHA-256 of the weights that make embeddings, and of how they do."""
+    digest = hashlib.sha256(b"sum of layers")  # names what `embed_spans` makes of them
     for name, weight in sorted(model.encoder.state_dict().items()):
         digest.update(name.encode())
         digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())

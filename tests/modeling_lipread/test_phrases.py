@@ -5,9 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.phrases import Utterance, accuracy_line
-from modeling_lipread.phrases_lipread import PhraseIndex, fit_text_weight, warped_similarities
+from modeling_lipread.phrases_lipread import (
+    PhraseIndex,
+    alignment_symbols,
+    embed_spans,
+    fit_text_weight,
+    warped_similarities,
+)
 
 
 def test_texts_count_by_how_well_they_tell_the_takes_apart():
@@ -48,8 +55,24 @@ def test_takes_are_compared_at_any_speed():
     take /= np.linalg.norm(take, axis=1, keepdims=True)
     slower, other = np.repeat(take, [1, 3] * 6, axis=0), take[::-1]
     similarities = warped_similarities(slower, [take, other, slower])
-    assert similarities[[0, 2]] == pytest.approx([1.0, 1.0], abs=1e-6) and similarities[1] < 0.6
-    # By hand: two frames against one, the costs are 0 and 1, the second one a step in one stretch alone.
-    east, north = [1.0, 0.0], [0.0, 1.0]
-    found = warped_similarities(np.array([east, north], np.float32), [np.array([east], np.float32)])
-    assert found == pytest.approx([1 - 1 / 3])
+    assert similarities[[0, 2]] == pytest.approx([1.0, 1.0], abs=1e-6) and similarities[1] < 0.5
+    # By hand: all costs are 1; three frames against one are three steps, two against two are two of both at once.
+    east, north = np.array([[1.0, 0.0]], np.float32), np.array([[0.0, 1.0]], np.float32)
+    found = [
+        warped_similarities(east.repeat(3, 0), [north]),
+        warped_similarities(east.repeat(2, 0), [north.repeat(2, 0)]),
+    ]
+    assert np.concatenate(found) == pytest.approx([1 - 3 / 2, 1 - 2 / 2])
+
+
+def test_a_frame_has_the_states_of_all_layers_and_the_characters(pipeline):
+    model, random = pipeline.model, np.random.default_rng(0)
+    shape = (1, 6, model.config.encoder_config.num_landmarks, 3)
+    clip, mask = torch.from_numpy(random.normal(size=shape).astype(np.float32)), torch.ones(1, 6)
+    (embedding,) = embed_spans(model, clip, mask, [(2, 5)])
+    with torch.no_grad():
+        encoded = model.encoder(clip, mask, output_hidden_states=True)
+    states = sum(encoded.hidden_states)[0, 2:5].numpy()
+    count = len(alignment_symbols(model))
+    assert embedding[:, :-count] == pytest.approx(states / np.linalg.norm(states, axis=1, keepdims=True), abs=1e-5)
+    assert np.exp(embedding[:, -count:]).sum(axis=1) == pytest.approx(np.ones(3), abs=1e-5)
