@@ -33,6 +33,7 @@ DOWN = np.array([1, -1], np.float32)  # from Y up to Y down, and back
 LOWEST_CUTOFF, CUTOFF_SLOPE, SPEED_CUTOFF = 0.05, 80.0, 1.0  # hertz, and hertz for a face size a second
 
 Region = tuple[int, int, int, int]  # left, top, width, height in the pixels of a frame
+_QUIET = threading.Lock()  # a thread that starts while another one is quiet would discard standard error for ever
 
 
 def landmarker_path(path: str | os.PathLike | None = None) -> Path:
@@ -78,6 +79,8 @@ class Landmarker(threading.local):
         """
         left, top, width, height = region
         patch = frame[top : top + height, left : left + width]
+        if not patch.size:
+            return []
         scale = max(width, height) / DETECTOR_SIDE  # pixels of the frame in one of the input
         corner = np.array([width - height, height - width]).clip(max=0) / 2  # of the square around the patch
         pixels = self._crop(patch, np.eye(2) * scale, corner, DETECTOR_SIDE, self._cv2.BORDER_CONSTANT)
@@ -220,11 +223,12 @@ def _anchors() -> np.ndarray:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Discards standard error, since LiteRT has no setting for its messages when an interpreter starts."""
-    standard_error = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(standard_error, 2)
-        os.close(standard_error)
+    with _QUIET:
+        standard_error = os.dup(2)
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(standard_error, 2)
+            os.close(standard_error)

@@ -80,8 +80,8 @@ def transcribe(arguments: argparse.Namespace) -> int:
 
     frames, span = None, {"start": arguments.start, "end": arguments.end}
     if pending[0][0].suffix != ".npy":
-        faces = stream_video(Face3DKeypointExtractor(), pending[0][0], arguments.face, **span)
-        frames = read_ahead(faces, FRAMES_AHEAD)
+        first = pending[0][0]
+        frames = read_ahead(stream_video(Face3DKeypointExtractor(), first, arguments.face, **span), FRAMES_AHEAD)
 
     pipeline = options.load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
 

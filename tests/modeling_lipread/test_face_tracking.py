@@ -2,6 +2,7 @@
 """Face tracking: small faces, several, speaking ones, faces that leave and come back; extractors used again."""
 
 import itertools
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -215,8 +216,9 @@ def test_a_face_is_tracked_as_mediapipes_video_mode_tracks_it(fresh, name):
 
 
 def test_a_face_outside_the_frame_is_lost(extractor):
-    track = extractor.finder.track(extractor.extract(PORTRAIT) + (1000, 0, 0), 0.0)
-    assert track.step(PORTRAIT, 0.04) is None
+    face = extractor.extract(PORTRAIT) + (1000, 0, 0)
+    assert extractor.finder.track(face, 0.0).step(PORTRAIT, 0.04) is None
+    assert extractor.finder.find_again(PORTRAIT, face) is None
 
 
 def test_no_clip_depends_on_the_one_before(fresh):
@@ -226,8 +228,10 @@ def test_no_clip_depends_on_the_one_before(fresh):
 
 
 def test_one_extractor_serves_several_threads(fresh):
+    standard_error = os.fstat(2)
     with Face3DKeypointExtractor() as extractor, ThreadPoolExecutor(3) as threads:
         names = list(CLIPS) * 3
         clips = list(threads.map(lambda name: extractor.extract_frames(CLIPS[name], 25), names))
     for name, clip in zip(names, clips, strict=True):
         np.testing.assert_array_equal(clip.keypoints, fresh[name], name)
+    assert os.path.samestat(os.fstat(2), standard_error)  # discarded only while networks start
