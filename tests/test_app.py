@@ -10,17 +10,16 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import httpx
 import numpy as np
 import pytest
 
 from modeling_lipread.video_lipread import read_frames
 from tests.helpers.browser import open_browser
-from tests.helpers.clips import EXAMPLE, EXAMPLE_WORDS, PORTRAIT, write_video
+from tests.helpers.clips import EXAMPLE, EXAMPLE_WORDS, PORTRAIT, portrait_on, write_video
 from tests.helpers.corpora import wait_for
 from tests.helpers.page_server import serve
-from tests.helpers.training import REPOSITORY
+from tests.helpers.training import REPOSITORY, run_python
 
 reason = "the extras app and dev are not installed: pip install -c constraints.txt -e '.[app,dev]'"
 pytest.importorskip("uvicorn", reason=reason)
@@ -132,10 +131,9 @@ def test_a_signal_during_a_reading_ends_the_page_and_leaves_nothing(tmp_path, tm
 
 
 def test_one_sentence_explains_a_wrong_start(tmp_path):
-    command = [sys.executable, "app.py", "--model", str(tmp_path / "nothing"), "--port", "0"]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert ended.returncode == 1 and "Traceback" not in ended.stderr
-    assert re.search(r"^error: --model .*nothing: no such folder here, check the path", ended.stderr, re.M)
+    errors = run_python("app.py", "--model", tmp_path / "nothing", "--port", "0", status=1).stderr
+    assert "Traceback" not in errors
+    assert re.search(r"^error: --model .*nothing: no such folder here, check the path", errors, re.M)
 
 
 @pytest.mark.slow
@@ -212,10 +210,9 @@ def test_words_are_reached_by_keyboard_move_the_video_and_are_said_aloud(visit, 
 
 
 GREY = np.full((240, 320, 3), 120, np.uint8)
-SMALL = cv2.resize(PORTRAIT, None, fx=0.18, fy=0.18, interpolation=cv2.INTER_AREA)
 BAD_VIDEOS = {
     "too dark": [GREY // 20] * 10,
-    "too small": [np.pad(SMALL, ((100, 88), (130, 125), (0, 0)), constant_values=120)] * 10,
+    "too small": [portrait_on(240, 320, [(0.18, 140, 100)])] * 10,
     "no face was found": [GREY] * 10,
     "at most 30 are read": [GREY] * 800,
     "Save it smaller": [np.zeros((1400, 2000, 3), np.uint8)] * 3,
@@ -319,6 +316,8 @@ def test_own_phrases_are_recorded_read_and_said_aloud(visit, server, look, tmp_p
     again.click("#tab-phrases")
     again.set_input_files("#phrases-file", str(tmp_path / "my_phrases.zip"))
     again.locator("#phrases-table", has_text="2 takes").wait_for()
+    again.click("#phrases-table button:last-child")
+    again.locator("#phrases-table", has_text="Good morning").wait_for(state="detached")
     page.click("#tab-live")
     again.click("#tab-live")
     wait_for(lambda: not list(server.folder.iterdir()), seconds=30)

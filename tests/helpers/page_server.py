@@ -34,11 +34,11 @@ def serve(folder: Path, **options: Any) -> Iterator[str]:
         thread.join()
 
 
-def read(address: str, video: bytes, query: str = "") -> dict[str, Any]:
+def read(address: str, video: bytes) -> dict[str, Any]:
     """Returns the page's last answer about a video."""
     import httpx
 
-    with httpx.stream("POST", f"http://{address}/read{query}", content=video, timeout=300) as response:
+    with httpx.stream("POST", f"http://{address}/read", content=video, timeout=300) as response:
         return [json.loads(line) for line in response.iter_lines()][-1]
 
 

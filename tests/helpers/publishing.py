@@ -1,29 +1,15 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
-"""Helpers for tests of publishing: the command, and a fresh process that loads readers from the Hub."""
+"""Helpers for tests of publishing: a fresh process that loads readers from the Hub."""
 
 import json
-import subprocess
-import sys
 from inspect import getsource
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from tests.helpers.hub_server import HubServer
 from tests.helpers.readers import run_elsewhere
-from tests.helpers.training import REPOSITORY, TEXTS, make_clip
-
-# Takes one command line after the other: importing torch anew for each would take seconds.
-COMMANDS = """
-import contextlib, io, json, sys
-from lipread.cli import main
-replies = sys.stdout
-for line in sys.stdin:
-    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
-        status = main(json.loads(line))
-    print(json.dumps([status, out.getvalue(), err.getvalue()]), file=replies, flush=True)
-"""
+from tests.helpers.training import TEXTS, make_clip
 
 
 def read_clip(reader: Path | str, clip: Path | str, **where) -> dict:
@@ -54,28 +40,12 @@ print(json.dumps(found))
 """
 
 
-class Result(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-class Lipread:
-    """Runs `lipread` commands in one process that uses a Hub and is logged in."""
-
-    def __init__(self, hub: HubServer, home: Path):
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-        command = [sys.executable, "-c", COMMANDS]
-        self._process = subprocess.Popen(command, cwd=REPOSITORY, env=hub.environment(home), **pipes)
-
-    def __call__(self, *arguments: object) -> Result:
-        print(json.dumps([str(argument) for argument in arguments]), file=self._process.stdin, flush=True)
-        return Result(*json.loads(self._process.stdout.readline()))
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait(timeout=60)
-        self._process.stdout.close()
+def name_base(reader: Path, revision: str | None, name: str = "someone/base") -> Path:
+    """Makes a reader name its language model by a revision on the Hub, or by a folder."""
+    config = json.loads((reader / "config.json").read_text())
+    config |= {"base_model_name_or_path": name, "base_model_revision": revision}
+    (reader / "config.json").write_text(json.dumps(config))
+    return reader
 
 
 def write_clip(folder: Path) -> Path:

@@ -17,16 +17,10 @@ from lipread.options import use_utf8
 from lipread.settings import FACES
 from lipread.start_up import MAX_THREADS, SPIN_COUNT, quick_imports, usable_cores
 from modeling_lipread import face_tracking_lipread
+from tests.helpers.clips import EXAMPLE
 from tests.helpers.training import REPOSITORY, run_python
 
 HEAVY = "torch transformers numpy mediapipe av cv2 PIL huggingface_hub modeling_lipread webvtt icu4py regex tqdm"
-
-
-def run(*arguments: object, **settings: object) -> subprocess.CompletedProcess:
-    """Runs the command as a process; its output is bytes."""
-    command = [sys.executable, "-m", "lipread.cli", *map(str, arguments)]
-    environment = {**os.environ, **settings.pop("env", {})}
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, env=environment, **settings)
 
 
 @pytest.mark.parametrize(
@@ -87,16 +81,6 @@ def test_a_full_standard_output_is_named(unbuffered):
     assert (done.returncode, done.stderr) == (1, said)
 
 
-@pytest.fixture(scope="module")
-def named(grid_dir, tmp_path_factory):
-    """A clip under a name in Japanese, one under bytes that are not UTF-8, and one more."""
-    folder = tmp_path_factory.mktemp("named")
-    clip = next((grid_dir / "video" / "s1").iterdir())
-    for name in ("日本語.mp4", os.fsdecode(b"caf\xe9.mp4"), "z.mp4"):
-        shutil.copyfile(clip, folder / name)
-    return folder
-
-
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
 def test_every_text_prints(encoding, monkeypatch):
     """To a file or pipe as UTF-8, to a terminal in its own encoding, with escapes for what it cannot show."""
@@ -113,15 +97,19 @@ def test_every_text_prints(encoding, monkeypatch):
 
 
 @pytest.mark.slow
-def test_output_and_files_are_utf8_whatever_the_system_has(named, tmp_path):
-    system = {"env": {"PYTHONIOENCODING": "cp1252"}}
-    done = run("transcribe", named, "--device", "cpu", "-f", "json", **system)
-    assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
-    files = [json.loads(line)["file"] for line in done.stdout.decode("utf-8").splitlines()]
-    assert sorted(files) == sorted(map(os.fspath, named.iterdir())), "an escape in JSON is the name itself"
-    done = run("transcribe", named, "--device", "cpu", "-f", "all", "-o", tmp_path, **system)
-    assert done.returncode == 0, done.stderr
-    written = [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+def test_output_and_files_are_utf8_whatever_the_system_has(tmp_path, monkeypatch):
+    """With a clip under a name in Japanese, one under bytes that are not UTF-8, and one more."""
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+    clips = [tmp_path / name for name in ("日本語.mp4", os.fsdecode(b"caf\xe9.mp4"), "z.mp4")]
+    for clip in clips:
+        shutil.copyfile(EXAMPLE, clip)
+    done = run_python("-m", "lipread.cli", "transcribe", tmp_path, "--device", "cpu", "-f", "json")
+    assert "Traceback" not in done.stderr
+    files = [json.loads(line)["file"] for line in done.stdout.splitlines()]
+    assert sorted(files) == sorted(map(os.fspath, clips)), "an escape in JSON is the name itself"
+    output = tmp_path / "output"
+    run_python("-m", "lipread.cli", "transcribe", tmp_path, "--device", "cpu", "-f", "all", "-o", output)
+    written = [path for path in output.iterdir() if not path.name.startswith(".")]
     assert len(written) == 3 * 5 and all(path.read_text(encoding="utf-8") for path in written)
 
 
@@ -140,11 +128,9 @@ sys.exit(main(["transcribe", sys.argv[2], "--device", "cpu"]))
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to oneself")
 @pytest.mark.parametrize("module", ["lipread.commands", pytest.param("transformers", marks=pytest.mark.slow)])
-def test_an_interruption_is_no_traceback(named, module):
+def test_an_interruption_is_no_traceback(module):
     """Ctrl-C while a module is imported."""
-    command = [sys.executable, "-c", INTERRUPTED, module, str(named / "z.mp4")]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 130 and "Traceback" not in done.stderr, done.stderr
+    assert "Traceback" not in run_python("-c", INTERRUPTED, module, EXAMPLE, status=130).stderr
 
 
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")

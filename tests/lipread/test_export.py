@@ -67,13 +67,6 @@ def encode(session, clips: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return run(session, {name: clips[name].numpy() for name in ("keypoints", "keypoints_mask")})
 
 
-def step(session, tokens: np.ndarray, position: int, encoded: dict, past: dict) -> tuple[np.ndarray, dict]:
-    positions = np.broadcast_to(np.arange(position, position + tokens.shape[1]), tokens.shape).astype(np.int64)
-    conditioning = {name: value for name, value in encoded.items() if name.startswith("conditioning")}
-    outputs = run(session, {"input_ids": tokens, "position_ids": positions, **conditioning, **past})
-    return outputs.pop("logits"), {f"past_{name}": value for name, value in outputs.items()}
-
-
 def make_clips(clips: int, frames: int, landmarks: int) -> dict[str, torch.Tensor]:
     mask = torch.ones(clips, frames, dtype=torch.long)
     mask[-1, frames // 2 :] = 0
@@ -105,9 +98,12 @@ def test_greedy_decoding_gives_the_same_tokens_and_logits(exported):
     expected = model.generate(**clips, max_new_tokens=8, min_new_tokens=8, **settings)
     shapes = {entry.name: entry.shape for entry in decoder.get_inputs() if entry.name.startswith("past")}
     past = {name: np.zeros((2, shape[1], 0, shape[3]), np.float32) for name, shape in shapes.items()}
-    encoded, tokens = encode(encoder, clips), np.full((2, 1), model.config.decoder_start_token_id)
+    conditioning = {name: value for name, value in encode(encoder, clips).items() if name.startswith("conditioning")}
+    tokens = np.full((2, 1), model.config.decoder_start_token_id)
     for position in range(8):
-        logits, past = step(decoder, tokens[:, -1:], position, encoded, past)
+        inputs = {"input_ids": tokens[:, -1:], "position_ids": np.full((2, 1), position)}
+        outputs = run(decoder, {**inputs, **conditioning, **past})
+        logits, past = outputs.pop("logits"), {f"past_{name}": value for name, value in outputs.items()}
         np.testing.assert_allclose(logits[:, -1], expected.logits[position], atol=TOLERANCE)
         logits[..., model.config.eos_token_id] = -np.inf
         tokens = np.concatenate([tokens, logits[:, -1:].argmax(-1)], axis=1)

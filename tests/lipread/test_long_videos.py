@@ -25,11 +25,6 @@ from tests.helpers.readers import save_reader
 from tests.lipread.test_segmentation import talking
 
 
-def speaking_frames(seconds: float) -> list[StreamedFrame]:
-    """A person whose lips never rest."""
-    return [StreamedFrame(time, {0: face}, (0, 0)) for time, face in talking([(0, seconds)], seconds)]
-
-
 @pytest.fixture(scope="module")
 def ten(grid_dir, tmp_path_factory):
     """Ten clips of validation, and one video of them one after another."""
@@ -43,12 +38,6 @@ def pair(grid_dir, tmp_path_factory):
     left, right = grid_lines(grid_dir, "validation", "s1", 2), grid_lines(grid_dir, "train", "s4", 2)
     pairs = zip(*(grid_frames(grid_dir, lines) for lines in (left, right)), strict=True)
     return left, right, write_video(tmp_path_factory.mktemp("pair") / "pair.mp4", list(map(np.hstack, pairs)))
-
-
-@pytest.fixture(scope="module")
-def untimed(tmp_path_factory):
-    """An untrained reader without a CTC head, which writes words without times for every segment."""
-    return load_pipeline(str(save_reader(tmp_path_factory.mktemp("untimed"), ctc_vocab=[])), "cpu")
 
 
 def test_a_long_video_says_what_its_clips_say(pipeline, ten, grid_dir, tmp_path):
@@ -174,18 +163,14 @@ def test_a_hole_in_the_pictures_is_named_and_landmarks_of_another_kind_are_not_c
     assert segment.sequence.keypoints.shape == (250, 79, 3) and segment.sequence.present.sum() == 249
 
 
-def test_utterances_are_stitched_at_the_cut_between_them(untimed):
-    """A person never rests, and is cut."""
-    settings, options = SegmentSettings(), {"max_new_tokens": 5, "min_new_tokens": 5}
-    first, second, third, *_ = segment_people(speaking_frames(14.0), settings)
+def test_utterances_without_word_times_are_stitched_at_the_cut_between_them(tmp_path):
+    """A person never rests, and is cut; an untrained reader without a CTC head writes words for every segment."""
+    frames = [StreamedFrame(time, {0: face}, (0, 0)) for time, face in talking([(0, 14)], 14)]
+    first, second, third, *_ = segment_people(iter(frames), SegmentSettings())
     assert first.cut_after == second.cut_before and second.cut_after == third.cut_before is not None
-    whole = transcribe_frames(untimed, speaking_frames(14.0), "whole", settings=settings, **options)
-    assert whole.utterances[0].end == whole.utterances[1].start == first.cut_after
-
-
-def test_words_without_times_divide_the_utterance(untimed):
-    read = transcribe_frames(untimed, speaking_frames(10.0), "talk", max_new_tokens=5)
-    assert len(read.utterances) >= 2
+    untimed = load_pipeline(str(save_reader(tmp_path, ctc_vocab=[])), "cpu")
+    read = transcribe_frames(untimed, iter(frames), "talk", max_new_tokens=5, min_new_tokens=5)
+    assert read.utterances[0].end == read.utterances[1].start == first.cut_after
     words = [word for said in read.utterances for word in said.words]
     assert words and not any(word.timed for word in words)
     for said in read.utterances:

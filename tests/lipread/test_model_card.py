@@ -13,6 +13,7 @@ import evaluate_hf
 from lipread.hub import model_card
 from lipread.hub.model_card import CardDetails
 from lipread.hub.publish import stage
+from tests.helpers.publishing import name_base
 from tests.helpers.readers import write_language_model, write_reader
 from tests.helpers.training import make_corpus
 
@@ -127,17 +128,12 @@ def test_the_card_holds_the_settings_of_the_training(reader):
 
 def test_a_language_model_on_the_hub_is_named(evaluated, tmp_path):
     reader = write_reader(tmp_path / "reader", evaluated.parent / "base")
-    config = json.loads((reader / "config.json").read_text())
-    config |= {"base_model_name_or_path": "someone/base", "base_model_revision": "a" * 40}
-    (reader / "config.json").write_text(json.dumps(config))
-    card, _ = card_of(reader)
+    card, _ = card_of(name_base(reader, "a" * 40))
     assert card.data.base_model == "someone/base"
     assert f"[someone/base](https://huggingface.co/someone/base) at commit `{'a' * 40}`, frozen." in card.text
     assert "The language model is loaded from its own repository, at that commit" in card.text
-    config["base_model_revision"] = "main"
-    (reader / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="names its language model, someone/base, by no commit on the Hub"):
-        card_of(reader)
+        card_of(name_base(reader, "main"))
 
 
 def test_the_projects_own_card_says_the_same_of_what_readers_are_for():

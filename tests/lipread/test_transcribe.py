@@ -25,13 +25,6 @@ from tests.helpers.clips import EXAMPLE, PORTRAIT, grid_lines, one_after_another
 from tests.helpers.corpora import fill
 
 
-@pytest.fixture(scope="module")
-def talk(grid_dir, tmp_path_factory) -> Path:
-    """Two sentences that the reader in the package can read."""
-    lines = grid_lines(grid_dir, "validation", "s1", 4)
-    return one_after_another(grid_dir, [lines[0], lines[3]], tmp_path_factory.mktemp("talk") / "talk.mp4")
-
-
 @pytest.fixture
 def transcribe(lipread):
     """Runs the command."""
@@ -47,12 +40,15 @@ def folders(tmp_path_factory, grid_dir) -> Path:
     return fill(root, files)
 
 
-def test_all_formats_say_the_same(transcribe, talk, tmp_path, monkeypatch):
+def test_all_formats_say_the_same(transcribe, grid_dir, tmp_path, monkeypatch):
+    lines = grid_lines(grid_dir, "validation", "s1", 4)
+    talk = one_after_another(grid_dir, [lines[0], lines[3]], tmp_path / "talk.mp4")
+    output = tmp_path / "output"
     status, text, errors = transcribe(talk)
     words, lines = text.split(), text.splitlines()
     assert (status, errors) == (0, []) and len(lines) == 2 and all(lines)
-    assert transcribe(talk, "--output_format", "all", "-o", tmp_path)[:2] == (0, "")
-    written = {path.suffix[1:]: path.read_text(encoding="utf-8") for path in tmp_path.glob("talk.*")}
+    assert transcribe(talk, "--output_format", "all", "-o", output)[:2] == (0, "")
+    written = {path.suffix[1:]: path.read_text(encoding="utf-8") for path in output.glob("talk.*")}
     assert written.keys() == {"txt", "vtt", "srt", "tsv", "json"} and written["txt"] == text
 
     read = json.loads(written["json"])
@@ -71,11 +67,11 @@ def test_all_formats_say_the_same(transcribe, talk, tmp_path, monkeypatch):
     shorter = [cue.text for cue in WebVTT.from_buffer(io.StringIO(by_word), format="vtt")]
     assert " ".join(shorter).split() == words and len(shorter) >= len(cues)
     # A set of files is completed, and what is there stays.
-    (tmp_path / "talk.srt").unlink()
-    (tmp_path / "talk.txt").write_text("mine")
-    assert transcribe(talk, "-f", "all", "-o", tmp_path)[0] == 0
-    assert (tmp_path / "talk.srt").read_text() == written["srt"] and (tmp_path / "talk.txt").read_text() == "mine"
-    assert "--overwrite" in transcribe(talk, "-f", "all", "-o", tmp_path)[2][0]
+    (output / "talk.srt").unlink()
+    (output / "talk.txt").write_text("mine")
+    assert transcribe(talk, "-f", "all", "-o", output)[0] == 0
+    assert (output / "talk.srt").read_text() == written["srt"] and (output / "talk.txt").read_text() == "mine"
+    assert "--overwrite" in transcribe(talk, "-f", "all", "-o", output)[2][0]
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
