@@ -13,10 +13,10 @@ from datasets import load_dataset, load_from_disk
 from huggingface_hub import DatasetCard
 
 from data import prepare
-from data.export import EXPORT_MARK, main
+from data.export import main
 from data.schema import load_split
 from lipread.landmark_rows import decode_row
-from tests.helpers.corpora import all_files
+from tests.helpers.corpora import all_files, fill
 from tests.helpers.training import REPOSITORY
 
 LOAD_FROM_HUB = """
@@ -26,6 +26,8 @@ splits = load_dataset(sys.argv[1])
 rows = {name: split.with_format("arrow")[:].to_pylist() for name, split in splits.items()}
 print(json.dumps({name: list(map(repr, split)) for name, split in rows.items()}))
 """
+PUSHED = [f"data/{split}-00000-of-00001.parquet" for split in ("train", "validation")]
+PUSHED = [".gitattributes", "README.md", *PUSHED]
 
 
 def test_parquet_loads_as_what_it_was(corpus, exported, tmp_path):
@@ -54,8 +56,7 @@ def test_card_says_what_is_in_it_and_whose_it_is(corpus, exported, tmp_path):
 
 
 def test_another_folder_is_left_alone_and_an_earlier_export_replaced_only_when_told(corpus, tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    fill(tmp_path, {"mine/thesis.txt": "years of work"})
     for target in ("--parquet", "--npy"):
         with pytest.raises(SystemExit, match="no export"):
             main([str(corpus), target, str(tmp_path / "mine"), "--overwrite"])
@@ -92,10 +93,9 @@ def test_an_export_that_is_killed_leaves_the_earlier_one(corpus, tmp_path, monke
     """And what it leaves beside it goes with the next."""
     if not exchanges:
         monkeypatch.setattr("data.files.exchange", lambda first, second: False)
-    folder, left = tmp_path / "dataset", tmp_path / ".dataset.building" / "new" / "data"
+    folder = tmp_path / "dataset"
     main([str(corpus), "--parquet", str(folder)])
-    left.mkdir(parents=True)
-    (left / "train-00000-of-00009.parquet").write_text("half of it")
+    fill(tmp_path, {".dataset.building/new/data/train-00000-of-00009.parquet": "half of it"})
     files = all_files(folder)
     with monkeypatch.context() as patch:
         patch.setattr("data.export._write_card", Mock(side_effect=KeyboardInterrupt))
@@ -132,9 +132,7 @@ def test_pushed_in_one_commit_and_loaded_in_a_fresh_process(corpus, hub, tmp_pat
         repository = hub.repository("someone/landmarks", "dataset")
         assert repository.private and len(repository.history()) == commits
     # The second time in fewer files: the older ones went in the same commit.
-    files = sorted(hub.files("someone/landmarks", type="dataset"))
-    shards = ["data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"]
-    assert files == [".gitattributes", "README.md", *shards] and EXPORT_MARK not in files
+    assert sorted(hub.files("someone/landmarks", type="dataset")) == PUSHED
     load = [sys.executable, "-c", LOAD_FROM_HUB, "someone/landmarks"]
     loaded = hub.run(tmp_path / "elsewhere", *load, cwd=tmp_path)
     with pytest.raises(AssertionError, match="(?s)^(?!.*Traceback).*another/landmarks"):
@@ -152,11 +150,9 @@ def test_a_push_that_is_cut_leaves_what_was_there_and_the_next_one_completes_it(
     command = [sys.executable, "-m", "data.export", corpus, "--license", "mit", "--push_to_hub", repository]
     with monkeypatch.context() as patched:
         patched.setattr(hub, "faults", [("POST", f"/api/datasets/.*/{request_that_fails}/main", 403)])
-        with pytest.raises(
-            AssertionError, match="(?s)^(?!.*Traceback).*error: someone/cut.*: the upload failed .*told to fail"
-        ):
+        message = "(?s)^(?!.*Traceback).*error: someone/cut.*: the upload failed .*told to fail"
+        with pytest.raises(AssertionError, match=message):
             hub.run(tmp_path, *command, cwd=REPOSITORY)
     assert sorted(hub.files(repository, type="dataset")) == [".gitattributes"]
     hub.run(tmp_path, *command, cwd=REPOSITORY)
-    shards = ["data/train-00000-of-00001.parquet", "data/validation-00000-of-00001.parquet"]
-    assert sorted(hub.files(repository, type="dataset")) == [".gitattributes", "README.md", *shards]
+    assert sorted(hub.files(repository, type="dataset")) == PUSHED

@@ -20,7 +20,7 @@ LOWER_LIP = 14
 
 
 def clip(keypoints=None, present=None, width=640) -> LandmarkSequence:
-    keypoints = np.repeat(FACE[None], FRAMES, axis=0) if keypoints is None else keypoints
+    keypoints = FACE if keypoints is None else keypoints
     present = np.ones(FRAMES, bool) if present is None else present
     keypoints = np.where(present[:, None, None], keypoints + 300, 0.0).astype(np.float32)
     return LandmarkSequence(keypoints, present, np.arange(FRAMES) / RATE, width, 480, RATE)
@@ -32,7 +32,7 @@ def moved(landmark: int, axis: int, distances: np.ndarray) -> np.ndarray:
     return keypoints
 
 
-def test_a_face_that_stands_still():
+def test_a_face_that_stands_still_gaps_and_the_frame_to_show():
     quality = measure(clip())
     assert quality.coverage == 1.0 and quality.longest_gap == 0.0
     assert quality.face_width == pytest.approx(np.ptp(FACE[:, 0]), rel=1e-4)
@@ -40,15 +40,10 @@ def test_a_face_that_stands_still():
     assert max(abs(getattr(quality, name)) for name in ANGLES) < 1.0 and quality.identity_switches == 0
     assert quality.thumbnail_frame in (FRAMES // 2, FRAMES // 2 - 1)
     assert measure(clip(width=0)).face_width is None
-
-
-def test_gaps_and_the_frame_to_show():
     present = np.ones(FRAMES, bool)
     present[5:10] = present[20:40] = False
     quality = measure(clip(present=present))
-    assert quality.coverage == pytest.approx(0.5)
-    assert quality.longest_gap == pytest.approx(20 / RATE)
-    assert quality.thumbnail_frame == 19
+    assert (quality.coverage, quality.longest_gap) == pytest.approx((0.5, 20 / RATE)) and quality.thumbnail_frame == 19
     with pytest.raises(ValueError, match="no frame holds a face"):
         measure(clip(present=np.zeros(FRAMES, bool)))
 

@@ -59,8 +59,10 @@ def named(tokenizer, names) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **{name: NAMES[name] for name in names})
 
 
-def rows(texts):
-    return [encode_row(make_clip(text, 0), text=text, id=text) for text in texts]
+def batch_of(texts, tokenizer, **settings):
+    """A training batch of clips with these texts."""
+    rows = [encode_row(make_clip(text, 0), text=text, id=text) for text in texts]
+    return LipReadCollator(LipReadProcessor(LipReadFeatureExtractor(), tokenizer), seq_len=64, **settings)(rows)
 
 
 @pytest.mark.parametrize(
@@ -79,8 +81,7 @@ def test_one_rule_for_every_tokenizer(names, expected):
     tokens = special_tokens(tokenizer)
     assert tokens == SpecialTokens(*(IDS[name] for name in expected.split()))
     # The end is learned, once, though the same token may begin and pad.
-    collator = LipReadCollator(LipReadProcessor(LipReadFeatureExtractor(), tokenizer), seq_len=64)
-    batch = collator(rows(SCRIPTS["latin"]))
+    batch = batch_of(SCRIPTS["latin"], tokenizer)
     assert (batch["input_ids"][:, 0] == tokens.start).all()
     for labels, mask, text in zip(batch["labels"], batch["attention_mask"], SCRIPTS["latin"], strict=True):
         learned = labels[labels != -100].tolist()
@@ -94,12 +95,10 @@ def test_what_cannot_begin_or_is_too_large_is_refused():
     tokenizer = byte_level(SCRIPTS["latin"])
     with pytest.raises(ValueError, match="no BOS, EOS or PAD token"):
         special_tokens(tokenizer)
-    check_vocabulary(tokenizer, len(tokenizer))
-    with pytest.raises(ValueError, match=f"has {len(tokenizer)} tokens, its language model {len(tokenizer) - 1}"):
-        check_vocabulary(tokenizer, len(tokenizer) - 1)
-    check_vocabulary(word_level(), 31)
-    with pytest.raises(ValueError, match="has 31 tokens, its language model 30"):
-        check_vocabulary(word_level(), 30)
+    for kind, size in ((tokenizer, len(tokenizer)), (word_level(), 31)):
+        check_vocabulary(kind, size)
+        with pytest.raises(ValueError, match=f"has {size} tokens, its language model {size - 1}"):
+            check_vocabulary(kind, size - 1)
 
 
 def word_level() -> PreTrainedTokenizerFast:
@@ -128,8 +127,7 @@ def test_texts_that_cannot_be_written_are_counted_and_refused_if_all_are(caplog)
 def test_texts_of_any_script_are_learned_and_spelled_as_they_are(kind, script):
     texts = SCRIPTS[script]
     tokenizer, vocabulary = kind(texts, "bos_token", "eos_token"), build_ctc_vocab(texts)
-    processor = LipReadProcessor(LipReadFeatureExtractor(), tokenizer)
-    batch = LipReadCollator(processor, seq_len=64, ctc_vocab=vocabulary)(rows(texts))
+    batch = batch_of(texts, tokenizer, ctc_vocab=vocabulary)
     for labels, spelled, text in zip(batch["labels"], batch["ctc_targets"], texts, strict=True):
         learned = tokenizer.decode(labels[labels != -100], skip_special_tokens=True)
         assert normalizers.NFC().normalize_str(learned) == normalizers.NFC().normalize_str(text)

@@ -213,8 +213,7 @@ VARIANTS = {
     "grid Latin-1": ("grid", ".align", b"0 10 caf\xe9\n", "a.align: not UTF-8"),
     # LRS as github.com/Sxjdwang/TalkLip/issues/27 quotes it; other corpora rewritten so have times of pandas, no
     # "Conf", the heading SCORE, and rows whose word was only punctuation.
-    "lrs": ("lrs", ".txt", LRS + "THE 0.5 1.0 7.1\nTIDE 1.0 1.5 6.9\n", LRS_TIDE),
-    "lrs digits of pandas": ("lrs", ".txt", LRS + "THE 0.5 1.0 1\nTIDE 1.0000000000000000 1.5 1\n", LRS_TIDE),
+    "lrs digits of pandas": ("lrs", ".txt", LRS + "THE 0.5 1.0 7.1\nTIDE 1.0000000000000000 1.5 1\n", LRS_TIDE),
     "lrs SCORE": ("lrs", ".txt", LRS.replace("ASD", "") + "THE 0.5 1.0 0\nTIDE 1.0 1.5 0\n", LRS_TIDE),
     "lrs no score": ("lrs", ".txt", LRS.replace(" ASDSCORE", "") + "THE 0.5 1.0\nTIDE 1.0 1.5\n", LRS_TIDE),
     "lrs no word": ("lrs", ".txt", LRS + "THE 0.5 1.0 1\n 1.0 1.5 1\n", f"a.txt line 4: {NO_LRS_ROW}"),

@@ -42,9 +42,6 @@ def test_words_of_grid():
     assert top == {"reference": "b", "hypothesis": "p", "count": 2, "reference_count": 2}
     rest = [(row["reference"], row["hypothesis"]) for row in words["confusions"][1:]]
     assert sorted(rest, key=str) == [("f", "s"), ("soon", None), (None, "please")]
-
-
-def test_pairs_are_counted_by_class():
     classes = word_classes(align(["a \u0436 7 seven seventy"], ["a"]))
     assert {name: row["words"] for name, row in classes.items()} == {"letters": 2, "digits": 2, "other words": 1}
 

@@ -55,7 +55,7 @@ def test_shuffled_partners_have_another_text():
     assert math.isnan(result["shuffled_wer"]) and all(map(math.isnan, result["shuffled_wer_interval"]))
 
 
-def test_models_that_read_and_that_do_not():
+def test_models_that_read_that_do_not_and_that_have_a_ctc_head():
     result = compute_metrics(predictions(("bin blue", "bin blue", "x y"), ("set red", "set red", "x y")))
     assert result["wer"] == result["cer"] == 0.0 and result["blank_wer"] == result["shuffled_wer"] == 1.0
     assert "ctc_wer" not in result
@@ -63,9 +63,6 @@ def test_models_that_read_and_that_do_not():
     result = compute_metrics(blind, intervals=True)
     assert result["wer"] == result["blank_wer"] == result["shuffled_wer"] == 0.5
     assert result["blank_gain"] == 0.0 and result["blank_gain_interval"] == [0.0, 0.0] and result["distinct"] == 1
-
-
-def test_ctc_rate():
     some = predictions(("bin blue", "x y", ""), ("set red now", "set red", ""))
     some[0].ctc_hypothesis = "bin blu"
     result = compute_metrics(some, intervals=True)
@@ -130,9 +127,6 @@ def test_normalising_twice_changes_nothing():
         assert normalize_text(once) == once, hex(start)
 
 
-MANDARIN = [chr(0x4E00 + code) for code in range(300)]
-
-
 @pytest.mark.parametrize(
     ("reference", "hypothesis", "wer", "cer"),
     [
@@ -154,13 +148,9 @@ def test_units_follow_the_script(reference, hypothesis, wer, cer):
 
 
 def test_a_reader_of_mandarin_that_reads_is_not_taken_for_blind():
-    random = np.random.default_rng(0)
-    said = ["".join(random.choice(MANDARIN, 12)) for _ in range(100)]
-    seen = ["".join(c if random.random() < 0.6 else random.choice(MANDARIN) for c in text) for text in said]
-    metrics = compute_metrics(predictions(*((text, own, said[0]) for text, own in zip(said, seen, strict=True))))
+    metrics = compute_metrics(predictions(("今天天气好", "今天天汽好", "我"), ("昨天他回家", "昨天她回家", "我")))
     for rate in ("wer", "cer"):
-        assert metrics[rate] == pytest.approx(0.4, abs=0.05)
-        assert metrics[f"blank_{rate}"] > 0.9 and metrics[f"shuffled_{rate}"] > 0.9
+        assert (metrics[rate], metrics[f"blank_{rate}"], metrics[f"shuffled_{rate}"]) == (0.2, 1.0, 0.8)
     assert closing_line(metrics, "character").startswith(f"CER {metrics['cer']:.3f} WER")
     assert f"| blank video CER {metrics['blank_cer']:.3f} | shuffled video CER" in closing_line(metrics, "character")
     broken_down = report(predictions(("今天好", "今天吗", ""), ("昨天好", "昨天吗", "")))["words"]

@@ -119,8 +119,7 @@ def test_a_clip_that_cannot_be_read_has_an_empty_hypothesis_and_one_elsewhere_no
 
 
 def test_the_face_of_a_video_is_chosen(evaluate, portrait_video, monkeypatch):
-    manifest = portrait_video.with_name("clips.jsonl")
-    manifest.write_text(json.dumps({"video": "face.mp4", "text": TEXTS[0]}) + "\n")
+    manifest = write_manifest(portrait_video.parent, "clips.jsonl", [{"video": "face.mp4", "text": TEXTS[0]}])
     calls = record_calls(monkeypatch, Face3DKeypointExtractor, "extract_video")
     evaluate(manifest)
     evaluate(manifest, "--face", "central")

@@ -21,13 +21,13 @@ from data.prepare import main, prepare
 from data.schema import encode_row, load_split
 from data.sources.records import Record, SourceError
 from lipread.landmark_rows import decode_row
-from tests.helpers.corpora import all_files, all_rows, landmark_lines, write_manifest
+from tests.helpers.corpora import all_files, all_rows, fill, landmark_lines, write_manifest
 from tests.helpers.readers import Bomb
 
 
 @pytest.fixture
 def manifest(tmp_path):
-    """80 clips of random landmarks, which need no MediaPipe: five parts and more, in a second."""
+    """80 clips: five parts and more, in a second."""
     return write_manifest(tmp_path, "clips.jsonl", landmark_lines(tmp_path, 80))
 
 
@@ -36,10 +36,8 @@ def test_normalised_landmarks_round_trip(tmp_path):
     keypoints[7], keypoints[8] = 0.0, np.nan  # how pipelines write a frame without a face
     np.save(tmp_path / "a.npy", keypoints)
     np.save(tmp_path / "b.npy", keypoints.astype(np.float64))
-    lines = [
-        {"kp_path": "a.npy", "text": "whole", "fps": 50},
-        {"kp_path": "b.npy", "text": "second half", "fps": 50, "start": 0.5, "id": "half"},
-    ]
+    lines = [{"kp_path": "a.npy", "text": "whole", "fps": 50}]
+    lines += [{"kp_path": "b.npy", "text": "second half", "fps": 50, "start": 0.5, "id": "half"}]
     report = prepare([write_manifest(tmp_path, "train.jsonl", lines)], tmp_path / "corpus")
     assert report["splits"]["train"]["seconds"] == pytest.approx(1.5)
     whole, half = (decode_row(row) for row in load_split(tmp_path / "corpus"))
@@ -70,7 +68,7 @@ def test_clips_that_cannot_be_read_are_skipped_by_name_and_not_unpickled(tmp_pat
     assert arrays["mesh"][1] in exit.value.code and not (tmp_path / "unpickled").exists()
 
 
-def test_manifests_become_the_splits_named_after_them(manifest, tmp_path):
+def test_manifests_become_the_splits_named_after_them_and_another_is_divided(manifest, tmp_path):
     lines = [json.loads(line) for line in manifest.read_text().splitlines()]
     lines[0]["words"] = "damaged"
     train = write_manifest(tmp_path, "train.jsonl", lines[:30])
@@ -85,9 +83,6 @@ def test_manifests_become_the_splits_named_after_them(manifest, tmp_path):
     assert load_split(tmp_path / "corpus" / "train")["id"][:].tolist() == [f"npy/{index}" for index in range(30)]
     with pytest.raises(SourceError, match="a split 'train' is given twice"):
         prepare([train, train], tmp_path / "other")
-
-
-def test_a_single_manifest_is_divided_unless_named_as_a_split(manifest, tmp_path):
     for ratio, sizes in (("0.25", {"train": 60, "validation": 20}), ("0", {"train": 80})):
         main([str(manifest), "--output", str(tmp_path / ratio), "--num_proc", "0", "--val_ratio", ratio])
         assert {split: len(rows) for split, rows in load_from_disk(tmp_path / ratio).items()} == sizes
@@ -115,8 +110,7 @@ def test_a_finished_corpus_is_left_alone_unless_told_otherwise(manifest, tmp_pat
     assert load_split(output)["text"][:].tolist() == ["text 0"]
     assert sorted(path.name for path in output.iterdir()) == ["dataset_dict.json", "report.json", "train"]
 
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    fill(tmp_path, {"mine/thesis.txt": "x"})
     for overwrite in (False, True):
         with pytest.raises(PrepareError, match="holds files that data.prepare did not write"):
             prepare([other], tmp_path / "mine", overwrite=overwrite)
@@ -166,9 +160,8 @@ def test_a_clip_skipped_for_want_of_memory_is_tried_again(manifest, tmp_path, mo
 def test_the_length_of_landmarks_is_known_before_they_are_read(tmp_path):
     path = tmp_path / "long.npy"  # a hole of 13 GB
     np.lib.format.open_memmap(path, mode="w+", dtype="<f4", shape=(90_000 * 25, 478, 3)).flush()
-    manifest = write_manifest(
-        tmp_path, "m.jsonl", [*landmark_lines(tmp_path, 1), {"kp_path": path.name, "text": "hi"}]
-    )
+    lines = [*landmark_lines(tmp_path, 1), {"kp_path": path.name, "text": "hi"}]
+    manifest = write_manifest(tmp_path, "m.jsonl", lines)
     tracemalloc.start()
     report = prepare([manifest], tmp_path / "corpus", val_ratio=0)
     peak = tracemalloc.get_traced_memory()[1]
@@ -184,6 +177,7 @@ def test_the_length_of_landmarks_is_known_before_they_are_read(tmp_path):
         ("--min_coverage -1", "0 to below 1"),
         ("--option x", "not NAME=VALUE"),
         ("--split_by day", "invalid"),
+        *((f"--shard {shard}", "is no shard; 3/16 is the third of 16") for shard in ("0/3", "4/3", "3")),
     ],
 )
 def test_settings_out_of_range(manifest, tmp_path, capsys, more, reason):
@@ -227,12 +221,11 @@ def test_interrupted_at_every_step_of_the_last_act(tmp_path, monkeypatch, exchan
 
 def limit_steps(patch, allowed):
     """Let `allowed` changes of the file system pass and end the run at the next."""
-    counter = [0]
+    steps = iter(range(allowed))
 
     def limited(function):
         def step(*args, **kwargs):
-            counter[0] += 1
-            if counter[0] > allowed:
+            if next(steps, None) is None:
                 raise KeyboardInterrupt
             return function(*args, **kwargs)
 
@@ -280,10 +273,8 @@ def ids(records):
 
 def make_records(speakers):
     """Clips of these speakers, in folders and videos of their own."""
-    records = []
-    for index, speaker in enumerate(speakers):
-        source = f"{speaker}/{index % 3}.mp4"
-        media = Path("corpus", source)
-        where = f"corpus line {index + 1}"
-        records.append(Record(where, index + 1, str(index), "x", source, media, False, speaker=speaker))
-    return DiskList(records)
+    sources = [f"{speaker}/{index % 3}.mp4" for index, speaker in enumerate(speakers)]
+    return DiskList(
+        Record(f"corpus line {index + 1}", index + 1, str(index), "x", source, Path(source), False, speaker=speaker)
+        for index, (source, speaker) in enumerate(zip(sources, speakers, strict=True))
+    )

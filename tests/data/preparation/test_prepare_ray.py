@@ -3,12 +3,11 @@
 
 import os
 
-import numpy as np
 import psutil
 import pytest
 
 from data.prepare import prepare
-from tests.helpers.clips import PORTRAIT, write_video
+from tests.helpers.clips import moving_portrait, write_video
 from tests.helpers.corpora import all_files, landmark_lines, readers_of, start_prepare, wait_for, write_manifest
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
@@ -30,9 +29,8 @@ def test_a_node_killed_in_the_midst_costs_nothing(cluster, tmp_path):
     video: the other does the rest, and what is written is what this process writes without Ray."""
     lines = landmark_lines(tmp_path, 64)
     for index in range(3, 64, 16):
-        path = tmp_path / f"{index}.mp4"
-        write_video(path, [np.roll(PORTRAIT, 2 * (frame % 40), axis=1) for frame in range(120)])
-        lines[index] = {"video": path.name, "text": f"video {index}"}
+        write_video(tmp_path / f"{index}.mp4", moving_portrait(40) * 3)
+        lines[index] = {"video": f"{index}.mp4", "text": f"video {index}"}
     lines[30] = {"kp_path": "npy/30.npy", "text": "too late", "start": 60.0}
     manifest = write_manifest(tmp_path, "test.jsonl", lines)
     prepare([manifest], tmp_path / "undisturbed")

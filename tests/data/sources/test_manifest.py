@@ -7,21 +7,18 @@ import pytest
 
 from data.sources.manifest import LONGEST_LINE, read_manifest
 from data.sources.records import SourceError, Word
+from tests.helpers.corpora import fill
 
 
 @pytest.fixture
 def folder(tmp_path):
     """A folder of media, beside which lies a file that no manifest in it should name."""
-    (tmp_path / "media").mkdir()
-    tmp_path = tmp_path / "corpus"
-    (tmp_path / "media").mkdir(parents=True)
-    for name in ("a.mp4", "b.mp4", "c.npy", "../../outside.mp4"):
-        (tmp_path / "media" / name).write_bytes(b"content is not looked at here")
-    (tmp_path / "media" / "leads_out.mp4").symlink_to("../../outside.mp4")
-    (tmp_path / "media" / "leads_in.mp4").symlink_to("a.mp4")
-    (tmp_path / "media" / "round.mp4").symlink_to("round.mp4")
-    (tmp_path / "out").symlink_to(tmp_path.parent)
-    return tmp_path
+    names = ("corpus/media/a.mp4", "corpus/media/b.mp4", "corpus/media/c.npy", "outside.mp4")
+    folder = fill(tmp_path, dict.fromkeys(names)) / "corpus"
+    for name, target in (("leads_out", "../../outside"), ("leads_in", "a"), ("round", "round")):
+        (folder / "media" / f"{name}.mp4").symlink_to(f"{target}.mp4")
+    (folder / "out").symlink_to(tmp_path)
+    return folder
 
 
 def write(folder, *lines, name="videos.jsonl", end="\n", start=b""):
@@ -48,8 +45,8 @@ GOOD_LINES = [
     *(
         (VIDEO | dict.fromkeys(("text", "speaker", "id"), written), dict.fromkeys(("text", "speaker", "id"), read))
         for written, read in (
-            ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",)
-            * 2,  # Persian, with the non-joiner it is spelled with
+            # Persian, with the non-joiner it is spelled with.
+            ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",) * 2,
             ("e\u0301te\u0301 \U00010330\U0001033f \u0664\u0662",) * 2,  # decomposed accents, 17 bits, Arabic digits
             ("one\ttwo\r\nthree", "one two three"),
             ("be\x07ll \x1b[31mred\x9b", "bell [31mred"),
@@ -128,12 +125,17 @@ def test_a_bad_line_is_skipped_by_name(folder, line, reason):
     assert reason in skip.reason
 
 
-def test_paths_inside_however_written_and_outside_where_they_are_allowed(folder):
+def test_paths_inside_however_written_and_outside_where_they_are_allowed(folder, monkeypatch):
     inside = ["media/a.mp4", "./media/../media/b.mp4", str(folder / "media" / "b.mp4"), "media/leads_in.mp4"]
     outside = ["../outside.mp4", str(folder.parent / "outside.mp4"), "media/leads_out.mp4", "out/outside.mp4"]
     lines = [{"video": path, "text": "x", "id": str(index)} for index, path in enumerate([*inside, *outside])]
     records, skips = read_manifest(write(folder, *lines))
     assert [record.source for record in records] == inside and len(skips) == 4
+    for stand, manifest in ((folder, "videos.jsonl"), (folder / "media", "../videos.jsonl")):
+        monkeypatch.chdir(stand)
+        records, skips = read_manifest(manifest)
+        assert [record.media.is_file() for record in records] == [True] * 4
+        assert "../outside.mp4 lies outside" in skips[0].reason and len(skips) == 4
     records, skips = read_manifest(write(folder, *lines[4:]), allow_outside=True)
     assert [record.source for record in records] == outside and skips == []
     assert {record.segment for record in records} == {(str(folder.parent / "outside.mp4"), None, None)}
@@ -151,15 +153,6 @@ def test_manifests_without_a_usable_line(folder):
         (folder / name).write_bytes(content)
         with pytest.raises(SourceError, match=f"(?s){name}: .*{message}"):
             read_manifest(folder / name)
-
-
-def test_a_relative_manifest_is_read_from_where_one_stands(folder, monkeypatch):
-    write(folder, {"video": "media/a.mp4", "text": "x"}, {"video": "../outside.mp4", "text": "x"})
-    monkeypatch.chdir(folder)
-    (record,), (skip,) = read_manifest("videos.jsonl")
-    assert record.media.is_file() and "../outside.mp4 lies outside" in skip.reason
-    monkeypatch.chdir(folder / "media")
-    assert len(read_manifest("../videos.jsonl")[0]) == 1
 
 
 def test_skips_stand_in_the_order_of_the_file(folder):

@@ -13,11 +13,17 @@ from tests.helpers.corpora import fill, read
 LINE = '{"video": "a.mp4", "text": "hello"}\n'
 
 
-def test_any_other_file_is_a_manifest(tmp_path):
+def test_a_source_may_be_a_manifest_a_link_or_the_current_folder(tmp_path, monkeypatch):
     fill(tmp_path, {"a.mp4": None, "clips.jsonl": LINE, "clips.list": LINE, "list.txt": LINE})
     for name in ("clips.jsonl", "clips.list", "list.txt"):
         source = read_source(tmp_path / name)
         assert (source.split, [record.text for record in source.records]) == (name.split(".")[0], ["hello"])
+    root = fill(tmp_path / "corpus", {"a.mp4": None, "a.txt": "one"})
+    (tmp_path / "link").symlink_to(root)
+    assert clips_and_reasons(tmp_path / "link")[0] == ["a"]
+    monkeypatch.chdir(root)
+    source = read_source(".", format="folder")
+    assert (source.name, source.split, len(source.records)) == ("corpus", "corpus", 1)
 
 
 def test_sources_that_cannot_be_read_are_errors_that_name_formats_and_options(tmp_path):
@@ -73,15 +79,6 @@ def test_links_are_followed_once_and_not_out_of_the_folder(tmp_path):
     }
     ids, reasons = clips_and_reasons(root, allow_outside=True)
     assert ids == ["three", "out/a", "z/one", "z/one_again", "z/two"]
-
-
-def test_a_source_may_itself_be_a_link_or_the_current_folder(tmp_path, monkeypatch):
-    root = fill(tmp_path / "corpus", {"a.mp4": None, "a.txt": "one"})
-    (tmp_path / "link").symlink_to(root)
-    assert clips_and_reasons(tmp_path / "link")[0] == ["a"]
-    monkeypatch.chdir(root)
-    source = read_source(".", format="folder")
-    assert (source.name, source.split, len(source.records)) == ("corpus", "corpus", 1)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")

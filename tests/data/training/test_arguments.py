@@ -6,14 +6,13 @@ from dataclasses import fields
 
 import pytest
 import torch
-import yaml
 from accelerate.commands.config.config_args import load_config_from_file
-from accelerate.commands.launch import launch_command_parser
 from transformers import TrainingArguments
 
 from data.training.arguments import make_parser, parse_arguments
 from data.training.checks import check_arguments
-from tests.helpers.training import REPOSITORY, run_python
+from tests.helpers.corpora import fill
+from tests.helpers.training import REPOSITORY, options, run_python
 from train_hf import main
 
 
@@ -24,20 +23,15 @@ def test_command_line_wins_over_the_config_file(tmp_path):
         "augment: false\n"
     )
     given = parse_arguments(
-        [f"--config={path}", "--hidden_size", "128", "--output_dir", str(tmp_path)]
+        [f"--config={path}", "--hidden_size", "128", "--output_dir", str(tmp_path), "--bf16"]
         + ["--config_overrides", "rotation=2,use_velocity=false", "--config_overrides=gate_init=-10,kp_heads=2"]
     )
     model, encoder, adapters = given.model, given.encoder, given.adapters
     assert (model.model_id, given.training.learning_rate, encoder.hidden_size) == ("some/model", 1e-3, 128)
     assert given.data.augment is False and (given.augmentation.rotation, encoder.use_velocity) == (2.0, False)
     assert (adapters.gate_type, adapters.gate_init, encoder.kp_heads) == ("sigmoid", -10.0, 2)
-
-
-def test_the_help_shows_few_options_of_our_own():
-    shown = options_of(make_parser().format_help())
-    own = shown.keys() - {item.name for item in fields(TrainingArguments)}
-    assert len(own) <= 55
-    assert {"cond_len", "adapter_every", "config", "config_overrides"} <= own and "rotation" not in own
+    # Half precision needs no further argument without a GPU.
+    assert given.training.bf16 and given.training.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def options_of(text: str) -> dict[str, str]:
@@ -46,46 +40,37 @@ def options_of(text: str) -> dict[str, str]:
     return {name: " ".join(entry[entry.find("  ") :].split()) for name, entry in entries}
 
 
-def test_the_stored_help_is_the_one_of_the_parser(monkeypatch):
+def test_the_stored_help_is_the_one_of_the_parser_and_shows_few_options_of_our_own(monkeypatch):
     """It was written by `COLUMNS=100 python -c "import train_hf as t; t.main(['-h'])" > data/training/help.txt`."""
     monkeypatch.setenv("COLUMNS", "100")
-    assert options_of(run_python("train_hf.py", "--help").stdout) == options_of(make_parser().format_help())
+    shown = options_of(make_parser().format_help())
+    assert options_of(run_python("train_hf.py", "--help").stdout) == shown
+    own = shown.keys() - {item.name for item in fields(TrainingArguments)}
+    assert len(own) <= 55
+    assert {"cond_len", "adapter_every", "config", "config_overrides"} <= own and "rotation" not in own
 
 
-def test_half_precision_needs_no_further_argument_without_a_gpu(tmp_path):
-    args = parse_arguments(["--bf16", "--output_dir", str(tmp_path)]).training
-    assert args.bf16 and args.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+BAD_RECIPES = {"key.yaml": "learning_rat: 1", "list.yaml": "- 1", "open.yaml": "a: ["}
 
 
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        (["--config_overrides", "gate_tipe=tanh"], "unknown gate_tipe; did you mean gate_type"),
-        (["--config_overrides", "learning_rate=1"], "unknown learning_rate"),
-        (["--config_overrides", "gate_type"], "gate_type has no value"),
-        (["--config_overrides", "rotation=much"], "rotation: invalid float value"),
-        (["--rotation", "3"], "--config_overrides rotation=VALUE"),
-        (["--config", "absent.yaml"], "absent.yaml"),
+        ("--config_overrides gate_tipe=tanh", "unknown gate_tipe; did you mean gate_type"),
+        ("--config_overrides learning_rate=1", "unknown learning_rate"),
+        ("--config_overrides gate_type", "gate_type has no value"),
+        ("--config_overrides rotation=much", "rotation: invalid float value"),
+        ("--rotation 3", "--config_overrides rotation=VALUE"),
+        *((f"--config {name}", name) for name in ("absent.yaml", *BAD_RECIPES)),
         # The Trainer's own complaint: an error, and no traceback.
-        (
-            ["--use_cpu", "--save_strategy", "steps", "--save_steps", "3", "--eval_strategy", "epoch"],
-            "error: --load_best_model_at_end requires",
-        ),
+        ("--use_cpu --save_strategy steps --eval_strategy epoch", "error: --load_best_model_at_end requires"),
     ],
 )
-def test_wrong_options_are_named(given, named, capsys):
+def test_wrong_options_and_recipes_are_named(tmp_path, monkeypatch, given, named, capsys):
+    monkeypatch.chdir(fill(tmp_path, BAD_RECIPES))
     with pytest.raises(SystemExit):
-        parse_arguments(given)
+        parse_arguments(given.split())
     assert named in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("content", ["learning_rat: 1", "- 1", "a: ["])
-def test_bad_config_files_are_named(tmp_path, content, capsys):
-    path = tmp_path / "recipe.yaml"
-    path.write_text(content)
-    with pytest.raises(SystemExit):
-        parse_arguments(["--config", str(path)])
-    assert str(path) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -118,8 +103,7 @@ def test_arguments_that_do_not_go_together_say_what_to_give(arguments, remedy, c
 
 @pytest.mark.parametrize("variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
 def test_sharding_is_refused(corpus, lm_config, tmp_path, monkeypatch, variable):
-    given = ["--dataset", str(corpus), "--lm_config", str(lm_config), "--output_dir", str(tmp_path), "--use_cpu"]
-    given = parse_arguments(given)
+    given = parse_arguments(options(dataset=corpus, lm_config=lm_config, output_dir=tmp_path))
     monkeypatch.setenv(variable, "true")
     with pytest.raises(ValueError, match="FSDP and DeepSpeed .* use accelerate_configs/ddp.yaml"):
         check_arguments(given)
@@ -127,7 +111,6 @@ def test_sharding_is_refused(corpus, lm_config, tmp_path, monkeypatch, variable)
 
 @pytest.mark.parametrize(("name", "kind"), [("single", "NO"), ("ddp", "MULTI_GPU")])
 def test_files_are_what_accelerate_reads(name, kind):
+    """Which refuses unknown keys."""
     path = REPOSITORY / "accelerate_configs" / f"{name}.yaml"
     assert load_config_from_file(str(path)).distributed_type == kind
-    known = {*vars(launch_command_parser().parse_args(["train_hf.py"])), "compute_environment", "distributed_type"}
-    assert set(yaml.safe_load(path.read_text(encoding="utf-8"))) <= known

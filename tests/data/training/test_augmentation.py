@@ -18,8 +18,11 @@ def clips(batch: int = 3, frames: int = 40) -> tuple[torch.Tensor, torch.Tensor]
     return keypoints * mask[..., None, None], mask
 
 
-def augment(keypoints, mask, labels=None, **settings):
-    return KeypointAugmentation(**STILL | settings)(keypoints, mask, labels)
+def augment(keypoints, mask, labels=None, landmarks=(), **settings):
+    augmentation = KeypointAugmentation(**STILL | settings)
+    if landmarks:
+        augmentation.set_landmarks(landmarks)
+    return augmentation(keypoints, mask, labels)
 
 
 def test_rotation_keeps_distances_and_scale_is_one_for_the_whole_clip():
@@ -55,18 +58,15 @@ def test_speed_changes_the_length_and_keeps_ends_gaps_and_labels():
 
 def test_a_mirrored_face_is_one_that_mediapipe_could_have_seen():
     face = torch.randn(478, 3, generator=torch.Generator().manual_seed(0))
-    augment = KeypointAugmentation(**STILL, mirror=1.0)
-    augment.set_landmarks(LIPS)
-    seen, *_ = augment(face[list(LIPS)].expand(1, 5, -1, -1), torch.ones(1, 5))
+    seen, *_ = augment(face[list(LIPS)].expand(1, 5, -1, -1), torch.ones(1, 5), landmarks=LIPS, mirror=1.0)
     mirrored = face[torch.from_numpy(MIRROR)] * torch.tensor([-1.0, 1.0, 1.0])
     assert torch.allclose(seen[0, 0], mirrored[list(LIPS)], atol=1e-6)
     assert not torch.allclose(seen[0, 0], face[list(LIPS)], atol=0.1)
     with pytest.raises(ValueError, match="mirror=1.0: landmark 61 has no counterpart"):
-        augment.set_landmarks([61, 13])
+        KeypointAugmentation(mirror=1.0).set_landmarks([61, 13])
     KeypointAugmentation().set_landmarks([61, 13])
-    half = KeypointAugmentation(**STILL, mirror=0.5)
-    half.set_landmarks([13, 14])  # on the midline: only x changes its sign
-    seen, *_ = half(torch.ones(400, 2, 2, 3), torch.ones(400, 2))
+    # On the midline only x changes its sign.
+    seen, *_ = augment(torch.ones(400, 2, 2, 3), torch.ones(400, 2), landmarks=[13, 14], mirror=0.5)
     assert 0.4 < (seen[:, 0, 0, 0] < 0).float().mean() < 0.6 and (seen[..., 1:] == 1).all()
 
 

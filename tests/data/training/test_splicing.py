@@ -80,11 +80,9 @@ WORDS = [[("bin", 0.04, 0.16), ("blue", 0.2, 0.36), ("now", 0.4, 0.48)], [("set"
 
 @pytest.fixture(scope="module")
 def rows():
-    def row(seed):
-        words = [dict(zip(("word", "start", "end"), word, strict=True)) for word in WORDS[seed]]
-        return encode_row(make_clip("x", seed, 15), text=TEXTS[seed], id=str(seed), words=words)
-
-    return [row(0), row(1) | {"text": "set white"}]
+    words = [[dict(zip(("word", "start", "end"), word, strict=True)) for word in clip] for clip in WORDS]
+    said = enumerate(zip((TEXTS[0], "set white"), words, strict=True))
+    return [encode_row(make_clip("x", seed, 15), text=text, id=str(seed), words=words) for seed, (text, words) in said]
 
 
 def collator(**kwargs):
@@ -110,23 +108,18 @@ def test_what_is_written_and_spelled_follows_the_words(rows):
     assert len(said - set(TEXTS)) > 1
     assert {word for text in said for word in text.split()} == {*"bin blue now set white".split()}
 
-
-def test_words_keep_the_spelling_of_their_text(rows):
-    spelled = [rows[0] | {"text": "Bin, blue now!"}, rows[1]]
+    # Words keep the spelling of their text.
     collate = collator(splicing=WordSplicing(1.0, 3))
-    texts = {collate.tokenizer.decode(labels[labels != IGNORED]) for labels in collate(spelled * 8)["labels"]}
-    words = {word for text in texts for word in text.split()}
+    labels = collate([rows[0] | {"text": "Bin, blue now!"}, rows[1]] * 8)["labels"]
+    words = {word for tokens in labels for word in collate.tokenizer.decode(tokens[tokens != IGNORED]).split()}
     assert "Bin," in words and "bin" not in words
 
 
-def test_clips_whose_words_are_not_their_text_stay_as_they_are(rows):
+def test_evaluation_and_clips_whose_words_are_not_their_text_stay_as_they_are(rows):
+    """An evaluation does also where what splicing makes of its clips is kept for training."""
     other = [rows[0] | {"text": "bin blue now please"}, rows[1] | {"words": []}]
     plain, spliced = collator()(other), collator(splicing=WordSplicing(1.0))(other)
     assert all((plain[name] == spliced[name]).all() for name in plain)
-
-
-def test_evaluation_is_of_clips_as_they_are(rows):
-    """Also where what it makes of them is kept for training."""
     collate = collator(splicing=WordSplicing(1.0), cache_bytes=2**20)
     evaluating = copy.copy(collate)
     evaluating.splicing = None

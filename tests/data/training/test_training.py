@@ -55,17 +55,13 @@ def test_two_processes_train_evaluate_and_write_one_reader(corpus, lm_config, tm
     assert AutoModel.from_pretrained(tmp_path).config.model_type == "lipread"
 
 
-def settings_of(kind, corpus, exported, lm_config, folder):
-    settings = {"dataset": exported if "streaming" in KINDS[kind] else corpus, **SAVED, **KINDS[kind]}
-    language_model = {"model_id": write_language_model(folder / "lm")} if kind == "lora" else {"lm_config": lm_config}
-    return settings | language_model
-
-
 @pytest.mark.parametrize("kind", ["plain", *(pytest.param(kind, marks=pytest.mark.slow) for kind in list(KINDS)[1:])])
 def test_killed_and_resumed_gives_the_same_losses_and_the_same_reader(
     corpus, exported, lm_config, trained, tmp_path, caplog, kind
 ):
-    settings, undisturbed = settings_of(kind, corpus, exported, lm_config, tmp_path), trained
+    settings = {"dataset": exported if kind == "streamed" else corpus, **SAVED, **KINDS[kind]}
+    settings |= {"model_id": write_language_model(tmp_path / "lm")} if kind == "lora" else {"lm_config": lm_config}
+    undisturbed = trained
     if kind != "plain":
         undisturbed = tmp_path / "undisturbed"
         train(output_dir=undisturbed, **settings)
@@ -108,14 +104,6 @@ def test_a_fresh_process_without_the_repository_reads_the_same(trained, tmp_path
     assert read["ids"] == expected["ids"] and read["scores"] == pytest.approx(expected["scores"], abs=1e-5)
 
 
-def test_restart_leaves_no_older_checkpoint_behind(tmp_path):
-    (tmp_path / "checkpoint-90").mkdir()
-    (tmp_path / "checkpoint-90" / "trainer_state.json").write_text("{}")
-    args = parse_arguments(["--output_dir", str(tmp_path), "--use_cpu", "--restart"]).training
-    assert resume_point(args) is None
-    assert not list(tmp_path.glob("checkpoint-*"))
-
-
 @pytest.mark.parametrize(
     ("save_steps", "reason"),
     [(3, "after step 3 the weights are not finite"), pytest.param(90, "have not been finite", marks=pytest.mark.slow)],
@@ -134,9 +122,8 @@ def test_a_checkpoint_with_nan_is_not_loaded(corpus, lm_config, trained, tmp_pat
     """In a parameter or in a buffer."""
     folder = shutil.copytree(trained, tmp_path / "diverged", ignore=shutil.ignore_patterns("checkpoint-*"))
     weights = load_file(folder / "model.safetensors")
-    save_file(
-        weights | {name: torch.full_like(weights[name], torch.nan)}, folder / "model.safetensors", {"format": "pt"}
-    )
+    weights[name] = torch.full_like(weights[name], torch.nan)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=f"1 of its weights are not finite .{name}"):
         AutoModel.from_pretrained(folder)
     with pytest.raises(SystemExit, match="1 of its weights are not finite"):
@@ -156,13 +143,16 @@ def test_a_damaged_checkpoint_is_passed_over(trained, tmp_path, name, caplog):
         resume_point(parse_arguments(arguments).training)
 
 
-def test_a_missing_state_is_mentioned(trained, tmp_path, caplog):
+def test_a_missing_state_is_mentioned_and_a_restart_leaves_no_checkpoint_behind(trained, tmp_path, caplog):
     folder = shutil.copytree(trained, tmp_path / "run")
     for path in folder.glob("checkpoint-*/rng_state.pth"):
         path.unlink()
+    arguments = ["--output_dir", str(folder), "--use_cpu"]
     with caplog.at_level(logging.WARNING):
-        resume_point(parse_arguments(["--output_dir", str(folder), "--use_cpu"]).training)
+        resume_point(parse_arguments(arguments).training)
     assert "holds no rng_state" in caplog.text and "holds no optimizer" not in caplog.text
+    assert resume_point(parse_arguments([*arguments, "--restart"]).training) is None
+    assert not list(folder.glob("checkpoint-*"))
 
 
 @pytest.mark.parametrize(
