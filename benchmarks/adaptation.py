@@ -11,7 +11,6 @@ the reader is trained on so many clips of the other: its encoder, encoder and ad
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import tempfile
 import time
@@ -26,6 +25,8 @@ import train_hf
 from data.dataset import ClipTable
 from data.evaluation.generation import predict
 from data.evaluation.metrics import Prediction, edit_counts, error_rate
+
+from .measure import make_parser
 
 OPTIONS = (
     "--max_steps 120 --learning_rate 5e-4 --per_device_train_batch_size 8 "
@@ -95,16 +96,15 @@ def read_after(
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("reader", help="folder or Hub id of a trained reader")
     parser.add_argument("split", type=Path, help="folder of a prepared split whose clips name their speakers")
     parser.add_argument("--clips", type=int, nargs="+", help="clips to train on, in place of each half in turn")
     parser.add_argument("options", nargs="*", help="options of train_hf.py, after --")
     given = parser.parse_args(arguments)
-    split, people = load_from_disk(given.split), defaultdict(list)
-    for index, speaker in enumerate(split["speaker"]):
-        people[speaker].append(index)
-    people = dict(sorted(people.items()))
+    split = load_from_disk(given.split)
+    speakers = np.array(split["speaker"])
+    people = {str(speaker): np.flatnonzero(speakers == speaker).tolist() for speaker in np.unique(speakers)}
     if given.clips:
         read_after(given.reader, split, people, given.options, given.clips)
     else:

@@ -7,7 +7,7 @@ All ways read the same clips, each way in a process of its own: the package's re
 and the literal encoder on the same language model. Untrained ones write 16 tokens a clip.
 """
 
-import argparse
+import itertools
 import statistics
 import time
 
@@ -17,11 +17,11 @@ from transformers import AutoModel, AutoProcessor
 from data.dataset import open_split
 from lipread.landmark_rows import decode_row
 from lipread.options import BUNDLED_MODEL
-from modeling_lipread import FaceKeypointEncoderConfig, FaceKeypointEncoderOutput, LipReadFeatureExtractor
+from modeling_lipread import FaceKeypointEncoderConfig, LipReadFeatureExtractor
 
 from .decoding import LANDMARKS, make_model
 from .literal_encoder import LiteralEncoder, literal_config
-from .measure import in_fresh_process, peak_kibibytes
+from .measure import in_fresh_process, make_parser, peak_mebibytes
 
 NEW_TOKENS = 16
 WAYS = ("package", "ours", "literal")
@@ -37,43 +37,35 @@ def make_reader(way: str, model_id: str) -> tuple[LipReadFeatureExtractor, torch
     model = make_model(model_id, torch.device("cpu"), config)
     if literal:
         model.encoder = LiteralEncoder(model.encoder)
-        model.encoder.register_forward_hook(_as_output)
     settings = {"min_new_tokens": NEW_TOKENS, "max_new_tokens": NEW_TOKENS}
     return LipReadFeatureExtractor(landmarks="face" if literal else "lower_face"), model, settings
 
 
-def _as_output(module: torch.nn.Module, inputs: tuple, latents: torch.Tensor) -> FaceKeypointEncoderOutput:
-    return FaceKeypointEncoderOutput(latents, torch.ones(latents.shape[:2], dtype=torch.bool))
+def measure(source: str, model_id: str, number: int, way: str, beams: int) -> tuple[float, float]:
+    """Returns the median seconds a clip of one of the `WAYS`, and the peak memory of this process in MiB."""
+    extractor, model, settings = make_reader(way, model_id)
+    clips, times = open_split(source), []
+    for row in clips.__getitems__(clips.spread(number + 1)):  # the first one warms up
+        start = time.perf_counter()
+        features = extractor([decode_row(row)], return_tensors="pt")
+        model.generate(**features, num_beams=beams, do_sample=False, **settings)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:]), peak_mebibytes()
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("source", help="split of a prepared corpus")
     parser.add_argument("--model_id", default="HuggingFaceTB/SmolLM2-135M", help="language model")
     parser.add_argument("--clips", type=int, default=5, help="clips; the median counts (default: 5)")
-    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)  # of the processes that this one starts
-    parser.add_argument("--num_beams", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.way is None:
-        print("| | seconds a clip | peak memory |\n|---|---:|---:|")
-        for way, beams in [(way, beams) for way in WAYS for beams in (1, 4)]:
-            given = ("--model_id", options.model_id, "--clips", str(options.clips))
-            chosen = ("--way", way, "--num_beams", str(beams))
-            seconds, mebibytes = in_fresh_process("benchmarks.clips", options.source, *given, *chosen)
-            print(
-                f"| {way}, {'greedy' if beams == 1 else f'{beams} beams'} | {seconds:.2f} s | {mebibytes:,.0f} MiB |",
-                flush=True,
-            )
-        return
-    extractor, model, settings = make_reader(options.way, options.model_id)
-    clips, times = open_split(options.source), []
-    for row in clips.__getitems__(clips.spread(options.clips + 1)):  # the first one warms up
-        start = time.perf_counter()
-        features = extractor([decode_row(row)], return_tensors="pt")
-        model.generate(**features, num_beams=options.num_beams, do_sample=False, **settings)
-        times.append(time.perf_counter() - start)
-    print(statistics.median(times[1:]), peak_kibibytes() / 2**10)
+    print("| | seconds a clip | peak memory |\n|---|---:|---:|")
+    for way, beams in itertools.product(WAYS, (1, 4)):
+        given = (options.source, options.model_id, options.clips, way, beams)
+        seconds, mebibytes = in_fresh_process(measure, *given)
+        search = "greedy" if beams == 1 else f"{beams} beams"
+        print(f"| {way}, {search} | {seconds:.2f} s | {mebibytes:,.0f} MiB |", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,12 @@ The busy machine has one busy process for every core. There the threads that `li
 with a single thread, on the idle machine with OpenMP's own choice: a thread a core, which waits actively.
 """
 
-import argparse
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,8 +20,9 @@ import torch
 from lipread.options import BUNDLED_MODEL, load_pipeline
 from lipread.start_up import usable_cores
 
+from .decoding import FRAMES, TRAINING_CLIPS
 from .live import real_time_factor
-from .measure import Row, in_fresh_process, report
+from .measure import Row, in_fresh_process, make_parser, report
 
 CLIP = Path(__file__).resolve().parents[1] / "examples" / "clip.mp4"
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
@@ -38,47 +37,29 @@ def milliseconds(work: str, seconds: float) -> float:
         torch.set_num_threads(max(1, torch.get_num_threads() - 1))
     pipeline = load_pipeline(BUNDLED_MODEL, "cpu")
     if work == "train":
-        run = _training_step(pipeline.model)
+        torch.manual_seed(0)
+        model, config = pipeline.model.train(), pipeline.model.config
+        keypoints = torch.randn(TRAINING_CLIPS, FRAMES, config.encoder_config.num_landmarks, 3)
+        labels = torch.randint(config.get_text_config().vocab_size, (TRAINING_CLIPS, 12))
+        optimizer = torch.optim.AdamW(parameter for parameter in model.parameters() if parameter.requires_grad)
+        run = partial(_train, optimizer, model, input_ids=labels, labels=labels, keypoints=keypoints)
     elif work == "read":
-        run = lambda: pipeline(CLIP)  # noqa: E731
+        run = partial(pipeline, CLIP)
     else:
-        run = lambda: real_time_factor(pipeline, [CLIP])[0]  # noqa: E731
+        run = partial(real_time_factor, pipeline, [CLIP])
     run()
     times, end = [], time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < end:
         begun = time.perf_counter()
         result = run()
-        times.append(result if work == "live" else time.perf_counter() - begun)
+        times.append(result[0] if work == "live" else time.perf_counter() - begun)
     return 1000 * statistics.median(times)
 
 
-def _training_step(model: torch.nn.Module):
-    torch.manual_seed(0)
-    config = model.config
-    keypoints = torch.randn(16, 75, config.encoder_config.num_landmarks, 3)
-    mask = torch.ones(16, 75, dtype=torch.long)
-    labels = torch.randint(config.get_text_config().vocab_size, (16, 12))
-    model.train()
-    optimizer = torch.optim.AdamW(parameter for parameter in model.parameters() if parameter.requires_grad)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        model(input_ids=labels, labels=labels, keypoints=keypoints, keypoints_mask=mask).loss.backward()
-        optimizer.step()
-
-    return step
-
-
-@contextmanager
-def busy_processes(count: int) -> Iterator[None]:
-    """Runs processes that do nothing but occupy a core each."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+def _train(optimizer: torch.optim.Optimizer, model: torch.nn.Module, **inputs: torch.Tensor) -> None:
+    optimizer.zero_grad()
+    model(**inputs).loss.backward()
+    optimizer.step()
 
 
 def measure(work: str, seconds: float, variables: dict[str, str]) -> float:
@@ -86,26 +67,24 @@ def measure(work: str, seconds: float, variables: dict[str, str]) -> float:
     for name in VARIABLES:
         os.environ.pop(name, None)
     os.environ.update(variables)
-    (median,) = in_fresh_process("benchmarks.contention", "--work", work, "--seconds", str(seconds))
-    return median
+    return in_fresh_process(milliseconds, work, seconds)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit status is 1 if a goal was missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, "benchmark-contention.json")
     parser.add_argument("--seconds", type=float, default=6.0, help="how long each figure is measured (default: 6)")
-    parser.add_argument("--work", choices=WORK, help="measure one kind of work in this process and print the ms")
-    parser.add_argument("--output", default="benchmark-contention.json", help="JSON file to write")
     options = parser.parse_args(arguments)
-    if options.work:
-        print(milliseconds(options.work, options.seconds))
-        return 0
     rows = []
     for load, others, variables, goal in (("idle", 0, ACTIVE, 1.2), ("busy", usable_cores(), SINGLE, 1.3)):
-        for work, name in WORK.items():
-            with busy_processes(others):
+        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(others)]
+        try:
+            for work, name in WORK.items():
                 times = [measure(work, options.seconds, chosen) for chosen in (variables, {})]
-            rows.append(Row(f"{load}: {name}", *times, goal=goal, at_most=True))
+                rows.append(Row(f"{load}: {name}", *times, goal=goal, at_most=True))
+        finally:
+            for process in busy:
+                process.kill()
     return report(rows, torch.device("cpu"), options.output, baseline="idle: OpenMP's own; busy: one thread")
 
 

@@ -9,12 +9,12 @@ FaceLandmarker for every clip.
 Figures are frames per second of processor time of all threads, which other load hardly changes.
 """
 
-import argparse
 import itertools
 import statistics
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from modeling_lipread.landmarker_lipread import landmarker_path
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
 from modeling_lipread.video_lipread import read_frames
 
-from .measure import Row, report
+from .measure import Row, make_parser, report
 
 
 def make_landmarker():
@@ -71,13 +71,11 @@ def classic_loop(video: Path) -> None:
 def measure(videos: list[Path]) -> dict[str, float]:
     """Returns the frames per second of processor time of each way, the median over the videos."""
     landmarker, extractor, numbers = make_landmarker(), Face3DKeypointExtractor(), itertools.count()
-    rates: dict[str, list[float]] = {"landmarker alone": [], "landmarks": [], "worker": [], "classic loop": []}
+    rates = defaultdict(list)
     for index, video in enumerate(tqdm([videos[0], *videos], unit="clip")):  # the first one warms up
         frames = [np.ascontiguousarray(frame) for _, frame in read_frames(video)]
         ways = {
-            "landmarker alone": lambda frames=frames: [
-                landmarks(landmarker, frame, next(numbers)) for frame in frames
-            ],
+            "landmarker alone": lambda: [landmarks(landmarker, frame, next(numbers)) for frame in frames],  # noqa: B023
             "landmarks": partial(extractor.extract_frames, frames, 25),
             "worker": partial(extract, video, extractor),
             "classic loop": partial(classic_loop, video),
@@ -92,10 +90,9 @@ def measure(videos: list[Path]) -> dict[str, float]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit status is 1 if a goal was missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, "benchmark-extraction.json")
     parser.add_argument("videos", type=Path, help="folder of videos, searched to its depth")
     parser.add_argument("--num_clips", type=int, default=32, help="clips of them; the median counts (default: 32)")
-    parser.add_argument("--output", default="benchmark-extraction.json", help="JSON file to write")
     options = parser.parse_args(arguments)
     videos = sorted(path for path in options.videos.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
     if not videos:

@@ -7,10 +7,12 @@ modules apply it, also on attention weights. In evaluation they use torch's fuse
 `FaceKeypointEncoder`, whose weights it has.
 """
 
+import copy
+
 import torch
 from torch import nn
 
-from modeling_lipread import FaceKeypointEncoder, FaceKeypointEncoderConfig
+from modeling_lipread import FaceKeypointEncoder, FaceKeypointEncoderConfig, FaceKeypointEncoderOutput
 from modeling_lipread.encoder_lipread import EncoderLayer, sinusoidal_positions
 
 
@@ -32,9 +34,9 @@ class LiteralPerceiverLayer(nn.Module):
         self.linear1, self.linear2 = nn.Linear(width, feed_forward), nn.Linear(feed_forward, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, latents, frames, padding):
-        context = self.norm1(frames)
-        read, _ = self.attention(self.norm1(latents), context, context, key_padding_mask=padding, need_weights=False)
+    def forward(self, latents, mask, context):
+        queries, context = self.norm1(latents), self.norm1(context)
+        read, _ = self.attention(queries, context, context, key_padding_mask=~mask, need_weights=False)
         latents = latents + self.dropout(read)
         hidden = self.dropout(nn.functional.gelu(self.linear1(self.norm2(latents))))
         return latents + self.dropout(self.linear2(hidden))
@@ -45,23 +47,19 @@ class LiteralEncoder(nn.Module):
 
     def __init__(self, encoder: FaceKeypointEncoder):
         super().__init__()
-        config = encoder.config
-        frames, resampler = encoder.frame_encoder, encoder.resampler
+        config, frames = encoder.config, encoder.frame_encoder
         self.point_mlp, self.projection, self.spatial_norm = frames.point_mlp, frames.projection, frames.norm
         self.landmark_embedding, self.cls_token = frames.landmark_embedding, frames.cls_token
-        self.temporal_norm, self.latents = encoder.norm, resampler.latents
-        self.input_norm, self.output_norm = resampler.input_norm, resampler.norm
-        self.dropout = nn.Dropout(config.kp_dropout)
+        self.temporal_norm, self.dropout = encoder.norm, nn.Dropout(config.kp_dropout)
         self.spatial = _transformer(frames.layers, config, config.kp_embed_dim)
         self.temporal = _transformer(encoder.layers, config, config.hidden_size)
-        self.perceiver = nn.ModuleList()
-        for layer in resampler.layers:
-            width = config.hidden_size
-            literal = LiteralPerceiverLayer(width, config.kp_heads, width * config.kp_ff_mult, config.kp_dropout)
+        self.resampler = copy.deepcopy(encoder.resampler)  # of which only the layers differ
+        for index, layer in enumerate(encoder.resampler.layers):
+            literal = LiteralPerceiverLayer(*_sizes(config, config.hidden_size))
             _copy(layer, literal, literal.attention)
-            self.perceiver.append(literal)
+            self.resampler.layers[index] = literal
 
-    def forward(self, keypoints: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(self, keypoints: torch.Tensor, mask: torch.Tensor) -> FaceKeypointEncoderOutput:
         """Maps landmarks `(batch, frames, landmarks, 3)` and mask `(batch, frames)` to `(batch, latents, width)`."""
         batch, length = mask.shape
         mask = mask.bool()
@@ -69,32 +67,18 @@ class LiteralEncoder(nn.Module):
         tokens = torch.cat([self.cls_token.expand(batch * length, 1, -1), points], dim=1)
         cls = self.spatial_norm(self.spatial(tokens)[:, 0])
         frames = self.projection(cls).unflatten(0, (batch, length)) * mask[..., None]
-        width = frames.shape[-1]
-        positions = sinusoidal_positions(length, width, frames.device, frames.dtype)
+        positions = sinusoidal_positions(length, frames.shape[-1], frames.device, frames.dtype)
         frames = self.temporal_norm(self.temporal(self.dropout(frames + positions), src_key_padding_mask=~mask))
-        frames = self.input_norm(frames)
-        order = sinusoidal_positions(len(self.latents), width, frames.device, frames.dtype)
-        latents = self.latents + self._averages(frames, mask) + order
-        for layer in self.perceiver:
-            latents = layer(latents, frames + positions, ~mask)
-        return self.output_norm(latents) + order
+        return FaceKeypointEncoderOutput(*self.resampler(frames, mask))
 
-    def _averages(self, frames: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Returns the average frame of each latent's part of the clip, `(batch, latents, width)`."""
-        averages = torch.zeros(len(frames), len(self.latents), frames.shape[-1], device=frames.device)
-        for clip, valid in enumerate(mask):
-            indices = valid.nonzero().flatten().tolist()
-            step = (indices[-1] + 1) / len(self.latents)
-            for latent in range(len(self.latents)):
-                near = [i for i in indices if abs(i + 0.5 - (latent + 0.5) * step) <= max(step / 2, 0.5)]
-                if near:
-                    averages[clip, latent] = frames[clip, near].mean(0)
-        return averages
+
+def _sizes(config: FaceKeypointEncoderConfig, width: int) -> tuple[int, int, int, float]:
+    return width, config.kp_heads, width * config.kp_ff_mult, config.kp_dropout
 
 
 def _transformer(layers: nn.ModuleList, config: FaceKeypointEncoderConfig, width: int) -> nn.TransformerEncoder:
-    sizes, gelu = (width, config.kp_heads, width * config.kp_ff_mult, config.kp_dropout), nn.functional.gelu
-    layer = nn.TransformerEncoderLayer(*sizes, gelu, batch_first=True, norm_first=True)
+    gelu = nn.functional.gelu
+    layer = nn.TransformerEncoderLayer(*_sizes(config, width), gelu, batch_first=True, norm_first=True)
     encoder = nn.TransformerEncoder(layer, len(layers), enable_nested_tensor=False)
     for ours, literal in zip(layers, encoder.layers, strict=True):
         _copy(ours, literal, literal.self_attn)

@@ -9,7 +9,6 @@ frame, before face detection, to the output of its words. The real-time factor i
 skipped hypotheses. On the talking head the model does not abstain.
 """
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -31,7 +30,7 @@ from lipread.options import BUNDLED_MODEL, load_pipeline
 from modeling_lipread import LipReadingPipeline
 from modeling_lipread.video_lipread import read_frames
 
-from .measure import Row, report
+from .measure import Row, make_parser, report
 
 
 def make_clips(manifest: Path | None, count: int, folder: Path) -> tuple[list[str], list[Path]]:
@@ -95,12 +94,11 @@ def first_word_delays(updates: list[Update]) -> list[float]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit status is 1 if a goal was missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, "benchmark-live.json")
     parser.add_argument("manifest", type=Path, nargs="?", help="manifest of videos (default: the talking head)")
     parser.add_argument("--model", default=BUNDLED_MODEL, help="model (default: the one in the package)")
     parser.add_argument("--num_clips", type=int, default=10, help="number of clips (default: 10)")
     parser.add_argument("--device", default="cpu", type=torch.device, help="torch device (default: cpu)")
-    parser.add_argument("--output", default="benchmark-live.json", help="JSON file to write")
     options = parser.parse_args(arguments)
     pipeline = load_pipeline(options.model, options.device)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,23 +1,32 @@
 # Copyright 2026 The lipread authors. Licensed under the Apache License, Version 2.0.
 """Timing of a baseline beside ours, and the table and JSON file of the results."""
 
+import argparse
 import json
 import os
 import platform
 import re
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 
 CPU_INFO = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+
+
+def make_parser(description: str, output: str | None = None) -> argparse.ArgumentParser:
+    """Returns a parser that shows a module's description as it is written; `output` is the JSON file to write."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if output is not None:
+        parser.add_argument("--output", default=output, help=f"JSON file to write (default: {output})")
+    return parser
 
 
 @dataclass
@@ -100,18 +109,12 @@ def _now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def peak_kibibytes() -> int:
-    """Returns the peak memory of this process."""
-    status = Path("/proc/self/status")  # Linux, where getrusage includes the peak of the parent process
-    if status.exists():
-        return int(status.read_text(encoding="ascii").split("VmHWM:")[1].split()[0])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak_mebibytes() -> float:
+    """Returns the peak memory of this process, on Linux, where getrusage includes the peak of the parent process."""
+    return int(Path("/proc/self/status").read_text(encoding="ascii").split("VmHWM:")[1].split()[0]) / 2**10
 
 
-def in_fresh_process(module: str, *arguments: str) -> list[float]:
-    """Returns the numbers that a module prints in a process of its own."""
-    command = [sys.executable, "-m", module, *arguments]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{result.stderr[-2000:]}")
-    return [float(number) for number in result.stdout.split()]
+def in_fresh_process(function: Callable, *arguments: object) -> Any:
+    """Returns what a function of a module returns in a process of its own, which imports everything anew."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()

@@ -11,7 +11,6 @@ accepts 95% of the utterances with their takes. Then a phrase book reads clips i
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -23,9 +22,8 @@ import numpy as np
 from data.dataset import Clips, open_split
 from data.evaluation.hallucination import landmark_clips
 from data.evaluation.metrics import bootstrap_interval
-from data.schema import CorpusError
 from lipread.landmark_rows import decode_row
-from lipread.options import BUNDLED_MODEL, UsageError, load_pipeline
+from lipread.options import BUNDLED_MODEL, load_pipeline
 from modeling_lipread import LipReadingPipeline
 from modeling_lipread.phrases_lipread import (
     PhraseIndex,
@@ -36,6 +34,8 @@ from modeling_lipread.phrases_lipread import (
     span_frames,
     spelled_log_probs,
 )
+
+from .measure import make_parser
 
 UNITS = {"word": 1, "pair": 2, "triple": 3, "clip": None}
 ACCEPTED = 0.95  # share of known utterances that the limit on the similarity accepts
@@ -78,16 +78,14 @@ def utterances(pipeline: LipReadingPipeline, clips: Clips, words: int | None) ->
     return found
 
 
-def trials(
-    found: list[Utterance], symbols: list[str], shots: int, ways: int, draws: int, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def trials(found: list[Utterance], symbols: list[str], shots: int, ways: int, draws: int) -> np.ndarray:
     """Reads every utterance of a phrase that its person says in another clip too.
 
     Returns:
-        Whether the most similar phrase is the right one, `(utterances, draws)`; the highest similarity with the
-        phrase's own takes; and that without them.
+        Whether the most similar phrase is the right one, the highest similarity with the phrase's own takes, and that
+        without them, `(utterances, draws, 3)`.
     """
-    random, right, known, unknown = np.random.default_rng(seed), [], [], []
+    random, outcomes = np.random.default_rng(0), []
     people = defaultdict(list)
     for utterance in found:
         people[utterance.person].append(utterance)
@@ -113,9 +111,8 @@ def trials(
                 own_similarity, unknown_similarity = similarities.pop(asked.text), max(others.values())
                 highest = max(similarities.values())
                 rows.append((own_similarity > highest, max(own_similarity, highest), unknown_similarity))
-            for values, column in zip((right, known, unknown), zip(*rows, strict=True), strict=True):
-                values.append(column)
-    return np.array(right, float), np.array(known), np.array(unknown)
+            outcomes.append(rows)
+    return np.array(outcomes, float)
 
 
 def _draw(takes: list[Utterance], shots: int, random: np.random.Generator) -> list[Utterance]:
@@ -135,9 +132,10 @@ def _index(
 
 def accuracy_line(found: list[Utterance], symbols: list[str], unit: str, shots: int, ways: int, draws: int) -> str:
     """Returns the accuracy with its 95% interval, and the share of unknown utterances that are rejected."""
-    right, known, unknown = trials(found, symbols, shots, ways, draws)
-    if not len(right):
+    outcomes = trials(found, symbols, shots, ways, draws)
+    if not len(outcomes):
         return f"{unit}: nobody says one in two clips"
+    right, known, unknown = np.moveaxis(outcomes, -1, 0)
     errors = 1 - right.mean(axis=1)
     low, high = bootstrap_interval(errors, np.ones(len(errors)))
     rejected = float((unknown < np.quantile(known, 1 - ACCEPTED)).mean())
@@ -181,9 +179,7 @@ def speed_line(pipeline: LipReadingPipeline, clips: Clips) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.phrases", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("corpus", help="folder of a prepared split with word times, or a data set's id")
     parser.add_argument("--split", help="split of a corpus that has several")
     parser.add_argument("--reader", default=BUNDLED_MODEL, help="folder or Hub id (default: that in the package)")
@@ -191,16 +187,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--ways", type=int, default=20, help="phrases to choose from at most (default: 20)")
     parser.add_argument("--units", nargs="+", choices=UNITS, default=["word", "triple"], help="what a phrase is")
     parser.add_argument("--draws", type=int, default=20, help="random choices of the takes (default: 20)")
-    parser.add_argument("--people", nargs="+", help="speakers to measure (default: all)")
     options = parser.parse_args(arguments)
-    try:
-        pipeline, clips = load_pipeline(options.reader, "cpu"), open_split(options.corpus, options.split)
-    except (UsageError, CorpusError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    pipeline, clips = load_pipeline(options.reader, "cpu"), open_split(options.corpus, options.split)
     symbols = alignment_symbols(pipeline.model)
-    if options.people:
-        speakers = clips.column("speaker")
-        clips = clips.select([index for index, speaker in enumerate(speakers) if speaker in options.people])
     for unit in options.units:
         found = utterances(pipeline, clips, UNITS[unit])
         for shots in options.shots:

@@ -32,7 +32,8 @@ def test_literal_encoder_computes_the_same():
     literal, mask = LiteralEncoder(ours).eval(), torch.ones(3, 20, dtype=torch.long)
     mask[0, 4:6] = mask[1, 7:] = mask[2, 3:] = 0
     keypoints = torch.randn(3, 20, 6, 3) * mask[..., None, None]
-    torch.testing.assert_close(literal(keypoints, mask), ours(keypoints, mask).last_hidden_state, atol=1e-5, rtol=0)
+    found, expected = (encoder(keypoints, mask).last_hidden_state for encoder in (literal, ours))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def test_reading_is_measured_in_each_form():
@@ -51,10 +52,8 @@ def test_a_goal_is_a_least_speed_or_a_most_cost():
 def test_prints_a_table_and_writes_it(tmp_path, capsys):
     size = {"vocab_size": 1000, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2}
     AutoModelForCausalLM.from_config(LlamaConfig(**size, intermediate_size=32)).save_pretrained(tmp_path / "lm")
-    output = tmp_path / "benchmark.json"
-    run.main(
-        ["--only", "decoding,training", "--repeats", "1", "--model_id", str(tmp_path / "lm"), "--output", str(output)]
-    )
+    output, parts = tmp_path / "benchmark.json", ["--only", "decoding", "training", "--repeats", "1"]
+    run.main([*parts, "--model_id", str(tmp_path / "lm"), "--output", str(output)])
     rows = json.loads(output.read_text())["rows"]
     printed = capsys.readouterr().out.splitlines()
     assert len([line for line in printed if line.startswith("|")]) == len(rows) + 2

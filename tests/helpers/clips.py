@@ -33,6 +33,11 @@ def rotation_from_angles(yaw: float | np.ndarray, pitch: float | np.ndarray, rol
     return Rotation.from_euler("YXZ", np.stack([yaw, -pitch, roll], axis=-1), degrees=True).as_matrix()
 
 
+def center(face: np.ndarray) -> np.ndarray:
+    """Where the landmarks of a face lie in the picture, `(2,)`."""
+    return face[:, :2].mean(axis=0)
+
+
 def moving_portrait(frames: int = 8) -> list[np.ndarray]:
     """The portrait, shifted by two pixels a frame."""
     return [np.roll(PORTRAIT, 2 * index, axis=1) for index in range(frames)]

@@ -40,16 +40,20 @@ from modeling_lipread.configuration_lipread import CALIBRATION
 from tests.helpers.clips import grid_lines, write_video
 from tests.helpers.training import TEXTS, make_clip
 
-PIECES = ["<s>", "bi", "n", " blue", "</s>", "<pad>"]
 VOCABULARY = ["", "b", "e", "i", "l", "n", "u"]
 
 
-def decode(tokens, skip_special_tokens):
-    return "".join(PIECES[token] for token in tokens if token not in (0, 4, 5))
+def processor_of(pieces, special=()):
+    """Its tokens are these bytes, and the special ones are left out."""
+
+    def decode(tokens, skip_special_tokens):
+        return b"".join(pieces[token] for token in tokens if token not in special).decode(errors="replace")
+
+    return SimpleNamespace(decode=decode, tokenizer=SimpleNamespace(all_special_ids=special))
 
 
 def words_of(tokens, log_probs, head=None, ctc=None):
-    processor = SimpleNamespace(decode=decode, tokenizer=SimpleNamespace(all_special_ids=[0, 4, 5]))
+    processor = processor_of([b"<s>", b"bi", b"n", b" blue", b"</s>", b"<pad>"], (0, 4, 5))
     config = LipReadConfig(ctc_vocab=VOCABULARY, encoder_config={"alignment_head": True, "ctc_vocab_size": 7})
     heads = None if head is None else torch.from_numpy(np.stack([head if ctc is None else ctc, head]))
     return word_evidence(processor, config, tokens, log_probs, heads)
@@ -78,16 +82,11 @@ def test_a_word_has_the_probability_of_its_tokens_and_the_fit_of_its_characters(
     assert words_of([4, 5], [-0.1, -0.1]) == []
 
 
-def test_in_scripts_without_spaces_each_character_has_its_probability(monkeypatch):
+def test_in_scripts_without_spaces_each_character_has_its_probability():
     """Tokens of several characters, and a character of two tokens, as byte-level tokenizers write it."""
-    pieces = {1: "今天".encode(), 2: "好".encode()[:2], 3: "好".encode()[2:] + "。".encode(), 4: b" ok"}
-
-    def decode(tokens, skip_special_tokens):
-        return b"".join(pieces[token] for token in tokens).decode(errors="replace")
-
-    processor = SimpleNamespace(decode=decode, tokenizer=SimpleNamespace(all_special_ids=[]))
-    assert token_units(processor, [1, 2, 3, 4]) == [[0, 1], [2], [2], [3]]
-    words = word_evidence(processor, LipReadConfig(), [1, 2, 3, 4], [-0.4, -0.1, -0.2, -1.0], None)
+    processor = processor_of(["今天".encode(), "好".encode()[:2], "好".encode()[2:] + "。".encode(), b" ok"])
+    assert token_units(processor, [0, 1, 2, 3]) == [[0, 1], [2], [2], [3]]
+    words = word_evidence(processor, LipReadConfig(), [0, 1, 2, 3], [-0.4, -0.1, -0.2, -1.0], None)
     assert [word.text for word in words] == ["今", "天", "好。", "ok"]
     assert [word.log_prob for word in words] == pytest.approx([-0.2, -0.2, -0.3, -1.0])
 

@@ -10,12 +10,13 @@ import mediapipe
 import numpy as np
 import pytest
 
+from benchmarks.extraction import landmarks, make_landmarker
 from data.talker import TalkingHead, perform
 from modeling_lipread.face_tracking_lipread import MOST_FACES
 from modeling_lipread.geometry_lipread import identity_switches, lip_motion
 from modeling_lipread.landmarker_lipread import landmarker_path
 from modeling_lipread.landmarks_lipread import Face3DKeypointExtractor
-from tests.helpers.clips import PORTRAIT, moving_portrait, portrait_on
+from tests.helpers.clips import PORTRAIT, center, moving_portrait, portrait_on
 
 # The portrait's face made longer: the shape of another person's.
 LONGER = cv2.resize(PORTRAIT, None, fx=1, fy=1.2)[20:308]
@@ -34,10 +35,6 @@ def silent(count: int) -> list[np.ndarray]:
     large = cv2.resize(PORTRAIT[:, 60:310], None, fx=1.3, fy=1.3)
     frames = [np.roll(large, round(3 * np.sin(index / 6)), axis=1) for index in range(count)]
     return [(frame + random.normal(0, 2, frame.shape)).clip(0, 255).astype(np.uint8) for frame in frames]
-
-
-def center(face: np.ndarray) -> np.ndarray:
-    return face[:, :2].mean(axis=0)
 
 
 def beside(left: list[np.ndarray], right: list[np.ndarray]) -> np.ndarray:
@@ -95,13 +92,15 @@ def test_small_faces_are_found_anywhere_in_a_wide_frame(extractor):
         assert left < center(face)[0] < left + 200 * scale and top < -center(face)[1] < top + 288 * scale
 
 
-def test_the_central_face_is_followed_if_asked_for(extractor):
+def test_the_central_face_is_followed_if_asked_for_and_an_unknown_choice_refused(extractor):
     picture = portrait_on(300, 560, [(1.0, 0, 0), (0.8, 200, 40)])
     central = extractor.extract_frames([picture] * 3, frame_rate=25, face="central")
     assert (central.keypoints[..., 0].mean(axis=1) > 200).all()
     assert extractor.extract_frames([picture], 25).keypoints[..., 0].mean() < 200
     nobody = extractor.extract_frames([np.full((288, 360, 3), 90, np.uint8)] * 3, frame_rate=25, face="speaking")
     assert nobody.coverage == 0.0 and len(nobody) == 3
+    with pytest.raises(ValueError, match="face must be one of .*'speaking'.*, not 'loudest'"):
+        extractor.extract_frames([], 25, face="loudest")
 
 
 def test_the_speaking_face_is_followed_if_asked_for(extractor, talking):
@@ -131,11 +130,6 @@ def test_a_speaker_who_comes_late_or_leaves_for_a_while_is_found_again(extractor
     assert missed <= 2 * 13  # newcomers beside another face are looked for every half second
     assert (sequence.keypoints[sequence.present][..., 0].mean(axis=1) < 320).all()
     assert sequence.present[:20].any() and sequence.present[32:].any()
-
-
-def test_an_unknown_choice_of_face_is_refused(extractor):
-    with pytest.raises(ValueError, match="face must be one of .*'speaking'.*, not 'loudest'"):
-        extractor.extract_frames([], 25, face="loudest")
 
 
 @pytest.mark.slow
@@ -202,13 +196,9 @@ def test_faces_are_detected_as_mediapipes_image_mode_detects_them(extractor, nam
 
 @pytest.mark.parametrize("name", ["moving", "turning", "lost and found"])
 def test_a_face_is_tracked_as_mediapipes_video_mode_tracks_it(fresh, name):
-    vision, image_format = mediapipe.tasks.vision, mediapipe.ImageFormat.SRGB
-    base = mediapipe.tasks.BaseOptions(model_asset_buffer=landmarker_path().read_bytes())
-    options = vision.FaceLandmarkerOptions(base_options=base, running_mode=vision.RunningMode.VIDEO)
-    with vision.FaceLandmarker.create_from_options(options) as landmarker:
+    with make_landmarker() as landmarker:
         for index, (frame, found) in enumerate(zip(CLIPS[name], fresh[name], strict=True)):
-            image = mediapipe.Image(image_format=image_format, data=frame)
-            faces = landmarker.detect_for_video(image, 1000 + 40 * index).face_landmarks
+            faces = landmarks(landmarker, frame, index)
             assert found.any() == bool(faces), index
             if faces:
                 expected = np.array([(point.x * 360, -point.y * 288, -point.z * 360) for point in faces[0]])
@@ -221,17 +211,12 @@ def test_a_face_outside_the_frame_is_lost(extractor):
     assert extractor.finder.find_again(PORTRAIT, face) is None
 
 
-def test_no_clip_depends_on_the_one_before(fresh):
-    with Face3DKeypointExtractor() as extractor:
-        for name in itertools.chain(*list(itertools.permutations(CLIPS))[::7]):
-            np.testing.assert_array_equal(extractor.extract_frames(CLIPS[name], 25).keypoints, fresh[name], name)
-
-
-def test_one_extractor_serves_several_threads(fresh):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_one_extractor_serves_clips_in_any_order_and_several_threads(fresh, threads):
+    names = [*itertools.chain(*list(itertools.permutations(CLIPS))[::7])] if threads == 1 else list(CLIPS) * 3
     standard_error = os.fstat(2)
-    with Face3DKeypointExtractor() as extractor, ThreadPoolExecutor(3) as threads:
-        names = list(CLIPS) * 3
-        clips = list(threads.map(lambda name: extractor.extract_frames(CLIPS[name], 25), names))
+    with Face3DKeypointExtractor() as extractor, ThreadPoolExecutor(threads) as pool:
+        clips = list(pool.map(lambda name: extractor.extract_frames(CLIPS[name], 25), names))
     for name, clip in zip(names, clips, strict=True):
         np.testing.assert_array_equal(clip.keypoints, fresh[name], name)
     assert os.path.samestat(os.fstat(2), standard_error)  # discarded only while networks start

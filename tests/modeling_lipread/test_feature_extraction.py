@@ -18,11 +18,17 @@ from tests.helpers.clips import made_up_face, rotation_from_angles
 MOUTH_AND_JAW = sorted({*LIPS, *JAW})
 
 
+def opening_its_mouth(t: np.ndarray) -> np.ndarray:
+    """A frontal face that opens and closes its mouth at these seconds, `(times, 478, 3)`."""
+    clip = np.repeat(made_up_face()[None], len(t), axis=0)
+    clip[:, MOUTH_AND_JAW, 1] -= (1 + np.sin(2 * np.pi * 1.5 * t))[:, None]
+    return clip
+
+
 def talking(timestamps: np.ndarray, turning: bool = True) -> LandmarkSequence:
     """A face that turns, wanders and speaks, each a smooth function of time, sampled at any times."""
     t = np.asarray(timestamps, dtype=np.float64)
-    clip = np.repeat(made_up_face()[None], len(t), axis=0)
-    clip[:, MOUTH_AND_JAW, 1] -= (1 + np.sin(2 * np.pi * 1.5 * t))[:, None]
+    clip = opening_its_mouth(t)
     if turning:
         rotation = rotation_from_angles(15 * np.sin(2 * t), 8 * np.cos(3 * t), 5 * np.sin(t))
         clip = clip @ np.swapaxes(rotation, 1, 2)
@@ -159,21 +165,14 @@ def test_bad_settings_say_why():
                 LipReadFeatureExtractor(**{name: value})
 
 
-@pytest.fixture
-def speaking() -> np.ndarray:
-    """A frontal face that opens and closes its mouth, `(20, 478, 3)`."""
-    clip = np.repeat(made_up_face()[None], 20, axis=0)
-    clip[:, MOUTH_AND_JAW, 1] -= np.sin(np.linspace(0, 3, 20))[:, None] * 2
-    return clip
-
-
+SPEAKING = opening_its_mouth(np.arange(20) / 25)
 ANGLES = [(0, 0, 0), (30, 0, 0), (0, 20, 0), (0, 0, -15), (-40, 25, 10), (60, -35, 80), (-10, 5, 170)]
 
 
 @pytest.mark.parametrize("angles", ANGLES)
-def test_a_known_rotation_is_read_back_and_speech_does_not_leak_into_it(speaking, angles):
+def test_a_known_rotation_is_read_back_and_speech_does_not_leak_into_it(angles):
     rotation = rotation_from_angles(*angles)
-    found = geometry.rigid_rotation(31.0 * speaking @ rotation.T + (200.0, -140.0, 12.0))
+    found = geometry.rigid_rotation(31.0 * SPEAKING @ rotation.T + (200.0, -140.0, 12.0))
     np.testing.assert_allclose(found, np.broadcast_to(rotation, (20, 3, 3)), atol=1e-9)
     np.testing.assert_allclose(geometry.angles_from_rotation(found), np.broadcast_to(angles, (20, 3)), atol=1e-6)
 
@@ -191,28 +190,28 @@ def opening(clip: np.ndarray) -> np.ndarray:
     return np.linalg.norm(clip[:, 152] - clip[0, 152], axis=-1)
 
 
-def test_rigid_keeps_all_of_a_mouth_opening_and_changes_nothing_else(speaking):
+def test_rigid_keeps_all_of_a_mouth_opening_and_changes_nothing_else():
     """Wherever the face is, and however large."""
     extractor = LipReadFeatureExtractor(pose=None, landmarks="face")
     path = np.cumsum(np.random.default_rng(0).normal(size=(20, 1, 3)), axis=0)
-    normalized, moved = extractor([speaking, 17.0 * (speaking + path)])["keypoints"]
+    normalized, moved = extractor([SPEAKING, 17.0 * (SPEAKING + path)])["keypoints"]
     np.testing.assert_allclose(moved, normalized, atol=1e-5)
-    eyes = np.linalg.norm(speaking[0, 33] - speaking[0, 263])
-    np.testing.assert_allclose(opening(normalized) * eyes, opening(speaking), atol=1e-5)
+    eyes = np.linalg.norm(SPEAKING[0, 33] - SPEAKING[0, 263])
+    np.testing.assert_allclose(opening(normalized) * eyes, opening(SPEAKING), atol=1e-5)
     still = np.delete(normalized, MOUTH_AND_JAW, axis=1)
     np.testing.assert_allclose(still, np.repeat(still[:1], 20, axis=0), atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(normalized[:, 33] - normalized[:, 263], axis=-1), 1.0, atol=1e-6)
 
 
-def test_per_frame_normalisations(speaking):
+def test_per_frame_normalisations():
     sizes = np.linspace(1, 3, 20)[:, None, None]
-    sphere = geometry.normalize_frames(speaking * sizes, "unit_sphere")
+    sphere = geometry.normalize_frames(SPEAKING * sizes, "unit_sphere")
     np.testing.assert_allclose(np.linalg.norm(sphere, axis=-1).max(axis=1), 1.0)
     np.testing.assert_allclose(sphere.mean(axis=1), 0.0, atol=1e-9)
-    box = geometry.normalize_frames(speaking * sizes, "bbox_unit")
+    box = geometry.normalize_frames(SPEAKING * sizes, "bbox_unit")
     np.testing.assert_allclose((box.max(axis=1) - box.min(axis=1)).max(axis=-1), 1.0)
     np.testing.assert_allclose(box.max(axis=1) + box.min(axis=1), 0.0, atol=1e-9)
-    scores = geometry.normalize_frames(speaking * sizes, "zscore")
+    scores = geometry.normalize_frames(SPEAKING * sizes, "zscore")
     np.testing.assert_allclose(scores.mean(axis=1), 0.0, atol=1e-9)
     np.testing.assert_allclose(scores.std(axis=1), 1.0)
 

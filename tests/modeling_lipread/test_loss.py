@@ -29,25 +29,16 @@ def reader(tmp_path_factory):
     return save_reader(tmp_path_factory.mktemp("reader"), label_smoothing=0.1, alignment_weight=1.0, **DETERMINISTIC)
 
 
-@pytest.fixture
-def model():
-    return make_reader(encoder={"alignment_head": True, "ctc_vocab_size": 4}, open_gates=True)
-
-
-@pytest.fixture
-def inputs():
+@pytest.mark.parametrize("absent", [(), ("input_ids", "attention_mask"), ("input_ids", "attention_mask", "labels")])
+def test_every_part_of_the_loss_adds_up_over_batches(absent):
     """Four clips with transcripts of unequal length, one without words' times."""
+    model = make_reader(encoder={"alignment_head": True, "ctc_vocab_size": 4}, open_gates=True)
     inputs = make_inputs(4)
     inputs["labels"] = inputs["input_ids"].clone()
     inputs["labels"][0, 2:] = inputs["labels"][1, :4] = -100
     inputs["ctc_targets"] = torch.tensor([[2, -100, -100], [2, 3, 1], [3, -100, -100], [1, 2, -100]])
     inputs["alignment_targets"] = torch.randint(0, 4, inputs["keypoints_mask"].shape)
     inputs["alignment_targets"][0, 3:] = inputs["alignment_targets"][2] = -100
-    return inputs
-
-
-@pytest.mark.parametrize("absent", [(), ("input_ids", "attention_mask"), ("input_ids", "attention_mask", "labels")])
-def test_every_part_of_the_loss_adds_up_over_batches(model, inputs, absent):
     items = 4 if "labels" in absent else (inputs["labels"][:, 1:] != -100).sum()
     inputs = {name: value for name, value in inputs.items() if name not in absent}
     whole, parts = model(**inputs), PARTS[bool(absent) :]

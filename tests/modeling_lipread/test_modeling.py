@@ -138,6 +138,18 @@ def test_frames_in_parts_give_the_same(monkeypatch, gaps):
         assert torch.allclose(encoder(*gaps).ctc_logits, expected, atol=1e-5)
 
 
+def test_conditioning_tokens_begin_as_the_averages_of_parts_of_the_clip(gaps):
+    resampler, mask = make_encoder(resampler="perceiver", cond_len=5).resampler, gaps[1].bool()
+    resampler.layers, resampler.input_norm, resampler.norm = torch.nn.ModuleList(), *[torch.nn.Identity()] * 2
+    frames = torch.randn(*mask.shape, 16)
+    averages = resampler(frames, mask)[0] - resampler(torch.zeros_like(frames), mask)[0]
+    for clip, places in enumerate(valid.nonzero().flatten().tolist() for valid in mask):
+        step = (places[-1] + 1) / 5
+        for token, found in enumerate(averages[clip]):
+            near = [i for i in places if abs(i + 0.5 - (token + 0.5) * step) <= max(step / 2, 0.5)]
+            torch.testing.assert_close(found, frames[clip, near].sum(0) / max(1, len(near)), atol=1e-5, rtol=0)
+
+
 @BOTH
 def test_a_batch_without_a_face_still_has_every_gradient(frame_encoder, gaps):
     """Else processes that train together would wait for each other for ever."""

@@ -121,22 +121,18 @@ def test_a_stream_that_changes_its_size_keeps_the_first(tmp_path):
     assert difference(frames[6], PORTRAIT) < 10
 
 
-def test_what_is_longer_than_the_limit_is_refused_at_once(tmp_path):
-    path = write_video(tmp_path / "long.mp4", [np.zeros((64, 64, 3), np.uint8)] * 60, frame_rate=1)
-    for span in ({}, {"start": 5}, {"start": 5, "end": 50}):
-        with pytest.raises(VideoError, match=r"long.mp4: the clip lasts \d+ seconds or more, .* max_seconds=30"):
-            next(read_frames(path, max_seconds=30, **span))
-    assert len(list(read_frames(path, start=10, end=40, max_seconds=30))) == 30
-    assert len(list(read_frames(path, max_seconds=60))) == 60
-
-
-def test_a_long_video_is_sought_in(tmp_path):
+def test_a_long_video_is_sought_in_and_what_is_longer_than_the_limit_is_refused_at_once(tmp_path):
     shades = [np.full((64, 64, 3), 20 + 2 * second, np.uint8) for second in range(100)]
     for name in ("long.mp4", "long.mkv", "long.ts"):
         path = write_video(tmp_path / name, shades, frame_rate=1)
         times, frames = zip(*read_frames(path, start=90, end=93), strict=True)
         np.testing.assert_allclose(times, (0, 1, 2), atol=1e-6)
         np.testing.assert_allclose([frame.mean() for frame in frames], (200, 202, 204), atol=1.5)
+    for span in ({}, {"start": 5}, {"start": 5, "end": 50}):
+        with pytest.raises(VideoError, match=r"long.mp4: the clip lasts \d+ seconds or more, .* max_seconds=30"):
+            next(read_frames(tmp_path / "long.mp4", max_seconds=30, **span))
+    for end, count in ((40, 30), (None, 90)):
+        assert len(list(read_frames(tmp_path / "long.mp4", start=10, end=end, max_seconds=count))) == count
 
 
 def test_what_cannot_be_read_says_why(portrait_video, tmp_path):
@@ -285,10 +281,9 @@ def test_a_file_that_begins_late_is_read_like_one_that_begins_at_zero(tmp_path, 
     options = {"g": "25"} | ({"deadline": "realtime"} if codec == "libvpx" else {})
     path, moments = tmp_path / name, [start + 40 * index for index in range(75)]
     write_video(path, moving_portrait(75), milliseconds=moments, codec=codec, codec_options=options)
-    times = [time for time, _ in read_frames(path, max_seconds=10)]
-    np.testing.assert_allclose(times, np.arange(75) / 25, atol=2e-3)
-    times = [time for time, _ in read_frames(path, start=1, end=2)]
-    np.testing.assert_allclose(times, np.arange(25) / 25, atol=2e-3)
+    for span, count in (({"max_seconds": 10}, 75), ({"start": 1, "end": 2}, 25)):
+        times = [time for time, _ in read_frames(path, **span)]
+        np.testing.assert_allclose(times, np.arange(count) / 25, atol=2e-3)
     assert video_seconds(path) == pytest.approx(3.0, abs=0.1) or name == "clip.asf"
     if name == "clip.mkv":  # what is missing is still noticed
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
