@@ -151,8 +151,8 @@ def build_collator(
         raise ValueError(f"--word_splicing: {data.dataset} has no word times; leave it out")
     if data.augment and arguments.augmentation.trim_silence and not alignment:
         raise ValueError(
-            "trim_silence needs a corpus with word times, the CTC head and an --alignment_weight above 0; or give "
-            "--config_overrides trim_silence=0"
+            "trim_silence needs a corpus with word times, and a reader with an alignment head (an --alignment_weight "
+            "above 0); or give --config_overrides trim_silence=0"
         )
     return LipReadCollator(
         processor,

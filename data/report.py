@@ -82,7 +82,7 @@ METRICS = (
     ClipMetric("lip_motion", "Lip motion", _LIPS, "{:.3f}", LOW),
     ClipMetric("identity_switches", "Identity switches", _SWITCHES, "{:.0f}", HIGH),
     ClipMetric("seconds", "Clip length", "Duration of a clip.", "{:.2f} s", LOW + HIGH),
-    ClipMetric("words", "Words a clip", "Space-separated words of the transcript.", "{:.0f}", LOW + HIGH),
+    ClipMetric("words", "Words a clip", "Words of the transcript.", "{:.0f}", LOW + HIGH),
 )
 
 

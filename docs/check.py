@@ -47,7 +47,7 @@ PARSED_ONLY = {
     r"^ffmpeg|^docker": "a program of another project",
     r"^curl": "needs a running server",
     r"^lipread live(?! --source \S+\.mp4)": "needs a camera",
-    r"my_phrases|data\.phrases": "needs takes of a person; the tests of phrases run it",
+    r"my_phrases": "needs takes of a person; the tests of phrases run it",
     r"benchmarks\.": "needs minutes on idle processors; the tests of benchmarks/ run them on small inputs",
     r"data\.prepare merge|--shard": "needs a job array; the tests prepare and merge shards",
     r"--engine ray": "needs Ray; the tests run it",

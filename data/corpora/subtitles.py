@@ -121,6 +121,8 @@ def parse(text: str, name: str, suffix: str) -> tuple[list[Cue], int]:
     for line in lines:
         if "-->" in line:
             written += 1
+            if cue and suffix == ".srt":  # without a blank line, the text ends with the number of this cue
+                cue.text = re.sub(r"(?m)^\s*[0-9]+\s*\Z", "", cue.text)
             match, cue = _TIMING.fullmatch(line), None
             if match:
                 cue = Cue(written, _seconds(*match.groups()[:4]), _seconds(*match.groups()[4:]), "")

@@ -133,12 +133,14 @@ class Folder:
                 for name in names[:]:
                     path = posixpath.join(folder, name)
                     shown = os.fsencode(path).decode(errors="replace")
+                    real = os.path.realpath(self.root / path) if names is below else ""
                     if shown != path:
                         reason = "the name is not valid UTF-8; rename it"
-                    elif names is below and os.path.islink(self.root / path):
-                        real = os.path.realpath(self.root / path)
+                    elif real in read:  # also below a link to a folder above it
+                        reason = "leads to a folder that is read already"
+                    elif real and os.path.islink(self.root / path):
                         if any(os.path.commonpath([real, other]) == other for other in read):
-                            reason = "a symbolic link to a folder that is read already"
+                            reason = "leads to a folder that is read already"
                         elif self._media.allows(path):
                             read.append(real)
                             continue

@@ -271,8 +271,10 @@ def test_variants_of_public_corpora(tmp_path, format, suffix, content, expected)
     ("suffix", "head"), [(".srt", "1\n"), (".srt", ""), (".srt", " 1 \n"), (".vtt", "WEBVTT\n\n")]
 )
 def test_times_of_subtitles(tmp_path, suffix, head, timing, times):
-    last = "00:00:05,000 --> 00:00:06,000\nthe last\n" if suffix == ".srt" else "00:05.000 --> 00:06.000\nthe last\n"
-    fill(tmp_path, {"a.mp4": None, f"a{suffix}": f"{head}{timing}\nthe tide\n\n{last}"})
+    last = "2\n00:00:05,000 --> 00:00:06,000\nthe last\n"  # no blank line before
+    if suffix == ".vtt":
+        last = "\n00:05.000 --> 00:06.000\nthe last\n"
+    fill(tmp_path, {"a.mp4": None, f"a{suffix}": f"{head}{timing}\nthe tide\n{last}"})
     clips, skipped = read(tmp_path)
     found = [(text, start, end) for text, start, end, _ in clips]
     assert found == [("the tide", *times)] * bool(times) + [("the last", 5.0, 6.0)]

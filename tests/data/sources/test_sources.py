@@ -63,7 +63,7 @@ def test_links_are_followed_once_and_not_out_of_the_folder(tmp_path):
     links = {"a_link_to_z": "z", "z/up": "..", "z/self": ".", "z/round": "round", "z/ping": "pong", "z/pong": "ping"}
     links |= {"out": tmp_path / "elsewhere", "z/two.mp4": tmp_path / "elsewhere" / "a.mp4"}
     links |= {"three.txt": tmp_path / "elsewhere" / "a.txt", "gone.mp4": "nothing"}
-    links |= {"z/one_again.mp4": "one.mp4", "z/one_again.txt": root / "z" / "one.txt"}
+    links |= {"zz": "..", "z/one_again.mp4": "one.mp4", "z/one_again.txt": root / "z" / "one.txt"}
     for name, target in links.items():
         (root / name).symlink_to(target)
     (root / "gone.txt").write_text("gone")
@@ -73,9 +73,9 @@ def test_links_are_followed_once_and_not_out_of_the_folder(tmp_path):
     assert reasons.pop("z/two.mp4").startswith(f"z/two.mp4 lies outside the folder {root}")
     assert reasons.pop("gone.mp4") == f"gone.mp4 is no file; paths are relative to {root}"
     assert reasons == {
-        "out": f"a symbolic link out of the folder; {outside}",
+        **dict.fromkeys(("out", "zz"), f"a symbolic link out of the folder; {outside}"),
         "three.mp4": f"three.txt leads out of the folder; {outside}",
-        **dict.fromkeys(("a_link_to_z", "z/up", "z/self"), "a symbolic link to a folder that is read already"),
+        **dict.fromkeys(("a_link_to_z", "z/up", "z/self"), "leads to a folder that is read already"),
     }
     ids, reasons = clips_and_reasons(root, allow_outside=True)
     assert ids == ["three", "out/a", "z/one", "z/one_again", "z/two"]
