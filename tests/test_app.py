@@ -296,10 +296,13 @@ def test_own_phrases_are_recorded_read_and_said_aloud(visit, server, look, tmp_p
     press(page, "#phrases-record")
     page.locator("#phrases-count", has_text="Now").wait_for()
     check_accessible(page, "phrases-recording")
-    while page.is_visible("#phrases-recording"):  # a take that began in the middle of the sentence is recorded again
+    for attempt in range(8):  # a take that began in the middle of the sentence is recorded again
         page.wait_for_selector("#phrases-again:not([hidden])")
         check_accessible(page, "phrases-take")
+        page.wait_for_timeout(1000 * attempt)  # or the next one could begin at the same place of the camera's loop
         press(page, "#phrases-next" if page.is_visible("#phrases-next") else "#phrases-again")
+        if not page.is_visible("#phrases-recording"):
+            break
     assert "1 take" in page.inner_text("#phrases-table")
     check_accessible(page, "phrases-recorded")
     press(page, "#phrases-read")

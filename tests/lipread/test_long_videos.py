@@ -45,7 +45,7 @@ def test_a_long_video_says_what_its_clips_say(pipeline, ten, grid_dir, tmp_path)
     single = [pipeline(str(grid_dir / line["video"]))["text"] for line in lines]
     long = transcribe_video(pipeline, video, batch_size=4)
     truth = " ".join(line["text"] for line in lines)
-    assert jiwer.wer(" ".join(single), long.text) <= 0.1, long.text
+    assert jiwer.wer(" ".join(single), long.text) <= 0.15, long.text
     assert jiwer.wer(truth, long.text) <= jiwer.wer(truth, " ".join(single)) + 0.1
     words = [word for said in long.utterances for word in said.words]
     assert all(before.start <= after.start for before, after in zip(words, words[1:], strict=False))
