@@ -198,12 +198,11 @@ def _suppressed(boxes: np.ndarray, scores: np.ndarray, least: float) -> list[np.
     order = np.argsort(-scores)[: np.count_nonzero(scores >= least)]
     boxes, weights = boxes[order, :4], 1 / (1 + np.exp(-scores[order]))
     boxes[:, [0, 2, 3]] += _anchors()[order, None]
-    remaining, faces = (boxes[:, 1] > 0).all(axis=1), []
+    low, high = boxes[:, 0] - boxes[:, 1] / 2, boxes[:, 0] + boxes[:, 1] / 2
+    area, remaining, faces = boxes[:, 1].prod(axis=1), (boxes[:, 1] > 0).all(axis=1), []
     while remaining.any():
-        low, high = boxes[:, 0] - boxes[:, 1] / 2, boxes[:, 0] + boxes[:, 1] / 2
         best = np.argmax(remaining)
         shared = (np.minimum(high, high[best]) - np.maximum(low, low[best])).clip(min=0).prod(axis=1)
-        area = boxes[:, 1].prod(axis=1)
         same = remaining & (shared > SAME_FACE * (area + area[best] - shared))
         faces.append(np.average(boxes[same], axis=0, weights=weights[same]))
         remaining &= ~same

@@ -19,11 +19,7 @@ def add_overlay(commands: Any) -> None:
 
 def overlay(arguments: argparse.Namespace) -> None:
     """Writes the video and prints the words and the path of the file."""
-    options.check_reading(arguments)
-    options.require_video(arguments.video)
-    output = options.output_file(arguments, ".mp4")
-
-    pipeline = options.load_pipeline(arguments.model, arguments.device)
+    output, pipeline = _begin(arguments, ".mp4")
 
     from ..long_form.streaming import people_sequences, stream_video
     from ..long_form.transcription import sequence_frames, transcribe_frames
@@ -39,6 +35,14 @@ def overlay(arguments: argparse.Namespace) -> None:
     transcript = transcribe_frames(pipeline, frames, video, origin, **options.generation_arguments(arguments))
     write_overlay(video, people, output, words=transcript.words(origin), **clip)
     _print_words(transcript, output)
+
+
+def _begin(arguments: argparse.Namespace, suffix: str) -> tuple[Path, Any]:
+    """Checks the arguments, and returns the path of the output and the pipeline."""
+    options.check_reading(arguments)
+    options.require_video(arguments.video)
+    output = options.output_file(arguments, suffix)
+    return output, options.load_pipeline(arguments.model, arguments.device)
 
 
 def _print_words(transcript: Any, output: Path) -> None:
@@ -61,11 +65,7 @@ def add_replay(commands: Any) -> None:
 
 def replay(arguments: argparse.Namespace) -> None:
     """Writes the page and prints the words and the path of the file."""
-    options.check_reading(arguments)
-    options.require_video(arguments.video)
-    output = options.output_file(arguments, ".html")
-
-    pipeline = options.load_pipeline(arguments.model, arguments.device)
+    output, pipeline = _begin(arguments, ".html")
 
     from ..long_form.transcription import sequence_frames, transcribe_frames
     from ..replay import write_replay

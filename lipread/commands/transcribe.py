@@ -78,9 +78,8 @@ def transcribe(arguments: argparse.Namespace) -> int:
 
     from ..long_form.streaming import stream_video
 
-    frames, span = None, {"start": arguments.start, "end": arguments.end}
-    if pending[0][0].suffix != ".npy":
-        first = pending[0][0]
+    frames, span, first = None, {"start": arguments.start, "end": arguments.end}, pending[0][0]
+    if first.suffix != ".npy":
         frames = read_ahead(stream_video(Face3DKeypointExtractor(), first, arguments.face, **span), FRAMES_AHEAD)
 
     pipeline = options.load_pipeline(arguments.model, arguments.device, arguments.phrases is not None)
