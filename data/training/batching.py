@@ -38,8 +38,8 @@ class SpeakerBatchSampler(ClipBatchSampler):
     """Batches in which speakers with few clips are sampled more often; an epoch keeps its length.
 
     A speaker of `n` clips gets a share in proportion to `n ** (1 - balance)`. No clip is repeated before all clips of
-    its speaker have been used. So `balance` 0 uses each clip once, and 1 each speaker equally often. Clips that name no
-    speaker count as one more speaker.
+    its speaker have been used. So `balance` 0 uses each clip once, and 1 each speaker equally often. Clips that name
+    no speaker count as one more speaker.
     """
 
     def __init__(self, speakers: Sequence, *, balance: float, batch_size: int, **process):
